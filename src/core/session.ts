@@ -1,0 +1,48 @@
+// The session interface: one running text with its KV cache. Engines implement it, src/runtime drives it.
+import type { MaskGrid, Window } from './shapes.ts';
+
+/** How streaming heads see the tokens of one prefill call: token-exact (default), or the reference's chunk-causal variant. */
+export type PrefillSemantics = 'exact' | 'chunked';
+
+/** Storage of cached keys and values. */
+export type KvDtype = 'f32' | 'bf16' | 'int8';
+
+export interface SessionOptions {
+  /** T_max: most tokens the session can hold (prompt and generated). */
+  readonly maxTokens: number;
+  readonly prefill?: PrefillSemantics;
+  readonly kvDtype?: KvDtype;
+  /** tokens per internal prefill chunk; results do not depend on it when prefill is exact */
+  readonly chunkTokens?: number;
+}
+
+/** Bytes a session holds. */
+export interface SessionMemory {
+  /** allocated for cached keys and values, scales included */
+  readonly kvBytes: number;
+  /** what kvBytes would be with every head full */
+  readonly fullKvBytes: number;
+  /** activations and scratch */
+  readonly workspaceBytes: number;
+}
+
+/** One text in progress. Not usable after `close`; all methods then throw EngineError. */
+export interface Session {
+  readonly mask: MaskGrid | 'full';
+  readonly window: Window | null;
+  /** tokens seen so far */
+  readonly length: number;
+  /** Feed tokens; returns the logits after the last one, `[vocab]` fp32 (a copy). */
+  prefill(
+    tokens: ArrayLike<number>,
+    options?: { signal?: AbortSignal; onProgress?: (done: number, total: number) => void },
+  ): Promise<Float32Array>;
+  /** Feed one token; returns the logits after it, `[vocab]` fp32 (a copy). */
+  decode(token: number): Promise<Float32Array>;
+  /** Logits after the last token fed. */
+  logits(): Float32Array;
+  /** An independent session with the same state. */
+  fork(): Promise<Session>;
+  memory(): SessionMemory;
+  close(): Promise<void>;
+}

@@ -1,0 +1,41 @@
+// Error classes of duo. Every message is one sentence a person can act on: what was expected, what was found, where, what to do.
+// The command line maps the class to an exit code; nothing below the command line prints or exits.
+
+/** Base of every error duo raises on purpose; anything else that reaches the command line is a defect of duo. */
+export class DuoError extends Error {
+  override name = 'DuoError';
+  /** Process exit code when this error ends a command: 1 failed, 2 wrong usage. */
+  readonly exitCode: number = 1;
+}
+
+/** An option, preset key or argument is out of range, unknown or contradictory. Exit code 2. */
+export class ConfigError extends DuoError {
+  override name = 'ConfigError';
+  override readonly exitCode = 2;
+}
+
+/** A file or folder does not hold what its format promises; the message names the file and the place in it. */
+export class FormatError extends DuoError {
+  override name = 'FormatError';
+}
+
+/** A model folder is missing, incomplete, of an unknown architecture or unsupported. */
+export class ModelError extends DuoError {
+  override name = 'ModelError';
+}
+
+/** Reading or writing failed in the operating system (absent, read-only, disk full). */
+export class FileError extends DuoError {
+  override name = 'FileError';
+}
+
+/** The engine could not compute what was asked (backend absent, out of memory, not a number). */
+export class EngineError extends DuoError {
+  override name = 'EngineError';
+}
+
+/** The work was stopped by its AbortSignal; the command line turns it into exit code 130 after a checkpoint. */
+export class AbortedError extends DuoError {
+  override name = 'AbortedError';
+  override readonly exitCode = 130;
+}
