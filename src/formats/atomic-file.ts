@@ -54,5 +54,5 @@ export function syncFolder(folder: string): void {
 /** JSON with sorted-as-given keys, two-space indent, rows of numbers on one line each, and a final newline: stable bytes for equal values. */
 export function stableJson(value: unknown): string {
   const text = JSON.stringify(value, null, 2);
-  return `${text.replace(/\[\s+(-?[\d.eE+-]+(?:,\s+-?[\d.eE+-]+)*)\s+\]/g, (_, inner: string) => `[${inner.replace(/\s+/g, ' ')}]`)}\n`;
+  return `${text.replace(/\[\n\s+(-?[\d.eE+-]+(?:,\s+-?[\d.eE+-]+)*)\s+\]/g, (_, inner: string) => `[${inner.replace(/\s+/g, ' ')}]`)}\n`;
 }
