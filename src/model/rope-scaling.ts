@@ -1,0 +1,120 @@
+// Reads the rotary settings of a config.json: `rope_theta` with `rope_scaling` (transformers 4) or `rope_parameters` (5).
+// Rules and defaults are those of transformers' modeling_rope_utils; the frequencies are computed in rope.ts.
+import { ModelError } from '../errors/errors.ts';
+import type { RopeScaling } from './config.ts';
+import {
+  type FieldSource,
+  fieldError,
+  isRecord,
+  readCount,
+  readFlag,
+  readPositive,
+  showValue,
+} from './config-fields.ts';
+
+const KNOWN_TYPES = ['default', 'linear', 'dynamic', 'llama3', 'yarn'];
+const DEFAULT_THETA = 10_000;
+/** YaRN's rotations at which interpolation starts and ends (arXiv 2309.00071, section 3.2). */
+const DEFAULT_BETA_FAST = 32;
+const DEFAULT_BETA_SLOW = 1;
+
+export interface RopeSettings {
+  readonly theta: number;
+  readonly scaling: RopeScaling;
+  /** positions the model reaches with its scaling, from the declared `max_position_embeddings` */
+  readonly maxPositions: number;
+}
+
+/** Read theta and scaling.
+ * @param declaredPositions `max_position_embeddings`.  @param most bound on any position count read.
+ * @throws {FormatError} a field of a wrong type or range; {ModelError} a rope type duo does not compute. */
+export function readRopeSettings(
+  source: FieldSource,
+  options: { declaredPositions: number; most: number },
+): RopeSettings {
+  const { declaredPositions } = options;
+  const name = isRecord(source.fields.rope_parameters) ? 'rope_parameters' : 'rope_scaling';
+  const value = source.fields[name] ?? {};
+  if (!isRecord(value)) throw fieldError(source, name, 'an object or null');
+  const rope: FieldSource = { fields: value, place: `\`${name}\` of ${source.place}` };
+  refusePartial(source);
+  refusePartial(rope);
+  const holder = (value.rope_theta ?? null) === null ? source : rope;
+  const theta = readPositive(holder, 'rope_theta', DEFAULT_THETA);
+  if (theta <= 1) throw fieldError(holder, 'rope_theta', 'a number greater than 1');
+  const scaling = readScaling(rope, options);
+  const reached =
+    scaling.type === 'dynamic' || scaling.type === 'yarn'
+      ? Math.round(scaling.factor * scaling.originalMaxPositions)
+      : declaredPositions;
+  return { theta, scaling, maxPositions: Math.max(declaredPositions, reached) };
+}
+
+/** Frequencies over a part of the head only (Phi, GLM) are another computation. */
+function refusePartial(source: FieldSource): void {
+  const partial = source.fields.partial_rotary_factor ?? 1;
+  if (partial === 1) return;
+  throw new ModelError(
+    `Expected \`partial_rotary_factor\` of ${source.place} to be 1 or absent, got ${showValue(partial)}: duo rotates whole heads only; use another model.`,
+  );
+}
+
+function readScaling(rope: FieldSource, options: { declaredPositions: number; most: number }): RopeScaling {
+  const type = rope.fields.rope_type ?? rope.fields.type ?? 'default';
+  if (type === 'default') return { type: 'none' };
+  if (typeof type !== 'string' || !KNOWN_TYPES.includes(type)) {
+    throw new ModelError(
+      `Expected the rope type in ${rope.place} to be one of ${KNOWN_TYPES.join(', ')}, got ${showValue(type)}: duo does not compute it; use another model.`,
+    );
+  }
+  const positions = { most: options.most, fallback: options.declaredPositions };
+  const factor = type === 'yarn' ? readYarnFactor(rope, positions) : readPositive(rope, 'factor');
+  if (factor < 1) throw fieldError(rope, 'factor', 'a number of at least 1');
+  if (type === 'linear') return { type, factor };
+  // transformers scales from the declared maximum here, whatever `original_max_position_embeddings` says.
+  if (type === 'dynamic') return { type, factor, originalMaxPositions: options.declaredPositions };
+  if (type === 'yarn') return readYarn(rope, { factor, positions });
+  const lowFreqFactor = readPositive(rope, 'low_freq_factor');
+  const highFreqFactor = readPositive(rope, 'high_freq_factor');
+  if (highFreqFactor <= lowFreqFactor) {
+    throw fieldError(rope, 'high_freq_factor', `greater than \`low_freq_factor\` (${lowFreqFactor})`);
+  }
+  const originalMaxPositions = readCount(rope, 'original_max_position_embeddings', positions);
+  return { type: 'llama3', factor, lowFreqFactor, highFreqFactor, originalMaxPositions };
+}
+
+/** YaRN's factor; null means declared over original positions. */
+function readYarnFactor(rope: FieldSource, positions: { most: number; fallback: number }): number {
+  return readPositive(
+    rope,
+    'factor',
+    positions.fallback / readCount(rope, 'original_max_position_embeddings', positions),
+  );
+}
+
+function readYarn(
+  rope: FieldSource,
+  options: { factor: number; positions: { most: number; fallback: number } },
+): RopeScaling {
+  const { factor, positions } = options;
+  const betaFast = readPositive(rope, 'beta_fast', DEFAULT_BETA_FAST);
+  const betaSlow = readPositive(rope, 'beta_slow', DEFAULT_BETA_SLOW);
+  if (betaFast < betaSlow) throw fieldError(rope, 'beta_fast', `at least \`beta_slow\` (${betaSlow})`);
+  return {
+    type: 'yarn',
+    factor,
+    originalMaxPositions: readCount(rope, 'original_max_position_embeddings', positions),
+    betaFast,
+    betaSlow,
+    attentionFactor: readAttentionFactor(rope, factor),
+    truncate: readFlag(rope, 'truncate', true),
+  };
+}
+
+/** The factor on cos and sin: given, or from `mscale` and `mscale_all_dim` where both are set and not 0, or 0.1·ln(factor) + 1. */
+function readAttentionFactor(rope: FieldSource, factor: number): number {
+  if ((rope.fields.attention_factor ?? null) !== null) return readPositive(rope, 'attention_factor');
+  const growth = (mscale: number): number => (factor <= 1 ? 1 : 0.1 * mscale * Math.log(factor) + 1);
+  if (!rope.fields.mscale || !rope.fields.mscale_all_dim) return growth(1);
+  return growth(readPositive(rope, 'mscale')) / growth(readPositive(rope, 'mscale_all_dim'));
+}
