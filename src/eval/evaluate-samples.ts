@@ -1,0 +1,110 @@
+// Rows for a samples file: every sample scored under every mask by the engine, each answer token predicted from the true
+// prefix. Visibility is token-exact, so the numbers are those of a session that prefills up to each answer token.
+import { streamingFractionOf } from '../core/masks.ts';
+import { makeRandom } from '../core/random.ts';
+import type { KvDtype } from '../core/session.ts';
+import { type Sample, supervisedPositions } from '../core/shapes.ts';
+import type { Engine } from '../engine/engine.ts';
+import { AbortedError, ConfigError } from '../errors/errors.ts';
+import type { EvalRow } from '../formats/results.ts';
+import type { NamedMask } from './baselines.ts';
+import { countKvBytes, measureMeanFootprint } from './footprint.ts';
+import {
+  bootstrapInterval,
+  computeWeightedMean,
+  computeWilsonInterval,
+  countEffectiveSamples,
+} from './metrics/confidence.ts';
+
+/** One sample under one mask. */
+export interface ScoredSample {
+  /** share of answer tokens predicted right, 0..1 */
+  readonly accuracy: number;
+  /** mean natural-log probability of the answer tokens */
+  readonly logProb: number;
+  readonly answerTokens: number;
+  readonly tokens: number;
+}
+
+/** Score samples under masks, mask by mask.
+ * @param options.masks rows in this order.
+ * @param options.kvDtype storage assumed for kvBytes, default 'bf16'.
+ * @param options.onProgress evaluations done and in all.
+ * @returns a row a mask, task `samples`; accuracy and logProb are means over all answer tokens of all samples.
+ * @throws {ConfigError} no samples, or a sample without answers; {AbortedError}; {EngineError}. */
+export async function evaluateSamples(options: {
+  readonly engine: Engine;
+  readonly samples: readonly Sample[];
+  readonly masks: readonly NamedMask[];
+  readonly kvDtype?: KvDtype;
+  readonly signal?: AbortSignal;
+  readonly onProgress?: (done: number, total: number) => void;
+}): Promise<EvalRow[]> {
+  const { engine, samples, masks, signal, onProgress } = options;
+  if (samples.length === 0) throw new ConfigError('Expected at least one sample to evaluate, got none');
+  const total = samples.length * masks.length;
+  const rows: EvalRow[] = [];
+  let done = 0;
+  for (const named of masks) {
+    const startMs = performance.now();
+    const scored: ScoredSample[] = [];
+    for (const [index, sample] of samples.entries()) {
+      if (signal?.aborted) throw new AbortedError('The evaluation was stopped before its last sample.');
+      const answerTokens = supervisedPositions(sample.answers, 'predict').length;
+      if (answerTokens === 0) throw new ConfigError(`Expected sample ${index + 1} to have an answer range, got none`);
+      const result = await engine.evaluate(sample, named.mask, signal === undefined ? {} : { signal });
+      scored.push({ ...result, answerTokens, tokens: sample.tokens.length });
+      onProgress?.(++done, total);
+    }
+    const seconds = (performance.now() - startMs) / 1000;
+    rows.push(makeSamplesRow({ engine, named, scored, seconds, kvDtype: options.kvDtype ?? 'bf16' }));
+  }
+  return rows;
+}
+
+function makeSamplesRow(options: {
+  readonly engine: Engine;
+  readonly named: NamedMask;
+  readonly scored: readonly ScoredSample[];
+  readonly seconds: number;
+  readonly kvDtype: KvDtype;
+}): EvalRow {
+  const { engine, named, scored, seconds, kvDtype } = options;
+  const longest = Math.max(...scored.map((sample) => sample.tokens));
+  const runs = scored.map((sample) => ({ promptTokens: sample.tokens, outputTokens: 0 }));
+  const footprint = measureMeanFootprint(runs, named.mask);
+  return {
+    task: 'samples',
+    mask: named.name,
+    length: null,
+    depth: null,
+    samples: scored.length,
+    measure: 'teacher-forced',
+    ...summariseTeacherForced(scored),
+    streamingFraction: named.mask === 'full' ? 0 : streamingFractionOf(named.mask.mask),
+    kvBytes: countKvBytes({ model: engine.model, mask: named.mask, tokens: longest, dtype: kvDtype }),
+    fullKvBytes: countKvBytes({ model: engine.model, mask: 'full', tokens: longest, dtype: kvDtype }),
+    kvDtype,
+    footprint: footprint.integrated,
+    peakFootprint: footprint.peak,
+    prefill: 'exact',
+    seconds,
+  };
+}
+
+/** Means over answer tokens and their 95 % intervals over samples (the bootstrap's seed is fixed: same values, same interval). */
+export function summariseTeacherForced(
+  scored: readonly ScoredSample[],
+): Pick<EvalRow, 'accuracy' | 'accuracyInterval' | 'logProb' | 'logProbInterval' | 'answerTokens'> {
+  const weights = scored.map((sample) => sample.answerTokens);
+  const logProbs = scored.map((sample) => sample.logProb);
+  const accuracies = scored.map((sample) => sample.accuracy);
+  const accuracy = Math.min(1, computeWeightedMean(accuracies, weights));
+  return {
+    accuracy,
+    accuracyInterval: computeWilsonInterval(accuracy, countEffectiveSamples(weights)),
+    logProb: computeWeightedMean(logProbs, weights),
+    logProbInterval: bootstrapInterval(logProbs, { weights, random: makeRandom(0, 'bootstrap') }),
+    answerTokens: weights.reduce((a, b) => a + b, 0),
+  };
+}

@@ -1,0 +1,59 @@
+// 95 % intervals. Accuracies get Wilson's score interval: it stays honest at 0 and 1, where a bootstrap of equal values has
+// no width. Quantities without bounds (log-probability) get a seeded percentile bootstrap over samples.
+import type { Random } from '../../core/random.ts';
+
+/** Normal quantile of 97.5 %. */
+const Z = 1.959963984540054;
+
+export type Interval = [low: number, high: number];
+
+/** Wilson's 95 % score interval of a mean of `samples` values that each lie in 0..1.
+ * For values between 0 and 1 it is on the safe side: no such variable of mean p varies more than a coin of bias p.
+ * @param mean 0 to 1.  @param samples effective number of independent samples, above 0; 0 gives [0, 1]. */
+export function computeWilsonInterval(mean: number, samples: number): Interval {
+  if (samples <= 0) return [0, 1];
+  const square = (Z * Z) / samples;
+  const centre = (mean + square / 2) / (1 + square);
+  const half = (Z / (1 + square)) * Math.sqrt((mean * (1 - mean)) / samples + square / (4 * samples));
+  const low = mean === 0 ? 0 : Math.max(0, centre - half);
+  const high = mean === 1 ? 1 : Math.min(1, centre + half);
+  return [Math.min(low, mean), Math.max(high, mean)];
+}
+
+/** Kish's effective number of samples for weighted means: (Σw)² / Σw². */
+export function countEffectiveSamples(weights: readonly number[]): number {
+  const sum = weights.reduce((a, b) => a + b, 0);
+  const squares = weights.reduce((a, b) => a + b * b, 0);
+  return squares === 0 ? 0 : (sum * sum) / squares;
+}
+
+/** Mean of `values` weighted by `weights`; NaN for none. */
+export function computeWeightedMean(values: readonly number[], weights: readonly number[]): number {
+  let sum = 0;
+  let total = 0;
+  for (const [index, value] of values.entries()) {
+    sum += value * (weights[index] as number);
+    total += weights[index] as number;
+  }
+  return sum / total;
+}
+
+/** Percentile bootstrap over samples: 2.5 % and 97.5 % of the weighted means of `rounds` draws with replacement.
+ * @param options.random decides the draws: same state, same interval.  @param options.rounds default 1000. */
+export function bootstrapInterval(
+  values: readonly number[],
+  options: { readonly weights?: readonly number[]; readonly random: Random; readonly rounds?: number },
+): Interval {
+  const { random, rounds = 1000 } = options;
+  const weights = options.weights ?? values.map(() => 1);
+  if (values.length === 0) return [Number.NaN, Number.NaN];
+  const means = Array.from({ length: rounds }, () => {
+    const drawn = values.map(() => random.integer(values.length));
+    return computeWeightedMean(
+      drawn.map((index) => values[index] as number),
+      drawn.map((index) => weights[index] as number),
+    );
+  }).sort((a, b) => a - b);
+  const at = (share: number): number => means[Math.round(share * (rounds - 1))] as number;
+  return [at(0.025), at(0.975)];
+}
