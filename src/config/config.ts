@@ -1,0 +1,104 @@
+// Every key of a run preset: what it means, its kind and bounds. The keys' order here is their order in files, flags and help.
+// Values follow arXiv 2410.10819 where the paper or its code names one; configs/base.json holds them.
+import { z } from 'zod';
+import { choiceKey, integerKey, numberKey, optionalNumberKey, stringKey, wordListKey } from './keys.ts';
+
+const MAX_TOKENS = 2 ** 26; // 64m tokens: bounds what a preset can make the generator allocate
+
+const holdsPasskeyOnce = {
+  pattern: /^(?![\s\S]*\{passkey\}[\s\S]*\{passkey\})[\s\S]*\S\{passkey\}/,
+  expected: 'a text that holds {passkey} once, straight after a character that is not white space',
+};
+
+/** Texts around the haystack and the passkeys; a passkey brings its own leading space. */
+export const templatesSchema = z.strictObject({
+  /** Before the haystack. */
+  head: stringKey('text before the haystack'),
+  /** Around each passkey in the haystack; {ordinal} and {passkey} are filled in. */
+  needle: stringKey('text put into the haystack; {ordinal} and {passkey} are filled in', holdsPasskeyOnce),
+  /** Between the haystack and the questions. */
+  close: stringKey('text between the haystack and the questions'),
+  /** Around each asked passkey at the end. */
+  question: stringKey('text of each question with its answer; {ordinal} and {passkey} are filled in', holdsPasskeyOnce),
+  /** On both sides of a needle and after each question. */
+  separator: stringKey('text on both sides of each needle and after each question'),
+});
+
+/** A whole preset, strict. */
+export const configSchema = z.strictObject({
+  /** How heads are scored: the name of a file in train/methods. */
+  method: stringKey('how heads are scored', {
+    pattern: /^[a-z][a-z-]*$/,
+    expected: 'the name of a scoring method, such as "gates"',
+  }),
+  /** Everything random comes from this number. */
+  seed: integerKey('number that everything random is drawn from', { least: 0 }),
+  /** S: first tokens a streaming head always sees. */
+  sinkTokens: integerKey('first tokens that a streaming head always sees', { least: 0 }),
+  /** R: nearest tokens a streaming head sees, the query's own included. */
+  recentTokens: integerKey('nearest tokens that a streaming head sees, its own included', { least: 1 }),
+  /** λ: weight of the mean gate in the objective. */
+  lambda: numberKey('weight of the mean gate in the objective', { least: 0 }),
+  /** Peak learning rate of the gates. */
+  lr: numberKey('peak learning rate of the gates', { least: 0 }),
+  /** N: optimizer steps, one sample each. */
+  steps: integerKey('optimizer steps, one sample each', { least: 0 }),
+  /** Which positions the loss looks at (DESIGN, Semantics 3). */
+  supervise: choiceKey('positions the loss looks at: those that predict an answer token, or the answer tokens', [
+    'predict',
+    'answer',
+  ]),
+  /** Whose full attention enters the gate mix (DESIGN, Semantics 2). */
+  fullBranch: choiceKey("whose full attention enters the gate mix; teacher is the reference code's variant", [
+    'student',
+    'teacher',
+  ]),
+  /** Steps between checkpoints. */
+  checkpointEvery: integerKey('steps between checkpoints', { least: 1 }),
+  /** Stop when the mask has not changed for this many steps; 0 = never. */
+  earlyStopSteps: integerKey('stop when the mask has not changed for this many steps, 0 = never', { least: 0 }),
+  /** Share of KV heads that stream; null with threshold null = 0.5 if G < H, else 0.75. */
+  streamingFraction: optionalNumberKey('share of KV heads that stream', { least: 0, most: 1 }),
+  /** Retrieval iff gate ≥ threshold; excludes streamingFraction. */
+  threshold: optionalNumberKey('retrieval heads are those with a gate of at least this', { least: 0, most: 1 }),
+  /** Shortest sample. */
+  minTokens: integerKey('shortest sample in tokens', { least: 2, most: MAX_TOKENS }),
+  /** Longest sample. */
+  maxTokens: integerKey('longest sample in tokens', { least: 2, most: MAX_TOKENS }),
+  /** Points of the integer grid between the shortest and the longest. */
+  lengthCount: integerKey('lengths in the grid between shortest and longest', { least: 1, most: 1_000_000 }),
+  /** Lengths from the grid, each once an epoch, or uniform over the integers. */
+  lengthDraw: choiceKey('draw lengths from the grid, each once an epoch, or uniformly', ['grid', 'uniform']),
+  /** Passkeys in a sample. */
+  passkeys: integerKey('passkeys in a sample', { least: 1, most: 10_000 }),
+  /** Alphabet words in a passkey. */
+  wordsPerPasskey: integerKey('words in a passkey', { least: 1, most: 10_000 }),
+  /** Shallowest depth, as a share of the haystack. */
+  depthMin: numberKey('shallowest depth as a share of the haystack', { least: 0, most: 1 }),
+  /** Deepest depth. */
+  depthMax: numberKey('deepest depth as a share of the haystack', { least: 0, most: 1 }),
+  /** Points of the depth grid; each sample draws its depths from it without replacement. */
+  depthCount: integerKey('depths in the grid between shallowest and deepest', { least: 1, most: 1_000_000 }),
+  /** Questions in random order, or in order of depth as the reference asks them. */
+  questionOrder: choiceKey('order of the questions', ['random', 'depth']),
+  /** Words passkeys are made of. */
+  alphabet: wordListKey('words that passkeys are made of'),
+  /** Words that number the passkeys, in order of depth. */
+  ordinals: wordListKey('words that number the passkeys in order of depth'),
+  templates: templatesSchema,
+  /** Samples of the closing recall table; 0 = no table. */
+  heldOutSamples: integerKey('held-out samples of the closing recall table, 0 = no table', {
+    least: 0,
+    most: 100_000,
+  }),
+  /** The longest held-out sample is this many times maxTokens, capped at the model's maximum. */
+  heldOutLengthFactor: numberKey('longest held-out sample as a multiple of the longest sample', {
+    least: 1,
+    most: 1024,
+  }),
+});
+
+/** A whole, checked preset. */
+export type Config = z.infer<typeof configSchema>;
+/** Texts of a sample. */
+export type Templates = z.infer<typeof templatesSchema>;

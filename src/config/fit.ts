@@ -1,0 +1,30 @@
+// Fits a preset to a model: lengths that the preset (not the person) chose are capped, and the cut's default follows the head counts.
+import type { ModelShape } from '../core/shapes.ts';
+import { ConfigError } from '../errors/errors.ts';
+import type { Config } from './config.ts';
+
+/** Fit `config` to `shape`.
+ * @param options.given keys the person set by flag: a length among them is refused when it is too long, one from the preset is capped.
+ * @returns a copy: maxTokens and minTokens at most the model's, and exactly one of streamingFraction and threshold set
+ *   (DESIGN: 0.5 of the heads stream if G < H, else 0.75).
+ * @throws {ConfigError} a given length is longer than the model allows. */
+export function fitConfig(config: Config, shape: ModelShape, options: { given?: ReadonlySet<string> } = {}): Config {
+  const given = options.given ?? new Set<string>();
+  const fitted = { ...config };
+  for (const [key, flag] of [
+    ['maxTokens', '--max-tokens'],
+    ['minTokens', '--min-tokens'],
+  ] as const) {
+    if (config[key] <= shape.maxPositions) continue;
+    if (given.has(key)) {
+      throw new ConfigError(
+        `Expected \`${flag}\` to be at most the ${shape.maxPositions} tokens that the model allows, got \`${config[key]}\`.`,
+      );
+    }
+    fitted[key] = shape.maxPositions;
+  }
+  if (fitted.streamingFraction === null && fitted.threshold === null) {
+    fitted.streamingFraction = shape.kvHeads < shape.heads ? 0.5 : 0.75;
+  }
+  return fitted;
+}
