@@ -1,0 +1,145 @@
+// A Hugging Face model folder as downloaded: finds config.json and the weights, checks one against the other, names the model.
+// The tokenizer and the chat template of the same folder are read by src/text.
+import { closeSync, existsSync, openSync, readdirSync, readSync, type Stats, statSync } from 'node:fs';
+import { basename, join, resolve } from 'node:path';
+import { ModelError } from '../errors/errors.ts';
+import { type ModelConfig, parseModelConfig } from './config.ts';
+import { isRecord, readTokenIds } from './config-fields.ts';
+import { computeFingerprint } from './fingerprint.ts';
+import { readJsonFile } from './json-file.ts';
+import { listExpectedTensors } from './tensor-names.ts';
+import { openWeights, type WeightStore } from './weights.ts';
+
+/** An open model folder; `close` releases its files. */
+export interface ModelFolder {
+  readonly path: string;
+  /** last part of the path */
+  readonly name: string;
+  readonly config: ModelConfig;
+  /** null where the folder holds none and they were optional */
+  readonly weights: WeightStore | null;
+  /** `sha256:…`, null without weights */
+  readonly fingerprint: string | null;
+  close(): void;
+}
+
+/** Published ones stay under 100 KB. */
+const MOST_CONFIG_BYTES = 2 ** 22;
+
+/** Open and check a model folder; values are not read yet.
+ * @param path the folder.  @param options.weights `required` (default), or `optional`: config.json alone is enough.
+ * @throws {ModelError} no folder, a hub name, GGUF, an unsupported model, a missing or unfit tensor; {FormatError} a malformed file; {FileError}. */
+export function openModelFolder(path: string, options?: { weights?: 'required' | 'optional' }): ModelFolder {
+  refuseOtherPaths(path);
+  const config = readConfig(path);
+  const weights = openWeights(path);
+  if (weights === null && options?.weights !== 'optional') throw missingWeights(path);
+  try {
+    if (weights !== null) checkTensors(config, { weights, path });
+    return {
+      path,
+      name: basename(resolve(path)),
+      config,
+      weights,
+      fingerprint: weights === null ? null : computeFingerprint(config, weights),
+      close: () => weights?.close(),
+    };
+  } catch (cause) {
+    weights?.close();
+    throw cause;
+  }
+}
+
+function refuseOtherPaths(path: string): void {
+  let stats: Stats | undefined;
+  try {
+    stats = statSync(path, { throwIfNoEntry: false });
+  } catch {
+    // A part of the path is a file, or may not be entered: as good as absent.
+  }
+  if (stats?.isDirectory()) return;
+  if (stats !== undefined) {
+    if (isGguf(path)) throw ggufError(path);
+    throw new ModelError(`Expected a model folder, got the file ${path}; pass the folder that holds config.json.`);
+  }
+  if (/^[A-Za-z0-9][\w.-]*\/[A-Za-z0-9][\w.-]*$/.test(path)) {
+    throw new ModelError(
+      `Expected a model folder, got \`${path}\`, which looks like a name on the Hugging Face hub: download it first, for example with \`huggingface-cli download ${path} --local-dir ${basename(path)}\`, and pass that folder.`,
+    );
+  }
+  throw new ModelError(`Expected a model folder at ${path}, found nothing there; check the path.`);
+}
+
+function readConfig(path: string): ModelConfig {
+  const configPath = join(path, 'config.json');
+  if (!existsSync(configPath)) {
+    if (listFiles(path, '.gguf').length > 0) throw ggufError(path);
+    throw new ModelError(
+      `Expected config.json in the model folder ${path}, found none; pass a Hugging Face model folder as downloaded.`,
+    );
+  }
+  const config = parseModelConfig(readJsonFile(configPath, MOST_CONFIG_BYTES), configPath);
+  const generationPath = join(path, 'generation_config.json');
+  if (!existsSync(generationPath)) return config;
+  const fields = readJsonFile(generationPath, MOST_CONFIG_BYTES);
+  if (!isRecord(fields)) return config;
+  // Instruct models name their end-of-turn token only here.
+  const stops = readTokenIds({ fields, place: generationPath }, 'eos_token_id');
+  return { ...config, eosTokenIds: [...new Set([...config.eosTokenIds, ...stops])] };
+}
+
+/** Every tensor the model needs is there, in its shape and in a dtype that duo reads. */
+function checkTensors(config: ModelConfig, folder: { weights: WeightStore; path: string }): void {
+  const { weights, path } = folder;
+  for (const { name, shape } of listExpectedTensors(config)) {
+    const expected = `Expected tensor \`${name}\` of shape [${shape.join(', ')}]`;
+    if (!weights.has(name)) {
+      throw new ModelError(
+        `${expected} in ${path} (${weights.files.map((file) => basename(file)).join(', ')}), found none; download the model again, or check that config.json belongs to these weights.`,
+      );
+    }
+    const info = weights.info(name);
+    if (info.shape.length !== shape.length || info.shape.some((size, axis) => size !== shape[axis])) {
+      throw new ModelError(
+        `${expected} in ${info.file}, got [${info.shape.join(', ')}]; check that config.json belongs to these weights.`,
+      );
+    }
+  }
+}
+
+function missingWeights(path: string): ModelError {
+  if (listFiles(path, '.gguf').length > 0) return ggufError(path);
+  const pickles = listFiles(path, '.bin', '.pth', '.pt');
+  const cure =
+    pickles.length > 0
+      ? `${pickles[0]} is a PyTorch file, which duo does not read; convert the model to safetensors`
+      : 'download the weights as well';
+  return new ModelError(`Expected *.safetensors weights in ${path}, found none; ${cure}.`);
+}
+
+function ggufError(path: string): ModelError {
+  return new ModelError(
+    `Expected a Hugging Face model folder with safetensors weights, got GGUF at ${path}, which duo does not read; download the original model folder.`,
+  );
+}
+
+function listFiles(folder: string, ...endings: string[]): string[] {
+  return readdirSync(folder).filter((name) => endings.some((ending) => name.toLowerCase().endsWith(ending)));
+}
+
+/** By its name or its first four bytes. */
+function isGguf(path: string): boolean {
+  if (path.toLowerCase().endsWith('.gguf')) return true;
+  const magic = Buffer.alloc(4);
+  try {
+    const file = openSync(path, 'r');
+    try {
+      readSync(file, magic, 0, 4, 0);
+    } finally {
+      closeSync(file);
+    }
+  } catch {
+    return false;
+  }
+  return magic.toString('latin1') === 'GGUF';
+}
