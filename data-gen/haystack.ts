@@ -1,0 +1,49 @@
+// The text around the needles, as a source of token ids: one interface, two sources (generated prose; files, in file-haystack.ts).
+import { createHash } from 'node:crypto';
+import type { Random } from '../src/core/random.ts';
+import type { Tokenizer } from '../src/text/tokenizer.ts';
+import { openFileHaystack } from './file-haystack.ts';
+import type { Split } from './length.ts';
+import { listLexicon, writeProse } from './prose.ts';
+import { FOLLOWING_FORMS, NAMED_FORMS } from './sentence-forms.ts';
+import { encodePiece } from './template.ts';
+
+/** Where samples take their filler from. */
+export interface HaystackSource {
+  /** At least `tokens` token ids of text for one sample, drawn with `random` alone; train and held-out never share a document. */
+  take(options: { tokens: number; random: Random; split: Split }): number[];
+  /** for people: what it is and how much of it */
+  readonly description: string;
+  /** sha256:… over what it reads, for provenance */
+  readonly hash: string;
+}
+
+const CHARACTERS_PER_TOKEN = 5; // about one English word and its space; a first guess, corrected by asking for more
+
+/** Generated prose; needs no file. Train and held-out texts differ because their generators have other labels. */
+export function openProseHaystack(tokenizer: Tokenizer): HaystackSource {
+  const language = JSON.stringify([listLexicon(), NAMED_FORMS, FOLLOWING_FORMS]);
+  return {
+    take({ tokens, random }) {
+      const ids: number[] = [];
+      while (ids.length < tokens) {
+        const missing = Math.max(64, tokens - ids.length);
+        const lead = ids.length === 0 ? '' : '\n';
+        for (const id of encodePiece(tokenizer, lead + writeProse(random, missing * CHARACTERS_PER_TOKEN)))
+          ids.push(id);
+      }
+      return ids;
+    },
+    description: 'generated prose',
+    hash: `sha256:${createHash('sha256').update(language).digest('hex')}`,
+  };
+}
+
+/** Open the haystack of a run.
+ * @param options.path text file, folder, JSONL, JSONL.gz or JSONL.zst; null = generated prose.
+ * @throws {FileError} absent; {FormatError} no text, malformed line (with its number). */
+export async function openHaystack(options: { path: string | null; tokenizer: Tokenizer }): Promise<HaystackSource> {
+  return options.path === null
+    ? openProseHaystack(options.tokenizer)
+    : openFileHaystack({ path: options.path, tokenizer: options.tokenizer });
+}
