@@ -1,0 +1,77 @@
+// What a run is expected to take, told before its first step: memory of the longest step, time of all of them.
+// The engine counts bytes and operations; the rate is measured on one short sample, so that a wrong guess cannot cost hours unseen.
+import type { GateGrid, Sample, Window } from '../src/core/shapes.ts';
+import { filledGrid } from '../src/core/shapes.ts';
+import type { DistillOptions, Engine } from '../src/engine/engine.ts';
+
+/** From here on a person should be asked twice. */
+const LONG_RUN_SECONDS = 3600;
+const SECONDS_PER_MINUTE = 60;
+const BYTES_PER_GIB = 2 ** 30;
+
+export interface RunEstimate {
+  /** bytes of the longest step */
+  readonly memoryBytes: number;
+  /** floating-point operations of all steps */
+  readonly operations: number;
+  readonly seconds: number;
+  /** true from one hour on */
+  readonly isLong: boolean;
+}
+
+/** Operations a second of one distillation step, measured. Costs that step; the gates it uses are all 1.
+ * @param sample a short one: the rate of longer ones is close to it or better. */
+export async function measureRate(options: {
+  engine: Engine;
+  sample: Sample;
+  window: Window;
+  distill?: DistillOptions;
+}): Promise<number> {
+  const { engine, sample, window, distill } = options;
+  const gates: GateGrid = filledGrid(engine.model.layers, engine.model.kvHeads, 1);
+  const start = performance.now();
+  await engine.distill(sample, gates, window, distill);
+  // A clock of microsecond steps may show 0 for a tiny model.
+  const seconds = Math.max(performance.now() - start, 1e-3) / 1000;
+  return engine.estimate(sample.tokens.length).operations / seconds;
+}
+
+/** Memory and time of a run.
+ * @param lengths tokens of each step's sample.  @param operationsPerSecond from `measureRate` or a step of this run. */
+export function estimateRun(options: {
+  engine: Engine;
+  lengths: readonly number[];
+  operationsPerSecond: number;
+}): RunEstimate {
+  const { engine, lengths, operationsPerSecond } = options;
+  const steps = new Map<number, { memoryBytes: number; operations: number }>();
+  let operations = 0;
+  let memoryBytes = 0;
+  for (const length of lengths) {
+    const step = steps.get(length) ?? engine.estimate(length);
+    steps.set(length, step);
+    operations += step.operations;
+    memoryBytes = Math.max(memoryBytes, step.memoryBytes);
+  }
+  const seconds = operations / operationsPerSecond;
+  return { memoryBytes, operations, seconds, isLong: seconds >= LONG_RUN_SECONDS };
+}
+
+/** The estimate as one sentence. */
+export function describeEstimate(estimate: RunEstimate): string {
+  return `Expected: ${formatBytes(estimate.memoryBytes)} of memory, ${formatSeconds(estimate.seconds)}.`;
+}
+
+/** "40 s", "12 min", "3 h 20 min". @param seconds ≥ 0. */
+export function formatSeconds(seconds: number): string {
+  if (seconds < 2 * SECONDS_PER_MINUTE) return `${Math.max(1, Math.round(seconds))} s`;
+  const minutes = Math.round(seconds / SECONDS_PER_MINUTE);
+  if (minutes < 2 * 60) return `${minutes} min`;
+  return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+}
+
+function formatBytes(bytes: number): string {
+  return bytes >= BYTES_PER_GIB
+    ? `${(bytes / BYTES_PER_GIB).toFixed(1)} GiB`
+    : `${Math.max(1, Math.ceil(bytes / 2 ** 20))} MiB`;
+}

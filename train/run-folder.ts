@@ -1,0 +1,89 @@
+// The folder of one run (--out): which files it has, when a new run may enter it, and the lock while one writes.
+// Files that are not a run's own (a samples file kept there, say) are never touched.
+import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { ConfigError } from '../src/errors/errors.ts';
+import { fileErrorOf } from '../src/formats/atomic-file.ts';
+import type { JsonRecord } from '../src/formats/read-json.ts';
+import { readRun } from '../src/formats/run.ts';
+import { describeDifference, findIdentityDifference } from './run-identity.ts';
+import { takeLock } from './run-lock.ts';
+
+/** A run's own files, in the order in which `overwrite` removes them: without a checkpoint a half-removed run starts at step 0. */
+export const RUN_FILES = [
+  'checkpoint.json',
+  'metrics.jsonl',
+  'mask.json',
+  'gates.json',
+  'report.html',
+  'run.json',
+] as const;
+const LOCK_FILE = '.lock';
+
+export type RunFileName = (typeof RUN_FILES)[number];
+
+/** fresh: must not hold a run; resume: continue the one there, if any; overwrite: remove the one there. */
+export type RunEntry = 'fresh' | 'resume' | 'overwrite';
+
+/** An entered run folder, locked until `close`. */
+export interface RunFolder {
+  readonly path: string;
+  /** true iff a run was there and is to be continued */
+  readonly isResumed: boolean;
+  file(name: RunFileName): string;
+  close(): void;
+}
+
+/** Enter `path` for writing: made if absent, locked, emptied of an old run where that is asked.
+ * @param identity what decides the numbers; a resume must agree with the run.json found.
+ * @throws {ConfigError} a run is there and neither resume nor overwrite was asked, or the resume has other settings;
+ * {FileError} not writable, not a folder, or another process writes it; {FormatError} run.json is damaged. */
+export function enterRunFolder(options: { path: string; entry: RunEntry; identity: JsonRecord }): RunFolder {
+  const { path, entry, identity } = options;
+  try {
+    mkdirSync(path, { recursive: true });
+  } catch (cause) {
+    throw fileErrorOf('create', path, cause);
+  }
+  const release = takeLock(join(path, LOCK_FILE));
+  try {
+    const hasRun = holdsRun(path);
+    if (hasRun && entry === 'fresh') {
+      throw new ConfigError(
+        `Expected ${path} to hold no run, found \`${RUN_FILES.find((name) => existsSync(join(path, name)))}\`; pass --resume to continue it or --overwrite to start anew.`,
+      );
+    }
+    if (hasRun && entry === 'resume') checkSameRun(path, identity);
+    removeTornFiles(path);
+    if (entry === 'overwrite') for (const name of RUN_FILES) rmSync(join(path, name), { force: true });
+    return {
+      path,
+      isResumed: hasRun && entry === 'resume',
+      file: (name) => join(path, name),
+      close: release,
+    };
+  } catch (cause) {
+    release();
+    throw cause;
+  }
+}
+
+/** True iff the folder holds a file of a run; false where it is absent, empty or holds only other files. */
+export function holdsRun(path: string): boolean {
+  return RUN_FILES.some((name) => existsSync(join(path, name)));
+}
+
+function checkSameRun(path: string, identity: JsonRecord): void {
+  const runPath = join(path, 'run.json');
+  if (!existsSync(runPath)) return;
+  const difference = findIdentityDifference(readRun(runPath).identity, identity);
+  if (difference) throw new ConfigError(describeDifference(difference));
+}
+
+/** Files that a killed process was writing beside the real ones (atomic-file.ts names them `.name.pid.tmp`). */
+function removeTornFiles(path: string): void {
+  for (const name of readdirSync(path)) {
+    const [, of] = /^\.(.+)\.\d+\.tmp$/.exec(name) ?? [];
+    if ((RUN_FILES as readonly string[]).includes(of ?? '')) rmSync(join(path, name), { force: true });
+  }
+}

@@ -1,0 +1,116 @@
+// A lock file that keeps two processes from writing one run folder. It names its holder, so that a lock left by a killed process
+// is recognised and taken over; nothing has to be cleaned by hand after kill −9.
+import { closeSync, fsyncSync, linkSync, openSync, readFileSync, renameSync, rmSync, writeSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { resolve } from 'node:path';
+import { FileError } from '../src/errors/errors.ts';
+import { fileErrorOf } from '../src/formats/atomic-file.ts';
+
+interface LockHolder {
+  readonly pid: number;
+  readonly host: string;
+  /** kernel start time of the process, where the system tells it: a reused pid has another one */
+  readonly started: string | null;
+}
+
+/** Paths locked by this process; a lock file with our pid that is not among them was left by an earlier process of the same number. */
+const heldHere = new Set<string>();
+
+/** Take the lock at `path`.  @returns a function that gives it back; calling it twice does nothing.
+ * @throws {FileError} another live process holds it, or the folder cannot be written. */
+export function takeLock(path: string): () => void {
+  const absolute = resolve(path);
+  if (heldHere.has(absolute)) throw heldError(path, `this process (${process.pid})`);
+  if (!createLock(path)) {
+    const text = readLock(path);
+    const holder = text === null ? null : parseHolder(text);
+    if (holder === null || isAlive(holder)) {
+      throw heldError(path, holder === null ? 'another process' : `process ${holder.pid} on ${holder.host}`);
+    }
+    if (!removeStale(path, text as string) || !createLock(path)) throw heldError(path, 'another process');
+  }
+  heldHere.add(absolute);
+  return () => {
+    if (!heldHere.delete(absolute)) return;
+    rmSync(path, { force: true });
+  };
+}
+
+function createLock(path: string): boolean {
+  const holder: LockHolder = { pid: process.pid, host: hostname(), started: startTimeOf(process.pid) };
+  try {
+    const file = openSync(path, 'wx');
+    try {
+      writeSync(file, JSON.stringify(holder));
+      fsyncSync(file);
+    } finally {
+      closeSync(file);
+    }
+    return true;
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === 'EEXIST') return false;
+    throw fileErrorOf('write', path, cause);
+  }
+}
+
+function readLock(path: string): string | null {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return null;
+  }
+}
+
+/** The holder named in a lock; one killed between creating and writing it left it empty and is reported as dead. */
+function parseHolder(text: string): LockHolder | null {
+  if (text === '') return { pid: 0, host: hostname(), started: null };
+  try {
+    return JSON.parse(text) as LockHolder;
+  } catch {
+    return null;
+  }
+}
+
+/** Remove the lock that reads `text`. Two processes may find the same stale lock: the slower one must not remove the lock that the
+ * faster one has meanwhile taken, so the file is moved aside, looked at, and put back if it is not the stale one. */
+function removeStale(path: string, text: string): boolean {
+  const aside = `${path}.${process.pid}`;
+  try {
+    renameSync(path, aside);
+  } catch {
+    return false;
+  }
+  const isStale = readLock(aside) === text;
+  if (!isStale) linkSync(aside, path);
+  rmSync(aside, { force: true });
+  return isStale;
+}
+
+function isAlive({ pid, host, started }: LockHolder): boolean {
+  // A process of another machine (shared folder) cannot be asked; its lock is honoured.
+  if (host !== hostname()) return true;
+  if (pid <= 0 || pid === process.pid) return false;
+  try {
+    process.kill(pid, 0);
+  } catch (cause) {
+    return (cause as NodeJS.ErrnoException).code === 'EPERM';
+  }
+  return started === null || startTimeOf(pid) === started;
+}
+
+/** Field 22 of /proc/<pid>/stat, clock ticks since boot; null where the system has no /proc. */
+function startTimeOf(pid: number): string | null {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+    // The second field, the program's name, may hold spaces and parentheses: count from its last one.
+    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? null;
+  } catch {
+    return null;
+  }
+}
+
+function heldError(path: string, holder: string): FileError {
+  return new FileError(
+    `Expected to be the only one writing this run folder, but ${holder} holds ${path}; wait for it, choose another --out, or delete the file if no such process runs.`,
+  );
+}
