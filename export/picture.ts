@@ -1,0 +1,64 @@
+// The layers × heads picture for a terminal: gates as shades or a mask in two colours, a row a layer, a cell a KV head.
+// Plain text without colour (NO_COLOR, pipes) tells the same by characters. Printing is the command line's.
+import type { GateGrid, MaskGrid } from '../src/core/shapes.ts';
+
+/** Columns of the narrowest usual terminal. */
+const MAX_COLUMNS = 80;
+/** Fixed entries of the 256-colour palette: orange for retrieval, dark grey for streaming. */
+const RETRIEVAL_COLOUR = 214;
+const STREAMING_COLOUR = 238;
+/** Dark grey to white of the palette's grey ramp (232 … 255), lightest = gate 1. */
+const DARKEST_GREY = 234;
+const LIGHTEST_GREY = 255;
+/** Gate 0 to 1 in plain text: tenths, and # for 1. */
+const PLAIN_SHADES = '0123456789#';
+
+export interface PictureOptions {
+  /** false: characters only */
+  readonly colour: boolean;
+}
+
+/** A mask's picture with its legend, lines joined by newlines, at most 80 columns while kvHeads ≤ 72 (wider rows are folded). */
+export function drawMask(mask: MaskGrid, options: PictureOptions): string {
+  const paint = (label: number, width: number) =>
+    options.colour
+      ? colourCell(label === 1 ? RETRIEVAL_COLOUR : STREAMING_COLOUR, width)
+      : (label === 1 ? '#' : '.').padEnd(width);
+  const legend = `${paint(1, 1)} retrieval head (whole context)   ${paint(0, 1)} streaming head (sinks and recent tokens)`;
+  return [...drawRows(mask, paint), legend].join('\n');
+}
+
+/** The picture of gates with its legend. @param gates 0..1. */
+export function drawGates(gates: GateGrid, options: PictureOptions): string {
+  const paint = (gate: number, width: number) =>
+    options.colour ? colourCell(greyOf(gate), width) : (PLAIN_SHADES[Math.floor(gate * 10)] as string).padEnd(width);
+  const shades = [0, 0.25, 0.5, 0.75, 1].map((gate) => `${paint(gate, 1)} ${gate}`).join('  ');
+  return [...drawRows(gates, paint), `gate: ${shades}`].join('\n');
+}
+
+function drawRows(grid: readonly (readonly number[])[], paint: (value: number, width: number) => string): string[] {
+  const kvHeads = grid[0]?.length ?? 0;
+  const labelWidth = Math.max(5, String(grid.length - 1).length + 1);
+  const room = MAX_COLUMNS - labelWidth - 1;
+  const width = kvHeads * 2 <= room ? 2 : 1;
+  const perLine = Math.floor(room / width);
+  const header = `${'layer'.padEnd(labelWidth)} KV heads 0–${kvHeads - 1}`;
+  const rows = grid.flatMap((row, layer) => {
+    const lines: string[] = [];
+    for (let start = 0; start < row.length; start += perLine) {
+      const label = start === 0 ? String(layer) : '';
+      const cells = row.slice(start, start + perLine).map((value) => paint(value, width));
+      lines.push(`${label.padStart(labelWidth)} ${cells.join('')}`.trimEnd());
+    }
+    return lines;
+  });
+  return [header, ...rows];
+}
+
+function colourCell(colour: number, width: number): string {
+  return `\u001b[48;5;${colour}m${' '.repeat(width)}\u001b[0m`;
+}
+
+function greyOf(gate: number): number {
+  return DARKEST_GREY + Math.round(gate * (LIGHTEST_GREY - DARKEST_GREY));
+}

@@ -1,0 +1,60 @@
+// config.json beside full_attention_heads.tsv: the reference dumps all its command-line arguments there; consumers use two of them,
+// `sink_size` and `recent_size`. Written with the reference's keys in its order; what duo has no counterpart for is null.
+import { z } from 'zod';
+import type { Window } from '../src/core/shapes.ts';
+import { writeFileAtomic } from '../src/formats/atomic-file.ts';
+import { MAX_WINDOW_TOKENS, type MaskFile, windowOfMask } from '../src/formats/mask.ts';
+import { checkJson, integerWithin, type JsonRecord, type JsonValue, readJson } from '../src/formats/read-json.ts';
+
+/** The published files have 2 KB. */
+const MAX_CONFIG_BYTES = 2 ** 20;
+
+const schema = z.looseObject({
+  sink_size: integerWithin(0, MAX_WINDOW_TOKENS),
+  recent_size: integerWithin(1, MAX_WINDOW_TOKENS),
+});
+
+/** Keys of the reference's config.json, in its order. */
+const KEYS = [
+  ...['model_name', 'config_name', 'dataset_name', 'dataset_format', 'split', 'lr', 'num_steps', 'batch_size'],
+  ...['max_length', 'context_length_min', 'context_length_max', 'context_lengths_num_intervals'],
+  ...['depth_ratio_num_intervals', 'num_passkeys', 'output_dir', 'sink_size', 'recent_size', 'deploy_sink_size'],
+  ...['deploy_recent_size', 'reg_weight', 'initial_value', 'exp_name', 'enable_pp', 'enable_tp', 'disable_wandb'],
+  ...['min_needle_depth_ratio', 'max_needle_depth_ratio', 'save_steps', 'gradient_accumulation_steps', 'resume'],
+  ...['rope_theta', 'device', 'streaming_attn_implementation', 'supervision', 'n_samples', 'task', 'attn_load_dir'],
+  ...['threshold', 'sparsity', 'passkey_length', 'context_length', 'generation_length', 'stride_length'],
+  ...['prefilling_chunk_size', 'seed'],
+] as const;
+
+/** Read the window of a pattern folder's config.json. @throws {FileError}; {FormatError} a size is missing or out of range. */
+export function readReferenceConfig(path: string): Window {
+  const { sink_size, recent_size } = checkJson(schema, { value: readJson(path, MAX_CONFIG_BYTES), path });
+  return { sinkTokens: sink_size, recentTokens: recent_size };
+}
+
+/** Write the config.json of a pattern folder for a mask. @throws {FileError}. */
+export function writeReferenceConfig(path: string, mask: MaskFile): void {
+  writeFileAtomic(path, `${JSON.stringify(buildReferenceConfig(mask), null, 2)}\n`);
+}
+
+/** The reference's keys filled from a mask and the settings in its provenance. */
+export function buildReferenceConfig(mask: MaskFile): JsonRecord {
+  const window = windowOfMask(mask);
+  const config = (mask.provenance.config ?? {}) as JsonRecord;
+  const known: Record<string, JsonValue | undefined> = {
+    sink_size: window.sinkTokens,
+    recent_size: window.recentTokens,
+    sparsity: mask.streamingFraction,
+    threshold: mask.threshold,
+    lr: config.lr,
+    reg_weight: config.lambda,
+    num_steps: config.steps,
+    seed: mask.provenance.seed ?? config.seed,
+    batch_size: 1,
+    gradient_accumulation_steps: 1,
+    initial_value: 1,
+    supervision: 'distill',
+    dataset_format: 'multiple_passkey',
+  };
+  return Object.fromEntries(KEYS.map((key) => [key, known[key] ?? null]));
+}
