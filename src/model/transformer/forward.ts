@@ -1,0 +1,166 @@
+// The forward pass: embedding, layers with gated attention, final norm, logits.
+// Layers run one after the other with a pause between them, so that the event loop lives and an abort signal is heard.
+import { setImmediate } from 'node:timers/promises';
+import * as tf from '@tensorflow/tfjs-core';
+import type { GateGrid, Window } from '../../core/shapes.ts';
+import { AbortedError } from '../../errors/errors.ts';
+import { runLayer } from './layer.ts';
+import { applyRmsNorm } from './rms-norm.ts';
+import { makeRotary, type Rotary } from './rotary.ts';
+import { TensorBag } from './tensor-bag.ts';
+import type { Transformer } from './transformer.ts';
+import { makeVisibility, type VisibilityBlock } from './visibility.ts';
+
+/** What every layer of a run shares. */
+export type RunTables = { readonly rotary: Rotary; readonly visibility: VisibilityBlock[] };
+
+/** What a run may be told by its caller. */
+export interface RunControl {
+  readonly signal?: AbortSignal | undefined;
+  /** called after each layer */
+  readonly onLayer?: (() => void) | undefined;
+}
+
+export interface LayersOptions extends RunControl {
+  readonly tables: RunTables;
+  /** null = full attention everywhere */
+  readonly gates: GateGrid | null;
+  /** first layer to run, default 0 */
+  readonly fromLayer?: number;
+  /** constants `[H, T, D]` per layer that stand for the full branch; default the layer's own */
+  readonly fullOutputs?: readonly tf.Tensor3D[] | null;
+  /** what to keep of each layer, default nothing */
+  readonly keep?: 'states' | 'attention';
+}
+
+export interface LayersResult {
+  /** `[T, C]`, before the final norm */
+  readonly output: tf.Tensor2D;
+  /** with keep 'states': each layer's input and the stream after its attention block, `[T, C]` */
+  readonly states: { input: tf.Tensor2D; middle: tf.Tensor2D }[];
+  /** with keep 'attention': each layer's attention output before o_proj, `[H, T, D]` */
+  readonly attention: tf.Tensor3D[];
+}
+
+/** Rotary tables and masks for T tokens. @param window null = no head streams. */
+export function makeTables(transformer: Transformer, tokens: number, window: Window | null): RunTables {
+  const positions = Array.from({ length: tokens }, (_, index) => index);
+  return {
+    rotary: makeRotary(transformer.config, { start: 0, count: tokens, maxTokens: tokens }),
+    visibility: makeVisibility(positions, window),
+  };
+}
+
+/** Rows of the embedding table. @returns `[T, C]`. */
+export function embedTokens(transformer: Transformer, tokens: ArrayLike<number>): tf.Tensor2D {
+  const { hidden } = transformer.config.shape;
+  const rows = new Float32Array(tokens.length * hidden);
+  for (let index = 0; index < tokens.length; index++) {
+    const from = (tokens[index] as number) * hidden;
+    rows.set(transformer.embedding.subarray(from, from + hidden), index * hidden);
+  }
+  return tf.tensor2d(rows, [tokens.length, hidden]);
+}
+
+/** Run layers `fromLayer` … L−1.
+ * @param input `[T, C]`, the input of layer `fromLayer`; not freed.
+ * @param options.bag owns every tensor of the result.
+ * @throws {AbortedError} between layers. */
+export async function runLayers(
+  transformer: Transformer,
+  input: tf.Tensor2D,
+  options: LayersOptions & { bag: TensorBag },
+): Promise<LayersResult> {
+  const { bag, tables, gates, keep, fullOutputs } = options;
+  const states: LayersResult['states'] = [];
+  const attention: tf.Tensor3D[] = [];
+  let stream = input;
+  for (let index = options.fromLayer ?? 0; index < transformer.layers.length; index++) {
+    const mix = {
+      visibility: tables.visibility,
+      gates: gates?.[index] ?? null,
+      fullOutput: fullOutputs?.[index] ?? null,
+    };
+    const weights = transformer.layers[index]!;
+    const layer = bag.compute(() => runLayer(stream, { weights, rotary: tables.rotary, mix }));
+    if (keep === 'states') states.push({ input: stream, middle: layer.middle });
+    else {
+      bag.free(layer.middle);
+      if (stream !== input) bag.free(stream);
+    }
+    if (keep === 'attention') attention.push(layer.attention);
+    else bag.free(layer.attention);
+    stream = layer.output;
+    options.onLayer?.();
+    await pause(options.signal);
+  }
+  return { output: stream, states, attention };
+}
+
+/** Final hidden states of `tokens` after the norm.
+ * @param options.gates null = full attention everywhere, and `window` is not looked at.
+ * @returns `[T, C]` fp32, row-major. */
+export async function computeHiddenStates(
+  transformer: Transformer,
+  tokens: ArrayLike<number>,
+  options: { gates: GateGrid | null; window: Window | null } & RunControl,
+): Promise<Float32Array> {
+  const bag = new TensorBag();
+  try {
+    const { output } = await runTokens(transformer, tokens, { ...options, bag });
+    return bag.compute(() => normFinal(transformer, output)).dataSync<'float32'>();
+  } finally {
+    bag.close();
+  }
+}
+
+/** Logits at some positions of `tokens`.
+ * @param options.positions in 0 … T−1; default all.
+ * @returns `[positions, vocab]` fp32, row-major. */
+export async function computeLogits(
+  transformer: Transformer,
+  tokens: ArrayLike<number>,
+  options: { gates: GateGrid | null; window: Window | null; positions?: readonly number[] } & RunControl,
+): Promise<Float32Array> {
+  const bag = new TensorBag();
+  try {
+    const { output } = await runTokens(transformer, tokens, { ...options, bag });
+    const head = transformer.vocabularyHead();
+    return bag
+      .compute(() => {
+        const rows = options.positions === undefined ? output : gatherRows(output, options.positions);
+        return tf.matMul(normFinal(transformer, rows), head);
+      })
+      .dataSync<'float32'>();
+  } finally {
+    bag.close();
+  }
+}
+
+/** @param stream `[n, C]`.  @returns `[n, C]`. */
+export function normFinal(transformer: Transformer, stream: tf.Tensor2D): tf.Tensor2D {
+  return applyRmsNorm(stream, transformer.finalNorm, transformer.config.rmsNormEps);
+}
+
+/** @param rows indices into the first axis.  @returns `[rows, C]`. */
+export function gatherRows(stream: tf.Tensor2D, rows: readonly number[]): tf.Tensor2D {
+  return tf.gather(stream, tf.tensor1d([...rows], 'int32'));
+}
+
+/** Let the event loop run. @throws {AbortedError} the signal has fired. */
+export async function pause(signal: AbortSignal | undefined): Promise<void> {
+  await setImmediate();
+  if (signal?.aborted) throw new AbortedError('Stopped before the step was complete');
+}
+
+async function runTokens(
+  transformer: Transformer,
+  tokens: ArrayLike<number>,
+  options: { gates: GateGrid | null; window: Window | null; bag: TensorBag } & RunControl,
+): Promise<LayersResult> {
+  const { bag, gates } = options;
+  const window = gates === null ? null : options.window;
+  const tables = bag.compute(() => makeTables(transformer, tokens.length, window));
+  const input = bag.compute(() => embedTokens(transformer, tokens));
+  return runLayers(transformer, input, { ...options, tables });
+}

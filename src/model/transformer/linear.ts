@@ -1,0 +1,26 @@
+// Linear map y = x·Wᵀ + b of a Hugging Face checkpoint, with frozen weights.
+// W is kept in both orders: only products of untransposed 2-D tensors are fast on tfjs' wasm backend, forward and backward.
+import * as tf from '@tensorflow/tfjs-core';
+
+/** One frozen linear layer on the tfjs backend. */
+export interface Linear {
+  /** Wᵀ, `[in, out]` fp32 */
+  readonly forward: tf.Tensor2D;
+  /** W as stored, `[out, in]` fp32 */
+  readonly backward: tf.Tensor2D;
+  /** `[out]` fp32 */
+  readonly bias: tf.Tensor1D | null;
+}
+
+/** y = x·Wᵀ + b.
+ * @param input `[n, in]`.  @returns `[n, out]`. */
+export function applyLinear(input: tf.Tensor2D, linear: Linear): tf.Tensor2D {
+  const product: tf.Tensor2D = tf.matMul(input, linear.forward);
+  return linear.bias === null ? product : tf.add(product, linear.bias);
+}
+
+/** Gradient with respect to the input of `applyLinear`: dX = dY·W.
+ * @param outputGradient `[n, out]`.  @returns `[n, in]`. */
+export function backLinear(outputGradient: tf.Tensor2D, linear: Linear): tf.Tensor2D {
+  return tf.matMul(outputGradient, linear.backward);
+}
