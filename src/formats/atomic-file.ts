@@ -13,10 +13,18 @@ const SENTENCES: Record<string, string> = {
   EISDIR: 'it is a folder; name a file',
 };
 
-/** One sentence for an operating-system error about `path`. */
+/** What differs when the failed call only read. */
+const READ_SENTENCES: Record<string, string> = {
+  ENOENT: 'there is no such file or folder',
+  EACCES: 'permission was denied',
+  EPERM: 'permission was denied',
+};
+
+/** One sentence for an operating-system error about `path`. @param verb "write", "read", "read samples", … */
 export function fileErrorOf(verb: string, path: string, cause: unknown): FileError {
   const code = (cause as NodeJS.ErrnoException).code ?? '';
-  return new FileError(`Cannot ${verb} ${path}: ${SENTENCES[code] ?? (cause as Error).message}.`, { cause });
+  const sentence = (verb.startsWith('read') ? READ_SENTENCES[code] : undefined) ?? SENTENCES[code];
+  return new FileError(`Cannot ${verb} ${path}: ${sentence ?? (cause as Error).message}.`, { cause });
 }
 
 /** Write `data` to `path` whole or not at all; an older file stays until the new one is complete on disk.

@@ -1,0 +1,303 @@
+// samples.jsonl: a sample a line, `{"tokens": […], "answers": [[start, end), …], …}`; other keys are kept. From us or anybody.
+// Read and written as a stream, so that a file may be larger than memory. Beside ours stands samples.meta.json with the provenance.
+import { createHash } from 'node:crypto';
+import { closeSync, fstatSync, fsyncSync, openSync, readSync, renameSync, rmSync, writeSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import { z } from 'zod';
+import type { Sample } from '../core/shapes.ts';
+import { FormatError } from '../errors/errors.ts';
+import { fileErrorOf, stableJson, syncFolder, writeFileAtomic } from './atomic-file.ts';
+import {
+  checkJson,
+  exactly,
+  formatFound,
+  integerWithin,
+  type JsonRecord,
+  jsonRecord,
+  readJson,
+  textUpTo,
+} from './read-json.ts';
+
+export const SAMPLES_SCHEMA = 'duo.samples';
+export const SAMPLES_VERSION = 1;
+/** 2^28 bytes hold a sample of 30m tokens; the bound keeps a file without line ends out of memory. */
+const MAX_LINE_BYTES = 2 ** 28;
+const MAX_META_BYTES = 2 ** 24;
+const READ_BYTES = 2 ** 18;
+const NEWLINE = 10;
+
+/** What the model allows; absent limits are not checked. */
+export interface SampleLimits {
+  /** token ids are below this */
+  readonly vocab?: number | undefined;
+  /** longest sample in tokens */
+  readonly maxTokens?: number | undefined;
+}
+
+/** A checked samples file, open for reading any sample by its number. */
+export interface SampleFile {
+  readonly path: string;
+  /** at least 1 */
+  readonly count: number;
+  /** tokens of the shortest and longest sample */
+  readonly shortest: number;
+  readonly longest: number;
+  /** sha256:… of the file's bytes */
+  readonly hash: string;
+  /** Sample `index` in file order, 0 … count − 1, read anew at each call. */
+  read(index: number): Sample;
+  /** Later reads are an error; closing twice is not. */
+  close(): void;
+}
+
+const isTokenId = (value: unknown, vocab: number): boolean =>
+  Number.isInteger(value) && (value as number) >= 0 && (value as number) < vocab;
+
+/** Check one sample. @param place "line 3 of f.jsonl". @throws {FormatError} what is wrong, where. */
+export function checkSample(value: unknown, place: string, limits: SampleLimits = {}): Sample {
+  const { vocab = 2 ** 31, maxTokens = Number.POSITIVE_INFINITY } = limits;
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw new FormatError(
+      `Expected an object with \`tokens\` and \`answers\` in ${place}, got \`${formatFound(value)}\`.`,
+    );
+  }
+  const { tokens, answers } = value as Record<string, unknown>;
+  if (!Array.isArray(tokens) || tokens.length === 0) {
+    throw new FormatError(`Expected \`tokens\` to be a list of token ids in ${place}, got \`${formatFound(tokens)}\`.`);
+  }
+  if (tokens.length > maxTokens) {
+    throw new FormatError(
+      `Expected a sample of at most the ${maxTokens} tokens that the model allows in ${place}, got \`${tokens.length}\`.`,
+    );
+  }
+  const wrong = tokens.findIndex((token) => !isTokenId(token, vocab));
+  if (wrong >= 0) {
+    throw new FormatError(
+      `Expected \`tokens[${wrong}]\` to be an integer from 0 to ${vocab - 1} in ${place}, got \`${formatFound(tokens[wrong])}\`.`,
+    );
+  }
+  if (!Array.isArray(answers) || answers.length === 0) {
+    throw new FormatError(
+      `Expected \`answers\` to be a list of at least one range [start, end) in ${place}, got \`${formatFound(answers)}\`.`,
+    );
+  }
+  for (const [index, range] of answers.entries()) {
+    const [start, end] = Array.isArray(range) && range.length === 2 ? range : [];
+    const isRange =
+      Number.isInteger(start) && Number.isInteger(end) && start >= 1 && start < end && end <= tokens.length;
+    if (!isRange) {
+      throw new FormatError(
+        `Expected \`answers[${index}]\` to be [start, end) with 1 ≤ start < end ≤ ${tokens.length} in ${place}, got \`${formatFound(range)}\`.`,
+      );
+    }
+  }
+  return value as Sample;
+}
+
+function parseSample(line: Buffer, place: string, limits: SampleLimits): Sample {
+  let value: unknown;
+  try {
+    value = JSON.parse(line.toString('utf8'));
+  } catch (cause) {
+    throw new FormatError(`Expected JSON in ${place}: ${(cause as Error).message}.`, { cause });
+  }
+  return checkSample(value, place, limits);
+}
+
+interface Line {
+  /** from 1 */
+  readonly number: number;
+  readonly offset: number;
+  /** without the line end */
+  readonly bytes: Buffer;
+}
+
+/** Lines of an open file; `onBytes` sees every byte once, in order. */
+function* readLines(file: number, path: string, onBytes: (bytes: Buffer) => void): Generator<Line> {
+  const chunk = Buffer.alloc(READ_BYTES);
+  let parts: Buffer[] = [];
+  let length = 0;
+  let lineStart = 0;
+  let number = 1;
+  const finishLine = (): Line => ({ number: number++, offset: lineStart, bytes: Buffer.concat(parts) });
+  for (;;) {
+    const size = readSync(file, chunk, 0, chunk.length, null);
+    if (size === 0) break;
+    const bytes = chunk.subarray(0, size);
+    onBytes(bytes);
+    for (let at = 0; at < size; ) {
+      const end = bytes.indexOf(NEWLINE, at);
+      const piece = Buffer.from(bytes.subarray(at, end < 0 ? size : end));
+      parts.push(piece);
+      length += piece.length;
+      if (length > MAX_LINE_BYTES) {
+        throw new FormatError(
+          `Expected lines of at most ${MAX_LINE_BYTES} bytes, got a longer one in line ${number} of ${path}.`,
+        );
+      }
+      if (end < 0) break;
+      yield finishLine();
+      lineStart += length + 1;
+      parts = [];
+      length = 0;
+      at = end + 1;
+    }
+  }
+  if (length > 0) yield finishLine();
+}
+
+const BYTE_ORDER_MARK = Buffer.from([0xef, 0xbb, 0xbf]);
+const withoutMark = (bytes: Buffer): Buffer =>
+  bytes.subarray(0, 3).equals(BYTE_ORDER_MARK) ? bytes.subarray(3) : bytes;
+const isBlank = (bytes: Buffer): boolean => bytes.every((byte) => byte === 32 || byte === 9 || byte === 13);
+
+/** Check every line of a samples file and open it. Blank lines are passed over. Memory: one sample, and a few numbers for each line.
+ * @throws {FileError} absent, unreadable; {FormatError} no sample, or the first wrong line with its number. */
+export function openSamples(path: string, limits: SampleLimits = {}): SampleFile {
+  let file: number | null;
+  try {
+    file = openSync(path, 'r');
+    if (!fstatSync(file).isFile())
+      throw new FormatError(`Expected ${path} to be a samples file, found a folder or device.`);
+  } catch (cause) {
+    if (cause instanceof FormatError) throw cause;
+    throw fileErrorOf('read samples', path, cause);
+  }
+  const hash = createHash('sha256');
+  const lines: { number: number; offset: number; length: number }[] = [];
+  let shortest = Number.POSITIVE_INFINITY;
+  let longest = 0;
+  try {
+    for (const { number, offset, bytes } of readLines(file, path, (piece) => hash.update(piece))) {
+      const marked = number === 1 ? withoutMark(bytes) : bytes;
+      if (isBlank(marked)) continue;
+      const { tokens } = parseSample(marked, `line ${number} of ${path}`, limits);
+      lines.push({ number, offset: offset + bytes.length - marked.length, length: marked.length });
+      shortest = Math.min(shortest, tokens.length);
+      longest = Math.max(longest, tokens.length);
+    }
+    if (lines.length === 0) throw new FormatError(`Expected at least one sample in ${path}, found none.`);
+  } catch (cause) {
+    closeSync(file);
+    throw cause instanceof FormatError ? cause : fileErrorOf('read samples', path, cause);
+  }
+  return {
+    path,
+    count: lines.length,
+    shortest,
+    longest,
+    hash: `sha256:${hash.digest('hex')}`,
+    read(index) {
+      const line = lines[index];
+      if (line === undefined)
+        throw new RangeError(`Expected a sample index from 0 to ${lines.length - 1}, got ${index}.`);
+      if (file === null) throw new FormatError(`Expected ${path} to be open, but it was closed.`);
+      const bytes = Buffer.alloc(line.length);
+      let size = 0;
+      while (size < bytes.length) {
+        const read = readSync(file, bytes, size, bytes.length - size, line.offset + size);
+        if (read === 0)
+          throw new FormatError(`Expected ${path} to stay as it was, but it became shorter while in use.`);
+        size += read;
+      }
+      return parseSample(bytes, `line ${line.number} of ${path}`, limits);
+    },
+    close() {
+      if (file !== null) closeSync(file);
+      file = null;
+    },
+  };
+}
+
+/** Samples of a file one by one, in file order. @throws as `openSamples`, before the first sample. */
+export function* readSamples(path: string, limits: SampleLimits = {}): Generator<Sample> {
+  const file = openSamples(path, limits);
+  try {
+    for (let index = 0; index < file.count; index++) yield file.read(index);
+  } finally {
+    file.close();
+  }
+}
+
+/** Where a samples file came from: what changes its bytes, inputs by hash. */
+export interface SamplesMeta {
+  readonly schema: typeof SAMPLES_SCHEMA;
+  readonly version: typeof SAMPLES_VERSION;
+  readonly count: number;
+  /** sha256:… of the samples file */
+  readonly samples: string;
+  /** settings, seed, hashes of haystack and tokenizer */
+  readonly provenance: JsonRecord;
+}
+
+const metaSchema: z.ZodType<SamplesMeta> = z.strictObject({
+  schema: exactly(SAMPLES_SCHEMA),
+  version: exactly(SAMPLES_VERSION),
+  count: integerWithin(1, Number.MAX_SAFE_INTEGER),
+  samples: textUpTo(100),
+  provenance: jsonRecord,
+});
+
+/** `samples.meta.json` for `samples.jsonl`. */
+export function metaPathOf(path: string): string {
+  return `${path.replace(/\.jsonl$/i, '')}.meta.json`;
+}
+
+/** Read the provenance of a samples file. @throws {FileError} absent; {FormatError} malformed. */
+export function readSamplesMeta(path: string): SamplesMeta {
+  const metaPath = metaPathOf(path);
+  return checkJson(metaSchema, { value: readJson(metaPath, MAX_META_BYTES), path: metaPath });
+}
+
+/** Write samples as they come, whole or not at all, and their provenance beside them. Same samples, same bytes.
+ * @param options.onWritten called after each sample with the number written so far.
+ * @throws {FormatError} a malformed sample, or none; {FileError} disk full, read-only, no such folder; whatever `samples` throws. */
+export function writeSamples(
+  path: string,
+  options: { samples: Iterable<Sample>; provenance: JsonRecord; onWritten?: (count: number) => void },
+): SamplesMeta {
+  const beside = join(dirname(path), `.${basename(path)}.${process.pid}.tmp`);
+  const hash = createHash('sha256');
+  let count = 0;
+  const write = <Result>(action: () => Result): Result => {
+    try {
+      return action();
+    } catch (cause) {
+      throw fileErrorOf('write', path, cause);
+    }
+  };
+  const file = write(() => openSync(beside, 'w'));
+  try {
+    try {
+      for (const sample of options.samples) {
+        const bytes = Buffer.from(`${JSON.stringify(checkSample(sample, `sample ${count + 1} for ${path}`))}\n`);
+        hash.update(bytes);
+        write(() => {
+          for (let written = 0; written < bytes.length; ) written += writeSync(file, bytes, written);
+        });
+        count++;
+        options.onWritten?.(count);
+      }
+      if (count === 0) throw new FormatError(`Expected at least one sample to write to ${path}, got none.`);
+      write(() => fsyncSync(file));
+    } finally {
+      closeSync(file);
+    }
+    write(() => {
+      renameSync(beside, path);
+      syncFolder(dirname(path));
+    });
+  } catch (cause) {
+    rmSync(beside, { force: true });
+    throw cause;
+  }
+  const meta: SamplesMeta = {
+    schema: SAMPLES_SCHEMA,
+    version: SAMPLES_VERSION,
+    count,
+    samples: `sha256:${hash.digest('hex')}`,
+    provenance: options.provenance,
+  };
+  writeFileAtomic(metaPathOf(path), stableJson(checkJson(metaSchema, { value: meta, path: metaPathOf(path) })));
+  return meta;
+}
