@@ -45,6 +45,7 @@ void normalize_backward(int64_t n, int64_t size, const float* x, const float* we
 #pragma omp simd reduction(+ : dot)
     for (int64_t c = 0; c < size; c++) dot += d[c] * weight[c] * row[c];
     const float pull = dot * scale[i] * scale[i] * scale[i] / static_cast<float>(size);
+#pragma omp simd
     for (int64_t c = 0; c < size; c++) {
       dx[i * size + c] += d[c] * weight[c] * scale[i] - row[c] * pull;
       d_weight[c] += d[c] * row[c] * scale[i];
@@ -69,9 +70,24 @@ void rotate(int64_t n, int64_t heads, int64_t dim, const float* cosines, const f
   }
 }
 
-float sigmoid(float x) {
+inline float sigmoid(float x) {
   const float small = exp_nonpositive(x < 0.0f ? x : -x);
   return (x < 0.0f ? small : 1.0f) / (1.0f + small);
+}
+
+/* product = silu(gate) · up, element by element. */
+void multiply_gated(int64_t size, const float* gate, const float* up, float* product) {
+#pragma omp simd
+  for (int64_t i = 0; i < size; i++) product[i] = gate[i] * sigmoid(gate[i]) * up[i];
+}
+
+void multiply_gated_backward(int64_t size, const float* gate, const float* up, const float* d_product, float* d_gate, float* d_up) {
+#pragma omp simd
+  for (int64_t i = 0; i < size; i++) {
+    const float share = sigmoid(gate[i]), silu = gate[i] * share;
+    d_up[i] = d_product[i] * silu;
+    d_gate[i] = d_product[i] * up[i] * (share + silu * (1.0f - share));
+  }
 }
 
 void add(std::vector<float>& to, const std::vector<float>& from) {
@@ -175,8 +191,7 @@ void run_forward(const Shape& s, const float* parameters, const Batch& batch, in
     normalize(n, c, s.norm_epsilon, x.data(), parameters + at.norm2, a.normed2.data(), a.scale2.data());
     project(n, s.intermediate, c, a.normed2.data(), parameters + at.gate, a.gate.data());
     project(n, s.intermediate, c, a.normed2.data(), parameters + at.up, a.up.data());
-#pragma omp simd
-    for (int64_t i = 0; i < n * s.intermediate; i++) a.product[i] = a.gate[i] * sigmoid(a.gate[i]) * a.up[i];
+    multiply_gated(n * s.intermediate, a.gate.data(), a.up.data(), a.product.data());
     project(n, c, s.intermediate, a.product.data(), parameters + at.down, delta.data());
     add(x, delta);
   }
@@ -239,12 +254,7 @@ void run_backward(const Shape& s, const float* parameters, const Batch& batch, i
     Activations::Layer& a = kept.layers[l];
     clear(d_product);
     project_backward(n, c, s.intermediate, a.product.data(), parameters + at.down, dx.data(), d_product.data(), gradient + at.down);
-#pragma omp simd
-    for (int64_t i = 0; i < n * s.intermediate; i++) {
-      const float share = sigmoid(a.gate[i]), silu = a.gate[i] * share;
-      d_up[i] = d_product[i] * silu;
-      d_gate[i] = d_product[i] * a.up[i] * (share + silu * (1.0f - share));
-    }
+    multiply_gated_backward(n * s.intermediate, a.gate.data(), a.up.data(), d_product.data(), d_gate.data(), d_up.data());
     clear(d_normed);
     project_backward(n, s.intermediate, c, a.normed2.data(), parameters + at.gate, d_gate.data(), d_normed.data(), gradient + at.gate);
     project_backward(n, s.intermediate, c, a.normed2.data(), parameters + at.up, d_up.data(), d_normed.data(), gradient + at.up);

@@ -2,6 +2,7 @@
 // Parameters lie in one flat array, in the order and the [out, in] layout of a Hugging Face checkpoint.
 #pragma once
 #include <cstdint>
+#include <cstring>
 #include <string>
 #include <vector>
 
@@ -97,12 +98,10 @@ inline float exp_nonpositive(float x) {
   sum = sum * rest + 1.6666665459e-1f;
   sum = sum * rest + 5.0000001201e-1f;
   sum = sum * rest * rest + rest + 1.0f;
-  union {
-    int32_t bits;
-    float value;
-  } power;
-  power.bits = (static_cast<int32_t>(whole) + 127) << 23;
-  return x < -87.0f ? 0.0f : sum * power.value;
+  int32_t bits = (static_cast<int32_t>(whole) + 127) << 23;
+  float power;
+  std::memcpy(&power, &bits, sizeof(power));
+  return x < -87.0f ? 0.0f : sum * power;
 }
 
 }  // namespace pretrain

@@ -1,0 +1,95 @@
+// Device listing, measurement and the op bench of duo.h.
+#include <cstdio>
+#include <cstring>
+
+#include "core/abi.h"
+
+namespace duo {
+namespace {
+
+std::string quote_json(const std::string &text) {
+  std::string out = "\"";
+  for (const char c : text) {
+    if (c == '"' || c == '\\') out += '\\';
+    if (static_cast<unsigned char>(c) >= 0x20) out += c;
+  }
+  return out + "\"";
+}
+
+std::string write_device(const DeviceInfo &info) {
+  std::string features;
+  for (const auto &feature : info.features) features += (features.empty() ? "" : ", ") + quote_json(feature);
+  return "{\"name\": " + quote_json(info.name) + ", \"description\": " + quote_json(info.description) +
+         ", \"memoryBytes\": " + std::to_string(info.memory_bytes) + ", \"available\": " + (info.available ? "true" : "false") +
+         ", \"reason\": " + quote_json(info.reason) + ", \"features\": [" + features + "]}";
+}
+
+}  // namespace
+
+std::vector<DeviceInfo> list_devices() {
+  std::vector<DeviceInfo> devices{describe_cpu()};
+#ifdef DUO_WITH_CUDA
+  for (auto &device : describe_cuda_devices()) devices.push_back(std::move(device));
+#else
+  devices.push_back({"cuda:0", "", "the library was built without CUDA: nvcc was not found or not asked for", 0, false, {}});
+#endif
+  return devices;
+}
+
+}  // namespace duo
+
+using namespace duo;
+
+int32_t duo_device_count(int32_t *num_devices) {
+  return guard([&] { *require(num_devices, "num_devices") = static_cast<int32_t>(list_devices().size()); });
+}
+
+int32_t duo_device_describe(int32_t device_index, char *json, int64_t json_bytes) {
+  return guard([&] {
+    const auto devices = list_devices();
+    require_range("device_index", device_index, 0, static_cast<int64_t>(devices.size()) - 1);
+    const std::string text = write_device(devices[static_cast<size_t>(device_index)]);
+    if (json_bytes <= static_cast<int64_t>(text.size())) {
+      fail(DUO_STATUS_SHAPE, "Expected `json_bytes` above %zu, got `%lld`", text.size(), static_cast<long long>(json_bytes));
+    }
+    copy_text(text, json, json_bytes);
+  });
+}
+
+int32_t duo_device_measure(const char *device, int32_t num_threads, int32_t measure, duo_task_t *task, double *rate) {
+  return guard_task(task, [&](Task &running) {
+    bool is_cuda;
+    const OpenOptions options = parse_device(device, num_threads, DUO_DTYPE_STORED, DUO_COMPUTE_ACCURATE, &is_cuda);
+    require_range("measure", measure, DUO_MEASURE_READ_BANDWIDTH, DUO_MEASURE_MATMUL_BF16);
+    require(rate, "rate");
+#ifdef DUO_WITH_CUDA
+    if (is_cuda) {
+      *rate = measure_cuda(options, measure, running);
+      return;
+    }
+#endif
+    if (is_cuda) fail(DUO_STATUS_UNSUPPORTED, "Expected device `%s` to be usable, but the library was built without CUDA", device);
+    *rate = measure_cpu(options, measure, running);
+  });
+}
+
+int32_t duo_bench_op(const char *device, int32_t num_threads, const char *op, const int64_t *sizes, int32_t num_sizes, int32_t num_repeats,
+                     duo_task_t *task, double *seconds, double *relative_error) {
+  return guard_task(task, [&](Task &running) {
+    bool is_cuda;
+    const OpenOptions options = parse_device(device, num_threads, DUO_DTYPE_STORED, DUO_COMPUTE_ACCURATE, &is_cuda);
+    require_range("num_sizes", num_sizes, 0, 32);
+    require_range("num_repeats", num_repeats, 1, 100000);
+    if (num_sizes > 0) require(sizes, "sizes");
+    require(seconds, "seconds");
+    require(relative_error, "relative_error");
+    const std::string name = require(op, "op");
+    const std::vector<int64_t> size_list(sizes, sizes + num_sizes);
+    bool known = false;
+#ifdef DUO_WITH_CUDA
+    if (is_cuda) known = bench_cuda_op(options, name, size_list, num_repeats, running, seconds, relative_error);
+#endif
+    if (!is_cuda) known = bench_cpu_op(options, name, size_list, num_repeats, running, seconds, relative_error);
+    if (!known) fail(DUO_STATUS_UNSUPPORTED, "Expected `op` to be one that device `%s` has, got `%.100s`", device, op);
+  });
+}

@@ -1,0 +1,177 @@
+// Models and whole-sample operations of duo.h: check every argument, then call the backend.
+#include <thread>
+
+#include "core/abi.h"
+#include "core/gram.h"
+#include "core/weight_map.h"
+
+namespace duo {
+namespace {
+
+std::shared_ptr<DuoModel> open_model(const ModelConfig &config, std::shared_ptr<const WeightMap> weights, const OpenOptions &options,
+                                     bool is_cuda, Task &task) {
+#ifdef DUO_WITH_CUDA
+  if (is_cuda) return open_cuda_model(config, std::move(weights), options, task);
+#endif
+  if (is_cuda) fail(DUO_STATUS_UNSUPPORTED, "Expected a CPU device: the library was built without CUDA, got `cuda:%d`", options.device_index);
+  if (options.weight_dtype != Dtype::stored && options.weight_dtype != Dtype::f32 && options.weight_dtype != Dtype::bf16) {
+    fail(DUO_STATUS_UNSUPPORTED, "Expected `weight_dtype` on the CPU to be as stored, F32 or BF16, got code `%d`", static_cast<int>(options.weight_dtype));
+  }
+  return open_cpu_model(config, std::move(weights), options, task);
+}
+
+}  // namespace
+}  // namespace duo
+
+using namespace duo;
+
+int32_t duo_model_open(const duo_model_config_t *config, const char *const *shard_paths, int32_t num_shards, const char *device,
+                       int32_t num_threads, int32_t weight_dtype, int32_t compute, duo_task_t *task, duo_model_t **model) {
+  return guard_task(task, [&](Task &running) {
+    const ModelConfig checked = check_config(config);
+    bool is_cuda;
+    const OpenOptions options = parse_device(device, num_threads, weight_dtype, compute, &is_cuda);
+    require(model, "model");
+    require(shard_paths, "shard_paths");
+    require_range("num_shards", num_shards, 1, 4096);
+    if (!is_cuda && weight_dtype != DUO_DTYPE_STORED) {
+      fail(DUO_STATUS_UNSUPPORTED, "Expected `weight_dtype` on the CPU to be as stored, got code `%d`", weight_dtype);
+    }
+    std::vector<std::string> paths;
+    for (int32_t i = 0; i < num_shards; i++) paths.emplace_back(require(shard_paths[i], "shard_paths[i]"));
+    *model = model_table().insert(open_model(checked, open_weight_files(checked, paths, running), options, is_cuda, running));
+  });
+}
+
+int32_t duo_model_open_random(const duo_model_config_t *config, uint64_t seed, const char *device, int32_t num_threads,
+                              int32_t weight_dtype, int32_t compute, duo_task_t *task, duo_model_t **model) {
+  return guard_task(task, [&](Task &running) {
+    const ModelConfig checked = check_config(config);
+    bool is_cuda;
+    const OpenOptions options = parse_device(device, num_threads, weight_dtype, compute, &is_cuda);
+    require(model, "model");
+    const Dtype host_dtype = options.weight_dtype == Dtype::f32 ? Dtype::f32 : Dtype::bf16;
+    if (weight_dtype != DUO_DTYPE_F32 && weight_dtype != DUO_DTYPE_BF16 && !(is_cuda && weight_dtype == DUO_DTYPE_INT8)) {
+      fail(DUO_STATUS_UNSUPPORTED, "Expected `weight_dtype` of random weights to be F32 or BF16, got code `%d`", weight_dtype);
+    }
+    *model = model_table().insert(open_model(checked, make_random_weights(checked, seed, host_dtype, running), options, is_cuda, running));
+  });
+}
+
+int32_t duo_model_close(duo_model_t *model) {
+  return guard([&] { model_table().remove(model, "model"); });
+}
+
+int32_t duo_model_device(duo_model_t *model, char *text, int64_t text_bytes) {
+  return guard([&] { copy_text(model_table().find(model, "model")->device(), text, text_bytes); });
+}
+
+int32_t duo_model_memory(duo_model_t *model, int64_t *weight_bytes, int64_t *workspace_bytes) {
+  return guard([&] {
+    const auto found = model_table().find(model, "model");
+    *require(weight_bytes, "weight_bytes") = found->weight_bytes();
+    *require(workspace_bytes, "workspace_bytes") = found->workspace_bytes();
+  });
+}
+
+int32_t duo_distill_estimate(duo_model_t *model, int64_t num_tokens, int64_t num_positions, int64_t sink_tokens, int64_t recent_tokens,
+                             int64_t *memory_bytes, double *operations) {
+  return guard([&] {
+    const auto found = model_table().find(model, "model");
+    require_range("num_tokens", num_tokens, 1, int64_t{1} << 30);
+    require_range("num_positions", num_positions, 1, num_tokens);
+    found->estimate_distill(num_tokens, num_positions, require_window(sink_tokens, recent_tokens), require(memory_bytes, "memory_bytes"),
+                            require(operations, "operations"));
+  });
+}
+
+int32_t duo_distill(duo_model_t *model, const int32_t *tokens, int64_t num_tokens, const int32_t *positions, int64_t num_positions,
+                    const float *gates, int64_t sink_tokens, int64_t recent_tokens, int32_t flags, duo_task_t *task, double *loss,
+                    float *gradient) {
+  return guard_task(task, [&](Task &running) {
+    const auto found = model_table().find(model, "model");
+    const ModelConfig &config = found->config();
+    const Passage passage = require_passage(config, tokens, num_tokens, positions, num_positions);
+    require_gates("gates", gates, config.num_gates());
+    const Window window = require_window(sink_tokens, recent_tokens);
+    require_range("flags", flags, 0, DUO_DISTILL_TEACHER_BRANCH);
+    require(loss, "loss");
+    require(gradient, "gradient");
+    found->distill(passage, gates, window, flags, running, loss, gradient);
+    if (!std::isfinite(*loss)) fail(DUO_STATUS_NUMERIC, "Expected `loss` to come out finite, got `%g`", *loss);
+    require_finite("gradient", gradient, config.num_gates());
+  });
+}
+
+int32_t duo_evaluate(duo_model_t *model, const int32_t *tokens, int64_t num_tokens, const int32_t *positions, const int32_t *targets,
+                     int64_t num_positions, const float *gates, int64_t sink_tokens, int64_t recent_tokens, duo_task_t *task,
+                     float *log_probs, int32_t *predictions) {
+  return guard_task(task, [&](Task &running) {
+    const auto found = model_table().find(model, "model");
+    const ModelConfig &config = found->config();
+    const Passage passage = require_passage(config, tokens, num_tokens, positions, num_positions);
+    require_tokens("targets", targets, num_positions, config.vocab);
+    if (gates != nullptr) require_gates("gates", gates, config.num_gates());
+    const Window window = gates == nullptr ? Window{0, 1} : require_window(sink_tokens, recent_tokens);
+    require(log_probs, "log_probs");
+    require(predictions, "predictions");
+    found->evaluate(passage, targets, gates, window, running, log_probs, predictions);
+    require_finite("log_probs", log_probs, num_positions);
+  });
+}
+
+int32_t duo_hidden(duo_model_t *model, const int32_t *tokens, int64_t num_tokens, const int32_t *positions, int64_t num_positions,
+                   const float *gates, int64_t sink_tokens, int64_t recent_tokens, duo_task_t *task, float *hidden) {
+  return guard_task(task, [&](Task &running) {
+    const auto found = model_table().find(model, "model");
+    const ModelConfig &config = found->config();
+    const Passage passage = require_passage(config, tokens, num_tokens, positions, num_positions);
+    if (gates != nullptr) require_gates("gates", gates, config.num_gates());
+    const Window window = gates == nullptr ? Window{0, 1} : require_window(sink_tokens, recent_tokens);
+    found->hidden(passage, gates, window, running, require(hidden, "hidden"));
+    require_finite("hidden", hidden, num_positions * config.hidden);
+  });
+}
+
+int32_t duo_logits(duo_model_t *model, const int32_t *tokens, int64_t num_tokens, const int32_t *positions, int64_t num_positions,
+                   const float *gates, int64_t sink_tokens, int64_t recent_tokens, duo_task_t *task, float *logits) {
+  return guard_task(task, [&](Task &running) {
+    const auto found = model_table().find(model, "model");
+    const ModelConfig &config = found->config();
+    const Passage passage = require_passage(config, tokens, num_tokens, positions, num_positions);
+    if (gates != nullptr) require_gates("gates", gates, config.num_gates());
+    const Window window = gates == nullptr ? Window{0, 1} : require_window(sink_tokens, recent_tokens);
+    found->logits(passage, gates, window, running, require(logits, "logits"));
+    require_finite("logits", logits, num_positions * config.vocab);
+  });
+}
+
+int32_t duo_probe(duo_model_t *model, const int32_t *tokens, int64_t num_tokens, const int32_t *positions, int64_t num_positions,
+                  const float *base_gates, const float *probe_gates, int32_t head_begin, int32_t head_end, int64_t sink_tokens,
+                  int64_t recent_tokens, duo_task_t *task, float *differences) {
+  return guard_task(task, [&](Task &running) {
+    const auto found = model_table().find(model, "model");
+    const ModelConfig &config = found->config();
+    const Passage passage = require_passage(config, tokens, num_tokens, positions, num_positions);
+    require_gates("base_gates", base_gates, config.num_gates());
+    require_gates("probe_gates", probe_gates, config.num_gates());
+    require_range("head_begin", head_begin, 0, config.num_gates() - 1);
+    require_range("head_end", head_end, int64_t{head_begin} + 1, config.num_gates());
+    const Window window = require_window(sink_tokens, recent_tokens);
+    found->probe(passage, base_gates, probe_gates, head_begin, head_end, window, running, require(differences, "differences"));
+    require_finite("differences", differences, (int64_t{head_end} - head_begin) * num_positions * config.hidden);
+  });
+}
+
+int32_t duo_gram(const float *a, int64_t num_a, const float *b, int64_t num_b, int64_t length, double scale, int32_t num_threads,
+                 duo_task_t *task, double *gram, int64_t gram_stride) {
+  return guard_task(task, [&](Task &running) {
+    require_range("num_a", num_a, 1, int64_t{1} << 24);
+    require_range("num_b", num_b, 1, int64_t{1} << 24);
+    require_range("length", length, 1, int64_t{1} << 40);
+    require_range("gram_stride", gram_stride, num_b, int64_t{1} << 32);
+    require_range("num_threads", num_threads, 0, 256);
+    if (!std::isfinite(scale)) fail(DUO_STATUS_ARGUMENT, "Expected `scale` to be finite, got `%g`", scale);
+    accumulate_gram(require(a, "a"), num_a, require(b, "b"), num_b, length, scale, num_threads, running, require(gram, "gram"), gram_stride);
+  });
+}

@@ -1,0 +1,123 @@
+// What a device implements: DuoModel and DuoSession. kernels/cpu and kernels/cuda each derive both; core/abi_*.cpp checks arguments
+// and calls them. Implementations may throw duo::Error, std::bad_alloc; they never print, exit or let CUDA errors pass unseen.
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/config.h"
+#include "core/dtype.h"
+#include "core/task.h"
+
+namespace duo {
+
+struct Window {
+  int64_t sink;    // S >= 0
+  int64_t recent;  // R >= 1
+};
+
+// One sample and where it is looked at. Checked by the ABI: ids in range, positions strictly ascending, all counts >= 1.
+struct Passage {
+  const int32_t *tokens;  // [num_tokens]
+  int64_t num_tokens;
+  const int32_t *positions;  // [num_positions]
+  int64_t num_positions;
+};
+
+struct Sampling {
+  float temperature;  // 0 = greedy
+  int32_t top_k;      // 0 = all
+  float top_p;        // 1 = all
+  uint64_t seed;
+};
+
+struct SessionOptions {
+  std::vector<uint8_t> mask;  // [L·G], 1 = retrieval; never empty (a null mask arrives as all ones)
+  Window window;
+  int64_t max_tokens;
+  Dtype kv_dtype;
+  bool chunked_prefill;  // DUO_PREFILL_CHUNKED
+  int64_t chunk_tokens;  // 0 = the backend chooses
+};
+
+struct SessionMemory {
+  int64_t kv_bytes, full_kv_bytes, workspace_bytes;
+};
+
+// The ABI holds a mutex over every call on one session, so implementations need no lock for their own state.
+class DuoSession {
+ public:
+  virtual ~DuoSession() = default;
+  virtual int64_t length() const = 0;
+  virtual int64_t max_tokens() const = 0;
+  virtual void prefill(const int32_t *tokens, int64_t num_tokens, Task &task) = 0;
+  virtual void decode(int32_t token, Task &task) = 0;
+  // `sessions` are distinct, of the same model, this one first, each with room for a token; all are locked.
+  virtual void decode_batch(DuoSession *const *sessions, const int32_t *tokens, int64_t num_sessions, Task &task) = 0;
+  virtual void logits(float *out) = 0;  // [V]; throws ARGUMENT before any token
+  virtual int32_t sample(const Sampling &sampling) = 0;
+  // Returns the number of tokens written to `tokens`; the contract is duo_session_generate's.
+  virtual int64_t generate(int64_t num_tokens, const Sampling &sampling, const int32_t *stop_tokens, int64_t num_stop_tokens, Task &task,
+                           int32_t *tokens) = 0;
+  virtual std::unique_ptr<DuoSession> fork(Task &task) = 0;
+  virtual SessionMemory memory() const = 0;
+  virtual void fill(int64_t length, uint64_t seed, Task &task) = 0;
+};
+
+// Calls on one model may come from several threads at once. `gates` is [L·G] or null for all full.
+class DuoModel {
+ public:
+  virtual ~DuoModel() = default;
+  virtual const ModelConfig &config() const = 0;
+  virtual std::string device() const = 0;
+  virtual int64_t weight_bytes() const = 0;
+  virtual int64_t workspace_bytes() const = 0;
+  virtual void estimate_distill(int64_t num_tokens, int64_t num_positions, Window window, int64_t *memory_bytes, double *operations) = 0;
+  virtual void distill(const Passage &passage, const float *gates, Window window, int32_t flags, Task &task, double *loss,
+                       float *gradient) = 0;
+  virtual void evaluate(const Passage &passage, const int32_t *targets, const float *gates, Window window, Task &task, float *log_probs,
+                        int32_t *predictions) = 0;
+  virtual void hidden(const Passage &passage, const float *gates, Window window, Task &task, float *out) = 0;  // [P, C]
+  virtual void logits(const Passage &passage, const float *gates, Window window, Task &task, float *out) = 0;  // [P, V]
+  virtual void probe(const Passage &passage, const float *base_gates, const float *probe_gates, int64_t head_begin, int64_t head_end,
+                     Window window, Task &task, float *differences) = 0;  // [head_end − head_begin, P, C]
+  // The session may keep `self` (a shared pointer to this model) so that weights outlive it.
+  virtual std::unique_ptr<DuoSession> open_session(std::shared_ptr<DuoModel> self, const SessionOptions &options, Task &task) = 0;
+};
+
+struct OpenOptions {
+  int device_index;     // CUDA ordinal; 0 on the CPU
+  std::string variant;  // CPU: "" (best), "plain", "avx2", "avx512"
+  int32_t num_threads;  // 0 = all
+  Dtype weight_dtype;   // Dtype::stored, or what duo.h allows
+  int32_t compute;      // DUO_COMPUTE_…
+};
+
+struct DeviceInfo {
+  std::string name, description, reason;  // reason: why not available, "" if it is
+  int64_t memory_bytes;
+  bool available;
+  std::vector<std::string> features;
+};
+
+class WeightMap;  // core/weight_map.h: every tensor of a model by name, as mapped or random
+
+// CPU, kernels/cpu/.
+DeviceInfo describe_cpu();
+std::shared_ptr<DuoModel> open_cpu_model(const ModelConfig &config, std::shared_ptr<const WeightMap> weights, const OpenOptions &options,
+                                         Task &task);
+double measure_cpu(const OpenOptions &options, int32_t measure, Task &task);
+// Returns false for an op it does not know.
+bool bench_cpu_op(const OpenOptions &options, const std::string &op, const std::vector<int64_t> &sizes, int32_t num_repeats, Task &task,
+                  double *seconds, double *relative_error);
+
+// CUDA, kernels/cuda/; declared always, defined where DUO_WITH_CUDA is.
+std::vector<DeviceInfo> describe_cuda_devices();  // at least one entry, which says why there is none
+std::shared_ptr<DuoModel> open_cuda_model(const ModelConfig &config, std::shared_ptr<const WeightMap> weights, const OpenOptions &options,
+                                          Task &task);
+double measure_cuda(const OpenOptions &options, int32_t measure, Task &task);
+bool bench_cuda_op(const OpenOptions &options, const std::string &op, const std::vector<int64_t> &sizes, int32_t num_repeats, Task &task,
+                   double *seconds, double *relative_error);
+
+}  // namespace duo

@@ -1,0 +1,62 @@
+// Element types of weights and caches, and the conversions between fp32, bf16 and fp16 that every backend shares.
+#pragma once
+#include <cstdint>
+#include <cstring>
+
+#include "duo.h"
+
+namespace duo {
+
+enum class Dtype : int32_t {
+  stored = DUO_DTYPE_STORED,
+  f32 = DUO_DTYPE_F32,
+  f16 = DUO_DTYPE_F16,
+  bf16 = DUO_DTYPE_BF16,
+  int8 = DUO_DTYPE_INT8,
+  fp8 = DUO_DTYPE_FP8,
+  int4 = DUO_DTYPE_INT4,
+};
+
+// Bytes of one element; int4 is packed two to a byte and has no entry here.
+inline int64_t dtype_bytes(Dtype dtype) {
+  switch (dtype) {
+    case Dtype::f32: return 4;
+    case Dtype::f16:
+    case Dtype::bf16: return 2;
+    case Dtype::int8:
+    case Dtype::fp8: return 1;
+    default: return 0;
+  }
+}
+
+inline float bits_to_float(uint32_t bits) {
+  float value;
+  std::memcpy(&value, &bits, sizeof value);
+  return value;
+}
+
+inline uint32_t float_to_bits(float value) {
+  uint32_t bits;
+  std::memcpy(&bits, &value, sizeof bits);
+  return bits;
+}
+
+inline float bf16_to_float(uint16_t value) { return bits_to_float(static_cast<uint32_t>(value) << 16); }
+
+// Round to nearest even; NaN stays NaN.
+inline uint16_t float_to_bf16(float value) {
+  uint32_t bits = float_to_bits(value);
+  if ((bits & 0x7fffffffu) > 0x7f800000u) return static_cast<uint16_t>((bits >> 16) | 0x40u);
+  return static_cast<uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
+}
+
+inline float f16_to_float(uint16_t value) {
+  const uint32_t sign = static_cast<uint32_t>(value & 0x8000u) << 16;
+  const uint32_t exponent = (value >> 10) & 0x1fu, mantissa = value & 0x3ffu;
+  if (exponent == 31) return bits_to_float(sign | 0x7f800000u | (mantissa << 13));
+  if (exponent != 0) return bits_to_float(sign | ((exponent + 112u) << 23) | (mantissa << 13));
+  const float magnitude = static_cast<float>(mantissa) * 5.9604644775390625e-8f;  // 2^-24, subnormal
+  return sign ? -magnitude : magnitude;
+}
+
+}  // namespace duo

@@ -1,0 +1,117 @@
+// The tensor list of the Llama family, and its lookup in mapped shards.
+#include "core/weight_map.h"
+
+#include <cinttypes>
+
+#include "core/mapped_file.h"
+#include "core/safetensors.h"
+
+namespace duo {
+namespace {
+
+Dtype parse_weight_dtype(const std::string &dtype) {
+  if (dtype == "F32") return Dtype::f32;
+  if (dtype == "F16") return Dtype::f16;
+  if (dtype == "BF16") return Dtype::bf16;
+  return Dtype::stored;
+}
+
+std::string write_shape(const std::vector<int64_t> &shape) {
+  std::string text = "[";
+  for (const int64_t axis : shape) text += (text.size() > 1 ? ", " : "") + std::to_string(axis);
+  return text + "]";
+}
+
+class FileWeights : public WeightMap {
+ public:
+  FileWeights(const ModelConfig &config, const std::vector<std::string> &paths, Task &task) {
+    std::unordered_map<std::string, ExpectedTensor> wanted;
+    for (auto &tensor : list_expected_tensors(config)) wanted.emplace(tensor.name, tensor);
+    for (const auto &path : paths) {
+      task.check_abort();
+      files_.push_back(std::make_unique<MappedFile>(path));
+      for (const auto &entry : parse_safetensors(files_.back()->data(), files_.back()->size(), path)) {
+        const auto found = wanted.find(entry.name);
+        if (found != wanted.end()) add(entry, found->second, path);
+      }
+    }
+    for (const auto &[name, tensor] : wanted) {
+      if (tensors_.count(name) == 0) {
+        fail(DUO_STATUS_FORMAT, "Expected tensor `%s` in the %zu weight file(s) given (first: `%.500s`), but it is in none", name.c_str(),
+             paths.size(), paths.front().c_str());
+      }
+    }
+    if (config.tied_embeddings) tensors_.emplace("lm_head.weight", tensors_.at("model.embed_tokens.weight"));
+  }
+
+ private:
+  void add(const SafetensorsEntry &entry, const ExpectedTensor &expected, const std::string &path) {
+    const std::vector<int64_t> shape =
+        expected.rows == 1 ? std::vector<int64_t>{expected.columns} : std::vector<int64_t>{expected.rows, expected.columns};
+    // A matrix of one row keeps both axes in its file.
+    if (entry.shape != shape && entry.shape != std::vector<int64_t>{expected.rows, expected.columns}) {
+      fail(DUO_STATUS_SHAPE, "Expected tensor `%s` of `%.400s` to have shape %s, got %s", entry.name.c_str(), path.c_str(),
+           write_shape(shape).c_str(), write_shape(entry.shape).c_str());
+    }
+    const Dtype dtype = parse_weight_dtype(entry.dtype);
+    if (dtype == Dtype::stored) {
+      fail(DUO_STATUS_FORMAT, "Expected tensor `%s` of `%.400s` to be F32, F16 or BF16, got %.40s", entry.name.c_str(), path.c_str(),
+           entry.dtype.c_str());
+    }
+    const Tensor tensor{files_.back()->data() + entry.begin, dtype, expected.rows, expected.columns};
+    if (!tensors_.emplace(entry.name, tensor).second) {
+      fail(DUO_STATUS_FORMAT, "Expected tensor `%s` in one weight file, but `%.400s` has it again", entry.name.c_str(), path.c_str());
+    }
+  }
+
+  std::vector<std::unique_ptr<MappedFile>> files_;
+};
+
+}  // namespace
+
+const Tensor &WeightMap::get(const std::string &name) const {
+  const auto found = tensors_.find(name);
+  if (found == tensors_.end()) fail(DUO_STATUS_FORMAT, "Expected the model to have tensor `%s`", name.c_str());
+  return found->second;
+}
+
+int64_t WeightMap::total_bytes() const {
+  int64_t total = 0;
+  bool tied = false;
+  const auto head = tensors_.find("lm_head.weight"), embedding = tensors_.find("model.embed_tokens.weight");
+  if (head != tensors_.end() && embedding != tensors_.end()) tied = head->second.data == embedding->second.data;
+  for (const auto &[name, tensor] : tensors_) total += tied && name == "lm_head.weight" ? 0 : tensor.bytes();
+  return total;
+}
+
+std::vector<ExpectedTensor> list_expected_tensors(const ModelConfig &config) {
+  std::vector<ExpectedTensor> list{{"model.embed_tokens.weight", config.vocab, config.hidden}, {"model.norm.weight", 1, config.hidden}};
+  if (!config.tied_embeddings) list.push_back({"lm_head.weight", config.vocab, config.hidden});
+  for (int64_t layer = 0; layer < config.layers; layer++) {
+    const std::string prefix = "model.layers." + std::to_string(layer) + ".";
+    const auto linear = [&](const char *name, int64_t out, int64_t in, bool bias) {
+      list.push_back({prefix + name + ".weight", out, in});
+      if (bias) list.push_back({prefix + name + ".bias", 1, out});
+    };
+    list.push_back({prefix + "input_layernorm.weight", 1, config.hidden});
+    list.push_back({prefix + "post_attention_layernorm.weight", 1, config.hidden});
+    linear("self_attn.q_proj", config.query_width(), config.hidden, config.qkv_bias);
+    linear("self_attn.k_proj", config.kv_width(), config.hidden, config.qkv_bias);
+    linear("self_attn.v_proj", config.kv_width(), config.hidden, config.qkv_bias);
+    linear("self_attn.o_proj", config.hidden, config.query_width(), config.output_bias);
+    if (config.qk_norm) {
+      list.push_back({prefix + "self_attn.q_norm.weight", 1, config.head_dim});
+      list.push_back({prefix + "self_attn.k_norm.weight", 1, config.head_dim});
+    }
+    linear("mlp.gate_proj", config.intermediate, config.hidden, config.mlp_bias);
+    linear("mlp.up_proj", config.intermediate, config.hidden, config.mlp_bias);
+    linear("mlp.down_proj", config.hidden, config.intermediate, config.mlp_bias);
+  }
+  return list;
+}
+
+std::shared_ptr<const WeightMap> open_weight_files(const ModelConfig &config, const std::vector<std::string> &paths, Task &task) {
+  return std::make_shared<FileWeights>(config, paths, task);
+}
+
+}  // namespace duo

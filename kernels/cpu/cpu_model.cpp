@@ -1,0 +1,61 @@
+// Opening a model on the CPU: views of the mapped weights, norms and biases widened once.
+#include "cpu/cpu_model.h"
+
+#include "cpu/cpu_features.h"
+
+namespace duo {
+namespace {
+
+std::vector<float> widen_vector(const SimdOps &ops, const Tensor &tensor) {
+  std::vector<float> out(static_cast<size_t>(tensor.rows * tensor.columns));
+  ops.widen(static_cast<int32_t>(tensor.dtype), tensor.data, tensor.rows * tensor.columns, out.data());
+  return out;
+}
+
+}  // namespace
+
+CpuModel::CpuModel(const ModelConfig &config, std::shared_ptr<const WeightMap> weights, const OpenOptions &options)
+    : config_(config), weights_(std::move(weights)), ops_(choose_simd_ops(options.variant)), compute_(options.compute) {
+  pool_ = std::make_unique<ThreadPool>(options.num_threads == 0 ? count_usable_cpus() : options.num_threads);
+  const auto vector = [&](const std::string &name) { return widen_vector(ops_, weights_->get(name)); };
+  const auto linear = [&](const std::string &name, bool bias) {
+    return Linear{weights_->get(name + ".weight"), bias ? vector(name + ".bias") : std::vector<float>{}};
+  };
+  embedding_ = weights_->get("model.embed_tokens.weight");
+  final_norm_ = vector("model.norm.weight");
+  lm_head_ = linear("lm_head", false);
+  for (int64_t index = 0; index < config_.layers; index++) {
+    const std::string prefix = "model.layers." + std::to_string(index) + ".";
+    CpuLayer layer;
+    layer.input_norm = vector(prefix + "input_layernorm.weight");
+    layer.post_attention_norm = vector(prefix + "post_attention_layernorm.weight");
+    if (config_.qk_norm) {
+      layer.query_norm = vector(prefix + "self_attn.q_norm.weight");
+      layer.key_norm = vector(prefix + "self_attn.k_norm.weight");
+    }
+    layer.query = linear(prefix + "self_attn.q_proj", config_.qkv_bias);
+    layer.key = linear(prefix + "self_attn.k_proj", config_.qkv_bias);
+    layer.value = linear(prefix + "self_attn.v_proj", config_.qkv_bias);
+    layer.output = linear(prefix + "self_attn.o_proj", config_.output_bias);
+    layer.gate = linear(prefix + "mlp.gate_proj", config_.mlp_bias);
+    layer.up = linear(prefix + "mlp.up_proj", config_.mlp_bias);
+    layer.down = linear(prefix + "mlp.down_proj", config_.mlp_bias);
+    layers_.push_back(std::move(layer));
+  }
+}
+
+std::string CpuModel::device() const { return std::string("cpu ") + ops_.name + (compute_ == DUO_COMPUTE_BF16 ? " bf16" : ""); }
+
+int64_t CpuModel::weight_bytes() const { return weights_->total_bytes(); }
+
+std::unique_ptr<DuoSession> CpuModel::open_session(std::shared_ptr<DuoModel> self, const SessionOptions &options, Task &task) {
+  return open_cpu_session(std::move(self), *this, options, task);
+}
+
+std::shared_ptr<DuoModel> open_cpu_model(const ModelConfig &config, std::shared_ptr<const WeightMap> weights, const OpenOptions &options,
+                                         Task &task) {
+  task.check_abort();
+  return std::make_shared<CpuModel>(config, std::move(weights), options);
+}
+
+}  // namespace duo

@@ -1,0 +1,63 @@
+// The CPU's DuoModel: weights of every layer as Linear views of the mapped files, norms and biases widened to fp32, one thread pool.
+#pragma once
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/backend.h"
+#include "core/rope.h"
+#include "core/weight_map.h"
+#include "cpu/linear.h"
+#include "cpu/thread_pool.h"
+
+namespace duo {
+
+struct CpuLayer {
+  std::vector<float> input_norm, post_attention_norm;  // [C]
+  std::vector<float> query_norm, key_norm;             // [D] or empty
+  Linear query, key, value, output, gate, up, down;
+};
+
+class CpuModel : public DuoModel {
+ public:
+  CpuModel(const ModelConfig &config, std::shared_ptr<const WeightMap> weights, const OpenOptions &options);
+
+  const ModelConfig &config() const override { return config_; }
+  std::string device() const override;
+  int64_t weight_bytes() const override;
+  int64_t workspace_bytes() const override { return 0; }
+  void estimate_distill(int64_t num_tokens, int64_t num_positions, Window window, int64_t *memory_bytes, double *operations) override;
+  void distill(const Passage &passage, const float *gates, Window window, int32_t flags, Task &task, double *loss,
+               float *gradient) override;
+  void evaluate(const Passage &passage, const int32_t *targets, const float *gates, Window window, Task &task, float *log_probs,
+                int32_t *predictions) override;
+  void hidden(const Passage &passage, const float *gates, Window window, Task &task, float *out) override;
+  void logits(const Passage &passage, const float *gates, Window window, Task &task, float *out) override;
+  void probe(const Passage &passage, const float *base_gates, const float *probe_gates, int64_t head_begin, int64_t head_end, Window window,
+             Task &task, float *differences) override;
+  std::unique_ptr<DuoSession> open_session(std::shared_ptr<DuoModel> self, const SessionOptions &options, Task &task) override;
+
+  // What sessions build on.
+  CpuContext context() const { return {*pool_, ops_, compute_}; }
+  const CpuLayer &layer(int64_t index) const { return layers_[static_cast<size_t>(index)]; }
+  const Tensor &embedding() const { return embedding_; }
+  const std::vector<float> &final_norm() const { return final_norm_; }
+  const Linear &lm_head() const { return lm_head_; }
+
+ private:
+  ModelConfig config_;
+  std::shared_ptr<const WeightMap> weights_;
+  const SimdOps &ops_;
+  int32_t compute_;
+  std::unique_ptr<ThreadPool> pool_;
+  Tensor embedding_;
+  std::vector<CpuLayer> layers_;
+  std::vector<float> final_norm_;
+  Linear lm_head_;
+};
+
+// kernels/cpu/session.cpp; `self` is the model as DuoModel, kept by the session.
+std::unique_ptr<DuoSession> open_cpu_session(std::shared_ptr<DuoModel> self, const CpuModel &model, const SessionOptions &options,
+                                             Task &task);
+
+}  // namespace duo
