@@ -44,6 +44,8 @@ export interface SampleFile {
   readonly longest: number;
   /** sha256:… of the file's bytes */
   readonly hash: string;
+  /** tokens of each sample, in file order */
+  readonly lengths: readonly number[];
   /** Sample `index` in file order, 0 … count − 1, read anew at each call. */
   read(index: number): Sample;
   /** Later reads are an error; closing twice is not. */
@@ -165,6 +167,7 @@ export function openSamples(path: string, limits: SampleLimits = {}): SampleFile
   }
   const hash = createHash('sha256');
   const lines: { number: number; offset: number; length: number }[] = [];
+  const lengths: number[] = [];
   let shortest = Number.POSITIVE_INFINITY;
   let longest = 0;
   try {
@@ -173,6 +176,7 @@ export function openSamples(path: string, limits: SampleLimits = {}): SampleFile
       if (isBlank(marked)) continue;
       const { tokens } = parseSample(marked, `line ${number} of ${path}`, limits);
       lines.push({ number, offset: offset + bytes.length - marked.length, length: marked.length });
+      lengths.push(tokens.length);
       shortest = Math.min(shortest, tokens.length);
       longest = Math.max(longest, tokens.length);
     }
@@ -187,6 +191,7 @@ export function openSamples(path: string, limits: SampleLimits = {}): SampleFile
     shortest,
     longest,
     hash: `sha256:${hash.digest('hex')}`,
+    lengths,
     read(index) {
       const line = lines[index];
       if (line === undefined)
