@@ -3,10 +3,10 @@
 import { closeSync, existsSync, openSync, readdirSync, readSync, type Stats, statSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 import { ModelError } from '../errors/errors.ts';
+import { readJson } from '../formats/read-json.ts';
 import { type ModelConfig, parseModelConfig } from './config.ts';
 import { isRecord, readTokenIds } from './config-fields.ts';
 import { computeFingerprint } from './fingerprint.ts';
-import { readJsonFile } from './json-file.ts';
 import { listExpectedTensors } from './tensor-names.ts';
 import { openWeights, type WeightStore } from './weights.ts';
 
@@ -78,10 +78,10 @@ function readConfig(path: string): ModelConfig {
       `Expected config.json in the model folder ${path}, found none; pass a Hugging Face model folder as downloaded.`,
     );
   }
-  const config = parseModelConfig(readJsonFile(configPath, MOST_CONFIG_BYTES), configPath);
+  const config = parseModelConfig(readJson(configPath, MOST_CONFIG_BYTES), configPath);
   const generationPath = join(path, 'generation_config.json');
   if (!existsSync(generationPath)) return config;
-  const fields = readJsonFile(generationPath, MOST_CONFIG_BYTES);
+  const fields = readJson(generationPath, MOST_CONFIG_BYTES);
   if (!isRecord(fields)) return config;
   // Instruct models name their end-of-turn token only here.
   const stops = readTokenIds({ fields, place: generationPath }, 'eos_token_id');

@@ -3,9 +3,9 @@
 import { closeSync, existsSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { FormatError, ModelError } from '../errors/errors.ts';
+import { readJson } from '../formats/read-json.ts';
 import { isRecord, showValue } from './config-fields.ts';
 import { decodeBf16, decodeF16 } from './half-floats.ts';
-import { readJsonFile } from './json-file.ts';
 import { openShard, readBytes, type Shard, type StoredTensor, type TensorInfo } from './safetensors.ts';
 
 /** Named tensors in open files. Not usable after `close`. */
@@ -25,6 +25,8 @@ export interface WeightStore {
 
 const SINGLE_FILE = 'model.safetensors';
 const INDEX_FILE = 'model.safetensors.index.json';
+/** The largest published indexes stay under 20 MB. */
+const MOST_INDEX_BYTES = 2 ** 26;
 /** bytes converted at once from 16-bit files */
 const CHUNK_BYTES = 2 ** 22;
 const READABLE = ['F32', 'F16', 'BF16'];
@@ -44,7 +46,7 @@ export function openWeights(folder: string): WeightStore | null {
 }
 
 function openSharded(folder: string, indexPath: string): WeightStore {
-  const json = readJsonFile(indexPath);
+  const json = readJson(indexPath, MOST_INDEX_BYTES);
   const map = isRecord(json) ? json.weight_map : undefined;
   if (!isRecord(map))
     throw new FormatError(`Expected an object \`weight_map\` in ${indexPath}, got ${showValue(map)}.`);

@@ -1,0 +1,167 @@
+// Text to token ids and back, by the tokenizer.json of a model folder. BPE (also with `ignore_merges` and an empty merges list), Unigram
+// and WordPiece are the library's; it knows no WordLevel but looks whole words up when handed the unknown token, which is all WordLevel does.
+// What the library would let through as undefined (unknown words without an unknown token, foreign ids) is stopped here.
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { Tokenizer as LibraryTokenizer } from '@huggingface/tokenizers';
+import { FormatError } from '../errors/errors.ts';
+import { readJson } from '../formats/read-json.ts';
+import { listSpecialTokens, readTokenizerConfig } from './special-tokens.ts';
+
+/** A model's tokenizer. Deterministic. */
+export interface Tokenizer {
+  /** Token ids of `text`; special tokens written in the text count as such.
+   * @param options.addSpecialTokens what the model puts round a text (mostly BOS before it), default false.
+   * @throws {FormatError} a piece is not in a vocabulary without an unknown token. */
+  encode(text: string, options?: { addSpecialTokens?: boolean }): number[];
+  /** The text of `tokens`; ids outside the vocabulary (padding of the embedding matrix) give nothing. Cut characters become U+FFFD.
+   * @param options.skipSpecialTokens leave out special tokens, default false. */
+  decode(tokens: ArrayLike<number>, options?: { skipSpecialTokens?: boolean }): string;
+  /** one more than the highest id */
+  readonly vocabSize: number;
+  readonly bosTokenId: number | null;
+  /** of the tokenizer's own settings; a model's config may name more */
+  readonly eosTokenIds: readonly number[];
+  /** Id of the one token that is `text`, as the vocabulary writes it or as text; null where it takes none or several. */
+  tokenId(text: string): number | null;
+}
+
+const FILE_NAME = 'tokenizer.json';
+/** Published files stay under 40 MB. */
+const MOST_FILE_BYTES = 2 ** 27;
+const MOST_VOCAB = 2 ** 24;
+const KNOWN_MODELS = ['BPE', 'Unigram', 'WordPiece', 'WordLevel'];
+
+/** Load the tokenizer of a model folder.
+ * @throws {FormatError} tokenizer.json is absent, malformed or of a kind that is not supported; {FileError} reading failed. */
+export function openTokenizer(modelFolder: string): Tokenizer {
+  const path = join(modelFolder, FILE_NAME);
+  if (!existsSync(path)) {
+    throw new FormatError(
+      `Expected ${FILE_NAME} in ${modelFolder}, found none; download it as well, or convert the model's tokenizer with transformers' \`save_pretrained\`.`,
+    );
+  }
+  const json = readDescription(path);
+  const config = readTokenizerConfig(modelFolder);
+  const specials = listSpecialTokens(config);
+  // The WordLevel lookup takes its unknown token from here, the other models from tokenizer.json.
+  const unknown = json.model.type === 'WordLevel' ? { unk_token: json.model.unk_token } : {};
+  let library: LibraryTokenizer;
+  try {
+    library = new LibraryTokenizer(json, { ...config, ...unknown });
+  } catch (cause) {
+    throw new FormatError(
+      `Expected ${path} to describe a tokenizer that duo reads, but: ${(cause as Error).message}.`,
+      {
+        cause,
+      },
+    );
+  }
+  return new FolderTokenizer({ library, path, specials, vocabSize: countVocabulary(json, path) });
+}
+
+interface Description {
+  readonly model: Record<string, unknown> & { type: string; vocab: object };
+  readonly added_tokens: readonly { id: number; content: string }[];
+}
+
+/** Read tokenizer.json, name the model kind and fill in what older files leave out. */
+function readDescription(path: string): Description {
+  const json = readJson(path, MOST_FILE_BYTES) as (Record<string, unknown> & { model?: unknown }) | null;
+  const model = json?.model as (Record<string, unknown> & { type?: unknown }) | null | undefined;
+  if (typeof model !== 'object' || model === null || typeof model.vocab !== 'object' || model.vocab === null) {
+    throw new FormatError(`Expected ${path} to hold a \`model\` with a \`vocab\`, got none; download it again.`);
+  }
+  // Files of early versions name no type.
+  const type = model.type ?? (Array.isArray(model.merges) ? 'BPE' : undefined);
+  if (typeof type !== 'string' || !KNOWN_MODELS.includes(type)) {
+    throw new FormatError(
+      `Expected \`model.type\` of ${path} to be one of ${KNOWN_MODELS.join(', ')}, got \`${JSON.stringify(type ?? null)}\`; duo reads no other tokenizer.`,
+    );
+  }
+  const added = json?.added_tokens ?? [];
+  if (!Array.isArray(added) || !added.every(isAddedToken)) {
+    throw new FormatError(`Expected \`added_tokens\` of ${path} to be a list of tokens with \`id\` and \`content\`.`);
+  }
+  const merges = type === 'BPE' ? { merges: model.merges ?? [] } : {};
+  const empty = { normalizer: null, pre_tokenizer: null, post_processor: null, decoder: null };
+  return { ...empty, ...json, added_tokens: added, model: { ...model, ...merges, vocab: model.vocab, type } };
+}
+
+function isAddedToken(value: unknown): value is { id: number; content: string } {
+  const { id, content } = (value ?? {}) as { id?: unknown; content?: unknown };
+  return isTokenId(id) && typeof content === 'string' && content !== '';
+}
+
+function isTokenId(value: unknown): value is number {
+  return Number.isInteger(value) && (value as number) >= 0 && (value as number) < MOST_VOCAB;
+}
+
+/** One more than the highest id. @throws {FormatError} an id that is not an integer of the allowed range. */
+function countVocabulary(json: Description, path: string): number {
+  const { vocab } = json.model;
+  let size = Array.isArray(vocab) ? vocab.length : 0;
+  for (const [token, id] of Array.isArray(vocab) ? [] : Object.entries(vocab)) {
+    if (!isTokenId(id)) {
+      throw new FormatError(
+        `Expected the id of token \`${token}\` in ${path} to be an integer from 0 to ${MOST_VOCAB - 1}, got \`${JSON.stringify(id)}\`.`,
+      );
+    }
+    size = Math.max(size, id + 1);
+  }
+  return json.added_tokens.reduce((most, { id }) => Math.max(most, id + 1), size);
+}
+
+class FolderTokenizer implements Tokenizer {
+  readonly vocabSize: number;
+  readonly bosTokenId: number | null;
+  readonly eosTokenIds: readonly number[];
+  private readonly library: LibraryTokenizer;
+  private readonly path: string;
+
+  constructor(parts: {
+    library: LibraryTokenizer;
+    path: string;
+    specials: Record<string, string>;
+    vocabSize: number;
+  }) {
+    const { library, path, specials } = parts;
+    this.library = library;
+    this.path = path;
+    this.vocabSize = parts.vocabSize;
+    const idOf = (token: string | undefined): number | undefined =>
+      token === undefined ? undefined : library.token_to_id(token);
+    this.bosTokenId = idOf(specials.bos_token) ?? null;
+    const eos = idOf(specials.eos_token);
+    this.eosTokenIds = eos === undefined ? [] : [eos];
+  }
+
+  encode(text: string, options?: { addSpecialTokens?: boolean }): number[] {
+    const { ids, tokens } = this.library.encode(text, { add_special_tokens: options?.addSpecialTokens ?? false });
+    const unknown = (ids as unknown[]).findIndex((id) => typeof id !== 'number');
+    if (unknown >= 0) {
+      throw new FormatError(
+        `Expected every piece of the text in the vocabulary of ${this.path}, got \`${tokens[unknown]}\`, and the tokenizer has no unknown token.`,
+      );
+    }
+    return ids;
+  }
+
+  decode(tokens: ArrayLike<number>, options?: { skipSpecialTokens?: boolean }): string {
+    const known = Array.from(tokens).filter((id) => this.library.id_to_token(id) !== undefined);
+    if (known.length === 0) return '';
+    return this.library.decode(known, {
+      skip_special_tokens: options?.skipSpecialTokens ?? false,
+      // Text is what the tokens say; the clean-up of old tokenizers would drop the space of " ." and is off in transformers 5.
+      clean_up_tokenization_spaces: false,
+    });
+  }
+
+  tokenId(text: string): number | null {
+    const direct = this.library.token_to_id(text);
+    if (direct !== undefined) return direct;
+    const { ids } = this.library.encode(text, { add_special_tokens: false });
+    const [id] = ids;
+    return ids.length === 1 && id !== undefined && this.decode([id]) === text ? id : null;
+  }
+}
