@@ -1,5 +1,6 @@
 // Fills a sample's templates and turns each piece into token ids on its own, so that a passkey has the same ids wherever it stands.
 import type { Templates } from '../src/config/config.ts';
+import { FormatError } from '../src/errors/errors.ts';
 import type { Tokenizer } from '../src/text/tokenizer.ts';
 
 /** Token ids around one passkey. */
@@ -20,15 +21,35 @@ export interface TemplatePieces {
 }
 
 const ANCHOR = 'a';
+const PROBE = ' b. A b, c?\n';
+const anchored = new WeakMap<Tokenizer, readonly number[] | null>();
+
+/** Token ids of the anchor, or null where a text after it cannot be told from it: word-level vocabularies lose what they do not know. */
+function findAnchor(tokenizer: Tokenizer): readonly number[] | null {
+  let anchor = anchored.get(tokenizer);
+  if (anchor !== undefined) return anchor;
+  anchor = null;
+  try {
+    const ids = tokenizer.encode(ANCHOR);
+    const isLossless = tokenizer.decode(tokenizer.encode(ANCHOR + PROBE)) === ANCHOR + PROBE;
+    if (ids.length > 0 && isLossless) anchor = ids;
+  } catch (cause) {
+    if (!(cause instanceof FormatError)) throw cause;
+  }
+  anchored.set(tokenizer, anchor);
+  return anchor;
+}
 
 /** Token ids of `text` as it stands inside a longer text: without special tokens and without the space that SentencePiece
- * tokenizers put before a text's first word. Falls back to the plain encoding where `text` merges with what precedes it. */
+ * tokenizers put before a text's first word. The plain encoding where `text` merges with what precedes it. */
 export function encodePiece(tokenizer: Tokenizer, text: string): number[] {
   if (text === '') return [];
-  const anchor = Array.from(tokenizer.encode(ANCHOR, { addSpecialTokens: false }));
-  const anchored = Array.from(tokenizer.encode(ANCHOR + text, { addSpecialTokens: false }));
-  const isKept = anchor.length > 0 && anchor.every((id, index) => anchored[index] === id);
-  return isKept ? anchored.slice(anchor.length) : Array.from(tokenizer.encode(text, { addSpecialTokens: false }));
+  const anchor = findAnchor(tokenizer);
+  if (anchor !== null) {
+    const ids = tokenizer.encode(ANCHOR + text);
+    if (anchor.every((id, index) => ids[index] === id)) return ids.slice(anchor.length);
+  }
+  return tokenizer.encode(text);
 }
 
 function encodeFrame(tokenizer: Tokenizer, text: string): FramedPieces {
