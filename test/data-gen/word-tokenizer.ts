@@ -24,7 +24,8 @@ export function makeWordTokenizer(options: { bos?: boolean; dummyPrefix?: boolea
     },
     decode(tokens: ArrayLike<number>) {
       const parts = Array.from(tokens, (id) => (id < BOS ? Buffer.from([id]) : Buffer.from(texts.get(id) ?? '<bos>')));
-      return Buffer.concat(parts).toString('utf8');
+      const text = Buffer.concat(parts).toString('utf8');
+      return dummyPrefix ? text.replace(/^ /, '') : text;
     },
   } as Tokenizer;
 }
