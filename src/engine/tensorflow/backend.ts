@@ -38,7 +38,9 @@ export async function openBackend(name?: BackendName): Promise<Backend> {
   for (const candidate of name === undefined ? BACKEND_NAMES : [name]) {
     if (isPeer(candidate) && !isInstalled(PEERS[candidate])) {
       if (name === undefined) continue;
-      throw new ConfigError(`Expected ${PEERS[candidate]} to be installed for backend \`${name}\`; run \`npm install ${PEERS[candidate]}\``);
+      throw new ConfigError(
+        `Expected ${PEERS[candidate]} to be installed for backend \`${name}\`; run \`npm install ${PEERS[candidate]}\``,
+      );
     }
     try {
       return { name: candidate, notes, ...(await LOADERS[candidate]()) };
@@ -65,7 +67,7 @@ async function loadPeer(specifier: string, label: string): Promise<LoadedBackend
   const legacy = util as { isNullOrUndefined?: (value: unknown) => boolean };
   legacy.isNullOrUndefined ??= (value) => value === null || value === undefined;
   // libtensorflow logs to stderr unless told otherwise before it loads: 2 keeps errors only.
-  process.env['TF_CPP_MIN_LOG_LEVEL'] ??= '2';
+  process.env.TF_CPP_MIN_LOG_LEVEL ??= '2';
   await import(specifier);
   await activateBackend('tensorflow');
   const binding = tf.backend() as { isUsingGpuDevice?: boolean };
@@ -99,7 +101,8 @@ async function loadCpu(): Promise<LoadedBackend> {
 
 async function activateBackend(name: string): Promise<void> {
   if (tf.getBackend() === name) return;
-  if (!(await tf.setBackend(name))) throw new EngineError(`Expected tfjs to accept its backend \`${name}\`, it refused`);
+  if (!(await tf.setBackend(name)))
+    throw new EngineError(`Expected tfjs to accept its backend \`${name}\`, it refused`);
 }
 
 function isPeer(name: BackendName): name is keyof typeof PEERS {

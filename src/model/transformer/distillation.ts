@@ -82,11 +82,16 @@ function compareHidden(
       weight: transformer.finalNorm,
       eps: transformer.config.rmsNormEps,
     });
-    return { loss: tf.mean(tf.square(difference)), outputGradient: scatterRows(rowGradient, positions, output.shape[0]) };
+    return {
+      loss: tf.mean(tf.square(difference)),
+      outputGradient: scatterRows(rowGradient, positions, output.shape[0]),
+    };
   });
   const loss = result.loss.dataSync<'float32'>()[0]!;
   if (!Number.isFinite(loss)) {
-    throw new EngineError(`Expected the distillation loss to be a finite number, got ${loss}; check the model's weights`);
+    throw new EngineError(
+      `Expected the distillation loss to be a finite number, got ${loss}; check the model's weights`,
+    );
   }
   return { loss, outputGradient: result.outputGradient };
 }

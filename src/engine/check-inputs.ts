@@ -1,0 +1,75 @@
+// Checks of what an engine is given, the same for every engine: samples, gates, masks, windows.
+import type { GateGrid, HeadMask, ModelShape, Sample, Window } from '../core/shapes.ts';
+import { ConfigError, FormatError } from '../errors/errors.ts';
+
+/** @throws {FormatError} no or too many tokens, an id outside the vocabulary, a range outside 1 ≤ start < end ≤ T, no answer. */
+export function checkSample(sample: Sample, model: ModelShape): void {
+  checkTokens(sample.tokens, model);
+  const count = sample.tokens.length;
+  if (sample.answers.length === 0)
+    throw new FormatError('Expected a sample to have at least one answer range, found none');
+  for (const [start, end] of sample.answers) {
+    if (Number.isInteger(start) && Number.isInteger(end) && start >= 1 && start < end && end <= count) continue;
+    throw new FormatError(
+      `Expected an answer range [start, end) with 1 ≤ start < end ≤ ${count}, the sample's length, got [${start}, ${end})`,
+    );
+  }
+}
+
+/** @throws {FormatError} no or too many tokens, an id outside the vocabulary. */
+export function checkTokens(tokens: ArrayLike<number>, model: ModelShape): void {
+  if (tokens.length === 0) throw new FormatError('Expected at least one token, got none');
+  if (tokens.length > model.maxPositions) {
+    throw new FormatError(
+      `Expected at most ${model.maxPositions} tokens, the longest text the model declares, got ${tokens.length}; shorten the sample`,
+    );
+  }
+  for (let index = 0; index < tokens.length; index++) {
+    const token = tokens[index] as number;
+    if (Number.isInteger(token) && token >= 0 && token < model.vocab) continue;
+    throw new FormatError(
+      `Expected token ids from 0 to ${model.vocab - 1}, got ${token} at position ${index}; was the sample made for another model?`,
+    );
+  }
+}
+
+/** @throws {ConfigError} S < 0, R < 1 or not integers. */
+export function checkWindow(window: Window): void {
+  const { sinkTokens, recentTokens } = window;
+  if (!Number.isInteger(sinkTokens) || sinkTokens < 0) {
+    throw new ConfigError(`Expected \`sinkTokens\` to be an integer of at least 0, got \`${sinkTokens}\``);
+  }
+  if (!Number.isInteger(recentTokens) || recentTokens < 1) {
+    throw new ConfigError(`Expected \`recentTokens\` to be an integer of at least 1, got \`${recentTokens}\``);
+  }
+}
+
+/** @param gates `[layers][kvHeads]`.  @throws {ConfigError} another shape, or a value outside 0..1. */
+export function checkGates(gates: GateGrid, model: ModelShape): void {
+  checkGridShape(gates, 'gates', model);
+  gates.forEach((row, layer) => {
+    const kvHead = row.findIndex((gate) => !(gate >= 0 && gate <= 1));
+    if (kvHead < 0) return;
+    throw new ConfigError(`Expected gates from 0 to 1, got ${row[kvHead]} at layer ${layer}, KV head ${kvHead}`);
+  });
+}
+
+/** @throws {ConfigError} another shape, a value other than 0 and 1, an impossible window. */
+export function checkMask(mask: HeadMask, model: ModelShape): void {
+  checkGridShape(mask.mask, 'mask', model);
+  checkWindow(mask.window);
+  mask.mask.forEach((row, layer) => {
+    const kvHead = row.findIndex((value) => value !== 0 && value !== 1);
+    if (kvHead < 0) return;
+    throw new ConfigError(`Expected mask values 0 or 1, got ${row[kvHead]} at layer ${layer}, KV head ${kvHead}`);
+  });
+}
+
+function checkGridShape(grid: number[][], name: string, model: ModelShape): void {
+  const { layers, kvHeads } = model;
+  if (grid.length === layers && grid.every((row) => row.length === kvHeads)) return;
+  const widths = [...new Set(grid.map((row) => row.length))].join(', ');
+  throw new ConfigError(
+    `Expected \`${name}\` of ${layers} layers with ${kvHeads} KV heads each, got ${grid.length} layers with ${widths || 'no'} KV heads`,
+  );
+}

@@ -1,0 +1,136 @@
+// One chunk of consecutive tokens through all layers of a session: every head attends its cache ‖ the chunk.
+// The cache is only read here; the chunk's keys and values are returned, to be stored when the whole chunk is done.
+import * as tf from '@tensorflow/tfjs-core';
+import { isVisible, type Window } from '../../core/shapes.ts';
+import { attendHead } from '../../model/transformer/attention-head.ts';
+import { embedTokens, pause } from '../../model/transformer/forward.ts';
+import { finishLayer } from '../../model/transformer/layer.ts';
+import { projectHeads } from '../../model/transformer/projections.ts';
+import { applyRmsNorm } from '../../model/transformer/rms-norm.ts';
+import { makeRotary } from '../../model/transformer/rotary.ts';
+import type { TensorBag } from '../../model/transformer/tensor-bag.ts';
+import type { Transformer } from '../../model/transformer/transformer.ts';
+import { HIDDEN_SCORE } from '../../model/transformer/visibility.ts';
+import type { HeadCache } from './kv-cache.ts';
+
+export interface ChunkInput {
+  readonly tokens: readonly number[];
+  /** position of the first token; the caches hold what came before it */
+  readonly start: number;
+  /** `[layers][kvHeads]` */
+  readonly caches: readonly (readonly HeadCache[])[];
+  /** null = no head streams */
+  readonly window: Window | null;
+  /** true: streaming heads see their whole cache and the chunk causally, as the reference does; false: Semantics 1 */
+  readonly chunked: boolean;
+  /** T_max, which fixes the base under dynamic rope scaling */
+  readonly maxTokens: number;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Keys and values of a chunk, `[layers][kvHeads]`, each `[n, D]` fp32. */
+export type ChunkEntries = { keys: Float32Array; values: Float32Array }[][];
+
+/** @param bag owns the output.
+ * @returns the last layer's output `[n, C]` before the final norm, and what the caches are to store.
+ * @throws {AbortedError} between layers. */
+export async function runChunk(
+  transformer: Transformer,
+  input: ChunkInput,
+  bag: TensorBag,
+): Promise<{ output: tf.Tensor2D; entries: ChunkEntries }> {
+  const { tokens, start, caches } = input;
+  const rotary = bag.compute(() =>
+    makeRotary(transformer.config, { start, count: tokens.length, maxTokens: input.maxTokens }),
+  );
+  const masks = bag.compute(() => makeChunkMasks(input));
+  const entries: ChunkEntries = [];
+  let stream = bag.compute(() => embedTokens(transformer, tokens));
+  for (const [index, layerCaches] of caches.entries()) {
+    const weights = transformer.layers[index]!;
+    const layer = bag.compute(() => {
+      const normed = applyRmsNorm(stream, weights.inputNorm, weights.rmsNormEps);
+      const heads = projectHeads(normed, weights.projections, rotary);
+      const keys = heads.key.dataSync<'float32'>();
+      const values = heads.value.dataSync<'float32'>();
+      const size = keys.length / layerCaches.length;
+      entries[index] = layerCaches.map((_, kvHead) => ({
+        keys: keys.slice(kvHead * size, (kvHead + 1) * size),
+        values: values.slice(kvHead * size, (kvHead + 1) * size),
+      }));
+      const outputs = layerCaches.map((cache, kvHead) =>
+        tf.tidy(() => attendCache({ query: heads.query, cache, kvHead, start, entries: entries[index]!, masks })),
+      );
+      return finishLayer(stream, tf.concat(outputs, 0), weights).output;
+    });
+    bag.free(stream);
+    stream = layer;
+    await pause(input.signal);
+  }
+  bag.free(rotary.cos, rotary.sin, rotary.halfTurn, masks.full, masks.streaming);
+  return { output: stream, entries };
+}
+
+type ChunkMasks = {
+  /** `[n, start + n]` */
+  readonly full: tf.Tensor2D;
+  /** `[n, cached + n]`; null where no head streams */
+  readonly streaming: tf.Tensor2D | null;
+};
+
+/** @returns `[g, n, D]`. */
+function attendCache(part: {
+  query: tf.Tensor3D;
+  cache: HeadCache;
+  kvHead: number;
+  start: number;
+  entries: ChunkEntries[number];
+  masks: ChunkMasks;
+}): tf.Tensor3D {
+  const { query, cache, kvHead, entries, masks } = part;
+  const [heads, count, dim] = query.shape;
+  const group = heads / entries.length;
+  const cached = cache.read(part.start);
+  const fresh = entries[kvHead]!;
+  const join = (old: Float32Array, added: Float32Array): tf.Tensor2D => {
+    const all = new Float32Array(old.length + added.length);
+    all.set(old);
+    all.set(added, old.length);
+    return tf.tensor2d(all, [all.length / dim, dim]);
+  };
+  const block = {
+    query: tf.reshape(tf.slice(query, [kvHead * group, 0, 0], [group, count, dim]), [
+      group * count,
+      dim,
+    ]) as tf.Tensor2D,
+    key: join(cached.keys, fresh.keys),
+    value: join(cached.values, fresh.values),
+  };
+  const mask = cache.isStreaming ? masks.streaming : masks.full;
+  const mix = { gate: 1, causal: mask as tf.Tensor2D, streaming: null, fullOutput: null };
+  return tf.reshape(attendHead(block, mix), [group, count, dim]);
+}
+
+function makeChunkMasks(input: ChunkInput): ChunkMasks {
+  const { tokens, start, window, chunked } = input;
+  const chunk = tokens.map((_, index) => start + index);
+  const fill = (cached: readonly number[], sees: (query: number, key: number) => boolean): tf.Tensor2D => {
+    const keys = [...cached, ...chunk];
+    const mask = new Float32Array(chunk.length * keys.length);
+    chunk.forEach((query, row) => {
+      keys.forEach((key, column) => {
+        if (!sees(query, key)) mask[row * keys.length + column] = HIDDEN_SCORE;
+      });
+    });
+    return tf.tensor2d(mask, [chunk.length, keys.length]);
+  };
+  const isCausal = (query: number, key: number): boolean => key <= query;
+  const full = fill(
+    Array.from({ length: start }, (_, position) => position),
+    isCausal,
+  );
+  const streamingCache = input.caches.flat().find((cache) => cache.isStreaming);
+  if (streamingCache === undefined || window === null) return { full, streaming: null };
+  const sees = chunked ? isCausal : (query: number, key: number): boolean => isVisible(query, key, window);
+  return { full, streaming: fill(streamingCache.listPositions(start), sees) };
+}
