@@ -32,8 +32,10 @@ export function drawMask(mask: MaskGrid, options: PictureOptions): string {
 export function drawGates(gates: GateGrid, options: PictureOptions): string {
   const paint = (gate: number, width: number) =>
     options.colour ? colourCell(greyOf(gate), width) : (PLAIN_SHADES[Math.floor(gate * 10)] as string).padEnd(width);
-  const shades = [0, 0.25, 0.5, 0.75, 1].map((gate) => `${paint(gate, 1)} ${gate}`).join('  ');
-  return [...drawRows(gates, paint), `gate: ${shades}`].join('\n');
+  const legend = options.colour
+    ? `gate: ${[0, 0.25, 0.5, 0.75, 1].map((gate) => `${paint(gate, 1)} ${gate}`).join('  ')}`
+    : 'gate: 0 to 9 = tenths, # = 1';
+  return [...drawRows(gates, paint), legend].join('\n');
 }
 
 function drawRows(grid: readonly (readonly number[])[], paint: (value: number, width: number) => string): string[] {

@@ -9,13 +9,20 @@ import { readTextWithin } from '../src/formats/read-json.ts';
 /** 1024 × 4096 numbers of 25 characters. */
 const MAX_TSV_BYTES = 128 * 2 ** 20;
 const DECIMALS = 18;
+/** Most that `toExponential` gives; a tie at the 19th decimal shows within it. */
+const EXACT_DECIMALS = 100;
 const NUMBER = /^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$/;
 
-/** One number as C's `%.18e` writes it: at least two digits of exponent. */
+/** One number as C's `%.18e` writes it: exact decimal digits, ties to the even digit, at least two digits of exponent.
+ * Short binary fractions (bf16 gates) do end in exact ties, which `toExponential` alone rounds away from zero. */
 export function formatExponential(value: number): string {
-  const [mantissa, exponent] = value.toExponential(DECIMALS).split('e') as [string, string];
+  const exact = value.toExponential(EXACT_DECIMALS);
+  const point = exact.indexOf('.');
+  const [kept, rest] = [exact.slice(0, point + 1 + DECIMALS), exact.slice(point + 1 + DECIMALS, exact.indexOf('e'))];
+  const isTieToEven = /^50*$/.test(rest) && Number(kept.at(-1)) % 2 === 0;
+  const [rounded, exponent] = value.toExponential(DECIMALS).split('e') as [string, string];
   const sign = Object.is(value, -0) ? '-' : '';
-  return `${sign}${mantissa}e${exponent[0]}${exponent.slice(1).padStart(2, '0')}`;
+  return `${sign}${isTieToEven ? kept : rounded}e${exponent[0]}${exponent.slice(1).padStart(2, '0')}`;
 }
 
 /** The bytes of a pattern file. */
