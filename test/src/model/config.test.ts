@@ -1,0 +1,313 @@
+import { readFileSync } from 'node:fs';
+import { describe, expect, it } from 'vitest';
+import { FormatError, ModelError } from '../../../src/errors/errors.ts';
+import { parseModelConfig } from '../../../src/model/config.ts';
+import { makeConfigJson } from './model-fixture.ts';
+
+const parse = (changes: Record<string, unknown> = {}) => parseModelConfig(makeConfigJson(changes), '/m/config.json');
+const asArchitecture = (type: string, changes: Record<string, unknown> = {}) =>
+  parse({ model_type: type, architectures: undefined, sliding_window: null, ...changes });
+
+describe('parseModelConfig', () => {
+  it('reads every field of a Llama', () => {
+    expect(parse()).toEqual({
+      shape: {
+        architecture: 'llama',
+        layers: 2,
+        heads: 4,
+        kvHeads: 2,
+        headDim: 4,
+        hidden: 6,
+        intermediate: 10,
+        vocab: 11,
+        maxPositions: 512,
+      },
+      rmsNormEps: 1e-5,
+      ropeTheta: 10000,
+      ropeScaling: { type: 'none' },
+      tiedEmbeddings: false,
+      qkvBias: false,
+      outputBias: false,
+      mlpBias: false,
+      qkNorm: false,
+      bosTokenId: 1,
+      eosTokenIds: [2],
+    });
+  });
+
+  it.each(['mha-2l', 'gqa-4l-d192'])('reads the config of the golden model %s', (name) => {
+    const path = new URL(`../../golden/${name}/config.json`, import.meta.url);
+    const { shape } = parseModelConfig(JSON.parse(readFileSync(path, 'utf8')), 'config.json');
+    expect([shape.headDim, shape.vocab, shape.maxPositions]).toEqual([32, 256, 4096]);
+  });
+
+  it.each([
+    [{ rope_theta: 5e5, rope_scaling: null }, { rope_parameters: { rope_type: 'default', rope_theta: 5e5 } }],
+    [
+      { rope_theta: 1e4, rope_scaling: { type: 'linear', factor: 8 } },
+      { rope_parameters: { rope_type: 'linear', factor: 8.0, rope_theta: 1e4 } },
+    ],
+    [
+      {
+        rope_theta: 5e5,
+        max_position_embeddings: 131072,
+        rope_scaling: {
+          rope_type: 'llama3',
+          factor: 8,
+          low_freq_factor: 1,
+          high_freq_factor: 4,
+          original_max_position_embeddings: 8192,
+        },
+      },
+      {
+        max_position_embeddings: 131072,
+        rope_parameters: {
+          rope_type: 'llama3',
+          rope_theta: 5e5,
+          factor: 8,
+          low_freq_factor: 1,
+          high_freq_factor: 4,
+          original_max_position_embeddings: 8192,
+        },
+      },
+    ],
+    [
+      { rope_theta: 1e6, rope_scaling: { type: 'yarn', factor: 4, original_max_position_embeddings: 512 } },
+      { rope_parameters: { type: 'yarn', rope_theta: 1e6, factor: 4, original_max_position_embeddings: 512 } },
+    ],
+  ])('transformers 4 and 5 spellings give equal configs (%#)', (four, five) => {
+    const old = parse(four);
+    expect(parse({ rope_theta: undefined, torch_dtype: undefined, dtype: 'float32', ...five })).toEqual(old);
+    expect(old.ropeTheta).toBe(four.rope_theta);
+  });
+
+  it('takes the defaults of transformers where fields are absent', () => {
+    const config = parse({
+      num_key_value_heads: undefined,
+      head_dim: null,
+      hidden_size: 24,
+      rms_norm_eps: undefined,
+      rope_theta: undefined,
+      max_position_embeddings: undefined,
+      hidden_act: undefined,
+      bos_token_id: undefined,
+      eos_token_id: null,
+    });
+    expect(config.shape).toMatchObject({ kvHeads: 4, headDim: 6, maxPositions: 2048 });
+    expect(config).toMatchObject({ rmsNormEps: 1e-6, ropeTheta: 10000, bosTokenId: null, eosTokenIds: [] });
+  });
+
+  it('knows the biases and norms of each architecture', () => {
+    const facts = (type: string, changes = {}) => {
+      const { qkvBias, outputBias, mlpBias, qkNorm } = asArchitecture(type, changes);
+      return [qkvBias, outputBias, mlpBias, qkNorm];
+    };
+    expect(facts('llama', { attention_bias: true, mlp_bias: true })).toEqual([true, true, true, false]);
+    expect(facts('mistral')).toEqual([false, false, false, false]);
+    expect(facts('qwen2')).toEqual([true, false, false, false]);
+    expect(facts('qwen3')).toEqual([false, false, false, true]);
+    expect(facts('qwen3', { attention_bias: true })).toEqual([true, true, false, true]);
+  });
+
+  it('names the architecture from `architectures` where `model_type` is absent', () => {
+    expect(parse({ model_type: undefined, architectures: ['Qwen3ForCausalLM'] }).shape.architecture).toBe('qwen3');
+  });
+
+  it('reads several end tokens and tied embeddings', () => {
+    const config = parse({ eos_token_id: [128001, 128009], tie_word_embeddings: true });
+    expect(config).toMatchObject({ eosTokenIds: [128001, 128009], tiedEmbeddings: true });
+  });
+
+  it.each([
+    [{ type: 'dynamic', factor: 4 }, 2048],
+    [{ type: 'yarn', factor: 4, original_max_position_embeddings: 256 }, 1024],
+    [{ type: 'linear', factor: 8 }, 512],
+    [null, 512],
+  ])('positions reached with scaling %j are %i', (scaling, positions) => {
+    expect(parse({ rope_scaling: scaling }).shape.maxPositions).toBe(positions);
+  });
+
+  it('resolves the attention factor and optional fields of yarn', () => {
+    const yarn = (fields: object) => parse({ rope_scaling: { rope_type: 'yarn', factor: 4, ...fields } }).ropeScaling;
+    expect(yarn({})).toEqual({
+      type: 'yarn',
+      factor: 4,
+      originalMaxPositions: 512,
+      betaFast: 32,
+      betaSlow: 1,
+      attentionFactor: 0.1 * Math.log(4) + 1,
+      truncate: true,
+    });
+    expect(yarn({ attention_factor: 1.5, truncate: false })).toMatchObject({ attentionFactor: 1.5, truncate: false });
+    expect(yarn({ mscale: 1, mscale_all_dim: 1 })).toMatchObject({ attentionFactor: 1 });
+    expect(yarn({ mscale: 0, mscale_all_dim: 1 })).toMatchObject({ attentionFactor: 0.1 * Math.log(4) + 1 });
+    expect(yarn({ factor: 1 })).toMatchObject({ attentionFactor: 1 });
+    expect(yarn({ factor: null, original_max_position_embeddings: 128 })).toMatchObject({ factor: 4 });
+  });
+
+  it.each([
+    ['mistral', { sliding_window: 512 }],
+    ['mistral', { sliding_window: null }],
+    ['qwen2', { sliding_window: 4, use_sliding_window: false, max_window_layers: 1 }],
+    ['qwen3', { sliding_window: 4 }],
+    ['qwen2', { use_sliding_window: true, sliding_window: null }],
+    ['qwen3', { layer_types: ['full_attention', 'full_attention'] }],
+    ['llama', { sliding_window: 4 }],
+  ])('%s with an inactive sliding window %j is read', (type, changes) => {
+    expect(asArchitecture(type, changes).shape.architecture).toBe(type);
+  });
+});
+
+const REFUSED: [object, typeof FormatError | typeof ModelError, string][] = [
+  [
+    { model_type: 'gemma2' },
+    ModelError,
+    'Expected `model_type` of /m/config.json to be one of llama (LlamaForCausalLM), mistral (MistralForCausalLM), qwen2 (Qwen2ForCausalLM), qwen3 (Qwen3ForCausalLM), got `"gemma2"`: duo does not compute this architecture; use another model.',
+  ],
+  [
+    { model_type: undefined, architectures: ['GPT2LMHeadModel'] },
+    ModelError,
+    'Expected `model_type` of /m/config.json to be one of llama (LlamaForCausalLM), mistral (MistralForCausalLM), qwen2 (Qwen2ForCausalLM), qwen3 (Qwen3ForCausalLM), got `["GPT2LMHeadModel"]`: duo does not compute this architecture; use another model.',
+  ],
+  [
+    { architectures: ['LlamaForSequenceClassification'] },
+    ModelError,
+    'Expected `architectures` of /m/config.json to name LlamaForCausalLM beside `model_type` llama, got `["LlamaForSequenceClassification"]`: duo computes llama (LlamaForCausalLM), mistral (MistralForCausalLM), qwen2 (Qwen2ForCausalLM), qwen3 (Qwen3ForCausalLM); use another model.',
+  ],
+  [
+    { quantization_config: { quant_method: 'gptq', bits: 4 } },
+    ModelError,
+    'Expected /m/config.json to describe F32, F16 or BF16 weights, got `quantization_config` (`"gptq"`): duo reads no quantised weights; use the unquantised model folder.',
+  ],
+  [
+    { hidden_act: 'gelu' },
+    ModelError,
+    'Expected `hidden_act` of /m/config.json to be "silu", got `"gelu"`: duo computes no other activation; use another model.',
+  ],
+  [
+    { rope_scaling: { type: 'longrope', factor: 4 } },
+    ModelError,
+    'Expected the rope type in `rope_scaling` of /m/config.json to be one of default, linear, dynamic, llama3, yarn, got `"longrope"`: duo does not compute it; use another model.',
+  ],
+  [
+    { partial_rotary_factor: 0.5 },
+    ModelError,
+    'Expected `partial_rotary_factor` of /m/config.json to be 1 or absent, got `0.5`: duo rotates whole heads only; use another model.',
+  ],
+  [
+    { model_type: 'mistral', architectures: undefined, sliding_window: 128 },
+    ModelError,
+    'Expected `sliding_window` of /m/config.json to be null or at least 512 positions, got 128: duo computes full attention only; use a model without sliding windows, or turn them off there if the model tolerates it.',
+  ],
+  [
+    { model_type: 'mistral', architectures: undefined, max_position_embeddings: 8192 },
+    ModelError,
+    'Expected `sliding_window` of /m/config.json to be null or at least 8192 positions, got nothing, which means 4096: duo computes full attention only; use a model without sliding windows, or turn them off there if the model tolerates it.',
+  ],
+  [
+    { model_type: 'qwen2', architectures: undefined, use_sliding_window: true, sliding_window: 128 },
+    ModelError,
+    'Expected `use_sliding_window` of /m/config.json to be false, got true (window `128`): duo computes full attention only; use a model without sliding windows, or turn them off there if the model tolerates it.',
+  ],
+  [
+    { layer_types: ['full_attention', 'sliding_attention'] },
+    ModelError,
+    'Expected every `layer_types` of /m/config.json to be "full_attention", got `"sliding_attention"`: duo computes full attention only; use a model without sliding windows, or turn them off there if the model tolerates it.',
+  ],
+  [
+    { num_hidden_layers: -1 },
+    FormatError,
+    'Expected `num_hidden_layers` of /m/config.json to be an integer from 1 to 1024, got `-1`.',
+  ],
+  [
+    { hidden_size: undefined },
+    FormatError,
+    'Expected `hidden_size` of /m/config.json to be an integer from 1 to 4194304, got nothing.',
+  ],
+  [
+    { vocab_size: 1e30 },
+    FormatError,
+    'Expected `vocab_size` of /m/config.json to be an integer from 1 to 16777216, got `1e+30`.',
+  ],
+  [
+    { num_key_value_heads: 3 },
+    FormatError,
+    'Expected `num_key_value_heads` of /m/config.json to be a divisor of `num_attention_heads` (4), got `3`.',
+  ],
+  [
+    { head_dim: 5 },
+    FormatError,
+    'Expected the head size of /m/config.json to be even, because RoPE turns pairs, got 5.',
+  ],
+  [
+    { head_dim: undefined, hidden_size: 7 },
+    FormatError,
+    'Expected `hidden_size` of /m/config.json to be a multiple of `num_attention_heads` (4) where `head_dim` is absent, got `7`.',
+  ],
+  [
+    { head_dim: 2, rope_scaling: { type: 'dynamic', factor: 2 } },
+    FormatError,
+    'Expected the head size of /m/config.json to be at least 4 with dynamic rope scaling, got 2.',
+  ],
+  [
+    { rms_norm_eps: 0 },
+    FormatError,
+    'Expected `rms_norm_eps` of /m/config.json to be a number greater than 0, got `0`.',
+  ],
+  [
+    { rope_theta: '10000' },
+    FormatError,
+    'Expected `rope_theta` of /m/config.json to be a number greater than 0, got `"10000"`.',
+  ],
+  [{ rope_theta: 1 }, FormatError, 'Expected `rope_theta` of /m/config.json to be a number greater than 1, got `1`.'],
+  [{ rope_scaling: [] }, FormatError, 'Expected `rope_scaling` of /m/config.json to be an object or null, got `[]`.'],
+  [
+    { rope_scaling: { type: 'linear' } },
+    FormatError,
+    'Expected `factor` of `rope_scaling` of /m/config.json to be a number greater than 0, got nothing.',
+  ],
+  [
+    { rope_scaling: { type: 'linear', factor: 0.5 } },
+    FormatError,
+    'Expected `factor` of `rope_scaling` of /m/config.json to be a number of at least 1, got `0.5`.',
+  ],
+  [
+    { rope_parameters: { rope_type: 'llama3', factor: 8, low_freq_factor: 4, high_freq_factor: 1 } },
+    FormatError,
+    'Expected `high_freq_factor` of `rope_parameters` of /m/config.json to be greater than `low_freq_factor` (4), got `1`.',
+  ],
+  [
+    { rope_scaling: { type: 'yarn', factor: 2, beta_fast: 1, beta_slow: 32 } },
+    FormatError,
+    'Expected `beta_fast` of `rope_scaling` of /m/config.json to be at least `beta_slow` (32), got `1`.',
+  ],
+  [
+    { tie_word_embeddings: 'yes' },
+    FormatError,
+    'Expected `tie_word_embeddings` of /m/config.json to be true or false, got `"yes"`.',
+  ],
+  [
+    { eos_token_id: [-1] },
+    FormatError,
+    'Expected `eos_token_id` of /m/config.json to be a token id or a list of token ids, got `[-1]`.',
+  ],
+];
+
+describe('parseModelConfig refuses', () => {
+  it.each(REFUSED)('%j', (changes, kind, message) => {
+    let error: unknown;
+    try {
+      parse(changes as Record<string, unknown>);
+    } catch (cause) {
+      error = cause;
+    }
+    expect(error).toBeInstanceOf(kind);
+    expect((error as Error).message).toBe(message);
+  });
+
+  it.each([[[]], ['text'], [null], [3]])('a document that is not an object: %j', (json) => {
+    expect(() => parseModelConfig(json, 'c.json')).toThrow(
+      `Expected c.json to hold a JSON object, got \`${JSON.stringify(json)}\`.`,
+    );
+  });
+});
