@@ -51,10 +51,10 @@ function listTextFiles(path: string): string[] {
 
 const digest = (text: string): Buffer => createHash('sha256').update(text).digest();
 
-/** First word boundary at or after `at`; a boundary never lies inside a surrogate pair. */
+/** First white space in reach at or after `at`; without one (text without spaces) `at` itself, never inside a surrogate pair. */
 function boundaryAfter(text: string, at: number): number {
-  const found = text.slice(at).search(/\s/);
-  return found < 0 ? text.length : at + found;
+  const found = text.slice(at, at + MAX_SEEK_CHARACTERS).search(/\s/);
+  return found < 0 ? alignToCharacter(text, at) : at + found;
 }
 
 /** Documents by split: by content hash one in ten is held out, at least one of several; of a single document the last tenth.
@@ -62,7 +62,8 @@ function boundaryAfter(text: string, at: number): number {
 export function splitDocuments(documents: readonly string[]): Record<Split, string[]> {
   const distinct = [...new Set(documents)];
   const [only] = distinct;
-  if (only !== undefined && distinct.length === 1) {
+  if (only === undefined) return { train: [], 'held-out': [] };
+  if (distinct.length === 1) {
     const cut = boundaryAfter(only, Math.floor((only.length * (HELD_OUT_SHARE - 1)) / HELD_OUT_SHARE));
     return { train: [only.slice(0, cut)], 'held-out': [only.slice(cut)] };
   }
@@ -71,10 +72,10 @@ export function splitDocuments(documents: readonly string[]): Record<Split, stri
   const lowest = numbered.reduce((a, b) => (b.number < a.number ? b : a), numbered[0]!);
   const heldOut = numbered.filter(isHeldOut);
   // With few documents chance may put none, or all, on one side.
-  const kept = heldOut.length === 0 || heldOut.length === numbered.length ? [lowest] : heldOut;
+  const kept = new Set(heldOut.length === 0 || heldOut.length === numbered.length ? [lowest] : heldOut);
   return {
-    train: numbered.filter((document) => !kept.includes(document)).map(({ text }) => text),
-    'held-out': kept.map(({ text }) => text),
+    train: numbered.filter((document) => !kept.has(document)).map(({ text }) => text),
+    'held-out': [...kept].map(({ text }) => text),
   };
 }
 
@@ -88,8 +89,7 @@ function drawStart(text: string, characters: number, random: Random): number {
   const near = text.slice(at, at + MAX_SEEK_CHARACTERS);
   const sentence = /\n+|[.!?]["')\]]*(?=\s)/.exec(near);
   if (sentence) return at + sentence.index + sentence[0].length;
-  const word = near.search(/\s/);
-  return word < 0 ? alignToCharacter(text, at) : at + word;
+  return boundaryAfter(text, at);
 }
 
 /** `at`, or one less where it would split a surrogate pair. */
@@ -110,8 +110,7 @@ function* walkText(
     while (at < text.length) {
       yield (length) => {
         const rough = Math.min(text.length, at + length);
-        const next = text.slice(rough, rough + MAX_SEEK_CHARACTERS).search(/\s/);
-        const end = next < 0 ? Math.max(at + 1, alignToCharacter(text, rough)) : rough + next;
+        const end = rough === text.length ? rough : Math.max(at + 1, boundaryAfter(text, rough));
         const piece = text.slice(at, end);
         at = end;
         return piece;
@@ -169,6 +168,7 @@ export async function openFileHaystack(options: {
         taken += piece.length;
         if (ids.length >= tokens) return ids;
         if (ids.length > 0) charactersPerToken = Math.min(64, taken / ids.length);
+        else if (taken > 2 * maxCharacters) throw new FormatError(`Expected tokens for the text of ${path}, got none.`);
       }
       return ids;
     },
