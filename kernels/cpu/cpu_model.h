@@ -38,7 +38,7 @@ class CpuModel : public DuoModel {
   std::unique_ptr<DuoSession> open_session(std::shared_ptr<DuoModel> self, const SessionOptions &options, Task &task) override;
 
   // What sessions build on.
-  CpuContext context() const { return {*pool_, ops_, compute_}; }
+  CpuContext context(const Task *task = nullptr) const { return {*pool_, ops_, compute_, task}; }
   const CpuLayer &layer(int64_t index) const { return layers_[static_cast<size_t>(index)]; }
   const Tensor &embedding() const { return embedding_; }
   const std::vector<float> &final_norm() const { return final_norm_; }

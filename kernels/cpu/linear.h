@@ -13,7 +13,17 @@ namespace duo {
 struct CpuContext {
   ThreadPool &pool;
   const SimdOps &ops;
-  int32_t compute;  // DUO_COMPUTE_…
+  int32_t compute;             // DUO_COMPUTE_…
+  const Task *task = nullptr;  // long loops check it for abort
+
+  // Run items on the pool, stopping between two items once the task is aborted.
+  template <typename Body>
+  void run(int64_t num_items, const Body &body) const {
+    pool.run(num_items, [&](int64_t item, int64_t worker) {
+      if (task != nullptr) task->check_abort();
+      body(item, worker);
+    });
+  }
 };
 
 struct Linear {

@@ -16,6 +16,11 @@ struct SimdOps {
   void (*multiply_tile)(int64_t depth, const float *a_panel, const float *b_panel, float *c, int64_t c_stride, int64_t rows,
                         int64_t columns, bool accumulate);
 
+  // panel[k][tile] = from[row][k] for row < rows <= tile, 0 for the rest: rows lie row_stride elements of `dtype` apart. tile is tile_rows or tile_columns.
+  void (*pack_transposed)(int32_t dtype, const void *from, int64_t row_stride, int64_t rows, int64_t depth, int64_t tile, float *panel);
+  // panel[k][tile] = from[k][column] for column < columns <= tile, 0 for the rest.
+  void (*pack_straight)(int32_t dtype, const void *from, int64_t row_stride, int64_t columns, int64_t depth, int64_t tile, float *panel);
+
   // y[columns] for each of rows (1 … 8) x vectors: y[r·y_stride + c] = ⟨x_r, w_c⟩ (+ y if accumulate); w [columns, depth] of `dtype` f32, bf16 or f16, any alignment.
   void (*multiply_vectors)(int32_t dtype, const float *x, int64_t x_stride, int64_t rows, const void *weight, int64_t columns,
                            int64_t depth, float *y, int64_t y_stride, bool accumulate);
@@ -29,6 +34,10 @@ struct SimdOps {
   // x[i] = exp(x[i] − shift), relative error below 3e-7 (0 below −87 of the argument); returns the sum in a fixed order.
   float (*exp_sum)(float *x, int64_t count, float shift);
   float (*max_value)(const float *x, int64_t count);
+  // gate[i] = silu(gate[i])·up[i]
+  void (*silu_multiply)(float *gate, const float *up, int64_t count);
+  // d = gradient of silu(gate)·up: gate[i] and up[i] become their own gradients.
+  void (*silu_multiply_backward)(float *gate, float *up, const float *d, int64_t count);
 };
 
 // Null where the compiler or architecture cannot build it.

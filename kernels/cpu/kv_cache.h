@@ -1,0 +1,69 @@
+// The KV cache of one session: for every layer and KV head its keys after RoPE and its values, as f32, bf16 or int8 with a scale a vector.
+// A retrieval head has max_tokens slots, a streaming head min(max_tokens, S+R) used as a ring behind the sink (DESIGN, Semantics 6).
+// One block of memory holds everything: all scales, then head by head keys (transposed in blocks, simd/cache_ops.h) and values.
+#pragma once
+#include <cstdint>
+#include <vector>
+
+#include "core/backend.h"
+#include "cpu/simd/cache_ops.h"
+
+namespace duo {
+
+// Zeroed memory straight from the system, on huge pages where it gives them; untouched pages cost nothing.
+class PageBlock {
+ public:
+  explicit PageBlock(int64_t bytes);
+  ~PageBlock();
+  PageBlock(const PageBlock &) = delete;
+  PageBlock &operator=(const PageBlock &) = delete;
+  uint8_t *data() const { return data_; }
+
+ private:
+  uint8_t *data_ = nullptr;
+  int64_t bytes_;
+};
+
+// Round a head vector to what the cache will give back for it, in place.
+void round_to_cache(Dtype dtype, float *vector, int64_t head_dim);
+
+// Store a key or value vector (rounded or not) at a slot of an f32, bf16 or int8 cache.
+void store_key(const CacheView &cache, int64_t slot, const float *key);
+void store_value(const CacheView &cache, int64_t slot, const float *value);
+
+class KvCache {
+ public:
+  KvCache(const ModelConfig &config, const SessionOptions &options);
+
+  Dtype dtype() const { return dtype_; }
+  bool is_retrieval(int64_t layer, int64_t head) const { return mask_[index(layer, head)] == 1; }
+  int64_t capacity(int64_t layer, int64_t head) const { return is_retrieval(layer, head) ? max_tokens_ : ring_tokens_; }
+  // Slot of an absolute position.
+  int64_t slot(int64_t layer, int64_t head, int64_t position) const {
+    if (is_retrieval(layer, head) || position < window_.sink) return position;
+    return window_.sink + (position - window_.sink) % window_.recent;
+  }
+  const CacheView &view(int64_t layer, int64_t head) const { return views_[index(layer, head)]; }
+  void write(int64_t layer, int64_t head, int64_t position, const float *key, const float *value);
+
+  // Copy what is live after `length` tokens from a cache of the same options.
+  void copy_live(const KvCache &from, int64_t layer, int64_t head, int64_t length);
+  // Unit-scale random keys and values for the live slots after `length` tokens.
+  void fill(int64_t layer, int64_t head, int64_t length, uint64_t seed);
+
+  int64_t bytes() const { return bytes_; }
+  int64_t full_bytes() const { return full_bytes_; }
+
+ private:
+  size_t index(int64_t layer, int64_t head) const { return static_cast<size_t>(layer * kv_heads_ + head); }
+
+  Dtype dtype_;
+  std::vector<uint8_t> mask_;
+  Window window_;
+  int64_t kv_heads_, head_dim_, max_tokens_, ring_tokens_;
+  int64_t bytes_, full_bytes_;
+  PageBlock memory_;
+  std::vector<CacheView> views_;
+};
+
+}  // namespace duo

@@ -1,0 +1,134 @@
+// Blocked matrix products over packed panels (the scheme of BLIS): x is packed once in row panels, each block of weight columns once a
+// block of rows, widened to fp32 on the way; a register tile multiplies panels. The depth is cut at fixed places, so that a sum's order
+// depends on the shape alone.
+#include "cpu/linear.h"
+
+#include <algorithm>
+
+#include "cpu/scratch.h"
+
+namespace duo {
+namespace {
+
+// Depth of a panel: tile_columns·DEPTH·4 bytes of weights (32 KB with AVX-512) stay in the first-level cache beside a panel of x.
+constexpr int64_t DEPTH = 256;
+// Rows of x packed at once: at most MAX_ROWS·depth·4 bytes of scratch.
+constexpr int64_t MAX_ROWS = 1008;
+// Columns of y an item computes: DEPTH·COLUMN_BLOCK·4 bytes of packed weights in the second-level cache.
+constexpr int64_t COLUMN_BLOCK = 256;
+// Up to here the matrix-vector path reads weights once without packing.
+constexpr int64_t MAX_VECTOR_ROWS = 8;
+
+int64_t round_up(int64_t value, int64_t step) { return (value + step - 1) / step * step; }
+
+const char *weight_at(const Tensor &weight, int64_t row, int64_t column) {
+  return reinterpret_cast<const char *>(weight.data) + (row * weight.columns + column) * dtype_bytes(weight.dtype);
+}
+
+// Panels of x: for each depth block, for each row panel, [depth][tile_rows].
+void pack_rows(const CpuContext &context, const float *x, int64_t x_stride, int64_t rows, int64_t depth, float *packed) {
+  const int64_t tile = context.ops.tile_rows, num_panels = (rows + tile - 1) / tile, padded = num_panels * tile;
+  context.run(num_panels, [&](int64_t panel, int64_t) {
+    const int64_t row = panel * tile;
+    for (int64_t begin = 0; begin < depth; begin += DEPTH) {
+      const int64_t length = std::min(DEPTH, depth - begin);
+      context.ops.pack_transposed(DUO_DTYPE_F32, x + row * x_stride + begin, x_stride, std::min(tile, rows - row), length, tile,
+                                  packed + begin * padded + panel * length * tile);
+    }
+  });
+}
+
+struct Product {
+  const Linear &linear;
+  bool transposed;  // multiply by W instead of Wᵀ
+  int64_t depth, columns;
+};
+
+// One item: rows [row_begin, row_end) of the packed chunk by columns [column_begin, column_end).
+void multiply_block(const CpuContext &context, const Product &product, const float *packed, int64_t rows, int64_t row_begin, int64_t row_end,
+                    int64_t column_begin, int64_t column_end, float *y, int64_t y_stride, bool accumulate) {
+  const SimdOps &ops = context.ops;
+  const int64_t tile_rows = ops.tile_rows, tile_columns = ops.tile_columns, padded = round_up(rows, tile_rows);
+  const Tensor &weight = product.linear.weight;
+  const int32_t dtype = static_cast<int32_t>(weight.dtype);
+  float *panel = thread_scratch(ScratchUse::weights, DEPTH * tile_columns);
+  for (int64_t column = column_begin; column < column_end; column += tile_columns) {
+    const int64_t width = std::min(tile_columns, column_end - column);
+    for (int64_t begin = 0; begin < product.depth; begin += DEPTH) {
+      const int64_t length = std::min(DEPTH, product.depth - begin);
+      if (product.transposed) {
+        ops.pack_straight(dtype, weight_at(weight, begin, column), weight.columns, width, length, tile_columns, panel);
+      } else {
+        ops.pack_transposed(dtype, weight_at(weight, column, begin), weight.columns, width, length, tile_columns, panel);
+      }
+      const bool add = accumulate || begin > 0;
+      for (int64_t row = row_begin; row < row_end; row += tile_rows) {
+        ops.multiply_tile(length, packed + begin * padded + row / tile_rows * length * tile_rows, panel, y + row * y_stride + column, y_stride,
+                          std::min(tile_rows, row_end - row), width, add);
+      }
+    }
+    if (product.transposed || product.linear.bias.empty()) continue;
+    for (int64_t row = row_begin; row < row_end; row++) {
+      for (int64_t i = 0; i < width; i++) y[row * y_stride + column + i] += product.linear.bias[static_cast<size_t>(column + i)];
+    }
+  }
+}
+
+void multiply_packed(const CpuContext &context, const Product &product, const float *x, int64_t x_stride, int64_t rows, float *y,
+                     int64_t y_stride, bool accumulate) {
+  const int64_t tile_rows = context.ops.tile_rows;
+  const int64_t max_rows = std::max<int64_t>(1, MAX_ROWS / tile_rows) * tile_rows;
+  const int64_t chunk = std::min(max_rows, round_up(rows, tile_rows));
+  ScratchBuffer packed(chunk * product.depth);
+  for (int64_t first = 0; first < rows; first += chunk) {
+    const int64_t count = std::min(chunk, rows - first);
+    pack_rows(context, x + first * x_stride, x_stride, count, product.depth, packed.data());
+    // Enough items to keep every thread busy; how the output is cut does not change any sum.
+    const int64_t wanted = 4 * context.pool.num_threads();
+    int64_t block = std::min(COLUMN_BLOCK, round_up(product.columns, context.ops.tile_columns));
+    while (block > context.ops.tile_columns && (product.columns + block - 1) / block < wanted) block = round_up(block / 2, context.ops.tile_columns);
+    const int64_t num_columns = (product.columns + block - 1) / block;
+    int64_t row_block = round_up(count, tile_rows);
+    while (row_block > 16 * tile_rows && num_columns * ((count + row_block - 1) / row_block) < wanted) row_block = round_up(row_block / 2, tile_rows);
+    const int64_t num_rows = (count + row_block - 1) / row_block;
+    context.run(num_rows * num_columns, [&](int64_t item, int64_t) {
+      const int64_t row = item % num_rows * row_block, column = item / num_rows * block;
+      multiply_block(context, product, packed.data(), count, row, std::min(count, row + row_block), column,
+                     std::min(product.columns, column + block), y + first * y_stride, y_stride, accumulate);
+    });
+  }
+}
+
+// Few rows: every weight row is read once, by whoever claims its block of columns.
+void multiply_few_rows(const CpuContext &context, const Linear &linear, const float *x, int64_t x_stride, int64_t rows, float *y,
+                       int64_t y_stride, bool accumulate) {
+  // About 64 KB of weights an item: long enough to stream, and the second pass over rows 5 to 8 finds them in the cache.
+  const int64_t row_bytes = linear.in() * dtype_bytes(linear.weight.dtype);
+  const int64_t block = std::max<int64_t>(8, round_up((int64_t{1} << 16) / std::max<int64_t>(1, row_bytes), 4));
+  context.run((linear.out() + block - 1) / block, [&](int64_t item, int64_t) {
+    const int64_t column = item * block, count = std::min(block, linear.out() - column);
+    context.ops.multiply_vectors(static_cast<int32_t>(linear.weight.dtype), x, x_stride, rows, weight_at(linear.weight, column, 0), count,
+                                 linear.in(), y + column, y_stride, accumulate);
+    if (linear.bias.empty()) return;
+    for (int64_t row = 0; row < rows; row++) {
+      for (int64_t i = 0; i < count; i++) y[row * y_stride + column + i] += linear.bias[static_cast<size_t>(column + i)];
+    }
+  });
+}
+
+}  // namespace
+
+void multiply_linear(const CpuContext &context, const Linear &linear, const float *x, int64_t x_stride, int64_t rows, float *y,
+                     int64_t y_stride, bool accumulate) {
+  if (rows <= 0) return;
+  if (rows <= MAX_VECTOR_ROWS) return multiply_few_rows(context, linear, x, x_stride, rows, y, y_stride, accumulate);
+  multiply_packed(context, {linear, false, linear.in(), linear.out()}, x, x_stride, rows, y, y_stride, accumulate);
+}
+
+void multiply_linear_transposed(const CpuContext &context, const Linear &linear, const float *dy, int64_t dy_stride, int64_t rows, float *dx,
+                                int64_t dx_stride, bool accumulate) {
+  if (rows <= 0) return;
+  multiply_packed(context, {linear, true, linear.out(), linear.in()}, dy, dy_stride, rows, dx, dx_stride, accumulate);
+}
+
+}  // namespace duo
