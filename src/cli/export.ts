@@ -1,0 +1,54 @@
+// duo export: cut gates.json into a mask, as JSON or as the reference's TSV and config.json.
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Command } from 'commander';
+import { buildMask, describeCut } from '../../export/build-mask.ts';
+import { PATTERN_CONFIG, PATTERN_FILE } from '../../export/import.ts';
+import { writeReferenceConfig } from '../../export/reference-config.ts';
+import { writeTsv } from '../../export/tsv.ts';
+import { ConfigError } from '../errors/errors.ts';
+import { fileErrorOf } from '../formats/atomic-file.ts';
+import { findWindow, readGates } from '../formats/gates.ts';
+import { writeMask } from '../formats/mask.ts';
+import { addCutOptions, type CutFlags, readCutFlags, readWindowFlags } from './cut-flags.ts';
+import { printJson, say } from './terminal.ts';
+
+interface ExportFlags extends CutFlags {
+  readonly gates: string;
+  readonly format: string;
+  readonly out: string;
+  readonly json?: boolean;
+}
+
+export function addExportCommand(program: Command): void {
+  const command = program
+    .command('export')
+    .description('cut gates.json into a head mask')
+    .requiredOption('--gates <file>', 'gates.json of a run')
+    .option('--format <name>', 'json: mask.json; tsv: a folder with full_attention_heads.tsv and config.json', 'json')
+    .requiredOption('--out <path>', 'file (json) or folder (tsv) to write')
+    .option('--json', 'print what was decided as JSON');
+  addCutOptions(command).action(exportMask);
+}
+
+function exportMask(flags: ExportFlags): void {
+  if (flags.format !== 'json' && flags.format !== 'tsv') {
+    throw new ConfigError(`Expected --format to be json or tsv, got \`${flags.format}\`.`);
+  }
+  const gates = readGates(flags.gates);
+  const cut = readCutFlags(flags, { model: gates.model, isRequired: true });
+  const built = buildMask({ gates, cut, window: readWindowFlags(flags, findWindow(gates)) });
+  if (flags.format === 'json') writeMask(flags.out, built.file);
+  else {
+    try {
+      mkdirSync(flags.out, { recursive: true });
+    } catch (cause) {
+      throw fileErrorOf('create', flags.out, cause);
+    }
+    writeTsv(join(flags.out, PATTERN_FILE), built.file.gates);
+    writeReferenceConfig(join(flags.out, PATTERN_CONFIG), built.file);
+  }
+  const { streamingHeads, retrievalHeads, tieDecided } = built.cut;
+  if (flags.json) printJson({ out: flags.out, streamingHeads, retrievalHeads, tieDecided });
+  else say(`${describeCut(built.cut)} Written to ${flags.out}.`);
+}

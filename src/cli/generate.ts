@@ -1,0 +1,77 @@
+// duo generate: write multi-passkey samples as JSONL, with their provenance beside them.
+import { resolve } from 'node:path';
+import type { Command } from 'commander';
+import type { Split } from '../../data-gen/length.ts';
+import { generateSamples } from '../../data-gen/passkey.ts';
+import { parseCount } from '../config/flags.ts';
+import { ConfigError } from '../errors/errors.ts';
+import { writeSamples } from '../formats/samples.ts';
+import { addConfigOptions, readConfigFlags } from './config-flags.ts';
+import { openModel } from './open.ts';
+import { openOrigin } from './sample-source.ts';
+import { makeProgress, printJson, say } from './terminal.ts';
+import { readVersion } from './version.ts';
+
+interface GenerateFlags {
+  readonly model: string;
+  readonly out: string;
+  readonly haystack?: string;
+  readonly count?: string;
+  readonly split: string;
+  readonly json?: boolean;
+}
+
+export function addGenerateCommand(program: Command, signal: AbortSignal): void {
+  const command = program
+    .command('generate')
+    .description('write multi-passkey samples for a model as JSONL')
+    .requiredOption('--model <dir|demo>', 'model folder; only config.json and the tokenizer are read')
+    .requiredOption('--out <file>', 'samples file to write; its provenance goes to <file without .jsonl>.meta.json')
+    .option('--count <n>', 'number of samples; default: the steps of the preset')
+    .option('--split <name>', 'train or held-out: two sets that share no text and no draw', 'train')
+    .option('--haystack <path>', 'text file, folder, JSONL, JSONL.gz or JSONL.zst; default: generated prose')
+    .option('--json', 'print what was written as JSON');
+  addConfigOptions(command).action((flags: GenerateFlags & Record<string, unknown>) => generate(flags, signal));
+}
+
+async function generate(flags: GenerateFlags & Record<string, unknown>, signal: AbortSignal): Promise<void> {
+  if (flags.split !== 'train' && flags.split !== 'held-out') {
+    throw new ConfigError(`Expected --split to be train or held-out, got \`${flags.split}\`.`);
+  }
+  const split: Split = flags.split;
+  const folder = openModel(flags.model, { weights: 'optional' });
+  try {
+    const config = readConfigFlags(flags, { name: flags.model, architecture: folder.config.shape.architecture });
+    const count = flags.count === undefined ? config.steps : parseCount(flags.count);
+    if (count === null || !Number.isInteger(count) || count < 1) {
+      throw new ConfigError(`Expected --count to be an integer of at least 1, got \`${flags.count}\`.`);
+    }
+    const { hash, inputs, ...origin } = await openOrigin({ folder, config, haystackPath: flags.haystack });
+    const progress = makeProgress('samples');
+    const { haystackHash, tokenizerHash } = inputs as { haystackHash: string; tokenizerHash: string };
+    const meta = writeSamples(flags.out, {
+      samples: untilAborted(generateSamples({ ...origin, split, count }), signal),
+      provenance: {
+        tool: `duo ${readVersion()}`,
+        seed: config.seed,
+        split,
+        origin: hash,
+        haystack: haystackHash,
+        tokenizer: tokenizerHash,
+      },
+      onWritten: (written) => progress.update(written, count),
+    });
+    progress.finish();
+    if (flags.json) printJson({ out: resolve(flags.out), count: meta.count, samples: meta.samples });
+    else say(`Wrote ${meta.count} samples to ${flags.out} (${meta.samples}).`);
+  } finally {
+    folder.close();
+  }
+}
+
+function* untilAborted<Item>(items: Iterable<Item>, signal: AbortSignal): Generator<Item> {
+  for (const item of items) {
+    signal.throwIfAborted();
+    yield item;
+  }
+}

@@ -1,0 +1,341 @@
+// duo identify: score the heads of a model, write gates.json, mask.json, metrics.jsonl and run.json, show what the mask keeps.
+import { cpus, totalmem } from 'node:os';
+import { join, resolve } from 'node:path';
+import type { Command } from 'commander';
+import { buildMask, describeCut } from '../../export/build-mask.ts';
+import { type Cut, chooseCut, cutGates } from '../../export/cut.ts';
+import { drawGates, drawMask } from '../../export/picture.ts';
+import { describeEstimate, estimateRun, measureRate } from '../../train/estimate.ts';
+import { buildGates } from '../../train/gates-file.ts';
+import { findMethod } from '../../train/methods/index.ts';
+import { enterRunFolder, type RunEntry, type RunFolder } from '../../train/run-folder.ts';
+import type { Config } from '../config/config.ts';
+import type { Window } from '../core/shapes.ts';
+import type { Engine } from '../engine/engine.ts';
+import { AbortedError, ConfigError } from '../errors/errors.ts';
+import { listBaselines } from '../eval/baselines.ts';
+import { evaluateSamples } from '../eval/evaluate-samples.ts';
+import { writeGates } from '../formats/gates.ts';
+import { type MaskFile, toHeadMask, writeMask } from '../formats/mask.ts';
+import type { JsonRecord } from '../formats/read-json.ts';
+import type { EvalRow } from '../formats/results.ts';
+import { type RunFile, readRun, writeRun } from '../formats/run.ts';
+import { readSamples } from '../formats/samples.ts';
+import type { ModelFolder } from '../model/folder.ts';
+import { addConfigOptions, readConfigFlags } from './config-flags.ts';
+import { addEngineOptions, type EngineFlags, openEngine, openModel } from './open.ts';
+import { describeSavings, formatRecallTable, listSavings } from './recall-table.ts';
+import {
+  limitsOf,
+  makeHeldOutSamples,
+  openFileSource,
+  openGeneratedSource,
+  type SampleSource,
+} from './sample-source.ts';
+import { isColourful, makeProgress, printJson, printResult, say } from './terminal.ts';
+import { readVersion } from './version.ts';
+
+interface IdentifyFlags extends EngineFlags {
+  readonly model: string;
+  readonly samples?: string;
+  readonly haystack?: string;
+  readonly heldOut?: string;
+  readonly out?: string;
+  readonly resume?: boolean;
+  readonly overwrite?: boolean;
+  readonly json?: boolean;
+}
+
+const RANDOM_MASKS = 3;
+/** About a hundred points of a gate's course, whatever the number of steps. */
+const COURSE_POINTS = 100;
+
+export function addIdentifyCommand(program: Command, signal: AbortSignal): void {
+  const command = program
+    .command('identify')
+    .description('find the retrieval heads of a model: gates.json, mask.json and a table of what the mask keeps')
+    .requiredOption('--model <dir|demo>', 'Hugging Face model folder, or demo for the one that ships with duo')
+    .option('--samples <file>', 'samples.jsonl to learn from instead of generated ones')
+    .option('--haystack <path>', 'text file, folder, JSONL, JSONL.gz or JSONL.zst; default: generated prose')
+    .option('--held-out <file>', 'samples.jsonl for the closing table instead of generated ones')
+    .option('--out <dir>', 'run folder; default: runs/<model>-<seed>')
+    .option('--resume', 'continue the run in --out from its last checkpoint')
+    .option('--overwrite', 'start the run in --out anew')
+    .option('--json', 'print the result as JSON');
+  addEngineOptions(addConfigOptions(command)).action((flags: IdentifyFlags & Record<string, unknown>) =>
+    identify(flags, signal),
+  );
+}
+
+async function identify(flags: IdentifyFlags & Record<string, unknown>, signal: AbortSignal): Promise<void> {
+  const entry = readEntry(flags);
+  if (flags.samples !== undefined && flags.haystack !== undefined) {
+    throw new ConfigError('Expected --samples or --haystack, got both; samples from a file need no haystack.');
+  }
+  const folder = openModel(flags.model);
+  try {
+    const { shape } = folder.config;
+    const config = readConfigFlags(flags, { name: flags.model, architecture: shape.architecture });
+    const method = findMethod(config.method);
+    const cut = chooseCut({
+      streamingFraction: config.streamingFraction ?? undefined,
+      threshold: config.threshold ?? undefined,
+      model: shape,
+    });
+    const source = flags.samples
+      ? openFileSource(flags.samples, folder)
+      : await openGeneratedSource({ folder, config, haystackPath: flags.haystack });
+    try {
+      source.sampleAt(0);
+      const engine = await openEngine(folder, flags);
+      try {
+        await runIdentify({ flags, folder, config, method, cut, source, engine, entry, signal });
+      } finally {
+        await engine.close();
+      }
+    } finally {
+      source.close();
+    }
+  } finally {
+    folder.close();
+  }
+}
+
+interface Parts {
+  readonly flags: IdentifyFlags;
+  readonly folder: ModelFolder;
+  readonly config: Config;
+  readonly method: ReturnType<typeof findMethod>;
+  readonly cut: Cut;
+  readonly source: SampleSource;
+  readonly engine: Engine;
+  readonly entry: RunEntry;
+  readonly signal: AbortSignal;
+}
+
+async function runIdentify(parts: Parts): Promise<void> {
+  const { flags, folder, config, engine, source } = parts;
+  const identity: JsonRecord = {
+    tool: `duo ${readVersion()}`,
+    method: config.method,
+    model: folder.fingerprint,
+    samples: source.hash,
+    engine: engine.name,
+    device: engine.device,
+    seed: config.seed,
+    config: numberSettings(config),
+  };
+  const outPath = resolve(flags.out ?? join('runs', `${folder.name}-${config.seed}`));
+  const runFolder = enterRunFolder({ path: outPath, entry: parts.entry, identity });
+  try {
+    const record = startRecord({ parts, runFolder, identity });
+    writeRun(runFolder.file('run.json'), record);
+    try {
+      const results = await scoreAndReport({ parts, runFolder, identity, record });
+      writeRun(runFolder.file('run.json'), { ...record, status: 'done', endedAt: new Date().toISOString(), results });
+    } catch (error) {
+      const status = error instanceof AbortedError ? 'stopped' : 'failed';
+      const message = error instanceof Error ? error.message : String(error);
+      writeRun(runFolder.file('run.json'), { ...record, status, endedAt: new Date().toISOString(), error: message });
+      if (error instanceof AbortedError)
+        say(`Stopped; continue with the same command and --resume (${runFolder.path}).`);
+      throw error;
+    }
+  } finally {
+    runFolder.close();
+  }
+}
+
+async function scoreAndReport(options: {
+  parts: Parts;
+  runFolder: RunFolder;
+  identity: JsonRecord;
+  record: RunFile;
+}): Promise<JsonRecord> {
+  const { parts, runFolder, identity } = options;
+  const { flags, folder, config, cut, engine, source, method, signal } = parts;
+  const window: Window = { sinkTokens: config.sinkTokens, recentTokens: config.recentTokens };
+  const { layers, kvHeads } = folder.config.shape;
+  say(
+    `duo identify: ${folder.name}, ${layers} layers × ${kvHeads} KV heads, engine ${engine.name} on ${engine.device}.`,
+  );
+  const startMs = performance.now();
+  await announceEstimate({ parts, window });
+  const progress = makeProgress('gates');
+  const scored = await method.score({
+    engine,
+    sampleAt: (step) => source.sampleAt(step),
+    settings: {
+      steps: config.steps,
+      lr: config.lr,
+      lambda: config.lambda,
+      window,
+      supervise: config.supervise,
+      fullBranch: config.fullBranch,
+      checkpointEvery: config.checkpointEvery,
+      gatesEvery: Math.max(1, Math.ceil(config.steps / COURSE_POINTS)),
+      stableSteps: config.earlyStopSteps,
+    },
+    files: { metrics: runFolder.file('metrics.jsonl'), checkpoint: runFolder.file('checkpoint.json') },
+    identity,
+    resume: runFolder.isResumed,
+    cut: (gates) => cutGates(gates, cut),
+    signal,
+    onStep: (line) => progress.update(line.step + 1, config.steps, `loss ${line.loss.toFixed(4)}`),
+  });
+  progress.finish();
+  const scoreSeconds = (performance.now() - startMs) / 1000;
+
+  const provenance: JsonRecord = {
+    tool: `duo ${readVersion()}`,
+    engine: engine.name,
+    config: numberSettings(config),
+    seed: config.seed,
+    samples: source.hash,
+  };
+  const gates = buildGates({
+    model: folder.config.shape,
+    fingerprint: folder.fingerprint,
+    window,
+    method: config.method,
+    scored,
+    provenance,
+  });
+  const built = buildMask({ gates, cut, window });
+  writeGates(runFolder.file('gates.json'), gates);
+  writeMask(runFolder.file('mask.json'), built.file);
+
+  if (!flags.json) printPicture({ gates: gates.gates, file: built.file });
+  say(describeCut(built.cut));
+  const heldOut = await closeWithTable({ parts, mask: built.file });
+  const results: JsonRecord = {
+    method: config.method,
+    steps: scored.stepsDone,
+    scoreSeconds,
+    streamingHeads: built.cut.streamingHeads,
+    retrievalHeads: built.cut.retrievalHeads,
+    tieDecided: built.cut.tieDecided,
+    savings: listSavings(toHeadMask(built.file)).map(({ tokens, saved }) => ({ tokens, saved })),
+    heldOut: (heldOut ?? []) as unknown as JsonRecord[],
+  };
+  if (flags.json) printJson({ out: runFolder.path, ...results, mask: built.file.mask, gates: gates.gates });
+  else {
+    if (heldOut) printResult(`\n${formatRecallTable(heldOut)}`);
+    printResult(describeSavings(toHeadMask(built.file)));
+    printResult(`Written to ${runFolder.path}: gates.json, mask.json, metrics.jsonl, run.json.`);
+  }
+  return results;
+}
+
+async function announceEstimate({ parts, window }: { parts: Parts; window: Window }): Promise<void> {
+  const { engine, source, config, signal } = parts;
+  const distill = { supervise: config.supervise, fullBranch: config.fullBranch, signal };
+  const operationsPerSecond = await measureRate({ engine, sample: source.shortSample(), window, distill });
+  const lengths = Array.from({ length: config.steps }, (_, step) => source.lengthAt(step));
+  const estimate = estimateRun({ engine, lengths, operationsPerSecond });
+  say(describeEstimate(estimate));
+  if (estimate.isLong) {
+    say(
+      'Warning: this takes hours here; shorter --max-tokens, fewer --steps or another --engine or --device make it less.',
+    );
+  }
+}
+
+/** Rows of the closing table, or null with a word on stderr; a failure here never fails the run, whose files are written. */
+async function closeWithTable({ parts, mask }: { parts: Parts; mask: MaskFile }): Promise<EvalRow[] | null> {
+  const { flags, folder, config, engine, signal } = parts;
+  if (flags.heldOut === undefined && config.heldOutSamples === 0) return null;
+  try {
+    const samples = flags.heldOut
+      ? [...readSamples(flags.heldOut, limitsOf(folder))]
+      : await makeHeldOutSamples({ folder, config, haystackPath: flags.haystack });
+    const given = toHeadMask(mask);
+    const baselines = listBaselines({
+      names: ['full', 'streaming', 'random', 'inverted'],
+      model: folder.config.shape,
+      given,
+      randomMasks: RANDOM_MASKS,
+      seed: config.seed,
+    });
+    const [full, ...others] = baselines;
+    const masks = [full!, { name: 'given', mask: given }, ...others];
+    const progress = makeProgress('held-out recall');
+    try {
+      return await evaluateSamples({
+        engine,
+        samples,
+        masks,
+        signal,
+        onProgress: (done, total) => progress.update(done, total),
+      });
+    } finally {
+      progress.finish();
+    }
+  } catch (error) {
+    if (error instanceof AbortedError) throw error;
+    say(`duo: no closing table: ${error instanceof Error ? error.message : String(error)}`);
+    return null;
+  }
+}
+
+function printPicture({ gates, file }: { gates: number[][]; file: MaskFile }): void {
+  const colour = isColourful(process.stdout);
+  printResult(`\n${drawGates(gates, { colour })}\n\n${drawMask(file.mask, { colour })}\n`);
+}
+
+function readEntry(flags: IdentifyFlags): RunEntry {
+  if (flags.resume && flags.overwrite) {
+    throw new ConfigError(
+      'Expected --resume or --overwrite, got both; --resume continues a run, --overwrite starts it anew.',
+    );
+  }
+  return flags.resume ? 'resume' : flags.overwrite ? 'overwrite' : 'fresh';
+}
+
+/** The settings that change the gates or the mask: all but when to save and what the closing table shows. */
+function numberSettings(config: Config): JsonRecord {
+  const { checkpointEvery: _, heldOutSamples: __, heldOutLengthFactor: ___, ...rest } = config;
+  return rest as unknown as JsonRecord;
+}
+
+function startRecord(options: { parts: Parts; runFolder: RunFolder; identity: JsonRecord }): RunFile {
+  const { parts, runFolder, identity } = options;
+  const { config, engine, source, folder, flags } = parts;
+  const now = new Date().toISOString();
+  const before = runFolder.isResumed ? readPreviousRecord(runFolder.file('run.json')) : null;
+  return {
+    schema: 'duo.run',
+    version: 1,
+    status: 'running',
+    command: ['duo', ...process.argv.slice(2)],
+    config: config as unknown as JsonRecord,
+    identity,
+    engine: { name: engine.name, device: engine.device },
+    versions: { duo: readVersion(), node: process.versions.node },
+    inputs: {
+      model: resolve(folder.path),
+      fingerprint: folder.fingerprint,
+      heldOut: flags.heldOut ?? null,
+      ...source.inputs,
+    },
+    host: {
+      platform: `${process.platform}-${process.arch}`,
+      cpu: cpus()[0]?.model ?? '',
+      cores: cpus().length,
+      memoryBytes: totalmem(),
+    },
+    startedAt: before?.startedAt ?? now,
+    endedAt: null,
+    resumes: before === null ? 0 : before.resumes + 1,
+    results: null,
+    error: null,
+  };
+}
+
+function readPreviousRecord(path: string): RunFile | null {
+  try {
+    return readRun(path);
+  } catch {
+    return null; // the kill came before the first record was whole; the checkpoint, if any, still counts
+  }
+}

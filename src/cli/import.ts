@@ -1,0 +1,50 @@
+// duo import: read a published pattern (full_attention_heads.tsv and config.json) and write it as mask.json.
+import type { Command } from 'commander';
+import { buildMask, describeCut } from '../../export/build-mask.ts';
+import { importPattern } from '../../export/import.ts';
+import { writeMask } from '../formats/mask.ts';
+import { addCutOptions, type CutFlags, readCutFlags, readWindowFlags } from './cut-flags.ts';
+import { openModel } from './open.ts';
+import { printJson, say } from './terminal.ts';
+import { readVersion } from './version.ts';
+
+interface ImportFlags extends CutFlags {
+  readonly model: string;
+  readonly out: string;
+  readonly json?: boolean;
+}
+
+export function addImportCommand(program: Command): void {
+  const command = program
+    .command('import')
+    .description('turn a published DuoAttention pattern into mask.json')
+    .argument('<folder>', 'folder with full_attention_heads.tsv and config.json')
+    .requiredOption('--model <dir>', 'folder of the model it belongs to; config.json alone is enough')
+    .requiredOption('--out <file>', 'mask.json to write')
+    .option('--json', 'print what was decided as JSON');
+  addCutOptions(command).action(importMask);
+}
+
+function importMask(folder: string, flags: ImportFlags): void {
+  const model = openModel(flags.model, { weights: 'optional' });
+  try {
+    const { shape } = model.config;
+    const cut = readCutFlags(flags, { model: shape, isRequired: false });
+    const pattern = importPattern({
+      folder,
+      model: shape,
+      fingerprint: model.fingerprint,
+      provenance: { tool: `duo ${readVersion()}` },
+    });
+    const built = buildMask({ gates: pattern.gates, cut, window: readWindowFlags(flags, pattern.window) });
+    writeMask(flags.out, built.file);
+    const { streamingHeads, retrievalHeads, tieDecided } = built.cut;
+    if (flags.json) {
+      printJson({ out: flags.out, streamingHeads, retrievalHeads, tieDecided, clipped: pattern.clipped });
+    } else {
+      say(`${describeCut(built.cut)} ${pattern.clipped} values outside 0 to 1 were clipped. Written to ${flags.out}.`);
+    }
+  } finally {
+    model.close();
+  }
+}

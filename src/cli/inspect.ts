@@ -1,0 +1,152 @@
+// duo inspect: show a mask, gates, a samples file or a model folder, or compare two masks.
+import { existsSync, readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Command } from 'commander';
+import { compareMasks } from '../../export/compare.ts';
+import { drawGates, drawMask } from '../../export/picture.ts';
+import { countRetrievalHeads } from '../core/masks.ts';
+import { FileError, FormatError } from '../errors/errors.ts';
+import { GATES_SCHEMA, readGates } from '../formats/gates.ts';
+import { MASK_SCHEMA, readMask, toHeadMask } from '../formats/mask.ts';
+import { openSamples } from '../formats/samples.ts';
+import { openModel } from './open.ts';
+import { describeSavings, listSavings } from './recall-table.ts';
+import { formatPercent, isColourful, printJson, printResult } from './terminal.ts';
+
+interface InspectFlags {
+  readonly json?: boolean;
+}
+
+/** What was found, as text for a person and as JSON. */
+interface Inspection {
+  readonly text: string;
+  readonly json: Record<string, unknown>;
+}
+
+export function addInspectCommand(program: Command): void {
+  program
+    .command('inspect')
+    .description('show a mask, gates, samples or a model folder; with a second mask, compare the two')
+    .argument('<path>', 'mask.json, gates.json, samples.jsonl, a run folder or a model folder')
+    .argument('[other]', 'a second mask.json to compare with')
+    .option('--json', 'print as JSON')
+    .action((path: string, other: string | undefined, flags: InspectFlags) => {
+      const found = other === undefined ? inspect(path) : inspectPair(path, other);
+      if (flags.json) printJson(found.json);
+      else printResult(found.text);
+    });
+}
+
+function inspect(path: string): Inspection {
+  if (path === 'demo') return inspectModel(path);
+  if (!existsSync(path)) {
+    throw new FileError(
+      `Expected a mask, gates, samples file or model folder at ${path}, found nothing there; check the path.`,
+    );
+  }
+  if (statSync(path).isDirectory()) {
+    return existsSync(join(path, 'mask.json')) ? inspectMask(join(path, 'mask.json')) : inspectModel(path);
+  }
+  const schema = findSchema(path);
+  if (schema === MASK_SCHEMA) return inspectMask(path);
+  if (schema === GATES_SCHEMA) return inspectGates(path);
+  if (schema === null) return inspectSamples(path);
+  throw new FormatError(`Expected ${path} to be a mask, gates or samples, got a file of schema \`${schema}\`.`);
+}
+
+/** `schema` of a JSON object; null for JSONL and anything else that is not one. */
+function findSchema(path: string): string | null {
+  if (path.endsWith('.jsonl')) return null;
+  try {
+    const value = JSON.parse(readFileSync(path, 'utf8')) as { schema?: unknown };
+    return typeof value.schema === 'string' ? value.schema : null;
+  } catch {
+    return null;
+  }
+}
+
+function inspectMask(path: string): Inspection {
+  const file = readMask(path);
+  const colour = isColourful(process.stdout);
+  const { model } = file;
+  const total = model.layers * model.kvHeads;
+  const retrieval = countRetrievalHeads(file.mask);
+  const cut = file.threshold === null ? `streaming fraction ${file.streamingFraction}` : `threshold ${file.threshold}`;
+  const lines = [
+    `Mask for ${model.architecture}: ${model.layers} layers × ${model.kvHeads} KV heads (${model.heads} query heads of ${model.headDim}).`,
+    `${retrieval} of ${total} KV heads keep the whole context, ${total - retrieval} stream (${formatPercent(1 - retrieval / total)}; ${cut}; sink ${file.sink}, recent ${file.recent}).`,
+    describeSavings(toHeadMask(file)),
+    `Model fingerprint: ${model.fingerprint ?? 'none (made from config.json alone)'}.`,
+    '',
+    drawMask(file.mask, { colour }),
+    '',
+    drawGates(file.gates, { colour }),
+  ];
+  return {
+    text: lines.join('\n'),
+    json: { kind: 'mask', ...file, retrievalHeads: retrieval, savings: listSavings(toHeadMask(file)) },
+  };
+}
+
+function inspectGates(path: string): Inspection {
+  const file = readGates(path);
+  const values = file.gates.flat();
+  const count = (isCounted: (gate: number) => boolean): number => values.filter(isCounted).length;
+  const [open, closed] = [count((gate) => gate >= 0.95), count((gate) => gate <= 0.05)];
+  const undecided = values.length - open - closed;
+  const text = [
+    `Gates of ${file.model.architecture}: ${file.model.layers} layers × ${file.model.kvHeads} KV heads.`,
+    `${open} gates at 0.95 or above, ${closed} at 0.05 or below, ${undecided} between.`,
+    '',
+    drawGates(file.gates, { colour: isColourful(process.stdout) }),
+  ].join('\n');
+  return { text, json: { kind: 'gates', ...file, open, closed, undecided } };
+}
+
+function inspectSamples(path: string): Inspection {
+  const file = openSamples(path);
+  try {
+    const first = file.read(0);
+    const text = [
+      `${file.count} samples of ${file.shortest} to ${file.longest} tokens (${file.hash}).`,
+      `The first has ${first.tokens.length} tokens and ${first.answers.length} answer ranges: ${first.answers
+        .slice(0, 5)
+        .map(([start, end]) => `[${start}, ${end})`)
+        .join(' ')}${first.answers.length > 5 ? ' …' : ''}`,
+    ].join('\n');
+    const { count, shortest, longest, hash } = file;
+    return { text, json: { kind: 'samples', count, shortest, longest, hash } };
+  } finally {
+    file.close();
+  }
+}
+
+function inspectModel(path: string): Inspection {
+  const folder = openModel(path, { weights: 'optional' });
+  try {
+    const { shape, ropeTheta, ropeScaling, tiedEmbeddings, qkvBias, qkNorm } = folder.config;
+    const text = [
+      `${folder.name}: ${shape.architecture}, ${shape.layers} layers, ${shape.heads} query heads, ${shape.kvHeads} KV heads of ${shape.headDim}, hidden ${shape.hidden}, MLP ${shape.intermediate}, vocabulary ${shape.vocab}.`,
+      `Longest sample ${shape.maxPositions} tokens; rope theta ${ropeTheta}, scaling ${ropeScaling.type}; embeddings ${tiedEmbeddings ? 'tied' : 'untied'}.`,
+      `Fingerprint: ${folder.fingerprint ?? 'none (no weights in the folder)'}.`,
+    ].join('\n');
+    const facts = { shape, ropeTheta, ropeScaling, tiedEmbeddings, qkvBias, qkNorm };
+    return { text, json: { kind: 'model', name: folder.name, ...facts, fingerprint: folder.fingerprint } };
+  } finally {
+    folder.close();
+  }
+}
+
+function inspectPair(pathA: string, pathB: string): Inspection {
+  const comparison = compareMasks(readMask(pathA), readMask(pathB));
+  const { retrievalHeads, sharedRetrieval, overlap, jaccard, spearman, differing } = comparison;
+  const shown = differing.slice(0, 40).map(({ layer, head, labels }) => `${layer}.${head} (${labels.join(' → ')})`);
+  const text = [
+    `Retrieval heads: ${retrievalHeads[0]} in ${pathA}, ${retrievalHeads[1]} in ${pathB}, ${sharedRetrieval} in both.`,
+    `Overlap ${formatPercent(overlap)}, Jaccard ${formatPercent(jaccard)}, rank correlation of the gates ${spearman === null ? 'undefined (all equal)' : spearman.toFixed(3)}.`,
+    differing.length === 0
+      ? 'No head has another label.'
+      : `${differing.length} heads with another label (layer.head): ${shown.join(', ')}${differing.length > shown.length ? ', …' : ''}`,
+  ].join('\n');
+  return { text, json: { kind: 'comparison', ...comparison } };
+}

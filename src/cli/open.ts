@@ -1,0 +1,67 @@
+// Opens what --model, --engine and --device name: the model folder (or the demo's) and the engine that computes it.
+import { join } from 'node:path';
+import type { Command } from 'commander';
+import type { Engine } from '../engine/engine.ts';
+import { openTensorflowEngine } from '../engine/tensorflow/tensorflow-engine.ts';
+import { ConfigError } from '../errors/errors.ts';
+import { type ModelFolder, openModelFolder } from '../model/folder.ts';
+import { findPackageRoot } from './version.ts';
+
+const ENGINES = ['native', 'tensorflow'];
+const BACKENDS = ['node-gpu', 'node', 'wasm', 'cpu'] as const;
+type Backend = (typeof BACKENDS)[number];
+
+export interface EngineFlags {
+  readonly engine?: string;
+  readonly device?: string;
+  readonly backend?: string;
+  readonly threads?: number;
+}
+
+/** Open the folder of `--model`; `demo` is the shipped one. @throws {ModelError}. */
+export function openModel(
+  name: string,
+  options: { weights: 'required' | 'optional' } = { weights: 'required' },
+): ModelFolder {
+  return openModelFolder(name === 'demo' ? join(findPackageRoot(), 'models', 'demo') : name, options);
+}
+
+/** Add --engine, --device, --backend and --threads to a command. */
+export function addEngineOptions(command: Command): Command {
+  return command
+    .option('--engine <name>', 'native (kernels/) or tensorflow (tfjs ops); default: native where its library loads')
+    .option('--device <name>', 'native engine only: cpu or cuda:0; default cpu')
+    .option('--backend <name>', `tensorflow engine only: ${BACKENDS.join(', ')}; default: the first that loads`)
+    .option('--threads <n>', 'native engine on a CPU: threads; default: one for each CPU', parseThreads);
+}
+
+/** Open the engine the flags ask for. Without --engine the native one serves where its library loads, else tensorflow, and stderr says so.
+ * @throws {ConfigError} flags that contradict each other; {EngineError} the engine asked for does not load. */
+export async function openEngine(folder: ModelFolder, flags: EngineFlags): Promise<Engine> {
+  if (flags.engine !== undefined && !ENGINES.includes(flags.engine)) {
+    throw new ConfigError(`Expected --engine to be native or tensorflow, got \`${flags.engine}\`.`);
+  }
+  if (flags.backend !== undefined && !BACKENDS.includes(flags.backend as Backend)) {
+    throw new ConfigError(`Expected --backend to be one of ${BACKENDS.join(', ')}, got \`${flags.backend}\`.`);
+  }
+  if (flags.backend !== undefined && flags.engine === 'native') {
+    throw new ConfigError('Expected --backend only with --engine tensorflow, got it with --engine native.');
+  }
+  if (flags.engine === 'tensorflow' || flags.backend !== undefined) {
+    for (const flag of ['device', 'threads'] as const) {
+      if (flags[flag] !== undefined) {
+        throw new ConfigError(`Expected --${flag} only with --engine native, got it with the tensorflow engine.`);
+      }
+    }
+    return openTensorflowEngine(folder, flags.backend ? { backend: flags.backend as Backend } : {});
+  }
+  return openTensorflowEngine(folder);
+}
+
+function parseThreads(text: string): number {
+  const threads = Number(text);
+  if (!Number.isInteger(threads) || threads < 1 || threads > 256) {
+    throw new ConfigError(`Expected --threads to be an integer from 1 to 256, got \`${text}\`.`);
+  }
+  return threads;
+}
