@@ -25,7 +25,10 @@ function listShape(shape: Record<string, z.ZodType>, prefix: readonly string[]):
 export const KEY_ENTRIES: readonly KeyEntry[] = listShape(configSchema.shape, []);
 
 /** Spellings that mask files and flags use, accepted in presets as well. */
-const FILE_SPELLINGS: Readonly<Record<string, string>> = { sink: 'sinkTokens', recent: 'recentTokens' };
+const FILE_SPELLINGS: ReadonlyMap<string, string> = new Map([
+  ['sink', 'sinkTokens'],
+  ['recent', 'recentTokens'],
+]);
 
 const isRecord = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
@@ -36,7 +39,7 @@ export function mergeKeys(base: Record<string, unknown>, keys: Record<string, un
   for (const [key, value] of Object.entries(keys)) {
     const before = merged[key];
     if (isRecord(before) && isRecord(value)) merged[key] = { ...before, ...value };
-    else merged[FILE_SPELLINGS[key] ?? key] = value;
+    else merged[FILE_SPELLINGS.get(key) ?? key] = value;
   }
   return merged;
 }
@@ -47,7 +50,7 @@ export function checkKeys(keys: Record<string, unknown>, source: string): void {
   const known = Object.keys(configSchema.shape);
   for (const key of Object.keys(keys)) {
     if (known.includes(key)) continue;
-    const full = FILE_SPELLINGS[key];
+    const full = FILE_SPELLINGS.get(key);
     if (full === undefined) throw unknownKey(key, known, source);
     if (full in keys) throw new ConfigError(`Expected either \`${key}\` or \`${full}\` in ${source}, got both.`);
   }
@@ -72,7 +75,8 @@ function unknownKey(key: string, known: readonly string[], source: string): Conf
 
 /** "Expected `sinkTokens` to be an integer of at least 0, got `-1`" and where. */
 export function describeMistake(name: string, expected: string, value: unknown, source?: string): string {
-  const got = value === undefined ? 'nothing' : `\`${typeof value === 'string' ? value : JSON.stringify(value)}\``;
+  const text = typeof value === 'object' ? JSON.stringify(value) : String(value);
+  const got = value === undefined ? 'nothing' : `\`${text}\``;
   return `Expected \`${name}\` to be ${expected}, got ${got}${source === undefined ? '' : ` in ${source}`}.`;
 }
 
