@@ -1,0 +1,119 @@
+// Common words with RULER's parameters: a numbered list in which 10 words stand 30 times and the others 3 times (6 times and
+// once below 4096 tokens); the 10 are asked for. A worked example of the same form with 40 words (10 and 3 times) stands before it.
+import type { Random } from '../../../core/random.ts';
+import { scoreAllReferences } from '../../metrics/string-match.ts';
+import { countAnswerTokens, joinAnswers } from '../answer-text.ts';
+import { completeSample } from '../complete-sample.ts';
+import { fitPrompt } from '../fit-length.ts';
+import { chooseWording, type EvalTask, makeSampleRandom } from '../task.ts';
+import { ADJECTIVES, drawDistinct, NOUNS } from '../words.ts';
+
+export const COMMON_WORDS = 10;
+const SHORT_TOKENS = 4096;
+/** Longer lists need more words than there are pairs of an adjective and a noun. */
+const LONG_TOKENS = 200_000;
+/** RULER's tokens_to_generate. */
+const MAX_NEW_TOKENS = 120;
+
+/** How often common and other words stand in a list, and how many words its example has. */
+export function chooseRepeats(lengthTokens: number): {
+  readonly common: number;
+  readonly other: number;
+  readonly exampleWords: number;
+  readonly exampleCommon: number;
+  readonly exampleOther: number;
+} {
+  return lengthTokens < SHORT_TOKENS
+    ? { common: 6, other: 1, exampleWords: 20, exampleCommon: 3, exampleOther: 1 }
+    : { common: 30, other: 3, exampleWords: 40, exampleCommon: 10, exampleOther: 3 };
+}
+
+export const commonWords: EvalTask = {
+  name: 'cwe',
+  describe: 'ruler-style: the 10 words that stand most often in a long numbered list; share of them found',
+  wordings: ['plain'],
+  hasDepth: false,
+  build(options) {
+    chooseWording(commonWords, options);
+    const random = makeSampleRandom('cwe', options);
+    const repeats = chooseRepeats(options.lengthTokens);
+    // `isFree` below keeps an answer from being part of another word, where string matching would count it
+    const isLong = options.lengthTokens > LONG_TOKENS;
+    const drawWord = (): string =>
+      (isLong ? random.pick(ADJECTIVES) : '') + random.pick(ADJECTIVES) + random.pick(NOUNS);
+    const example = drawDistinct({ count: repeats.exampleWords, draw: drawWord });
+    const used = new Set(example);
+    const common = drawDistinct({ count: COMMON_WORDS, draw: drawWord, isFree: (word) => !used.has(word) });
+    for (const word of common) used.add(word);
+    const isFree = (word: string): boolean => !used.has(word) && !common.some((other) => word.includes(other));
+    const others: string[] = [];
+    const takeOthers = (count: number): string[] => {
+      while (others.length < count) {
+        const [word] = drawDistinct({ count: 1, draw: drawWord, isFree });
+        used.add(word as string);
+        others.push(word as string);
+      }
+      return others.slice(0, count);
+    };
+    const exampleList = writeList(random, [
+      [example.slice(0, COMMON_WORDS), repeats.exampleCommon],
+      [example.slice(COMMON_WORDS), repeats.exampleOther],
+    ]);
+    const worked = `${writeBlock(exampleList)} ${example.slice(0, COMMON_WORDS).join(', ')}`;
+    const order = makeOrder(random);
+    const maxNewTokens = Math.max(
+      MAX_NEW_TOKENS,
+      countAnswerTokens(options.tokenizer, joinAnswers(common, { between: ',' })) + 4,
+    );
+    const fitted = fitPrompt({
+      task: 'cwe',
+      tokenizer: options.tokenizer,
+      lengthTokens: options.lengthTokens,
+      reservedTokens: maxNewTokens,
+      write: (units) => {
+        const entries = [
+          ...common.flatMap((word) => new Array<string>(repeats.common).fill(word)),
+          ...takeOthers(units).flatMap((word) => new Array<string>(repeats.other).fill(word)),
+        ];
+        return `${worked}\n\n${writeBlock(numberEntries(order(entries)))}`;
+      },
+    });
+    return completeSample({
+      build: options,
+      fitted,
+      references: common,
+      maxNewTokens,
+      pieces: null,
+      score: scoreAllReferences,
+      meta: { repeats: [repeats.common, repeats.other] },
+    });
+  },
+};
+
+/** A shuffle that grows: entry i of the list goes to a place that its own random key decides, whatever the number of entries. */
+function makeOrder(random: Random): (entries: readonly string[]) => string[] {
+  const keys: number[] = [];
+  return (entries) => {
+    while (keys.length < entries.length) keys.push(random.uniform());
+    return entries
+      .map((text, index) => ({ text, key: keys[index] as number, index }))
+      .sort((a, b) => a.key - b.key || a.index - b.index)
+      .map((entry) => entry.text);
+  };
+}
+
+function writeList(random: Random, groups: readonly (readonly [words: readonly string[], times: number])[]): string {
+  const entries = groups.flatMap(([words, times]) => words.flatMap((word) => new Array<string>(times).fill(word)));
+  return numberEntries(random.shuffle(entries));
+}
+
+function numberEntries(entries: readonly string[]): string {
+  return entries.map((word, index) => `${index + 1}. ${word}`).join(' ');
+}
+
+function writeBlock(list: string): string {
+  return (
+    `The numbered list below repeats words. Find the ${COMMON_WORDS} that stand in it most often.\n\n${list}\n\n` +
+    `Question: which ${COMMON_WORDS} words are the most frequent in the list?\nAnswer: The most frequent words are`
+  );
+}

@@ -1,0 +1,142 @@
+// The user's local files some tasks read: essays, SQuAD, HotpotQA. Each is read once, and only when a task asks for it.
+import { readdirSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { ConfigError, FormatError } from '../../errors/errors.ts';
+import { fileErrorOf } from '../../formats/atomic-file.ts';
+import { readJson, readTextWithin } from '../../formats/read-json.ts';
+
+/** The largest of the published files, HotpotQA's training set, has 566 MB. */
+const MAX_FILE_BYTES = 1024 * 2 ** 20;
+
+/** One question, its accepted answers, and which documents hold it. */
+export interface Question {
+  readonly question: string;
+  readonly answers: readonly string[];
+  /** indices into `documents` */
+  readonly gold: readonly number[];
+}
+
+export interface QuestionSet {
+  readonly documents: readonly string[];
+  readonly questions: readonly Question[];
+}
+
+/** Each getter throws {ConfigError} naming its flag where no path was given. */
+export interface TaskFiles {
+  /** running text: a .txt file, a folder of them (in name order), or JSON with a `text` field */
+  essays(): string;
+  /** SQuAD v1 or v2 JSON */
+  squad(): QuestionSet;
+  /** HotpotQA JSON (distractor setting) */
+  hotpotqa(): QuestionSet;
+}
+
+/** Files at these paths, read on first use.
+ * @throws (on use) {ConfigError} path not given; {FileError}; {FormatError} with file and place. */
+export function openTaskFiles(paths: {
+  readonly essays?: string;
+  readonly squad?: string;
+  readonly hotpotqa?: string;
+}): TaskFiles {
+  return {
+    essays: readOnce('essays', paths.essays, readEssays),
+    squad: readOnce('squad', paths.squad, readSquad),
+    hotpotqa: readOnce('hotpotqa', paths.hotpotqa, readHotpotqa),
+  };
+}
+
+function readOnce<T>(flag: string, path: string | undefined, read: (path: string) => T): () => T {
+  let value: { readonly read: T } | undefined;
+  return () => {
+    if (path === undefined) throw new ConfigError(`This task reads a file of yours: give its path with --${flag}`);
+    value ??= { read: read(path) };
+    return value.read;
+  };
+}
+
+function readEssays(path: string): string {
+  let files: string[];
+  try {
+    files = statSync(path).isDirectory()
+      ? readdirSync(path)
+          .filter((name) => /\.(txt|md)$/.test(name))
+          .sort()
+          .map((name) => join(path, name))
+      : [path];
+  } catch (cause) {
+    throw fileErrorOf('read', path, cause);
+  }
+  const text = files.map(readEssay).join('\n');
+  if (!/\S/.test(text)) throw new FormatError(`Expected ${path} to hold text (.txt or .md files), got none.`);
+  return text;
+}
+
+function readEssay(path: string): string {
+  if (!path.endsWith('.json')) return readTextWithin(path, MAX_FILE_BYTES);
+  const json = readJson(path, MAX_FILE_BYTES) as { text?: unknown } | null;
+  if (typeof json?.text === 'string') return json.text;
+  throw new FormatError(`Expected ${path} to be a JSON object with a \`text\` string.`);
+}
+
+function readSquad(path: string): QuestionSet {
+  const documents: string[] = [];
+  const questions: Question[] = [];
+  const data = field(readJson(path, MAX_FILE_BYTES), 'data', path);
+  for (const [a, article] of listOf(data, 'data', path).entries()) {
+    const paragraphs = listOf(field(article, 'paragraphs', `${path}, data[${a}]`), 'paragraphs', `${path}, data[${a}]`);
+    for (const [p, paragraph] of paragraphs.entries()) {
+      const place = `${path}, data[${a}].paragraphs[${p}]`;
+      const gold = [documents.length];
+      documents.push(textOf(field(paragraph, 'context', place), 'context', place));
+      for (const [q, qa] of listOf(field(paragraph, 'qas', place), 'qas', place).entries()) {
+        const answers = listOf(field(qa, 'answers', `${place}.qas[${q}]`), 'answers', `${place}.qas[${q}]`);
+        if (answers.length === 0) continue;
+        const question = textOf(field(qa, 'question', `${place}.qas[${q}]`), 'question', `${place}.qas[${q}]`);
+        const texts = answers.map((answer) => textOf(field(answer, 'text', place), 'text', `${place}.qas[${q}]`));
+        questions.push({ question, answers: [...new Set(texts)], gold });
+      }
+    }
+  }
+  return checkQuestions({ documents, questions }, path);
+}
+
+function readHotpotqa(path: string): QuestionSet {
+  const documents: string[] = [];
+  const known = new Map<string, number>();
+  const questions = listOf(readJson(path, MAX_FILE_BYTES), 'the document', path).map((entry, index): Question => {
+    const place = `${path}, [${index}]`;
+    const gold = listOf(field(entry, 'context', place), 'context', place).map((paragraph) => {
+      const [title, sentences] = listOf(paragraph, 'context entry', place);
+      const lines = listOf(sentences, 'sentences', place).map((line) => textOf(line, 'sentence', place));
+      const text = `${textOf(title, 'title', place)}\n${lines.join('')}`;
+      const at = known.get(text) ?? documents.length;
+      if (at === documents.length) documents.push(text);
+      known.set(text, at);
+      return at;
+    });
+    const question = textOf(field(entry, 'question', place), 'question', place);
+    return { question, answers: [textOf(field(entry, 'answer', place), 'answer', place)], gold };
+  });
+  return checkQuestions({ documents, questions }, path);
+}
+
+function checkQuestions(set: QuestionSet, path: string): QuestionSet {
+  if (set.questions.length > 0) return set;
+  throw new FormatError(`Expected ${path} to hold at least one question with an answer, got none.`);
+}
+
+function field(value: unknown, key: string, place: string): unknown {
+  const found = (value as Record<string, unknown> | null)?.[key];
+  if (found === undefined) throw new FormatError(`Expected a \`${key}\` in ${place}, got none.`);
+  return found;
+}
+
+function listOf(value: unknown, name: string, place: string): unknown[] {
+  if (Array.isArray(value)) return value;
+  throw new FormatError(`Expected \`${name}\` in ${place} to be a list, got \`${typeof value}\`.`);
+}
+
+function textOf(value: unknown, name: string, place: string): string {
+  if (typeof value === 'string') return value;
+  throw new FormatError(`Expected \`${name}\` in ${place} to be a string, got \`${typeof value}\`.`);
+}
