@@ -22,7 +22,7 @@ export interface Tokenizer {
   readonly bosTokenId: number | null;
   /** of the tokenizer's own settings; a model's config may name more */
   readonly eosTokenIds: readonly number[];
-  /** Id of the one token that is `text`, as the vocabulary writes it or as text; null where it takes none or several. */
+  /** Id of the one token that is `text` (" the", "<eos>"), null where the text takes none or several. */
   tokenId(text: string): number | null;
 }
 
@@ -158,10 +158,9 @@ class FolderTokenizer implements Tokenizer {
   }
 
   tokenId(text: string): number | null {
-    const direct = this.library.token_to_id(text);
-    if (direct !== undefined) return direct;
     const { ids } = this.library.encode(text, { add_special_tokens: false });
-    const [id] = ids;
-    return ids.length === 1 && id !== undefined && this.decode([id]) === text ? id : null;
+    // The vocabulary's spelling may be another token's text: byte-level BPE writes byte 0xE9 as "é".
+    const candidates = [ids.length === 1 ? ids[0] : undefined, this.library.token_to_id(text)];
+    return candidates.find((id) => id !== undefined && this.decode([id]) === text) ?? null;
   }
 }

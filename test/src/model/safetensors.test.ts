@@ -238,15 +238,15 @@ describe('openShard', () => {
       { format: 'pt' },
     );
     let read = 0;
-    for (let round = 0; round < 1500; round++) {
+    for (let round = 0; round < 400; round++) {
       const bytes = Buffer.from(whole);
       for (let flip = random.integer(3); flip >= 0; flip--) bytes[random.integer(bytes.length)] = random.integer(256);
       const cut = random.integer(4) === 0 ? bytes.subarray(0, random.integer(bytes.length)) : bytes;
       if (refusal(cut) === 'read') read++;
     }
     // Flips in the data section stay readable, flips in the header mostly do not.
-    expect(read).toBeGreaterThan(100);
-    expect(read).toBeLessThan(1400);
+    expect(read).toBeGreaterThan(20);
+    expect(read).toBeLessThan(380);
   });
 });
 

@@ -1,0 +1,252 @@
+import { renameSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { FormatError, ModelError } from '../../../src/errors/errors.ts';
+import { type ModelFolder, openModelFolder } from '../../../src/model/folder.ts';
+import { encodeSafetensors, type WritableTensor } from '../../../src/model/safetensors-writer.ts';
+import {
+  makeConfigJson,
+  makeModelFiles,
+  makeRawFile,
+  makeScratchFolder,
+  makeShardedFiles,
+  makeTensors,
+  writeFolder,
+} from './model-fixture.ts';
+
+const scratch = makeScratchFolder();
+let folders = 0;
+const write = (files: Record<string, unknown>): string => writeFolder(join(scratch, `m${folders++}`), files);
+
+function open(folder: string, options?: { weights?: 'required' | 'optional' }): ModelFolder {
+  const model = openModelFolder(folder, options);
+  model.close();
+  return model;
+}
+
+/** A folder whose tensors are changed by `change`. */
+function writeChanged(change: (tensors: WritableTensor[]) => WritableTensor[]): string {
+  const json = makeConfigJson();
+  return write({ 'config.json': json, 'model.safetensors': encodeSafetensors(change(makeTensors(json))) });
+}
+
+function expectError(folder: string, error: Error): void {
+  let found: unknown;
+  try {
+    open(folder);
+  } catch (cause) {
+    found = cause;
+  }
+  expect(found).toBeInstanceOf(error.constructor);
+  expect((found as Error).message).toBe(error.message);
+}
+
+describe('openModelFolder', () => {
+  it('opens a folder and names it by its last part', () => {
+    const folder = write(makeModelFiles());
+    const model = openModelFolder(`${folder}/`);
+    expect(model.name).toBe(folder.slice(scratch.length + 1));
+    expect(model.config.shape.layers).toBe(2);
+    expect(model.weights!.readF32('lm_head.weight').length).toBe(66);
+    expect(model.fingerprint).toMatch(/^sha256:[0-9a-f]{64}$/);
+    model.close();
+    model.close();
+  });
+
+  it.each(['mha-2l', 'gqa-4l-d192'])('opens the golden model %s', (name) => {
+    const model = open(new URL(`../../golden/${name}`, import.meta.url).pathname);
+    expect(model.name).toBe(name);
+    expect(model.config.shape.headDim).toBe(32);
+  });
+
+  it.each([
+    { model_type: 'qwen2', architectures: ['Qwen2ForCausalLM'] },
+    { model_type: 'qwen3', architectures: ['Qwen3ForCausalLM'] },
+    { model_type: 'mistral', architectures: ['MistralForCausalLM'], sliding_window: null },
+    { attention_bias: true, mlp_bias: true },
+    { tie_word_embeddings: true },
+    { num_key_value_heads: undefined },
+  ])('opens a complete folder of %j', (changes) => {
+    expect(open(write(makeModelFiles(changes))).weights).not.toBeNull();
+  });
+
+  it('takes more end tokens from generation_config.json', () => {
+    const folder = write({ ...makeModelFiles(), 'generation_config.json': { eos_token_id: [9, 2, 10] } });
+    expect(open(folder).config.eosTokenIds).toEqual([2, 9, 10]);
+  });
+
+  it('needs config.json alone where weights are optional', () => {
+    const model = open(write({ 'config.json': makeConfigJson() }), { weights: 'optional' });
+    expect([model.weights, model.fingerprint]).toEqual([null, null]);
+    expect(open(write(makeModelFiles()), { weights: 'optional' }).fingerprint).not.toBeNull();
+  });
+});
+
+describe('fingerprint', () => {
+  const of = (files: Record<string, unknown>): string => open(write(files)).fingerprint!;
+  const plain = of(makeModelFiles());
+
+  it('does not depend on the path, nor on the spelling of config.json', () => {
+    expect(of(makeModelFiles())).toBe(plain);
+    const five = { rope_theta: undefined, rope_parameters: { rope_type: 'default', rope_theta: 1e4 }, extra: 1 };
+    expect(of(makeModelFiles(five))).toBe(plain);
+  });
+
+  it.each([
+    ['rope_theta', makeModelFiles({ rope_theta: 5e5 })],
+    ['rope scaling', makeModelFiles({ rope_scaling: { type: 'linear', factor: 2 } })],
+    ['positions', makeModelFiles({ max_position_embeddings: 1024 })],
+    ['sharding', makeShardedFiles(2)],
+  ])('changes with %s', (_, files) => {
+    expect(of(files)).not.toBe(plain);
+  });
+
+  it('changes with the first and the last value of a shard, wherever they lie', () => {
+    const large = (at: number | null): string => {
+      const json = makeConfigJson({ vocab_size: 30_000 });
+      const tensors = makeTensors(json);
+      const last = tensors.at(-1)!;
+      if (at !== null) (at === 0 ? tensors[0]! : last).values[at === 0 ? 0 : last.values.length - 1] = 42;
+      return of({ 'config.json': json, 'model.safetensors': encodeSafetensors(tensors) });
+    };
+    expect(new Set([large(null), large(0), large(1)]).size).toBe(3);
+    expect(large(null)).toBe(large(null));
+  });
+
+  it('is the same for shards renamed in the same order', () => {
+    const files = makeShardedFiles(2);
+    const folder = write(files);
+    const before = open(folder).fingerprint;
+    const index = JSON.stringify(files['model.safetensors.index.json']);
+    for (const part of [1, 2]) {
+      renameSync(join(folder, `model-0000${part}-of-00002.safetensors`), join(folder, `part-${part}.safetensors`));
+    }
+    writeFileSync(
+      join(folder, 'model.safetensors.index.json'),
+      index.replace(/model-0000(\d)-of-00002/g, (_, part: string) => `part-${part}`),
+    );
+    expect(open(folder).fingerprint).toBe(before);
+  });
+});
+
+describe('openModelFolder refuses', () => {
+  it('a name on the hub', () => {
+    expectError(
+      'meta-llama/Llama-3.1-8B',
+      new ModelError(
+        'Expected a model folder, got `meta-llama/Llama-3.1-8B`, which looks like a name on the Hugging Face hub: download it first, for example with `huggingface-cli download meta-llama/Llama-3.1-8B --local-dir Llama-3.1-8B`, and pass that folder.',
+      ),
+    );
+  });
+
+  it('no folder, and a path through a file', () => {
+    const absent = join(scratch, 'a', 'b');
+    expectError(absent, new ModelError(`Expected a model folder at ${absent}, found nothing there; check the path.`));
+    const through = join(write({ x: 'x' }), 'x', 'y');
+    expectError(through, new ModelError(`Expected a model folder at ${through}, found nothing there; check the path.`));
+  });
+
+  it('a file', () => {
+    const file = join(write(makeModelFiles()), 'model.safetensors');
+    expectError(
+      file,
+      new ModelError(`Expected a model folder, got the file ${file}; pass the folder that holds config.json.`),
+    );
+  });
+
+  it('GGUF by name, by content, and as the only file of a folder', () => {
+    const folder = write({ 'model.GGUF': 'x', renamed: 'GGUF\x03\0\0\0' });
+    const withConfig = write({ 'config.json': makeConfigJson(), 'model.gguf': 'x' });
+    for (const path of [join(folder, 'model.GGUF'), join(folder, 'renamed'), folder, withConfig]) {
+      expectError(
+        path,
+        new ModelError(
+          `Expected a Hugging Face model folder with safetensors weights, got GGUF at ${path}, which duo does not read; download the original model folder.`,
+        ),
+      );
+    }
+  });
+
+  it('a folder without config.json, or with one that is not JSON', () => {
+    const empty = write({});
+    expectError(
+      empty,
+      new ModelError(
+        `Expected config.json in the model folder ${empty}, found none; pass a Hugging Face model folder as downloaded.`,
+      ),
+    );
+    expect(() => open(write({ 'config.json': '{"model_type": "lla' }))).toThrow(FormatError);
+    expect(() => open(write({ 'config.json': ' '.repeat(2 ** 22 + 1) }))).toThrow('to be at most 4194304 bytes');
+  });
+
+  it('no weights, or PyTorch files only', () => {
+    const bare = write({ 'config.json': makeConfigJson() });
+    expectError(
+      bare,
+      new ModelError(`Expected *.safetensors weights in ${bare}, found none; download the weights as well.`),
+    );
+    const pickled = write({ 'config.json': makeConfigJson(), 'pytorch_model.bin': 'x' });
+    expectError(
+      pickled,
+      new ModelError(
+        `Expected *.safetensors weights in ${pickled}, found none; pytorch_model.bin is a PyTorch file, which duo does not read; convert the model to safetensors.`,
+      ),
+    );
+  });
+
+  it('a missing tensor', () => {
+    const folder = writeChanged((tensors) => tensors.filter(({ name }) => !name.includes('1.mlp.up_proj')));
+    expectError(
+      folder,
+      new ModelError(
+        `Expected tensor \`model.layers.1.mlp.up_proj.weight\` of shape [10, 6] in ${folder} (model.safetensors), found none; download the model again, or check that config.json belongs to these weights.`,
+      ),
+    );
+  });
+
+  it.each([
+    [
+      [16, 6],
+      [6, 16],
+    ],
+    [[16, 6], [96]],
+    [
+      [16, 6],
+      [16, 6, 1],
+    ],
+  ])('a tensor of shape %j as %j', (expected, shape) => {
+    const folder = writeChanged((tensors) =>
+      tensors.map((tensor) =>
+        tensor.name === 'model.layers.0.self_attn.q_proj.weight' ? { ...tensor, shape } : tensor,
+      ),
+    );
+    expectError(
+      folder,
+      new ModelError(
+        `Expected tensor \`model.layers.0.self_attn.q_proj.weight\` of shape [${expected.join(', ')}] in ${folder}/model.safetensors, got [${shape.join(', ')}]; check that config.json belongs to these weights.`,
+      ),
+    );
+  });
+
+  it('a dtype it does not read, where the model needs the tensor', () => {
+    const json = makeConfigJson();
+    const data = new Map<string, { dtype: string; shape: readonly number[]; data_offsets: number[] }>();
+    let offset = 0;
+    const add = (name: string, dtype: string, shape: readonly number[], bytes: number): void => {
+      data.set(name, { dtype, shape, data_offsets: [offset, offset + bytes] });
+      offset += bytes;
+    };
+    for (const { name, shape, values } of makeTensors(json)) {
+      const isNorm = name === 'model.norm.weight';
+      add(name, isNorm ? 'F64' : 'F32', shape, values.length * (isNorm ? 8 : 4));
+    }
+    add('model.layers.0.self_attn.rotary_emb.inv_freq', 'I64', [2], 16);
+    const folder = write({ 'config.json': json, 'model.safetensors': makeRawFile(Object.fromEntries(data), offset) });
+    expectError(
+      folder,
+      new ModelError(
+        `Expected tensor \`model.norm.weight\` of ${folder}/model.safetensors to be F32, F16 or BF16, got F64; use the model in one of those.`,
+      ),
+    );
+  });
+});

@@ -1,0 +1,55 @@
+import { describe, expect, it } from 'vitest';
+import { parseModelConfig } from '../../../src/model/config.ts';
+import { listExpectedTensors, nameHeadTensor } from '../../../src/model/tensor-names.ts';
+import { makeConfigJson } from './model-fixture.ts';
+
+const list = (changes: Record<string, unknown> = {}) =>
+  listExpectedTensors(parseModelConfig(makeConfigJson({ num_hidden_layers: 1, ...changes }), 'c')).map(
+    ({ name, shape }) => `${name} ${shape.join('x')}`,
+  );
+
+const LLAMA = [
+  'model.embed_tokens.weight 11x6',
+  'model.layers.0.input_layernorm.weight 6',
+  'model.layers.0.self_attn.q_proj.weight 16x6',
+  'model.layers.0.self_attn.k_proj.weight 8x6',
+  'model.layers.0.self_attn.v_proj.weight 8x6',
+  'model.layers.0.self_attn.o_proj.weight 6x16',
+  'model.layers.0.post_attention_layernorm.weight 6',
+  'model.layers.0.mlp.gate_proj.weight 10x6',
+  'model.layers.0.mlp.up_proj.weight 10x6',
+  'model.layers.0.mlp.down_proj.weight 6x10',
+  'model.norm.weight 6',
+  'lm_head.weight 11x6',
+];
+const inLayer = (part: string): string => `model.layers.0.${part}`;
+const extra = (changes: Record<string, unknown>): string[] => list(changes).filter((line) => !LLAMA.includes(line));
+
+describe('listExpectedTensors', () => {
+  it('lists a Llama in the order of the computation', () => {
+    expect(list()).toEqual(LLAMA);
+  });
+
+  it('leaves lm_head out where embeddings are tied', () => {
+    expect(list({ tie_word_embeddings: true })).toEqual(LLAMA.slice(0, -1));
+    const named = (tied: boolean) =>
+      nameHeadTensor(parseModelConfig(makeConfigJson({ tie_word_embeddings: tied }), 'c'));
+    expect([named(true), named(false)]).toEqual(['model.embed_tokens.weight', 'lm_head.weight']);
+  });
+
+  it('adds the biases and norms of each architecture', () => {
+    const qkv = ['self_attn.q_proj.bias 16', 'self_attn.k_proj.bias 8', 'self_attn.v_proj.bias 8'].map(inLayer);
+    expect(extra({ model_type: 'qwen2', architectures: undefined })).toEqual(qkv);
+    expect(extra({ model_type: 'qwen3', architectures: undefined })).toEqual(
+      ['self_attn.q_norm.weight 4', 'self_attn.k_norm.weight 4'].map(inLayer),
+    );
+    expect(extra({ attention_bias: true })).toEqual([...qkv, inLayer('self_attn.o_proj.bias 6')]);
+    expect(extra({ mlp_bias: true })).toEqual(
+      ['mlp.gate_proj.bias 10', 'mlp.up_proj.bias 10', 'mlp.down_proj.bias 6'].map(inLayer),
+    );
+  });
+
+  it('repeats the layer for each layer', () => {
+    expect(list({ num_hidden_layers: 3 }).length).toBe(3 + 3 * 9);
+  });
+});
