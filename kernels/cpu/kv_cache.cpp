@@ -63,6 +63,8 @@ void store_vector(int32_t dtype, uint8_t *to, int64_t stride, const float *vecto
   }
 }
 
+float *scale_at(const float *scales, int64_t slot) { return scales == nullptr ? nullptr : const_cast<float *>(scales) + slot; }
+
 uint64_t mix(uint64_t x) {
   x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
   x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
@@ -94,12 +96,12 @@ void store_key(const CacheView &cache, int64_t slot, const float *key) {
   const int64_t element = first * cache.head_dim + (slot - first);
   // The views of a session point into memory it owns; const here only says that the loops do not write.
   auto *keys = const_cast<uint8_t *>(cache.keys) + element * dtype_bytes(static_cast<Dtype>(cache.dtype));
-  store_vector(cache.dtype, keys, width, key, cache.head_dim, const_cast<float *>(cache.key_scales) + slot);
+  store_vector(cache.dtype, keys, width, key, cache.head_dim, scale_at(cache.key_scales, slot));
 }
 
 void store_value(const CacheView &cache, int64_t slot, const float *value) {
   auto *values = const_cast<uint8_t *>(cache.values) + slot * cache.head_dim * dtype_bytes(static_cast<Dtype>(cache.dtype));
-  store_vector(cache.dtype, values, 1, value, cache.head_dim, const_cast<float *>(cache.value_scales) + slot);
+  store_vector(cache.dtype, values, 1, value, cache.head_dim, scale_at(cache.value_scales, slot));
 }
 
 KvCache::KvCache(const ModelConfig &config, const SessionOptions &options)
