@@ -37,6 +37,11 @@ export function readRopeSettings(
   const value = source.fields[name] ?? {};
   if (!isRecord(value)) throw fieldError(source, name, 'an object or null');
   const rope: FieldSource = { fields: value, place: `\`${name}\` of ${source.place}` };
+  if (Object.values(value).some(isRecord)) {
+    throw new ModelError(
+      `Expected one set of rotary settings in ${rope.place}, got one for each layer type: duo turns all layers alike; use another model.`,
+    );
+  }
   refusePartial(source);
   refusePartial(rope);
   const holder = (value.rope_theta ?? null) === null ? source : rope;

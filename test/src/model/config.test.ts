@@ -190,6 +190,11 @@ const REFUSED: [object, typeof FormatError | typeof ModelError, string][] = [
     'Expected the rope type in `rope_scaling` of /m/config.json to be one of default, linear, dynamic, llama3, yarn, got `"longrope"`: duo does not compute it; use another model.',
   ],
   [
+    { rope_parameters: { full_attention: { rope_theta: 1e6 }, sliding_attention: { rope_theta: 1e4 } } },
+    ModelError,
+    'Expected one set of rotary settings in `rope_parameters` of /m/config.json, got one for each layer type: duo turns all layers alike; use another model.',
+  ],
+  [
     { partial_rotary_factor: 0.5 },
     ModelError,
     'Expected `partial_rotary_factor` of /m/config.json to be 1 or absent, got `0.5`: duo rotates whole heads only; use another model.',

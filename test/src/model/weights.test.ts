@@ -1,4 +1,4 @@
-import { truncateSync } from 'node:fs';
+import { closeSync, openSync, statSync, truncateSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { FormatError, ModelError } from '../../../src/errors/errors.ts';
@@ -61,6 +61,22 @@ describe('openWeights', () => {
       const values = weights.readF32('h');
       expect([values[0], values[2 ** 21 - 1], values[2 ** 21], values[count - 1]]).toEqual([1, 1, 1, -2]);
     });
+  });
+
+  it('reads a tensor past 4 GiB', () => {
+    const before = 2 ** 32 + 12;
+    const header = {
+      filler: { dtype: 'U8', shape: [before], data_offsets: [0, before] },
+      last: { dtype: 'F32', shape: [2], data_offsets: [before, before + 8] },
+    };
+    const folder = write({ 'model.safetensors': makeRawFile(header) });
+    const path = join(folder, 'model.safetensors');
+    const dataOffset = statSync(path).size;
+    // A sparse file: the filler takes no room on the disk.
+    const file = openSync(path, 'r+');
+    writeSync(file, Float32Array.of(1.5, -2), 0, 8, dataOffset + before);
+    closeSync(file);
+    use(folder, (weights) => expect([...weights.readF32('last')]).toEqual([1.5, -2]));
   });
 
   it('shards hold the same values as one file', () => {
