@@ -1,0 +1,47 @@
+// The public entry of duo-heads: everything a program may rely on. What is not exported here may change without notice.
+export { type HaystackSource, openHaystack } from '../data-gen/haystack.ts';
+export { generateSample, generateSamples, type PasskeySample, type PasskeySettings } from '../data-gen/passkey.ts';
+export { buildMask } from '../export/build-mask.ts';
+export { compareMasks, type MaskComparison } from '../export/compare.ts';
+export { type Cut, type CutGates, cutGates, defaultStreamingFraction } from '../export/cut.ts';
+export { importPattern } from '../export/import.ts';
+export { drawGates, drawMask } from '../export/picture.ts';
+export { measureKvShare } from '../export/savings.ts';
+export { buildGates } from '../train/gates-file.ts';
+export { findMethod, HEAD_METHODS } from '../train/methods/index.ts';
+export type { HeadMethod, ScoredGates, ScoreOptions } from '../train/methods/method.ts';
+export { type OptimizeOptions, type OptimizeResult, optimizeGates } from '../train/optimize.ts';
+export type { Config } from './config/config.ts';
+export { resolveConfig } from './config/flags.ts';
+export { loadPreset } from './config/presets.ts';
+export { makeRandom, type Random } from './core/random.ts';
+export type { Session, SessionMemory, SessionOptions } from './core/session.ts';
+export type {
+  AnswerRange,
+  GateGrid,
+  HeadMask,
+  MaskGrid,
+  ModelShape,
+  Sample,
+  Supervise,
+  Window,
+} from './core/shapes.ts';
+export type { DistillOptions, DistillResult, Engine, EvaluateResult } from './engine/engine.ts';
+export { openTensorflowEngine } from './engine/tensorflow/tensorflow-engine.ts';
+export {
+  AbortedError,
+  ConfigError,
+  DuoError,
+  EngineError,
+  FileError,
+  FormatError,
+  ModelError,
+} from './errors/errors.ts';
+export { listBaselines, type NamedMask } from './eval/baselines.ts';
+export { evaluateSamples } from './eval/evaluate-samples.ts';
+export { type GatesFile, readGates, writeGates } from './formats/gates.ts';
+export { type MaskFile, readMask, toHeadMask, writeMask } from './formats/mask.ts';
+export type { EvalRow } from './formats/results.ts';
+export { openSamples, readSamples, writeSamples } from './formats/samples.ts';
+export { type ModelFolder, openModelFolder } from './model/folder.ts';
+export { openTokenizer, type Tokenizer } from './text/tokenizer.ts';
