@@ -7,6 +7,7 @@ import { Tokenizer as LibraryTokenizer } from '@huggingface/tokenizers';
 import { FormatError } from '../errors/errors.ts';
 import { readJson } from '../formats/read-json.ts';
 import { listSpecialTokens, readTokenizerConfig } from './special-tokens.ts';
+import { splitWords } from './split-words.ts';
 
 /** A model's tokenizer. Deterministic. */
 export interface Tokenizer {
@@ -48,7 +49,7 @@ export function openTokenizer(modelFolder: string): Tokenizer {
   const unknown = json.model.type === 'WordLevel' ? { unk_token: json.model.unk_token } : {};
   let library: LibraryTokenizer;
   try {
-    library = new LibraryTokenizer(json, { ...config, ...unknown });
+    library = new LibraryTokenizer({ ...json, pre_tokenizer: splitWords(json) }, { ...config, ...unknown });
   } catch (cause) {
     throw new FormatError(
       `Expected ${path} to describe a tokenizer that duo reads, but: ${(cause as Error).message}.`,
@@ -63,6 +64,7 @@ export function openTokenizer(modelFolder: string): Tokenizer {
 interface Description {
   readonly model: Record<string, unknown> & { type: string; vocab: object };
   readonly added_tokens: readonly { id: number; content: string }[];
+  readonly pre_tokenizer: unknown;
 }
 
 /** Read tokenizer.json, name the model kind and fill in what older files leave out. */
@@ -84,8 +86,14 @@ function readDescription(path: string): Description {
     throw new FormatError(`Expected \`added_tokens\` of ${path} to be a list of tokens with \`id\` and \`content\`.`);
   }
   const merges = type === 'BPE' ? { merges: model.merges ?? [] } : {};
-  const empty = { normalizer: null, pre_tokenizer: null, post_processor: null, decoder: null };
-  return { ...empty, ...json, added_tokens: added, model: { ...model, ...merges, vocab: model.vocab, type } };
+  const empty = { normalizer: null, post_processor: null, decoder: null };
+  return {
+    ...empty,
+    ...json,
+    pre_tokenizer: json?.pre_tokenizer ?? null,
+    added_tokens: added,
+    model: { ...model, ...merges, vocab: model.vocab, type },
+  };
 }
 
 function isAddedToken(value: unknown): value is { id: number; content: string } {
