@@ -1,0 +1,62 @@
+// Lines of JSONL files and fields of their records, with file and line in every message.
+import { FormatError } from '../../errors/errors.ts';
+import { readTextWithin } from '../../formats/read-json.ts';
+
+/** A JavaScript string ends near 512 MiB; the longest published file (InfiniteBench) has about 200 MB. */
+const MAX_FILE_BYTES = 500 * 2 ** 20;
+
+/** A record and where it stands. */
+export interface PlacedRecord {
+  readonly record: Readonly<Record<string, unknown>>;
+  /** `file, line n` */
+  readonly place: string;
+}
+
+/** Every line of a JSONL file as an object; blank lines are skipped.
+ * @throws {FileError}; {FormatError} too large, a line that is not a JSON object, no line at all. */
+export function readJsonLines(path: string): PlacedRecord[] {
+  const records = readTextWithin(path, MAX_FILE_BYTES)
+    .split('\n')
+    .flatMap((line, index): PlacedRecord[] => {
+      if (line.trim() === '') return [];
+      const place = `${path}, line ${index + 1}`;
+      let record: unknown;
+      try {
+        record = JSON.parse(line);
+      } catch (cause) {
+        throw new FormatError(`Expected ${place} to be JSON: ${(cause as Error).message}.`, { cause });
+      }
+      if (typeof record !== 'object' || record === null || Array.isArray(record)) {
+        throw new FormatError(`Expected ${place} to be a JSON object, got \`${line.trim().slice(0, 40)}\`.`);
+      }
+      return [{ record: record as Record<string, unknown>, place }];
+    });
+  if (records.length === 0) throw new FormatError(`Expected ${path} to hold at least one line, got none.`);
+  return records;
+}
+
+/** A string field. @throws {FormatError} absent or of another type. */
+export function textField({ record, place }: PlacedRecord, key: string): string {
+  const value = record[key];
+  if (typeof value === 'string') return value;
+  throw new FormatError(`Expected \`${key}\` in ${place} to be a string, got \`${describe(value)}\`.`);
+}
+
+/** A field that is a list of strings or numbers, or one of them alone; as strings.
+ * @throws {FormatError} absent, empty or of another type. */
+export function textListField({ record, place }: PlacedRecord, key: string): string[] {
+  const value = record[key];
+  const list = Array.isArray(value) ? value : [value];
+  if (list.length > 0 && list.every((entry) => typeof entry === 'string' || typeof entry === 'number'))
+    return list.map(String);
+  throw new FormatError(
+    `Expected \`${key}\` in ${place} to be a string or a list of strings, got \`${describe(value)}\`.`,
+  );
+}
+
+/** Words for a value of the wrong type. */
+function describe(value: unknown): string {
+  if (value === undefined) return 'nothing';
+  if (Array.isArray(value)) return value.length === 0 ? 'an empty list' : 'a list';
+  return value === null ? 'null' : typeof value;
+}
