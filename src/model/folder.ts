@@ -3,6 +3,7 @@
 import { closeSync, existsSync, openSync, readdirSync, readSync, type Stats, statSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 import { ModelError } from '../errors/errors.ts';
+import { fileErrorOf } from '../formats/atomic-file.ts';
 import { readJson } from '../formats/read-json.ts';
 import { type ModelConfig, parseModelConfig } from './config.ts';
 import { isRecord, readTokenIds } from './config-fields.ts';
@@ -57,7 +58,14 @@ function refuseOtherPaths(path: string): void {
   } catch {
     // A part of the path is a file, or may not be entered: as good as absent.
   }
-  if (stats?.isDirectory()) return;
+  if (stats?.isDirectory()) {
+    try {
+      readdirSync(path);
+    } catch (cause) {
+      throw fileErrorOf('read', path, cause);
+    }
+    return;
+  }
   if (stats !== undefined) {
     if (isGguf(path)) throw ggufError(path);
     throw new ModelError(`Expected a model folder, got the file ${path}; pass the folder that holds config.json.`);
