@@ -6,14 +6,15 @@ export interface DepthSettings {
   readonly depthMin: number;
   readonly depthMax: number;
   readonly depthCount: number;
+  readonly passkeys: number;
 }
 
-/** `count` distinct points of the grid, ascending, each a share of the haystack. @param count at most depthCount. */
-export function drawDepths(settings: DepthSettings, count: number, random: Random): number[] {
-  const { depthMin, depthMax, depthCount } = settings;
+/** Distinct points of the grid, ascending, each a share of the haystack: one for each passkey, of which there are at most depthCount. */
+export function drawDepths(settings: DepthSettings, random: Random): number[] {
+  const { depthMin, depthMax, depthCount, passkeys } = settings;
   const spacing = depthCount === 1 ? 0 : (depthMax - depthMin) / (depthCount - 1);
   return random
-    .distinct(count, depthCount)
+    .distinct(passkeys, depthCount)
     .sort((a, b) => a - b)
     .map((point) => depthMin + spacing * point);
 }

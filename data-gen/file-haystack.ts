@@ -80,7 +80,8 @@ export function splitDocuments(documents: readonly string[]): Record<Split, stri
 }
 
 /** A drawn start in `text` that leaves `characters` behind it where the text is long enough: after a line or sentence end, else at a word. */
-function drawStart(text: string, characters: number, random: Random): number {
+function drawStart(text: string, options: { characters: number; random: Random }): number {
+  const { characters, random } = options;
   const spare = text.length - characters - MAX_SEEK_CHARACTERS;
   const draw = random.uniform();
   if (spare <= 0) return 0;
@@ -98,11 +99,11 @@ function alignToCharacter(text: string, at: number): number {
   return code >= 0xdc00 && code <= 0xdfff ? at - 1 : at;
 }
 
-/** Consecutive text from document `first` on, at a drawn offset; goes on with the following documents and, after the last, from the first. */
+/** Consecutive text from offset `start` of document `first` on; goes on with the following documents and, after the last, from the first.
+ * Each value is a function that takes the next piece: about `length` characters, ended at white space, within one document. */
 function* walkText(
   documents: readonly string[],
-  first: number,
-  start: number,
+  { first, start }: { first: number; start: number },
 ): Generator<(length: number) => string, never> {
   let text = (documents[first] as string).slice(start);
   for (let number = first; ; ) {
@@ -157,11 +158,11 @@ export async function openFileHaystack(options: {
       const texts = splits[split];
       const first = random.integer(texts.length);
       // 6 characters a token is more than English needs; a sample that needs more goes on with the next document.
-      const start = drawStart(texts[first] as string, tokens * 6, random);
+      const start = drawStart(texts[first] as string, { characters: tokens * 6, random });
       const ids: number[] = [];
       let charactersPerToken = 4.5;
       let taken = 0;
-      for (const takeNext of walkText(texts, first, start)) {
+      for (const takeNext of walkText(texts, { first, start })) {
         const wanted = Math.max(MIN_ENCODE_CHARACTERS, Math.ceil((tokens - ids.length) * charactersPerToken));
         const piece = takeNext(wanted);
         for (const id of encodePiece(tokenizer, piece)) ids.push(id);

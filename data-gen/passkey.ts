@@ -10,25 +10,31 @@ import type { HaystackSource } from './haystack.ts';
 import { drawLength, heldOutLengths, type Split } from './length.ts';
 import { encodePasskey, encodeTemplates, type TemplatePieces } from './template.ts';
 
+const SETTING_KEYS = [
+  'minTokens',
+  'maxTokens',
+  'lengthCount',
+  'lengthDraw',
+  'passkeys',
+  'wordsPerPasskey',
+  'depthMin',
+  'depthMax',
+  'depthCount',
+  'questionOrder',
+  'alphabet',
+  'ordinals',
+  'templates',
+  'heldOutSamples',
+  'heldOutLengthFactor',
+] as const satisfies readonly (keyof Config)[];
+
 /** The preset keys a sample depends on. */
-export type PasskeySettings = Pick<
-  Config,
-  | 'minTokens'
-  | 'maxTokens'
-  | 'lengthCount'
-  | 'lengthDraw'
-  | 'passkeys'
-  | 'wordsPerPasskey'
-  | 'depthMin'
-  | 'depthMax'
-  | 'depthCount'
-  | 'questionOrder'
-  | 'alphabet'
-  | 'ordinals'
-  | 'templates'
-  | 'heldOutSamples'
-  | 'heldOutLengthFactor'
->;
+export type PasskeySettings = Pick<Config, (typeof SETTING_KEYS)[number]>;
+
+/** Those keys alone, for provenance: a change of any other key leaves the samples as they are. */
+export function pickPasskeySettings(config: Config): PasskeySettings {
+  return Object.fromEntries(SETTING_KEYS.map((key) => [key, config[key]])) as PasskeySettings;
+}
 
 /** A sample of ours: what it hides and where, beside what every sample has. */
 export interface PasskeySample extends Sample {
@@ -69,20 +75,41 @@ function countFixedTokens(pieces: TemplatePieces): number {
   );
 }
 
+interface Prepared {
+  readonly pieces: TemplatePieces;
+  readonly fixedTokens: number;
+  readonly leastTokens: number;
+}
+
+const prepared = new WeakMap<Tokenizer, WeakMap<PasskeySettings, Prepared>>();
+
+/** What all samples of these settings share; kept by the identity of both objects, so settings must not change once in use. */
+function prepare(tokenizer: Tokenizer, settings: PasskeySettings): Prepared {
+  let known = prepared.get(tokenizer);
+  if (!known) {
+    known = new WeakMap();
+    prepared.set(tokenizer, known);
+  }
+  let result = known.get(settings);
+  if (!result) {
+    const ordinals = settings.ordinals.slice(0, settings.passkeys);
+    const pieces = encodeTemplates(tokenizer, { templates: settings.templates, ordinals });
+    const fixedTokens = countFixedTokens(pieces);
+    const longestWord = settings.alphabet.reduce(
+      (most, word) => Math.max(most, encodePasskey(tokenizer, [word]).length),
+      1,
+    );
+    const passkeyTokens = 2 * settings.passkeys * settings.wordsPerPasskey * longestWord;
+    result = { pieces, fixedTokens, leastTokens: fixedTokens + passkeyTokens + settings.passkeys + 1 };
+    known.set(settings, result);
+  }
+  return result;
+}
+
 /** The least length in tokens that holds every draw of these settings: the longest alphabet word in each place, and one haystack
  * token before each needle and one after the last. */
 export function leastTokens(options: { tokenizer: Tokenizer; settings: PasskeySettings }): number {
-  const { tokenizer, settings } = options;
-  const pieces = encodeTemplates(tokenizer, {
-    templates: settings.templates,
-    ordinals: settings.ordinals.slice(0, settings.passkeys),
-  });
-  const longestWord = settings.alphabet.reduce(
-    (most, word) => Math.max(most, encodePasskey(tokenizer, [word]).length),
-    1,
-  );
-  const passkeyTokens = 2 * settings.passkeys * settings.wordsPerPasskey * longestWord;
-  return countFixedTokens(pieces) + passkeyTokens + settings.passkeys + 1;
+  return prepare(options.tokenizer, options.settings).leastTokens;
 }
 
 /** Distinct passkeys; the preset's check has made sure that there are enough. */
@@ -149,7 +176,7 @@ export function generateSample(options: SampleOrigin & { index: number; lengthTo
   const { tokenizer, haystack, settings, seed, split, index, maxPositions = Number.POSITIVE_INFINITY } = options;
   const lengths = split === 'train' ? settings : heldOutLengths(settings, maxPositions);
   const length = options.lengthTokens ?? drawLength(lengths, { seed, split, index });
-  const least = leastTokens({ tokenizer, settings });
+  const { pieces, fixedTokens, leastTokens: least } = prepare(tokenizer, settings);
   if (length < least) {
     throw new ConfigError(
       `Expected samples of at least ${least} tokens for ${settings.passkeys} passkeys of ${settings.wordsPerPasskey} words, got \`${length}\`; raise --min-tokens, or lower --passkeys or --words-per-passkey.`,
@@ -161,17 +188,15 @@ export function generateSample(options: SampleOrigin & { index: number; lengthTo
     );
   }
   const random = makeRandom(seed, 'sample', split, index);
-  const ordinals = settings.ordinals.slice(0, settings.passkeys);
-  const pieces = encodeTemplates(tokenizer, { templates: settings.templates, ordinals });
-  const room = length - countFixedTokens(pieces);
+  const room = length - fixedTokens;
   const text = haystack.take({ tokens: room, random, split });
   for (let draw = 0; draw < MAX_DRAWS; draw++) {
     const words = drawPasskeys(settings, random);
     const passkeys = words.map((passkey) => encodePasskey(tokenizer, passkey));
     const hay = text.slice(0, room - 2 * sum(passkeys.map((ids) => ids.length)));
-    const depths = drawDepths(settings, settings.passkeys, random);
+    const depths = drawDepths(settings, random);
     const positions = placeNeedles(hay, { depths, tokenizer });
-    const inOrder = ordinals.map((_, ordinal) => ordinal);
+    const inOrder = passkeys.map((_, ordinal) => ordinal);
     const asked = settings.questionOrder === 'random' ? random.shuffle(inOrder) : inOrder;
     const { tokens, needles, answers } = assemble({ pieces, passkeys, haystack: hay, positions, asked });
     if (passkeys.some((ids) => countOccurrences(tokens, ids) !== 2)) continue;

@@ -42,7 +42,8 @@ const CAST_SIZE = 3;
 const PARAGRAPHS_PER_SCENE = 6;
 
 /** A favourite with weights .45 .25 .15, else any word of the pool. */
-function pickPreferred(random: Random, favourites: readonly string[], pool: readonly string[]): string {
+function pickPreferred(favourites: readonly string[], rest: { pool: readonly string[]; random: Random }): string {
+  const { pool, random } = rest;
   const draw = random.uniform();
   if (draw < 0.45) return favourites[0] as string;
   if (draw < 0.7) return favourites[1] as string;
@@ -51,7 +52,8 @@ function pickPreferred(random: Random, favourites: readonly string[], pool: read
 }
 
 /** Adjectives come before their noun: draw the noun that the next {noun}, {place} or {scene} slot will hold first. */
-function fillForm(form: string, actor: string, scene: Scene, random: Random): string {
+function fillForm(form: string, context: { actor: string; scene: Scene; random: Random }): string {
+  const { actor, scene, random } = context;
   const preference = NAME_PREFERENCES.get(actor)!;
   const pronouns = WOMEN.includes(actor) ? PRONOUNS.woman : PRONOUNS.man;
   const other = random.pick(scene.cast.filter((name) => name !== actor));
@@ -59,8 +61,8 @@ function fillForm(form: string, actor: string, scene: Scene, random: Random): st
   let subject: string | null = null;
   const drawNoun = (slot: string): string =>
     slot === 'place'
-      ? pickPreferred(random, preference.places, PLACES)
-      : pickPreferred(random, preference.nouns, NOUNS);
+      ? pickPreferred(preference.places, { pool: PLACES, random })
+      : pickPreferred(preference.nouns, { pool: NOUNS, random });
   for (let index = 1; index < pieces.length; index += 2) {
     const slot = pieces[index] as string;
     if (slot === 'adjective') {
@@ -68,7 +70,7 @@ function fillForm(form: string, actor: string, scene: Scene, random: Random): st
       const touching = pieces[index + 1] === ' ' && (next === 'noun' || next === 'place');
       if (touching) subject = drawNoun(next);
       const described = subject ?? scene.place;
-      pieces[index] = pickPreferred(random, ADJECTIVE_PREFERENCES.get(described)!, ADJECTIVES);
+      pieces[index] = pickPreferred(ADJECTIVE_PREFERENCES.get(described)!, { pool: ADJECTIVES, random });
       if (touching) {
         index += 2;
         pieces[index] = described;
@@ -80,9 +82,9 @@ function fillForm(form: string, actor: string, scene: Scene, random: Random): st
       subject = scene.place;
       pieces[index] = scene.place;
     } else if (slot === 'action') {
-      pieces[index] = pickPreferred(random, preference.actions, ACTIONS);
+      pieces[index] = pickPreferred(preference.actions, { pool: ACTIONS, random });
     } else if (slot === 'deed') {
-      pieces[index] = pickPreferred(random, preference.deeds, DEEDS);
+      pieces[index] = pickPreferred(preference.deeds, { pool: DEEDS, random });
     } else if (slot === 'name') {
       pieces[index] = actor;
     } else if (slot === 'other') {
@@ -103,7 +105,7 @@ function writeParagraph(scene: Scene, random: Random): string {
   for (let index = 0; index < numSentences; index++) {
     const isFollowing = index > 0 && random.uniform() < 0.4;
     if (!isFollowing) actor = random.pick(scene.cast);
-    sentences.push(fillForm(random.pick(isFollowing ? FOLLOWING_FORMS : NAMED_FORMS), actor, scene, random));
+    sentences.push(fillForm(random.pick(isFollowing ? FOLLOWING_FORMS : NAMED_FORMS), { actor, scene, random }));
   }
   return ` ${sentences.join(' ')}`;
 }

@@ -51,30 +51,32 @@ export function checkKeys(keys: Record<string, unknown>, source: string): void {
   for (const key of Object.keys(keys)) {
     if (known.includes(key)) continue;
     const full = FILE_SPELLINGS.get(key);
-    if (full === undefined) throw unknownKey(key, known, source);
+    if (full === undefined) throw unknownKey(key, { known, source });
     if (full in keys) throw new ConfigError(`Expected either \`${key}\` or \`${full}\` in ${source}, got both.`);
   }
   if (isRecord(keys.templates)) {
     const templates = Object.keys(templatesSchema.shape);
     for (const key of Object.keys(keys.templates)) {
       if (!templates.includes(key))
-        throw unknownKey(
-          `templates.${key}`,
-          templates.map((name) => `templates.${name}`),
-          source,
-        );
+        throw unknownKey(`templates.${key}`, { known: templates.map((name) => `templates.${name}`), source });
     }
   }
 }
 
-function unknownKey(key: string, known: readonly string[], source: string): ConfigError {
+function unknownKey(key: string, { known, source }: { known: readonly string[]; source: string }): ConfigError {
   return new ConfigError(
     `Unknown key \`${key}\` in ${source}; the nearest known key is \`${findNearest(key, known)}\`.`,
   );
 }
 
 /** "Expected `sinkTokens` to be an integer of at least 0, got `-1`" and where. */
-export function describeMistake(name: string, expected: string, value: unknown, source?: string): string {
+export function describeMistake(mistake: {
+  name: string;
+  expected: string;
+  value: unknown;
+  source?: string | undefined;
+}): string {
+  const { name, expected, value, source } = mistake;
   const text = typeof value === 'object' ? JSON.stringify(value) : String(value);
   const got = value === undefined ? 'nothing' : `\`${text}\``;
   return `Expected \`${name}\` to be ${expected}, got ${got}${source === undefined ? '' : ` in ${source}`}.`;
@@ -92,15 +94,21 @@ export function checkConfig(
   if (!parsed.success) {
     const paths = parsed.error.issues.map((issue) => issue.path.join('.'));
     const entry = KEY_ENTRIES.find(({ key }) => paths.some((path) => path === key || path.startsWith(`${key}.`)));
-    if (!entry) throw new ConfigError(describeMistake('templates', 'an object of texts', values.templates, source));
+    if (!entry)
+      throw new ConfigError(
+        describeMistake({ name: 'templates', expected: 'an object of texts', value: values.templates, source }),
+      );
     const value = entry.path.reduce<unknown>((inner, name) => (inner as Record<string, unknown>)[name], values);
-    throw new ConfigError(describeMistake(nameOf(entry.key), entry.meta.expected, value, source));
+    throw new ConfigError(describeMistake({ name: nameOf(entry.key), expected: entry.meta.expected, value, source }));
   }
-  checkTogether(parsed.data, nameOf, source);
+  checkTogether(parsed.data, { source, nameOf });
   return parsed.data;
 }
 
-function checkTogether(config: Config, nameOf: (key: string) => string, source?: string): void {
+function checkTogether(
+  config: Config,
+  { source, nameOf }: { source: string | undefined; nameOf: (key: string) => string },
+): void {
   const where = source === undefined ? '' : ` in ${source}`;
   const refuse = (sentence: string): never => {
     throw new ConfigError(`${sentence}${where}.`);

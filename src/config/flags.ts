@@ -78,7 +78,9 @@ export function resolveConfig(options: { preset: Preset | string; overrides?: Re
     if (!entry) throw new ConfigError(`Unknown configuration key \`${key}\`; expected a key of a preset.`);
     const parsed = typeof value === 'string' ? parseFlag(entry, value) : value;
     if (typeof parsed === 'string' && entry.meta.kind !== 'string' && entry.meta.kind !== 'choice') {
-      throw new ConfigError(describeMistake(`--${flagOf(entry.key)}`, entry.meta.expected, parsed));
+      throw new ConfigError(
+        describeMistake({ name: `--${flagOf(entry.key)}`, expected: entry.meta.expected, value: parsed }),
+      );
     }
     const [first, second] = entry.path as [string, string?];
     if (second === undefined) values[first] = parsed;

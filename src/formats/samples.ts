@@ -55,9 +55,9 @@ export interface SampleFile {
 const isTokenId = (value: unknown, vocab: number): boolean =>
   Number.isInteger(value) && (value as number) >= 0 && (value as number) < vocab;
 
-/** Check one sample. @param place "line 3 of f.jsonl". @throws {FormatError} what is wrong, where. */
-export function checkSample(value: unknown, place: string, limits: SampleLimits = {}): Sample {
-  const { vocab = 2 ** 31, maxTokens = Number.POSITIVE_INFINITY } = limits;
+/** Check one sample. @param options.place for the message, "line 3 of f.jsonl". @throws {FormatError} what is wrong, where. */
+export function checkSample(value: unknown, options: SampleLimits & { place: string }): Sample {
+  const { place, vocab = 2 ** 31, maxTokens = Number.POSITIVE_INFINITY } = options;
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     throw new FormatError(
       `Expected an object with \`tokens\` and \`answers\` in ${place}, got \`${formatFound(value)}\`.`,
@@ -96,14 +96,14 @@ export function checkSample(value: unknown, place: string, limits: SampleLimits 
   return value as Sample;
 }
 
-function parseSample(line: Buffer, place: string, limits: SampleLimits): Sample {
+function parseSample(line: Buffer, options: SampleLimits & { place: string }): Sample {
   let value: unknown;
   try {
     value = JSON.parse(line.toString('utf8'));
   } catch (cause) {
-    throw new FormatError(`Expected JSON in ${place}: ${(cause as Error).message}.`, { cause });
+    throw new FormatError(`Expected JSON in ${options.place}: ${(cause as Error).message}.`, { cause });
   }
-  return checkSample(value, place, limits);
+  return checkSample(value, options);
 }
 
 interface Line {
@@ -115,7 +115,8 @@ interface Line {
 }
 
 /** Lines of an open file; `onBytes` sees every byte once, in order. */
-function* readLines(file: number, path: string, onBytes: (bytes: Buffer) => void): Generator<Line> {
+function* readLines(file: number, options: { path: string; onBytes: (bytes: Buffer) => void }): Generator<Line> {
+  const { path, onBytes } = options;
   const chunk = Buffer.alloc(READ_BYTES);
   let parts: Buffer[] = [];
   let length = 0;
@@ -171,10 +172,10 @@ export function openSamples(path: string, limits: SampleLimits = {}): SampleFile
   let shortest = Number.POSITIVE_INFINITY;
   let longest = 0;
   try {
-    for (const { number, offset, bytes } of readLines(file, path, (piece) => hash.update(piece))) {
+    for (const { number, offset, bytes } of readLines(file, { path, onBytes: (piece) => hash.update(piece) })) {
       const marked = number === 1 ? withoutMark(bytes) : bytes;
       if (isBlank(marked)) continue;
-      const { tokens } = parseSample(marked, `line ${number} of ${path}`, limits);
+      const { tokens } = parseSample(marked, { ...limits, place: `line ${number} of ${path}` });
       lines.push({ number, offset: offset + bytes.length - marked.length, length: marked.length });
       lengths.push(tokens.length);
       shortest = Math.min(shortest, tokens.length);
@@ -205,7 +206,7 @@ export function openSamples(path: string, limits: SampleLimits = {}): SampleFile
           throw new FormatError(`Expected ${path} to stay as it was, but it became shorter while in use.`);
         size += read;
       }
-      return parseSample(bytes, `line ${line.number} of ${path}`, limits);
+      return parseSample(bytes, { ...limits, place: `line ${line.number} of ${path}` });
     },
     close() {
       if (file !== null) closeSync(file);
@@ -275,7 +276,9 @@ export function writeSamples(
   try {
     try {
       for (const sample of options.samples) {
-        const bytes = Buffer.from(`${JSON.stringify(checkSample(sample, `sample ${count + 1} for ${path}`))}\n`);
+        const bytes = Buffer.from(
+          `${JSON.stringify(checkSample(sample, { place: `sample ${count + 1} for ${path}` }))}\n`,
+        );
         hash.update(bytes);
         write(() => {
           for (let written = 0; written < bytes.length; ) written += writeSync(file, bytes, written);

@@ -9,15 +9,15 @@ const [word] = tokenizer.encode(' house') as [number];
 
 describe('drawDepths', () => {
   it('takes points of the grid, both ends among them, without replacement', () => {
-    const all = drawDepths({ depthMin: 0.1, depthMax: 0.5, depthCount: 5 }, 5, makeRandom(1));
+    const all = drawDepths({ depthMin: 0.1, depthMax: 0.5, depthCount: 5, passkeys: 5 }, makeRandom(1));
     for (const [index, depth] of [0.1, 0.2, 0.3, 0.4, 0.5].entries()) expect(all[index]).toBeCloseTo(depth, 12);
-    expect(drawDepths({ depthMin: 0.1, depthMax: 0.5, depthCount: 1 }, 1, makeRandom(1))).toEqual([0.1]);
+    expect(drawDepths({ depthMin: 0.1, depthMax: 0.5, depthCount: 1, passkeys: 1 }, makeRandom(1))).toEqual([0.1]);
   });
 
   it('reaches every point in time', () => {
     const seen = new Set<number>();
     for (let index = 0; index < 400; index++) {
-      for (const depth of drawDepths({ depthMin: 0, depthMax: 1, depthCount: 11 }, 2, makeRandom(2, index)))
+      for (const depth of drawDepths({ depthMin: 0, depthMax: 1, depthCount: 11, passkeys: 2 }, makeRandom(2, index)))
         seen.add(depth);
     }
     expect(seen.size).toBe(11);

@@ -6,6 +6,7 @@ import {
   leastTokens,
   type PasskeySample,
   type PasskeySettings,
+  pickPasskeySettings,
   type SampleOrigin,
 } from '../../data-gen/passkey.ts';
 import { encodePasskey, encodePiece, listTemplateWords } from '../../data-gen/template.ts';
@@ -33,7 +34,7 @@ const countIn = (text: string, part: string): number => text.split(part).length 
 
 /** The laws every sample of ours obeys. */
 function expectLawful(sample: PasskeySample, settings: PasskeySettings, length: number): void {
-  checkSample(sample, 'here', { vocab: tokenizer.vocabSize, maxTokens: length });
+  checkSample(sample, { place: 'here', vocab: tokenizer.vocabSize, maxTokens: length });
   expect(sample.tokens).toHaveLength(length);
   expect(sample.length).toBe(length);
   expect(sample.passkeys).toHaveLength(settings.passkeys);
@@ -157,6 +158,14 @@ describe('generateSample', () => {
     const settings = { ...demo, alphabet: ['the', 'alpha', 'bravo'], passkeys: 1, wordsPerPasskey: 1 };
     for (let index = 0; index < 10; index++)
       expectLawful(generateSample({ ...origin, settings, index }), settings, 256);
+  });
+});
+
+describe('pickPasskeySettings', () => {
+  it('holds all that a sample depends on, and nothing else', () => {
+    const settings = pickPasskeySettings(demo);
+    expect(generateSample({ ...origin, settings, index: 2 })).toEqual(generateSample({ ...origin, index: 2 }));
+    for (const key of ['lr', 'steps', 'lambda', 'sinkTokens', 'seed']) expect(settings).not.toHaveProperty(key);
   });
 });
 

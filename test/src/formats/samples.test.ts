@@ -227,7 +227,7 @@ describe('checkSample', () => {
         return [start, start + 1 + random.integer(length - start)];
       });
       const sample = { tokens: Array.from({ length }, () => random.integer(9)), answers };
-      expect(checkSample(sample, 'here', { vocab: 9, maxTokens: length })).toBe(sample);
+      expect(checkSample(sample, { place: 'here', vocab: 9, maxTokens: length })).toBe(sample);
     }
   });
 });
