@@ -1,0 +1,399 @@
+// Sessions against a plain fp64 transformer that applies the mask key by key, and the laws of prefill, decode, fork and caches.
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/backend.h"
+#include "core/rope.h"
+#include "core/weight_map.h"
+#include "cpu/sampling.h"
+
+using namespace duo;
+
+namespace {
+
+int num_failed = 0;
+
+void expect(bool holds, const std::string &what) {
+  if (holds) return;
+  num_failed++;
+  std::printf("FAILED: %s\n", what.c_str());
+}
+
+struct Case {
+  std::string name;
+  int64_t layers, heads, kv_heads, head_dim, hidden, intermediate, vocab;
+  int64_t tokens;
+  Window window;
+  Dtype weights;
+  bool qk_norm, bias, tied;
+};
+
+ModelConfig make_config(const Case &shape) {
+  ModelConfig config{};
+  config.layers = shape.layers;
+  config.heads = shape.heads;
+  config.kv_heads = shape.kv_heads;
+  config.head_dim = shape.head_dim;
+  config.hidden = shape.hidden;
+  config.intermediate = shape.intermediate;
+  config.vocab = shape.vocab;
+  config.max_positions = 4096;
+  config.rms_norm_eps = 1e-5f;
+  config.tied_embeddings = shape.tied;
+  config.qkv_bias = shape.bias;
+  config.qk_norm = shape.qk_norm;
+  config.rope_type = DUO_ROPE_NONE;
+  config.rope_theta = 10000.0;
+  return config;
+}
+
+using Matrix = std::vector<double>;
+
+double element(const Tensor &tensor, int64_t index) {
+  if (tensor.dtype == Dtype::f32) {
+    float value;
+    std::memcpy(&value, tensor.data + index * 4, 4);
+    return value;
+  }
+  uint16_t half;
+  std::memcpy(&half, tensor.data + index * 2, 2);
+  return tensor.dtype == Dtype::bf16 ? bf16_to_float(half) : f16_to_float(half);
+}
+
+Matrix multiply(const WeightMap &weights, const std::string &name, const Matrix &x, int64_t rows, bool bias) {
+  const Tensor &w = weights.get(name + ".weight");
+  Matrix y(static_cast<size_t>(rows * w.rows));
+  for (int64_t r = 0; r < rows; r++) {
+    for (int64_t o = 0; o < w.rows; o++) {
+      double sum = bias ? element(weights.get(name + ".bias"), o) : 0.0;
+      for (int64_t i = 0; i < w.columns; i++) sum += x[static_cast<size_t>(r * w.columns + i)] * element(w, o * w.columns + i);
+      y[static_cast<size_t>(r * w.rows + o)] = sum;
+    }
+  }
+  return y;
+}
+
+Matrix normalize(const Matrix &x, const Tensor &weight, int64_t width, double eps) {
+  Matrix y(x.size());
+  for (size_t row = 0; row < x.size() / static_cast<size_t>(width); row++) {
+    double sum = 0;
+    for (int64_t i = 0; i < width; i++) sum += x[row * width + i] * x[row * width + i];
+    const double scale = 1.0 / std::sqrt(sum / static_cast<double>(width) + eps);
+    for (int64_t i = 0; i < width; i++) y[row * width + i] = x[row * width + i] * scale * element(weight, i);
+  }
+  return y;
+}
+
+// Logits [T, V] in fp64; visible(layer, head, i, j) says which keys a query sees.
+template <typename Visible>
+Matrix reference_logits(const ModelConfig &config, const WeightMap &weights, const std::vector<int32_t> &tokens, const Visible &visible) {
+  const int64_t T = static_cast<int64_t>(tokens.size()), C = config.hidden, D = config.head_dim, H = config.heads, G = config.kv_heads;
+  Matrix x(static_cast<size_t>(T * C));
+  for (int64_t t = 0; t < T; t++) {
+    for (int64_t i = 0; i < C; i++) x[t * C + i] = element(weights.get("model.embed_tokens.weight"), tokens[t] * C + i);
+  }
+  std::vector<float> cos(static_cast<size_t>(T * D / 2)), sin(cos.size());
+  fill_rope_tables(compute_rope_frequencies(config, config.max_positions), 0, T, cos.data(), sin.data());
+  const auto rotate = [&](Matrix &q, int64_t heads) {
+    for (int64_t t = 0; t < T; t++) {
+      for (int64_t h = 0; h < heads; h++) {
+        double *row = q.data() + (t * heads + h) * D;
+        for (int64_t i = 0; i < D / 2; i++) {
+          const double a = row[i], b = row[i + D / 2], c = cos[t * D / 2 + i], s = sin[t * D / 2 + i];
+          row[i] = a * c - b * s;
+          row[i + D / 2] = b * c + a * s;
+        }
+      }
+    }
+  };
+  for (int64_t layer = 0; layer < config.layers; layer++) {
+    const std::string at = "model.layers." + std::to_string(layer) + ".";
+    const Matrix normed = normalize(x, weights.get(at + "input_layernorm.weight"), C, config.rms_norm_eps);
+    Matrix q = multiply(weights, at + "self_attn.q_proj", normed, T, config.qkv_bias), k = multiply(weights, at + "self_attn.k_proj", normed, T, config.qkv_bias);
+    const Matrix v = multiply(weights, at + "self_attn.v_proj", normed, T, config.qkv_bias);
+    if (config.qk_norm) {
+      q = normalize(q, weights.get(at + "self_attn.q_norm.weight"), D, config.rms_norm_eps);
+      k = normalize(k, weights.get(at + "self_attn.k_norm.weight"), D, config.rms_norm_eps);
+    }
+    rotate(q, H);
+    rotate(k, G);
+    Matrix attended(static_cast<size_t>(T * H * D));
+    for (int64_t i = 0; i < T; i++) {
+      for (int64_t h = 0; h < H; h++) {
+        const int64_t g = h / (H / G);
+        std::vector<double> p(static_cast<size_t>(i + 1), -INFINITY);
+        double max = -INFINITY, sum = 0;
+        for (int64_t j = 0; j <= i; j++) {
+          if (!visible(layer, g, i, j)) continue;
+          double score = 0;
+          for (int64_t d = 0; d < D; d++) score += q[(i * H + h) * D + d] * k[(j * G + g) * D + d];
+          p[j] = score / std::sqrt(static_cast<double>(D));
+          max = std::max(max, p[j]);
+        }
+        for (double &value : p) sum += value = std::exp(value - max);
+        for (int64_t j = 0; j <= i; j++) {
+          for (int64_t d = 0; d < D; d++) attended[(i * H + h) * D + d] += p[j] / sum * v[(j * G + g) * D + d];
+        }
+      }
+    }
+    const Matrix o = multiply(weights, at + "self_attn.o_proj", attended, T, config.output_bias);
+    for (size_t i = 0; i < x.size(); i++) x[i] += o[i];
+    const Matrix middle = normalize(x, weights.get(at + "post_attention_layernorm.weight"), C, config.rms_norm_eps);
+    Matrix gate = multiply(weights, at + "mlp.gate_proj", middle, T, config.mlp_bias);
+    const Matrix up = multiply(weights, at + "mlp.up_proj", middle, T, config.mlp_bias);
+    for (size_t i = 0; i < gate.size(); i++) gate[i] = gate[i] / (1 + std::exp(-gate[i])) * up[i];
+    const Matrix down = multiply(weights, at + "mlp.down_proj", gate, T, config.mlp_bias);
+    for (size_t i = 0; i < x.size(); i++) x[i] += down[i];
+  }
+  return multiply(weights, "lm_head", normalize(x, weights.get("model.norm.weight"), C, config.rms_norm_eps), T, false);
+}
+
+template <typename A, typename B>
+double relative_error(const A *a, const B *b, int64_t count) {
+  double worst = 0, largest = 0;
+  for (int64_t i = 0; i < count; i++) {
+    worst = std::max(worst, std::fabs(static_cast<double>(a[i]) - static_cast<double>(b[i])));
+    largest = std::max(largest, std::fabs(static_cast<double>(b[i])));
+  }
+  return worst / largest;
+}
+
+uint64_t state = 1;
+int64_t draw(int64_t bound) {
+  state = state * 6364136223846793005u + 1442695040888963407u;
+  return static_cast<int64_t>(state >> 33) % bound;
+}
+
+// A guarded logits buffer: the words around it must survive.
+struct Guarded {
+  explicit Guarded(int64_t count) : memory(static_cast<size_t>(count + 32), GUARD), size(count) {}
+  static constexpr float GUARD = 12345.678f;
+  std::vector<float> memory;
+  int64_t size;
+  float *data() { return memory.data() + 16; }
+  bool is_intact() const {
+    for (int64_t i = 0; i < 16; i++) {
+      if (memory[i] != GUARD || memory[16 + size + i] != GUARD) return false;
+    }
+    return true;
+  }
+};
+
+std::vector<float> read_logits(DuoSession &session, int64_t vocab) {
+  Guarded out(vocab);
+  session.logits(out.data());
+  expect(out.is_intact(), "logits write inside their buffer");
+  return std::vector<float>(out.data(), out.data() + vocab);
+}
+
+struct Fixture {
+  ModelConfig config;
+  std::shared_ptr<const WeightMap> weights;
+  std::shared_ptr<DuoModel> model;
+  std::vector<int32_t> tokens;
+  std::vector<uint8_t> mask;
+};
+
+Fixture make_fixture(const Case &shape, const std::string &variant, int32_t threads) {
+  Task task;
+  Fixture made;
+  made.config = make_config(shape);
+  made.weights = make_random_weights(made.config, 7, shape.weights, task);
+  made.model = open_cpu_model(made.config, made.weights, {0, variant, threads, Dtype::stored, DUO_COMPUTE_ACCURATE}, task);
+  state = 1 + static_cast<uint64_t>(shape.tokens);
+  for (int64_t t = 0; t < shape.tokens; t++) made.tokens.push_back(static_cast<int32_t>(draw(shape.vocab)));
+  for (int64_t i = 0; i < made.config.num_gates(); i++) made.mask.push_back(static_cast<uint8_t>(draw(2)));
+  return made;
+}
+
+std::unique_ptr<DuoSession> open(const Fixture &fixture, std::vector<uint8_t> mask, Window window, int64_t max_tokens, Dtype kv, int64_t chunk,
+                                 bool chunked = false) {
+  Task task;
+  return fixture.model->open_session(fixture.model, {std::move(mask), window, max_tokens, kv, chunked, chunk}, task);
+}
+
+void feed(DuoSession &session, const std::vector<int32_t> &tokens, int64_t begin, int64_t end) {
+  Task task;
+  session.prefill(tokens.data() + begin, end - begin, task);
+  expect(task.done() == end - begin, "progress ends at the number of tokens");
+}
+
+// fp32 within 1e-5 of fp64; bf16 and int8 caches are held to the error of rounding each key and value once.
+double tolerance(Dtype kv) { return kv == Dtype::f32 ? 1e-5 : kv == Dtype::bf16 ? 2e-2 : 5e-2; }
+
+void test_case(const Case &shape, const std::string &variant) {
+  const Fixture fixture = make_fixture(shape, variant, 2);
+  const ModelConfig &config = fixture.config;
+  const int64_t T = shape.tokens, V = config.vocab;
+  const auto is_visible = [&](int64_t layer, int64_t head, int64_t i, int64_t j) {
+    return fixture.mask[layer * config.kv_heads + head] == 1 || j < shape.window.sink || i - j < shape.window.recent;
+  };
+  const Matrix expected = reference_logits(config, *fixture.weights, fixture.tokens, is_visible);
+  const std::string label = shape.name + " " + variant + ": ";
+  for (const Dtype kv : {Dtype::f32, Dtype::bf16, Dtype::int8}) {
+    double worst = 0;
+    std::vector<float> first;
+    for (const int64_t chunk : {int64_t{1}, int64_t{7}, int64_t{64}, T}) {
+      auto session = open(fixture, fixture.mask, shape.window, T + 3, kv, chunk);
+      feed(*session, fixture.tokens, 0, T);
+      const std::vector<float> got = read_logits(*session, V);
+      worst = std::max(worst, relative_error(got.data(), expected.data() + (T - 1) * V, V));
+      if (first.empty()) first = got;
+      // bf16 and int8: a last bit of fp32 may tip a cached value to its neighbour, so they are held to a share of their own rounding.
+      const double chunking = relative_error(got.data(), first.data(), V);
+      expect(chunking < (kv == Dtype::f32 ? 1e-5 : 0.3 * tolerance(kv)), label + "chunk " + std::to_string(chunk) + " agrees, got " + std::to_string(chunking));
+    }
+    expect(worst < tolerance(kv), label + "logits against fp64, kv " + std::to_string(static_cast<int>(kv)) + ", got " + std::to_string(worst));
+    std::printf("%s kv %d: %.1e of %.0e\n", label.c_str(), static_cast<int>(kv), worst, tolerance(kv));
+  }
+  // Decode from any point gives every position's logits.
+  const int64_t start = std::max<int64_t>(1, T / 3);
+  auto session = open(fixture, fixture.mask, shape.window, T, Dtype::f32, 5);
+  feed(*session, fixture.tokens, 0, start);
+  Task task;
+  double worst = 0;
+  for (int64_t t = start; t < T; t++) {
+    session->decode(fixture.tokens[t], task);
+    const std::vector<float> got = read_logits(*session, V);
+    worst = std::max(worst, relative_error(got.data(), expected.data() + t * V, V));
+  }
+  expect(worst < 1e-5, label + "decode at every position, got " + std::to_string(worst));
+}
+
+void test_laws(const Case &shape, const std::string &variant) {
+  const Fixture fixture = make_fixture(shape, variant, 2), single = make_fixture(shape, variant, 1);
+  const int64_t T = shape.tokens, V = fixture.config.vocab;
+  const std::vector<uint8_t> full(fixture.mask.size(), 1), streaming(fixture.mask.size(), 0);
+  const std::string label = shape.name + " " + variant + ": ";
+  Task task;
+  for (const Dtype kv : {Dtype::f32, Dtype::bf16, Dtype::int8}) {
+    const auto run = [&](const Fixture &on, const std::vector<uint8_t> &mask, Window window, bool chunked) {
+      auto session = open(on, mask, window, T + 1, kv, 16, chunked);
+      feed(*session, on.tokens, 0, T);
+      return read_logits(*session, V);
+    };
+    const std::vector<float> everything = run(fixture, full, {0, 1}, false);
+    expect(run(fixture, streaming, {2, T}, false) == everything, label + "S + R >= T equals full, bit for bit");
+    expect(run(fixture, streaming, {T, 1}, true) == everything, label + "the same, chunked");
+    expect(run(fixture, full, shape.window, false) == everything, label + "a mask of ones equals full");
+    expect(run(single, fixture.mask, shape.window, false) == run(fixture, fixture.mask, shape.window, false), label + "1 and 2 threads give the same bits");
+    const std::vector<float> chunked = run(fixture, fixture.mask, shape.window, true);
+    expect(std::all_of(chunked.begin(), chunked.end(), [](float x) { return std::isfinite(x); }), label + "chunked prefill is finite");
+
+    // Fork: the same state, then independent.
+    auto parent = open(fixture, fixture.mask, shape.window, T + 1, kv, 16);
+    feed(*parent, fixture.tokens, 0, T - 1);
+    auto child = parent->fork(task);
+    expect(child->length() == T - 1 && read_logits(*child, V) == read_logits(*parent, V), label + "a fork has its parent's logits");
+    child->decode(fixture.tokens[0], task);
+    child.reset();
+    child = parent->fork(task);
+    parent->decode(fixture.tokens[T - 1], task);
+    child->decode(fixture.tokens[T - 1], task);
+    expect(read_logits(*child, V) == read_logits(*parent, V), label + "a fork decodes as its parent");
+
+    // A batch equals its members one by one.
+    auto one = open(fixture, fixture.mask, shape.window, T + 1, kv, 16), two = open(fixture, full, {0, 1}, T + 9, kv, 16);
+    feed(*one, fixture.tokens, 0, T - 1);
+    feed(*two, fixture.tokens, 0, T / 2 + 1);
+    auto one_alone = one->fork(task), two_alone = two->fork(task);
+    DuoSession *batch[] = {one.get(), two.get()};
+    const int32_t next[] = {fixture.tokens[T - 1], fixture.tokens[0]};
+    one->decode_batch(batch, next, 2, task);
+    one_alone->decode(next[0], task);
+    two_alone->decode(next[1], task);
+    expect(relative_error(read_logits(*one, V).data(), read_logits(*one_alone, V).data(), V) < 1e-5, label + "batch member 0");
+    expect(relative_error(read_logits(*two, V).data(), read_logits(*two_alone, V).data(), V) < 1e-5, label + "batch member 1");
+
+    // Memory: the formula, counted here anew.
+    const int64_t bytes = kv == Dtype::f32 ? 4 : kv == Dtype::bf16 ? 2 : 1, scales = kv == Dtype::int8 ? 8 : 0;
+    const int64_t num_retrieval = std::count(fixture.mask.begin(), fixture.mask.end(), 1), num_gates = fixture.config.num_gates();
+    const int64_t ring = std::min(T + 1, shape.window.sink + shape.window.recent);
+    const SessionMemory memory = one->memory();
+    expect(memory.kv_bytes == (2 * fixture.config.head_dim * bytes + scales) * (num_retrieval * (T + 1) + (num_gates - num_retrieval) * ring),
+           label + "kv bytes");
+    expect(memory.full_kv_bytes == (2 * fixture.config.head_dim * bytes + scales) * num_gates * (T + 1), label + "full kv bytes");
+    expect(memory.workspace_bytes > 0, label + "workspace bytes");
+  }
+  // An aborted prefill leaves the finished chunks, and the text goes on as if nothing had happened.
+  auto session = open(fixture, fixture.mask, shape.window, T + 1, Dtype::f32, 16), calm = open(fixture, fixture.mask, shape.window, T + 1, Dtype::f32, 16);
+  feed(*session, fixture.tokens, 0, T / 2 + 1);
+  Task stopped;
+  stopped.abort();
+  bool was_aborted = false;
+  try {
+    session->prefill(fixture.tokens.data() + session->length(), T - session->length(), stopped);
+  } catch (const Error &error) {
+    was_aborted = error.status() == DUO_STATUS_ABORTED;
+  }
+  expect(was_aborted || T / 2 + 1 == T, label + "abort is seen");
+  if (session->length() < T) feed(*session, fixture.tokens, session->length(), T);
+  feed(*calm, fixture.tokens, 0, T / 2 + 1);
+  if (calm->length() < T) feed(*calm, fixture.tokens, calm->length(), T);
+  expect(read_logits(*session, V) == read_logits(*calm, V), label + "an abort leaves no trace");
+  session->fill(T, 3, task);
+  expect(session->length() == T, label + "fill sets the length");
+  session->decode(fixture.tokens[0], task);
+  read_logits(*session, V);
+}
+
+void test_sampling() {
+  const std::vector<float> logits = {1.0f, 3.0f, 3.0f, -2.0f, 0.5f};
+  expect(sample_token(logits.data(), 5, {0.0f, 0, 1.0f, 1}, 4) == 1, "greedy takes the lowest id of a tie");
+  expect(sample_token(logits.data(), 5, {1.0f, 1, 1.0f, 1}, 4) == 1, "top_k 1 is greedy");
+  expect(sample_token(logits.data(), 5, {1.0f, 0, 1e-6f, 1}, 4) == 1, "a tiny top_p is greedy");
+  int counts[5] = {}, cut[5] = {};
+  for (uint64_t seed = 0; seed < 4000; seed++) {
+    counts[sample_token(logits.data(), 5, {1.0f, 0, 1.0f, seed}, 9)]++;
+    cut[sample_token(logits.data(), 5, {1.0f, 3, 0.999f, seed}, 9)]++;
+  }
+  double total = 0;
+  for (const float x : logits) total += std::exp(static_cast<double>(x));
+  for (int i = 0; i < 5; i++) {
+    const double share = std::exp(static_cast<double>(logits[i])) / total;
+    // Five standard deviations of a count out of 4000.
+    expect(std::fabs(counts[i] - 4000 * share) <= 5 * std::sqrt(4000 * share * (1 - share)) + 1, "draws follow the softmax, id " + std::to_string(i));
+  }
+  expect(cut[0] > 0 && cut[3] == 0 && cut[4] == 0, "top_k keeps the three highest");
+  expect(draw_uniform(1, 2) != draw_uniform(1, 3) && draw_uniform(1, 2) == draw_uniform(1, 2), "a draw is a function of seed and length");
+}
+
+}  // namespace
+
+int main() {
+  const Case cases[] = {
+      {"gqa", 2, 6, 3, 20, 48, 70, 53, 97, {4, 11}, Dtype::bf16, false, false, false},
+      {"mha", 2, 4, 4, 32, 64, 96, 64, 150, {0, 33}, Dtype::f32, false, true, true},
+      {"one kv head", 1, 9, 1, 16, 40, 33, 31, 70, {16, 1}, Dtype::f32, true, false, false},
+      {"wide head", 1, 4, 2, 128, 64, 64, 40, 90, {17, 20}, Dtype::bf16, false, false, false},
+      {"tiny head", 1, 3, 3, 2, 10, 6, 5, 20, {1, 2}, Dtype::f32, false, false, false},
+      {"two tokens", 1, 2, 1, 8, 16, 24, 11, 2, {0, 1}, Dtype::f32, false, false, false},
+  };
+  std::vector<std::string> variants = {"plain"};
+  for (const std::string variant : {"avx2", "avx512"}) {
+    try {
+      make_fixture(cases[5], variant, 1);
+      variants.push_back(variant);
+    } catch (const Error &error) {
+      std::printf("skipped %s: %s\n", variant.c_str(), error.what());
+    }
+  }
+  for (const std::string &variant : variants) {
+    for (const Case &shape : cases) {
+      test_case(shape, variant);
+      test_laws(shape, variant);
+    }
+  }
+  // One token alone.
+  Case alone = cases[0];
+  alone.tokens = 1;
+  test_case(alone, "");
+  test_sampling();
+  std::printf("%s\n", num_failed == 0 ? "all passed" : "some failed");
+  return num_failed == 0 ? 0 : 1;
+}
