@@ -1,6 +1,7 @@
 // The inner loops of SimdOps over the Vector of one instruction set. Included once by each isa_*.cpp, which names the set, its vector
 // width and the register tile of the matrix product (DUO_TILE_ROWS by DUO_TILE_VECTORS vectors).
 #pragma once
+#include "cpu/simd/cache_body.h"
 #include "cpu/simd/simd_ops.h"
 #include "cpu/simd/vector.h"
 
@@ -290,8 +291,16 @@ void silu_multiply_backward(float *gate, float *up, const float *d, int64_t coun
   });
 }
 
+}  // namespace
+}  // namespace duo
+
+#include "cpu/simd/attention_body.h"
+
+namespace duo {
+namespace {
+
 const SimdOps table = {DUO_ISA_NAME, TILE_ROWS, TILE_COLUMNS, multiply_tile, pack_transposed, pack_straight, multiply_vectors, widen, dot, add_scaled, exp_sum, max_value,
-                       silu_multiply, silu_multiply_backward};
+                       silu_multiply, silu_multiply_backward, attend_tile, attend_tile_backward, &cache_loops::cache_table};
 
 }  // namespace
 }  // namespace duo

@@ -4,6 +4,10 @@
 #pragma once
 #include <cstdint>
 
+#include "cpu/simd/attention_ops.h"
+
+#include "cpu/simd/cache_ops.h"
+
 namespace duo {
 
 struct SimdOps {
@@ -38,6 +42,11 @@ struct SimdOps {
   void (*silu_multiply)(float *gate, const float *up, int64_t count);
   // d = gradient of silu(gate)·up: gate[i] and up[i] become their own gradients.
   void (*silu_multiply_backward)(float *gate, float *up, const float *d, int64_t count);
+
+  void (*attend_tile)(const AttentionForwardTile &tile);
+  void (*attend_tile_backward)(const AttentionBackwardTile &tile);
+
+  const CacheOps *cache;  // sessions: cache_ops.h
 };
 
 // Null where the compiler or architecture cannot build it.
