@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <new>
+#include <utility>
 
 namespace duo {
 
@@ -16,6 +17,11 @@ class ScratchBuffer {
   ScratchBuffer(ScratchBuffer &&other) noexcept : data_(other.data_), count_(other.count_) {
     other.data_ = nullptr;
     other.count_ = 0;
+  }
+  ScratchBuffer &operator=(ScratchBuffer &&other) noexcept {
+    std::swap(data_, other.data_);
+    std::swap(count_, other.count_);
+    return *this;
   }
   // Contents are lost.
   void resize(int64_t count) {
