@@ -44,5 +44,8 @@ export interface Session {
   /** An independent session with the same state. */
   fork(): Promise<Session>;
   memory(): SessionMemory;
+  /** For benches, where the engine can: act as if `length` tokens had been fed, with seeded random keys and values of unit scale.
+   * Logits are absent until the next token. */
+  fill?(length: number, seed: number): Promise<void>;
   close(): Promise<void>;
 }

@@ -44,5 +44,8 @@ export interface Engine {
   /** Memory and work of a distillation step at `tokens` tokens. */
   estimate(tokens: number): StepEstimate;
   openSession(mask: HeadMask | 'full', options: SessionOptions): Promise<Session>;
+  /** Where the engine can: feed one token to each of several different sessions of this engine in one pass over the weights.
+   * @returns the logits of each, equal to its own `decode` within rounding. */
+  decodeBatch?(sessions: readonly Session[], tokens: readonly number[]): Promise<Float32Array[]>;
   close(): Promise<void>;
 }
