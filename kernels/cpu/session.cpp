@@ -90,7 +90,8 @@ void CpuSession::prefill(const int32_t *tokens, int64_t num_tokens, Task &task) 
   for (int64_t done = 0; done < num_tokens;) {
     const int64_t count = std::min(options_.chunk_tokens, num_tokens - done);
     const bool is_last = done + count == num_tokens;
-    if (count == 1) {
+    // One token is decoded, except where a chunk would see one token more of the ring than decode does.
+    if (count == 1 && !options_.chunked_prefill) {
       decode(tokens[done], task);
     } else {
       feed_chunk(tokens + done, count, is_last, task);
