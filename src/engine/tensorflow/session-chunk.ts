@@ -43,6 +43,7 @@ export async function runChunk(
   const rotary = bag.compute(() =>
     makeRotary(transformer.config, { start, count: tokens.length, maxTokens: input.maxTokens }),
   );
+  const tables = { queries: null, keyRotary: rotary, queryRotary: rotary, visibility: [] };
   const masks = bag.compute(() => makeChunkMasks(input));
   const entries: ChunkEntries = [];
   let stream = bag.compute(() => embedTokens(transformer, tokens));
@@ -50,18 +51,18 @@ export async function runChunk(
     const weights = transformer.layers[index]!;
     const layer = bag.compute(() => {
       const normed = applyRmsNorm(stream, weights.inputNorm, weights.rmsNormEps);
-      const heads = projectHeads(normed, weights.projections, rotary);
-      const keys = heads.key.dataSync<'float32'>();
-      const values = heads.value.dataSync<'float32'>();
-      const size = keys.length / layerCaches.length;
-      entries[index] = layerCaches.map((_, kvHead) => ({
-        keys: keys.slice(kvHead * size, (kvHead + 1) * size),
-        values: values.slice(kvHead * size, (kvHead + 1) * size),
+      const heads = projectHeads(normed, weights.projections, tables);
+      entries[index] = heads.map(({ key, value }) => ({
+        keys: key.dataSync<'float32'>().slice(),
+        values: value.dataSync<'float32'>().slice(),
       }));
-      const outputs = layerCaches.map((cache, kvHead) =>
-        tf.tidy(() => attendCache({ query: heads.query, cache, kvHead, start, entries: entries[index]!, masks })),
+      const outputs = heads.map(({ query }, kvHead) =>
+        tf.tidy(() => {
+          const cache = layerCaches[kvHead]!;
+          return attendCache({ query, cache, start, fresh: entries[index]![kvHead]!, masks });
+        }),
       );
-      return finishLayer(stream, tf.concat(outputs, 0), weights).output;
+      return finishLayer(stream, outputs, weights).output;
     });
     bag.free(stream);
     stream = layer;
@@ -78,20 +79,17 @@ type ChunkMasks = {
   readonly streaming: tf.Tensor2D | null;
 };
 
-/** @returns `[g, n, D]`. */
+/** @param part.query `[g, n, D]`.  @returns `[g, n, D]`. */
 function attendCache(part: {
   query: tf.Tensor3D;
   cache: HeadCache;
-  kvHead: number;
   start: number;
-  entries: ChunkEntries[number];
+  fresh: ChunkEntries[number][number];
   masks: ChunkMasks;
 }): tf.Tensor3D {
-  const { query, cache, kvHead, entries, masks } = part;
-  const [heads, count, dim] = query.shape;
-  const group = heads / entries.length;
+  const { query, cache, fresh, masks } = part;
+  const [group, count, dim] = query.shape;
   const cached = cache.read(part.start);
-  const fresh = entries[kvHead]!;
   const join = (old: Float32Array, added: Float32Array): tf.Tensor2D => {
     const all = new Float32Array(old.length + added.length);
     all.set(old);
@@ -99,10 +97,7 @@ function attendCache(part: {
     return tf.tensor2d(all, [all.length / dim, dim]);
   };
   const block = {
-    query: tf.reshape(tf.slice(query, [kvHead * group, 0, 0], [group, count, dim]), [
-      group * count,
-      dim,
-    ]) as tf.Tensor2D,
+    query: tf.reshape(query, [group * count, dim]) as tf.Tensor2D,
     key: join(cached.keys, fresh.keys),
     value: join(cached.values, fresh.values),
   };

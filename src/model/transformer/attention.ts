@@ -4,14 +4,14 @@ import * as tf from '@tensorflow/tfjs-core';
 import { attendHead, backGate, backHead, type HeadBlock, type HeadMix } from './attention-head.ts';
 import type { VisibilityBlock } from './visibility.ts';
 
-/** What attention reads, after RoPE. */
+/** What attention reads of one KV head, after RoPE; n queries, usually all T. */
 export type HeadTensors = {
-  /** `[H, T, D]` fp32, divided by √D */
+  /** `[g, n, D]` fp32, divided by √D */
   readonly query: tf.Tensor3D;
-  /** `[G, T, D]` */
-  readonly key: tf.Tensor3D;
-  /** `[G, T, D]` */
-  readonly value: tf.Tensor3D;
+  /** `[T, D]` */
+  readonly key: tf.Tensor2D;
+  /** `[T, D]` */
+  readonly value: tf.Tensor2D;
 };
 
 /** How the two branches of a layer are mixed. */
@@ -19,127 +19,114 @@ export interface AttentionMix {
   readonly visibility: readonly VisibilityBlock[];
   /** one gate per KV head; null = full attention everywhere */
   readonly gates: readonly number[] | null;
-  /** constant `[H, T, D]` that stands for the full branch; null = the layer's own */
-  readonly fullOutput: tf.Tensor3D | null;
+  /** constants `[g, n, D]` per KV head that stand for the full branch; null = the layer's own */
+  readonly fullOutputs: readonly tf.Tensor3D[] | null;
 }
 
-/** @returns `[H, T, D]`, before o_proj. Time O(H·T²·D). */
-export function mixAttention(tensors: HeadTensors, mix: AttentionMix): tf.Tensor3D {
-  const kvHeads = tensors.key.shape[0];
-  const heads = Array.from({ length: kvHeads }, (_, kvHead) =>
-    joinRows(
-      mix.visibility.map((block) =>
-        tf.tidy(() => {
-          const part = { tensors, mix, block, kvHead };
-          return splitGroup(attendHead(sliceHead(part), headMix(part)), block);
-        }),
-      ),
-    ),
-  );
-  return heads.length === 1 ? (heads[0] as tf.Tensor3D) : tf.concat(heads, 0);
+/** @returns each KV head's `[g, n, D]`, before o_proj. Time O(H·n·T·D). */
+export function mixAttention(heads: readonly HeadTensors[], mix: AttentionMix): tf.Tensor3D[] {
+  return heads.map((head, kvHead) => {
+    const blocks = mix.visibility.map((block) =>
+      tf.tidy(() => splitGroup(attendHead(takeHead(head, block), mixOf(mix, kvHead, block)), block)),
+    );
+    return blocks.length === 1 ? blocks[0]! : tf.concat(blocks, 1);
+  });
 }
 
 /** Gradient of `mixAttention` with respect to its gates alone.
- * @param outputGradient `[H, T, D]`.  @returns `[G]`. */
-export function backAttentionGates(tensors: HeadTensors, outputGradient: tf.Tensor3D, mix: AttentionMix): tf.Tensor1D {
-  const gates = Array.from({ length: tensors.key.shape[0] }, (_, kvHead) =>
-    tf.addN(
-      mix.visibility.map((block) =>
-        tf.tidy(() => {
-          const part = { tensors, mix, block, kvHead };
-          return backGate(sliceHead(part), headMix(part), sliceQueries(outputGradient, part));
-        }),
-      ),
-    ),
-  );
+ * @param outputGradients each KV head's `[g, n, D]`.  @returns `[G]`. */
+export function backAttentionGates(
+  heads: readonly HeadTensors[],
+  outputGradients: readonly tf.Tensor3D[],
+  mix: AttentionMix,
+): tf.Tensor1D {
+  const gates = heads.map((head, kvHead) => {
+    const blocks = mix.visibility.map((block) =>
+      tf.tidy(() => {
+        const gradient = takeQueries(outputGradients[kvHead]!, block);
+        return backGate(takeHead(head, block), mixOf(mix, kvHead, block), gradient);
+      }),
+    );
+    return tf.addN(blocks);
+  });
   return tf.stack(gates) as tf.Tensor1D;
 }
 
-/** Gradient of `mixAttention` with respect to queries, keys, values (shapes as in `tensors`) and gates `[G]`.
- * @param outputGradient `[H, T, D]`. */
+/** Gradient of `mixAttention` with respect to each head's tensors and the gates `[G]`.
+ * @param outputGradients each KV head's `[g, n, D]`. */
 export function backAttention(
-  tensors: HeadTensors,
-  outputGradient: tf.Tensor3D,
+  heads: readonly HeadTensors[],
+  outputGradients: readonly tf.Tensor3D[],
   mix: AttentionMix,
-): HeadTensors & { gates: tf.Tensor1D } {
-  const tokens = tensors.key.shape[1];
-  const heads = Array.from({ length: tensors.key.shape[0] }, (_, kvHead) =>
+): { heads: HeadTensors[]; gates: tf.Tensor1D } {
+  const gradients = heads.map((head, kvHead) =>
     tf.tidy(() => {
       const blocks = mix.visibility.map((block) =>
         tf.tidy(() => {
-          const part = { tensors, mix, block, kvHead };
-          const gradient = backHead(sliceHead(part), headMix(part), sliceQueries(outputGradient, part));
+          const above = takeQueries(outputGradients[kvHead]!, block);
+          const gradient = backHead(takeHead(head, block), mixOf(mix, kvHead, block), above);
           // The keys past the block get nothing from it.
-          const rest: [[number, number], [number, number]] = [
-            [0, tokens - block.keys],
-            [0, 0],
-          ];
+          const rest = head.key.shape[0] - block.keys;
           return {
             query: splitGroup(gradient.query, block),
-            key: tf.pad(gradient.key, rest),
-            value: tf.pad(gradient.value, rest),
+            key: padRows(gradient.key, rest),
+            value: padRows(gradient.value, rest),
             gate: gradient.gate,
           };
         }),
       );
+      if (blocks.length === 1) return blocks[0]!;
       return {
-        query: joinRows(blocks.map((block) => block.query)),
+        query: tf.concat(
+          blocks.map((block) => block.query),
+          1,
+        ),
         key: tf.addN(blocks.map((block) => block.key)),
         value: tf.addN(blocks.map((block) => block.value)),
         gate: tf.addN(blocks.map((block) => block.gate)),
       };
     }),
   );
+  return { heads: gradients, gates: tf.stack(gradients.map((gradient) => gradient.gate)) as tf.Tensor1D };
+}
+
+function takeHead(head: HeadTensors, block: VisibilityBlock): HeadBlock {
+  return { query: takeQueries(head.query, block), key: takeKeys(head.key, block), value: takeKeys(head.value, block) };
+}
+
+/** Rows of the block. @param all `[g, n, D]`.  @returns `[g·rows, D]`. */
+function takeQueries(all: tf.Tensor3D, block: VisibilityBlock): tf.Tensor2D {
+  const [group, count, dim] = all.shape;
+  const rows = block.end - block.start;
+  const taken = rows === count ? all : tf.slice(all, [0, block.start, 0], [group, rows, dim]);
+  return tf.reshape(taken, [group * rows, dim]);
+}
+
+/** Keys or values that the block sees. @param all `[T, D]`.  @returns `[keys, D]`. */
+function takeKeys(all: tf.Tensor2D, block: VisibilityBlock): tf.Tensor2D {
+  const [count, dim] = all.shape;
+  return block.keys === count ? all : tf.slice(all, [0, 0], [block.keys, dim]);
+}
+
+function padRows(rows: tf.Tensor2D, count: number): tf.Tensor2D {
+  if (count === 0) return rows;
+  return tf.pad(rows, [
+    [0, count],
+    [0, 0],
+  ]);
+}
+
+function mixOf(mix: AttentionMix, kvHead: number, block: VisibilityBlock): HeadMix {
+  const { gates, fullOutputs } = mix;
   return {
-    query: tf.concat(
-      heads.map((head) => head.query),
-      0,
-    ),
-    key: tf.stack(heads.map((head) => head.key)) as tf.Tensor3D,
-    value: tf.stack(heads.map((head) => head.value)) as tf.Tensor3D,
-    gates: tf.stack(heads.map((head) => head.gate)) as tf.Tensor1D,
-  };
-}
-
-/** One KV head and one row block of a layer. */
-interface HeadPart {
-  readonly tensors: HeadTensors;
-  readonly mix: AttentionMix;
-  readonly block: VisibilityBlock;
-  readonly kvHead: number;
-}
-
-function sliceHead(part: HeadPart): HeadBlock {
-  const { key, value } = part.tensors;
-  const dim = key.shape[2];
-  const sliceKeys = (all: tf.Tensor3D): tf.Tensor2D =>
-    tf.reshape(tf.slice(all, [part.kvHead, 0, 0], [1, part.block.keys, dim]), [part.block.keys, dim]);
-  return { query: sliceQueries(part.tensors.query, part), key: sliceKeys(key), value: sliceKeys(value) };
-}
-
-/** Rows of the block, of the KV head's query group. @param all `[H, T, D]`.  @returns `[g·rows, D]`. */
-function sliceQueries(all: tf.Tensor3D, part: HeadPart): tf.Tensor2D {
-  const [heads, , dim] = all.shape;
-  const group = heads / part.tensors.key.shape[0];
-  const { start, end } = part.block;
-  return tf.reshape(tf.slice(all, [part.kvHead * group, start, 0], [group, end - start, dim]), [-1, dim]);
-}
-
-function headMix(part: HeadPart): HeadMix {
-  const { gates, fullOutput } = part.mix;
-  return {
-    gate: gates === null ? 1 : (gates[part.kvHead] as number),
-    causal: part.block.causal,
-    streaming: part.block.streaming,
-    fullOutput: fullOutput === null ? null : sliceQueries(fullOutput, part),
+    gate: gates === null ? 1 : gates[kvHead]!,
+    causal: block.causal,
+    streaming: block.streaming,
+    fullOutput: fullOutputs === null ? null : takeQueries(fullOutputs[kvHead]!, block),
   };
 }
 
 /** `[g·rows, D]` to `[g, rows, D]`. */
 function splitGroup(rows: tf.Tensor2D, block: VisibilityBlock): tf.Tensor3D {
   return tf.reshape(rows, [-1, block.end - block.start, rows.shape[1]]);
-}
-
-function joinRows(blocks: tf.Tensor3D[]): tf.Tensor3D {
-  return blocks.length === 1 ? (blocks[0] as tf.Tensor3D) : tf.concat(blocks, 1);
 }

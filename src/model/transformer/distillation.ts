@@ -4,9 +4,18 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { GateGrid, Window } from '../../core/shapes.ts';
 import { EngineError } from '../../errors/errors.ts';
-import { embedTokens, gatherRows, makeTables, normFinal, pause, type RunControl, runLayers } from './forward.ts';
+import {
+  embedTokens,
+  type LayersOptions,
+  makeLayerContext,
+  normFinal,
+  pause,
+  type RunControl,
+  runLayers,
+} from './forward.ts';
 import { backLayer } from './layer.ts';
 import { backRmsNorm } from './rms-norm.ts';
+import { makeTables, narrowTables } from './run-tables.ts';
 import { TensorBag } from './tensor-bag.ts';
 import type { Transformer } from './transformer.ts';
 
@@ -29,32 +38,31 @@ export async function computeDistillation(
 ): Promise<{ loss: number; gradient: GateGrid }> {
   const bag = new TensorBag();
   try {
-    const { tokens, positions, gates } = input;
-    const tables = bag.compute(() => makeTables(transformer, tokens.length, input.window));
+    const { tokens, positions, gates, window } = input;
+    const tables = bag.compute(() => makeTables(transformer, tokens.length, window));
+    // The loss looks at some positions only: the last layer computes no others.
+    const lastTables = bag.compute(() => narrowTables(tables, positions, window));
     const embedded = bag.compute(() => embedTokens(transformer, tokens));
-    const keepTeacher = input.fullBranch === 'teacher' ? { keep: 'attention' as const } : {};
-    const teacher = await runLayers(transformer, embedded, { ...control, bag, tables, gates: null, ...keepTeacher });
-    const target = bag.compute(() => normFinal(transformer, gatherRows(teacher.output, positions)));
-    bag.free(teacher.output);
-    const fullOutputs = input.fullBranch === 'teacher' ? teacher.attention : null;
-    const student = await runLayers(transformer, embedded, {
-      ...control,
-      bag,
-      tables,
-      gates,
-      fullOutputs,
-      keep: 'states',
+    const shared = { ...control, bag, tables, lastTables };
+    const isConstant = input.fullBranch === 'teacher';
+    const teacher = await runLayers(transformer, embedded, {
+      ...shared,
+      gates: null,
+      ...(isConstant ? { keep: 'attention' } : {}),
     });
-    const { loss, outputGradient } = compareHidden(transformer, { output: student.output, target, positions, bag });
+    const options: LayersOptions = { ...shared, gates, fullOutputs: isConstant ? teacher.attention : null };
+    const student = await runLayers(transformer, embedded, { ...options, bag, keep: 'states' });
+    const { loss, outputGradient } = compareHidden(transformer, {
+      teacher: teacher.output,
+      student: student.output,
+      bag,
+    });
     const gradient: number[][] = [];
     let above = outputGradient;
     for (let index = transformer.layers.length - 1; index >= 0; index--) {
-      const weights = transformer.layers[index]!;
-      const mix = { visibility: tables.visibility, gates: gates[index]!, fullOutput: fullOutputs?.[index] ?? null };
+      const context = makeLayerContext(transformer, index, options);
       const states = student.states[index]!;
-      const layer = bag.compute(() =>
-        backLayer(states, above, { weights, rotary: tables.rotary, mix, gatesOnly: index === 0 }),
-      );
+      const layer = bag.compute(() => backLayer(states, above, { ...context, gatesOnly: index === 0 }));
       gradient[index] = [...layer.gates.dataSync<'float32'>()];
       requireFinite(gradient[index]!, index);
       bag.free(above, layer.gates, states.input, states.middle);
@@ -68,24 +76,21 @@ export async function computeDistillation(
   }
 }
 
-/** The loss, and its gradient with respect to the last layer's output `[T, C]`. */
+/** The loss, and its gradient with respect to the student's last output.
+ * @param options.teacher and options.student `[positions, C]`, before the final norm. */
 function compareHidden(
   transformer: Transformer,
-  options: { output: tf.Tensor2D; target: tf.Tensor2D; positions: readonly number[]; bag: TensorBag },
+  options: { teacher: tf.Tensor2D; student: tf.Tensor2D; bag: TensorBag },
 ): { loss: number; outputGradient: tf.Tensor2D } {
-  const { output, target, positions, bag } = options;
+  const { teacher, student, bag } = options;
   const result = bag.compute(() => {
-    const rows = gatherRows(output, positions);
-    const difference = tf.sub(normFinal(transformer, rows), target);
+    const difference: tf.Tensor2D = tf.sub(normFinal(transformer, student), normFinal(transformer, teacher));
     const normedGradient: tf.Tensor2D = tf.mul(difference, 2 / difference.size);
-    const rowGradient = backRmsNorm(rows, normedGradient, {
+    const outputGradient = backRmsNorm(student, normedGradient, {
       weight: transformer.finalNorm,
       eps: transformer.config.rmsNormEps,
     });
-    return {
-      loss: tf.mean(tf.square(difference)),
-      outputGradient: scatterRows(rowGradient, positions, output.shape[0]),
-    };
+    return { loss: tf.mean(tf.square(difference)), outputGradient };
   });
   const loss = result.loss.dataSync<'float32'>()[0]!;
   if (!Number.isFinite(loss)) {
@@ -94,16 +99,6 @@ function compareHidden(
     );
   }
   return { loss, outputGradient: result.outputGradient };
-}
-
-/** Rows put at `positions` of `count` rows, zeros elsewhere: an exact product with a 0/1 matrix.
- * @param rows `[positions, C]`.  @returns `[count, C]`. */
-function scatterRows(rows: tf.Tensor2D, positions: readonly number[], count: number): tf.Tensor2D {
-  const placement = new Float32Array(count * positions.length);
-  positions.forEach((position, index) => {
-    placement[position * positions.length + index] = 1;
-  });
-  return tf.matMul(tf.tensor2d(placement, [count, positions.length]), rows);
 }
 
 function requireFinite(gradient: readonly number[], layer: number): void {

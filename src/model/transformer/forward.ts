@@ -4,15 +4,11 @@ import { setImmediate } from 'node:timers/promises';
 import * as tf from '@tensorflow/tfjs-core';
 import type { GateGrid, Window } from '../../core/shapes.ts';
 import { AbortedError } from '../../errors/errors.ts';
-import { runLayer } from './layer.ts';
+import { type LayerContext, runLayer } from './layer.ts';
 import { applyRmsNorm } from './rms-norm.ts';
-import { makeRotary, type Rotary } from './rotary.ts';
+import { makeTables, narrowTables, type RunTables } from './run-tables.ts';
 import { TensorBag } from './tensor-bag.ts';
 import type { Transformer } from './transformer.ts';
-import { makeVisibility, type VisibilityBlock } from './visibility.ts';
-
-/** What every layer of a run shares. */
-export type RunTables = { readonly rotary: Rotary; readonly visibility: VisibilityBlock[] };
 
 /** What a run may be told by its caller. */
 export interface RunControl {
@@ -23,32 +19,25 @@ export interface RunControl {
 
 export interface LayersOptions extends RunControl {
   readonly tables: RunTables;
+  /** tables of the last layer, default `tables`; the output has a row for each of its queries */
+  readonly lastTables?: RunTables | undefined;
   /** null = full attention everywhere */
   readonly gates: GateGrid | null;
   /** first layer to run, default 0 */
   readonly fromLayer?: number;
-  /** constants `[H, T, D]` per layer that stand for the full branch; default the layer's own */
-  readonly fullOutputs?: readonly tf.Tensor3D[] | null;
+  /** constants `[g, n, D]` per layer and KV head that stand for the full branch; default the layer's own */
+  readonly fullOutputs?: readonly tf.Tensor3D[][] | null;
   /** what to keep of each layer, default nothing */
   readonly keep?: 'states' | 'attention';
 }
 
 export interface LayersResult {
-  /** `[T, C]`, before the final norm */
+  /** `[n, C]`, before the final norm; n queries of the last layer */
   readonly output: tf.Tensor2D;
-  /** with keep 'states': each layer's input and the stream after its attention block, `[T, C]` */
+  /** with keep 'states': each layer's input `[T, C]` and the stream after its attention block `[n, C]` */
   readonly states: { input: tf.Tensor2D; middle: tf.Tensor2D }[];
-  /** with keep 'attention': each layer's attention output before o_proj, `[H, T, D]` */
-  readonly attention: tf.Tensor3D[];
-}
-
-/** Rotary tables and masks for T tokens. @param window null = no head streams. */
-export function makeTables(transformer: Transformer, tokens: number, window: Window | null): RunTables {
-  const positions = Array.from({ length: tokens }, (_, index) => index);
-  return {
-    rotary: makeRotary(transformer.config, { start: 0, count: tokens, maxTokens: tokens }),
-    visibility: makeVisibility(positions, window),
-  };
+  /** with keep 'attention': each layer's attention output before o_proj, by KV head `[g, n, D]` */
+  readonly attention: tf.Tensor3D[][];
 }
 
 /** Rows of the embedding table. @returns `[T, C]`. */
@@ -71,30 +60,36 @@ export async function runLayers(
   input: tf.Tensor2D,
   options: LayersOptions & { bag: TensorBag },
 ): Promise<LayersResult> {
-  const { bag, tables, gates, keep, fullOutputs } = options;
+  const { bag, keep } = options;
   const states: LayersResult['states'] = [];
-  const attention: tf.Tensor3D[] = [];
+  const attention: tf.Tensor3D[][] = [];
   let stream = input;
   for (let index = options.fromLayer ?? 0; index < transformer.layers.length; index++) {
-    const mix = {
-      visibility: tables.visibility,
-      gates: gates?.[index] ?? null,
-      fullOutput: fullOutputs?.[index] ?? null,
-    };
-    const weights = transformer.layers[index]!;
-    const layer = bag.compute(() => runLayer(stream, { weights, rotary: tables.rotary, mix }));
+    const context = makeLayerContext(transformer, index, options);
+    const layer = bag.compute(() => runLayer(stream, context));
     if (keep === 'states') states.push({ input: stream, middle: layer.middle });
     else {
       bag.free(layer.middle);
       if (stream !== input) bag.free(stream);
     }
     if (keep === 'attention') attention.push(layer.attention);
-    else bag.free(layer.attention);
+    else bag.free(...layer.attention);
     stream = layer.output;
     options.onLayer?.();
     await pause(options.signal);
   }
   return { output: stream, states, attention };
+}
+
+/** What layer `index` needs in a run with these options. */
+export function makeLayerContext(transformer: Transformer, index: number, options: LayersOptions): LayerContext {
+  const isLast = index === transformer.layers.length - 1;
+  return {
+    weights: transformer.layers[index]!,
+    tables: isLast ? (options.lastTables ?? options.tables) : options.tables,
+    gates: options.gates?.[index] ?? null,
+    fullOutputs: options.fullOutputs?.[index] ?? null,
+  };
 }
 
 /** Final hidden states of `tokens` after the norm.
@@ -115,7 +110,7 @@ export async function computeHiddenStates(
 }
 
 /** Logits at some positions of `tokens`.
- * @param options.positions in 0 … T−1; default all.
+ * @param options.positions ascending, in 0 … T−1; default all.
  * @returns `[positions, vocab]` fp32, row-major. */
 export async function computeLogits(
   transformer: Transformer,
@@ -126,12 +121,7 @@ export async function computeLogits(
   try {
     const { output } = await runTokens(transformer, tokens, { ...options, bag });
     const head = transformer.vocabularyHead();
-    return bag
-      .compute(() => {
-        const rows = options.positions === undefined ? output : gatherRows(output, options.positions);
-        return tf.matMul(normFinal(transformer, rows), head);
-      })
-      .dataSync<'float32'>();
+    return bag.compute(() => tf.matMul(normFinal(transformer, output), head)).dataSync<'float32'>();
   } finally {
     bag.close();
   }
@@ -140,11 +130,6 @@ export async function computeLogits(
 /** @param stream `[n, C]`.  @returns `[n, C]`. */
 export function normFinal(transformer: Transformer, stream: tf.Tensor2D): tf.Tensor2D {
   return applyRmsNorm(stream, transformer.finalNorm, transformer.config.rmsNormEps);
-}
-
-/** @param rows indices into the first axis.  @returns `[rows, C]`. */
-export function gatherRows(stream: tf.Tensor2D, rows: readonly number[]): tf.Tensor2D {
-  return tf.gather(stream, tf.tensor1d([...rows], 'int32'));
 }
 
 /** Let the event loop run. @throws {AbortedError} the signal has fired. */
@@ -156,11 +141,17 @@ export async function pause(signal: AbortSignal | undefined): Promise<void> {
 async function runTokens(
   transformer: Transformer,
   tokens: ArrayLike<number>,
-  options: { gates: GateGrid | null; window: Window | null; bag: TensorBag } & RunControl,
+  options: {
+    gates: GateGrid | null;
+    window: Window | null;
+    positions?: readonly number[];
+    bag: TensorBag;
+  } & RunControl,
 ): Promise<LayersResult> {
-  const { bag, gates } = options;
+  const { bag, gates, positions } = options;
   const window = gates === null ? null : options.window;
   const tables = bag.compute(() => makeTables(transformer, tokens.length, window));
+  const lastTables = positions && bag.compute(() => narrowTables(tables, positions, window));
   const input = bag.compute(() => embedTokens(transformer, tokens));
-  return runLayers(transformer, input, { ...options, tables });
+  return runLayers(transformer, input, { ...options, tables, lastTables });
 }

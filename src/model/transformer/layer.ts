@@ -3,52 +3,56 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { type AttentionMix, backAttention, backAttentionGates, mixAttention } from './attention.ts';
 import { applyFeedForward, backFeedForward, type FeedForward } from './feed-forward.ts';
-import { applyLinear, backLinear, type Linear } from './linear.ts';
+import { applyLinear, type OutputLinear } from './linear.ts';
 import { backProjectHeads, mergeHeads, type Projections, projectHeads, splitHeads } from './projections.ts';
 import { applyRmsNorm, backRmsNorm } from './rms-norm.ts';
-import type { Rotary } from './rotary.ts';
+import { scatterRows } from './row-selection.ts';
+import { type RunTables, selectQueries } from './run-tables.ts';
 
 /** Frozen weights of one layer. */
 export interface LayerWeights {
   /** `[C]` */
   readonly inputNorm: tf.Tensor1D;
   readonly projections: Projections;
-  readonly output: Linear;
+  readonly output: OutputLinear;
   /** `[C]` */
   readonly middleNorm: tf.Tensor1D;
   readonly feedForward: FeedForward;
   readonly rmsNormEps: number;
 }
 
-/** What a layer needs besides its input. */
+/** What a layer needs besides its input; n queries, usually all T. */
 export interface LayerContext {
   readonly weights: LayerWeights;
-  readonly rotary: Rotary;
-  readonly mix: AttentionMix;
+  readonly tables: RunTables;
+  /** one gate per KV head; null = full attention everywhere */
+  readonly gates: readonly number[] | null;
+  /** constants `[g, n, D]` per KV head that stand for the full branch; null = the layer's own */
+  readonly fullOutputs: readonly tf.Tensor3D[] | null;
 }
 
 export type LayerStates = {
-  /** `[T, C]`, after the attention block */
+  /** `[n, C]`, after the attention block */
   readonly middle: tf.Tensor2D;
-  /** `[T, C]` */
+  /** `[n, C]` */
   readonly output: tf.Tensor2D;
-  /** `[H, T, D]`, before o_proj */
-  readonly attention: tf.Tensor3D;
+  /** each KV head's `[g, n, D]`, before o_proj */
+  readonly attention: tf.Tensor3D[];
 };
 
 /** @param input `[T, C]`. */
 export function runLayer(input: tf.Tensor2D, context: LayerContext): LayerStates {
-  const { weights, rotary, mix } = context;
+  const { weights, tables } = context;
   const normed = applyRmsNorm(input, weights.inputNorm, weights.rmsNormEps);
-  const attention = mixAttention(projectHeads(normed, weights.projections, rotary), mix);
-  return { attention, ...finishLayer(input, attention, weights) };
+  const attention = mixAttention(projectHeads(normed, weights.projections, tables), mixOf(context));
+  return { attention, ...finishLayer(selectQueries(input, tables), attention, weights) };
 }
 
 /** From the attention output to the layer's output.
- * @param input `[T, C]`.  @param attention `[H, T, D]`. */
+ * @param input `[n, C]`.  @param attention each KV head's `[g, n, D]`. */
 export function finishLayer(
   input: tf.Tensor2D,
-  attention: tf.Tensor3D,
+  attention: readonly tf.Tensor3D[],
   weights: LayerWeights,
 ): { middle: tf.Tensor2D; output: tf.Tensor2D } {
   const middle: tf.Tensor2D = tf.add(input, applyLinear(mergeHeads(attention), weights.output));
@@ -56,15 +60,15 @@ export function finishLayer(
   return { middle, output: tf.add(middle, applyFeedForward(normed, weights.feedForward)) };
 }
 
-/** Gradient of `runLayer` with respect to its input and its gates.
- * @param states.input `[T, C]` and states.middle `[T, C]` of the forward pass.  @param outputGradient `[T, C]`.
+/** Gradient of `runLayer` with respect to its input `[T, C]` and its gates `[G]`.
+ * @param states.input `[T, C]` and states.middle `[n, C]` of the forward pass.  @param outputGradient `[n, C]`.
  * @param options.gatesOnly true leaves the input's gradient out (null), as nothing below the first layer needs it. */
 export function backLayer(
   states: { input: tf.Tensor2D; middle: tf.Tensor2D },
   outputGradient: tf.Tensor2D,
   options: LayerContext & { gatesOnly: boolean },
 ): { input: tf.Tensor2D | null; gates: tf.Tensor1D } {
-  const { weights, rotary, mix } = options;
+  const { weights, tables } = options;
   const { input, middle } = states;
   const eps = weights.rmsNormEps;
   const middleGradient = tf.tidy((): tf.Tensor2D => {
@@ -73,11 +77,20 @@ export function backLayer(
     return tf.add(outputGradient, backRmsNorm(middle, inner, { weight: weights.middleNorm, eps }));
   });
   const normed = applyRmsNorm(input, weights.inputNorm, eps);
-  const heads = projectHeads(normed, weights.projections, rotary);
-  const attentionGradient = splitHeads(backLinear(middleGradient, weights.output), weights.projections.headDim);
-  if (options.gatesOnly) return { input: null, gates: backAttentionGates(heads, attentionGradient, mix) };
-  const gradient = backAttention(heads, attentionGradient, mix);
-  const inner = backProjectHeads(normed, gradient, { projections: weights.projections, rotary });
+  const heads = projectHeads(normed, weights.projections, tables);
+  const attentionGradients = weights.output.backward.map((columns) =>
+    splitHeads(tf.matMul(middleGradient, columns), weights.projections.headDim),
+  );
+  if (options.gatesOnly) {
+    return { input: null, gates: backAttentionGates(heads, attentionGradients, mixOf(options)) };
+  }
+  const gradient = backAttention(heads, attentionGradients, mixOf(options));
+  const inner = backProjectHeads(normed, gradient.heads, { projections: weights.projections, tables });
   const through = backRmsNorm(input, inner, { weight: weights.inputNorm, eps });
-  return { input: tf.add(middleGradient, through), gates: gradient.gates };
+  const around = tables.queries === null ? middleGradient : scatterRows(middleGradient, tables.queries, input.shape[0]);
+  return { input: tf.add(around, through), gates: gradient.gates };
+}
+
+function mixOf(context: LayerContext): AttentionMix {
+  return { visibility: context.tables.visibility, gates: context.gates, fullOutputs: context.fullOutputs };
 }

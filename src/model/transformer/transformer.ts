@@ -4,7 +4,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import type { ModelConfig } from '../config.ts';
 import type { WeightStore } from '../weights.ts';
 import type { LayerWeights } from './layer.ts';
-import type { Linear } from './linear.ts';
+import type { HeadsLinear, Linear, OutputLinear } from './linear.ts';
 
 export interface Transformer {
   readonly config: ModelConfig;
@@ -28,30 +28,56 @@ export function loadTransformer(config: ModelConfig, weights: WeightStore): Tran
     owned.push(tensor);
     return tensor;
   };
+  const eachKvHead = <T>(make: (kvHead: number) => T): T[] => Array.from({ length: kvHeads }, (_, k) => make(k));
   const readVector = (name: string): tf.Tensor1D => own(tf.tensor1d(weights.readF32(name)));
   const readLinear = (name: string, options: { in: number; out: number; bias: boolean }): Linear => {
     const backward = own(tf.tensor2d(weights.readF32(`${name}.weight`), [options.out, options.in]));
     const forward = own(tf.transpose(backward) as tf.Tensor2D);
     return { forward, backward, bias: options.bias ? readVector(`${name}.bias`) : null };
   };
+  const readHeads = (name: string, options: { in: number; width: number; bias: boolean }): HeadsLinear => {
+    const size = options.in * options.width;
+    const stored = weights.readF32(`${name}.weight`);
+    const bias = options.bias ? weights.readF32(`${name}.bias`) : null;
+    return {
+      backward: own(tf.tensor2d(stored, [kvHeads * options.width, options.in])),
+      forward: eachKvHead((kvHead) => {
+        const rows = stored.subarray(kvHead * size, (kvHead + 1) * size);
+        return own(tf.tidy(() => tf.transpose(tf.tensor2d(rows, [options.width, options.in])) as tf.Tensor2D));
+      }),
+      bias: bias && eachKvHead((k) => own(tf.tensor1d(bias.subarray(k * options.width, (k + 1) * options.width)))),
+    };
+  };
+  const readOutput = (name: string, bias: boolean): OutputLinear => {
+    const width = (heads / kvHeads) * headDim;
+    const stored = tf.tensor2d(weights.readF32(`${name}.weight`), [hidden, kvHeads * width]);
+    const linear = {
+      forward: own(tf.transpose(stored) as tf.Tensor2D),
+      backward: eachKvHead((kvHead) => own(tf.slice(stored, [0, kvHead * width], [hidden, width]))),
+      bias: bias ? readVector(`${name}.bias`) : null,
+    };
+    stored.dispose();
+    return linear;
+  };
   const { rmsNormEps, qkvBias, outputBias, mlpBias, qkNorm } = config;
   const readLayer = (index: number): LayerWeights => {
     const prefix = `model.layers.${index}`;
     const attention = `${prefix}.self_attn`;
-    const keyShape = { in: hidden, out: kvHeads * headDim, bias: qkvBias };
+    const keyShape = { in: hidden, width: headDim, bias: qkvBias };
     const upShape = { in: hidden, out: intermediate, bias: mlpBias };
     return {
       inputNorm: readVector(`${prefix}.input_layernorm.weight`),
       projections: {
-        query: readLinear(`${attention}.q_proj`, { in: hidden, out: heads * headDim, bias: qkvBias }),
-        key: readLinear(`${attention}.k_proj`, keyShape),
-        value: readLinear(`${attention}.v_proj`, keyShape),
+        query: readHeads(`${attention}.q_proj`, { in: hidden, width: (heads / kvHeads) * headDim, bias: qkvBias }),
+        key: readHeads(`${attention}.k_proj`, keyShape),
+        value: readHeads(`${attention}.v_proj`, keyShape),
         queryNorm: qkNorm ? readVector(`${attention}.q_norm.weight`) : null,
         keyNorm: qkNorm ? readVector(`${attention}.k_norm.weight`) : null,
+        kvHeads,
         headDim,
         rmsNormEps,
       },
-      output: readLinear(`${attention}.o_proj`, { in: heads * headDim, out: hidden, bias: outputBias }),
+      output: readOutput(`${attention}.o_proj`, outputBias),
       middleNorm: readVector(`${prefix}.post_attention_layernorm.weight`),
       feedForward: {
         gate: readLinear(`${prefix}.mlp.gate_proj`, upShape),
