@@ -2,9 +2,10 @@
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import type { Split } from '../../data-gen/length.ts';
-import { generateSamples } from '../../data-gen/passkey.ts';
+import { generateSamples, pickPasskeySettings } from '../../data-gen/passkey.ts';
 import { parseCount } from '../config/flags.ts';
 import { ConfigError } from '../errors/errors.ts';
+import type { JsonRecord } from '../formats/read-json.ts';
 import { writeSamples } from '../formats/samples.ts';
 import { addConfigOptions, readConfigFlags } from './config-flags.ts';
 import { openModel } from './open.ts';
@@ -41,7 +42,7 @@ async function generate(flags: GenerateFlags & Record<string, unknown>, signal: 
   const split: Split = flags.split;
   const folder = openModel(flags.model, { weights: 'optional' });
   try {
-    const config = readConfigFlags(flags, { name: flags.model, architecture: folder.config.shape.architecture });
+    const config = readConfigFlags(flags, { name: flags.model, shape: folder.config.shape });
     const count = flags.count === undefined ? config.steps : parseCount(flags.count);
     if (count === null || !Number.isInteger(count) || count < 1) {
       throw new ConfigError(`Expected --count to be an integer of at least 1, got \`${flags.count}\`.`);
@@ -56,6 +57,7 @@ async function generate(flags: GenerateFlags & Record<string, unknown>, signal: 
         seed: config.seed,
         split,
         origin: hash,
+        settings: pickPasskeySettings(config) as unknown as JsonRecord,
         haystack: haystackHash,
         tokenizer: tokenizerHash,
       },

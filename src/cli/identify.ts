@@ -75,7 +75,7 @@ async function identify(flags: IdentifyFlags & Record<string, unknown>, signal: 
   const folder = openModel(flags.model);
   try {
     const { shape } = folder.config;
-    const config = readConfigFlags(flags, { name: flags.model, architecture: shape.architecture });
+    const config = readConfigFlags(flags, { name: flags.model, shape });
     const method = findMethod(config.method);
     const cut = chooseCut({
       streamingFraction: config.streamingFraction ?? undefined,

@@ -4,10 +4,16 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { openHaystack } from '../../data-gen/haystack.ts';
 import { drawLength } from '../../data-gen/length.ts';
-import { generateSample, generateSamples, type PasskeySample, type SampleOrigin } from '../../data-gen/passkey.ts';
+import {
+  generateSample,
+  generateSamples,
+  type PasskeySample,
+  pickPasskeySettings,
+  type SampleOrigin,
+} from '../../data-gen/passkey.ts';
 import type { Config } from '../config/config.ts';
 import type { Sample } from '../core/shapes.ts';
-import { ConfigError } from '../errors/errors.ts';
+import { ConfigError, ModelError } from '../errors/errors.ts';
 import type { JsonRecord } from '../formats/read-json.ts';
 import { openSamples, type SampleLimits } from '../formats/samples.ts';
 import type { ModelFolder } from '../model/folder.ts';
@@ -56,16 +62,18 @@ export async function openOrigin(options: {
   const tokenizer = openTokenizer(folder.path);
   const haystack = await openHaystack({ path: haystackPath ?? null, tokenizer });
   const tokenizerHash = hashText(readFileSync(join(folder.path, 'tokenizer.json')));
-  const { minTokens, maxTokens, lengthCount, lengthDraw, passkeys, wordsPerPasskey } = config;
-  const { depthMin, depthMax, depthCount, questionOrder, alphabet, ordinals, templates, seed } = config;
-  const settings = { minTokens, maxTokens, lengthCount, lengthDraw, passkeys, wordsPerPasskey };
-  const placing = { depthMin, depthMax, depthCount, questionOrder, alphabet, ordinals, templates };
-  const hash = hashText(JSON.stringify([settings, placing, seed, haystack.hash, tokenizerHash]));
+  if (tokenizer.vocabSize > folder.config.shape.vocab) {
+    throw new ModelError(
+      `Expected the tokenizer of ${folder.path} to have at most the model's ${folder.config.shape.vocab} tokens, got \`${tokenizer.vocabSize}\`; check that tokenizer.json belongs to these weights.`,
+    );
+  }
+  const settings = pickPasskeySettings(config);
+  const hash = hashText(JSON.stringify([settings, config.seed, haystack.hash, tokenizerHash]));
   return {
     tokenizer,
     haystack,
-    settings: config,
-    seed,
+    settings,
+    seed: config.seed,
     maxPositions: folder.config.shape.maxPositions,
     hash,
     inputs: {
