@@ -1,6 +1,7 @@
 // What an answer is hidden in: filler of any size, made of units in a fixed order, with the places where a needle may stand.
 // The first n units are the same whatever n is, so a prompt can be fitted to a length by counting units.
 import type { Random } from '../core/random.ts';
+import { ConfigError } from '../errors/errors.ts';
 
 /** Held-out running text by tokens; the data room's source has this form. */
 export interface HaystackSource {
@@ -24,9 +25,13 @@ export interface PlacedNeedle {
 }
 
 /** Words of running text, each a unit, repeated from the start where the text ends; needles stand at ends of sentences.
- * @param text at least one word. */
+ * @throws {ConfigError} a text without a word. */
 export function makeProseFiller(text: string): Filler {
   const words = text.split(/\s+/).filter((word) => word !== '');
+  if (words.length === 0)
+    throw new ConfigError(
+      'Expected a haystack with at least one word, got none; its text may be unknown to the tokenizer',
+    );
   const at = (index: number): string => words[index % words.length] as string;
   return {
     separator: ' ',

@@ -1,0 +1,193 @@
+// Scores prompts at run time, through the session that deployment uses: prefill and decode with the mask, never a dense forward
+// with a mask over it. A prompt is answered by greedy decoding, or its true answer is fed token by token.
+import { streamingFractionOf } from '../core/masks.ts';
+import type { KvDtype, PrefillSemantics, Session } from '../core/session.ts';
+import { type ModelShape, type Sample, supervisedPositions } from '../core/shapes.ts';
+import type { Engine } from '../engine/engine.ts';
+import { AbortedError, ConfigError, EngineError } from '../errors/errors.ts';
+import type { EvalRow } from '../formats/results.ts';
+import type { NamedMask } from './baselines.ts';
+import { type ScoredSample, summariseTeacherForced } from './evaluate-samples.ts';
+import { measureMeanFootprint, type RunShape } from './footprint.ts';
+import { computeWilsonInterval } from './metrics/confidence.ts';
+import type { TaskSample, TaskTokenizer } from './tasks/task.ts';
+
+/** How a session of a row is opened. */
+export interface RunSettings {
+  /** default 'exact' */
+  readonly prefill?: PrefillSemantics;
+  /** tokens a prefill chunk; default the engine's where prefill is exact, needed where it is chunked, for the result depends on it */
+  readonly chunkTokens?: number;
+  /** default the engine's */
+  readonly kvDtype?: KvDtype;
+}
+
+/** Score the samples of one task, length and depth under one mask.
+ * @param options.measure 'generated': the task's score of a greedy answer; 'teacher-forced': share of answer tokens right.
+ * @param options.stopTokens end a greedy answer, without becoming part of it.
+ * @param options.onProgress samples done.
+ * @returns one row; `accuracy` is the mean score over 100, or the share over all answer tokens.
+ * @throws {ConfigError} no samples, or teacher-forced scoring of a task without answer ranges; {AbortedError}; {EngineError}. */
+export async function evaluateTask(options: {
+  readonly engine: Engine;
+  readonly task: string;
+  readonly samples: readonly TaskSample[];
+  readonly mask: NamedMask;
+  readonly measure: EvalRow['measure'];
+  readonly tokenizer: Pick<TaskTokenizer, 'decode'>;
+  readonly stopTokens: readonly number[];
+  readonly length: number | null;
+  readonly depth?: number;
+  readonly settings?: RunSettings;
+  readonly signal?: AbortSignal;
+  readonly onProgress?: (done: number, total: number) => void;
+}): Promise<EvalRow> {
+  const { engine, task, samples, mask, measure, settings = {}, signal } = options;
+  if (settings.prefill === 'chunked' && settings.chunkTokens === undefined) {
+    throw new ConfigError(
+      'Expected `chunkTokens` with chunked prefill, got none; its result depends on the size of a chunk',
+    );
+  }
+  if (samples.length === 0) throw new ConfigError(`Expected at least one sample of task \`${task}\`, got none`);
+  const startMs = performance.now();
+  const memory = { kvBytes: 0, fullKvBytes: 0 };
+  let kvDtype: KvDtype = 'f32';
+  const runs: RunShape[] = [];
+  const scores: number[] = [];
+  const forced: ScoredSample[] = [];
+  for (const [index, sample] of samples.entries()) {
+    const tokens =
+      measure === 'generated'
+        ? sample.promptTokens.length + sample.maxNewTokens
+        : requireAnswer(task, sample).tokens.length;
+    const session = await engine.openSession(mask.mask, { maxTokens: tokens, ...settings });
+    try {
+      if (measure === 'generated') {
+        const said = await generateGreedy(session, { ...options, sample });
+        scores.push(sample.score(options.tokenizer.decode(said)));
+        runs.push({ promptTokens: sample.promptTokens.length, outputTokens: said.length, ...settings });
+      } else {
+        const answered = requireAnswer(task, sample);
+        forced.push(await scoreAnswer(session, answered, signal));
+        const promptTokens = firstAnswerToken(answered);
+        runs.push({ promptTokens, outputTokens: answered.tokens.length - promptTokens, ...settings });
+      }
+      const held = session.memory();
+      memory.kvBytes = Math.max(memory.kvBytes, held.kvBytes);
+      memory.fullKvBytes = Math.max(memory.fullKvBytes, held.fullKvBytes);
+      kvDtype = settings.kvDtype ?? detectKvDtype(engine.model, { tokens, fullKvBytes: held.fullKvBytes });
+    } finally {
+      await session.close();
+    }
+    options.onProgress?.(index + 1, samples.length);
+  }
+  const footprint = measureMeanFootprint(runs, mask.mask);
+  return {
+    task,
+    mask: mask.name,
+    length: options.length,
+    depth: options.depth ?? null,
+    samples: samples.length,
+    measure,
+    ...(measure === 'generated' ? summariseScores(scores) : summariseTeacherForced(forced)),
+    streamingFraction: mask.mask === 'full' ? 0 : streamingFractionOf(mask.mask.mask),
+    ...memory,
+    kvDtype,
+    footprint: footprint.integrated,
+    peakFootprint: footprint.peak,
+    prefill: settings.prefill ?? 'exact',
+    seconds: (performance.now() - startMs) / 1000,
+  };
+}
+
+/** Greedy answer to a prompt: at most `maxNewTokens`, up to a stop token.
+ * @returns the new tokens, without the stop token. @throws {AbortedError}. */
+export async function generateGreedy(
+  session: Session,
+  options: { readonly sample: TaskSample; readonly stopTokens: readonly number[]; readonly signal?: AbortSignal },
+): Promise<number[]> {
+  const { sample, stopTokens, signal } = options;
+  let logits = await session.prefill(sample.promptTokens, signal === undefined ? {} : { signal });
+  const said: number[] = [];
+  while (said.length < sample.maxNewTokens) {
+    const next = findBest(logits);
+    if (stopTokens.includes(next)) break;
+    said.push(next);
+    if (said.length === sample.maxNewTokens) break;
+    throwIfAborted(signal);
+    logits = await session.decode(next);
+  }
+  return said;
+}
+
+/** Feed a sample up to its first answer token, then token by token, and score each answer token from the true prefix.
+ * @throws {AbortedError}; {EngineError} logits that are not finite. */
+export async function scoreAnswer(session: Session, sample: Sample, signal?: AbortSignal): Promise<ScoredSample> {
+  const positions = supervisedPositions(sample.answers, 'predict');
+  const scored = new Set(positions);
+  const first = firstAnswerToken(sample);
+  const last = positions.at(-1) as number;
+  let logits = await session.prefill(sample.tokens.slice(0, first), signal === undefined ? {} : { signal });
+  let right = 0;
+  let logProb = 0;
+  for (let position = first - 1; position <= last; position++) {
+    if (position >= first) logits = await session.decode(sample.tokens[position] as number);
+    throwIfAborted(signal);
+    if (!scored.has(position)) continue;
+    const expected = sample.tokens[position + 1] as number;
+    if (findBest(logits) === expected) right++;
+    logProb += computeLogProb(logits, expected);
+  }
+  const answerTokens = positions.length;
+  return {
+    accuracy: right / answerTokens,
+    logProb: logProb / answerTokens,
+    answerTokens,
+    tokens: sample.tokens.length,
+  };
+}
+
+/** Index of the largest logit, the lowest on a tie. @throws {EngineError} a logit is not a number. */
+function findBest(logits: Float32Array): number {
+  let best = 0;
+  for (let index = 0; index < logits.length; index++) {
+    if (Number.isNaN(logits[index]))
+      throw new EngineError(`Expected finite logits, got NaN for token ${index}; check the model's weights`);
+    if ((logits[index] as number) > (logits[best] as number)) best = index;
+  }
+  return best;
+}
+
+/** Natural-log probability of one token, in double precision. */
+function computeLogProb(logits: Float32Array, token: number): number {
+  const top = logits[findBest(logits)] as number;
+  let sum = 0;
+  for (const logit of logits) sum += Math.exp(logit - top);
+  return (logits[token] as number) - top - Math.log(sum);
+}
+
+function summariseScores(
+  scores: readonly number[],
+): Pick<EvalRow, 'accuracy' | 'accuracyInterval' | 'logProb' | 'logProbInterval' | 'answerTokens'> {
+  const accuracy = Math.min(1, scores.reduce((a, b) => a + b, 0) / (100 * scores.length));
+  const accuracyInterval = computeWilsonInterval(accuracy, scores.length);
+  return { accuracy, accuracyInterval, logProb: null, logProbInterval: null, answerTokens: null };
+}
+
+function requireAnswer(task: string, sample: TaskSample): Sample {
+  if (sample.teacherForced !== null && sample.teacherForced.answers.length > 0) return sample.teacherForced;
+  throw new ConfigError(`Task \`${task}\` has no single spelling of its answer; score it by generated text instead`);
+}
+
+/** Storage that an engine chose by itself, from the bytes a value takes. */
+function detectKvDtype(model: ModelShape, held: { readonly tokens: number; readonly fullKvBytes: number }): KvDtype {
+  const values = 2 * model.layers * model.kvHeads * model.headDim * held.tokens;
+  const bytes = held.fullKvBytes / values;
+  return bytes >= 4 ? 'f32' : bytes >= 2 ? 'bf16' : 'int8';
+}
+
+const firstAnswerToken = (sample: Sample): number => Math.min(...sample.answers.map(([start]) => start));
+
+function throwIfAborted(signal: AbortSignal | undefined): void {
+  if (signal?.aborted) throw new AbortedError('The evaluation was stopped before its last sample.');
+}

@@ -1,0 +1,75 @@
+// The groups of a sweep: each task at each length (and depth), or the prompts of a suite's file, with what decides them.
+import { createHash } from 'node:crypto';
+import type { EvalRow } from '../formats/results.ts';
+import type { HaystackSource } from './haystack.ts';
+import { makeSuiteSample, type SuiteItem } from './suites/suite-item.ts';
+import type { SweepGroup } from './sweep.ts';
+import type { EvalTask, TaskTokenizer, Wording } from './tasks/task.ts';
+import type { TaskFiles } from './tasks/task-files.ts';
+
+/** Groups of tasks × lengths × depths.
+ * @param options.depths 0 to 1; only tasks with a movable needle get them, the others one group a length; default: depths drawn.
+ * @param options.samples prompts a group, at least 1.
+ * @param options.inputsHash hash of tokenizer, haystack and files: everything outside the other options that decides a prompt. */
+export function makeTaskGroups(options: {
+  readonly tasks: readonly EvalTask[];
+  readonly lengths: readonly number[];
+  readonly depths?: readonly number[];
+  readonly samples: number;
+  readonly seed: number;
+  readonly measure: EvalRow['measure'];
+  readonly wording?: Wording;
+  readonly tokenizer: TaskTokenizer;
+  readonly haystack: HaystackSource;
+  readonly files: TaskFiles;
+  readonly inputsHash: string;
+}): SweepGroup[] {
+  const { tasks, lengths, depths = [], samples, seed, measure, wording = 'plain', inputsHash } = options;
+  const { tokenizer, haystack, files } = options;
+  return tasks.flatMap((task) =>
+    lengths.flatMap((lengthTokens) => {
+      const places = task.hasDepth && depths.length > 0 ? depths : [undefined];
+      return places.map((depth): SweepGroup => {
+        const at = depth === undefined ? {} : { depth };
+        return {
+          task: task.name,
+          length: lengthTokens,
+          ...at,
+          measure,
+          identity: { seed, samples, wording, inputsHash },
+          numSamples: samples,
+          mostTokens: lengthTokens,
+          build: () =>
+            Array.from({ length: samples }, (_, index) =>
+              task.build({ tokenizer, lengthTokens, seed, index, haystack, files, wording, ...at }),
+            ),
+        };
+      });
+    }),
+  );
+}
+
+/** One group a task among the items, all answered by generated text.
+ * @param options.maxTokens prompt and answer together; longer prompts are cut or refused as their suite does. */
+export function makeSuiteGroups(options: {
+  readonly items: readonly SuiteItem[];
+  readonly maxTokens: number;
+  readonly tokenizer: TaskTokenizer;
+  readonly inputsHash: string;
+}): SweepGroup[] {
+  const { items, maxTokens, tokenizer, inputsHash } = options;
+  return [...new Set(items.map((item) => item.task))].map((task): SweepGroup => {
+    const own = items.filter((item) => item.task === task);
+    const hash = createHash('sha256');
+    for (const item of own) hash.update(JSON.stringify([item.prompt, item.references, item.maxNewTokens]));
+    return {
+      task,
+      length: null,
+      measure: 'generated',
+      identity: { items: hash.digest('hex'), maxTokens, inputsHash },
+      numSamples: own.length,
+      mostTokens: maxTokens,
+      build: () => own.map((item) => makeSuiteSample(item, { tokenizer, maxTokens })),
+    };
+  });
+}

@@ -1,0 +1,225 @@
+// Tasks × lengths × depths × masks. Each cell is a file named by the hash of everything that decides it, written whole or not
+// at all: a stopped sweep resumes where it was, a repeated one costs nothing, and two in one folder share their cells.
+import { createHash } from 'node:crypto';
+import type { HeadMask } from '../core/shapes.ts';
+import type { Engine } from '../engine/engine.ts';
+import { AbortedError, type DuoError } from '../errors/errors.ts';
+import type { EvalRow } from '../formats/results.ts';
+import type { NamedMask } from './baselines.ts';
+import { evaluateTask, type RunSettings } from './evaluate-task.ts';
+import { countKvBytes } from './footprint.ts';
+import { claimCell, readCell, releaseCell, writeCell } from './sweep-cells.ts';
+import type { TaskSample, TaskTokenizer } from './tasks/task.ts';
+
+/** Part of every cell's name; raised when a task, a score or the way of running changes its numbers. */
+const CELLS_VERSION = 1;
+/** Prompts of that many task × length × depth groups are kept while their masks run. */
+const MOST_PROMPT_GROUPS = 2;
+
+/** The prompts of one task at one length and depth; built only when a cell of them is missing. */
+export interface SweepGroup {
+  readonly task: string;
+  /** tokens; null where a suite's prompts have lengths of their own */
+  readonly length: number | null;
+  readonly depth?: number;
+  readonly measure: EvalRow['measure'];
+  /** everything that decides the prompts, by value or hash: seed, count, wording, files, haystack, tokenizer */
+  readonly identity: unknown;
+  /** rough size of the group's work and memory: samples, and tokens of the longest */
+  readonly numSamples: number;
+  readonly mostTokens: number;
+  readonly build: () => readonly TaskSample[] | Promise<readonly TaskSample[]>;
+}
+
+export interface SweepProgress {
+  readonly done: number;
+  readonly total: number;
+  /** cells found finished */
+  readonly reused: number;
+  /** by the work of the cells done so far; null before the first */
+  readonly secondsLeft: number | null;
+}
+
+/** Run every group under every mask.
+ * @param options.folder where cells are kept; null keeps none.
+ * @param options.model fingerprint of the model, part of each cell's name.
+ * @param options.concurrent cells that run at once, default 1.  @param options.memoryBytes bound on the KV caches of cells that run
+ *   at once (one alone may pass it), default unbounded.
+ * @returns a row a cell: groups in order, masks in order within each, whichever ran first.
+ * @throws {AbortedError}, {DuoError} of the first cell that fails; finished cells stay. */
+export async function runSweep(options: {
+  readonly engine: Engine;
+  readonly model: string;
+  readonly tokenizer: Pick<TaskTokenizer, 'decode'>;
+  readonly stopTokens: readonly number[];
+  readonly groups: readonly SweepGroup[];
+  readonly masks: readonly NamedMask[];
+  readonly settings?: RunSettings;
+  readonly folder: string | null;
+  readonly concurrent?: number;
+  readonly memoryBytes?: number;
+  readonly signal?: AbortSignal;
+  readonly onProgress?: (progress: SweepProgress) => void;
+}): Promise<EvalRow[]> {
+  const { groups, masks, folder, signal, concurrent = 1, memoryBytes = Number.POSITIVE_INFINITY } = options;
+  const cells = groups.flatMap((group) => masks.map((mask) => makeCell(options, group, mask)));
+  const rows = new Map<Cell, EvalRow>();
+  for (const cell of cells) {
+    const row = folder === null ? null : readCell(folder, cell.name);
+    if (row !== null) rows.set(cell, row);
+  }
+  const prompts = new PromptStore();
+  const later: Cell[] = [];
+  const queue = cells.filter((cell) => !rows.has(cell));
+  const meter = makeMeter({ missing: [...queue], reused: rows.size, report: options.onProgress });
+  const running = new Map<Cell, Promise<void>>();
+  let failure: unknown = null;
+
+  const run = async (cell: Cell): Promise<void> => {
+    const finished = folder === null ? null : readCell(folder, cell.name);
+    const row = finished ?? (await computeCell(options, cell, prompts));
+    if (folder !== null && finished === null) writeCell(folder, cell.name, { inputs: cell.inputs, row });
+    rows.set(cell, row);
+    meter.finish(cell);
+  };
+  const start = (cell: Cell): void => {
+    const work = run(cell)
+      .catch((error: unknown) => {
+        failure ??= error;
+      })
+      .finally(() => {
+        if (folder !== null) releaseCell(folder, cell.name);
+        running.delete(cell);
+      });
+    running.set(cell, work);
+  };
+
+  while (failure === null && (queue.length > 0 || later.length > 0 || running.size > 0)) {
+    if (signal?.aborted) break;
+    const cell = queue[0] ?? later[0];
+    const held = [...running.keys()].reduce((sum, other) => sum + other.kvBytes, 0);
+    const hasRoom = running.size < concurrent && (running.size === 0 || held + (cell?.kvBytes ?? 0) <= memoryBytes);
+    if (cell === undefined || !hasRoom) {
+      await Promise.race(running.values());
+      continue;
+    }
+    if (queue.length > 0) queue.shift();
+    else later.shift();
+    // another sweep is at this cell: come back after the others, and compute it here too if it is still missing then
+    const isMine = folder === null || claimCell(folder, cell.name);
+    if (isMine || cell.isDeferred) start(cell);
+    else {
+      cell.isDeferred = true;
+      later.push(cell);
+    }
+  }
+  await Promise.all(running.values());
+  if (failure !== null) throw failure as DuoError;
+  if (signal?.aborted) throw new AbortedError('The sweep was stopped; run it again with the same folder to go on.');
+  return cells.map((cell) => ({ ...(rows.get(cell) as EvalRow), mask: cell.mask.name }));
+}
+
+interface Cell {
+  readonly group: SweepGroup;
+  readonly mask: NamedMask;
+  readonly inputs: unknown;
+  readonly name: string;
+  readonly kvBytes: number;
+  /** share of the sweep's work, in tokens */
+  readonly work: number;
+  isDeferred: boolean;
+}
+
+function makeCell(
+  options: { readonly engine: Engine; readonly model: string; readonly settings?: RunSettings },
+  group: SweepGroup,
+  mask: NamedMask,
+): Cell {
+  const { engine, settings = {} } = options;
+  const { task, length, depth = null, measure, identity } = group;
+  const place = { engine: engine.name, device: engine.device, model: options.model };
+  const inputs = {
+    version: CELLS_VERSION,
+    ...place,
+    task,
+    length,
+    depth,
+    measure,
+    identity,
+    settings,
+    mask: mask.mask,
+  };
+  return {
+    group,
+    mask,
+    inputs,
+    name: createHash('sha256').update(JSON.stringify(inputs)).digest('hex').slice(0, 40),
+    kvBytes: countKvBytes({
+      model: engine.model,
+      mask: mask.mask as HeadMask | 'full',
+      tokens: group.mostTokens,
+      dtype: settings.kvDtype ?? 'f32',
+    }),
+    work: group.numSamples * group.mostTokens,
+    isDeferred: false,
+  };
+}
+
+async function computeCell(
+  options: Parameters<typeof runSweep>[0],
+  cell: Cell,
+  prompts: PromptStore,
+): Promise<EvalRow> {
+  const { group, mask } = cell;
+  return evaluateTask({
+    engine: options.engine,
+    task: group.task,
+    samples: await prompts.take(group),
+    mask,
+    measure: group.measure,
+    tokenizer: options.tokenizer,
+    stopTokens: options.stopTokens,
+    length: group.length,
+    ...(group.depth === undefined ? {} : { depth: group.depth }),
+    ...(options.settings === undefined ? {} : { settings: options.settings }),
+    ...(options.signal === undefined ? {} : { signal: options.signal }),
+  });
+}
+
+/** The prompts of the groups in work; a group's are built once while its masks follow each other. */
+class PromptStore {
+  readonly #kept = new Map<SweepGroup, Promise<readonly TaskSample[]>>();
+
+  take(group: SweepGroup): Promise<readonly TaskSample[]> {
+    const kept = this.#kept.get(group);
+    if (kept !== undefined) return kept;
+    const built = Promise.resolve().then(() => group.build());
+    this.#kept.set(group, built);
+    for (const old of [...this.#kept.keys()].slice(0, -MOST_PROMPT_GROUPS)) this.#kept.delete(old);
+    return built;
+  }
+}
+
+/** Counts cells and tells the time left from the work done in this run. */
+function makeMeter(options: {
+  readonly missing: readonly Cell[];
+  readonly reused: number;
+  readonly report: ((progress: SweepProgress) => void) | undefined;
+}): { finish(cell: Cell): void } {
+  const { missing, reused, report } = options;
+  const total = missing.length + reused;
+  const startMs = performance.now();
+  let workLeft = missing.reduce((sum, cell) => sum + cell.work, 0);
+  let workDone = 0;
+  let done = reused;
+  report?.({ done, total, reused, secondsLeft: null });
+  return {
+    finish(cell) {
+      done++;
+      workDone += cell.work;
+      workLeft -= cell.work;
+      const seconds = (performance.now() - startMs) / 1000;
+      report?.({ done, total, reused, secondsLeft: (seconds / Math.max(1, workDone)) * workLeft });
+    },
+  };
+}

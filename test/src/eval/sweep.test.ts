@@ -1,0 +1,163 @@
+// Sweeps over the golden model: stopped and resumed, repeated, killed, two at once.
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { hostname, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { Engine } from '../../../src/engine/engine.ts';
+import { openTensorflowEngine } from '../../../src/engine/tensorflow/tensorflow-engine.ts';
+import type { NamedMask } from '../../../src/eval/baselines.ts';
+import { runSweep, type SweepGroup, type SweepProgress } from '../../../src/eval/sweep.ts';
+import { claimCell, readCell, releaseCell } from '../../../src/eval/sweep-cells.ts';
+import type { EvalRow } from '../../../src/formats/results.ts';
+import { type ModelFolder, openModelFolder } from '../../../src/model/folder.ts';
+import { GOLDEN_FOLDER, goldenTokenizer, MIXED, makeGoldenPrompts, STREAMING } from './golden-prompts.ts';
+
+const root = mkdtempSync(join(tmpdir(), 'duo-sweep-'));
+let model: ModelFolder;
+let engine: Engine;
+beforeAll(async () => {
+  model = openModelFolder(GOLDEN_FOLDER);
+  engine = await openTensorflowEngine(model);
+});
+afterAll(async () => {
+  await engine.close();
+  model.close();
+  rmSync(root, { recursive: true });
+});
+
+const prompts = makeGoldenPrompts();
+let built = 0;
+const group = (index: number, measure: EvalRow['measure'] = 'teacher-forced'): SweepGroup => ({
+  task: `golden-${index}`,
+  length: prompts[index]?.teacherForced?.tokens.length as number,
+  measure,
+  identity: { index },
+  numSamples: 1,
+  mostTokens: 256,
+  build: () => {
+    built++;
+    return [prompts[index] as (typeof prompts)[0]];
+  },
+});
+const groups = [group(0), group(1), group(0, 'generated')];
+const masks: NamedMask[] = [
+  { name: 'full', mask: 'full' },
+  { name: 'mixed', mask: MIXED },
+  { name: 'streaming', mask: STREAMING },
+];
+
+function sweep(folder: string | null, more: Partial<Parameters<typeof runSweep>[0]> = {}): Promise<EvalRow[]> {
+  return runSweep({
+    engine,
+    model: 'sha256:golden',
+    tokenizer: goldenTokenizer,
+    stopTokens: [2],
+    groups,
+    masks,
+    folder,
+    ...more,
+  });
+}
+
+/** Seconds are outside the promise of equal bytes. */
+const timeless = (rows: readonly EvalRow[]): object[] => rows.map((row) => ({ ...row, seconds: 0 }));
+
+let reference: object[];
+beforeAll(async () => {
+  reference = timeless(await sweep(null));
+});
+
+it('gives a row a cell: groups, then masks', () => {
+  const names = (reference as EvalRow[]).map((row) => `${row.task} ${row.mask} ${row.measure}`);
+  expect(names).toEqual(groups.flatMap((one) => masks.map((mask) => `${one.task} ${mask.name} ${one.measure}`)));
+});
+
+it('gives the same rows when stopped and resumed, and computes only what is missing', async () => {
+  const folder = join(root, 'stopped');
+  const stop = new AbortController();
+  const first = sweep(folder, { signal: stop.signal, onProgress: ({ done }) => done >= 4 && stop.abort() });
+  await expect(first).rejects.toMatchObject({ exitCode: 130 });
+  const kept = readdirSync(join(folder, 'cells')).filter((name) => name.endsWith('.json'));
+  expect(kept.length).toBeGreaterThanOrEqual(4);
+  expect(kept.length).toBeLessThan(9);
+  const progress: SweepProgress[] = [];
+  const rows = await sweep(folder, { onProgress: (one) => progress.push(one) });
+  expect(timeless(rows)).toEqual(reference);
+  expect(progress[0]).toEqual({ done: kept.length, total: 9, reused: kept.length, secondsLeft: null });
+  expect(progress.at(-1)).toMatchObject({ done: 9, secondsLeft: 0 });
+
+  built = 0;
+  expect(await sweep(folder)).toEqual(rows);
+  expect(built).toBe(0);
+});
+
+it('shares a folder between two sweeps at once', async () => {
+  const folder = join(root, 'shared');
+  const [one, two] = await Promise.all([sweep(folder), sweep(folder)]);
+  expect(timeless(one)).toEqual(reference);
+  expect(timeless(two)).toEqual(reference);
+  const files = readdirSync(join(folder, 'cells'));
+  expect(files.filter((name) => name.endsWith('.json'))).toHaveLength(9);
+  expect(files.filter((name) => !name.endsWith('.json'))).toEqual([]);
+});
+
+it('runs cells at once within a bound on memory, with the same rows', async () => {
+  expect(timeless(await sweep(null, { concurrent: 3 }))).toEqual(reference);
+  expect(timeless(await sweep(null, { concurrent: 3, memoryBytes: 1 }))).toEqual(reference);
+});
+
+it('names cells by everything that decides them', async () => {
+  const folder = join(root, 'names');
+  const one = { groups: [group(0)], masks: [masks[0] as NamedMask] };
+  await sweep(folder, one);
+  await sweep(folder, { ...one, model: 'sha256:other' });
+  await sweep(folder, { ...one, settings: { chunkTokens: 9 } });
+  await sweep(folder, { ...one, groups: [{ ...group(0), identity: { index: 0, seed: 1 } }] });
+  expect(readdirSync(join(folder, 'cells'))).toHaveLength(4);
+  // a mask's name is no part: the cell is found again under another
+  const renamed = await sweep(folder, { ...one, masks: [{ name: 'other', mask: 'full' }] });
+  expect(renamed[0]?.mask).toBe('other');
+  expect(readdirSync(join(folder, 'cells'))).toHaveLength(4);
+});
+
+it('keeps finished cells when one fails, and passes its error on', async () => {
+  const folder = join(root, 'failing');
+  const failing: SweepGroup = { ...group(1), build: () => Promise.reject(new Error('no such file')) };
+  await expect(sweep(folder, { groups: [group(0), failing] })).rejects.toThrow('no such file');
+  expect(readdirSync(join(folder, 'cells')).filter((name) => name.endsWith('.json'))).toHaveLength(3);
+});
+
+describe('claims', () => {
+  const folder = join(root, 'claims');
+
+  it('belongs to one process, is given back, and is taken over from a dead one', () => {
+    expect(claimCell(folder, 'a')).toBe(true);
+    expect(claimCell(folder, 'a')).toBe(false);
+    releaseCell(folder, 'a');
+    expect(claimCell(folder, 'a')).toBe(true);
+    // above the largest process id of Linux and macOS: no such process
+    writeFileSync(join(folder, 'cells', 'b.claim'), JSON.stringify({ host: hostname(), pid: 2 ** 30 }));
+    expect(claimCell(folder, 'b')).toBe(true);
+    writeFileSync(join(folder, 'cells', 'c.claim'), '{"ho');
+    expect(claimCell(folder, 'c')).toBe(true);
+    writeFileSync(join(folder, 'cells', 'd.claim'), JSON.stringify({ host: 'elsewhere', pid: 1 }));
+    expect(claimCell(folder, 'd')).toBe(false);
+    releaseCell(folder, 'd');
+    expect(readdirSync(join(folder, 'cells'))).toContain('d.claim');
+  });
+
+  it('does not stop a sweep: a cell claimed elsewhere for ever is computed here in the end', async () => {
+    const held = join(root, 'held');
+    const one = { groups: [group(0)], masks: [masks[0] as NamedMask] };
+    await sweep(held, one);
+    const [cell] = readdirSync(join(held, 'cells')) as [string];
+    rmSync(join(held, 'cells', cell));
+    writeFileSync(join(held, 'cells', cell.replace('.json', '.claim')), JSON.stringify({ host: 'elsewhere', pid: 1 }));
+    expect(timeless(await sweep(held, one))).toEqual(reference.slice(0, 1));
+  });
+
+  it('refuses a cell file that is none, by name and place', () => {
+    writeFileSync(join(folder, 'cells', 'e.json'), '{"schema": "duo.eval-cell", "version": 2}');
+    expect(() => readCell(folder, 'e')).toThrow(/Expected `version` in .*e\.json to be `1`, got `2`/);
+  });
+});
