@@ -1,7 +1,7 @@
 // The folder of one run (--out): which files it has, when a new run may enter it, and the lock while one writes.
 // Files that are not a run's own (a samples file kept there, say) are never touched.
-import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
 import { ConfigError } from '../src/errors/errors.ts';
 import { fileErrorOf } from '../src/formats/atomic-file.ts';
 import type { JsonRecord } from '../src/formats/read-json.ts';
@@ -41,7 +41,7 @@ export interface RunFolder {
 export function enterRunFolder(options: { path: string; entry: RunEntry; identity: JsonRecord }): RunFolder {
   const { path, entry, identity } = options;
   try {
-    mkdirSync(path, { recursive: true });
+    makeFolder(path);
   } catch (cause) {
     throw fileErrorOf('create', path, cause);
   }
@@ -71,6 +71,15 @@ export function enterRunFolder(options: { path: string; entry: RunEntry; identit
 /** True iff the folder holds a file of a run; false where it is absent, empty or holds only other files. */
 export function holdsRun(path: string): boolean {
   return RUN_FILES.some((name) => existsSync(join(path, name)));
+}
+
+/** Make a folder and those above it. Node's own recursive mkdir never returns where the system refuses with ENOENT under an existing
+ * folder (/proc). */
+function makeFolder(path: string): void {
+  if (existsSync(path) && statSync(path).isDirectory()) return;
+  const parent = dirname(resolve(path));
+  if (!existsSync(parent)) makeFolder(parent);
+  mkdirSync(path);
 }
 
 function checkSameRun(path: string, identity: JsonRecord): void {

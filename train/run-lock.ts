@@ -30,8 +30,11 @@ export function takeLock(path: string): () => void {
     if (!removeStale(path, text as string) || !createLock(path)) throw heldError(path, 'another process');
   }
   heldHere.add(absolute);
+  let isHeld = true;
   return () => {
-    if (!heldHere.delete(absolute)) return;
+    if (!isHeld) return;
+    isHeld = false;
+    heldHere.delete(absolute);
     rmSync(path, { force: true });
   };
 }

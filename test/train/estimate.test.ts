@@ -1,0 +1,41 @@
+import { describe, expect, test } from 'vitest';
+import { describeEstimate, estimateRun, formatSeconds, measureRate } from '../../train/estimate.ts';
+import { makeQuadraticEngine, quadraticSampleAt } from './quadratic-engine.ts';
+
+describe('estimateRun', () => {
+  test('takes the memory of the longest step and the work of all', () => {
+    const estimate = estimateRun({ engine: makeQuadraticEngine(), lengths: [100, 300, 100], operationsPerSecond: 50 });
+    expect(estimate).toEqual({ memoryBytes: 300_000, operations: 5000, seconds: 100, isLong: false });
+    expect(describeEstimate(estimate)).toBe('Expected: 1 MiB of memory, 100 s.');
+  });
+
+  test('marks a run of an hour', () => {
+    const engine = makeQuadraticEngine();
+    expect(estimateRun({ engine, lengths: [360], operationsPerSecond: 1 }).isLong).toBe(true);
+    expect(estimateRun({ engine, lengths: [359], operationsPerSecond: 1 }).isLong).toBe(false);
+  });
+});
+
+test('the rate is operations of one real step over its seconds', async () => {
+  const engine = makeQuadraticEngine();
+  const { distill } = engine;
+  engine.distill = async (...args) => {
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    return distill(...args);
+  };
+  const rate = await measureRate({ engine, sample: quadraticSampleAt(0), window: { sinkTokens: 0, recentTokens: 1 } });
+  // 30 operations in 50 ms and a little.
+  expect(rate).toBeLessThan(620);
+  expect(rate).toBeGreaterThan(60);
+});
+
+test.each([
+  [0, '1 s'],
+  [119, '119 s'],
+  [120, '2 min'],
+  [7100, '118 min'],
+  [7200, '2 h 0 min'],
+  [12_000, '3 h 20 min'],
+])('%d seconds read %s', (seconds, text) => {
+  expect(formatSeconds(seconds)).toBe(text);
+});
