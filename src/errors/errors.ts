@@ -34,6 +34,18 @@ export class EngineError extends DuoError {
   override name = 'EngineError';
 }
 
+/** A call of the native library returned a status that is not OK; the message is the library's. */
+export class NativeError extends EngineError {
+  override name = 'NativeError';
+  /** name of the DUO_STATUS code, such as `FORMAT` */
+  readonly status: string;
+
+  constructor(message: string, status: string) {
+    super(message);
+    this.status = status;
+  }
+}
+
 /** The work was stopped by its AbortSignal; the command line turns it into exit code 130 after a checkpoint. */
 export class AbortedError extends DuoError {
   override name = 'AbortedError';

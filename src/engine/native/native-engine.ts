@@ -1,0 +1,148 @@
+// The `native` engine: kernels/ behind the Engine interface, on the CPU or an NVIDIA GPU. The default where the library loads.
+import type { Session, SessionOptions } from '../../core/session.ts';
+import {
+  type GateGrid,
+  type HeadMask,
+  type ModelShape,
+  type Sample,
+  supervisedPositions,
+  type Window,
+} from '../../core/shapes.ts';
+import { EngineError, ModelError } from '../../errors/errors.ts';
+import type { ModelConfig } from '../../model/config.ts';
+import type { ModelFolder } from '../../model/folder.ts';
+import { type NativeModel, openModel, openRandomModel, type Passage } from '../../native/model.ts';
+import { checkGates, checkMask, checkSample, checkWindow } from '../check-inputs.ts';
+import type { DistillOptions, DistillResult, Engine, EvaluateResult, StepEstimate } from '../engine.ts';
+import { listModelConfigValues } from './model-config.ts';
+import { decodeNativeBatch, openNativeSession } from './native-session.ts';
+
+export interface NativeEngineOptions {
+  /** `cpu` (default), `cpu:plain`, `cpu:avx2`, `cpu:avx512`, `cuda:0` … */
+  readonly device?: string;
+  /** CPU threads; default one for each CPU the process may use. Results do not depend on it. */
+  readonly threads?: number;
+  /** `bf16`: on the CPU, round activations to bf16 before products with bf16 weights; default `accurate` */
+  readonly compute?: 'accurate' | 'bf16';
+}
+
+/** What an estimate assumes of a step it knows only the length of: the base preset's window, and a supervised eighth. */
+const ESTIMATE_WINDOW = { sinkTokens: 128, recentTokens: 256 };
+const ESTIMATE_SUPERVISED = 1 / 8;
+
+/** Open a model in the native library; its weight files stay mapped.
+ * @param folder opened with its weights; the engine maps the files itself and does not need it open.
+ * @throws {ModelError} no weights; {NativeError} an unusable device, a malformed file, no memory; {EngineError} the library does not load. */
+export async function openNativeEngine(folder: ModelFolder, options: NativeEngineOptions = {}): Promise<Engine> {
+  if (folder.weights === null) {
+    throw new ModelError(
+      `Expected *.safetensors files beside config.json in ${folder.path}, found none; fetch them too`,
+    );
+  }
+  const model = await openModel(listModelConfigValues(folder.config), folder.weights.files, options);
+  return new NativeEngine(model, folder.config.shape);
+}
+
+/** Open seeded random weights of a shape, for benches. @throws {NativeError} as openNativeEngine; no memory. */
+export async function openRandomNativeEngine(
+  config: ModelConfig,
+  options: NativeEngineOptions & { seed: number; weightDtype: 'f32' | 'bf16' | 'int8' },
+): Promise<Engine> {
+  return new NativeEngine(await openRandomModel(listModelConfigValues(config), options.seed, options), config.shape);
+}
+
+class NativeEngine implements Engine {
+  readonly name = 'native';
+  readonly device: string;
+  readonly model: ModelShape;
+  readonly #native: NativeModel;
+  #isOpen = true;
+
+  constructor(native: NativeModel, shape: ModelShape) {
+    this.device = native.device;
+    this.model = shape;
+    this.#native = native;
+  }
+
+  async distill(sample: Sample, gates: GateGrid, window: Window, options: DistillOptions = {}): Promise<DistillResult> {
+    const native = this.#requireOpen();
+    checkSample(sample, this.model);
+    checkGates(gates, this.model);
+    checkWindow(window);
+    const positions = supervisedPositions(sample.answers, options.supervise ?? 'predict');
+    const passage = makePassage(sample, positions, { grid: gates, window });
+    const { fullBranch, signal } = options;
+    const onProgress = toFraction(options.onProgress);
+    const { loss, gradient } = await native.distill(passage, { fullBranch, signal, onProgress });
+    return { loss, gradient: this.#toGrid(gradient) };
+  }
+
+  async evaluate(
+    sample: Sample,
+    mask: HeadMask | 'full',
+    options: { signal?: AbortSignal } = {},
+  ): Promise<EvaluateResult> {
+    const native = this.#requireOpen();
+    checkSample(sample, this.model);
+    if (mask !== 'full') checkMask(mask, this.model);
+    const positions = supervisedPositions(sample.answers, 'predict');
+    const targets = Int32Array.from(positions, (position) => sample.tokens[position + 1] as number);
+    const heads = mask === 'full' ? null : { grid: mask.mask, window: mask.window };
+    const passage = makePassage(sample, positions, heads);
+    const { logProbs, predictions } = await native.evaluate(passage, targets, options);
+    const numRight = predictions.reduce((count, token, index) => count + Number(token === targets[index]), 0);
+    const sum = logProbs.reduce((total, logProb) => total + logProb, 0);
+    return { accuracy: numRight / targets.length, logProb: sum / targets.length };
+  }
+
+  estimate(tokens: number): StepEstimate {
+    const positions = Math.max(1, Math.floor(tokens * ESTIMATE_SUPERVISED));
+    const native = this.#requireOpen();
+    const { memoryBytes, operations } = native.estimate({ tokens, positions, ...ESTIMATE_WINDOW });
+    return { memoryBytes: memoryBytes + native.memory().weightBytes, operations };
+  }
+
+  async openSession(mask: HeadMask | 'full', options: SessionOptions): Promise<Session> {
+    return openNativeSession(this.#requireOpen(), mask, { shape: this.model, options });
+  }
+
+  async decodeBatch(sessions: readonly Session[], tokens: readonly number[]): Promise<Float32Array[]> {
+    this.#requireOpen();
+    return decodeNativeBatch(sessions, tokens);
+  }
+
+  async close(): Promise<void> {
+    this.#isOpen = false;
+    this.#native.close();
+  }
+
+  #requireOpen(): NativeModel {
+    if (!this.#isOpen) throw new EngineError('Expected an open engine, found a closed one; open another');
+    return this.#native;
+  }
+
+  #toGrid(values: Float32Array): GateGrid {
+    const { layers, kvHeads } = this.model;
+    return Array.from({ length: layers }, (_, layer) => [...values.subarray(layer * kvHeads, (layer + 1) * kvHeads)]);
+  }
+}
+
+function makePassage(
+  sample: Sample,
+  positions: readonly number[],
+  heads: { grid: number[][]; window: Window } | null,
+): Passage {
+  return {
+    tokens: Int32Array.from(sample.tokens),
+    positions: Int32Array.from(positions),
+    gates: heads === null ? null : Float32Array.from(heads.grid.flat()),
+    sinkTokens: heads?.window.sinkTokens ?? 0,
+    recentTokens: heads?.window.recentTokens ?? 1,
+  };
+}
+
+function toFraction(
+  onProgress: ((fraction: number) => void) | undefined,
+): ((done: number, total: number) => void) | undefined {
+  return onProgress && ((done, total) => onProgress(done / total));
+}

@@ -1,0 +1,118 @@
+// A session of the `native` engine: the Session interface over the library's handle.
+import type { Session, SessionMemory, SessionOptions } from '../../core/session.ts';
+import type { HeadMask, MaskGrid, ModelShape, Window } from '../../core/shapes.ts';
+import { ConfigError, EngineError } from '../../errors/errors.ts';
+import type { NativeModel } from '../../native/model.ts';
+import { decodeBatch, type NativeSession, openSession } from '../../native/session.ts';
+import { checkMask, checkTokens } from '../check-inputs.ts';
+
+/** @throws {ConfigError} an option out of range; {NativeError} a kvDtype the device has not, no memory. */
+export async function openNativeSession(
+  model: NativeModel,
+  mask: HeadMask | 'full',
+  { shape, options }: { shape: ModelShape; options: SessionOptions },
+): Promise<Session> {
+  if (mask !== 'full') checkMask(mask, shape);
+  const { maxTokens, chunkTokens, kvDtype = 'f32', prefill = 'exact' } = options;
+  checkCount('maxTokens', maxTokens);
+  if (chunkTokens !== undefined) checkCount('chunkTokens', chunkTokens);
+  const native = await openSession(model, {
+    mask: mask === 'full' ? null : Uint8Array.from(mask.mask.flat()),
+    sinkTokens: mask === 'full' ? 0 : mask.window.sinkTokens,
+    recentTokens: mask === 'full' ? 1 : mask.window.recentTokens,
+    maxTokens,
+    kvDtype,
+    prefill,
+    chunkTokens: chunkTokens ?? 0,
+  });
+  return new NativeEngineSession(native, mask, { shape, maxTokens });
+}
+
+/** One pass over the weights for several sessions. @throws {EngineError} a session of another engine, or counts that differ. */
+export async function decodeNativeBatch(
+  sessions: readonly Session[],
+  tokens: readonly number[],
+): Promise<Float32Array[]> {
+  if (sessions.length !== tokens.length) {
+    throw new EngineError(`Expected one token for each of ${sessions.length} sessions, got ${tokens.length}`);
+  }
+  const natives = sessions.map((session, index) => {
+    if (session instanceof NativeEngineSession) return session.requireRoom([tokens[index] as number]);
+    throw new EngineError('Expected sessions of the native engine, got one of another engine');
+  });
+  await decodeBatch(natives, Int32Array.from(tokens));
+  return natives.map((native) => native.logits());
+}
+
+class NativeEngineSession implements Session {
+  readonly mask: MaskGrid | 'full';
+  readonly window: Window | null;
+  readonly #headMask: HeadMask | 'full';
+  readonly #native: NativeSession;
+  readonly #limits: { shape: ModelShape; maxTokens: number };
+
+  constructor(native: NativeSession, mask: HeadMask | 'full', limits: { shape: ModelShape; maxTokens: number }) {
+    this.mask = mask === 'full' ? 'full' : mask.mask;
+    this.window = mask === 'full' ? null : mask.window;
+    this.#headMask = mask;
+    this.#native = native;
+    this.#limits = limits;
+  }
+
+  get length(): number {
+    return this.#native.length;
+  }
+
+  async prefill(
+    tokens: ArrayLike<number>,
+    options: { signal?: AbortSignal; onProgress?: (done: number, total: number) => void } = {},
+  ): Promise<Float32Array> {
+    const native = this.requireRoom(tokens);
+    await native.prefill(Int32Array.from(tokens), options);
+    return native.logits();
+  }
+
+  async decode(token: number): Promise<Float32Array> {
+    const native = this.requireRoom([token]);
+    await native.decode(token);
+    return native.logits();
+  }
+
+  logits(): Float32Array {
+    return this.#native.logits();
+  }
+
+  async fork(): Promise<Session> {
+    return new NativeEngineSession(await this.#native.fork(), this.#headMask, this.#limits);
+  }
+
+  memory(): SessionMemory {
+    return this.#native.memory();
+  }
+
+  async fill(length: number, seed: number): Promise<void> {
+    await this.#native.fill(length, seed);
+  }
+
+  async close(): Promise<void> {
+    this.#native.close();
+  }
+
+  /** The handle, once `tokens` are known to be the model's and to fit. */
+  requireRoom(tokens: ArrayLike<number>): NativeSession {
+    const { shape, maxTokens } = this.#limits;
+    checkTokens(tokens, shape);
+    const { length } = this;
+    if (length + tokens.length > maxTokens) {
+      throw new EngineError(
+        `Expected at most ${maxTokens - length} more tokens (the session holds ${length} of ${maxTokens}), got ${tokens.length}; open one with a larger maxTokens`,
+      );
+    }
+    return this.#native;
+  }
+}
+
+function checkCount(name: string, value: number): void {
+  if (Number.isInteger(value) && value >= 1) return;
+  throw new ConfigError(`Expected \`${name}\` to be an integer of at least 1, got \`${value}\``);
+}

@@ -1,0 +1,66 @@
+// What the native library finds on this machine: devices, their measured rates, and its checked op bench.
+import { MEASURE } from './abi.ts';
+import { call, decodeText, runCall, TASK_ARGUMENT, type TaskOptions } from './call.ts';
+
+export interface NativeDevice {
+  /** `cpu`, `cuda:0` */
+  readonly name: string;
+  readonly description: string;
+  readonly memoryBytes: number;
+  readonly available: boolean;
+  /** why it is not available, else empty */
+  readonly reason: string;
+  /** instruction sets, or compute capability */
+  readonly features: readonly string[];
+}
+
+export type Measure = 'read-bandwidth' | 'copy-bandwidth' | 'matmul-f32' | 'matmul-bf16';
+
+const MEASURES: Record<Measure, number> = {
+  'read-bandwidth': MEASURE.READ_BANDWIDTH,
+  'copy-bandwidth': MEASURE.COPY_BANDWIDTH,
+  'matmul-f32': MEASURE.MATMUL_F32,
+  'matmul-bf16': MEASURE.MATMUL_BF16,
+};
+
+/** A description is far shorter; the header promises that this suffices. */
+const JSON_BYTES = 4096;
+
+/** All devices, `cpu` first; a machine without a GPU has a `cuda:0` that says why. @throws {EngineError} the library does not load. */
+export function listDevices(): NativeDevice[] {
+  const count = new Int32Array(1);
+  call('duo_device_count', count);
+  return Array.from({ length: count[0] as number }, (_, index) => {
+    const json = new Uint8Array(JSON_BYTES);
+    call('duo_device_describe', index, json, JSON_BYTES);
+    return JSON.parse(decodeText(json)) as NativeDevice;
+  });
+}
+
+/** Measure a device, about a second. @returns bytes or operations a second. @throws {NativeError} no such device. */
+export async function measureDevice(
+  measure: Measure,
+  options: { device?: string; threads?: number } & TaskOptions = {},
+): Promise<number> {
+  const rate = new Float64Array(1);
+  const values = [options.device ?? 'cpu', options.threads ?? 0, MEASURES[measure], TASK_ARGUMENT, rate];
+  await runCall('duo_device_measure', values, options);
+  return rate[0] as number;
+}
+
+/** Check one operation against its plain reference, then time it (kernels/core/bench_ops.h lists them).
+ * @returns seconds of each run, and max|a−b|/max|b| against the reference. @throws {NativeError} unknown op or sizes. */
+export async function benchOp(
+  op: string,
+  sizes: readonly number[],
+  options: { device?: string; threads?: number; repeats?: number } & TaskOptions = {},
+): Promise<{ seconds: number[]; relativeError: number }> {
+  const repeats = options.repeats ?? 10;
+  const seconds = new Float64Array(repeats);
+  const relativeError = new Float64Array(1);
+  const device = [options.device ?? 'cpu', options.threads ?? 0];
+  const sizeList = BigInt64Array.from(sizes, BigInt);
+  const values = [...device, op, sizeList, sizes.length, repeats, TASK_ARGUMENT, seconds, relativeError];
+  await runCall('duo_bench_op', values, options);
+  return { seconds: [...seconds], relativeError: relativeError[0] as number };
+}

@@ -1,0 +1,193 @@
+// A model of the native library: open, whole-sample operations, close. Arrays go in and out; no pointer and no handle leaves src/native.
+import { COMPUTE, DISTILL, DTYPE, MODEL_CONFIG_FIELDS, type ModelConfigValues } from './abi.ts';
+import { call, decodeText, runCall, TASK_ARGUMENT, type TaskOptions } from './call.ts';
+import { NativeHandle } from './handle.ts';
+
+export interface ModelOpenOptions extends TaskOptions {
+  /** `cpu` (default), `cpu:plain`, `cpu:avx2`, `cpu:avx512`, `cuda:0` … */
+  readonly device?: string | undefined;
+  /** CPU threads; default one for each CPU the process may use */
+  readonly threads?: number | undefined;
+  readonly compute?: 'accurate' | 'bf16' | undefined;
+  /** how the device holds the weights; default as stored (random: bf16) */
+  readonly weightDtype?: 'f32' | 'bf16' | 'int8' | undefined;
+}
+
+/** Where a sample is looked at, and through which heads. */
+export interface Passage {
+  /** `[T]` */
+  readonly tokens: Int32Array;
+  /** ascending, 0 … T−1 */
+  readonly positions: Int32Array;
+  /** `[L·G]`, 0 … 1; null = every head full */
+  readonly gates: Float32Array | null;
+  readonly sinkTokens: number;
+  readonly recentTokens: number;
+}
+
+const WEIGHT_DTYPES = { f32: DTYPE.F32, bf16: DTYPE.BF16, int8: DTYPE.INT8 } as const;
+const COMPUTES = { accurate: COMPUTE.ACCURATE, bf16: COMPUTE.BF16 } as const;
+const DEVICE_BYTES = 256;
+
+/** An open model. Not usable after close; its sessions go on. */
+export class NativeModel {
+  readonly handle: NativeHandle<'model'>;
+  readonly config: ModelConfigValues;
+  /** what computes, such as `cpu avx512` */
+  readonly device: string;
+
+  constructor(id: bigint, config: ModelConfigValues) {
+    this.handle = new NativeHandle('model', id);
+    this.config = config;
+    const text = new Uint8Array(DEVICE_BYTES);
+    call('duo_model_device', id, text, DEVICE_BYTES);
+    this.device = decodeText(text);
+  }
+
+  /** Bytes of weights mapped or allocated, and of scratch kept between calls. */
+  memory(): { weightBytes: number; workspaceBytes: number } {
+    const weightBytes = new BigInt64Array(1);
+    const workspaceBytes = new BigInt64Array(1);
+    call('duo_model_memory', this.handle.id, weightBytes, workspaceBytes);
+    return { weightBytes: Number(weightBytes[0]), workspaceBytes: Number(workspaceBytes[0]) };
+  }
+
+  /** Memory beyond the weights and operations of a distillation step. */
+  estimate(size: { tokens: number; positions: number; sinkTokens: number; recentTokens: number }): {
+    memoryBytes: number;
+    operations: number;
+  } {
+    const memoryBytes = new BigInt64Array(1);
+    const operations = new Float64Array(1);
+    const { tokens, positions, sinkTokens, recentTokens } = size;
+    call('duo_distill_estimate', this.handle.id, tokens, positions, sinkTokens, recentTokens, memoryBytes, operations);
+    return { memoryBytes: Number(memoryBytes[0]), operations: operations[0] as number };
+  }
+
+  /** Loss and its gradient `[L·G]` with respect to the gates, which are required. */
+  async distill(
+    passage: Passage,
+    options: TaskOptions & { fullBranch?: 'student' | 'teacher' | undefined } = {},
+  ): Promise<{ loss: number; gradient: Float32Array }> {
+    const loss = new Float64Array(1);
+    const gradient = new Float32Array(this.#numGates);
+    const flags = options.fullBranch === 'teacher' ? DISTILL.TEACHER_BRANCH : DISTILL.DEFAULT;
+    await runCall('duo_distill', [...this.#lead(passage), flags, TASK_ARGUMENT, loss, gradient], options);
+    return { loss: loss[0] as number, gradient };
+  }
+
+  /** Natural-log probability of each target, the token expected after its position, and the greedy predictions. */
+  async evaluate(
+    passage: Passage,
+    targets: Int32Array,
+    options: TaskOptions = {},
+  ): Promise<{ logProbs: Float32Array; predictions: Int32Array }> {
+    const { tokens, positions, gates, sinkTokens, recentTokens } = passage;
+    const logProbs = new Float32Array(positions.length);
+    const predictions = new Int32Array(positions.length);
+    const sample = [tokens, tokens.length, positions, targets, positions.length, gates, sinkTokens, recentTokens];
+    await runCall('duo_evaluate', [this.handle.id, ...sample, TASK_ARGUMENT, logProbs, predictions], options);
+    return { logProbs, predictions };
+  }
+
+  /** Hidden states after the final norm, `[P, C]`. */
+  async hidden(passage: Passage, options: TaskOptions = {}): Promise<Float32Array> {
+    const hidden = new Float32Array(passage.positions.length * this.config.hidden);
+    await runCall('duo_hidden', [...this.#lead(passage), TASK_ARGUMENT, hidden], options);
+    return hidden;
+  }
+
+  /** `[P, V]` */
+  async logits(passage: Passage, options: TaskOptions = {}): Promise<Float32Array> {
+    const logits = new Float32Array(passage.positions.length * this.config.vocab);
+    await runCall('duo_logits', [...this.#lead(passage), TASK_ARGUMENT, logits], options);
+    return logits;
+  }
+
+  /** What each head of [begin, end) (layer·G + head) does alone: h(gates) − h(gates with that head's gate from `probeGates`).
+   * @param passage gates are the base, required.  @returns `[end − begin, P, C]`. */
+  async probe(
+    passage: Passage,
+    heads: { probeGates: Float32Array; begin: number; end: number },
+    options: TaskOptions = {},
+  ): Promise<Float32Array> {
+    const { tokens, positions, gates, sinkTokens, recentTokens } = passage;
+    const { probeGates, begin, end } = heads;
+    const differences = new Float32Array((end - begin) * positions.length * this.config.hidden);
+    const sample = [tokens, tokens.length, positions, positions.length, gates, probeGates, begin, end];
+    const values = [this.handle.id, ...sample, sinkTokens, recentTokens, TASK_ARGUMENT, differences];
+    await runCall('duo_probe', values, options);
+    return differences;
+  }
+
+  close(): void {
+    this.handle.close();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  get #numGates(): number {
+    return this.config.layers * this.config.kv_heads;
+  }
+
+  #lead({ tokens, positions, gates, sinkTokens, recentTokens }: Passage): unknown[] {
+    const sample = [tokens, tokens.length, positions, positions.length];
+    return [this.handle.id, ...sample, gates, sinkTokens, recentTokens];
+  }
+}
+
+/** Open a model from safetensors shards, which stay mapped.
+ * @throws {NativeError} a shard does not open, is malformed or lacks a tensor; an unknown or unusable device; no memory. {AbortedError}. */
+export async function openModel(
+  config: ModelConfigValues,
+  shardPaths: readonly string[],
+  options: ModelOpenOptions = {},
+): Promise<NativeModel> {
+  const weightDtype = options.weightDtype === undefined ? DTYPE.STORED : WEIGHT_DTYPES[options.weightDtype];
+  const source = [encodeModelConfig(config), shardPaths, shardPaths.length];
+  return openWith('duo_model_open', config, [...source, ...listDevice(options), weightDtype], options);
+}
+
+/** Open a model of seeded random weights, for benches of named shapes. @throws {NativeError}; {AbortedError}. */
+export async function openRandomModel(
+  config: ModelConfigValues,
+  seed: number,
+  options: ModelOpenOptions = {},
+): Promise<NativeModel> {
+  const weightDtype = WEIGHT_DTYPES[options.weightDtype ?? 'bf16'];
+  const source = [encodeModelConfig(config), seed];
+  return openWith('duo_model_open_random', config, [...source, ...listDevice(options), weightDtype], options);
+}
+
+async function openWith(
+  name: 'duo_model_open' | 'duo_model_open_random',
+  config: ModelConfigValues,
+  values: readonly unknown[],
+  options: ModelOpenOptions,
+): Promise<NativeModel> {
+  const id = new BigUint64Array(1);
+  await runCall(name, [...values, COMPUTES[options.compute ?? 'accurate'], TASK_ARGUMENT, id], options);
+  return new NativeModel(id[0] as bigint, config);
+}
+
+function listDevice({ device, threads }: ModelOpenOptions): unknown[] {
+  return [device ?? 'cpu', threads ?? 0];
+}
+
+/** The bytes of a duo_model_config_t, little-endian as every machine duo builds for. */
+function encodeModelConfig(config: ModelConfigValues): Uint8Array {
+  const fields = Object.entries(MODEL_CONFIG_FIELDS);
+  const size = fields.reduce((sum, [, type]) => sum + (type === 'int32_t' ? 4 : 8), 0);
+  const view = new DataView(new ArrayBuffer(size));
+  let offset = 0;
+  for (const [name, type] of fields) {
+    const value = name === 'struct_bytes' ? size : config[name as keyof ModelConfigValues];
+    if (type === 'double') view.setFloat64(offset, value, true);
+    else if (type === 'int64_t') view.setBigInt64(offset, BigInt(value), true);
+    else view.setInt32(offset, value, true);
+    offset += type === 'int32_t' ? 4 : 8;
+  }
+  return new Uint8Array(view.buffer);
+}
