@@ -1,9 +1,17 @@
 // The registry of methods: what `--method` may name.
 import { ConfigError } from '../../src/errors/errors.ts';
+import { attentionMassMethod } from './attention-mass.ts';
 import { gatesMethod } from './gates.ts';
+import { meanQueryKeyMethod } from './mean-query-key.ts';
 import type { HeadMethod } from './method.ts';
+import { retrievalScoreMethod } from './retrieval-score.ts';
 
-export const HEAD_METHODS: readonly HeadMethod[] = [gatesMethod];
+export const HEAD_METHODS: readonly HeadMethod[] = [
+  gatesMethod,
+  attentionMassMethod,
+  meanQueryKeyMethod,
+  retrievalScoreMethod,
+];
 
 /** The method of a name. @throws {ConfigError} unknown; names those there are. */
 export function findMethod(name: string): HeadMethod {

@@ -9,7 +9,7 @@ import {
   supervisedPositions,
   type Window,
 } from '../../core/shapes.ts';
-import { EngineError, ModelError } from '../../errors/errors.ts';
+import { ConfigError, EngineError, ModelError } from '../../errors/errors.ts';
 import type { ModelFolder } from '../../model/folder.ts';
 import { computeDistillation } from '../../model/transformer/distillation.ts';
 import { loadTransformer, type Transformer } from '../../model/transformer/transformer.ts';
@@ -110,10 +110,26 @@ class TensorflowEngine implements Engine {
     this.#transformer = null;
   }
 
+  async borrowTransformer(): Promise<Transformer> {
+    const transformer = this.#requireOpen();
+    await this.#backend.activate();
+    return transformer;
+  }
+
   #requireOpen(): Transformer {
     if (this.#transformer === null) throw new EngineError('Expected an open engine, found a closed one; open another');
     return this.#transformer;
   }
+}
+
+/** The transformer behind a `tensorflow` engine, its backend current; the engine keeps owning it.
+ * For what no engine interface offers, such as attention probabilities.
+ * @throws {ConfigError} another engine; {EngineError} closed. */
+export async function borrowTransformer(engine: Engine): Promise<Transformer> {
+  if (engine instanceof TensorflowEngine) return engine.borrowTransformer();
+  throw new ConfigError(
+    `Expected the tensorflow engine, which alone shows attention probabilities, got \`${engine.name}\`; add --engine tensorflow`,
+  );
 }
 
 /** Copies of each linear weight: both orders, and on wasm what its matrix product packs of each. */

@@ -1,0 +1,67 @@
+// The frame of methods that look at samples one by one and average: no optimisation, so no checkpoint; a resume begins anew
+// and ends with the same bytes.
+import { filledGrid, type GateGrid, type ModelShape, type Sample } from '../../src/core/shapes.ts';
+import { borrowTransformer } from '../../src/engine/tensorflow/tensorflow-engine.ts';
+import { AbortedError, ConfigError } from '../../src/errors/errors.ts';
+import { openMetrics } from '../../src/formats/metrics.ts';
+import type { Transformer } from '../../src/model/transformer/transformer.ts';
+import type { ScoredGates, ScoreOptions } from './method.ts';
+
+/** What one sample adds: a value per query head, `[layers][heads]`, or null where it has nothing to tell. */
+export type ScoreSample = (input: {
+  readonly transformer: Transformer;
+  readonly sample: Sample;
+  readonly signal: AbortSignal | undefined;
+}) => Promise<number[][] | null>;
+
+/** Average `scoreSample` over `settings.steps` samples and bring query heads together to KV heads.
+ * @param combine `mean` or `max` over a KV head's query group.
+ * @returns values clamped to 0..1. Metrics get no lines: nothing is optimised.
+ * @throws {ConfigError} another engine than tensorflow, or no sample tells anything; {AbortedError}; {EngineError}. */
+export async function scoreSamples(
+  options: ScoreOptions,
+  method: { readonly scoreSample: ScoreSample; readonly combine: 'mean' | 'max' },
+): Promise<ScoredGates> {
+  const { engine, settings, signal } = options;
+  const transformer = await borrowTransformer(engine);
+  openMetrics(options.files.metrics, 0).close();
+  const sums = filledGrid(engine.model.layers, engine.model.heads, 0);
+  let used = 0;
+  for (let step = 0; step < settings.steps; step++) {
+    if (signal?.aborted) throw new AbortedError(`Stopped before sample ${step} of ${settings.steps}.`);
+    const values = await method.scoreSample({ transformer, sample: await options.sampleAt(step), signal });
+    options.onProgress?.((step + 1) / settings.steps);
+    if (values === null) continue;
+    used++;
+    for (const [layer, row] of values.entries()) {
+      for (const [head, value] of row.entries()) (sums[layer] as number[])[head] = (sums[layer]?.[head] ?? 0) + value;
+    }
+  }
+  if (used === 0) {
+    throw new ConfigError(
+      'Expected samples whose answers stand earlier in their text and are recalled, got none; use --method gates',
+    );
+  }
+  const means = sums.map((row) => row.map((sum) => sum / used));
+  return {
+    gates: groupHeads(means, engine.model, method.combine),
+    stepsDone: settings.steps,
+    provenance: { steps: settings.steps, samplesUsed: used },
+  };
+}
+
+/** `[layers][heads]` to `[layers][kvHeads]`; query head h reads KV head ⌊h / g⌋. Clamped to 0..1. */
+export function groupHeads(
+  values: readonly (readonly number[])[],
+  model: Pick<ModelShape, 'heads' | 'kvHeads'>,
+  combine: 'mean' | 'max',
+): GateGrid {
+  const group = model.heads / model.kvHeads;
+  return values.map((row) =>
+    Array.from({ length: model.kvHeads }, (_, kvHead) => {
+      const own = row.slice(kvHead * group, (kvHead + 1) * group);
+      const value = combine === 'max' ? Math.max(...own) : own.reduce((a, b) => a + b, 0) / group;
+      return Math.min(1, Math.max(0, value));
+    }),
+  );
+}
