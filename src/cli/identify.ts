@@ -1,10 +1,10 @@
 // duo identify: score the heads of a model, write gates.json, mask.json, metrics.jsonl and run.json, show what the mask keeps.
-import { cpus, totalmem } from 'node:os';
 import { join, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { buildMask, describeCut } from '../../export/build-mask.ts';
 import { type Cut, chooseCut, cutGates } from '../../export/cut.ts';
 import { drawGates, drawMask } from '../../export/picture.ts';
+import { findCheckpoint } from '../../train/checkpoint.ts';
 import { describeEstimate, estimateRun, measureRate } from '../../train/estimate.ts';
 import { buildGates } from '../../train/gates-file.ts';
 import { findMethod } from '../../train/methods/index.ts';
@@ -19,10 +19,11 @@ import { writeGates } from '../formats/gates.ts';
 import { type MaskFile, toHeadMask, writeMask } from '../formats/mask.ts';
 import type { JsonRecord } from '../formats/read-json.ts';
 import type { EvalRow } from '../formats/results.ts';
-import { type RunFile, readRun, writeRun } from '../formats/run.ts';
+import { type RunFile, writeRun } from '../formats/run.ts';
 import { readSamples } from '../formats/samples.ts';
 import type { ModelFolder } from '../model/folder.ts';
 import { addConfigOptions, readConfigFlags } from './config-flags.ts';
+import { describeIdentity, describeProvenance, type RecordParts, startRecord } from './identify-record.ts';
 import { addEngineOptions, type EngineFlags, openEngine, openModel } from './open.ts';
 import { describeSavings, formatRecallTable, listSavings } from './recall-table.ts';
 import {
@@ -33,7 +34,6 @@ import {
   type SampleSource,
 } from './sample-source.ts';
 import { isColourful, makeProgress, printJson, printResult, say } from './terminal.ts';
-import { readVersion } from './version.ts';
 
 interface IdentifyFlags extends EngineFlags {
   readonly model: string;
@@ -113,22 +113,18 @@ interface Parts {
   readonly signal: AbortSignal;
 }
 
+function recordPartsOf({ config, engine, folder, source, flags }: Parts): RecordParts {
+  return { config, engine, folder, source, heldOutPath: flags.heldOut };
+}
+
 async function runIdentify(parts: Parts): Promise<void> {
-  const { flags, folder, config, engine, source } = parts;
-  const identity: JsonRecord = {
-    tool: `duo ${readVersion()}`,
-    method: config.method,
-    model: folder.fingerprint,
-    samples: source.hash,
-    engine: engine.name,
-    device: engine.device,
-    seed: config.seed,
-    config: numberSettings(config),
-  };
+  const { flags, folder, config } = parts;
+  const identity = describeIdentity(recordPartsOf(parts));
   const outPath = resolve(flags.out ?? join('runs', `${folder.name}-${config.seed}`));
   const runFolder = enterRunFolder({ path: outPath, entry: parts.entry, identity });
   try {
-    const record = startRecord({ parts, runFolder, identity });
+    const previousPath = runFolder.isResumed ? runFolder.file('run.json') : null;
+    const record = startRecord(recordPartsOf(parts), { previousPath, identity });
     writeRun(runFolder.file('run.json'), record);
     try {
       const results = await scoreAndReport({ parts, runFolder, identity, record });
@@ -160,7 +156,7 @@ async function scoreAndReport(options: {
     `duo identify: ${folder.name}, ${layers} layers × ${kvHeads} KV heads, engine ${engine.name} on ${engine.device}.`,
   );
   const startMs = performance.now();
-  await announceEstimate({ parts, window });
+  await announceEstimate({ parts, runFolder, window });
   const progress = makeProgress('gates');
   const scored = await method.score({
     engine,
@@ -186,20 +182,13 @@ async function scoreAndReport(options: {
   progress.finish();
   const scoreSeconds = (performance.now() - startMs) / 1000;
 
-  const provenance: JsonRecord = {
-    tool: `duo ${readVersion()}`,
-    engine: engine.name,
-    config: numberSettings(config),
-    seed: config.seed,
-    samples: source.hash,
-  };
   const gates = buildGates({
     model: folder.config.shape,
     fingerprint: folder.fingerprint,
     window,
     method: config.method,
     scored,
-    provenance,
+    provenance: describeProvenance(recordPartsOf(parts)),
   });
   const built = buildMask({ gates, cut, window });
   writeGates(runFolder.file('gates.json'), gates);
@@ -227,11 +216,15 @@ async function scoreAndReport(options: {
   return results;
 }
 
-async function announceEstimate({ parts, window }: { parts: Parts; window: Window }): Promise<void> {
+async function announceEstimate(options: { parts: Parts; runFolder: RunFolder; window: Window }): Promise<void> {
+  const { parts, runFolder, window } = options;
   const { engine, source, config, signal } = parts;
+  const { layers, kvHeads } = engine.model;
+  const checkpoint = runFolder.isResumed ? findCheckpoint(runFolder.file('checkpoint.json'), layers * kvHeads) : null;
+  const firstStep = Math.min(checkpoint?.state.steps ?? 0, config.steps);
   const distill = { supervise: config.supervise, fullBranch: config.fullBranch, signal };
   const operationsPerSecond = await measureRate({ engine, sample: source.shortSample(), window, distill });
-  const lengths = Array.from({ length: config.steps }, (_, step) => source.lengthAt(step));
+  const lengths = Array.from({ length: config.steps - firstStep }, (_, step) => source.lengthAt(firstStep + step));
   const estimate = estimateRun({ engine, lengths, operationsPerSecond });
   say(describeEstimate(estimate));
   if (estimate.isLong) {
@@ -290,52 +283,4 @@ function readEntry(flags: IdentifyFlags): RunEntry {
     );
   }
   return flags.resume ? 'resume' : flags.overwrite ? 'overwrite' : 'fresh';
-}
-
-/** The settings that change the gates or the mask: all but when to save and what the closing table shows. */
-function numberSettings(config: Config): JsonRecord {
-  const { checkpointEvery: _, heldOutSamples: __, heldOutLengthFactor: ___, ...rest } = config;
-  return rest as unknown as JsonRecord;
-}
-
-function startRecord(options: { parts: Parts; runFolder: RunFolder; identity: JsonRecord }): RunFile {
-  const { parts, runFolder, identity } = options;
-  const { config, engine, source, folder, flags } = parts;
-  const now = new Date().toISOString();
-  const before = runFolder.isResumed ? readPreviousRecord(runFolder.file('run.json')) : null;
-  return {
-    schema: 'duo.run',
-    version: 1,
-    status: 'running',
-    command: ['duo', ...process.argv.slice(2)],
-    config: config as unknown as JsonRecord,
-    identity,
-    engine: { name: engine.name, device: engine.device },
-    versions: { duo: readVersion(), node: process.versions.node },
-    inputs: {
-      model: resolve(folder.path),
-      fingerprint: folder.fingerprint,
-      heldOut: flags.heldOut ?? null,
-      ...source.inputs,
-    },
-    host: {
-      platform: `${process.platform}-${process.arch}`,
-      cpu: cpus()[0]?.model ?? '',
-      cores: cpus().length,
-      memoryBytes: totalmem(),
-    },
-    startedAt: before?.startedAt ?? now,
-    endedAt: null,
-    resumes: before === null ? 0 : before.resumes + 1,
-    results: null,
-    error: null,
-  };
-}
-
-function readPreviousRecord(path: string): RunFile | null {
-  try {
-    return readRun(path);
-  } catch {
-    return null; // the kill came before the first record was whole; the checkpoint, if any, still counts
-  }
 }

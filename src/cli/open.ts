@@ -2,9 +2,12 @@
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import type { Engine } from '../engine/engine.ts';
+import { openNativeEngine } from '../engine/native/native-engine.ts';
 import { openTensorflowEngine } from '../engine/tensorflow/tensorflow-engine.ts';
-import { ConfigError } from '../errors/errors.ts';
+import { ConfigError, EngineError } from '../errors/errors.ts';
 import { type ModelFolder, openModelFolder } from '../model/folder.ts';
+import { loadLibrary } from '../native/library.ts';
+import { say } from './terminal.ts';
 import { findPackageRoot } from './version.ts';
 
 const ENGINES = ['native', 'tensorflow'];
@@ -55,7 +58,29 @@ export async function openEngine(folder: ModelFolder, flags: EngineFlags): Promi
     }
     return openTensorflowEngine(folder, flags.backend ? { backend: flags.backend as Backend } : {});
   }
-  return openTensorflowEngine(folder);
+  const mustBeNative = flags.engine === 'native' || flags.device !== undefined || flags.threads !== undefined;
+  if (!mustBeNative) {
+    const problem = describeLoadProblem();
+    if (problem !== null) {
+      say(`duo: the tensorflow engine computes, because the native library does not load: ${problem}`);
+      return openTensorflowEngine(folder);
+    }
+  }
+  return openNativeEngine(folder, {
+    ...(flags.device !== undefined && { device: flags.device }),
+    ...(flags.threads !== undefined && { threads: flags.threads }),
+  });
+}
+
+/** Why the native library cannot be used here; null where it loads. */
+function describeLoadProblem(): string | null {
+  try {
+    loadLibrary();
+    return null;
+  } catch (error) {
+    if (error instanceof EngineError) return error.message;
+    throw error;
+  }
 }
 
 function parseThreads(text: string): number {
