@@ -1,4 +1,5 @@
 // Sweeps over the golden model: stopped and resumed, repeated, killed, two at once.
+import { spawn } from 'node:child_process';
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -10,7 +11,8 @@ import { runSweep, type SweepGroup, type SweepProgress } from '../../../src/eval
 import { claimCell, readCell, releaseCell } from '../../../src/eval/sweep-cells.ts';
 import type { EvalRow } from '../../../src/formats/results.ts';
 import { type ModelFolder, openModelFolder } from '../../../src/model/folder.ts';
-import { GOLDEN_FOLDER, goldenTokenizer, MIXED, makeGoldenPrompts, STREAMING } from './golden-prompts.ts';
+import { GOLDEN_FOLDER, goldenTokenizer } from './golden-prompts.ts';
+import { goldenGroup, goldenGroups, goldenMasks } from './golden-sweep.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'duo-sweep-'));
 let model: ModelFolder;
@@ -25,26 +27,12 @@ afterAll(async () => {
   rmSync(root, { recursive: true });
 });
 
-const prompts = makeGoldenPrompts();
 let built = 0;
-const group = (index: number, measure: EvalRow['measure'] = 'teacher-forced'): SweepGroup => ({
-  task: `golden-${index}`,
-  length: prompts[index]?.teacherForced?.tokens.length as number,
-  measure,
-  identity: { index },
-  numSamples: 1,
-  mostTokens: 256,
-  build: () => {
-    built++;
-    return [prompts[index] as (typeof prompts)[0]];
-  },
+const groups = goldenGroups(() => {
+  built++;
 });
-const groups = [group(0), group(1), group(0, 'generated')];
-const masks: NamedMask[] = [
-  { name: 'full', mask: 'full' },
-  { name: 'mixed', mask: MIXED },
-  { name: 'streaming', mask: STREAMING },
-];
+const group = goldenGroup;
+const masks = goldenMasks;
 
 function sweep(folder: string | null, more: Partial<Parameters<typeof runSweep>[0]> = {}): Promise<EvalRow[]> {
   return runSweep({
@@ -89,6 +77,22 @@ it('gives the same rows when stopped and resumed, and computes only what is miss
   built = 0;
   expect(await sweep(folder)).toEqual(rows);
   expect(built).toBe(0);
+});
+
+it('gives the same rows after a kill -9, and takes over what the dead process had claimed', async () => {
+  const folder = join(root, 'killed');
+  const child = spawn(process.execPath, ['--import', 'tsx', join(import.meta.dirname, 'killed-sweep.ts'), folder], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  await new Promise<void>((resolve, reject) => {
+    child.stdout.on('data', () => child.kill('SIGKILL'));
+    child.on('exit', (code, signal) => (signal === 'SIGKILL' ? resolve() : reject(new Error(`exit ${code}`))));
+  });
+  const kept = readdirSync(join(folder, 'cells'));
+  expect(kept.filter((name) => name.endsWith('.json'))).toHaveLength(4);
+  expect(kept.filter((name) => name.endsWith('.claim'))).toHaveLength(1);
+  expect(timeless(await sweep(folder))).toEqual(reference);
+  expect(readdirSync(join(folder, 'cells')).filter((name) => !name.endsWith('.json'))).toEqual([]);
 });
 
 it('shares a folder between two sweeps at once', async () => {
