@@ -26,9 +26,20 @@ struct LoadBf16 {
 struct LoadInt8 {
   static constexpr int64_t BYTES = 1;
   DUO_INLINE Vector lanes(const uint8_t *from) {
+    // Compilers turn the generic conversion of bytes into scalar code.
+#if defined(__AVX512F__)
+    __m128i bytes;
+    __builtin_memcpy(&bytes, from, sizeof bytes);
+    return __builtin_convertvector(reinterpret_cast<IntVector>(_mm512_maskz_cvtepi8_epi32(0xffff, bytes)), Vector);
+#elif defined(__AVX2__)
+    int64_t bytes;
+    __builtin_memcpy(&bytes, from, sizeof bytes);
+    return __builtin_convertvector(reinterpret_cast<IntVector>(_mm256_cvtepi8_epi32(_mm_cvtsi64_si128(bytes))), Vector);
+#else
     ByteVector bytes;
     __builtin_memcpy(&bytes, from, sizeof bytes);
     return __builtin_convertvector(__builtin_convertvector(bytes, IntVector), Vector);
+#endif
   }
   DUO_INLINE float one(const uint8_t *from) { return static_cast<float>(static_cast<int8_t>(*from)); }
 };
