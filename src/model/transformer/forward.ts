@@ -94,11 +94,12 @@ export function makeLayerContext(transformer: Transformer, index: number, option
 
 /** Final hidden states of `tokens` after the norm.
  * @param options.gates null = full attention everywhere, and `window` is not looked at.
- * @returns `[T, C]` fp32, row-major. */
+ * @param options.positions ascending, in 0 … T−1; default all.
+ * @returns `[positions, C]` fp32, row-major. */
 export async function computeHiddenStates(
   transformer: Transformer,
   tokens: ArrayLike<number>,
-  options: { gates: GateGrid | null; window: Window | null } & RunControl,
+  options: { gates: GateGrid | null; window: Window | null; positions?: readonly number[] } & RunControl,
 ): Promise<Float32Array> {
   const bag = new TensorBag();
   try {

@@ -1,7 +1,7 @@
 // One transformer layer: attention and feed-forward, each after a norm and around a residual, and its gradient.
 // The forward pass keeps the layer's input and the stream between the two blocks; the rest is computed again going back.
 import * as tf from '@tensorflow/tfjs-core';
-import { type AttentionMix, backAttention, backAttentionGates, mixAttention } from './attention.ts';
+import { type AttentionMix, backAttention, backAttentionGates, type HeadTensors, mixAttention } from './attention.ts';
 import { applyFeedForward, backFeedForward, type FeedForward } from './feed-forward.ts';
 import { applyLinear, type OutputLinear } from './linear.ts';
 import { backProjectHeads, mergeHeads, type Projections, projectHeads, splitHeads } from './projections.ts';
@@ -89,6 +89,32 @@ export function backLayer(
   const through = backRmsNorm(input, inner, { weight: weights.inputNorm, eps });
   const around = tables.queries === null ? middleGradient : scatterRows(middleGradient, tables.queries, input.shape[0]);
   return { input: tf.add(around, through), gates: gradient.gates };
+}
+
+/** A layer up to its attention, in parts: what `finishLayer` needs, and each head's tensors, so that one head can be mixed anew. */
+export type AttendedLayer = {
+  /** `[n, C]`, the layer's input at its queries */
+  readonly stream: tf.Tensor2D;
+  readonly heads: HeadTensors[];
+  /** each KV head's `[g, n, D]` under the context's gates */
+  readonly attention: tf.Tensor3D[];
+};
+
+/** @param input `[T, C]`. */
+export function attendLayer(input: tf.Tensor2D, context: LayerContext): AttendedLayer {
+  const { weights, tables } = context;
+  const heads = projectHeads(applyRmsNorm(input, weights.inputNorm, weights.rmsNormEps), weights.projections, tables);
+  return { stream: tf.clone(selectQueries(input, tables)), heads, attention: mixAttention(heads, mixOf(context)) };
+}
+
+/** Attention of one KV head under another gate. @returns `[g, n, D]`. */
+export function remixHead(
+  attended: AttendedLayer,
+  context: LayerContext,
+  change: { kvHead: number; gate: number },
+): tf.Tensor3D {
+  const mix = { visibility: context.tables.visibility, gates: [change.gate], fullOutputs: null };
+  return mixAttention([attended.heads[change.kvHead]!], mix)[0]!;
 }
 
 function mixOf(context: LayerContext): AttentionMix {
