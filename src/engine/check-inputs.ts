@@ -1,6 +1,7 @@
 // Checks of what an engine is given, the same for every engine: samples, gates, masks, windows.
 import type { GateGrid, HeadMask, ModelShape, Sample, Window } from '../core/shapes.ts';
 import { ConfigError, FormatError } from '../errors/errors.ts';
+import type { ProbeRequest } from './engine.ts';
 
 /** @throws {FormatError} no or too many tokens, an id outside the vocabulary, a range outside 1 ≤ start < end ≤ T, no answer. */
 export function checkSample(sample: Sample, model: ModelShape): void {
@@ -63,6 +64,17 @@ export function checkMask(mask: HeadMask, model: ModelShape): void {
     if (kvHead < 0) return;
     throw new ConfigError(`Expected mask values 0 or 1, got ${row[kvHead]} at layer ${layer}, KV head ${kvHead}`);
   });
+}
+
+/** @throws {ConfigError} grids of another shape or outside 0..1, an impossible window, or a range of heads that is empty or beyond the model's. */
+export function checkProbe(request: ProbeRequest, model: ModelShape): void {
+  checkGates(request.gates, model);
+  checkGates(request.probeGates, model);
+  checkWindow(request.window);
+  const { begin, end } = request;
+  const count = model.layers * model.kvHeads;
+  if (Number.isInteger(begin) && Number.isInteger(end) && begin >= 0 && begin < end && end <= count) return;
+  throw new ConfigError(`Expected KV heads [begin, end) with 0 ≤ begin < end ≤ ${count}, got [${begin}, ${end})`);
 }
 
 function checkGridShape(grid: number[][], name: string, model: ModelShape): void {

@@ -26,6 +26,28 @@ export interface EvaluateResult {
   readonly logProb: number;
 }
 
+/** One-gate changes to measure. A KV head's index is layer·kvHeads + head. */
+export interface ProbeRequest {
+  /** gates of all heads, `[layers][kvHeads]`, 0..1 */
+  readonly gates: GateGrid;
+  /** what the gate of the probed head becomes, `[layers][kvHeads]`, 0..1; only [begin, end) is looked at */
+  readonly probeGates: GateGrid;
+  readonly window: Window;
+  /** first head probed */
+  readonly begin: number;
+  /** one past the last, begin < end ≤ layers·kvHeads */
+  readonly end: number;
+}
+
+/** What measurements at the supervised positions may be told. */
+export interface HiddenOptions {
+  /** default 'predict' */
+  readonly supervise?: Supervise;
+  readonly signal?: AbortSignal;
+  /** fraction done, 0..1 */
+  readonly onProgress?: (fraction: number) => void;
+}
+
 /** What an engine expects one distillation step to take. */
 export interface StepEstimate {
   readonly memoryBytes: number;
@@ -41,6 +63,25 @@ export interface Engine {
   /** Loss and gate gradient of one sample. Deterministic. @throws {EngineError} not a number, out of memory; {AbortedError}. */
   distill(sample: Sample, gates: GateGrid, window: Window, options?: DistillOptions): Promise<DistillResult>;
   evaluate(sample: Sample, mask: HeadMask | 'full', options?: { signal?: AbortSignal }): Promise<EvaluateResult>;
+  /** Where the engine can: hidden states after the final norm at the supervised positions, `[positions, hidden]` fp32, row-major.
+   * Forward passes only. @param gates 'full': every head full, `window` is not looked at. @throws as `distill`. */
+  computeHidden?(
+    sample: Sample,
+    gates: GateGrid | 'full',
+    window: Window,
+    options?: HiddenOptions,
+  ): Promise<Float32Array>;
+  /** Where the engine can: what each head of [begin, end) does alone, h(gates) − h(gates with that head's gate from `probeGates`), h as
+   * `computeHidden` gives it: `[end − begin, positions, hidden]` fp32, row-major. Layers below the first probed head are computed
+   * once a call. Deterministic. @throws as `distill`; {ConfigError} an impossible range. */
+  probe?(sample: Sample, request: ProbeRequest, options?: HiddenOptions): Promise<Float32Array>;
+  /** Where the engine can: scale · ⟨aᵢ, bⱼ⟩ of all rows, summed in fp64 in a fixed order.
+   * @param a `[numA, length]` and @param b `[numB, length]` fp32, row-major.  @returns `[numA, numB]`. */
+  multiplyGram?(
+    a: Float32Array,
+    b: Float32Array,
+    options: { readonly length: number; readonly scale: number },
+  ): Promise<Float64Array>;
   /** Memory and work of a distillation step at `tokens` tokens. */
   estimate(tokens: number): StepEstimate;
   openSession(mask: HeadMask | 'full', options: SessionOptions): Promise<Session>;

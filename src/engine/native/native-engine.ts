@@ -11,9 +11,18 @@ import {
 import { EngineError, ModelError } from '../../errors/errors.ts';
 import type { ModelConfig } from '../../model/config.ts';
 import type { ModelFolder } from '../../model/folder.ts';
+import { multiplyGram } from '../../native/gram.ts';
 import { type NativeModel, openModel, openRandomModel, type Passage } from '../../native/model.ts';
-import { checkGates, checkMask, checkSample, checkWindow } from '../check-inputs.ts';
-import type { DistillOptions, DistillResult, Engine, EvaluateResult, StepEstimate } from '../engine.ts';
+import { checkGates, checkMask, checkProbe, checkSample, checkWindow } from '../check-inputs.ts';
+import type {
+  DistillOptions,
+  DistillResult,
+  Engine,
+  EvaluateResult,
+  HiddenOptions,
+  ProbeRequest,
+  StepEstimate,
+} from '../engine.ts';
 import { listModelConfigValues } from './model-config.ts';
 import { decodeNativeBatch, openNativeSession } from './native-session.ts';
 
@@ -40,7 +49,7 @@ export async function openNativeEngine(folder: ModelFolder, options: NativeEngin
     );
   }
   const model = await openModel(listModelConfigValues(folder.config), folder.weights.files, options);
-  return new NativeEngine(model, folder.config.shape);
+  return new NativeEngine(model, folder.config.shape, options.threads);
 }
 
 /** Open seeded random weights of a shape, for benches. @throws {NativeError} as openNativeEngine; no memory. */
@@ -48,7 +57,8 @@ export async function openRandomNativeEngine(
   config: ModelConfig,
   options: NativeEngineOptions & { seed: number; weightDtype: 'f32' | 'bf16' | 'int8' },
 ): Promise<Engine> {
-  return new NativeEngine(await openRandomModel(listModelConfigValues(config), options.seed, options), config.shape);
+  const model = await openRandomModel(listModelConfigValues(config), options.seed, options);
+  return new NativeEngine(model, config.shape, options.threads);
 }
 
 class NativeEngine implements Engine {
@@ -56,12 +66,15 @@ class NativeEngine implements Engine {
   readonly device: string;
   readonly model: ModelShape;
   readonly #native: NativeModel;
+  /** 0 = one for each CPU */
+  readonly #threads: number;
   #isOpen = true;
 
-  constructor(native: NativeModel, shape: ModelShape) {
+  constructor(native: NativeModel, shape: ModelShape, threads = 0) {
     this.device = native.device;
     this.model = shape;
     this.#native = native;
+    this.#threads = threads;
   }
 
   async distill(sample: Sample, gates: GateGrid, window: Window, options: DistillOptions = {}): Promise<DistillResult> {
@@ -93,6 +106,41 @@ class NativeEngine implements Engine {
     const numRight = predictions.reduce((count, token, index) => count + Number(token === targets[index]), 0);
     const sum = logProbs.reduce((total, logProb) => total + logProb, 0);
     return { accuracy: numRight / targets.length, logProb: sum / targets.length };
+  }
+
+  async computeHidden(
+    sample: Sample,
+    gates: GateGrid | 'full',
+    window: Window,
+    options: HiddenOptions = {},
+  ): Promise<Float32Array> {
+    const native = this.#requireOpen();
+    checkSample(sample, this.model);
+    checkWindow(window);
+    if (gates !== 'full') checkGates(gates, this.model);
+    const positions = supervisedPositions(sample.answers, options.supervise ?? 'predict');
+    const passage = makePassage(sample, positions, gates === 'full' ? null : { grid: gates, window });
+    return native.hidden(passage, { signal: options.signal, onProgress: toFraction(options.onProgress) });
+  }
+
+  async probe(sample: Sample, request: ProbeRequest, options: HiddenOptions = {}): Promise<Float32Array> {
+    const native = this.#requireOpen();
+    checkSample(sample, this.model);
+    checkProbe(request, this.model);
+    const { gates, window, begin, end } = request;
+    const positions = supervisedPositions(sample.answers, options.supervise ?? 'predict');
+    const passage = makePassage(sample, positions, { grid: gates, window });
+    const heads = { probeGates: Float32Array.from(request.probeGates.flat()), begin, end };
+    return native.probe(passage, heads, { signal: options.signal, onProgress: toFraction(options.onProgress) });
+  }
+
+  async multiplyGram(
+    a: Float32Array,
+    b: Float32Array,
+    options: { readonly length: number; readonly scale: number },
+  ): Promise<Float64Array> {
+    this.#requireOpen();
+    return multiplyGram(a, b, { ...options, threads: this.#threads });
   }
 
   estimate(tokens: number): StepEstimate {

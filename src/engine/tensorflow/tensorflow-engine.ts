@@ -12,9 +12,19 @@ import {
 import { ConfigError, EngineError, ModelError } from '../../errors/errors.ts';
 import type { ModelFolder } from '../../model/folder.ts';
 import { computeDistillation } from '../../model/transformer/distillation.ts';
+import { computeHiddenStates } from '../../model/transformer/forward.ts';
+import { computeProbe } from '../../model/transformer/probe.ts';
 import { loadTransformer, type Transformer } from '../../model/transformer/transformer.ts';
-import { checkGates, checkMask, checkSample, checkWindow } from '../check-inputs.ts';
-import type { DistillOptions, DistillResult, Engine, EvaluateResult, StepEstimate } from '../engine.ts';
+import { checkGates, checkMask, checkProbe, checkSample, checkWindow } from '../check-inputs.ts';
+import type {
+  DistillOptions,
+  DistillResult,
+  Engine,
+  EvaluateResult,
+  HiddenOptions,
+  ProbeRequest,
+  StepEstimate,
+} from '../engine.ts';
 import { type Backend, type BackendName, openBackend } from './backend.ts';
 import { estimateStep } from './estimate.ts';
 import { evaluateSample } from './evaluate.ts';
@@ -87,6 +97,40 @@ class TensorflowEngine implements Engine {
     if (mask !== 'full') checkMask(mask, this.model);
     await this.#backend.activate();
     return evaluateSample(transformer, sample, { mask, signal: options.signal });
+  }
+
+  async computeHidden(
+    sample: Sample,
+    gates: GateGrid | 'full',
+    window: Window,
+    options: HiddenOptions = {},
+  ): Promise<Float32Array> {
+    const transformer = this.#requireOpen();
+    checkSample(sample, this.model);
+    checkWindow(window);
+    if (gates !== 'full') checkGates(gates, this.model);
+    const positions = supervisedPositions(sample.answers, options.supervise ?? 'predict');
+    const branches = gates === 'full' ? { gates: null, window: null } : { gates, window };
+    await this.#backend.activate();
+    let done = 0;
+    const onLayer = (): void => options.onProgress?.(++done / this.model.layers);
+    const control = { positions, signal: options.signal, onLayer };
+    const hidden = await computeHiddenStates(transformer, sample.tokens, { ...branches, ...control });
+    if (hidden.every(Number.isFinite)) return hidden;
+    throw new EngineError("Expected finite hidden states, got a value that is not a number; check the model's weights");
+  }
+
+  async probe(sample: Sample, request: ProbeRequest, options: HiddenOptions = {}): Promise<Float32Array> {
+    const transformer = this.#requireOpen();
+    checkSample(sample, this.model);
+    checkProbe(request, this.model);
+    const { tokens } = sample;
+    requireMemory(this.#backend, this.estimate(tokens.length).memoryBytes, `probing ${tokens.length} tokens`);
+    const positions = supervisedPositions(sample.answers, options.supervise ?? 'predict');
+    await this.#backend.activate();
+    let done = 0;
+    const onLayer = (): void => options.onProgress?.(++done / (request.end - request.begin));
+    return computeProbe(transformer, { ...request, tokens, positions }, { signal: options.signal, onLayer });
   }
 
   estimate(tokens: number): StepEstimate {
