@@ -1,0 +1,51 @@
+// duo build: compile the native library of this clone or package, for machines where the install could not.
+import { spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Command } from 'commander';
+import { AbortedError, ConfigError, EngineError } from '../errors/errors.ts';
+import { say } from './terminal.ts';
+import { findPackageRoot } from './version.ts';
+
+interface BuildFlags {
+  /** undefined: as the machine suggests; commander makes --no-cuda false */
+  readonly cuda?: boolean;
+  readonly force?: boolean;
+}
+
+export function addBuildCommand(program: Command, signal: AbortSignal): void {
+  program
+    .command('build')
+    .description('compile the native library (needs a C++17 compiler, CMake 3.20 and Make or Ninja)')
+    .option('--cuda', 'with the CUDA part, also where no GPU is; default: where nvcc and a GPU are')
+    .option('--no-cuda', 'without the CUDA part')
+    .option('--force', 'build although the sources are unchanged')
+    .action((flags: BuildFlags, command: Command) => build(flags, { command, signal }));
+}
+
+async function build(flags: BuildFlags, run: { command: Command; signal: AbortSignal }): Promise<void> {
+  const { signal } = run;
+  const root = findPackageRoot();
+  const script = join(root, 'scripts', 'build-native.mjs');
+  if (!existsSync(script)) {
+    throw new ConfigError(`Expected ${script}, which builds the native library, found none; install duo again.`);
+  }
+  const wasAsked = run.command.getOptionValueSource('cuda') === 'cli';
+  const cuda = wasAsked ? [flags.cuda ? '--cuda' : '--no-cuda'] : [];
+  const code = await new Promise<number | null>((resolve, reject) => {
+    const child = spawn(process.execPath, [script, ...cuda, ...(flags.force ? ['--force'] : [])], {
+      cwd: root,
+      stdio: ['ignore', 2, 2],
+    });
+    signal.addEventListener('abort', () => child.kill('SIGTERM'), { once: true });
+    child.on('error', reject);
+    child.on('close', (status) => resolve(status));
+  });
+  if (signal.aborted) throw new AbortedError('The build was stopped.');
+  if (code !== 0) {
+    throw new EngineError(
+      'Expected the native library to build; above stands what failed, and `duo doctor` says what is missing.',
+    );
+  }
+  say('duo build: `duo doctor` shows what the library found on this machine.');
+}
