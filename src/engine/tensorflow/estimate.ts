@@ -13,9 +13,10 @@ const BYTES = 4;
  * Operations, per layer: linear maps P = 2·T·(weights of the layer), attention A = 2·H·D·(visible keys of all row blocks).
  * Teacher P + 2A; student P + 2A; backward: the MLP and QKV again, and every map's input gradient, 2·P less o_proj's second
  * pass, taken as 2P; scores, both branches' outputs, dP, dQ, dK, dV: 7A. In all 4P + 11A.
+ * It is an upper bound: the last layer computes its supervised positions only.
  *
- * Memory: `weightCopies`·weights; the embedding table once; 2·T·C for each layer kept, and of the layer at work 8·T·C + 8·T·(H + 2G)·D + 5·T·intermediate; masks 4·T² bytes; and ten score
- * matrices of one query group and row block. */
+ * Memory: `weightCopies`·weights; the embedding table once; 2·T·C for each layer kept; of the layer at work 8·T·C +
+ * 8·T·(H + 2G)·D + 5·T·intermediate; masks of 4·T² bytes; ten score matrices of one query group and row block. */
 export function estimateStep(config: ModelConfig, options: { tokens: number; weightCopies: number }): StepEstimate {
   const { tokens, weightCopies } = options;
   const { layers, heads, kvHeads, headDim, hidden, intermediate, vocab } = config.shape;

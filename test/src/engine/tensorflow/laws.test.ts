@@ -328,3 +328,18 @@ it('names a loss that is not a number', async () => {
   opened.close();
   rmSync(huge, { recursive: true });
 });
+
+it('refuses beforehand what wasm cannot address', async () => {
+  const long = mkdtempSync(join(tmpdir(), 'duo-long-'));
+  const overrides = { max_position_embeddings: 65536 };
+  writeRandomModel(long, { seed: 1, overrides });
+  const opened = openModelFolder(long);
+  const other = await openTensorflowEngine(opened, { backend: 'wasm' });
+  const many = { tokens: new Array(40_000).fill(1), answers: sample.answers };
+  await expect(other.distill(many, gates, window)).rejects.toThrow(
+    'Expected a step over 40000 tokens to fit the 4 GiB that wasm can address',
+  );
+  await other.close();
+  opened.close();
+  rmSync(long, { recursive: true });
+});
