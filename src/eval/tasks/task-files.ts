@@ -1,4 +1,6 @@
 // The user's local files some tasks read: essays, SQuAD, HotpotQA. Each is read once, and only when a task asks for it.
+
+import { createHash } from 'node:crypto';
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { ConfigError, FormatError } from '../../errors/errors.ts';
@@ -31,13 +33,27 @@ export interface TaskFiles {
   hotpotqa(): QuestionSet;
 }
 
-/** Files at these paths, read on first use.
- * @throws (on use) {ConfigError} path not given; {FileError}; {FormatError} with file and place. */
-export function openTaskFiles(paths: {
+/** Paths of the flags of the same names. */
+export interface TaskFilePaths {
   readonly essays?: string;
   readonly squad?: string;
   readonly hotpotqa?: string;
-}): TaskFiles {
+}
+
+/** sha256:… over the contents of the files given, whatever they are called. @throws {FileError}. */
+export function hashTaskFiles(paths: TaskFilePaths): string {
+  const hash = createHash('sha256');
+  for (const flag of ['essays', 'squad', 'hotpotqa'] as const) {
+    hash.update(`${flag}\n`);
+    const path = paths[flag];
+    if (path !== undefined) for (const file of listTextFiles(path)) hash.update(readTextWithin(file, MAX_FILE_BYTES));
+  }
+  return `sha256:${hash.digest('hex')}`;
+}
+
+/** Files at these paths, read on first use.
+ * @throws (on use) {ConfigError} path not given; {FileError}; {FormatError} with file and place. */
+export function openTaskFiles(paths: TaskFilePaths): TaskFiles {
   return {
     essays: readOnce('essays', paths.essays, readEssays),
     squad: readOnce('squad', paths.squad, readSquad),
@@ -55,20 +71,20 @@ function readOnce<T>(flag: string, path: string | undefined, read: (path: string
 }
 
 function readEssays(path: string): string {
-  let files: string[];
+  const text = listTextFiles(path).map(readEssay).join('\n');
+  if (!/\S/.test(text)) throw new FormatError(`Expected ${path} to hold text (.txt or .md files), got none.`);
+  return text;
+}
+
+/** The file itself, or the .txt and .md files of a folder by name. @throws {FileError}. */
+function listTextFiles(path: string): string[] {
   try {
-    files = statSync(path).isDirectory()
-      ? readdirSync(path)
-          .filter((name) => /\.(txt|md)$/.test(name))
-          .sort()
-          .map((name) => join(path, name))
-      : [path];
+    if (!statSync(path).isDirectory()) return [path];
+    const names = readdirSync(path).filter((name) => /\.(txt|md)$/.test(name));
+    return names.sort().map((name) => join(path, name));
   } catch (cause) {
     throw fileErrorOf('read', path, cause);
   }
-  const text = files.map(readEssay).join('\n');
-  if (!/\S/.test(text)) throw new FormatError(`Expected ${path} to hold text (.txt or .md files), got none.`);
-  return text;
 }
 
 function readEssay(path: string): string {
