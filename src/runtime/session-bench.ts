@@ -1,0 +1,149 @@
+// Prefill, decode and memory of sessions under a mask beside full attention, at one context. Decode steps of both alternate, so that what else
+// the machine does meets both alike.
+import type { KvDtype, Session } from '../core/session.ts';
+import type { HeadMask } from '../core/shapes.ts';
+import type { Engine } from '../engine/engine.ts';
+import { AbortedError, EngineError } from '../errors/errors.ts';
+import { decodeTogether } from './batch.ts';
+
+export interface ContextOptions {
+  /** tokens before the first timed step, at least 1 */
+  readonly context: number;
+  readonly masks: { readonly full: 'full'; readonly masked: HeadMask };
+  readonly kvDtype: KvDtype;
+  readonly chunkTokens?: number;
+  /** timed decode steps of each, at least 1 */
+  readonly steps: number;
+  /** texts decoded together, at least 1 */
+  readonly batch: number;
+  /** feed the context token by token; false: fill the caches with random entries and time no prefill */
+  readonly feedsContext: boolean;
+  readonly seed: number;
+  readonly signal?: AbortSignal;
+}
+
+/** Figures of one mask at one context. */
+export interface ContextFigures {
+  /** of one text; null where the cache was filled directly */
+  readonly prefillSeconds: number | null;
+  /** of each timed step, in order; one step feeds a token to every text of the batch */
+  readonly stepSeconds: readonly number[];
+  /** of one session */
+  readonly kvBytes: number;
+  readonly fullKvBytes: number;
+  readonly workspaceBytes: number;
+}
+
+/** First steps after a fill or prefill run on cold caches and are not counted. */
+const WARM_UP_STEPS = 2;
+
+/** @throws {EngineError} the engine cannot fill caches; {AbortedError} between steps. */
+export async function measureContext(
+  engine: Engine,
+  options: ContextOptions,
+): Promise<{ full: ContextFigures; masked: ContextFigures }> {
+  const opened: Session[] = [];
+  try {
+    const full = await prepare(engine, { ...options, mask: 'full', opened });
+    const masked = await prepare(engine, { ...options, mask: options.masks.masked, opened });
+    const seconds = { full: [] as number[], masked: [] as number[] };
+    for (let step = 0; step < WARM_UP_STEPS + options.steps; step++) {
+      for (const [name, side] of [['full', full] as const, ['masked', masked] as const]) {
+        if (options.signal?.aborted) throw new AbortedError('The bench was stopped.');
+        const tokens = side.sessions.map((_, index) => (step * 31 + index * 7 + 5) % engine.model.vocab);
+        const startMs = performance.now();
+        await decodeTogether(engine, side.sessions, tokens);
+        if (step >= WARM_UP_STEPS) seconds[name].push((performance.now() - startMs) / 1000);
+      }
+    }
+    const collect = (side: Side, stepSeconds: number[]): ContextFigures => ({
+      prefillSeconds: side.prefillSeconds,
+      stepSeconds,
+      ...(side.sessions[0] as Session).memory(),
+    });
+    return { full: collect(full, seconds.full), masked: collect(masked, seconds.masked) };
+  } finally {
+    for (const session of opened) await session.close();
+  }
+}
+
+interface Side {
+  readonly sessions: Session[];
+  readonly prefillSeconds: number | null;
+}
+
+/** Open the sessions of one mask and bring them to the context. */
+async function prepare(
+  engine: Engine,
+  options: ContextOptions & { mask: HeadMask | 'full'; opened: Session[] },
+): Promise<Side> {
+  const { context, kvDtype, chunkTokens, steps, batch, signal } = options;
+  const sessions: Session[] = [];
+  const open = async (): Promise<Session> => {
+    const maxTokens = context + WARM_UP_STEPS + steps;
+    const session = await engine.openSession(options.mask, { maxTokens, kvDtype, ...(chunkTokens && { chunkTokens }) });
+    options.opened.push(session);
+    sessions.push(session);
+    return session;
+  };
+  const first = await open();
+  let prefillSeconds: number | null = null;
+  if (options.feedsContext) {
+    const tokens = Array.from({ length: context }, (_, index) => (index * 7919 + options.seed) % engine.model.vocab);
+    const startMs = performance.now();
+    await first.prefill(tokens, signal ? { signal } : {});
+    prefillSeconds = (performance.now() - startMs) / 1000;
+  } else {
+    if (!first.fill)
+      throw new EngineError(`Expected an engine that fills caches directly, got ${engine.name}; feed the context`);
+    await first.fill(context, options.seed);
+  }
+  for (let index = 1; index < batch; index++) {
+    const fork = await first.fork();
+    options.opened.push(fork);
+    sessions.push(fork);
+  }
+  return { sessions, prefillSeconds };
+}
+
+/** What both masks cost beside each other at one context. */
+export interface Comparison {
+  /** full over masked, medians; above 1 the mask is faster */
+  readonly prefillSpeedup: number | null;
+  /** median over steps of full over masked, each pair timed back to back */
+  readonly decodeSpeedup: number;
+  /** masked over full */
+  readonly kvShare: number;
+  /** bytes read by a step, masked over full */
+  readonly readShare: number;
+  /** time saved over bytes saved, both as shares of full: 1 = every byte the mask leaves out is time won; null where it saves no bytes */
+  readonly savingShare: number | null;
+}
+
+/** @param readBytes of one step: weights once, and the entries each text attends to. */
+export function compareMasks(
+  figures: { full: ContextFigures; masked: ContextFigures },
+  readBytes: { full: number; masked: number },
+): Comparison {
+  const { full, masked } = figures;
+  const ratios = full.stepSeconds.map((seconds, step) => seconds / (masked.stepSeconds[step] as number));
+  const decodeSpeedup = median(ratios);
+  const bytesSaved = 1 - readBytes.masked / readBytes.full;
+  const prefillSpeedup =
+    full.prefillSeconds === null || masked.prefillSeconds === null ? null : full.prefillSeconds / masked.prefillSeconds;
+  return {
+    prefillSpeedup,
+    decodeSpeedup,
+    kvShare: masked.kvBytes / full.kvBytes,
+    readShare: readBytes.masked / readBytes.full,
+    savingShare: bytesSaved <= 0 ? null : (1 - 1 / decodeSpeedup) / bytesSaved,
+  };
+}
+
+/** The middle value, of an even number of values the mean of the two. */
+export function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = Math.floor(sorted.length / 2);
+  if (sorted.length % 2 === 1) return sorted[middle] as number;
+  return ((sorted[middle - 1] as number) + (sorted[middle] as number)) / 2;
+}
