@@ -10,14 +10,15 @@ namespace {
 
 constexpr double PI = 3.14159265358979323846;
 
-// base^(−2i/D) as transformers does: exponent, power and reciprocal each rounded to fp32.
+// base^(2i/D) as transformers does: exponent and power each rounded to fp32, and the reciprocal below.
+float default_power(double base, int64_t pair, int64_t head_dim) {
+  const float exponent = static_cast<float>(2 * pair) / static_cast<float>(head_dim);
+  return static_cast<float>(std::pow(base, static_cast<double>(exponent)));
+}
+
 std::vector<float> default_inverse(double base, int64_t head_dim) {
   std::vector<float> inverse(static_cast<size_t>(head_dim / 2));
-  for (int64_t i = 0; i < head_dim / 2; i++) {
-    const float exponent = static_cast<float>(2 * i) / static_cast<float>(head_dim);
-    const float power = static_cast<float>(std::pow(base, static_cast<double>(exponent)));
-    inverse[static_cast<size_t>(i)] = 1.0f / power;
-  }
+  for (int64_t i = 0; i < head_dim / 2; i++) inverse[static_cast<size_t>(i)] = 1.0f / default_power(base, i, head_dim);
   return inverse;
 }
 
@@ -52,7 +53,7 @@ void scale_yarn(const ModelConfig &config, std::vector<float> &inverse) {
   for (size_t i = 0; i < inverse.size(); i++) {
     const float ramp = (static_cast<float>(i) - static_cast<float>(low)) / static_cast<float>(high - low);
     const float extrapolation = 1.0f - std::min(std::max(ramp, 0.0f), 1.0f);
-    const float power = 1.0f / inverse[i];
+    const float power = default_power(config.rope_theta, static_cast<int64_t>(i), config.head_dim);
     const float interpolated = 1.0f / (static_cast<float>(config.rope_factor) * power);
     inverse[i] = interpolated * (1.0f - extrapolation) + inverse[i] * extrapolation;
   }

@@ -26,7 +26,7 @@ void CpuModel::distill(const Passage &passage, const float *gates, Window window
   }
   *loss = sum / count;
 
-  SamplePass pass(*this, num_tokens, window, task);
+  SamplePass pass(*this, num_tokens, passage.num_tokens, window, task);
   const RowSet all = RowSet::all(num_tokens);
   const RowSet wanted{std::vector<int32_t>(passage.positions, passage.positions + num_rows), false};
   ScratchBuffer d_out(num_tokens * width), dx(layers > 1 ? num_tokens * width : 0);

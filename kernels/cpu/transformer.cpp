@@ -22,19 +22,19 @@ RowSet RowSet::all(int64_t num_tokens) {
   return rows;
 }
 
-RopeTables::RopeTables(const ModelConfig &config, int64_t num_tokens)
+RopeTables::RopeTables(const ModelConfig &config, int64_t num_tokens, int64_t max_tokens)
     : cos(num_tokens * config.head_dim / 2), sin(num_tokens * config.head_dim / 2) {
-  fill_rope_tables(compute_rope_frequencies(config, num_tokens), 0, num_tokens, cos.data(), sin.data());
+  fill_rope_tables(compute_rope_frequencies(config, max_tokens), 0, num_tokens, cos.data(), sin.data());
 }
 
-SamplePass::SamplePass(const CpuModel &model, int64_t num_tokens, Window window, const Task &task)
+SamplePass::SamplePass(const CpuModel &model, int64_t num_tokens, int64_t max_tokens, Window window, const Task &task)
     : model_(model),
       config_(model.config()),
       context_(model.context(&task)),
       shape_{config_.heads, config_.kv_heads, config_.head_dim},
       window_(window),
       num_tokens_(num_tokens),
-      tables_(config_, num_tokens) {
+      tables_(config_, num_tokens, max_tokens) {
   normed_.resize(num_tokens * config_.hidden);
   key_.resize(num_tokens * config_.kv_width());
   value_.resize(num_tokens * config_.kv_width());
@@ -154,7 +154,7 @@ void forward_sample(const CpuModel &model, const Passage &passage, const float *
                     std::vector<ScratchBuffer> *layer_inputs, std::vector<ScratchBuffer> *teacher_full, float *hidden, float *last_rows) {
   const ModelConfig &config = model.config();
   const int64_t num_tokens = count_needed_tokens(passage), width = config.hidden;
-  SamplePass pass(model, num_tokens, window, task);
+  SamplePass pass(model, num_tokens, passage.num_tokens, window, task);
   const RowSet all = RowSet::all(num_tokens);
   const RowSet wanted{std::vector<int32_t>(passage.positions, passage.positions + passage.num_positions), false};
   ScratchBuffer current(num_tokens * width), next(num_tokens * width), last(passage.num_positions * width);

@@ -28,13 +28,14 @@ struct LayerMix {
 // Cosines and sines [T, D/2] of positions 0 … T−1.
 struct RopeTables {
   ScratchBuffer cos, sin;
-  RopeTables(const ModelConfig &config, int64_t num_tokens);
+  RopeTables(const ModelConfig &config, int64_t num_tokens, int64_t max_tokens);
 };
 
 // Working memory of one sample, and what a layer's forward leaves for its backward. One object serves all layers in turn.
 class SamplePass {
  public:
-  SamplePass(const CpuModel &model, int64_t num_tokens, Window window, const Task &task);
+  // Computes the first num_tokens tokens of a sample of max_tokens, which dynamic rope scaling looks at.
+  SamplePass(const CpuModel &model, int64_t num_tokens, int64_t max_tokens, Window window, const Task &task);
 
   // x [T, C] → attention outputs of both branches at `rows`, kept inside.
   void attend_layer(int64_t layer, const float *x, const RowSet &rows, const LayerMix &mix, bool for_backward);

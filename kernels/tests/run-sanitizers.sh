@@ -1,0 +1,24 @@
+#!/bin/sh
+# Builds the unit tests under AddressSanitizer with UndefinedBehaviorSanitizer, then under ThreadSanitizer, and runs them all.
+# With clang++ installed it also runs the libFuzzer target for FUZZ_SECONDS (default 10).
+# Usage: kernels/tests/run-sanitizers.sh [build folder, default kernels/build-sanitizers]
+set -eu
+kernels=$(cd "$(dirname "$0")/.." && pwd)
+build=${1:-$kernels/build-sanitizers}
+jobs=$(getconf _NPROCESSORS_ONLN)
+for sanitizer in address,undefined thread; do
+  folder=$build/$(echo "$sanitizer" | tr ',' '-')
+  cmake -S "$kernels" -B "$folder" -DCMAKE_BUILD_TYPE=RelWithDebInfo -DDUO_CUDA=OFF -DDUO_TESTS=ON "-DDUO_SANITIZE=$sanitizer" >/dev/null
+  cmake --build "$folder" -j "$jobs" >/dev/null
+  # Contained memory functions: an intentional over-large request must come back as an error, not end the program.
+  ASAN_OPTIONS=allocator_may_return_null=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 TSAN_OPTIONS=halt_on_error=1 \
+    ctest --test-dir "$folder" --output-on-failure
+done
+if command -v clang++ >/dev/null; then
+  clang++ -std=c++17 -g -O1 -fsanitize=fuzzer,address,undefined -I "$kernels" -I "$kernels/include" "$kernels/tests/fuzz_safetensors.cpp" \
+    "$kernels/core/safetensors.cpp" "$kernels/core/error.cpp" -o "$build/fuzz"
+  mkdir -p "$build/corpus"
+  "$build/fuzz" -max_total_time="${FUZZ_SECONDS:-10}" "$build/corpus" "$kernels/tests/corpus/safetensors"
+else
+  echo "skipped: libFuzzer needs clang++, which was not found"
+fi

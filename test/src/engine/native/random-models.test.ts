@@ -1,0 +1,127 @@
+// The native engine against the float64 loops, for small random models of every architecture and awkward shapes.
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { listModelConfigValues } from '../../../../src/engine/native/model-config.ts';
+import { openNativeEngine } from '../../../../src/engine/native/native-engine.ts';
+import { openModelFolder } from '../../../../src/model/folder.ts';
+import { openModel } from '../../../../src/native/model.ts';
+import { expectAgreement, printToleranceUse } from '../../../reference/agreement.ts';
+import { describeNative } from '../../../reference/native-library.ts';
+import { makeGates, makeTokens, writeRandomModel } from '../../../reference/random-model.ts';
+import {
+  type ReferenceModel,
+  referenceForward,
+  referenceLogits,
+  referenceLoss,
+} from '../../../reference/transformer.ts';
+
+const QWEN2 = { model_type: 'qwen2', architectures: ['Qwen2ForCausalLM'] };
+const QWEN3 = { model_type: 'qwen3', architectures: ['Qwen3ForCausalLM'] };
+const MISTRAL = { model_type: 'mistral', architectures: ['MistralForCausalLM'], sliding_window: null };
+
+/** name, config.json keys, tokens, sinks, recent */
+const MODELS: [string, Record<string, unknown>, number, number, number][] = [
+  ['llama, H·D ≠ C', {}, 33, 3, 7],
+  ['G = 1', { num_key_value_heads: 1 }, 21, 0, 1],
+  ['G = H', { num_key_value_heads: 4, num_hidden_layers: 3 }, 17, 2, 5],
+  ['T = 1', {}, 1, 4, 8],
+  ['T below sink', {}, 5, 9, 2],
+  ['more than one block of rows', { num_hidden_layers: 2 }, 300, 4, 40],
+  ['every bias, tied', { attention_bias: true, mlp_bias: true, tie_word_embeddings: true }, 19, 2, 4],
+  ['mistral', MISTRAL, 25, 1, 6],
+  ['qwen2: QKV bias', { ...QWEN2, tie_word_embeddings: true }, 29, 4, 3],
+  ['qwen3: QK norm', { ...QWEN3, head_dim: 16 }, 31, 2, 6],
+  ['qwen3, three layers, G = 1', { ...QWEN3, num_hidden_layers: 3, num_key_value_heads: 1 }, 23, 1, 4],
+  ['rope linear', { rope_scaling: { rope_type: 'linear', factor: 2 } }, 27, 2, 5],
+  ['rope dynamic', { rope_scaling: { rope_type: 'dynamic', factor: 4 }, max_position_embeddings: 16 }, 27, 2, 5],
+  [
+    'rope llama3',
+    {
+      rope_scaling: {
+        rope_type: 'llama3',
+        factor: 8,
+        low_freq_factor: 1,
+        high_freq_factor: 4,
+        original_max_position_embeddings: 32,
+      },
+    },
+    27,
+    2,
+    5,
+  ],
+  ['rope yarn', { rope_scaling: { rope_type: 'yarn', factor: 4, original_max_position_embeddings: 32 } }, 27, 2, 5],
+];
+
+const folder = mkdtempSync(join(tmpdir(), 'duo-random-'));
+afterAll(() => {
+  printToleranceUse();
+  rmSync(folder, { recursive: true });
+});
+
+describeNative.each(MODELS)('%s', (name, overrides, count, sinkTokens, recentTokens) => {
+  const path = join(folder, String(MODELS.findIndex(([other]) => other === name)));
+  const window = { sinkTokens, recentTokens };
+  let model: ReferenceModel;
+  let tokens: number[];
+  let gates: number[][];
+  beforeAll(() => {
+    model = writeRandomModel(path, { seed: 7, overrides });
+    tokens = makeTokens(model, count, 11);
+    gates = makeGates(model, 13);
+  });
+
+  it('logits with mixed gates', async () => {
+    const opened = openModelFolder(path);
+    const native = await openModel(listModelConfigValues(opened.config), opened.weights!.files);
+    const actual = await native.logits({
+      tokens: Int32Array.from(tokens),
+      positions: Int32Array.from(tokens.keys()),
+      gates: Float32Array.from(gates.flat()),
+      ...window,
+    });
+    const { hidden } = referenceForward(model, tokens, { gates, window });
+    const expected = referenceLogits(model, hidden).flatMap((row) => [...row]);
+    expectAgreement(actual, expected, { tolerance: 'native', label: 'logits' });
+    native.close();
+    opened.close();
+  });
+
+  // One token has no answer to predict.
+  it.each(count > 1 ? (['student', 'teacher'] as const) : [])(
+    'loss, and gradient by finite differences, full branch of the %s',
+    async (fullBranch) => {
+      const opened = openModelFolder(path);
+      const engine = await openNativeEngine(opened);
+      const answers: [number, number][] = [[Math.max(1, count - 3), count]];
+      const positions = Array.from({ length: count - answers[0]![0] }, (_, index) => answers[0]![0] - 1 + index);
+      const loss = (at: number[][]): number =>
+        referenceLoss(model, tokens, { positions, gates: at, window, fullBranch });
+      const result = await engine.distill({ tokens, answers }, gates, window, { fullBranch });
+      if (sinkTokens + recentTokens >= count) {
+        // Streaming is full attention: nothing to learn beyond the rounding of the mix.
+        const bound = 1e-10;
+        expect(result.loss).toBeLessThanOrEqual(bound);
+        for (const value of result.gradient.flat()) expect(Math.abs(value)).toBeLessThanOrEqual(bound);
+        await engine.close();
+        opened.close();
+        return;
+      }
+      expectAgreement([result.loss], [loss(gates)], { tolerance: 'native', label: 'loss' });
+      // The long case checks two gates only: each difference is two float64 passes over all its tokens.
+      const cells = gates.flatMap((row, layer) => row.map((_, kvHead) => ({ layer, kvHead })));
+      const checked = count > 100 ? [cells[0]!, cells.at(-1)!] : cells;
+      const step = 1e-3;
+      const differences = checked.map(({ layer, kvHead }) => {
+        const shift = (by: number): number[][] =>
+          gates.map((row, l) => row.map((gate, k) => (l === layer && k === kvHead ? gate + by : gate)));
+        return (loss(shift(step)) - loss(shift(-step))) / (2 * step);
+      });
+      const gradient = checked.map(({ layer, kvHead }) => result.gradient[layer]![kvHead]!);
+      expectAgreement(gradient, differences, { tolerance: 'finiteDifference', label: 'finite differences' });
+      await engine.close();
+      opened.close();
+    },
+  );
+});
