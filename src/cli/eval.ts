@@ -1,68 +1,85 @@
-// duo eval: what a mask keeps, beside baselines, on any samples file.
+// duo eval: what a mask keeps, beside baselines, on any samples file, on held-out tasks and on suites.
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
 import type { Command } from 'commander';
-import { parseCount } from '../config/flags.ts';
-import type { HeadMask } from '../core/shapes.ts';
+import type { Engine } from '../engine/engine.ts';
 import { ConfigError } from '../errors/errors.ts';
-import { listBaselines, type NamedMask } from '../eval/baselines.ts';
+import type { NamedMask } from '../eval/baselines.ts';
 import { evaluateSamples } from '../eval/evaluate-samples.ts';
-import { checkMaskFits, type MaskFile, readMask, toHeadMask } from '../formats/mask.ts';
+import { listCriticalFootprints, summariseRandomMasks } from '../eval/summarise-rows.ts';
+import { fileErrorOf, writeFileAtomic } from '../formats/atomic-file.ts';
+import { type EvalRow, formatRowsCsv, writeResults } from '../formats/results.ts';
 import { readSamples } from '../formats/samples.ts';
 import type { ModelFolder } from '../model/folder.ts';
+import { listEvalMasks, type MaskFlags } from './eval-masks.ts';
+import { formatCriticalTable, formatTaskTable } from './eval-table.ts';
+import { addTaskOptions, asksForTasks, evaluateTasks, type TaskFlags } from './eval-tasks.ts';
 import { addEngineOptions, type EngineFlags, openEngine, openModel } from './open.ts';
 import { formatRecallTable } from './recall-table.ts';
 import { limitsOf } from './sample-source.ts';
 import { makeProgress, printJson, printResult, say } from './terminal.ts';
+import { readVersion } from './version.ts';
 
-interface EvalFlags extends EngineFlags {
-  readonly model: string;
-  readonly mask?: string;
+interface EvalFlags extends EngineFlags, MaskFlags, TaskFlags {
   readonly samples?: string;
-  readonly baselines: string;
-  readonly randomMasks: string;
   readonly seed: string;
-  readonly allowOtherModel?: boolean;
   readonly json?: boolean;
 }
 
 export function addEvalCommand(program: Command, signal: AbortSignal): void {
+  const collect = (value: string, before: string[] | undefined): string[] => [...(before ?? []), value];
   const command = program
     .command('eval')
     .description('measure what a mask keeps, beside full attention and other masks')
     .requiredOption('--model <dir|demo>', 'model folder')
     .option('--mask <file>', 'mask.json to measure; its row is called given')
+    .option('--other-mask <file>', 'another mask.json, again for more; its row has the name of the file', collect)
+    .option(
+      '--gates <file>',
+      'gates.json to cut at each of --fractions, again for more; rows are method@fraction',
+      collect,
+    )
+    .option('--fractions <0.5,0.75>', 'shares of KV heads that stream, for --gates')
+    .option('--sink <n>', 'window of --gates: first tokens always seen; default: as the gates say')
+    .option('--recent <n>', 'window of --gates: nearest tokens seen; default: as the gates say')
     .option('--samples <file>', 'samples.jsonl: answer accuracy and log-probability, a row a mask')
     .option(
       '--baselines <a,b>',
-      'full, streaming, random, inverted, layer-uniform; all with the window of --mask',
+      'full, streaming, random, inverted, layer-uniform; all with the window of --mask or --gates',
       'full',
     )
     .option('--random-masks <n>', 'random masks of the same size', '3')
-    .option('--seed <n>', 'decides the random masks', '42')
+    .option('--seed <n>', 'decides the random masks and the prompts of tasks', '42')
     .option('--allow-other-model', 'accept a mask made for another model of the same shape')
     .option('--json', 'print the rows as JSON');
-  addEngineOptions(command).action((flags: EvalFlags) => evaluate(flags, signal));
+  addEngineOptions(addTaskOptions(command)).action((flags: EvalFlags) => evaluate(flags, signal));
 }
 
 async function evaluate(flags: EvalFlags, signal: AbortSignal): Promise<void> {
-  if (flags.samples === undefined) throw new ConfigError('Expected --samples to name a samples file, got none.');
+  if (flags.samples === undefined && !asksForTasks(flags)) {
+    throw new ConfigError('Expected --samples, --tasks or --suite to say what to evaluate on, got none.');
+  }
+  if (flags.out !== undefined) makeOutFolder(flags.out);
   const folder = openModel(flags.model);
   try {
-    const masks = listMasks(flags, folder);
-    const samples = [...readSamples(flags.samples, limitsOf(folder))];
+    const masks = listEvalMasks(flags, folder);
     const engine = await openEngine(folder, flags);
     try {
-      say(`duo eval: ${samples.length} samples × ${masks.length} masks, engine ${engine.name} on ${engine.device}.`);
-      const progress = makeProgress('evaluations');
-      const rows = await evaluateSamples({
-        engine,
-        samples,
-        masks,
-        signal,
-        onProgress: (done, total) => progress.update(done, total),
-      });
-      progress.finish();
-      if (flags.json) printJson({ rows });
-      else printResult(formatRecallTable(rows));
+      const rows = await evaluateAll({ flags, folder, engine, masks, signal });
+      const critical = listCriticalFootprints(rows);
+      const random = summariseRandomMasks(rows);
+      if (flags.out !== undefined) {
+        const about = {
+          tool: `duo ${readVersion()}`,
+          engine: engine.name,
+          device: engine.device,
+          model: folder.fingerprint,
+        };
+        writeResults(join(flags.out, 'results.json'), rows, { ...about, critical, random });
+        writeFileAtomic(join(flags.out, 'results.csv'), formatRowsCsv(rows));
+      }
+      if (flags.json) printJson({ rows, ...(critical.length + random.length > 0 ? { critical, random } : {}) });
+      else printRows(rows);
     } finally {
       await engine.close();
     }
@@ -71,33 +88,45 @@ async function evaluate(flags: EvalFlags, signal: AbortSignal): Promise<void> {
   }
 }
 
-/** The rows' masks in order: the baselines asked for, with `given` after `full`, or first where full was not asked for. */
-function listMasks(flags: EvalFlags, folder: ModelFolder): NamedMask[] {
-  const { shape } = folder.config;
-  const file: MaskFile | null = flags.mask === undefined ? null : readMask(flags.mask);
-  if (file !== null) {
-    const model = { shape, fingerprint: folder.fingerprint };
-    checkMaskFits(file, model, { path: flags.mask as string, allowOther: flags.allowOtherModel === true });
+async function evaluateAll(parts: {
+  readonly flags: EvalFlags;
+  readonly folder: ModelFolder;
+  readonly engine: Engine;
+  readonly masks: readonly NamedMask[];
+  readonly signal: AbortSignal;
+}): Promise<EvalRow[]> {
+  const { flags, folder, engine, masks, signal } = parts;
+  const rows: EvalRow[] = [];
+  if (flags.samples !== undefined) {
+    const samples = [...readSamples(flags.samples, limitsOf(folder))];
+    say(`duo eval: ${samples.length} samples × ${masks.length} masks, engine ${engine.name} on ${engine.device}.`);
+    const progress = makeProgress('evaluations');
+    rows.push(...(await evaluateSamples({ engine, samples, masks, signal, onProgress: progress.update })));
+    progress.finish();
   }
-  const given: HeadMask | null = file === null ? null : toHeadMask(file);
-  const baselines = listBaselines({
-    names: flags.baselines.split(',').map((name) => name.trim()),
-    model: shape,
-    given,
-    ...(file === null ? {} : { gates: file.gates }),
-    randomMasks: readInteger('--random-masks', { text: flags.randomMasks, least: 1 }),
-    seed: readInteger('--seed', { text: flags.seed, least: 0 }),
-  });
-  if (given === null) return baselines;
-  const full = baselines.filter(({ name }) => name === 'full');
-  const others = baselines.filter(({ name }) => name !== 'full');
-  return [...full, { name: 'given', mask: given }, ...others];
+  if (asksForTasks(flags)) {
+    say(
+      `duo eval: tasks × ${masks.length} masks, engine ${engine.name} on ${engine.device}, prefill ${flags.prefill}.`,
+    );
+    rows.push(...(await evaluateTasks(parts)));
+  }
+  return rows;
 }
 
-function readInteger(flag: string, options: { text: string; least: number }): number {
-  const value = parseCount(options.text);
-  if (value === null || !Number.isInteger(value) || value < options.least) {
-    throw new ConfigError(`Expected ${flag} to be an integer of at least ${options.least}, got \`${options.text}\`.`);
+function printRows(rows: readonly EvalRow[]): void {
+  const samples = rows.filter((row) => row.task === 'samples');
+  const tasks = rows.filter((row) => row.task !== 'samples');
+  if (samples.length > 0) printResult(formatRecallTable(samples));
+  if (samples.length > 0 && tasks.length > 0) printResult('\n');
+  if (tasks.length > 0) printResult(formatTaskTable(tasks));
+  const critical = listCriticalFootprints(rows);
+  if (critical.length > 0) printResult(`\n${formatCriticalTable(critical)}`);
+}
+
+function makeOutFolder(path: string): void {
+  try {
+    mkdirSync(path, { recursive: true });
+  } catch (cause) {
+    throw fileErrorOf('create', path, cause);
   }
-  return value;
 }

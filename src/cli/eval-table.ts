@@ -1,0 +1,34 @@
+// Tables of `duo eval`: a row a task, length, depth and mask, with what each cost; and critical footprints.
+import type { CriticalRow } from '../eval/summarise-rows.ts';
+import type { EvalRow } from '../formats/results.ts';
+import { formatBytes, formatPercent, formatTable } from './terminal.ts';
+
+export function formatTaskTable(rows: readonly EvalRow[]): string {
+  const hasDepth = rows.some((row) => row.depth !== null);
+  const header = ['task', 'tokens', ...(hasDepth ? ['depth'] : []), 'mask', 'score', '95 % interval'];
+  const costs = ['KV peak', 'KV footprint', 'seconds'];
+  const lines = rows.map((row) => [
+    row.task,
+    row.length === null ? '' : String(row.length),
+    ...(hasDepth ? [row.depth === null ? '' : formatPercent(row.depth)] : []),
+    row.mask,
+    formatPercent(row.accuracy),
+    row.accuracyInterval.map((bound) => (100 * bound).toFixed(1)).join(' to '),
+    formatBytes(row.kvBytes),
+    formatPercent(row.footprint),
+    row.seconds.toFixed(1),
+  ]);
+  return formatTable([[...header, ...costs], ...lines]);
+}
+
+/** Smallest KV footprint that keeps 90 and 99 % of full attention's score, by method. */
+export function formatCriticalTable(rows: readonly CriticalRow[]): string {
+  const lines = rows.map((row) => [
+    row.task,
+    row.length === null ? '' : String(row.length),
+    row.method,
+    `${100 * row.keep} %`,
+    `${row.isUpperBound ? '≤ ' : ''}${formatPercent(row.footprint)}`,
+  ]);
+  return formatTable([['task', 'tokens', 'method', 'keeps', 'critical KV footprint'], ...lines]);
+}

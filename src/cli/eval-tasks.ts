@@ -1,0 +1,208 @@
+// The tasks and suites of `duo eval`: reads their flags, builds the groups of a sweep and runs it.
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type Command, Option } from 'commander';
+import { openHaystack } from '../../data-gen/haystack.ts';
+import { parseCount } from '../config/flags.ts';
+import type { Engine } from '../engine/engine.ts';
+import { ConfigError } from '../errors/errors.ts';
+import type { NamedMask } from '../eval/baselines.ts';
+import type { RunSettings } from '../eval/evaluate-task.ts';
+import { readSuite, SUITE_KINDS } from '../eval/suites/read-suite.ts';
+import { runSweep, type SweepGroup } from '../eval/sweep.ts';
+import { makeSuiteGroups, makeTaskGroups } from '../eval/sweep-groups.ts';
+import { adaptTokenizer } from '../eval/tasks/adapt-tokenizer.ts';
+import { listDepths } from '../eval/tasks/niah.ts';
+import type { Wording } from '../eval/tasks/task.ts';
+import { hashTaskFiles, openTaskFiles } from '../eval/tasks/task-files.ts';
+import { EVAL_TASKS, findTasks } from '../eval/tasks/task-list.ts';
+import type { EvalRow } from '../formats/results.ts';
+import type { ModelFolder } from '../model/folder.ts';
+import { openTokenizer } from '../text/tokenizer.ts';
+import { readCount } from './eval-masks.ts';
+import { formatDuration, makeProgress } from './terminal.ts';
+
+export interface TaskFlags {
+  readonly model: string;
+  readonly tasks?: string;
+  readonly lengths: string;
+  readonly depths?: string;
+  readonly taskSamples?: string;
+  readonly measure: EvalRow['measure'];
+  readonly wording?: Wording;
+  readonly suite?: readonly string[];
+  readonly maxLength?: string;
+  readonly haystack?: string;
+  readonly essays?: string;
+  readonly squad?: string;
+  readonly hotpotqa?: string;
+  readonly prefill: 'exact' | 'chunked';
+  readonly chunkTokens?: string;
+  readonly kvDtype?: 'f32' | 'bf16' | 'int8';
+  readonly concurrent: string;
+  readonly seed: string;
+  readonly out?: string;
+}
+
+const DEFAULT_TASK_SAMPLES = 10;
+
+/** Add the flags of tasks, suites and sessions to `eval`. */
+export function addTaskOptions(command: Command): Command {
+  const collect = (value: string, before: string[] | undefined): string[] => [...(before ?? []), value];
+  const names = EVAL_TASKS.map((task) => task.name).join(', ');
+  return command
+    .option('--tasks <a,b>', `tasks run through sessions: ${names}; or ruler for the thirteen in its manner`)
+    .option('--lengths <1k,4k>', 'tokens of prompt and answer together', '1k')
+    .option('--depths <n>', 'needles at n depths from start to end, a row each; default: drawn')
+    .option('--task-samples <n>', 'prompts a task, length and depth; default 10, of a suite all')
+    .addOption(
+      new Option('--measure <how>', 'score generated text, or answer tokens fed one by one')
+        .choices(['generated', 'teacher-forced'])
+        .default('generated'),
+    )
+    .addOption(
+      new Option('--wording <name>', 'wording of the tasks; default plain, for the demo small-vocabulary').choices([
+        'plain',
+        'small-vocabulary',
+      ]),
+    )
+    .option('--suite <kind:path>', `file of a suite, again for more; kinds: ${SUITE_KINDS.join(', ')}`, collect)
+    .option('--max-length <n>', "most tokens of a suite's prompt and answer; default: what the model allows")
+    .option('--haystack <path>', 'text around the needles; default: generated prose')
+    .option('--essays <path>', 'essays (.txt, folder, or JSON with text) for the niah tasks that hide needles in them')
+    .option('--squad <file>', 'SQuAD JSON for qa_1')
+    .option('--hotpotqa <file>', 'HotpotQA JSON for qa_2')
+    .addOption(
+      new Option('--prefill <how>', 'how streaming heads see a prompt: token by token, or chunk by chunk')
+        .choices(['exact', 'chunked'])
+        .default('exact'),
+    )
+    .option('--chunk-tokens <n>', "tokens of a prefill chunk; default: the engine's")
+    .addOption(new Option('--kv-dtype <name>', 'storage of cached keys and values').choices(['f32', 'bf16', 'int8']))
+    .option('--concurrent <n>', 'cells of a sweep that run at once', '1')
+    .option(
+      '--out <folder>',
+      'keep finished cells, results.json and results.csv there; the same command goes on with them',
+    );
+}
+
+/** True where the flags ask for tasks or suites. */
+export function asksForTasks(flags: TaskFlags): boolean {
+  return flags.tasks !== undefined || (flags.suite ?? []).length > 0;
+}
+
+/** Run the tasks and suites of the flags under every mask. @returns rows: tasks × lengths × depths, then suites; masks within each. */
+export async function evaluateTasks(options: {
+  readonly flags: TaskFlags;
+  readonly folder: ModelFolder;
+  readonly engine: Engine;
+  readonly masks: readonly NamedMask[];
+  readonly signal: AbortSignal;
+}): Promise<EvalRow[]> {
+  const { flags, folder, engine, masks, signal } = options;
+  const tokenizer = openTokenizer(folder.path);
+  const groups = [...(await listTaskGroups(flags, folder)), ...(await listSuiteGroups(flags, folder))];
+  const progress = makeProgress('cells');
+  try {
+    return await runSweep({
+      engine,
+      model: folder.fingerprint ?? folder.path,
+      tokenizer: adaptTokenizer(tokenizer),
+      stopTokens: [...new Set([...tokenizer.eosTokenIds, ...folder.config.eosTokenIds])],
+      groups,
+      masks,
+      settings: readSettings(flags),
+      folder: flags.out ?? null,
+      concurrent: readCount('--concurrent', { text: flags.concurrent, least: 1 }),
+      signal,
+      onProgress: ({ done, total, secondsLeft }) =>
+        progress.update(done, total, secondsLeft === null ? '' : `(${formatDuration(secondsLeft)} by work)`),
+    });
+  } finally {
+    progress.finish();
+  }
+}
+
+async function listTaskGroups(flags: TaskFlags, folder: ModelFolder): Promise<SweepGroup[]> {
+  if (flags.tasks === undefined) return [];
+  const tasks = findTasks(flags.tasks.split(',').map((name) => name.trim()));
+  const { maxPositions } = folder.config.shape;
+  const lengths = flags.lengths.split(',').map((text) => readCount('--lengths', { text, least: 1 }));
+  const tooLong = lengths.find((length) => length > maxPositions);
+  if (tooLong !== undefined) {
+    throw new ConfigError(
+      `Expected --lengths of at most the ${maxPositions} tokens that the model allows, got \`${tooLong}\`.`,
+    );
+  }
+  const tokenizer = openTokenizer(folder.path);
+  const haystack = await openHaystack({ path: flags.haystack ?? null, tokenizer });
+  const paths = {
+    ...(flags.essays === undefined ? {} : { essays: flags.essays }),
+    ...(flags.squad === undefined ? {} : { squad: flags.squad }),
+    ...(flags.hotpotqa === undefined ? {} : { hotpotqa: flags.hotpotqa }),
+  };
+  return makeTaskGroups({
+    tasks,
+    lengths,
+    ...(flags.depths === undefined
+      ? {}
+      : { depths: listDepths(readCount('--depths', { text: flags.depths, least: 1 })) }),
+    samples: readTaskSamples(flags) ?? DEFAULT_TASK_SAMPLES,
+    seed: readCount('--seed', { text: flags.seed, least: 0 }),
+    measure: flags.measure,
+    wording: flags.wording ?? (flags.model === 'demo' ? 'small-vocabulary' : 'plain'),
+    tokenizer: adaptTokenizer(tokenizer),
+    haystack,
+    files: openTaskFiles(paths),
+    inputsHash: hashText([hashTokenizer(folder), haystack.hash, hashTaskFiles(paths)].join('\n')),
+  });
+}
+
+async function listSuiteGroups(flags: TaskFlags, folder: ModelFolder): Promise<SweepGroup[]> {
+  const { maxPositions } = folder.config.shape;
+  const parsed = flags.maxLength === undefined ? maxPositions : parseCount(flags.maxLength);
+  if (parsed === null || !Number.isInteger(parsed) || parsed < 1 || parsed > maxPositions) {
+    throw new ConfigError(
+      `Expected --max-length to be an integer from 1 to ${maxPositions}, got \`${flags.maxLength}\`.`,
+    );
+  }
+  const limit = readTaskSamples(flags);
+  const groups: SweepGroup[] = [];
+  for (const spec of flags.suite ?? []) {
+    const items = await readSuite(spec);
+    const tokenizer = adaptTokenizer(openTokenizer(folder.path));
+    groups.push(
+      ...makeSuiteGroups({
+        items: items.slice(0, limit),
+        maxTokens: parsed,
+        tokenizer,
+        inputsHash: hashTokenizer(folder),
+      }),
+    );
+  }
+  return groups;
+}
+
+function readTaskSamples(flags: TaskFlags): number | undefined {
+  return flags.taskSamples === undefined
+    ? undefined
+    : readCount('--task-samples', { text: flags.taskSamples, least: 1 });
+}
+
+function readSettings(flags: TaskFlags): RunSettings {
+  const chunk =
+    flags.chunkTokens === undefined
+      ? {}
+      : { chunkTokens: readCount('--chunk-tokens', { text: flags.chunkTokens, least: 1 }) };
+  if (flags.prefill === 'chunked' && flags.chunkTokens === undefined) {
+    throw new ConfigError('Expected --chunk-tokens with --prefill chunked, got none; the result depends on it.');
+  }
+  return { prefill: flags.prefill, ...chunk, ...(flags.kvDtype === undefined ? {} : { kvDtype: flags.kvDtype }) };
+}
+
+const hashTokenizer = (folder: ModelFolder): string => hashText(readFileSync(join(folder.path, 'tokenizer.json')));
+
+function hashText(data: string | Uint8Array): string {
+  return `sha256:${createHash('sha256').update(data).digest('hex')}`;
+}
