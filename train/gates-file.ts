@@ -20,6 +20,7 @@ export function buildGates(options: {
     version: GATES_VERSION,
     model: tagModel(model, fingerprint),
     gates: scored.gates,
+    ...(scored.path ? { path: scored.path } : {}),
     provenance: {
       ...provenance,
       method,

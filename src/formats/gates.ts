@@ -26,6 +26,9 @@ export const MAX_HEAD_DIM = 8192;
 /** A 1024-layer grid with provenance is under 32 MiB. */
 export const MAX_GRID_FILE_BYTES = 64 * 2 ** 20;
 
+/** A path has about a hundred. */
+export const MAX_PATH_POINTS = 4096;
+
 const ARCHITECTURES: readonly Architecture[] = ['llama', 'mistral', 'qwen2', 'qwen3'];
 
 /** The model that gates or a mask belong to. */
@@ -39,12 +42,22 @@ export interface ModelTag {
   readonly fingerprint: string | null;
 }
 
+/** Gates over λ, the weight of the mean gate: the larger, the more heads stream. */
+export interface LambdaPath {
+  /** > 0, strictly ascending */
+  readonly lambdas: readonly number[];
+  /** of each λ, `[layers][kvHeads]`, 0..1 */
+  readonly gates: readonly GateGrid[];
+}
+
 export interface GatesFile {
   readonly schema: typeof GATES_SCHEMA;
   readonly version: typeof GATES_VERSION;
   readonly model: ModelTag;
   /** `[layers][kvHeads]`, 0..1 */
   readonly gates: GateGrid;
+  /** gates of other λ from the same measurement, where the method gives them; `duo export --lambda` cuts there */
+  readonly path?: LambdaPath | undefined;
   /** how they were found: tool, method, sink, recent, config, seed, samples by hash, and what the method itself adds */
   readonly provenance: JsonRecord;
 }
@@ -61,14 +74,25 @@ export const modelTagSchema: z.ZodType<ModelTag> = z.strictObject({
   fingerprint: z.union([z.null(), textUpTo(200)], { error: 'a text of at most 200 characters or null' }),
 });
 
+const positiveNumber = checked<number>(
+  (value) => Number.isFinite(value) && (value as number) > 0,
+  'a finite number above 0',
+);
+
 /** Leaf schema of an array of rows; their lengths are held to the model by `checkGrid`. */
 export const gateRows = z.array(z.array(unitNumber).max(MAX_HEADS)).max(MAX_LAYERS);
+
+const pathSchema: z.ZodType<LambdaPath> = z.strictObject({
+  lambdas: z.array(positiveNumber).min(1).max(MAX_PATH_POINTS),
+  gates: z.array(gateRows).min(1).max(MAX_PATH_POINTS),
+});
 
 const schema: z.ZodType<GatesFile> = z.strictObject({
   schema: exactly(GATES_SCHEMA),
   version: exactly(GATES_VERSION),
   model: modelTagSchema,
   gates: gateRows,
+  path: pathSchema.optional(),
   provenance: jsonRecord,
 });
 
@@ -108,7 +132,25 @@ export function checkGates(value: unknown, path: string): GatesFile {
   checkSchemaName(value, { expected: GATES_SCHEMA, path });
   const gates = checkJson(schema, { value, path });
   checkGrid(gates.gates, { name: 'gates', model: gates.model, path });
+  if (gates.path) checkPath(gates.path, { model: gates.model, path });
   return gates;
+}
+
+/** @throws {FormatError} λ not ascending, grids of another number or shape. */
+function checkPath(lambdaPath: LambdaPath, options: { model: ModelTag; path: string }): void {
+  const { lambdas, gates } = lambdaPath;
+  if (gates.length !== lambdas.length) {
+    throw new FormatError(
+      `Expected \`path.gates\` in ${options.path} to have ${lambdas.length} grids, one a λ, got \`${gates.length}\`.`,
+    );
+  }
+  const unordered = lambdas.findIndex((lambda, index) => index > 0 && lambda <= (lambdas[index - 1] as number));
+  if (unordered >= 0) {
+    throw new FormatError(
+      `Expected \`path.lambdas\` in ${options.path} to ascend, got \`${lambdas[unordered]}\` at \`lambdas[${unordered}]\` after \`${lambdas[unordered - 1]}\`.`,
+    );
+  }
+  for (const [index, grid] of gates.entries()) checkGrid(grid, { ...options, name: `path.gates[${index}]` });
 }
 
 /** Refuse another kind of file or a version of the future before its details are looked at. @throws {FormatError}. */

@@ -4,10 +4,12 @@ import { attentionMassMethod } from './attention-mass.ts';
 import { gatesMethod } from './gates.ts';
 import { meanQueryKeyMethod } from './mean-query-key.ts';
 import type { HeadMethod } from './method.ts';
+import { quadraticMethod } from './quadratic.ts';
 import { retrievalScoreMethod } from './retrieval-score.ts';
 
 export const HEAD_METHODS: readonly HeadMethod[] = [
   gatesMethod,
+  quadraticMethod,
   attentionMassMethod,
   meanQueryKeyMethod,
   retrievalScoreMethod,

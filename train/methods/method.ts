@@ -2,10 +2,22 @@
 // A method is one file of this folder and one line of the registry in index.ts.
 import type { GateGrid, Sample } from '../../src/core/shapes.ts';
 import type { Engine } from '../../src/engine/engine.ts';
+import type { LambdaPath } from '../../src/formats/gates.ts';
 import type { MetricsLine } from '../../src/formats/metrics.ts';
 import type { JsonRecord } from '../../src/formats/read-json.ts';
+import type { RunEstimate } from '../estimate.ts';
 import type { CutResult } from '../mask-stability.ts';
 import type { OptimizeFiles, OptimizeSettings } from '../optimize.ts';
+
+/** Settings of the quadratic method. */
+export interface QuadraticMethodSettings {
+  /** samples measured in each round, ≥ 1 */
+  readonly samples: number;
+  /** most rounds, ≥ 1 */
+  readonly rounds: number;
+  /** a probed head goes all the way to the other side, or a little */
+  readonly step: 'finite' | 'tangent';
+}
 
 /** What a method may use; it needs not use all of it. */
 export interface ScoreOptions {
@@ -13,6 +25,8 @@ export interface ScoreOptions {
   /** the sample of step i; the same one each time it is asked */
   readonly sampleAt: (step: number) => Sample | Promise<Sample>;
   readonly settings: OptimizeSettings;
+  /** default: DEFAULT_QUADRATIC of train/methods/quadratic.ts */
+  readonly quadratic?: QuadraticMethodSettings;
   /** where progress is kept */
   readonly files: OptimizeFiles;
   /** what else decides the numbers, by value or hash; a resume with another is refused */
@@ -29,6 +43,8 @@ export interface ScoreOptions {
 export interface ScoredGates {
   /** `[layers][kvHeads]`, 0..1 */
   readonly gates: GateGrid;
+  /** gates of other λ, where one measurement gives them */
+  readonly path?: LambdaPath;
   /** samples used */
   readonly stepsDone: number;
   /** what the method adds to gates.json's provenance: no time, path, host or thread count */
@@ -42,4 +58,6 @@ export interface HeadMethod {
   readonly description: string;
   /** Score every KV head. Deterministic. @throws {AbortedError} after a checkpoint; {EngineError}; {ConfigError}; {FileError}. */
   score(options: ScoreOptions): Promise<ScoredGates>;
+  /** Memory and time of `score`, where it is not a distillation step a sample. @param options.shortSample is timed. */
+  estimate?(options: ScoreOptions & { readonly shortSample: Sample }): Promise<RunEstimate>;
 }

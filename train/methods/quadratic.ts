@@ -1,0 +1,52 @@
+// Method `quadratic`: near "all heads full" the distillation loss is a quadratic of the gates, measured with forward passes alone and
+// then minimised exactly, for every λ at once. The sections of train/quadratic do the work.
+import { ConfigError } from '../../src/errors/errors.ts';
+import { openMetrics } from '../../src/formats/metrics.ts';
+import { estimateQuadratic } from '../quadratic/estimate-quadratic.ts';
+import { identifyQuadratic } from '../quadratic/identify-quadratic.ts';
+import { requireProbing } from '../quadratic/measure-sample.ts';
+import type { HeadMethod, QuadraticMethodSettings, ScoreOptions } from './method.ts';
+
+/** By measurement (scripts/compare-methods.ts). */
+export const DEFAULT_QUADRATIC: QuadraticMethodSettings = { samples: 4, rounds: 1, step: 'finite' };
+
+export const quadraticMethod: HeadMethod = {
+  name: 'quadratic',
+  description: 'measure the loss as a quadratic of the gates, forward passes only, and solve it for every λ',
+
+  async score(options) {
+    checkScoreOptions(options);
+    const { engine, settings, files, identity, resume, signal, onProgress } = options;
+    const quadratic = options.quadratic ?? DEFAULT_QUADRATIC;
+    const { window, supervise, lambda } = settings;
+    openMetrics(files.metrics, 0).close();
+    const { gates, path, rounds } = await identifyQuadratic({
+      settings: { ...quadratic, lambda },
+      measure: { engine: requireProbing(engine), window, supervise, signal },
+      sampleAt: options.sampleAt,
+      checkpointPath: files.checkpoint,
+      identity: { ...identity, quadratic: { ...quadratic, lambda, supervise, ...window } },
+      resume: resume ?? false,
+      onProgress,
+    });
+    const provenance = { quadratic: { ...quadratic }, rounds: rounds.map((record) => ({ ...record })) };
+    return { gates, path, stepsDone: quadratic.samples, provenance };
+  },
+
+  async estimate(options) {
+    checkScoreOptions(options);
+    const { engine, settings, sampleAt, shortSample, signal } = options;
+    const { samples, rounds } = options.quadratic ?? DEFAULT_QUADRATIC;
+    const { window, supervise } = settings;
+    const measured = await Promise.all(Array.from({ length: samples }, (_, index) => sampleAt(index)));
+    const probing = requireProbing(engine);
+    return estimateQuadratic({ engine: probing, samples: measured, shortSample, rounds, window, supervise, signal });
+  },
+};
+
+function checkScoreOptions({ settings }: ScoreOptions): void {
+  if (settings.fullBranch === 'student') return;
+  throw new ConfigError(
+    `Expected \`fullBranch\` to be student for method quadratic, which measures the student's own heads, got \`${settings.fullBranch}\`.`,
+  );
+}

@@ -1,0 +1,116 @@
+// quadratic-state in checkpoint.json: sums of the samples measured so far and what earlier rounds found, double precision bit for bit,
+// so that a resumed measurement ends in the same bytes as an uninterrupted one.
+import { existsSync } from 'node:fs';
+import { z } from 'zod';
+import { FormatError } from '../../src/errors/errors.ts';
+import { stableJson, writeFileAtomic } from '../../src/formats/atomic-file.ts';
+import { checkSchemaName, MAX_GRID_FILE_BYTES } from '../../src/formats/gates.ts';
+import {
+  checked,
+  checkJson,
+  exactly,
+  finiteNumber,
+  integerWithin,
+  type JsonRecord,
+  jsonRecord,
+  readJson,
+} from '../../src/formats/read-json.ts';
+
+const QUADRATIC_SCHEMA = 'duo.quadratic-checkpoint';
+const QUADRATIC_VERSION = 1;
+const MAX_ROUNDS = 1000;
+const MAX_SAMPLES = 2 ** 31;
+
+/** What one round did after its measurement. */
+export interface RoundRecord {
+  /** true distillation loss at the gates it was measured at */
+  readonly loss: number;
+  /** true distillation loss at the gates it ended at; null for a single round, whose solution is taken as it is */
+  readonly lossAfter: number | null;
+  /** share of the way to the quadratic's minimum that was taken: 1, ½, ¼, ⅛, or 0 = no step lowered the true objective */
+  readonly stepTaken: number;
+  /** heads with a gate below one half after it */
+  readonly streamingHeads: number;
+}
+
+export interface QuadraticState {
+  /** rounds that ended */
+  readonly rounds: readonly RoundRecord[];
+  /** gates of the round under way, `[N]` fp64 */
+  readonly gates: Float64Array;
+  /** samples of it that were measured */
+  readonly samplesDone: number;
+  /** their summed inner products, `[N+1, N+1]` fp64 */
+  readonly sums: Float64Array;
+}
+
+const base64 = checked<string>(
+  (value) => typeof value === 'string' && /^[A-Za-z0-9+/]*={0,2}$/.test(value) && value.length <= MAX_GRID_FILE_BYTES,
+  'base64 of float64 values',
+);
+const roundSchema: z.ZodType<RoundRecord> = z.strictObject({
+  loss: finiteNumber,
+  lossAfter: z.union([z.null(), finiteNumber]),
+  stepTaken: finiteNumber,
+  streamingHeads: integerWithin(0, MAX_SAMPLES),
+});
+const schema = z.strictObject({
+  schema: exactly(QUADRATIC_SCHEMA),
+  version: exactly(QUADRATIC_VERSION),
+  identity: jsonRecord,
+  rounds: z.array(roundSchema).max(MAX_ROUNDS),
+  gates: base64,
+  samplesDone: integerWithin(0, MAX_SAMPLES),
+  sums: base64,
+});
+
+/** Write the state whole or not at all, durable when it returns. @throws {FileError} disk full, read-only. */
+export function writeQuadraticState(path: string, identity: JsonRecord, state: QuadraticState): void {
+  const value: z.infer<typeof schema> = {
+    schema: QUADRATIC_SCHEMA,
+    version: QUADRATIC_VERSION,
+    identity,
+    rounds: [...state.rounds],
+    gates: encodeDoubles(state.gates),
+    samplesDone: state.samplesDone,
+    sums: encodeDoubles(state.sums),
+  };
+  writeFileAtomic(path, stableJson(value));
+}
+
+/** Read the state, or null where none was written yet.
+ * @param numHeads N that its arrays must fit.
+ * @throws {FormatError} malformed, of another method or another number of heads. */
+export function findQuadraticState(
+  path: string,
+  numHeads: number,
+): { identity: JsonRecord; state: QuadraticState } | null {
+  if (!existsSync(path)) return null;
+  const value = readJson(path, MAX_GRID_FILE_BYTES);
+  checkSchemaName(value, { expected: QUADRATIC_SCHEMA, path });
+  const file = checkJson(schema, { value, path });
+  const decode = (name: 'gates' | 'sums', length: number): Float64Array => {
+    const doubles = decodeDoubles(file[name]);
+    if (doubles.length === length && doubles.every(Number.isFinite)) return doubles;
+    throw new FormatError(
+      `Expected \`${name}\` in ${path} to be ${length} finite values, got \`${doubles.length}\` of which ${doubles.filter(Number.isFinite).length} are finite; run again with --overwrite.`,
+    );
+  };
+  const gates = decode('gates', numHeads);
+  const sums = decode('sums', (numHeads + 1) ** 2);
+  return { identity: file.identity, state: { rounds: file.rounds, gates, samplesDone: file.samplesDone, sums } };
+}
+
+/** Little-endian float64, whatever the machine's own order. */
+function encodeDoubles(values: Float64Array): string {
+  const bytes = Buffer.alloc(values.length * 8);
+  values.forEach((value, index) => {
+    bytes.writeDoubleLE(value, index * 8);
+  });
+  return bytes.toString('base64');
+}
+
+function decodeDoubles(text: string): Float64Array {
+  const bytes = Buffer.from(text, 'base64');
+  return Float64Array.from({ length: Math.floor(bytes.length / 8) }, (_, index) => bytes.readDoubleLE(index * 8));
+}

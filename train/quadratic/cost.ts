@@ -1,0 +1,39 @@
+// What the quadratic method and the gate optimisation cost, in forward passes of the same sample: the unit that compares them on any
+// machine. A layer counts 1/L, whatever its attention; a backward pass through frozen weights counts two forward passes.
+
+/** Teacher forward, student forward, and a backward pass that computes the layers again and their input gradients. */
+const FORWARDS_PER_STEP = 4;
+
+/** Forward passes of one sample in one round: heads of layer l run layers l … L−1, the layers below are shared.
+ * @param options.callsPerSample engine calls its heads are split into; each runs the base pass once more.
+ * @param options.isFirst true where the gates are all 1, and the residual is known to be zero. */
+export function countMeasureForwards(options: {
+  layers: number;
+  kvHeads: number;
+  callsPerSample: number;
+  isFirst: boolean;
+}): number {
+  const { layers, kvHeads, callsPerSample, isFirst } = options;
+  return callsPerSample + (kvHeads * (layers + 1)) / 2 + (isFirst ? 0 : 2);
+}
+
+/** Forward passes of all rounds. Each round but an only one tries at least one step, with two passes a sample. */
+export function countQuadraticForwards(options: {
+  layers: number;
+  kvHeads: number;
+  callsPerSample: number;
+  samples: number;
+  rounds: number;
+}): number {
+  const { samples, rounds } = options;
+  const measured = Array.from({ length: rounds }, (_, round) =>
+    countMeasureForwards({ ...options, isFirst: round === 0 }),
+  );
+  const tried = rounds === 1 ? 0 : 2 * rounds;
+  return samples * (measured.reduce((sum, count) => sum + count, 0) + tried);
+}
+
+/** Forward passes of a gate optimisation of `steps` steps. */
+export function countOptimizerForwards(steps: number): number {
+  return FORWARDS_PER_STEP * steps;
+}

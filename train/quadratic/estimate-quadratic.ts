@@ -1,0 +1,41 @@
+// What a quadratic run is expected to take, told before its first sample. The engine counts bytes and operations of a distillation
+// step, of which one forward pass is a quarter; the rate is measured on one forward pass of a short sample.
+import type { Sample, Supervise, Window } from '../../src/core/shapes.ts';
+import { supervisedPositions } from '../../src/core/shapes.ts';
+import type { RunEstimate } from '../estimate.ts';
+import { countOptimizerForwards, countQuadraticForwards } from './cost.ts';
+import { countBlocks, countHeldBytes, type ProbingEngine } from './measure-sample.ts';
+
+const LONG_RUN_SECONDS = 3600;
+
+/** Memory and time of all rounds. Costs one forward pass.
+ * @param options.samples those of a round.  @param options.shortSample the one that is timed. */
+export async function estimateQuadratic(options: {
+  engine: ProbingEngine;
+  samples: readonly Sample[];
+  shortSample: Sample;
+  rounds: number;
+  window: Window;
+  supervise: Supervise;
+  signal?: AbortSignal | undefined;
+}): Promise<RunEstimate> {
+  const { engine, samples, shortSample, rounds, window, supervise, signal } = options;
+  const { layers, kvHeads, hidden } = engine.model;
+  const operationsOf = (tokens: number): number => engine.estimate(tokens).operations / countOptimizerForwards(1);
+  const start = performance.now();
+  await engine.computeHidden(shortSample, 'full', window, { supervise, ...(signal ? { signal } : {}) });
+  // A clock of microsecond steps may show 0 for a tiny model.
+  const seconds = Math.max(performance.now() - start, 1e-3) / 1000;
+  const operationsPerSecond = operationsOf(shortSample.tokens.length) / seconds;
+  let operations = 0;
+  let memoryBytes = 0;
+  for (const { tokens, answers } of samples) {
+    const size = { numHeads: layers * kvHeads, length: supervisedPositions(answers, supervise).length * hidden };
+    const callsPerSample = countBlocks(size);
+    operations +=
+      operationsOf(tokens.length) * countQuadraticForwards({ layers, kvHeads, callsPerSample, samples: 1, rounds });
+    memoryBytes = Math.max(memoryBytes, engine.estimate(tokens.length).memoryBytes + countHeldBytes(size));
+  }
+  const expected = operations / operationsPerSecond;
+  return { memoryBytes, operations, seconds: expected, isLong: expected >= LONG_RUN_SECONDS };
+}

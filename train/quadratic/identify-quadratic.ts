@@ -1,0 +1,186 @@
+// The quadratic method from samples to gates: measure, solve, and where more rounds are asked, move to the solution as far as the
+// true loss agrees and measure again there (Gauss–Newton), so that heads which back each other up are seen without their backing.
+import { rmSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import type { GateGrid, Sample } from '../../src/core/shapes.ts';
+import { AbortedError, ConfigError } from '../../src/errors/errors.ts';
+import type { LambdaPath } from '../../src/formats/gates.ts';
+import type { JsonRecord } from '../../src/formats/read-json.ts';
+import { describeDifference, findIdentityDifference } from '../run-identity.ts';
+import { findQuadraticState, type QuadraticState, type RoundRecord, writeQuadraticState } from './checkpoint.ts';
+import { type MeasureOptions, measureLoss, measureSample, type ProbeStep } from './measure-sample.ts';
+import { type QuadraticModel, solveGates, solvePath, toGrid } from './quadratic-model.ts';
+
+/** Shares of the way to the quadratic's minimum that are tried, the first that lowers the true objective is taken. */
+const STEP_SHARES = [1, 1 / 2, 1 / 4, 1 / 8];
+
+export interface QuadraticSettings {
+  /** samples measured in each round, ≥ 1 */
+  readonly samples: number;
+  /** most rounds, ≥ 1 */
+  readonly rounds: number;
+  readonly step: ProbeStep;
+  /** λ > 0 */
+  readonly lambda: number;
+}
+
+export interface QuadraticOptions {
+  readonly settings: QuadraticSettings;
+  readonly measure: Omit<MeasureOptions, 'scratchFolder' | 'onProgress' | 'step'>;
+  /** sample i; the same one each time it is asked */
+  readonly sampleAt: (index: number) => Sample | Promise<Sample>;
+  /** where the state is kept after each sample; blocks that memory does not hold go beside it */
+  readonly checkpointPath: string;
+  /** what decides the numbers; a resume with another is refused */
+  readonly identity: JsonRecord;
+  /** continue from the checkpoint, if there is one */
+  readonly resume?: boolean;
+  /** fraction of all rounds done, 0..1, were every round to run */
+  readonly onProgress?: ((fraction: number) => void) | undefined;
+}
+
+export interface QuadraticResult {
+  /** at λ, `[layers][kvHeads]`, 0..1 */
+  readonly gates: GateGrid;
+  /** of the last measurement */
+  readonly path: LambdaPath;
+  /** the last measurement */
+  readonly model: QuadraticModel;
+  readonly rounds: readonly RoundRecord[];
+}
+
+/** Run the rounds to the end, or to an abort. Same settings, samples, engine and device: the same result, however often it was
+ * aborted and resumed; an abort drops at most the sample under way.
+ * @throws {AbortedError}; {ConfigError} settings out of range, or a resume with others; {FormatError} a sample without supervised
+ * positions; {EngineError}; {FileError}. */
+export async function identifyQuadratic(options: QuadraticOptions): Promise<QuadraticResult> {
+  checkSettings(options.settings);
+  const { settings, checkpointPath, identity } = options;
+  const { layers, kvHeads } = options.measure.engine.model;
+  const found = options.resume ? findQuadraticState(checkpointPath, layers * kvHeads) : null;
+  const difference = found && findIdentityDifference(found.identity, identity);
+  if (difference) throw new ConfigError(describeDifference(difference));
+  if (!found) rmSync(checkpointPath, { force: true });
+  let state = found?.state ?? startRound(new Float64Array(layers * kvHeads).fill(1), []);
+  for (;;) {
+    state = await measureRound(state, options);
+    const model = toModel(state, settings.samples);
+    const { gates, record } = await endRound(model, state, options);
+    const rounds = [...state.rounds, record];
+    if (rounds.length === settings.rounds || record.stepTaken === 0 || isStable(state.gates, gates, record)) {
+      const path = solvePath(model, { lambda: settings.lambda, kvHeads });
+      return { gates: toGrid(gates, kvHeads), path, model, rounds };
+    }
+    state = startRound(gates, rounds);
+    writeQuadraticState(checkpointPath, identity, state);
+  }
+}
+
+function startRound(gates: Float64Array, rounds: readonly RoundRecord[]): QuadraticState {
+  return { rounds, gates, samplesDone: 0, sums: new Float64Array((gates.length + 1) ** 2) };
+}
+
+/** Measure the samples that are left; the state is on disk after each. */
+async function measureRound(begun: QuadraticState, options: QuadraticOptions): Promise<QuadraticState> {
+  const { settings, checkpointPath, identity, sampleAt, onProgress } = options;
+  const { engine, signal } = options.measure;
+  const grid = toGrid(begun.gates, engine.model.kvHeads);
+  let state = begun;
+  while (state.samplesDone < settings.samples) {
+    const { samplesDone } = state;
+    if (signal?.aborted) {
+      throw new AbortedError(
+        `Stopped before sample ${samplesDone} of ${settings.samples} in round ${state.rounds.length + 1}.`,
+      );
+    }
+    const gram = await measureSample(await sampleAt(samplesDone), grid, {
+      ...measureOptions(options),
+      onProgress: (fraction) =>
+        onProgress?.((state.rounds.length + (samplesDone + fraction) / settings.samples) / settings.rounds),
+    });
+    const sums = state.sums.map((sum, index) => sum + (gram[index] as number));
+    state = { ...state, samplesDone: samplesDone + 1, sums };
+    writeQuadraticState(checkpointPath, identity, state);
+  }
+  return state;
+}
+
+/** Solve at λ and take as much of the step as the true objective allows; a single round takes the solution as it is. */
+async function endRound(
+  model: QuadraticModel,
+  state: QuadraticState,
+  options: QuadraticOptions,
+): Promise<{ gates: Float64Array; record: RoundRecord }> {
+  const { lambda, rounds } = options.settings;
+  const solution = solveGates(model, lambda, model.center);
+  if (rounds === 1) {
+    const record = { loss: model.loss, lossAfter: null, stepTaken: 1, streamingHeads: countStreaming(solution) };
+    return { gates: solution, record };
+  }
+  const objectiveBefore = model.loss + lambda * mean(state.gates);
+  for (const share of STEP_SHARES) {
+    const gates = state.gates.map((gate, head) => Math.fround(gate + share * ((solution[head] as number) - gate)));
+    const lossAfter = await measureMeanLoss(gates, options);
+    if (lossAfter + lambda * mean(gates) >= objectiveBefore) continue;
+    const record = { loss: model.loss, lossAfter, stepTaken: share, streamingHeads: countStreaming(gates) };
+    return { gates, record };
+  }
+  const record = { loss: model.loss, lossAfter: model.loss, stepTaken: 0, streamingHeads: countStreaming(state.gates) };
+  return { gates: state.gates, record };
+}
+
+async function measureMeanLoss(gates: Float64Array, options: QuadraticOptions): Promise<number> {
+  const { samples } = options.settings;
+  const grid = toGrid(gates, options.measure.engine.model.kvHeads);
+  let sum = 0;
+  for (let index = 0; index < samples; index++) {
+    sum += await measureLoss(await options.sampleAt(index), grid, measureOptions(options));
+  }
+  return sum / samples;
+}
+
+function measureOptions(options: QuadraticOptions): MeasureOptions {
+  const scratchFolder = join(dirname(options.checkpointPath), '.probe');
+  return { ...options.measure, step: options.settings.step, scratchFolder };
+}
+
+function toModel(state: QuadraticState, samples: number): QuadraticModel {
+  const size = state.gates.length;
+  const gram = new Float64Array(size * size);
+  for (let row = 0; row < size; row++) {
+    for (let column = 0; column < size; column++) {
+      gram[row * size + column] = (state.sums[row * (size + 1) + column] as number) / samples;
+    }
+  }
+  const last = state.sums.subarray(size * (size + 1)).map((sum) => sum / samples);
+  return {
+    center: state.gates.map((gate) => 1 - gate),
+    loss: last[size] as number,
+    slope: last.slice(0, size),
+    gram,
+  };
+}
+
+/** True iff a whole step left every head on its side of one half. */
+function isStable(before: Float64Array, after: Float64Array, record: RoundRecord): boolean {
+  return record.stepTaken === 1 && before.every((gate, head) => gate < 0.5 === (after[head] as number) < 0.5);
+}
+
+function countStreaming(gates: Float64Array): number {
+  return gates.reduce((count, gate) => count + Number(gate < 0.5), 0);
+}
+
+function mean(values: Float64Array): number {
+  return values.reduce((sum, value) => sum + value, 0) / values.length;
+}
+
+function checkSettings(settings: QuadraticSettings): void {
+  const expect = (isValid: boolean, name: keyof QuadraticSettings, words: string): void => {
+    if (!isValid) throw new ConfigError(`Expected \`${name}\` to be ${words}, got \`${settings[name]}\`.`);
+  };
+  expect(Number.isInteger(settings.samples) && settings.samples >= 1, 'samples', 'an integer of at least 1');
+  expect(Number.isInteger(settings.rounds) && settings.rounds >= 1, 'rounds', 'an integer of at least 1');
+  expect(settings.step === 'finite' || settings.step === 'tangent', 'step', 'finite or tangent');
+  const isLambdaValid = Number.isFinite(settings.lambda) && settings.lambda > 0;
+  expect(isLambdaValid, 'lambda', 'a number above 0 for the quadratic method, which has nothing to trade without it');
+}

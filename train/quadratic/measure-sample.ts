@@ -1,0 +1,192 @@
+// One sample's share of the quadratic: Dᵢ = how the final hidden states move as head i closes, its inner products, and those with
+// the residual h(all full) − h(gates). Forward passes only; heads are probed in blocks as memory allows.
+import type { GateGrid, Sample, Supervise, Window } from '../../src/core/shapes.ts';
+import { supervisedPositions } from '../../src/core/shapes.ts';
+import type { Engine } from '../../src/engine/engine.ts';
+import { AbortedError, ConfigError, FormatError } from '../../src/errors/errors.ts';
+import { DifferenceBlocks } from './difference-blocks.ts';
+
+/** How far a head's gate moves while it is probed: all the way to the other side, or by a little. */
+export type ProbeStep = 'finite' | 'tangent';
+
+/** Small against the curvature over a gate's range, large against fp32 rounding of hidden states near 1; a power of two keeps 1 − ε exact. */
+const TANGENT_STEP = 1 / 32;
+/** Differences of the heads of one engine call. */
+const BLOCK_BYTES = 256 * 2 ** 20;
+/** Differences of a sample that are kept in memory. */
+const MEMORY_BYTES = 1024 * 2 ** 20;
+
+/** How many heads' differences there are, and the values of each. */
+interface DifferenceSize {
+  readonly numHeads: number;
+  /** supervised positions times C */
+  readonly length: number;
+}
+
+/** Engine calls that the heads of one sample are split into. */
+export function countBlocks({ numHeads, length }: DifferenceSize, blockBytes = BLOCK_BYTES): number {
+  return Math.ceil(numHeads / countHeadsPerBlock(length, blockBytes));
+}
+
+/** Bytes of differences that are held in memory at once. */
+export function countHeldBytes(size: DifferenceSize): number {
+  const rowBytes = Float32Array.BYTES_PER_ELEMENT * size.length;
+  const all = rowBytes * (size.numHeads + 1);
+  return all > MEMORY_BYTES ? 2 * rowBytes * countHeadsPerBlock(size.length, BLOCK_BYTES) : all;
+}
+
+function countHeadsPerBlock(length: number, blockBytes: number): number {
+  return Math.max(1, Math.floor(blockBytes / (Float32Array.BYTES_PER_ELEMENT * length)));
+}
+
+/** An engine that can probe. */
+export type ProbingEngine = Engine & Required<Pick<Engine, 'computeHidden' | 'probe'>>;
+
+export interface MeasureOptions {
+  readonly engine: ProbingEngine;
+  readonly window: Window;
+  readonly supervise: Supervise;
+  readonly step: ProbeStep;
+  /** folder that may be made for blocks that memory does not hold; gone afterwards */
+  readonly scratchFolder: string;
+  /** bytes of differences probed at once, and kept in memory; for tests */
+  readonly limits?: { readonly blockBytes: number; readonly memoryBytes: number };
+  readonly signal?: AbortSignal | undefined;
+  /** fraction of the sample done, 0..1 */
+  readonly onProgress?: ((fraction: number) => void) | undefined;
+}
+
+/** The engine, where it can probe. @throws {ConfigError} it cannot. */
+export function requireProbing(engine: Engine): ProbingEngine {
+  if (engine.probe && engine.computeHidden) return engine as ProbingEngine;
+  throw new ConfigError(`Expected an engine that can probe heads, got \`${engine.name}\`, which cannot.`);
+}
+
+/** Inner products of one sample around `gates`, mean over supervised positions and C.
+ * @param gates `[layers][kvHeads]`, 0..1; the other end of a finite step is 0 for a gate of at least one half, else 1.
+ * @returns `[N+1, N+1]` fp64, symmetric: row i of the first N is head i's D, per unit of closing; the last row is the residual.
+ * @throws {FormatError} no supervised position; {AbortedError}; {EngineError}; {FileError}. */
+export async function measureSample(sample: Sample, gates: GateGrid, options: MeasureOptions): Promise<Float64Array> {
+  const { engine, window, supervise, signal } = options;
+  const { layers, kvHeads, hidden } = engine.model;
+  const numHeads = layers * kvHeads;
+  const length = supervisedPositions(sample.answers, supervise).length * hidden;
+  if (length === 0) {
+    throw new FormatError(
+      'Expected a sample with at least one supervised position, found none; the quadratic method needs answer ranges.',
+    );
+  }
+  const { blockBytes, memoryBytes } = options.limits ?? { blockBytes: BLOCK_BYTES, memoryBytes: MEMORY_BYTES };
+  const rowBytes = Float32Array.BYTES_PER_ELEMENT * length;
+  const headsPerBlock = countHeadsPerBlock(length, blockBytes);
+  const totalBytes = rowBytes * (numHeads + 1);
+  const blocks = new DifferenceBlocks({ totalBytes, memoryBytes, folder: options.scratchFolder });
+  try {
+    const probeGates = gates.map((row) => row.map((gate) => findProbeGate(gate, options.step)));
+    for (let begin = 0; begin < numHeads; begin += headsPerBlock) {
+      const end = Math.min(numHeads, begin + headsPerBlock);
+      const onProgress = (fraction: number): void =>
+        options.onProgress?.((begin + fraction * (end - begin)) / (numHeads + 1));
+      const request = { gates, probeGates, window, begin, end };
+      blocks.append(await engine.probe(sample, request, { supervise, onProgress, ...(signal ? { signal } : {}) }));
+    }
+    blocks.append(await computeResidual(sample, gates, options));
+    const gram = await multiplyBlocks(blocks, { engine, length, size: numHeads + 1, signal });
+    // The engine's differences are h(gates) − h(probed); a head that was opened instead of closed has a negative step.
+    const steps = gates.flatMap((row, layer) =>
+      row.map((gate, head) => Math.fround(gate) - Math.fround((probeGates[layer] as number[])[head] as number)),
+    );
+    scaleRows(gram, [...steps, 1]);
+    options.onProgress?.(1);
+    return gram;
+  } finally {
+    blocks.close();
+  }
+}
+
+/** Distillation loss at `gates` by forward passes alone: mean over supervised positions and C of (h(all full) − h(gates))². */
+export async function measureLoss(sample: Sample, gates: GateGrid, options: MeasureOptions): Promise<number> {
+  const residual = await computeResidual(sample, gates, options);
+  return residual.reduce((sum, value) => sum + value * value, 0) / residual.length;
+}
+
+/** h(all full) − h(gates), `[positions, C]`; zeros without computing where every gate is 1. */
+async function computeResidual(sample: Sample, gates: GateGrid, options: MeasureOptions): Promise<Float32Array> {
+  const { engine, window, supervise, signal } = options;
+  const control = { supervise, ...(signal ? { signal } : {}) };
+  if (gates.every((row) => row.every((gate) => gate === 1))) {
+    return new Float32Array(supervisedPositions(sample.answers, supervise).length * engine.model.hidden);
+  }
+  const full = await engine.computeHidden(sample, 'full', window, control);
+  const own = await engine.computeHidden(sample, gates, window, control);
+  return full.map((value, index) => value - (own[index] as number));
+}
+
+function findProbeGate(gate: number, step: ProbeStep): number {
+  if (step === 'finite') return gate >= 0.5 ? 0 : 1;
+  return gate >= TANGENT_STEP ? gate - TANGENT_STEP : gate + TANGENT_STEP;
+}
+
+/** Inner products of all rows, block by block, times 1/length. */
+async function multiplyBlocks(
+  blocks: DifferenceBlocks,
+  options: { engine: Engine; length: number; size: number; signal: AbortSignal | undefined },
+): Promise<Float64Array> {
+  const { engine, length, size, signal } = options;
+  const multiply = engine.multiplyGram?.bind(engine) ?? multiplyGram;
+  const gram = new Float64Array(size * size);
+  let firstRow = 0;
+  for (let index = 0; index < blocks.count; index++) {
+    const a = blocks.read(index);
+    const rows = a.length / length;
+    let firstColumn = 0;
+    for (let other = 0; other <= index; other++) {
+      if (signal?.aborted) throw new AbortedError('Stopped before the sample was measured.');
+      const b = other === index ? a : blocks.read(other);
+      const columns = b.length / length;
+      const part = await multiply(a, b, { length, scale: 1 / length });
+      for (let row = 0; row < rows; row++) {
+        for (let column = 0; column < columns; column++) {
+          const value = part[row * columns + column] as number;
+          gram[(firstRow + row) * size + firstColumn + column] = value;
+          gram[(firstColumn + column) * size + firstRow + row] = value;
+        }
+      }
+      firstColumn += columns;
+    }
+    firstRow += rows;
+  }
+  return gram;
+}
+
+/** `engine.multiplyGram` for engines without it: fp64 sums in index order. */
+async function multiplyGram(
+  a: Float32Array,
+  b: Float32Array,
+  options: { length: number; scale: number },
+): Promise<Float64Array> {
+  const { length, scale } = options;
+  const rows = a.length / length;
+  const columns = b.length / length;
+  const gram = new Float64Array(rows * columns);
+  for (let row = 0; row < rows; row++) {
+    const own = a.subarray(row * length, (row + 1) * length);
+    for (let column = 0; column < columns; column++) {
+      const other = b.subarray(column * length, (column + 1) * length);
+      let sum = 0;
+      for (let index = 0; index < length; index++) sum += (own[index] as number) * (other[index] as number);
+      gram[row * columns + column] = scale * sum;
+    }
+  }
+  return gram;
+}
+
+/** Entry (i, j) divided by stepᵢ·stepⱼ. */
+function scaleRows(gram: Float64Array, steps: readonly number[]): void {
+  const size = steps.length;
+  for (let row = 0; row < size; row++) {
+    for (let column = 0; column < size; column++) {
+      gram[row * size + column]! /= (steps[row] as number) * (steps[column] as number);
+    }
+  }
+}
