@@ -2,12 +2,16 @@
 // Exit codes: 0 done, 1 failed, 2 wrong usage, 130 SIGINT or SIGTERM.
 import { Command, CommanderError } from 'commander';
 import { DuoError } from '../errors/errors.ts';
+import { addBenchCommand } from './bench.ts';
+import { addBuildCommand } from './build.ts';
+import { addDoctorCommand } from './doctor.ts';
 import { addEvalCommand } from './eval.ts';
 import { addExportCommand } from './export.ts';
 import { addGenerateCommand } from './generate.ts';
 import { addIdentifyCommand } from './identify.ts';
 import { addImportCommand } from './import.ts';
 import { addInspectCommand } from './inspect.ts';
+import { addRunCommand } from './run.ts';
 import { say } from './terminal.ts';
 import { readVersion } from './version.ts';
 
@@ -30,8 +34,12 @@ function makeProgram(signal: AbortSignal): Command {
     addGenerateCommand,
     addExportCommand,
     addImportCommand,
+    addRunCommand,
     addEvalCommand,
+    addBenchCommand,
     addInspectCommand,
+    addDoctorCommand,
+    addBuildCommand,
   ]) {
     add(program, signal);
   }
