@@ -58,6 +58,39 @@ function drawNormal(random: Random, count: number, std: number): Float32Array {
   );
 }
 
+const LOOK_BACK_PAIRS = 6; // the rotary pairs that turn fast enough to tell neighbouring tokens apart
+const LOOK_BACK_GAIN = 4;
+
+/** Make query heads of layer 0 attend `lookBack[head]` tokens back: dimension 0 of every embedding becomes the constant 1, and queries
+ * and keys read it on the fastest rotary pairs, the query's turned by that many positions. Everything is trained afterwards. */
+function plantLookBack(options: {
+  recipe: Recipe;
+  lookBack: readonly number[];
+  embedding: Float32Array;
+  q: Float32Array;
+  k: Float32Array;
+}): void {
+  const { recipe, lookBack, embedding, q, k } = options;
+  const { hidden, heads, kvHeads, headDim } = recipe.shape;
+  for (let at = 0; at < embedding.length; at += hidden) embedding[at] = 1;
+  for (const matrix of [q, k]) {
+    for (let index = 0; index < matrix.length; index++) matrix[index] = 0.1 * matrix[index]!;
+  }
+  for (let pair = 0; pair < LOOK_BACK_PAIRS; pair++) {
+    const frequency = recipe.ropeTheta ** ((-2 * pair) / headDim);
+    for (let head = 0; head < heads; head++) {
+      const row = (head * headDim + pair) * hidden;
+      q[row] = LOOK_BACK_GAIN * Math.cos(lookBack[head]! * frequency);
+      q[row + (headDim / 2) * hidden] = -LOOK_BACK_GAIN * Math.sin(lookBack[head]! * frequency);
+    }
+    for (let head = 0; head < kvHeads; head++) {
+      const row = (head * headDim + pair) * hidden;
+      k[row] = LOOK_BACK_GAIN;
+      k[row + (headDim / 2) * hidden] = 0;
+    }
+  }
+}
+
 /** Initial weights in checkpoint order: all matrices random, all norms one; projections back into the residual stream smaller. */
 export function makeInitialWeights(recipe: Recipe, options: { vocab: number; seed: number }): Float32Array[] {
   const { layers, hidden, intermediate, heads, kvHeads, headDim } = recipe.shape;
@@ -75,5 +108,9 @@ export function makeInitialWeights(recipe: Recipe, options: { vocab: number; see
     parts.push(matrix(intermediate, hidden), matrix(intermediate, hidden), matrix(hidden, intermediate, back));
   }
   parts.push(ones(), drawNormal(random, vocab * hidden, HEAD_STD));
+  if (recipe.lookBack !== undefined) {
+    const [embedding, , q, k] = parts as [Float32Array, Float32Array, Float32Array, Float32Array];
+    plantLookBack({ recipe, lookBack: recipe.lookBack, embedding, q, k });
+  }
   return parts;
 }

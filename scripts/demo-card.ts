@@ -37,6 +37,12 @@ function formatAblation(rows: readonly RecallRow[], recipe: Recipe): string {
   return [header, `|${'---|'.repeat(kvHeads + 1)}`, ...lines].join('\n');
 }
 
+function describeStart({ lookBack }: Recipe): string {
+  if (lookBack === undefined) return 'Nothing was planted: all weights start random.';
+  return `Planted at the start: the query heads of layer 0 look ${lookBack.join(', ')} tokens back (\`plantLookBack\` in \`scripts/demo-batches.ts\`), and are
+  trained like the rest afterwards. All other weights start random; every retrieval head is learned.`;
+}
+
 /** Write README.md of the model folder. */
 export function writeModelCard(options: {
   folder: string;
@@ -62,8 +68,9 @@ It knows the ${vocab} tokens of its tokenizer and no language beyond the sentenc
 - Tokenizer: byte-level BPE without merges; every task word with its leading space is one token, any other text falls back to bytes.
 - Training: \`npx tsx scripts/train-demo.ts ${name} --seed ${seed}\`, ${lastLine.step! + 1} steps, ${(lastLine.tokens! / 1e6).toFixed(2)} M tokens, ${Math.round(lastLine.seconds! / 60)} minutes on a shared
   machine of 2 vCPUs with AVX-512, 23 November 2026; the course is in \`scripts/demo-recipes.ts\`, the log in \`train-log.jsonl\`. Float32, AdamW, peak learning rate ${recipe.lr}.
-- Nothing was planted: all weights start random. The curriculum does the work: short documents in many wordings first, in which a key often
-  stands right before its words, then longer ones; positions jump at random so that recall carries beyond the ${recipe.stages.at(-1)!.length} tokens trained on.
+- ${describeStart(recipe)}
+- Curriculum: short documents in many wordings first, in which a key often stands right before its words, then longer ones; positions jump
+  at random so that recall carries beyond the ${recipe.stages.at(-1)!.length} tokens trained on.
 
 ## Recall
 

@@ -20,6 +20,8 @@ export interface Recipe {
   readonly ropeTheta: number;
   readonly maxPositions: number;
   readonly seed: number;
+  /** tokens that each query head of layer 0 looks back at the start of training (demo-batches.ts); none = random weights alone */
+  readonly lookBack?: readonly number[];
   /** peak learning rate of AdamW */
   readonly lr: number;
   readonly stages: readonly Stage[];
@@ -29,25 +31,21 @@ export interface Recipe {
   readonly evaluationPasskeys: readonly (readonly [passkeys: number, words: number])[];
 }
 
-// Short documents and many wordings first: where a key stands right before its words the match is plain induction, which forms from
+// Short documents in many wordings first: where a key stands right before its words the match is plain induction, which forms from
 // random weights; the passkey's wording, four tokens apart, then grows out of it.
-const LONGER_STAGES: readonly Stage[] = [
-  { steps: 250, sequences: 16, length: 128, facts: [1, 5], wordsPerFact: [3, 5], otherShare: 0.3, jump: 0 },
-  { steps: 300, sequences: 10, length: 256, facts: [2, 8], wordsPerFact: [3, 6], otherShare: 0.25, jump: 2000 },
-  { steps: 300, sequences: 6, length: 512, facts: [2, 10], wordsPerFact: [3, 8], otherShare: 0.25, jump: 6000 },
-  { steps: 100, sequences: 3, length: 1024, facts: [4, 10], wordsPerFact: [4, 8], otherShare: 0.25, jump: 7000 },
-];
-
 export const RECIPES: Readonly<Record<'demo' | 'tiny', Recipe>> = {
   demo: {
     shape: { layers: 4, hidden: 128, intermediate: 384, heads: 8, kvHeads: 8, headDim: 32 },
     ropeTheta: 1e6,
     maxPositions: 8192,
     seed: 1,
-    lr: 1.5e-3,
+    lookBack: [1, 4, 1, 4, 2, 4, 2, 3],
+    lr: 1.2e-3,
     stages: [
-      { steps: 800, sequences: 32, length: 64, facts: [1, 3], wordsPerFact: [2, 4], otherShare: 0.5, jump: 0 },
-      ...LONGER_STAGES,
+      { steps: 320, sequences: 32, length: 64, facts: [1, 3], wordsPerFact: [2, 4], otherShare: 0.3, jump: 0 },
+      { steps: 240, sequences: 16, length: 128, facts: [2, 5], wordsPerFact: [3, 5], otherShare: 0.2, jump: 0 },
+      { steps: 280, sequences: 10, length: 256, facts: [2, 8], wordsPerFact: [3, 6], otherShare: 0.2, jump: 2000 },
+      { steps: 240, sequences: 6, length: 512, facts: [2, 10], wordsPerFact: [3, 8], otherShare: 0.2, jump: 7000 },
     ],
     evaluationLengths: [512, 1024, 2048, 4096],
     evaluationPasskeys: [

@@ -1,7 +1,7 @@
 // Builds and calls the C++ pretrainer of kernels/pretrain with one g++ line; the only user is scripts/train-demo.ts and its tests.
 import { execFileSync, spawn } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 
@@ -26,7 +26,7 @@ export function buildPretrainer(folder: string): string {
   const compiler = findCompiler();
   if (compiler === null) throw new Error('Expected a C++17 compiler for kernels/pretrain, found none; install g++.');
   mkdirSync(folder, { recursive: true });
-  const program = join(folder, 'pretrain');
+  const program = resolve(folder, 'pretrain'); // the compiler runs in another folder
   const sources = readdirSync(SOURCES).filter((name) => name.endsWith('.cpp'));
   execFileSync(compiler, [...FLAGS, ...sources, '-o', program], { cwd: SOURCES, stdio: 'inherit' });
   if (!existsSync(program)) throw new Error(`Expected ${compiler} to write ${program}`);
