@@ -1,0 +1,73 @@
+// Prefill time against text length where attention is nearly all the work: streaming heads grow linearly, retrieval heads with the square.
+import { filledGrid } from '../src/core/shapes.ts';
+import { openRandomNativeEngine } from '../src/engine/native/native-engine.ts';
+import { checkSessions } from '../src/runtime/session-checks.ts';
+import { findShape } from '../src/runtime/shapes.ts';
+import { drawLines } from './plot.ts';
+import type { Bench } from './run.ts';
+
+export const bench: Bench = {
+  about: 'prefill attention of streaming heads is linear in the text length (SVG plot)',
+  flags: {
+    lengths: { default: '2048,4096,8192,16384,24576,32768', about: 'text lengths' },
+    'full-up-to': { default: '16384', about: 'longest text timed with every head full' },
+    repeats: { default: '3', about: 'runs of each; the best counts' },
+    threads: { default: '2', about: 'threads' },
+  },
+  async run(flags) {
+    // One layer whose matrices are tiny beside its 32 heads of 64.
+    const named = findShape('llama-3.2-1b', { layers: 1 });
+    const config = { ...named, shape: { ...named.shape, hidden: 64, intermediate: 64, vocab: 256 } };
+    const { layers, kvHeads } = config.shape;
+    const threads = Number(flags.threads);
+    const engine = await openRandomNativeEngine(config, { seed: 1, weightDtype: 'f32', threads });
+    const zeros = filledGrid(layers, kvHeads, 0);
+    for (const { law, holds } of await checkSessions(engine, { mask: zeros, kvDtype: 'bf16' })) {
+      if (!holds) throw new Error(law);
+    }
+    const streaming = { mask: zeros, window: { sinkTokens: 128, recentTokens: 256 } };
+    const points = { streaming: [] as [number, number][], full: [] as [number, number][] };
+    for (const length of (flags.lengths as string).split(',').map(Number)) {
+      const tokens = Array.from({ length }, (_, index) => (index * 31) % 256);
+      for (const [name, mask] of [['streaming', streaming] as const, ['full', 'full'] as const]) {
+        if (name === 'full' && length > Number(flags['full-up-to'])) continue;
+        let best = Number.POSITIVE_INFINITY;
+        for (let repeat = 0; repeat < Number(flags.repeats); repeat++) {
+          const session = await engine.openSession(mask, { maxTokens: length, kvDtype: 'bf16' });
+          const startMs = performance.now();
+          await session.prefill(tokens);
+          best = Math.min(best, (performance.now() - startMs) / 1000);
+          await session.close();
+        }
+        points[name].push([length, best]);
+      }
+    }
+    await engine.close();
+    const { slope, intercept, r2 } = fitLine(points.streaming);
+    const plot = drawLines(
+      [
+        { label: '32 streaming heads', points: points.streaming, colour: '#0072b2' },
+        { label: '32 full heads', points: points.full, colour: '#d55e00' },
+      ],
+      { title: 'Prefill of one attention layer (H 32, G 8, D 64, S 128, R 256)', x: 'tokens', y: 's' },
+    );
+    const rows = points.streaming.map(([length, seconds]) => {
+      const full = points.full.find(([each]) => each === length)?.[1];
+      const beside = full === undefined ? '' : `, full ${full.toFixed(3)} s`;
+      return `${length} tokens: streaming ${seconds.toFixed(3)} s, ${((1e6 * seconds) / length).toFixed(1)} µs a token${beside}`;
+    });
+    rows.push(
+      `line through the streaming times: ${(1e6 * slope).toFixed(2)} µs a token, ${(1000 * intercept).toFixed(1)} ms at 0, r² ${r2.toFixed(5)}`,
+    );
+    return { table: rows.join('\n'), figures: { points, slope, intercept, r2 }, files: { 'prefill-linear.svg': plot } };
+  },
+};
+
+function fitLine(points: readonly (readonly [number, number])[]): { slope: number; intercept: number; r2: number } {
+  const mean = (values: number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length;
+  const [mx, my] = [mean(points.map(([x]) => x)), mean(points.map(([, y]) => y))];
+  const sxy = points.reduce((sum, [x, y]) => sum + (x - mx) * (y - my), 0);
+  const sxx = points.reduce((sum, [x]) => sum + (x - mx) ** 2, 0);
+  const syy = points.reduce((sum, [, y]) => sum + (y - my) ** 2, 0);
+  return { slope: sxy / sxx, intercept: my - (sxy / sxx) * mx, r2: sxy ** 2 / (sxx * syy) };
+}
