@@ -1,6 +1,5 @@
-// libFuzzer target: any bytes as a safetensors file give entries inside the file or a FORMAT error. Built with clang:
-//   clang++ -std=c++17 -g -O1 -fsanitize=fuzzer,address,undefined -I kernels -I kernels/include kernels/tests/fuzz_safetensors.cpp \
-//     kernels/core/safetensors.cpp kernels/core/error.cpp -o fuzz && ./fuzz -max_total_time=600 kernels/tests/corpus/safetensors
+// libFuzzer target: any bytes as a safetensors file give entries inside the file or a FORMAT error. run-sanitizers.sh builds it with
+// clang++ -fsanitize=fuzzer,address,undefined; for ten minutes: FUZZ_SECONDS=600 kernels/tests/run-sanitizers.sh
 #include <cstdlib>
 
 #include "core/error.h"

@@ -1,0 +1,204 @@
+// The native model through its binding: laws of gates and windows, threads, probing, malformed files, lifetime.
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { listModelConfigValues } from '../../../src/engine/native/model-config.ts';
+import { AbortedError, EngineError, NativeError } from '../../../src/errors/errors.ts';
+import { parseModelConfig } from '../../../src/model/config.ts';
+import { encodeSafetensors } from '../../../src/model/safetensors-writer.ts';
+import { benchOp, listDevices } from '../../../src/native/devices.ts';
+import { type NativeModel, openModel, openRandomModel, type Passage } from '../../../src/native/model.ts';
+import { expectAgreement, printToleranceUse } from '../../reference/agreement.ts';
+import { describeNative, listCpuVariants } from '../../reference/native-library.ts';
+import { makeConfigJson, makeRawFile, makeScratchFolder, makeTensors } from '../model/model-fixture.ts';
+
+const folder = makeScratchFolder();
+const json = makeConfigJson({ num_hidden_layers: 3, hidden_size: 20, intermediate_size: 34, head_dim: 6 });
+const config = listModelConfigValues(parseModelConfig(json, 'config.json'));
+const NUM_GATES = 3 * 2;
+const variants = await listCpuVariants();
+afterAll(printToleranceUse);
+
+function writeShard(name: string, bytes: Uint8Array): string {
+  const path = join(folder, name);
+  writeFileSync(path, bytes);
+  return path;
+}
+
+const shard = writeShard('model.safetensors', encodeSafetensors(makeTensors(json)));
+
+function makePassage(count: number, changes: Partial<Passage> = {}): Passage {
+  return {
+    tokens: Int32Array.from({ length: count }, (_, index) => (index * 7 + 3) % 11),
+    positions: Int32Array.from({ length: count }, (_, index) => index),
+    gates: Float32Array.from({ length: NUM_GATES }, (_, index) => (index * 0.37 + 0.1) % 1),
+    sinkTokens: 2,
+    recentTokens: 5,
+    ...changes,
+  };
+}
+
+describeNative('whole-sample operations', () => {
+  let model: NativeModel;
+  beforeAll(async () => {
+    model = await openModel(config, [shard]);
+  });
+  afterAll(() => model.close());
+
+  it('gates 1 equal full attention, and so does a window that covers the sample', async () => {
+    const full = await model.hidden(makePassage(40, { gates: null }));
+    const ones = new Float32Array(NUM_GATES).fill(1);
+    expect(await model.hidden(makePassage(40, { gates: ones }))).toEqual(full);
+    const covered = makePassage(40, { gates: new Float32Array(NUM_GATES), sinkTokens: 8, recentTokens: 32 });
+    expect(await model.hidden(covered)).toEqual(full);
+  });
+
+  it('positions select rows of the same result', async () => {
+    const all = await model.hidden(makePassage(50));
+    const some = await model.hidden(makePassage(50, { positions: Int32Array.of(0, 13, 31) }));
+    for (const [row, position] of [0, 13, 31].entries()) {
+      const expected = all.slice(position * 20, (position + 1) * 20);
+      expectAgreement(some.slice(row * 20, (row + 1) * 20), expected, { tolerance: 'native', label: 'rows' });
+    }
+  });
+
+  it('a token after the last position changes nothing', async () => {
+    const positions = Int32Array.of(5, 20);
+    const short = await model.distill(makePassage(21, { positions }));
+    const long = await model.distill(makePassage(40, { positions }));
+    expect(long).toEqual(short);
+  });
+
+  it.each(variants)('%s: the same bits for 1, 2 and 3 threads', async (device) => {
+    const results = [];
+    for (const threads of [1, 2, 3]) {
+      const other = await openModel(config, [shard], { device, threads });
+      const passage = makePassage(333, { positions: Int32Array.of(100, 200, 300) });
+      results.push({ step: await other.distill(passage), hidden: await other.hidden(passage) });
+      other.close();
+    }
+    expect(results[1]).toEqual(results[0]);
+    expect(results[2]).toEqual(results[0]);
+  });
+
+  it('evaluate agrees with the logits', async () => {
+    const passage = makePassage(30);
+    const targets = Int32Array.from(passage.tokens, (_, index) => (index * 5) % 11);
+    const { logProbs, predictions } = await model.evaluate(passage, targets);
+    const logits = await model.logits(passage);
+    for (let row = 0; row < 30; row++) {
+      const values = [...logits.slice(row * 11, (row + 1) * 11)];
+      const best = Math.max(...values);
+      const sum = values.reduce((total, value) => total + Math.exp(value - best), 0);
+      expect(predictions[row]).toBe(values.indexOf(best));
+      expect(logProbs[row]).toBeCloseTo(values[targets[row]!]! - best - Math.log(sum), 5);
+    }
+  });
+
+  it('probe gives the differences of two forwards', async () => {
+    const gates = Float32Array.of(1, 0.5, 1, 0.25, 1, 1);
+    const probeGates = Float32Array.of(0, 0, 0.5, 1, 0, 0.75);
+    const positions = Int32Array.of(9, 22, 29);
+    const passage = makePassage(30, { gates, positions });
+    const base = await model.hidden(passage);
+    const differences = await model.probe(passage, { probeGates, begin: 0, end: NUM_GATES });
+    for (let head = 0; head < NUM_GATES; head++) {
+      const changed = gates.slice();
+      changed[head] = probeGates[head]!;
+      const other = await model.hidden({ ...passage, gates: changed });
+      const expected = base.map((value, index) => value - other[index]!);
+      const actual = differences.slice(head * expected.length, (head + 1) * expected.length);
+      for (let index = 0; index < expected.length; index++) expect(actual[index]).toBeCloseTo(expected[index]!, 5);
+    }
+    const part = await model.probe(passage, { probeGates, begin: 3, end: 5 });
+    for (let index = 0; index < part.length; index++) expect(part[index]).toBeCloseTo(differences[3 * 60 + index]!, 5);
+  });
+
+  it('writes nothing outside its outputs', async () => {
+    const bytes = new ArrayBuffer(4 * (40 * 20 + 64));
+    const guarded = new Float32Array(bytes).fill(7);
+    const inner = new Float32Array(bytes, 4 * 32, 40 * 20);
+    const { runCall, TASK_ARGUMENT } = await import('../../../src/native/call.ts');
+    const { tokens, positions, gates } = makePassage(40);
+    const values = [model.handle.id, tokens, 40, positions, 40, gates, 2, 5, TASK_ARGUMENT, inner];
+    await runCall('duo_hidden', values);
+    expect([...guarded.subarray(0, 32), ...guarded.subarray(-32)]).toEqual(new Array(64).fill(7));
+    expect(inner).toEqual(await model.hidden(makePassage(40)));
+  });
+});
+
+describeNative('errors and lifetime', () => {
+  it('a shard that is malformed, incomplete or of another shape is refused by name', async () => {
+    const tensors = makeTensors(json);
+    const cases: [string, Uint8Array, string, RegExp][] = [
+      ['short', new Uint8Array(3), 'FORMAT', /short.*at least 8 bytes, got 3/],
+      ['header', makeRawFile('{"a": 1}'), 'FORMAT', /Expected `\{` in the safetensors header of `.*header` at byte 14/],
+      ['missing', encodeSafetensors(tensors.slice(1)), 'FORMAT', /Expected tensor `model\.\S+` in the 1 weight file/],
+      [
+        'shape',
+        encodeSafetensors(tensors.map((tensor, index) => (index === 0 ? { ...tensor, shape: [20, 11] } : tensor))),
+        'SHAPE',
+        /Expected tensor `model\.embed_tokens\.weight` of `.*shape` to have shape \[11, 20\], got \[20, 11\]/,
+      ],
+    ];
+    for (const [name, bytes, status, message] of cases) {
+      const opening = openModel(config, [writeShard(name, bytes)]);
+      await expect(opening).rejects.toThrow(message);
+      await expect(opening).rejects.toMatchObject({ name: 'NativeError', status });
+    }
+    await expect(openModel(config, [shard, shard])).rejects.toThrow(/in one weight file, but .* has it again/);
+    await expect(openModel(config, [join(folder, 'absent')])).rejects.toMatchObject({ status: 'FILE' });
+  });
+
+  it('an unknown device and an unusable one are refused', async () => {
+    await expect(openModel(config, [shard], { device: 'gpu' })).rejects.toThrow(
+      'Expected `device` to be "cpu" or "cuda:<number>", got `gpu`',
+    );
+    const cuda = listDevices().find(({ name }) => name === 'cuda:0')!;
+    if (!cuda.available) await expect(openModel(config, [shard], { device: 'cuda:0' })).rejects.toThrow(NativeError);
+  });
+
+  it('use after close is an error, closing twice is not', async () => {
+    const model = await openModel(config, [shard]);
+    model.close();
+    model.close();
+    await expect(model.hidden(makePassage(5))).rejects.toThrow(EngineError);
+    await expect(model.hidden(makePassage(5))).rejects.toThrow('Expected an open model, found a closed one');
+  });
+
+  it('an abort before and during a call rejects with AbortedError, and the model serves on', async () => {
+    const model = await openRandomModel({ ...config, hidden: 256, intermediate: 1024, max_positions: 8192 }, 3);
+    const gates = new Float32Array(NUM_GATES).fill(0.5);
+    const passage = makePassage(3000, { gates, positions: Int32Array.of(2999) });
+    await expect(model.distill(passage, { signal: AbortSignal.abort() })).rejects.toThrow(AbortedError);
+    const controller = new AbortController();
+    const running = model.distill(passage, { signal: controller.signal, onProgress: () => controller.abort() });
+    await expect(running).rejects.toThrow(AbortedError);
+    expect((await model.distill(makePassage(20))).loss).toBeGreaterThan(0);
+    model.close();
+  });
+
+  it('1,000 models come and go', async () => {
+    const before = process.memoryUsage().rss;
+    for (let round = 0; round < 1000; round++) (await openModel(config, [shard], { threads: 1 })).close();
+    expect(process.memoryUsage().rss - before).toBeLessThan(2 ** 26);
+  });
+
+  it('random weights are those of their seed', async () => {
+    const hidden = [];
+    for (const seed of [1, 1, 2]) {
+      const model = await openRandomModel(config, seed, { weightDtype: 'f32' });
+      hidden.push(await model.hidden(makePassage(12)));
+      model.close();
+    }
+    expect(hidden[1]).toEqual(hidden[0]);
+    expect(hidden[2]).not.toEqual(hidden[0]);
+  });
+
+  it('the op bench checks what it times', async () => {
+    const { seconds, relativeError } = await benchOp('matmul_f32', [33, 65, 129], { repeats: 3 });
+    expect(seconds).toHaveLength(3);
+    expect(relativeError).toBeLessThan(1e-5);
+    await expect(benchOp('no such op', [1])).rejects.toMatchObject({ status: 'UNSUPPORTED' });
+  });
+});
