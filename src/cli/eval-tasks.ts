@@ -108,7 +108,7 @@ export async function evaluateTasks(options: {
     return await runSweep({
       engine,
       model: folder.fingerprint ?? folder.path,
-      tokenizer: adaptTokenizer(tokenizer),
+      tokenizer,
       stopTokens: [...new Set([...tokenizer.eosTokenIds, ...folder.config.eosTokenIds])],
       groups,
       masks,

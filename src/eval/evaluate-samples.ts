@@ -28,7 +28,7 @@ export interface ScoredSample {
 
 /** Score samples under masks, mask by mask.
  * @param options.masks rows in this order.
- * @param options.kvDtype storage assumed for kvBytes, default 'bf16'.
+ * @param options.kvDtype storage assumed for kvBytes, default 'f32', as engines have it.
  * @param options.onProgress evaluations done and in all.
  * @returns a row a mask, task `samples`; accuracy and logProb are means over all answer tokens of all samples.
  * @throws {ConfigError} no samples, or a sample without answers; {AbortedError}; {EngineError}. */
@@ -57,7 +57,7 @@ export async function evaluateSamples(options: {
       onProgress?.(++done, total);
     }
     const seconds = (performance.now() - startMs) / 1000;
-    rows.push(makeSamplesRow({ engine, named, scored, seconds, kvDtype: options.kvDtype ?? 'bf16' }));
+    rows.push(makeSamplesRow({ engine, named, scored, seconds, kvDtype: options.kvDtype ?? 'f32' }));
   }
   return rows;
 }

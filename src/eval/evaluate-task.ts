@@ -6,11 +6,13 @@ import { type ModelShape, type Sample, supervisedPositions } from '../core/shape
 import type { Engine } from '../engine/engine.ts';
 import { AbortedError, ConfigError, EngineError } from '../errors/errors.ts';
 import type { EvalRow } from '../formats/results.ts';
+import { generateText } from '../runtime/generate.ts';
+import type { Tokenizer } from '../text/tokenizer.ts';
 import type { NamedMask } from './baselines.ts';
 import { type ScoredSample, summariseTeacherForced } from './evaluate-samples.ts';
 import { measureMeanFootprint, type RunShape } from './footprint.ts';
 import { computeWilsonInterval } from './metrics/confidence.ts';
-import type { TaskSample, TaskTokenizer } from './tasks/task.ts';
+import type { TaskSample } from './tasks/task.ts';
 
 /** How a session of a row is opened. */
 export interface RunSettings {
@@ -34,7 +36,7 @@ export async function evaluateTask(options: {
   readonly samples: readonly TaskSample[];
   readonly mask: NamedMask;
   readonly measure: EvalRow['measure'];
-  readonly tokenizer: Pick<TaskTokenizer, 'decode'>;
+  readonly tokenizer: Tokenizer;
   readonly stopTokens: readonly number[];
   readonly length: number | null;
   readonly depth?: number;
@@ -63,9 +65,12 @@ export async function evaluateTask(options: {
     const session = await engine.openSession(mask.mask, { maxTokens: tokens, ...settings });
     try {
       if (measure === 'generated') {
-        const said = await generateGreedy(session, { ...options, sample });
-        scores.push(sample.score(options.tokenizer.decode(said)));
-        runs.push({ promptTokens: sample.promptTokens.length, outputTokens: said.length, ...settings });
+        const { promptTokens, maxNewTokens } = sample;
+        const source = { session, tokenizer: options.tokenizer, prompt: promptTokens };
+        const stop = { stopTokens: options.stopTokens, ...(signal && { signal }) };
+        const { text, decodedTokens } = await generateText(source, { maxNewTokens, ...stop });
+        scores.push(sample.score(text));
+        runs.push({ promptTokens: promptTokens.length, outputTokens: decodedTokens, ...settings });
       } else {
         const answered = requireAnswer(task, sample);
         forced.push(await scoreAnswer(session, answered, signal));
@@ -98,26 +103,6 @@ export async function evaluateTask(options: {
     prefill: settings.prefill ?? 'exact',
     seconds: (performance.now() - startMs) / 1000,
   };
-}
-
-/** Greedy answer to a prompt: at most `maxNewTokens`, up to a stop token.
- * @returns the new tokens, without the stop token. @throws {AbortedError}. */
-export async function generateGreedy(
-  session: Session,
-  options: { readonly sample: TaskSample; readonly stopTokens: readonly number[]; readonly signal?: AbortSignal },
-): Promise<number[]> {
-  const { sample, stopTokens, signal } = options;
-  let logits = await session.prefill(sample.promptTokens, signal === undefined ? {} : { signal });
-  const said: number[] = [];
-  while (said.length < sample.maxNewTokens) {
-    const next = findBest(logits);
-    if (stopTokens.includes(next)) break;
-    said.push(next);
-    if (said.length === sample.maxNewTokens) break;
-    throwIfAborted(signal);
-    logits = await session.decode(next);
-  }
-  return said;
 }
 
 /** Feed a sample up to its first answer token, then token by token, and score each answer token from the true prefix.

@@ -5,11 +5,12 @@ import type { HeadMask } from '../core/shapes.ts';
 import type { Engine } from '../engine/engine.ts';
 import { AbortedError, type DuoError } from '../errors/errors.ts';
 import type { EvalRow } from '../formats/results.ts';
+import type { Tokenizer } from '../text/tokenizer.ts';
 import type { NamedMask } from './baselines.ts';
 import { evaluateTask, type RunSettings } from './evaluate-task.ts';
 import { countKvBytes } from './footprint.ts';
 import { claimCell, readCell, releaseCell, writeCell } from './sweep-cells.ts';
-import type { TaskSample, TaskTokenizer } from './tasks/task.ts';
+import type { TaskSample } from './tasks/task.ts';
 
 /** Part of every cell's name; raised when a task, a score or the way of running changes its numbers. */
 const CELLS_VERSION = 1;
@@ -50,7 +51,7 @@ export interface SweepProgress {
 export async function runSweep(options: {
   readonly engine: Engine;
   readonly model: string;
-  readonly tokenizer: Pick<TaskTokenizer, 'decode'>;
+  readonly tokenizer: Tokenizer;
   readonly stopTokens: readonly number[];
   readonly groups: readonly SweepGroup[];
   readonly masks: readonly NamedMask[];

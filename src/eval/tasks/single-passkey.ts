@@ -5,8 +5,9 @@ import { countAnswerTokens, joinAnswers } from './answer-text.ts';
 import { completeSample } from './complete-sample.ts';
 import { fitPrompt } from './fit-length.ts';
 import { chooseWording, type EvalTask, fillTemplate, makeSampleRandom, type Wording } from './task.ts';
-import { drawDistinct, drawNumber, SMALL_ANSWER_WORDS } from './words.ts';
+import { drawDistinct, drawNumber, SMALL_ANSWER_WORDS, SMALL_NAMES } from './words.ts';
 
+/** `{owner}` is a name in the small vocabulary, whose model finds words by the key before them. */
 interface PasskeyWording {
   readonly before: string;
   readonly needle: string;
@@ -22,8 +23,8 @@ const WORDINGS: Readonly<Record<Wording, PasskeyWording>> = {
   },
   'small-vocabulary': {
     before: '',
-    needle: 'The secret code is: {value}.',
-    question: '\nWhat is the secret code? The secret code is:',
+    needle: 'The magic code of {owner} is: {value}.',
+    question: '\nWhat is the magic code of {owner}? The magic code of {owner} is:',
   },
 };
 
@@ -50,16 +51,18 @@ export const singlePasskey: EvalTask = {
         : Array.from({ length: SMALL_VALUE_WORDS }, () => random.pick(SMALL_ANSWER_WORDS)).join(' ');
     const [value] = drawDistinct({ count: 1, draw, isFree: (text) => !running.includes(text) }) as [string];
     const depth = options.depth ?? random.uniform();
-    const needle = { text: fillTemplate(words.needle, { value }), depth };
+    const owner = random.pick(SMALL_NAMES);
+    const needle = { text: fillTemplate(words.needle, { owner, value }), depth };
     const pieces = joinAnswers([value], { between: '' });
     const maxNewTokens = countAnswerTokens(options.tokenizer, pieces) + SPARE_TOKENS;
+    const question = fillTemplate(words.question, { owner });
     const filler = makeProseFiller(running);
     const fitted = fitPrompt({
       task: 'single-passkey',
       tokenizer: options.tokenizer,
       lengthTokens: options.lengthTokens,
       reservedTokens: maxNewTokens,
-      write: (units) => words.before + fillHaystack(filler, units, [needle]) + words.question,
+      write: (units) => words.before + fillHaystack(filler, units, [needle]) + question,
     });
     return completeSample({
       build: options,

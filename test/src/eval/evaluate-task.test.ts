@@ -97,7 +97,7 @@ describe('generated answers', () => {
     const longer = prompts.map((prompt) => ({
       ...prompt,
       maxNewTokens: prompt.maxNewTokens + 6,
-      score: (text: string) => (text === prompt.references[0] ? 100 : 0),
+      score: (text: string) => (text.trim() === prompt.references[0] ? 100 : 0),
     }));
     const row = await run(masks[0] as NamedMask, 'generated', { samples: longer, stopTokens: [dot] });
     expect(row.accuracy).toBe(1);
