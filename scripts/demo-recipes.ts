@@ -47,7 +47,7 @@ export const RECIPES: Readonly<Record<'demo' | 'tiny', Recipe>> = {
       { steps: 280, sequences: 10, length: 256, facts: [2, 8], wordsPerFact: [3, 6], otherShare: 0.2, jump: 2000 },
       { steps: 240, sequences: 6, length: 512, facts: [2, 10], wordsPerFact: [3, 8], otherShare: 0.2, jump: 7000 },
     ],
-    evaluationLengths: [512, 1024, 2048, 4096],
+    evaluationLengths: [512, 1024, 2048, 4096, 8192],
     evaluationPasskeys: [
       [5, 5],
       [10, 8],
