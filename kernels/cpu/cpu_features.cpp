@@ -60,6 +60,11 @@ const SimdOps &choose_simd_ops(const std::string &variant) {
        variant.c_str());
 }
 
+const Bf16Ops *choose_bf16_ops(const SimdOps &ops) {
+  static const bool is_there = has_feature("avx512_bf16");
+  return is_there && &ops == simd_ops_avx512() ? bf16_ops_avx512() : nullptr;
+}
+
 DeviceInfo describe_cpu() {
   const int64_t memory = static_cast<int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGESIZE);
   return {"cpu", read_cpu_name() + ", " + std::to_string(count_usable_cpus()) + " threads, computes with " + choose_simd_ops("").name, "",

@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "cpu/simd/bf16_ops.h"
 #include "cpu/simd/simd_ops.h"
 
 namespace duo {
@@ -12,5 +13,8 @@ std::string read_cpu_name();
 
 // variant "" = the best; throws UNSUPPORTED where the machine or build lacks the one asked for.
 const SimdOps &choose_simd_ops(const std::string &variant);
+
+// The bf16 products that share `ops`' tile, or null where the machine or build has none.
+const Bf16Ops *choose_bf16_ops(const SimdOps &ops);
 
 }  // namespace duo

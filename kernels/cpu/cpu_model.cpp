@@ -44,7 +44,7 @@ CpuModel::CpuModel(const ModelConfig &config, std::shared_ptr<const WeightMap> w
   }
 }
 
-std::string CpuModel::device() const { return std::string("cpu ") + ops_.name + (compute_ == DUO_COMPUTE_BF16 ? " bf16" : ""); }
+std::string CpuModel::device() const { return std::string("cpu ") + ops_.name + (compute_ != DUO_COMPUTE_BF16 ? "" : choose_bf16_ops(ops_) != nullptr ? " bf16" : " bf16-rounded"); }
 
 int64_t CpuModel::weight_bytes() const { return weights_->total_bytes(); }
 

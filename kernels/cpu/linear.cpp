@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "cpu/cpu_features.h"
 #include "cpu/scratch.h"
 
 namespace duo {
@@ -26,46 +27,88 @@ const char *weight_at(const Tensor &weight, int64_t row, int64_t column) {
   return reinterpret_cast<const char *>(weight.data) + (row * weight.columns + column) * dtype_bytes(weight.dtype);
 }
 
-// Panels of x: for each depth block, for each row panel, [depth][tile_rows].
-void pack_rows(const CpuContext &context, const float *x, int64_t x_stride, int64_t rows, int64_t depth, float *packed) {
-  const int64_t tile = context.ops.tile_rows, num_panels = (rows + tile - 1) / tile, padded = num_panels * tile;
-  context.run(num_panels, [&](int64_t panel, int64_t) {
-    const int64_t row = panel * tile;
-    for (int64_t begin = 0; begin < depth; begin += DEPTH) {
-      const int64_t length = std::min(DEPTH, depth - begin);
-      context.ops.pack_transposed(DUO_DTYPE_F32, x + row * x_stride + begin, x_stride, std::min(tile, rows - row), length, tile,
-                                  packed + begin * padded + panel * length * tile);
-    }
-  });
-}
-
 struct Product {
   const Linear &linear;
   bool transposed;  // multiply by W instead of Wᵀ
   int64_t depth, columns;
+  bool is_rounded;      // x is rounded to bf16 first
+  const Bf16Ops *bf16;  // null: fp32 products; else panels hold pairs, and depth counts them
 };
+
+// DUO_COMPUTE_BF16 rounds x where the weights are bf16. Pairs need an even depth, and weight rows of an even length to be seen as pairs.
+Product make_product(const CpuContext &context, const Linear &linear, bool transposed) {
+  Product product{linear, transposed, transposed ? linear.out() : linear.in(), transposed ? linear.in() : linear.out(), false, nullptr};
+  product.is_rounded = context.compute == DUO_COMPUTE_BF16 && linear.weight.dtype == Dtype::bf16;
+  if (product.is_rounded && product.depth % 2 == 0) product.bf16 = choose_bf16_ops(context.ops);
+  if (product.bf16 != nullptr) product.depth /= 2;
+  return product;
+}
+
+// Panels of x: for each depth block, for each row panel, [depth][tile_rows].
+void pack_rows(const CpuContext &context, const Product &product, const float *x, int64_t x_stride, int64_t rows, float *packed) {
+  const int64_t tile = context.ops.tile_rows, num_panels = (rows + tile - 1) / tile, padded = num_panels * tile, depth = product.depth;
+  context.run(num_panels, [&](int64_t panel, int64_t) {
+    const int64_t row = panel * tile, count = std::min(tile, rows - row);
+    const float *from = x + row * x_stride;
+    int64_t stride = x_stride;
+    if (product.is_rounded) {
+      stride = depth;
+      float *rounded = thread_scratch(ScratchUse::rounded, tile * depth);
+      for (int64_t i = 0; i < count; i++) {
+        if (product.bf16 != nullptr) {
+          product.bf16->round(from + i * x_stride, 2 * depth, reinterpret_cast<uint16_t *>(rounded + i * stride));
+        } else {
+          for (int64_t k = 0; k < depth; k++) rounded[i * stride + k] = bf16_to_float(float_to_bf16(from[i * x_stride + k]));
+        }
+      }
+      from = rounded;
+    }
+    for (int64_t begin = 0; begin < depth; begin += DEPTH) {
+      const int64_t length = std::min(DEPTH, depth - begin);
+      context.ops.pack_transposed(DUO_DTYPE_F32, from + begin, stride, count, length, tile, packed + begin * padded + panel * length * tile);
+    }
+  });
+}
+
+// Columns [column, column + width) of the weights at depth [begin, begin + length).
+void pack_weights(const SimdOps &ops, const Product &product, int64_t column, int64_t width, int64_t begin, int64_t length, float *panel) {
+  const Tensor &weight = product.linear.weight;
+  const int32_t dtype = static_cast<int32_t>(weight.dtype);
+  if (product.bf16 == nullptr) {
+    if (product.transposed) {
+      ops.pack_straight(dtype, weight_at(weight, begin, column), weight.columns, width, length, ops.tile_columns, panel);
+    } else {
+      ops.pack_transposed(dtype, weight_at(weight, column, begin), weight.columns, width, length, ops.tile_columns, panel);
+    }
+    return;
+  }
+  if (!product.transposed) {
+    // A pair of neighbours in a weight row is one 32-bit element.
+    ops.pack_transposed(DUO_DTYPE_F32, weight_at(weight, column, 2 * begin), weight.columns / 2, width, length, ops.tile_columns, panel);
+    return;
+  }
+  for (int64_t k = 0; k < length; k++) {
+    product.bf16->interleave(weight_at(weight, 2 * (begin + k), column), weight_at(weight, 2 * (begin + k) + 1, column), width, ops.tile_columns,
+                             panel + k * ops.tile_columns);
+  }
+}
 
 // One item: rows [row_begin, row_end) of the packed chunk by columns [column_begin, column_end).
 void multiply_block(const CpuContext &context, const Product &product, const float *packed, int64_t rows, int64_t row_begin, int64_t row_end,
                     int64_t column_begin, int64_t column_end, float *y, int64_t y_stride, bool accumulate) {
   const SimdOps &ops = context.ops;
   const int64_t tile_rows = ops.tile_rows, tile_columns = ops.tile_columns, padded = round_up(rows, tile_rows);
-  const Tensor &weight = product.linear.weight;
-  const int32_t dtype = static_cast<int32_t>(weight.dtype);
+  const auto multiply_tile = product.bf16 != nullptr ? product.bf16->multiply_tile : ops.multiply_tile;
   float *panel = thread_scratch(ScratchUse::weights, DEPTH * tile_columns);
   for (int64_t column = column_begin; column < column_end; column += tile_columns) {
     const int64_t width = std::min(tile_columns, column_end - column);
     for (int64_t begin = 0; begin < product.depth; begin += DEPTH) {
       const int64_t length = std::min(DEPTH, product.depth - begin);
-      if (product.transposed) {
-        ops.pack_straight(dtype, weight_at(weight, begin, column), weight.columns, width, length, tile_columns, panel);
-      } else {
-        ops.pack_transposed(dtype, weight_at(weight, column, begin), weight.columns, width, length, tile_columns, panel);
-      }
+      pack_weights(ops, product, column, width, begin, length, panel);
       const bool add = accumulate || begin > 0;
       for (int64_t row = row_begin; row < row_end; row += tile_rows) {
-        ops.multiply_tile(length, packed + begin * padded + row / tile_rows * length * tile_rows, panel, y + row * y_stride + column, y_stride,
-                          std::min(tile_rows, row_end - row), width, add);
+        multiply_tile(length, packed + begin * padded + row / tile_rows * length * tile_rows, panel, y + row * y_stride + column, y_stride,
+                      std::min(tile_rows, row_end - row), width, add);
       }
     }
     if (product.transposed || product.linear.bias.empty()) continue;
@@ -83,7 +126,7 @@ void multiply_packed(const CpuContext &context, const Product &product, const fl
   ScratchBuffer packed(chunk * product.depth);
   for (int64_t first = 0; first < rows; first += chunk) {
     const int64_t count = std::min(chunk, rows - first);
-    pack_rows(context, x + first * x_stride, x_stride, count, product.depth, packed.data());
+    pack_rows(context, product, x + first * x_stride, x_stride, count, packed.data());
     // Enough items to keep every thread busy; how the output is cut does not change any sum.
     const int64_t wanted = 4 * context.pool.num_threads();
     int64_t block = std::min(COLUMN_BLOCK, round_up(product.columns, context.ops.tile_columns));
@@ -104,6 +147,15 @@ void multiply_packed(const CpuContext &context, const Product &product, const fl
 void multiply_few_rows(const CpuContext &context, const Linear &linear, const float *x, int64_t x_stride, int64_t rows, float *y,
                        int64_t y_stride, bool accumulate) {
   // About 64 KB of weights an item: long enough to stream, and the second pass over rows 5 to 8 finds them in the cache.
+  ScratchBuffer rounded;
+  if (context.compute == DUO_COMPUTE_BF16 && linear.weight.dtype == Dtype::bf16) {
+    rounded.resize(rows * linear.in());
+    for (int64_t row = 0; row < rows; row++) {
+      for (int64_t k = 0; k < linear.in(); k++) rounded.data()[row * linear.in() + k] = bf16_to_float(float_to_bf16(x[row * x_stride + k]));
+    }
+    x = rounded.data();
+    x_stride = linear.in();
+  }
   const int64_t row_bytes = linear.in() * dtype_bytes(linear.weight.dtype);
   const int64_t block = std::max<int64_t>(8, round_up((int64_t{1} << 16) / std::max<int64_t>(1, row_bytes), 4));
   context.run((linear.out() + block - 1) / block, [&](int64_t item, int64_t) {
@@ -123,13 +175,13 @@ void multiply_linear(const CpuContext &context, const Linear &linear, const floa
                      int64_t y_stride, bool accumulate) {
   if (rows <= 0) return;
   if (rows <= MAX_VECTOR_ROWS) return multiply_few_rows(context, linear, x, x_stride, rows, y, y_stride, accumulate);
-  multiply_packed(context, {linear, false, linear.in(), linear.out()}, x, x_stride, rows, y, y_stride, accumulate);
+  multiply_packed(context, make_product(context, linear, false), x, x_stride, rows, y, y_stride, accumulate);
 }
 
 void multiply_linear_transposed(const CpuContext &context, const Linear &linear, const float *dy, int64_t dy_stride, int64_t rows, float *dx,
                                 int64_t dx_stride, bool accumulate) {
   if (rows <= 0) return;
-  multiply_packed(context, {linear, true, linear.out(), linear.in()}, dy, dy_stride, rows, dx, dx_stride, accumulate);
+  multiply_packed(context, make_product(context, linear, true), dy, dy_stride, rows, dx, dx_stride, accumulate);
 }
 
 }  // namespace duo

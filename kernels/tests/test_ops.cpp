@@ -44,6 +44,27 @@ void test_linear(const CpuContext &context, Random &random, int64_t rows, int64_
   }
 }
 
+// Rounded activations: the same result as fp32 products of rounded values.
+void test_bf16(const CpuContext &context, Random &random, int64_t rows, int64_t out, int64_t in) {
+  const std::string name = std::string(context.ops.name) + " bf16 products " + std::to_string(rows) + "x" + std::to_string(out) + "x" + std::to_string(in);
+  const auto bytes = store_as(random.values(out * in), Dtype::bf16);
+  const auto x = random.values(rows * in), dy = random.values(rows * out);
+  const auto round = [](std::vector<float> values) {
+    for (float &at : values) at = bf16_to_float(float_to_bf16(at));
+    return values;
+  };
+  const auto x_rounded = round(x), dy_rounded = round(dy);
+  const Linear linear{{bytes.data() + 1, Dtype::bf16, out, in}, {}};
+  Guarded y(rows * out), dx(rows * in);
+  std::vector<float> y_ref(static_cast<size_t>(rows * out)), dx_ref(static_cast<size_t>(rows * in));
+  multiply_linear(context, linear, x.data(), in, rows, y.data(), out, false);
+  multiply_linear_ref(linear, x_rounded.data(), in, rows, y_ref.data(), out, false);
+  expect(measure_agreement(y.data(), y_ref.data(), rows * out) <= TOLERANCE && y.is_intact(), name);
+  multiply_linear_transposed(context, linear, dy.data(), out, rows, dx.data(), in, false);
+  multiply_linear_transposed_ref(linear, dy_rounded.data(), out, rows, dx_ref.data(), in, false);
+  expect(measure_agreement(dx.data(), dx_ref.data(), rows * in) <= TOLERANCE && dx.is_intact(), name + " transposed");
+}
+
 void test_norm(const CpuContext &context, Random &random, int64_t rows, int64_t width) {
   const auto x = random.values(rows * width), weight = random.values(width), dy = random.values(rows * width);
   std::vector<float> out(x.size()), dx(x.size());
@@ -126,6 +147,8 @@ int main() {
     for (int i = 0; i < 12; i++) {
       test_linear(context, random, random.integer(1, 70), random.integer(1, 90), random.integer(1, 300), i % 2 ? Dtype::bf16 : Dtype::f32);
     }
+    for (const auto &shape : shapes) test_bf16({three, *ops, DUO_COMPUTE_BF16}, random, shape[0], shape[1], shape[2]);
+    for (int i = 0; i < 12; i++) test_bf16({three, *ops, DUO_COMPUTE_BF16}, random, random.integer(1, 70), random.integer(1, 90), random.integer(1, 1000));
     for (const int64_t width : {3, 7, 64}) test_norm(context, random, 3, width);
     for (const int64_t count : {1, 15, 16, 100}) test_swiglu(context, random, count);
     test_exp(*ops);
