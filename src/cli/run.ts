@@ -89,7 +89,9 @@ async function run(flags: RunFlags, signal: AbortSignal): Promise<void> {
             },
           },
         );
-        report({ flags, result, memory: session.memory(), engine, promptTokens: prompt.length });
+        const maxTokens = prompt.length + maxNewTokens;
+        const ropeBaseTokens = folder.config.ropeScaling.type === 'dynamic' ? maxTokens : null;
+        report({ flags, result, memory: session.memory(), engine, promptTokens: prompt.length, ropeBaseTokens });
       } finally {
         await session.close();
       }
@@ -184,15 +186,26 @@ function report(ran: {
   memory: SessionMemory;
   engine: Engine;
   promptTokens: number;
+  /** T_max that dynamic rope scaling took its base from, null without it */
+  ropeBaseTokens: number | null;
 }): void {
-  const { flags, result, memory, engine, promptTokens } = ran;
+  const { flags, result, memory, engine, promptTokens, ropeBaseTokens } = ran;
   const prefillRate = promptTokens / result.prefillSeconds;
   const decodeRate = result.decodedTokens === 0 ? null : result.decodedTokens / result.decodeSeconds;
   if (flags.json) {
     const { text, tokens, stopReason, prefillSeconds, decodeSeconds, decodedTokens } = result;
     const rates = { prefillTokensPerSecond: prefillRate, decodeTokensPerSecond: decodeRate };
     const timing = { promptTokens, prefillSeconds, decodeSeconds, decodedTokens, ...rates };
-    printJson({ text, tokens, stopReason, ...timing, ...memory, engine: engine.name, device: engine.device });
+    printJson({
+      text,
+      tokens,
+      stopReason,
+      ...timing,
+      ...memory,
+      ropeBaseTokens,
+      engine: engine.name,
+      device: engine.device,
+    });
     return;
   }
   process.stdout.write('\n');
@@ -203,4 +216,5 @@ function report(ran: {
       `KV cache ${formatBytes(memory.kvBytes)} (${memory.kvBytes} bytes) of ${formatBytes(memory.fullKvBytes)} with every head full · ` +
       `${engine.name} on ${engine.device}`,
   );
+  if (ropeBaseTokens !== null) say(`duo run: dynamic rope scaling took its base from ${ropeBaseTokens} tokens.`);
 }

@@ -1,5 +1,5 @@
 // duo run as a user does: text on stdout, figures on stderr, exit codes.
-import { mkdtempSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -53,6 +53,27 @@ describe('duo run', () => {
     expect(code).toBe(0);
     // 8 heads × min(42, 2 + 8) slots × 2 × 32 values × 4 bytes, of 42 slots with every head full
     expect(JSON.parse(stdout)).toMatchObject({ kvBytes: 8 * 10 * 256, fullKvBytes: 8 * 42 * 256 });
+  });
+
+  it("wraps the prompt in the model's chat template with --chat", async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'duo-run-'));
+    cpSync(GOLDEN_MODEL, folder, { recursive: true });
+    writeFileSync(
+      join(folder, 'chat_template.jinja'),
+      '<bos>{% for m in messages %} {{ m.content }}{% endfor %} answer :',
+    );
+    const question = PROMPT.replace('<bos> ', '').replace(' answer :', '');
+    const flags = ['--model', folder, '--engine', 'tensorflow', '--backend', 'cpu', '--max-new-tokens', '4'];
+    const { code, stdout } = await runDuo(['run', ...flags, '--chat', '--prompt', question]);
+    expect({ code, text: stdout.trim() }).toEqual({ code: 0, text: 'victor oscar golf quebec' });
+  });
+
+  it('ends with 130 when it is interrupted', async () => {
+    const flags = ['run', '--model', GOLDEN_MODEL, '--engine', 'tensorflow', '--backend', 'cpu', '--prompt', PROMPT];
+    const { code } = await runDuo([...flags, '--max-new-tokens', '4000'], {
+      onStart: (kill) => setTimeout(() => kill('SIGINT'), 8000),
+    });
+    expect(code).toBe(130);
   });
 
   it.each([

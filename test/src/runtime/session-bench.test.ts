@@ -1,0 +1,94 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { Engine } from '../../../src/engine/engine.ts';
+import { openTensorflowEngine } from '../../../src/engine/tensorflow/tensorflow-engine.ts';
+import { type ModelFolder, openModelFolder } from '../../../src/model/folder.ts';
+import { type ContextFigures, compareMasks, measureContext, median } from '../../../src/runtime/session-bench.ts';
+import { checkSessions, measureDisagreement } from '../../../src/runtime/session-checks.ts';
+
+function figures(prefillSeconds: number | null, stepSeconds: number[], kvBytes: number): ContextFigures {
+  return { prefillSeconds, stepSeconds, kvBytes, fullKvBytes: 1000, workspaceBytes: 0 };
+}
+
+describe('compareMasks', () => {
+  it('takes the median of paired ratios', () => {
+    const full = figures(6, [4, 40, 4], 1000);
+    const masked = figures(3, [2, 20, 4], 500);
+    const comparison = compareMasks({ full, masked }, { full: 200, masked: 100 });
+    expect(comparison).toEqual({
+      prefillSpeedup: 2,
+      decodeSpeedup: 2,
+      kvShare: 0.5,
+      readShare: 0.5,
+      savingShare: 1,
+    });
+  });
+
+  it('has no prefill ratio for filled caches, and no saving where no byte is saved', () => {
+    const side = figures(null, [1], 1000);
+    const comparison = compareMasks({ full: side, masked: side }, { full: 10, masked: 10 });
+    expect(comparison).toMatchObject({ prefillSpeedup: null, savingShare: null });
+  });
+});
+
+describe('median', () => {
+  it('is the middle value, or the mean of the two', () => {
+    expect(median([3, 1, 2])).toBe(2);
+    expect(median([4, 1, 2, 3])).toBe(2.5);
+  });
+});
+
+describe('measureContext and checkSessions', () => {
+  let engine: Engine;
+  let folder: ModelFolder;
+  const mask = { mask: [Array(4).fill(1), Array(4).fill(0)], window: { sinkTokens: 2, recentTokens: 4 } };
+  beforeAll(async () => {
+    folder = openModelFolder('test/golden/mha-2l');
+    engine = await openTensorflowEngine(folder, { backend: 'cpu' });
+  });
+  afterAll(async () => {
+    await engine.close();
+    folder.close();
+  });
+
+  it('measures a batch on sessions of its own', async () => {
+    const options = { context: 10, kvDtype: 'f32', steps: 3, batch: 2, seed: 1 } as const;
+    const found = await measureContext(engine, {
+      ...options,
+      masks: { full: 'full', masked: mask },
+      feedsContext: true,
+    });
+    expect(found.full.stepSeconds).toHaveLength(3);
+    // 8 heads × (10 + 2 + 3) slots × 2 × 32 values × 4 bytes
+    expect(found.full.kvBytes).toBe(8 * 15 * 256);
+    expect(found.masked.kvBytes).toBe((4 * 15 + 4 * 6) * 256);
+  });
+
+  it('says so where the engine cannot fill caches', async () => {
+    const options = { context: 10, kvDtype: 'f32', steps: 1, batch: 1, seed: 1 } as const;
+    const measuring = measureContext(engine, {
+      ...options,
+      masks: { full: 'full', masked: mask },
+      feedsContext: false,
+    });
+    await expect(measuring).rejects.toThrow('Expected an engine that fills caches directly');
+  });
+
+  it('finds the laws holding on a right engine, and broken on a wrong one', async () => {
+    const checks = await checkSessions(engine, { mask: mask.mask, kvDtype: 'f32' });
+    expect(checks.map(({ holds }) => holds)).toEqual([true, true, true, true, true]);
+    const wrong: Engine = Object.assign(Object.create(engine), {
+      model: engine.model,
+      // Forgets the mask, but not where every head is asked to be full.
+      openSession: (heads: typeof mask | 'full', options: Parameters<Engine['openSession']>[1]) =>
+        engine.openSession(options.chunkTokens === 7 ? 'full' : heads, options),
+    });
+    const broken = await checkSessions(wrong, { mask: mask.mask, kvDtype: 'f32' });
+    expect(broken.find(({ holds }) => !holds)?.law).toBe('prefill in chunks of 7 equals one shot');
+  });
+});
+
+describe('measureDisagreement', () => {
+  it('is the largest difference over the largest value', () => {
+    expect(measureDisagreement(new Float32Array([1, 2]), new Float32Array([1, 4]))).toBe(0.5);
+  });
+});
