@@ -43,8 +43,17 @@ export function writeFileAtomic(path: string, data: string | Uint8Array): void {
     renameSync(beside, path);
     syncFolder(dirname(path));
   } catch (cause) {
-    rmSync(beside, { force: true });
+    removeBeside(beside);
     throw fileErrorOf('write', path, cause);
+  }
+}
+
+/** Remove what a failed write left; the failure itself is what the person must hear of. */
+function removeBeside(path: string): void {
+  try {
+    rmSync(path, { force: true });
+  } catch {
+    // A folder that cannot be written to may also refuse a look inside.
   }
 }
 
