@@ -46,38 +46,49 @@ void ThreadPool::run(int64_t num_items, const Body &body) {
     num_items_ = num_items;
     error_ = nullptr;
     next_item_.store(0);
-    num_busy_.store(static_cast<int64_t>(threads_.size()));
     generation_.fetch_add(1);
   }
   wake_.notify_all();
-  drain(0);
-  for (int round = 0; round < SPIN_ROUNDS && num_busy_.load() != 0; round++) relax();
+  drain(body, num_items, 0);
   std::unique_lock<std::mutex> lock(mutex_);
-  finished_.wait(lock, [this] { return num_busy_.load() == 0; });
+  // Who wakes up from here on finds nothing to do: a worker that the machine does not run holds nobody up.
+  body_ = nullptr;
+  if (num_busy_.load() != 0) {
+    lock.unlock();
+    for (int round = 0; round < SPIN_ROUNDS && num_busy_.load() != 0; round++) relax();
+    lock.lock();
+    finished_.wait(lock, [this] { return num_busy_.load() == 0; });
+  }
   if (error_) std::rethrow_exception(error_);
 }
 
-void ThreadPool::drain(int64_t worker) {
+void ThreadPool::drain(const Body &body, int64_t num_items, int64_t worker) {
   try {
-    for (int64_t item; (item = next_item_.fetch_add(1)) < num_items_;) (*body_)(item, worker);
+    for (int64_t item; (item = next_item_.fetch_add(1)) < num_items;) body(item, worker);
   } catch (...) {
     std::lock_guard<std::mutex> lock(mutex_);
     if (!error_) error_ = std::current_exception();
-    next_item_.store(num_items_);
+    next_item_.store(num_items);
   }
 }
 
 void ThreadPool::work(int64_t worker) {
   uint64_t seen = 0;
   for (;;) {
+    const Body *body = nullptr;
+    int64_t num_items = 0;
     for (int round = 0; round < SPIN_ROUNDS && generation_.load() == seen; round++) relax();
     {
       std::unique_lock<std::mutex> lock(mutex_);
       wake_.wait(lock, [&] { return generation_.load() != seen; });
       seen = generation_.load();
       if (stopping_) return;
+      if (body_ == nullptr) continue;
+      body = body_;
+      num_items = num_items_;
+      num_busy_.fetch_add(1);
     }
-    drain(worker);
+    drain(*body, num_items, worker);
     std::lock_guard<std::mutex> lock(mutex_);
     if (num_busy_.fetch_sub(1) == 1) finished_.notify_one();
   }

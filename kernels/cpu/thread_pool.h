@@ -29,7 +29,7 @@ class ThreadPool {
 
  private:
   void work(int64_t worker);
-  void drain(int64_t worker);
+  void drain(const Body &body, int64_t num_items, int64_t worker);
 
   std::vector<std::thread> threads_;
   std::mutex turn_;  // one run() at a time
@@ -38,7 +38,7 @@ class ThreadPool {
   std::atomic<uint64_t> generation_{0};
   std::atomic<int64_t> next_item_{0}, num_busy_{0};
   int64_t num_items_ = 0;
-  const Body *body_ = nullptr;
+  const Body *body_ = nullptr;  // null once the items of the running call are all claimed
   std::exception_ptr error_;
   bool stopping_ = false;
 };
