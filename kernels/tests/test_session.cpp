@@ -280,8 +280,8 @@ void test_laws(const Case &shape, const std::string &variant) {
     const std::vector<float> everything = run(fixture, full, {0, 1}, false);
     expect(run(fixture, streaming, {2, T}, false) == everything, label + "S + R >= T equals full, bit for bit");
     // A last chunk of one token takes another path than decode: the same within rounding.
-    const std::vector<float> chunked = run(fixture, streaming, {T, 1}, true);
-    expect(relative_error(chunked.data(), everything.data(), V) < 1e-5, label + "the same, chunked, within rounding");
+    const std::vector<float> whole_chunks = run(fixture, streaming, {T, 1}, true);
+    expect(relative_error(whole_chunks.data(), everything.data(), V) < 1e-5, label + "the same, chunked, within rounding");
     expect(run(fixture, full, shape.window, false) == everything, label + "a mask of ones equals full");
     expect(run(single, fixture.mask, shape.window, false) == run(fixture, fixture.mask, shape.window, false), label + "1 and 2 threads give the same bits");
     const std::vector<float> chunked = run(fixture, fixture.mask, shape.window, true);
