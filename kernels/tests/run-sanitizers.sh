@@ -8,7 +8,7 @@ build=${1:-$kernels/build-sanitizers}
 jobs=$(getconf _NPROCESSORS_ONLN)
 for sanitizer in address,undefined thread; do
   folder=$build/$(echo "$sanitizer" | tr ',' '-')
-  cmake -S "$kernels" -B "$folder" -DCMAKE_BUILD_TYPE=RelWithDebInfo -DDUO_CUDA=OFF -DDUO_TESTS=ON "-DDUO_SANITIZE=$sanitizer" >/dev/null
+  cmake -S "$kernels" -B "$folder" -DCMAKE_BUILD_TYPE=None '-DCMAKE_CXX_FLAGS=-O1 -g1' -DDUO_CUDA=OFF -DDUO_TESTS=ON "-DDUO_SANITIZE=$sanitizer" >/dev/null
   cmake --build "$folder" -j "$jobs" >/dev/null
   # Contained memory functions: an intentional over-large request must come back as an error, not end the program.
   ASAN_OPTIONS=allocator_may_return_null=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 TSAN_OPTIONS=halt_on_error=1 \
