@@ -1,8 +1,13 @@
 // Builds what mask.json holds from gates and a cut, and says what was decided.
-import type { Window } from '../src/core/shapes.ts';
+import type { GateGrid, Window } from '../src/core/shapes.ts';
+import { ConfigError } from '../src/errors/errors.ts';
 import type { GatesFile } from '../src/formats/gates.ts';
 import { MASK_SCHEMA, MASK_VERSION, type MaskFile } from '../src/formats/mask.ts';
 import { type Cut, type CutGates, cutGates } from './cut.ts';
+import { findGatesAt, PATH_THRESHOLD, rankPath, requirePath } from './cut-path.ts';
+
+/** Cut at a λ of the gates' path. */
+export type LambdaCut = { readonly lambda: number };
 
 export interface BuiltMask {
   readonly file: MaskFile;
@@ -10,23 +15,46 @@ export interface BuiltMask {
 }
 
 /** Cut gates into mask.json's content. Equal arguments give equal bytes; the gates' provenance goes with them.
- * @throws {ConfigError} a cut outside 0..1; {FormatError} malformed gates. */
-export function buildMask(options: { gates: GatesFile; cut: Cut; window: Window }): BuiltMask {
+ * Gates with a λ path are cut on it: at `lambda`, heads of at least one half keep the whole context; at a fraction, heads rank by how
+ * long they stay open along it. mask.json then holds the gates that were cut.
+ * @throws {ConfigError} a cut out of range, a λ without a path, a threshold of quadratic gates without one; {FormatError} malformed gates. */
+export function buildMask(options: { gates: GatesFile; cut: Cut | LambdaCut; window: Window }): BuiltMask {
   const { gates, cut, window } = options;
-  const result = cutGates(gates.gates, cut);
+  const { grid, gridCut, how } = prepareCut(gates, cut);
+  const result = cutGates(grid, gridCut);
   const file: MaskFile = {
     schema: MASK_SCHEMA,
     version: MASK_VERSION,
     model: gates.model,
     sink: window.sinkTokens,
     recent: window.recentTokens,
-    streamingFraction: 'threshold' in cut ? null : cut.streamingFraction,
-    threshold: 'threshold' in cut ? cut.threshold : null,
+    streamingFraction: 'threshold' in gridCut ? null : gridCut.streamingFraction,
+    threshold: 'threshold' in gridCut ? gridCut.threshold : null,
     mask: result.mask,
-    gates: gates.gates,
-    provenance: gates.provenance,
+    gates: grid,
+    provenance: { ...gates.provenance, ...how },
   };
   return { file, cut: result };
+}
+
+/** The gates to cut, how to cut them, and what the mask's provenance adds on it. */
+function prepareCut(
+  gates: GatesFile,
+  cut: Cut | LambdaCut,
+): { grid: GateGrid; gridCut: Cut; how: { cutLambda?: number; rankedBy?: string } } {
+  if ('lambda' in cut) {
+    const grid = findGatesAt(requirePath(gates), cut.lambda);
+    return { grid, gridCut: { threshold: PATH_THRESHOLD }, how: { cutLambda: cut.lambda } };
+  }
+  if ('streamingFraction' in cut && gates.path) {
+    return { grid: rankPath(gates.path), gridCut: cut, how: { rankedBy: 'lambda-path' } };
+  }
+  if ('threshold' in cut && !gates.path && gates.provenance.method === 'quadratic') {
+    throw new ConfigError(
+      'Expected gates of method quadratic to have their λ path for a threshold, found none; identify again, or cut by streamingFraction.',
+    );
+  }
+  return { grid: gates.gates, gridCut: cut, how: {} };
 }
 
 /** One sentence on the cut: how many heads stream, and how many labels a tie decided. */

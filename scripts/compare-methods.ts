@@ -14,7 +14,6 @@ import { type ProbeStep, requireProbing } from '../train/quadratic/measure-sampl
 import { cutRanked, makeScratchFiles, meanOf, openSetup, RecallTable, type Setup } from './compare-setup.ts';
 import { removeGreedily } from './greedy-removal.ts';
 
-const SAMPLE_COUNTS = [1, 2, 4, 8, 16];
 /** Samples of a quadratic round, and of methods that average over samples. */
 const SAMPLES = 4;
 /** A step of greedy removal that loses this much recall says that heads differ there. */
@@ -28,6 +27,7 @@ const { values } = parseArgs({
     'held-out': { type: 'string', default: '32' },
     'greedy-samples': { type: 'string', default: '8' },
     'budget-step': { type: 'string', default: '1' },
+    'sample-counts': { type: 'string', default: '1,2,4,8,16' },
     'no-attention': { type: 'boolean', default: false },
     out: { type: 'string' },
   },
@@ -185,7 +185,7 @@ const rows = candidates.map(({ name, gates, ranking, seconds, forwards }) => {
 const stability = [];
 for (const step of ['finite', 'tangent'] as const) {
   for (const rounds of [1, 2]) {
-    for (const samples of SAMPLE_COUNTS) {
+    for (const samples of values['sample-counts'].split(',').map(Number)) {
       const a = await runQuadratic(setup, { samples, rounds, step, firstSample: 0 });
       const b = await runQuadratic(setup, { samples, rounds, step, firstSample: 1000 });
       const overlaps = telling.map((streaming) => countSameLabels(a.ranking, b.ranking, streaming));

@@ -2,7 +2,7 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
-import { buildMask, describeCut } from '../../export/build-mask.ts';
+import { buildMask, describeCut, type LambdaCut } from '../../export/build-mask.ts';
 import { PATTERN_CONFIG, PATTERN_FILE } from '../../export/import.ts';
 import { writeReferenceConfig } from '../../export/reference-config.ts';
 import { writeTsv } from '../../export/tsv.ts';
@@ -17,6 +17,7 @@ interface ExportFlags extends CutFlags {
   readonly gates: string;
   readonly format: string;
   readonly out: string;
+  readonly lambda?: string;
   readonly json?: boolean;
 }
 
@@ -27,6 +28,7 @@ export function addExportCommand(program: Command): void {
     .requiredOption('--gates <file>', 'gates.json of a run')
     .option('--format <name>', 'json: mask.json; tsv: a folder with full_attention_heads.tsv and config.json', 'json')
     .requiredOption('--out <path>', 'file (json) or folder (tsv) to write')
+    .option('--lambda <x>', 'cut where the gates of this λ do; needs gates with a λ path, as --method quadratic makes')
     .option('--json', 'print what was decided as JSON');
   addCutOptions(command).action(exportMask);
 }
@@ -36,7 +38,8 @@ function exportMask(flags: ExportFlags): void {
     throw new ConfigError(`Expected --format to be json or tsv, got \`${flags.format}\`.`);
   }
   const gates = readGates(flags.gates);
-  const cut = readCutFlags(flags, { model: gates.model, isRequired: true });
+  const cut =
+    flags.lambda === undefined ? readCutFlags(flags, { model: gates.model, isRequired: true }) : readLambda(flags);
   const built = buildMask({ gates, cut, window: readWindowFlags(flags, findWindow(gates)) });
   if (flags.format === 'json') writeMask(flags.out, built.file);
   else {
@@ -51,4 +54,16 @@ function exportMask(flags: ExportFlags): void {
   const { streamingHeads, retrievalHeads, tieDecided } = built.cut;
   if (flags.json) printJson({ out: flags.out, streamingHeads, retrievalHeads, tieDecided });
   else say(`${describeCut(built.cut)} Written to ${flags.out}.`);
+}
+
+/** @throws {ConfigError} a second cut beside --lambda, or a value that is not a number above 0. */
+function readLambda(flags: ExportFlags): LambdaCut {
+  if (flags.streamingFraction !== undefined || flags.threshold !== undefined) {
+    throw new ConfigError('Expected one cut of --lambda, --streaming-fraction and --threshold, got more.');
+  }
+  const lambda = Number(flags.lambda);
+  if (!(Number.isFinite(lambda) && lambda > 0)) {
+    throw new ConfigError(`Expected --lambda to be a number above 0, got \`${flags.lambda}\`.`);
+  }
+  return { lambda };
 }

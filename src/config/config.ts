@@ -57,6 +57,18 @@ export const configSchema = z.strictObject({
   checkpointEvery: integerKey('steps between checkpoints', { least: 1 }),
   /** Stop when the mask has not changed for this many steps; 0 = never. */
   earlyStopSteps: integerKey('stop when the mask has not changed for this many steps, 0 = never', { least: 0 }),
+  /** Samples that each round of method quadratic measures. */
+  quadraticSamples: integerKey('samples that each round of method quadratic measures', { least: 1, most: 1_000_000 }),
+  /** Most rounds of method quadratic; each but the first measures anew at the gates the last one found. */
+  quadraticRounds: integerKey('most rounds of method quadratic, each measured at the gates of the last', {
+    least: 1,
+    most: 1000,
+  }),
+  /** How far method quadratic moves a gate while it probes it. */
+  quadraticStep: choiceKey('how far method quadratic moves a gate it probes: a little, or to the other side', [
+    'tangent',
+    'finite',
+  ]),
   /** Share of KV heads that stream; null with threshold null = 0.5 if G < H, else 0.75. */
   streamingFraction: optionalNumberKey('share of KV heads that stream', { least: 0, most: 1 }),
   /** Retrieval iff gate ≥ threshold; excludes streamingFraction. */
