@@ -1,0 +1,49 @@
+// duo report: turn a run folder into one HTML page, with its figures as SVG and its tables as CSV beside.
+import { mkdirSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import type { Command } from 'commander';
+import { countKvBytes } from '../eval/footprint.ts';
+import { fileErrorOf, writeFileAtomic } from '../formats/atomic-file.ts';
+import { buildReport } from '../report/report.ts';
+import { readRunFolder } from '../report/run-data.ts';
+import { describeSummary } from '../report/summary.ts';
+import { printJson, printResult, say } from './terminal.ts';
+
+interface ReportFlags {
+  readonly out?: string;
+  readonly assets?: string;
+  readonly json?: boolean;
+}
+
+export function addReportCommand(program: Command, _signal: AbortSignal): void {
+  program
+    .command('report')
+    .description('write one self-contained HTML page about a run, its figures as SVG and its tables as CSV')
+    .argument('<run dir>', 'folder that identify wrote; results.json and bench.json in it are shown too')
+    .option('--out <file>', 'page to write; default: report.html in the run folder')
+    .option('--assets <dir>', 'folder for SVG and CSV files; default: report-files in the run folder')
+    .option('--json', 'print the summary and the written files as JSON')
+    .action(report);
+}
+
+function report(folder: string, flags: ReportFlags): void {
+  const data = readRunFolder(folder);
+  const built = buildReport(data, { countKvBytes });
+  const page = resolve(flags.out ?? join(data.path, 'report.html'));
+  const assets = resolve(flags.assets ?? join(data.path, 'report-files'));
+  try {
+    mkdirSync(assets, { recursive: true });
+  } catch (cause) {
+    throw fileErrorOf('create', assets, cause);
+  }
+  for (const { name, text } of built.files) writeFileAtomic(join(assets, name), text);
+  writeFileAtomic(page, built.html);
+  const { summary, missing } = built;
+  if (flags.json) {
+    printJson({ page, assets, files: built.files.map(({ name }) => name), summary, missing });
+    return;
+  }
+  printResult(describeSummary(summary).join('\n'));
+  for (const { title, reason, command } of missing) say(`Left out: ${title} (${reason}); ${command} produces it.`);
+  printResult(`Written to ${page}, with ${built.files.length} figures and tables in ${assets}.`);
+}

@@ -1,0 +1,141 @@
+// Accuracy against KV footprint: one line a method, its cuts as points with 95 % intervals, full attention as the line to reach.
+import * as Plot from '@observablehq/plot';
+import type { EvalRow } from '../../formats/results.ts';
+import { formatShare, formatShareInterval, formatTokens } from '../words.ts';
+import { drawEndLabel, drawFigure, type Figure, isNarrow, spreadLabels, TIPS } from './figure.ts';
+
+const COLOURS = 6;
+
+interface Point {
+  readonly method: string;
+  readonly footprint: number;
+  readonly accuracy: number;
+  readonly low: number;
+  readonly high: number;
+}
+
+/** Method of a row: `gates@0.5` is a cut of `gates`; `random-2@0.5` and `random-2` are `random`. */
+export function methodOf(mask: string): string {
+  return mask.replace(/@.*$/, '').replace(/^random-\d+$/, 'random');
+}
+
+/** One figure a task and length that was measured at more than one budget; [] where none was. */
+export function drawBudgetCurves(rows: readonly EvalRow[]): Figure[] {
+  const groups = new Map<string, EvalRow[]>();
+  for (const row of rows.filter((one) => one.depth === null)) {
+    const key = JSON.stringify([row.task, row.length]);
+    groups.set(key, [...(groups.get(key) ?? []), row]);
+  }
+  return [...groups.values()].flatMap((own) => {
+    const masked = own.filter((row) => row.mask !== 'full');
+    if (new Set(masked.map((row) => row.footprint)).size < 2) return [];
+    return [drawBudgetCurve(own)];
+  });
+}
+
+function drawBudgetCurve(rows: readonly EvalRow[]): Figure {
+  const { task, length } = rows[0] as EvalRow;
+  const full = rows.find((row) => row.mask === 'full');
+  const points = averagePoints(rows.filter((row) => row.mask !== 'full'));
+  const methods = [...new Set(points.map((point) => point.method))];
+  const colour = (method: string): string => {
+    if (method === 'random' || method === 'streaming' || method === 'inverted') return 'var(--neutral)';
+    return `var(--series-${(methods.filter((name) => !['random', 'streaming', 'inverted'].includes(name)).indexOf(method) % COLOURS) + 1})`;
+  };
+  const [top, height] = [26, 320];
+  const bottom = height - 44;
+  const place = (accuracy: number): number => bottom - accuracy * (bottom - top);
+  const longest = Math.max(...methods.map((method) => method.length));
+  return drawFigure({
+    name: `budget-${task}${length === null ? '' : `-${length}`}`.replace(/[^a-zA-Z0-9-]+/g, '-'),
+    title: `${task}${length === null ? '' : `, ${formatTokens(length)} tokens`}: accuracy by KV budget`,
+    caption: `KV footprint as a share of full attention's, integrated over the run; bars are 95 % intervals.${full ? ` Dashed: full attention, ${formatShare(full.accuracy)}.` : ''}`,
+    draw: (width) => {
+      const right = Math.min(isNarrow(width) ? 104 : 150, 14 + 7 * longest);
+      const last = methods.map((method) => points.filter((point) => point.method === method).at(-1) as Point);
+      const ends = spreadLabels(
+        last.map((point) => place(point.accuracy)),
+        { top, bottom },
+      );
+      return {
+        plot: {
+          height,
+          marginTop: top,
+          marginBottom: 44,
+          marginLeft: 44,
+          marginRight: right,
+          x: {
+            domain: [0, 1],
+            label: 'KV footprint, % of full',
+            labelArrow: 'none',
+            labelAnchor: 'center',
+            ticks: 5,
+            tickSize: 0,
+            tickFormat: percent,
+          },
+          y: {
+            domain: [0, 1],
+            label: 'accuracy, %',
+            labelArrow: 'none',
+            grid: true,
+            ticks: 5,
+            tickSize: 0,
+            tickFormat: percent,
+          },
+          marks: [
+            ...(full ? [Plot.ruleY([full.accuracy], { stroke: 'var(--ink)', strokeDasharray: '4,3' })] : []),
+            Plot.ruleX(points, {
+              x: 'footprint',
+              y1: 'low',
+              y2: 'high',
+              stroke: (point: Point) => colour(point.method),
+              strokeOpacity: 0.45,
+              strokeWidth: 2,
+            }),
+            Plot.line(points, {
+              x: 'footprint',
+              y: 'accuracy',
+              z: 'method',
+              stroke: (point: Point) => colour(point.method),
+              strokeWidth: 2,
+            }),
+            Plot.dot(points, {
+              x: 'footprint',
+              y: 'accuracy',
+              r: 4.5,
+              fill: (point: Point) => colour(point.method),
+              className: TIPS,
+              ariaLabel: (point: Point) =>
+                `${point.method}: ${formatShare(point.accuracy)} (${formatShareInterval([point.low, point.high])}) at ${formatShare(point.footprint)} of the KV footprint`,
+            }),
+          ],
+        },
+        extra: methods
+          .map((method, index) =>
+            drawEndLabel({ x: width - right + 8, y: ends[index] as number, text: method, colour: colour(method) }),
+          )
+          .join(''),
+      };
+    },
+  });
+}
+
+const percent = (share: number): string => String(Math.round(100 * share));
+
+/** Rows of one method at one budget (random masks) as their mean, with the span of their intervals. */
+function averagePoints(rows: readonly EvalRow[]): Point[] {
+  const groups = new Map<string, EvalRow[]>();
+  for (const row of rows) {
+    const key = JSON.stringify([methodOf(row.mask), row.footprint]);
+    groups.set(key, [...(groups.get(key) ?? []), row]);
+  }
+  return [...groups.values()]
+    .map((own) => ({
+      method: methodOf(own[0]!.mask),
+      footprint: own[0]!.footprint,
+      accuracy: own.reduce((sum, row) => sum + row.accuracy, 0) / own.length,
+      low: Math.min(...own.map((row) => row.accuracyInterval[0])),
+      high: Math.max(...own.map((row) => row.accuracyInterval[1])),
+    }))
+    .sort((a, b) => a.footprint - b.footprint);
+}

@@ -1,0 +1,62 @@
+// Time of one decode step by context, full and under the mask, as `duo bench` measured it.
+import * as Plot from '@observablehq/plot';
+import { formatTokens } from '../words.ts';
+import { drawFigure, type Figure, TIPS } from './figure.ts';
+
+export interface DecodeTime {
+  readonly context: number;
+  readonly fullMs: number;
+  readonly maskedMs: number;
+}
+
+/** @param times at least one. */
+export function drawDecodeSpeed(times: readonly DecodeTime[]): Figure {
+  const bars = times.flatMap(({ context, fullMs, maskedMs }) => [
+    { context: formatTokens(context), side: 'full', ms: fullMs, ratio: 1 },
+    { context: formatTokens(context), side: 'mask', ms: maskedMs, ratio: fullMs / maskedMs },
+  ]);
+  return drawFigure({
+    name: 'decode-speed',
+    title: 'Time of one decode step',
+    caption: 'Median milliseconds a step after a context of so many tokens; shorter is better.',
+    draw: () => ({
+      plot: {
+        height: 56 + 62 * times.length,
+        marginLeft: 44,
+        marginRight: 100,
+        marginTop: 8,
+        marginBottom: 40,
+        x: {
+          label: 'ms a step',
+          labelArrow: 'none',
+          labelAnchor: 'center',
+          zero: true,
+          ticks: 4,
+          tickSize: 0,
+          grid: true,
+        },
+        y: { domain: ['full', 'mask'], label: null, tickSize: 0, padding: 0.15 },
+        fy: { domain: times.map(({ context }) => formatTokens(context)), label: 'context, tokens', padding: 0.25 },
+        marks: [
+          Plot.barX(bars, {
+            fy: 'context',
+            y: 'side',
+            x: 'ms',
+            fill: (bar) => (bar.side === 'full' ? 'var(--neutral)' : 'var(--series-1)'),
+            className: TIPS,
+            ariaLabel: (bar) =>
+              `${bar.context} tokens, ${bar.side}: ${bar.ms.toFixed(2)} ms, ${bar.ratio.toFixed(2)} × as fast as full`,
+          }),
+          Plot.text(bars, {
+            fy: 'context',
+            y: 'side',
+            x: 'ms',
+            dx: 5,
+            textAnchor: 'start',
+            text: (bar) => bar.ms.toFixed(bar.ms < 10 ? 2 : 1),
+          }),
+        ],
+      },
+    }),
+  });
+}

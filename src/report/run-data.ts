@@ -1,0 +1,124 @@
+// Everything a run folder holds, read and checked once: what identify, eval and bench left there. Files that are absent are null.
+import { existsSync, statSync } from 'node:fs';
+import { basename, join, resolve } from 'node:path';
+import { z } from 'zod';
+import { FileError, FormatError } from '../errors/errors.ts';
+import { type GatesFile, type ModelTag, readGates } from '../formats/gates.ts';
+import { type MaskFile, readMask } from '../formats/mask.ts';
+import { type MetricsLine, readMetrics } from '../formats/metrics.ts';
+import { checkJson, finiteNumber, readJson } from '../formats/read-json.ts';
+import { type EvalRow, evalRowSchema, type Results, readResults } from '../formats/results.ts';
+import { type RunFile, readRun } from '../formats/run.ts';
+
+/** `duo bench --json` of a few contexts is a few KB. */
+const MAX_BENCH_BYTES = 16 * 2 ** 20;
+
+const seconds = z.array(finiteNumber).min(1);
+const figures = z.looseObject({
+  prefillSeconds: finiteNumber.nullable(),
+  stepSeconds: seconds,
+  kvBytes: finiteNumber,
+});
+const benchSchema = z.looseObject({
+  model: z.string(),
+  engine: z.string(),
+  device: z.string(),
+  kvDtype: z.string(),
+  batch: finiteNumber,
+  contexts: z.array(
+    z.looseObject({
+      context: finiteNumber,
+      figures: z.looseObject({ full: figures, masked: figures }),
+      comparison: z.looseObject({ decodeSpeedup: finiteNumber, prefillSpeedup: finiteNumber.nullable() }),
+    }),
+  ),
+});
+export type BenchFile = z.infer<typeof benchSchema>;
+
+const heldOutSchema = z.looseObject({ results: z.looseObject({ heldOut: z.array(evalRowSchema) }) });
+
+export interface RunData {
+  /** absolute path of the folder */
+  readonly path: string;
+  /** the folder's own name */
+  readonly name: string;
+  readonly run: RunFile | null;
+  readonly gates: GatesFile | null;
+  readonly mask: MaskFile | null;
+  /** one line a step, empty without metrics.jsonl */
+  readonly metrics: readonly MetricsLine[];
+  /** rows of identify's closing table */
+  readonly heldOut: readonly EvalRow[];
+  /** what `duo eval --out` wrote */
+  readonly results: Results | null;
+  /** what `duo bench --json` printed, kept as bench.json */
+  readonly bench: BenchFile | null;
+}
+
+/** Read a run folder.
+ * @throws {FileError} no such folder, or unreadable; {FormatError} nothing of a run in it, a malformed file (named, with the
+ *   place), or files of different models. */
+export function readRunFolder(folder: string): RunData {
+  const path = resolve(folder);
+  if (!existsSync(path) || !statSync(path).isDirectory()) {
+    throw new FileError(
+      `Expected a run folder at ${path}, found ${existsSync(path) ? 'a file' : 'nothing there'}; name the folder that identify wrote.`,
+    );
+  }
+  const read = <T>(name: string, reader: (file: string) => T): T | null => {
+    const file = join(path, name);
+    return existsSync(file) ? reader(file) : null;
+  };
+  const run = read('run.json', readRun);
+  const data: RunData = {
+    path,
+    name: basename(path),
+    run,
+    gates: read('gates.json', readGates),
+    mask: read('mask.json', readMask),
+    metrics: read('metrics.jsonl', readMetrics) ?? [],
+    heldOut: readHeldOut(run, join(path, 'run.json')),
+    results: read('results.json', readResults),
+    bench: read('bench.json', (file) => checkJson(benchSchema, { value: readJson(file, MAX_BENCH_BYTES), path: file })),
+  };
+  if (!data.run && !data.gates && !data.mask && !data.results && data.metrics.length === 0) {
+    throw new FormatError(
+      `Expected ${path} to hold run.json, gates.json, mask.json, metrics.jsonl or results.json, found none; name the folder that identify wrote.`,
+    );
+  }
+  checkAgreement(data);
+  return data;
+}
+
+/** The model the run's heads belong to; null where neither gates nor mask are there. */
+export function modelOfRun(data: RunData): ModelTag | null {
+  return data.mask?.model ?? data.gates?.model ?? null;
+}
+
+function readHeldOut(run: RunFile | null, path: string): EvalRow[] {
+  const results = run?.results;
+  if (typeof results !== 'object' || results === null || !('heldOut' in results)) return [];
+  return checkJson(heldOutSchema, { value: run, path }).results.heldOut;
+}
+
+/** Figures stand side by side on one page only where they are of one model. */
+function checkAgreement({ path, gates, mask, metrics }: RunData): void {
+  const model = mask?.model ?? gates?.model;
+  if (!model) return;
+  if (gates && mask) {
+    for (const key of ['architecture', 'layers', 'heads', 'kvHeads', 'headDim', 'fingerprint'] as const) {
+      if (gates.model[key] === mask.model[key]) continue;
+      throw new FormatError(
+        `Expected \`model.${key}\` in ${join(path, 'mask.json')} to be that of gates.json, \`${gates.model[key]}\`, got \`${mask.model[key]}\`; the two belong to different models.`,
+      );
+    }
+  }
+  metrics.forEach((line, index) => {
+    if (!line.gates) return;
+    const rows = line.gates;
+    if (rows.length === model.layers && rows.every((row) => row.length === model.kvHeads)) return;
+    throw new FormatError(
+      `Expected \`gates\` in line ${index + 1} of ${join(path, 'metrics.jsonl')} to be ${model.layers} × ${model.kvHeads}, got \`${rows.length} × ${rows[0]?.length ?? 0}\`.`,
+    );
+  });
+}

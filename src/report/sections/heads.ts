@@ -1,0 +1,91 @@
+// Which heads need the whole context: heat map, histogram and course of the gates, and the loss that led there.
+import { drawGateCourse } from '../figures/gate-course.ts';
+import { drawGateHistogram } from '../figures/gate-histogram.ts';
+import { drawGateMap, MAX_MAP_CELLS } from '../figures/gate-map.ts';
+import { drawLossCurves } from '../figures/loss-curves.ts';
+import type { RunData } from '../run-data.ts';
+import { makeTable } from '../table.ts';
+import { formatNumber, formatSeconds } from '../words.ts';
+import type { SectionResult } from './section.ts';
+
+export function buildHeadsSection(data: RunData): SectionResult {
+  const gates = data.gates?.gates ?? data.mask?.gates;
+  const title = 'Heads';
+  if (!gates) {
+    return {
+      title,
+      reason: 'no gates.json or mask.json yet',
+      command: `duo identify --model <dir> --out ${data.name} --resume`,
+    };
+  }
+  const mask = data.mask?.mask ?? null;
+  const course = drawGateCourse(data.metrics, mask);
+  const rows = gates.flatMap((row, layer) =>
+    row.map((gate, head) => ({ layer, head, gate, label: mask?.[layer]?.[head] ?? null })),
+  );
+  return {
+    id: 'heads',
+    title,
+    figures: [
+      ...(rows.length <= MAX_MAP_CELLS ? [drawGateMap(gates, mask)] : []),
+      drawGateHistogram(gates, mask),
+      ...(course ? [course] : []),
+    ],
+    tables: [
+      makeTable({
+        name: 'gates',
+        title: 'Every gate',
+        isFolded: true,
+        rows,
+        columns: [
+          { label: 'layer', value: (row) => row.layer },
+          { label: 'KV head', value: (row) => row.head },
+          { label: 'gate', value: (row) => row.gate, show: (row) => row.gate.toFixed(4) },
+          { label: 'head', value: (row) => (row.label === null ? null : row.label === 1 ? 'retrieval' : 'streaming') },
+        ],
+      }),
+    ],
+  };
+}
+
+export function buildTrainingSection({ metrics, name }: RunData): SectionResult {
+  const title = 'Optimisation';
+  const figures = drawLossCurves(metrics);
+  if (figures.length === 0) {
+    return {
+      title,
+      reason: 'no metrics.jsonl with two steps or more',
+      command: `duo identify --model <dir> --method gates --out ${name}`,
+    };
+  }
+  const seconds = metrics.reduce((sum, line) => sum + line.seconds, 0);
+  const lengths = metrics.map((line) => line.length);
+  const last = metrics.at(-1)!;
+  const facts: readonly [string, string | number, string][] = [
+    ['steps', metrics.length, String(metrics.length)],
+    ['time of all steps, s', seconds, formatSeconds(seconds)],
+    ['time of a step, s', seconds / metrics.length, formatSeconds(seconds / metrics.length)],
+    ['shortest sample, tokens', Math.min(...lengths), String(Math.min(...lengths))],
+    ['longest sample, tokens', Math.max(...lengths), String(Math.max(...lengths))],
+    ['distillation loss, last step', last.distillation, formatNumber(last.distillation)],
+    ['penalty, last step', last.penalty, formatNumber(last.penalty)],
+    ['mean gate, last step', last.gateMean, last.gateMean.toFixed(3)],
+    ['gates between 0.05 and 0.95, last step', last.undecided, `${(100 * last.undecided).toFixed(1)} %`],
+  ];
+  return {
+    id: 'optimisation',
+    title,
+    figures,
+    tables: [
+      makeTable({
+        name: 'optimisation',
+        title: 'In numbers',
+        rows: facts,
+        columns: [
+          { label: 'quantity', value: ([quantity]) => quantity },
+          { label: 'value', value: ([, value]) => value, show: ([, , shown]) => shown },
+        ],
+      }),
+    ],
+  };
+}

@@ -1,0 +1,143 @@
+// What the mask keeps: the closing table of identify, and the tasks of `duo eval` as grids, budget curves and rows.
+import { z } from 'zod';
+import { finiteNumber, unitNumber } from '../../formats/read-json.ts';
+import type { EvalRow, Results } from '../../formats/results.ts';
+import { drawBudgetCurves } from '../figures/budget-curve.ts';
+import type { Figure } from '../figures/figure.ts';
+import { drawNeedleMaps } from '../figures/needle-map.ts';
+import { drawRecallDots } from '../figures/recall-dots.ts';
+import type { RunData } from '../run-data.ts';
+import { type Column, makeTable, type Table } from '../table.ts';
+import { formatBytes, formatSeconds, formatShare, formatShareInterval, formatTokens } from '../words.ts';
+import type { SectionResult } from './section.ts';
+
+/** Tasks beyond it are told by the table alone. */
+const MAX_TASK_FIGURES = 24;
+
+const criticalSchema = z.array(
+  z.looseObject({
+    task: z.string(),
+    length: finiteNumber.nullable(),
+    method: z.string(),
+    keep: unitNumber,
+    footprint: unitNumber,
+    isUpperBound: z.boolean(),
+  }),
+);
+
+export function buildClosingSection({ heldOut, name }: RunData): SectionResult {
+  const title = 'Held-out recall';
+  if (heldOut.length === 0) {
+    return {
+      title,
+      reason: 'run.json has no closing table',
+      command: `duo identify --model <dir> --out ${name} --held-out-samples 10`,
+    };
+  }
+  return {
+    id: 'recall',
+    title,
+    figures: [drawRecallDots(heldOut, { name: 'recall', title: 'Answer words right, by mask' })],
+    tables: [makeRowTable(heldOut, { name: 'recall', title: 'Closing table', isFolded: false })],
+  };
+}
+
+export function buildTasksSection({ results, name }: RunData): SectionResult {
+  const title = 'Held-out tasks';
+  if (!results || results.rows.length === 0) {
+    return {
+      title,
+      reason: 'no results.json',
+      command: `duo eval --model <dir> --mask ${name}/mask.json --tasks niah,multi-passkey --lengths 1k,4k --out ${name}`,
+    };
+  }
+  const { rows } = results;
+  const maps = drawNeedleMaps(rows);
+  const curves = drawBudgetCurves(rows);
+  const critical = makeCriticalTable(results);
+  return {
+    id: 'tasks',
+    title,
+    figures: [...maps, ...curves, ...drawSingleCuts(rows)].slice(0, MAX_TASK_FIGURES),
+    tables: [
+      ...(critical ? [critical] : []),
+      makeRowTable(rows, { name: 'results', title: 'Every row', isFolded: rows.length > 12 }),
+    ],
+  };
+}
+
+/** Dots for tasks that were measured under one cut only, where there is no curve to draw. */
+function drawSingleCuts(rows: readonly EvalRow[]): Figure[] {
+  const keys = new Set(rows.filter((row) => row.depth === null).map((row) => JSON.stringify([row.task, row.length])));
+  return [...keys].flatMap((key) => {
+    const own = rows.filter((row) => row.depth === null && JSON.stringify([row.task, row.length]) === key);
+    if (own.length < 2 || own.some((row) => row.mask.includes('@'))) return [];
+    const { task, length } = own[0] as EvalRow;
+    const at = length === null ? '' : `, ${formatTokens(length)} tokens`;
+    const slug = `scores-${task}${length === null ? '' : `-${length}`}`.replace(/[^a-zA-Z0-9-]+/g, '-');
+    return [drawRecallDots(own, { name: slug, title: `${task}${at}: accuracy by mask` })];
+  });
+}
+
+function makeRowTable(rows: readonly EvalRow[], options: { name: string; title: string; isFolded: boolean }): Table {
+  const has = (key: 'length' | 'depth' | 'logProb'): boolean => rows.some((row) => row[key] !== null);
+  const hasTasks = new Set(rows.map((row) => row.task)).size > 1;
+  const when = (isShown: boolean, column: Column<EvalRow>): Column<EvalRow>[] => (isShown ? [column] : []);
+  return makeTable({
+    ...options,
+    rows,
+    columns: [
+      ...when(hasTasks, { label: 'task', value: (row) => row.task }),
+      { label: 'mask', value: (row) => row.mask },
+      ...when(has('length'), {
+        label: 'tokens',
+        value: (row) => row.length,
+        show: (row) => formatTokens(row.length ?? 0),
+      }),
+      ...when(has('depth'), { label: 'depth', value: (row) => row.depth, show: (row) => formatShare(row.depth ?? 0) }),
+      { label: 'accuracy', value: (row) => row.accuracy, show: (row) => formatShare(row.accuracy) },
+      {
+        label: '95 % interval',
+        value: (row) => row.accuracyInterval.join(' to '),
+        show: (row) => formatShareInterval(row.accuracyInterval),
+      },
+      ...when(has('logProb'), {
+        label: 'log-prob',
+        value: (row) => row.logProb,
+        show: (row) => (row.logProb ?? 0).toFixed(4),
+      }),
+      { label: 'samples', value: (row) => row.samples },
+      {
+        label: 'heads streaming',
+        value: (row) => row.streamingFraction,
+        show: (row) => formatShare(row.streamingFraction),
+      },
+      { label: 'KV at peak', value: (row) => row.kvBytes, show: (row) => `${formatBytes(row.kvBytes)} ${row.kvDtype}` },
+      { label: 'KV footprint', value: (row) => row.footprint, show: (row) => formatShare(row.footprint) },
+      { label: 'prefill', value: (row) => row.prefill },
+      { label: 'time', value: (row) => row.seconds, show: (row) => formatSeconds(row.seconds) },
+    ],
+  });
+}
+
+/** Smallest KV footprint that keeps a share of full attention's score, where `duo eval` found it. */
+function makeCriticalTable(results: Results): Table | null {
+  const found = criticalSchema.safeParse(results.critical);
+  if (!found.success || found.data.length === 0) return null;
+  return makeTable({
+    name: 'critical-footprint',
+    title: 'Smallest budget that keeps full accuracy',
+    rows: found.data,
+    columns: [
+      { label: 'task', value: (row) => row.task },
+      { label: 'tokens', value: (row) => row.length, show: (row) => formatTokens(row.length ?? 0) },
+      { label: 'method', value: (row) => row.method },
+      { label: 'keeps', value: (row) => row.keep, show: (row) => `${Math.round(100 * row.keep)} % of full` },
+      {
+        label: 'critical KV footprint',
+        value: (row) => row.footprint,
+        show: (row) => `${row.isUpperBound ? '≤ ' : ''}${formatShare(row.footprint)}`,
+      },
+    ],
+  });
+}

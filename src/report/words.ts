@@ -1,0 +1,46 @@
+// Numbers as the report writes them, with their units.
+
+/** A share as "97.3 %". */
+export function formatShare(share: number): string {
+  return `${(100 * share).toFixed(1)} %`;
+}
+
+/** An interval of shares as "83.9–100.0 %". */
+export function formatShareInterval([low, high]: readonly [number, number] | readonly number[]): string {
+  return `${(100 * (low as number)).toFixed(1)}–${(100 * (high as number)).toFixed(1)} %`;
+}
+
+/** Tokens: 32768 → "32K", 1048576 → "1M", 1000 → "1000". */
+export function formatTokens(tokens: number): string {
+  if (tokens >= 2 ** 20 && tokens % 2 ** 20 === 0) return `${tokens / 2 ** 20}M`;
+  return tokens >= 1024 && tokens % 1024 === 0 ? `${tokens / 1024}K` : String(tokens);
+}
+
+/** Bytes in binary units with three figures: "1.50 GiB". */
+export function formatBytes(bytes: number): string {
+  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'];
+  let value = bytes;
+  let unit = 0;
+  while (value >= 1024 && unit < units.length - 1) {
+    value /= 1024;
+    unit++;
+  }
+  return `${unit === 0 || value >= 100 ? Math.round(value) : value.toFixed(value < 10 ? 2 : 1)} ${units[unit]}`;
+}
+
+/** Seconds as "0.42 s", "8.1 s", "3 min 20 s" or "2 h 5 min". */
+export function formatSeconds(seconds: number): string {
+  if (seconds < 60) return `${seconds < 1 ? seconds.toFixed(2) : seconds.toFixed(1)} s`;
+  const whole = Math.round(seconds);
+  return whole < 3600
+    ? `${Math.floor(whole / 60)} min ${whole % 60} s`
+    : `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
+}
+
+/** A small number with three significant digits, without trailing noise. */
+export function formatNumber(value: number): string {
+  if (value === 0 || Number.isInteger(value)) return String(value);
+  return Math.abs(value) >= 1e-3 && Math.abs(value) < 1e5
+    ? String(Number(value.toPrecision(4)))
+    : value.toExponential(2);
+}
