@@ -4,10 +4,9 @@ import type { Command } from 'commander';
 import { buildMask, describeCut } from '../../export/build-mask.ts';
 import { type Cut, chooseCut, cutGates } from '../../export/cut.ts';
 import { drawGates, drawMask } from '../../export/picture.ts';
-import { findCheckpoint } from '../../train/checkpoint.ts';
-import { describeEstimate, estimateRun, measureRate } from '../../train/estimate.ts';
 import { buildGates } from '../../train/gates-file.ts';
 import { findMethod } from '../../train/methods/index.ts';
+import type { HeadMethod, ScoreOptions } from '../../train/methods/method.ts';
 import { enterRunFolder, type RunEntry, type RunFolder } from '../../train/run-folder.ts';
 import type { Config } from '../config/config.ts';
 import type { Window } from '../core/shapes.ts';
@@ -23,6 +22,7 @@ import { type RunFile, writeRun } from '../formats/run.ts';
 import { readSamples } from '../formats/samples.ts';
 import type { ModelFolder } from '../model/folder.ts';
 import { addConfigOptions, readConfigFlags } from './config-flags.ts';
+import { announceEstimate } from './identify-estimate.ts';
 import { describeIdentity, describeProvenance, type RecordParts, startRecord } from './identify-record.ts';
 import { addEngineOptions, type EngineFlags, openEngine, openModel } from './open.ts';
 import { describeSavings, formatRecallTable, listSavings } from './recall-table.ts';
@@ -77,6 +77,7 @@ async function identify(flags: IdentifyFlags & Record<string, unknown>, signal: 
     const { shape } = folder.config;
     const config = readConfigFlags(flags, { name: flags.model, shape });
     const method = findMethod(config.method);
+    const engineFlags = chooseEngineFlags(flags, method);
     const cut = chooseCut({
       streamingFraction: config.streamingFraction ?? undefined,
       threshold: config.threshold ?? undefined,
@@ -87,7 +88,7 @@ async function identify(flags: IdentifyFlags & Record<string, unknown>, signal: 
       : await openGeneratedSource({ folder, config, haystackPath: flags.haystack });
     try {
       source.sampleAt(0);
-      const engine = await openEngine(folder, flags);
+      const engine = await openEngine(folder, engineFlags);
       try {
         await runIdentify({ flags, folder, config, method, cut, source, engine, entry, signal });
       } finally {
@@ -105,7 +106,7 @@ interface Parts {
   readonly flags: IdentifyFlags;
   readonly folder: ModelFolder;
   readonly config: Config;
-  readonly method: ReturnType<typeof findMethod>;
+  readonly method: HeadMethod;
   readonly cut: Cut;
   readonly source: SampleSource;
   readonly engine: Engine;
@@ -155,10 +156,8 @@ async function scoreAndReport(options: {
   say(
     `duo identify: ${folder.name}, ${layers} layers × ${kvHeads} KV heads, engine ${engine.name} on ${engine.device}.`,
   );
-  const startMs = performance.now();
-  await announceEstimate({ parts, runFolder, window });
-  const progress = makeProgress('gates');
-  const scored = await method.score({
+  const progress = makeProgress(config.method);
+  const score: ScoreOptions = {
     engine,
     sampleAt: (step) => source.sampleAt(step),
     settings: {
@@ -172,13 +171,19 @@ async function scoreAndReport(options: {
       gatesEvery: Math.max(1, Math.ceil(config.steps / COURSE_POINTS)),
       stableSteps: config.earlyStopSteps,
     },
+    quadratic: { samples: config.quadraticSamples, rounds: config.quadraticRounds, step: config.quadraticStep },
     files: { metrics: runFolder.file('metrics.jsonl'), checkpoint: runFolder.file('checkpoint.json') },
     identity,
     resume: runFolder.isResumed,
     cut: (gates) => cutGates(gates, cut),
     signal,
-    onStep: (line) => progress.update(line.step + 1, config.steps, `loss ${line.loss.toFixed(4)}`),
-  });
+    ...(method.isStepwise
+      ? { onStep: (line) => progress.update(line.step + 1, config.steps, `loss ${line.loss.toFixed(4)}`) }
+      : { onProgress: (fraction) => progress.update(Math.round(100 * fraction), 100) }),
+  };
+  await announceEstimate({ method, config, source, score });
+  const startMs = performance.now();
+  const scored = await method.score(score);
   progress.finish();
   const scoreSeconds = (performance.now() - startMs) / 1000;
 
@@ -211,27 +216,10 @@ async function scoreAndReport(options: {
   else {
     if (heldOut) printResult(`\n${formatRecallTable(heldOut)}`);
     printResult(describeSavings(toHeadMask(built.file)));
-    printResult(`Written to ${runFolder.path}: gates.json, mask.json, metrics.jsonl, run.json.`);
+    const names = ['gates.json', 'mask.json', ...(method.isStepwise ? ['metrics.jsonl'] : []), 'run.json'];
+    printResult(`Written to ${runFolder.path}: ${names.join(', ')}.`);
   }
   return results;
-}
-
-async function announceEstimate(options: { parts: Parts; runFolder: RunFolder; window: Window }): Promise<void> {
-  const { parts, runFolder, window } = options;
-  const { engine, source, config, signal } = parts;
-  const { layers, kvHeads } = engine.model;
-  const checkpoint = runFolder.isResumed ? findCheckpoint(runFolder.file('checkpoint.json'), layers * kvHeads) : null;
-  const firstStep = Math.min(checkpoint?.state.steps ?? 0, config.steps);
-  const distill = { supervise: config.supervise, fullBranch: config.fullBranch, signal };
-  const operationsPerSecond = await measureRate({ engine, sample: source.shortSample(), window, distill });
-  const lengths = Array.from({ length: config.steps - firstStep }, (_, step) => source.lengthAt(firstStep + step));
-  const estimate = estimateRun({ engine, lengths, operationsPerSecond });
-  say(describeEstimate(estimate));
-  if (estimate.isLong) {
-    say(
-      'Warning: this takes hours here; shorter --max-tokens, fewer --steps or another --engine or --device make it less.',
-    );
-  }
 }
 
 /** Rows of the closing table, or null with a word on stderr; a failure here never fails the run, whose files are written. */
@@ -283,4 +271,18 @@ function readEntry(flags: IdentifyFlags): RunEntry {
     );
   }
   return flags.resume ? 'resume' : flags.overwrite ? 'overwrite' : 'fresh';
+}
+
+/** The engine flags with what the method asks for. @throws {ConfigError} flags that ask for an engine it cannot run on. */
+function chooseEngineFlags(flags: EngineFlags, method: HeadMethod): EngineFlags {
+  const { name, onlyEngine } = method;
+  if (onlyEngine === undefined || onlyEngine === flags.engine) return flags;
+  const asked = (['engine', 'device', 'threads', 'backend'] as const).find((flag) => flags[flag] !== undefined);
+  if (asked !== undefined && asked !== 'backend') {
+    throw new ConfigError(
+      `Expected --engine ${onlyEngine} for --method ${name}, which no other engine can run, got --${asked} \`${flags[asked]}\`.`,
+    );
+  }
+  if (asked === undefined) say(`duo: the ${onlyEngine} engine computes, because --method ${name} runs on no other.`);
+  return { ...flags, engine: onlyEngine };
 }

@@ -10,6 +10,7 @@ import { scoreSamples } from './score-samples.ts';
 export const attentionMassMethod: HeadMethod = {
   name: 'attention-mass',
   description: 'share of attention on the needle while its answer is predicted (profiling)',
+  onlyEngine: 'tensorflow',
   score: (options) =>
     scoreSamples(options, {
       combine: 'mean',

@@ -5,6 +5,7 @@ import type { HeadMethod } from './method.ts';
 export const gatesMethod: HeadMethod = {
   name: 'gates',
   description: 'optimise one gate per KV head against full attention (DuoAttention)',
+  isStepwise: true,
   async score(options) {
     const { gates, stepsDone, isStoppedEarly } = await optimizeGates(options);
     return { gates, stepsDone, provenance: { steps: stepsDone, stoppedEarly: isStoppedEarly } };

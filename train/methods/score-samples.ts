@@ -3,7 +3,6 @@
 import { filledGrid, type GateGrid, type ModelShape, type Sample } from '../../src/core/shapes.ts';
 import { borrowTransformer } from '../../src/engine/tensorflow/tensorflow-engine.ts';
 import { AbortedError, ConfigError } from '../../src/errors/errors.ts';
-import { openMetrics } from '../../src/formats/metrics.ts';
 import type { Transformer } from '../../src/model/transformer/transformer.ts';
 import type { ScoredGates, ScoreOptions } from './method.ts';
 
@@ -16,7 +15,7 @@ export type ScoreSample = (input: {
 
 /** Average `scoreSample` over `settings.steps` samples and bring query heads together to KV heads.
  * @param combine `mean` or `max` over a KV head's query group.
- * @returns values clamped to 0..1. Metrics get no lines: nothing is optimised.
+ * @returns values clamped to 0..1. No file is written: nothing is optimised.
  * @throws {ConfigError} another engine than tensorflow, or no sample tells anything; {AbortedError}; {EngineError}. */
 export async function scoreSamples(
   options: ScoreOptions,
@@ -24,7 +23,6 @@ export async function scoreSamples(
 ): Promise<ScoredGates> {
   const { engine, settings, signal } = options;
   const transformer = await borrowTransformer(engine);
-  openMetrics(options.files.metrics, 0).close();
   const sums = filledGrid(engine.model.layers, engine.model.heads, 0);
   let used = 0;
   for (let step = 0; step < settings.steps; step++) {

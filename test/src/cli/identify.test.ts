@@ -41,6 +41,22 @@ describe('duo identify', () => {
     expect(readMetricsWithoutSeconds(b)).toEqual(readMetricsWithoutSeconds(a));
   });
 
+  it('runs a method that looks at attention on the engine that shows it, and leaves no empty metrics', async () => {
+    const folder = makeFolder();
+    const samples = writeGoldenSamples(folder);
+    const out = join(folder, 'run');
+    const flags = [...identifyFlags({ samples, out, steps: 2 }), '--method', 'mean-query-key'];
+    const at = flags.indexOf('--engine');
+    const { code, stdout, stderr } = await runDuo([...flags.slice(0, at), ...flags.slice(at + 2)]);
+    expect(code).toBe(0);
+    expect(stderr).toMatch(
+      /^duo: the tensorflow engine computes, because --method mean-query-key runs on no other\.$/m,
+    );
+    expect(stderr).toMatch(/^Expected: \d+ MiB of memory/m);
+    expect(stdout).toMatch(/: gates\.json, mask\.json, run\.json\.$/m);
+    expect(readdirSync(out).sort()).toEqual(['gates.json', 'mask.json', 'run.json']);
+  });
+
   it('prints one JSON document and nothing else on stdout with --json', async () => {
     const folder = makeFolder();
     const samples = writeGoldenSamples(folder);
@@ -101,6 +117,7 @@ describe('duo identify', () => {
     [['--sink', '-1'], 'Expected `--sink` to be an integer of at least 0'],
     [['--stepz', '3'], "unknown option '--stepz'"],
     [['--engine', 'torch'], 'Expected --engine to be native or tensorflow, got `torch`'],
+    [['--method', 'attention-mass', '--engine', 'native'], 'Expected --engine tensorflow for --method attention-mass'],
     [['--method', 'magic'], 'Expected `method` to be one of gates'],
     [['--resume', '--overwrite'], 'Expected --resume or --overwrite, got both'],
   ])('%j is wrong usage: exit code 2, one sentence, nothing written', async (flags, sentence) => {

@@ -64,7 +64,7 @@ describe.each(['attention-mass', 'retrieval-score'])('%s', (name) => {
     expect(gates.map((row) => row.length)).toEqual([4, 4]);
     for (const gate of gates.flat()) expect(gate >= 0 && gate <= 1).toBe(true);
     expect([stepsDone, provenance.samplesUsed]).toEqual([2, 2]);
-    expect(existsSync(join(out, 'metrics.jsonl'))).toBe(true);
+    expect(existsSync(join(out, 'metrics.jsonl'))).toBe(false);
     const sample = samples[0] as Sample;
     const kept = await engine.evaluate(sample, { mask: keepBest(gates, 4, 1), window });
     const dropped = await engine.evaluate(sample, { mask: keepBest(gates, 4, 0), window });

@@ -1,0 +1,64 @@
+// What an identification is expected to take, said on stderr before it starts, for each kind of method.
+import { findCheckpoint } from '../../train/checkpoint.ts';
+import { describeEstimate, estimateRun, measureRate, type RunEstimate } from '../../train/estimate.ts';
+import type { HeadMethod, ScoreOptions } from '../../train/methods/method.ts';
+import type { Config } from '../config/config.ts';
+import { ConfigError } from '../errors/errors.ts';
+import type { SampleSource } from './sample-source.ts';
+import { say } from './terminal.ts';
+
+interface EstimateParts {
+  readonly method: HeadMethod;
+  readonly config: Config;
+  readonly source: SampleSource;
+  readonly score: ScoreOptions;
+}
+
+/** Say memory and time of `method.score`; costs about one short sample. @throws as the method on that sample. */
+export async function announceEstimate(parts: EstimateParts): Promise<void> {
+  const { method, source, score } = parts;
+  const estimate = method.estimate
+    ? await method.estimate({ ...score, shortSample: source.shortSample() })
+    : await estimateSteps(parts);
+  say(describeEstimate(estimate));
+  if (estimate.isLong) {
+    say(
+      'Warning: this takes hours here; shorter --max-tokens, fewer --steps or another --engine or --device make it less.',
+    );
+  }
+}
+
+/** Of methods that take one sample a step: the rate of a short one, and the engine's count of operations for each length. */
+async function estimateSteps({ method, config, source, score }: EstimateParts): Promise<RunEstimate> {
+  const { engine, settings, signal } = score;
+  const { layers, kvHeads } = engine.model;
+  const { supervise, fullBranch, window } = settings;
+  const checkpoint = score.resume ? findCheckpoint(score.files.checkpoint, layers * kvHeads) : null;
+  const firstStep = Math.min(checkpoint?.state.steps ?? 0, config.steps);
+  const sample = source.shortSample();
+  const distill = { supervise, fullBranch, ...(signal === undefined ? {} : { signal }) };
+  const operationsPerSecond = method.isStepwise
+    ? await measureRate({ engine, sample, window, distill })
+    : await measureScoringRate({ method, score, sample });
+  const lengths = Array.from({ length: config.steps - firstStep }, (_, step) => source.lengthAt(firstStep + step));
+  return estimateRun({ engine, lengths, operationsPerSecond });
+}
+
+/** Operations of a distillation step that a method that only looks gets through a second: what it does is in proportion to them. */
+async function measureScoringRate(options: {
+  readonly method: HeadMethod;
+  readonly score: ScoreOptions;
+  readonly sample: ReturnType<SampleSource['shortSample']>;
+}): Promise<number> {
+  const { method, score, sample } = options;
+  const { onProgress: _, ...quiet } = score;
+  const start = performance.now();
+  try {
+    await method.score({ ...quiet, sampleAt: () => sample, settings: { ...score.settings, steps: 1 } });
+  } catch (error) {
+    // one sample that tells nothing is no verdict on the others, and took its time all the same
+    if (!(error instanceof ConfigError)) throw error;
+  }
+  const seconds = Math.max(performance.now() - start, 1e-3) / 1000;
+  return score.engine.estimate(sample.tokens.length).operations / seconds;
+}
