@@ -346,7 +346,7 @@ void test_laws(const Case &shape, const std::string &variant) {
 
 // More slots than one item of decode attention takes: ranges are cut and merged.
 void test_long_context(const std::string &variant) {
-  const Case shape = {"long", 1, 6, 2, 24, 48, 40, 64, 2600, {100, 1500}, Dtype::f32, false, false, false};
+  const Case shape = {"long", 1, 8, 2, 24, 48, 40, 64, 2600, {100, 1500}, Dtype::f32, false, false, false};
   const Fixture fixture = make_fixture(shape, variant, 2), single = make_fixture(shape, variant, 1);
   const std::vector<uint8_t> mask = {1, 0};
   const int64_t T = shape.tokens, V = fixture.config.vocab;
@@ -395,7 +395,7 @@ int main() {
       {"gqa", 2, 6, 3, 20, 48, 70, 53, 97, {4, 11}, Dtype::bf16, false, false, false},
       {"mha", 2, 4, 4, 32, 64, 96, 64, 150, {0, 33}, Dtype::f32, false, true, true},
       {"one kv head", 1, 9, 1, 16, 40, 33, 31, 70, {16, 1}, Dtype::f32, true, false, false},
-      {"wide head", 1, 4, 2, 128, 64, 64, 40, 90, {17, 20}, Dtype::bf16, false, false, false},
+      {"wide head", 1, 7, 1, 128, 64, 64, 40, 90, {17, 20}, Dtype::bf16, false, false, false},
       {"tiny head", 1, 3, 3, 2, 10, 6, 5, 20, {1, 2}, Dtype::f32, false, false, false},
       {"two tokens", 1, 2, 1, 8, 16, 24, 11, 2, {0, 1}, Dtype::f32, false, false, false},
   };

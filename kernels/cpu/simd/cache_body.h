@@ -10,7 +10,6 @@ namespace cache_loops {
 constexpr int64_t TILE_SLOTS = 64;      // slots whose scores live on the stack between the two products
 constexpr int64_t BLOCK = KEY_BLOCK;
 constexpr int64_t BLOCK_VECTORS = BLOCK / WIDTH;
-constexpr int64_t MAX_ROWS = 8;         // queries that share one read of a tile
 
 // How elements of a cache's dtype become fp32, one and WIDTH at a time; the scale of an int8 vector is the caller's.
 struct LoadF32 {
@@ -107,7 +106,7 @@ DUO_INLINE void add_values(const uint8_t *values, int64_t row_bytes, int64_t cou
 
 // One tile of at most TILE_SLOTS slots: online softmax of ROWS queries, then the values.
 template <typename Load, int ROWS>
-DUO_INLINE void attend_tile(const CacheView &cache, const float *queries, int64_t begin, int64_t end, float *max, float *sum, float *weighted) {
+void attend_tile(const CacheView &cache, const float *queries, int64_t begin, int64_t end, float *max, float *sum, float *weighted) {
   const int64_t head_dim = cache.head_dim, count = end - begin;
   constexpr int GROUP = ROWS == 1 ? 4 : (ROWS <= 4 ? 2 : 1);
   float scores[ROWS * TILE_SLOTS];
@@ -181,34 +180,32 @@ DUO_INLINE void attend_tile(const CacheView &cache, const float *queries, int64_
   }
 }
 
-template <typename Load, int ROWS>
-void attend_rows(const CacheView &cache, const float *queries, int64_t begin, int64_t end, float *max, float *sum, float *weighted) {
-  for (int r = 0; r < ROWS; r++) {
-    max[r] = MASKED_SCORE;
-    sum[r] = 0.0f;
-    for (int64_t d = 0; d < cache.head_dim; d++) weighted[r * cache.head_dim + d] = 0.0f;
-  }
-  for (int64_t tile = begin; tile < end; tile += TILE_SLOTS) {
-    attend_tile<Load, ROWS>(cache, queries, tile, min_of(tile + TILE_SLOTS, end), max, sum, weighted);
-  }
-}
-
+// All queries on one tile before the next, so that the tile is read from memory once. A query's result does not depend on its group.
 template <typename Load>
 void attend_loaded(const CacheView &cache, const float *queries, int64_t rows, int64_t begin, int64_t end, float *max, float *sum,
                    float *weighted) {
-  for (int64_t r = 0; r < rows; r += MAX_ROWS) {
-    const float *q = queries + r * cache.head_dim;
-    float *w = weighted + r * cache.head_dim;
-    switch (min_of(rows - r, MAX_ROWS)) {
-      case 1: attend_rows<Load, 1>(cache, q, begin, end, max + r, sum + r, w); break;
-      case 2: attend_rows<Load, 2>(cache, q, begin, end, max + r, sum + r, w); break;
-      case 3: attend_rows<Load, 3>(cache, q, begin, end, max + r, sum + r, w); break;
-      case 4: attend_rows<Load, 4>(cache, q, begin, end, max + r, sum + r, w); break;
-      case 5: attend_rows<Load, 5>(cache, q, begin, end, max + r, sum + r, w); break;
-      case 6: attend_rows<Load, 6>(cache, q, begin, end, max + r, sum + r, w); break;
-      case 7: attend_rows<Load, 7>(cache, q, begin, end, max + r, sum + r, w); break;
-      default: attend_rows<Load, 8>(cache, q, begin, end, max + r, sum + r, w); break;
+  const int64_t head_dim = cache.head_dim;
+  for (int64_t r = 0; r < rows; r++) {
+    max[r] = MASKED_SCORE;
+    sum[r] = 0.0f;
+  }
+  for (int64_t i = 0; i < rows * head_dim; i++) weighted[i] = 0.0f;
+  for (int64_t tile = begin; tile < end; tile += TILE_SLOTS) {
+    const int64_t tile_end = min_of(tile + TILE_SLOTS, end);
+    int64_t r = 0;
+    if constexpr (WIDTH == 16) {
+      for (; r + 8 <= rows; r += 8) {
+        attend_tile<Load, 8>(cache, queries + r * head_dim, tile, tile_end, max + r, sum + r, weighted + r * head_dim);
+      }
     }
+    for (; r + 4 <= rows; r += 4) {
+      attend_tile<Load, 4>(cache, queries + r * head_dim, tile, tile_end, max + r, sum + r, weighted + r * head_dim);
+    }
+    const float *q = queries + r * head_dim;
+    float *w = weighted + r * head_dim;
+    if (rows - r == 3) attend_tile<Load, 3>(cache, q, tile, tile_end, max + r, sum + r, w);
+    if (rows - r == 2) attend_tile<Load, 2>(cache, q, tile, tile_end, max + r, sum + r, w);
+    if (rows - r == 1) attend_tile<Load, 1>(cache, q, tile, tile_end, max + r, sum + r, w);
   }
 }
 
