@@ -11,6 +11,7 @@ import { addGenerateCommand } from './generate.ts';
 import { addIdentifyCommand } from './identify.ts';
 import { addImportCommand } from './import.ts';
 import { addInspectCommand } from './inspect.ts';
+import { addReportCommand } from './report.ts';
 import { addRunCommand } from './run.ts';
 import { say } from './terminal.ts';
 import { readVersion } from './version.ts';
@@ -37,6 +38,7 @@ function makeProgram(signal: AbortSignal): Command {
     addRunCommand,
     addEvalCommand,
     addBenchCommand,
+    addReportCommand,
     addInspectCommand,
     addDoctorCommand,
     addBuildCommand,
