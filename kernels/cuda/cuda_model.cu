@@ -1,0 +1,197 @@
+// Opening a model on the GPU: tensors go from the mapped files through two pinned buffers, as bf16, while the next piece is being converted.
+#include "cuda/cuda_model.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "cuda/layer_ops.h"
+
+namespace duo {
+namespace cuda {
+namespace {
+
+constexpr int64_t STAGING_ELEMENTS = 8 << 20;  // 16 MB a buffer: long enough for full bus speed
+
+class Uploader {
+ public:
+  explicit Uploader(Task &task) : task_(task) {
+    for (int i = 0; i < 2; i++) {
+      void *memory = nullptr;
+      check(cudaMallocHost(&memory, STAGING_ELEMENTS * sizeof(bf16)), "allocating pinned memory");
+      staging_[i] = static_cast<bf16 *>(memory);
+      check(cudaEventCreate(&done_[i]), "creating an event");
+      check(cudaEventRecord(done_[i], stream_.get()), "recording an event");
+    }
+  }
+  ~Uploader() {
+    cudaStreamSynchronize(stream_.get());
+    for (int i = 0; i < 2; i++) {
+      cudaFreeHost(staging_[i]);
+      cudaEventDestroy(done_[i]);
+    }
+  }
+
+  void upload(const Tensor &tensor, bf16 *to) {
+    const int64_t count = tensor.rows * tensor.columns, width = dtype_bytes(tensor.dtype);
+    for (int64_t begin = 0; begin < count; begin += STAGING_ELEMENTS) {
+      task_.check_abort();
+      const int64_t here = std::min(STAGING_ELEMENTS, count - begin);
+      next_ = 1 - next_;
+      check(cudaEventSynchronize(done_[next_]), "waiting for an upload");
+      convert(tensor.dtype, tensor.data + begin * width, here, staging_[next_]);
+      check(cudaMemcpyAsync(to + begin, staging_[next_], static_cast<size_t>(here) * sizeof(bf16), cudaMemcpyHostToDevice, stream_.get()), "uploading weights");
+      check(cudaEventRecord(done_[next_], stream_.get()), "recording an event");
+    }
+  }
+
+  DeviceBuffer<float> upload_vector(const std::vector<const Tensor *> &parts) {
+    std::vector<float> values;
+    for (const Tensor *part : parts) {
+      for (int64_t i = 0; i < part->rows * part->columns; i++) values.push_back(element(*part, i));
+    }
+    DeviceBuffer<float> out(static_cast<int64_t>(values.size()));
+    copy_to_device(out.data(), values.data(), out.count(), stream_);
+    stream_.wait();
+    return out;
+  }
+  const Stream &stream() const { return stream_; }
+
+ private:
+  static float element(const Tensor &tensor, int64_t index) {
+    if (tensor.dtype == Dtype::f32) {
+      float value;
+      std::memcpy(&value, tensor.data + index * 4, 4);
+      return value;
+    }
+    uint16_t half;
+    std::memcpy(&half, tensor.data + index * 2, 2);
+    return tensor.dtype == Dtype::bf16 ? bf16_to_float(half) : f16_to_float(half);
+  }
+  static void convert(Dtype dtype, const uint8_t *from, int64_t count, bf16 *to) {
+    if (dtype == Dtype::bf16) {
+      std::memcpy(to, from, static_cast<size_t>(count) * sizeof(bf16));
+      return;
+    }
+    const Tensor piece{from, dtype, 1, count};
+    for (int64_t i = 0; i < count; i++) to[i] = float_to_bf16(element(piece, i));
+  }
+
+  Task &task_;
+  Stream stream_;
+  bf16 *staging_[2] = {};
+  cudaEvent_t done_[2] = {};
+  int next_ = 0;
+};
+
+// Rows of several tensors one under the other.
+DeviceMatrix upload_matrix(Uploader &uploader, const WeightMap &weights, const std::vector<std::string> &names, bool bias, bool int8) {
+  DeviceMatrix matrix;
+  std::vector<const Tensor *> parts, biases;
+  for (const auto &name : names) {
+    parts.push_back(&weights.get(name + ".weight"));
+    if (bias) biases.push_back(&weights.get(name + ".bias"));
+    matrix.rows += parts.back()->rows;
+    matrix.columns = parts.back()->columns;
+  }
+  DeviceBuffer<bf16> values(matrix.rows * matrix.columns);
+  int64_t at = 0;
+  for (const Tensor *part : parts) {
+    uploader.upload(*part, values.data() + at);
+    at += part->rows * part->columns;
+  }
+  if (bias) matrix.bias = uploader.upload_vector(biases);
+  if (int8) {
+    matrix.quantized.resize(values.count());
+    matrix.row_scale.resize(matrix.rows);
+    check(launch_quantize_rows(values.data(), matrix.rows, matrix.columns, matrix.quantized.data(), matrix.row_scale.data(), uploader.stream().get()),
+          "quantising weights");
+    uploader.stream().wait();
+  } else {
+    matrix.values = std::move(values);
+  }
+  return matrix;
+}
+
+void require_supported(const ModelConfig &config, const OpenOptions &options) {
+  const int64_t step = options.weight_dtype == Dtype::int8 ? 16 : 8;
+  if (config.head_dim != 32 && config.head_dim != 64 && config.head_dim != 128) {
+    fail(DUO_STATUS_UNSUPPORTED, "Expected `head_dim` of 32, 64 or 128 on CUDA, got `%lld`: use device cpu", static_cast<long long>(config.head_dim));
+  }
+  if (config.hidden % step != 0 || config.intermediate % step != 0) {
+    fail(DUO_STATUS_UNSUPPORTED, "Expected `hidden` and `intermediate` to be multiples of %lld on CUDA, got `%lld` and `%lld`", static_cast<long long>(step),
+         static_cast<long long>(config.hidden), static_cast<long long>(config.intermediate));
+  }
+  if (options.weight_dtype != Dtype::stored && options.weight_dtype != Dtype::bf16 && options.weight_dtype != Dtype::int8 &&
+      options.weight_dtype != Dtype::f32) {
+    fail(DUO_STATUS_UNSUPPORTED, "Expected `weight_dtype` on CUDA to be as stored, BF16 or INT8, got code `%d`", static_cast<int>(options.weight_dtype));
+  }
+}
+
+}  // namespace
+
+CudaModel::CudaModel(const ModelConfig &config, const WeightMap &weights, const OpenOptions &options, Task &task)
+    : config_(config), device_index_(options.device_index) {
+  int num_devices = 0;
+  if (cudaGetDeviceCount(&num_devices) != cudaSuccess || options.device_index >= num_devices) {
+    fail(DUO_STATUS_CUDA, "Expected device `cuda:%d`, found %d usable CUDA devices: %s", options.device_index, num_devices,
+         describe_cuda_devices().front().reason.c_str());
+  }
+  require_supported(config, options);
+  select_device();
+  cudaDeviceProp properties;
+  check(cudaGetDeviceProperties(&properties, device_index_), "asking for the device's properties");
+  multiprocessors_ = properties.multiProcessorCount;
+  const bool int8 = options.weight_dtype == Dtype::int8;
+  device_ = "cuda:" + std::to_string(device_index_) + " " + properties.name + " sm_" + std::to_string(properties.major) + std::to_string(properties.minor) +
+            (int8 ? " int8" : "") + ", " + algebra_.description();
+
+  task.set_total(config_.layers + 1);
+  Uploader uploader(task);
+  const auto vector = [&](const std::string &name) { return uploader.upload_vector({&weights.get(name)}); };
+  const Tensor &embedding = weights.get("model.embed_tokens.weight");
+  embedding_.resize(embedding.rows * embedding.columns);
+  uploader.upload(embedding, embedding_.data());
+  final_norm_ = vector("model.norm.weight");
+  if (!config_.tied_embeddings || int8) lm_head_ = upload_matrix(uploader, weights, {"lm_head"}, false, int8);
+  lm_head_.rows = config_.vocab;
+  lm_head_.columns = config_.hidden;
+  task.add_done();
+  for (int64_t index = 0; index < config_.layers; index++) {
+    const std::string at = "model.layers." + std::to_string(index) + ".";
+    DeviceLayer layer;
+    layer.input_norm = vector(at + "input_layernorm.weight");
+    layer.post_attention_norm = vector(at + "post_attention_layernorm.weight");
+    if (config_.qk_norm) {
+      layer.query_norm = vector(at + "self_attn.q_norm.weight");
+      layer.key_norm = vector(at + "self_attn.k_norm.weight");
+    }
+    const auto names = [&](std::initializer_list<const char *> parts) {
+      std::vector<std::string> out;
+      for (const char *part : parts) out.push_back(at + part);
+      return out;
+    };
+    layer.qkv = upload_matrix(uploader, weights, names({"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"}), config_.qkv_bias, int8);
+    layer.output = upload_matrix(uploader, weights, names({"self_attn.o_proj"}), config_.output_bias, int8);
+    layer.gate_up = upload_matrix(uploader, weights, names({"mlp.gate_proj", "mlp.up_proj"}), config_.mlp_bias, int8);
+    layer.down = upload_matrix(uploader, weights, names({"mlp.down_proj"}), config_.mlp_bias, int8);
+    for (const DeviceMatrix *matrix : {&layer.qkv, &layer.output, &layer.gate_up, &layer.down}) weight_bytes_ += matrix->bytes();
+    weight_bytes_ += layer.input_norm.bytes() + layer.post_attention_norm.bytes() + layer.query_norm.bytes() + layer.key_norm.bytes();
+    layers_.push_back(std::move(layer));
+    task.add_done();
+  }
+  weight_bytes_ += embedding_.bytes() + final_norm_.bytes() + lm_head_.bytes();
+  uploader.stream().wait();
+}
+
+std::unique_ptr<DuoSession> CudaModel::open_session(std::shared_ptr<DuoModel> self, const SessionOptions &options, Task &task) {
+  select_device();
+  return open_cuda_session(std::move(self), *this, options, task);
+}
+
+}  // namespace cuda
+
+std::shared_ptr<DuoModel> open_cuda_model(const ModelConfig &config, std::shared_ptr<const WeightMap> weights, const OpenOptions &options, Task &task) {
+  return std::make_shared<cuda::CudaModel>(config, *weights, options, task);
+}
+
+}  // namespace duo

@@ -1,0 +1,77 @@
+// The CUDA device's DuoModel: weights in device memory as bf16 (or int8 with a scale a row), products of one input joined into one matrix.
+#pragma once
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "core/backend.h"
+#include "core/rope.h"
+#include "core/weight_map.h"
+#include "cuda/linear_algebra.h"
+#include "cuda/runtime.h"
+
+namespace duo::cuda {
+
+// y = x·Wᵀ + bias. Weights [rows, columns] bf16, or int8 with row_scale.
+struct DeviceMatrix {
+  int64_t rows = 0, columns = 0;
+  DeviceBuffer<bf16> values;
+  DeviceBuffer<int8_t> quantized;
+  DeviceBuffer<float> row_scale, bias;  // empty where there is none
+  int64_t bytes() const { return values.bytes() + quantized.bytes() + row_scale.bytes() + bias.bytes(); }
+};
+
+struct DeviceLayer {
+  DeviceBuffer<float> input_norm, post_attention_norm, query_norm, key_norm;
+  DeviceMatrix qkv;      // [(H + 2G)·D, C]: query rows, key rows, value rows
+  DeviceMatrix output;   // [C, H·D]
+  DeviceMatrix gate_up;  // [2·I, C]: gate rows, up rows
+  DeviceMatrix down;     // [C, I]
+};
+
+class CudaModel : public DuoModel {
+ public:
+  CudaModel(const ModelConfig &config, const WeightMap &weights, const OpenOptions &options, Task &task);
+
+  const ModelConfig &config() const override { return config_; }
+  std::string device() const override { return device_; }
+  int64_t weight_bytes() const override { return weight_bytes_; }
+  int64_t workspace_bytes() const override { return 0; }
+  void estimate_distill(int64_t num_tokens, int64_t num_positions, Window window, int64_t *memory_bytes, double *operations) override;
+  void distill(const Passage &passage, const float *gates, Window window, int32_t flags, Task &task, double *loss, float *gradient) override;
+  void evaluate(const Passage &passage, const int32_t *targets, const float *gates, Window window, Task &task, float *log_probs,
+                int32_t *predictions) override;
+  void hidden(const Passage &passage, const float *gates, Window window, Task &task, float *out) override;
+  void logits(const Passage &passage, const float *gates, Window window, Task &task, float *out) override;
+  void probe(const Passage &passage, const float *base_gates, const float *probe_gates, int64_t head_begin, int64_t head_end, Window window,
+             Task &task, float *differences) override;
+  std::unique_ptr<DuoSession> open_session(std::shared_ptr<DuoModel> self, const SessionOptions &options, Task &task) override;
+
+  void select_device() const { check(cudaSetDevice(device_index_), "selecting the device"); }
+  const DeviceLayer &layer(int64_t index) const { return layers_[static_cast<size_t>(index)]; }
+  const DeviceBuffer<bf16> &embedding() const { return embedding_; }
+  const DeviceBuffer<float> &final_norm() const { return final_norm_; }
+  const DeviceMatrix &lm_head() const { return lm_head_; }
+  // The LM head's weights; the embedding itself where they are tied and not quantised.
+  const bf16 *lm_head_values() const { return lm_head_.values.count() > 0 ? lm_head_.values.data() : embedding_.data(); }
+  LinearAlgebra &algebra() const { return algebra_; }
+  int multiprocessors() const { return multiprocessors_; }
+
+ private:
+  ModelConfig config_;
+  int device_index_;
+  std::string device_;
+  int multiprocessors_ = 1;
+  int64_t weight_bytes_ = 0;
+  mutable LinearAlgebra algebra_;
+  DeviceBuffer<bf16> embedding_;
+  std::vector<DeviceLayer> layers_;
+  DeviceBuffer<float> final_norm_;
+  DeviceMatrix lm_head_;
+};
+
+// kernels/cuda/session.cu
+std::unique_ptr<DuoSession> open_cuda_session(std::shared_ptr<DuoModel> self, const CudaModel &model, const SessionOptions &options, Task &task);
+
+}  // namespace duo::cuda

@@ -1,0 +1,50 @@
+// One decode step of 1 to 8 sessions, captured once as a CUDA graph: embedding, all layers, logits, lengths. Tokens and lengths are read from
+// device memory, so a replay needs no new arguments.
+#pragma once
+#include <vector>
+
+#include "cuda/cuda_model.h"
+#include "cuda/decode_attention.h"
+#include "cuda/matvec.h"
+
+namespace duo::cuda {
+
+class CudaSession;
+constexpr int64_t MAX_STEP_SESSIONS = 8;
+
+class DecodeStep {
+ public:
+  // All sessions of one model and one KV dtype; they outlive the runs of the step, not the step.
+  DecodeStep(const CudaModel &model, const std::vector<CudaSession *> &sessions, const Stream &stream);
+  ~DecodeStep();
+  DecodeStep(const DecodeStep &) = delete;
+  DecodeStep &operator=(const DecodeStep &) = delete;
+
+  int32_t *tokens() const { return tokens_.data(); }  // [batch] device: what the next run feeds
+  // Queue the step. Lengths advance by one, logits go to the sessions.
+  void run(const Stream &stream);
+  // After the stream was waited for: index of the first logit of session `member` that is not finite, or −1.
+  int32_t first_bad(int64_t member) const { return first_bad_host_[member]; }
+  int64_t bytes() const;
+
+ private:
+  void plan_items(const std::vector<CudaSession *> &sessions);
+  void queue(const std::vector<CudaSession *> &sessions, const Stream &stream);
+  void multiply(const DeviceMatrix &matrix, const bf16 *values, const bf16 *x, const float *hidden, const float *norm, void *out, VectorStore store,
+                const Stream &stream);
+
+  const CudaModel &model_;
+  const ModelConfig &config_;
+  int64_t batch_;
+  Dtype dtype_;
+  DeviceBuffer<int32_t> tokens_, first_item_, first_bad_;
+  DeviceBuffer<DecodeItem> items_;
+  DeviceBuffer<DecodeMember> members_;
+  std::vector<int64_t> item_begin_;  // [L + 1]
+  DeviceBuffer<float> hidden_, cosine_, sine_, partial_, partial_scale_, logits_;
+  DeviceBuffer<bf16> qkv_, query_, attended_, activated_;
+  int32_t *first_bad_host_ = nullptr;  // pinned
+  cudaGraphExec_t graph_ = nullptr;
+};
+
+}  // namespace duo::cuda

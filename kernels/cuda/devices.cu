@@ -1,0 +1,131 @@
+// What CUDA devices the machine has, and their measured rates.
+#include <algorithm>
+#include <functional>
+#include <vector>
+
+#include "core/backend.h"
+#include "cuda/linear_algebra.h"
+#include "cuda/runtime.h"
+
+namespace duo {
+namespace cuda {
+namespace {
+
+constexpr int64_t BANDWIDTH_BYTES = int64_t{2} << 30;  // far beyond any cache
+constexpr int64_t MATRIX_SIZE = 8192;
+#ifdef DUO_EMULATION
+constexpr int64_t SHRINK = 1 << 7;  // the emulation shows that this runs, not how fast a GPU is
+#else
+constexpr int64_t SHRINK = 1;
+#endif
+
+__global__ void copy_kernel(const uint4 *from, uint4 *to, int64_t count) {
+  for (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < count; i += static_cast<int64_t>(gridDim.x) * blockDim.x) to[i] = from[i];
+}
+// Every word is used, so that no load can be left out; the sum is written where it cannot be told apart from zero.
+__global__ void read_kernel(const uint4 *from, int64_t count, uint32_t *sink) {
+  uint32_t all = 0;
+  for (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < count; i += static_cast<int64_t>(gridDim.x) * blockDim.x) {
+    const uint4 v = from[i];
+    all |= v.x | v.y | v.z | v.w;
+  }
+  if (all != 0) *sink = all;
+}
+// Rate of fp32 multiply-adds of a register loop: 64 chains a thread.
+__global__ void multiply_add_kernel(float *out, int64_t rounds, float factor) {
+  float sums[64];
+#pragma unroll
+  for (int i = 0; i < 64; i++) sums[i] = static_cast<float>(i);
+  for (int64_t r = 0; r < rounds; r++) {
+#pragma unroll
+    for (int i = 0; i < 64; i++) sums[i] = sums[i] * factor + 1.0f;
+  }
+  float total = 0.0f;
+#pragma unroll
+  for (int i = 0; i < 64; i++) total += sums[i];
+  out[static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x] = total;
+}
+
+}  // namespace
+
+double time_seconds(const Stream &stream, const std::function<void()> &body) {
+  cudaEvent_t begin, end;
+  check(cudaEventCreate(&begin), "creating an event");
+  check(cudaEventCreate(&end), "creating an event");
+  check(cudaEventRecord(begin, stream.get()), "recording an event");
+  body();
+  check(cudaEventRecord(end, stream.get()), "recording an event");
+  check(cudaEventSynchronize(end), "waiting for a measurement");
+  float milliseconds = 0;
+  check(cudaEventElapsedTime(&milliseconds, begin, end), "reading a measurement");
+  cudaEventDestroy(begin);
+  cudaEventDestroy(end);
+  return static_cast<double>(milliseconds) * 1e-3;
+}
+
+}  // namespace cuda
+
+using namespace cuda;
+
+std::vector<DeviceInfo> describe_cuda_devices() {
+  int count = 0;
+  const cudaError_t error = cudaGetDeviceCount(&count);
+  if (error != cudaSuccess || count == 0) {
+    cudaGetLastError();
+    const std::string reason = error == cudaErrorInsufficientDriver ? "no NVIDIA driver, or one older than the CUDA version of the library"
+                               : error == cudaSuccess || error == cudaErrorNoDevice ? "no NVIDIA GPU was found"
+                                                                                    : std::string("CUDA says: ") + cudaGetErrorString(error);
+    return {{"cuda:0", "", reason, 0, false, {}}};
+  }
+  std::vector<DeviceInfo> devices;
+  for (int index = 0; index < count; index++) {
+    cudaDeviceProp properties;
+    check(cudaGetDeviceProperties(&properties, index), "asking for the device's properties");
+    const std::string capability = "sm_" + std::to_string(properties.major) + std::to_string(properties.minor);
+    const bool is_supported = properties.major >= 8;
+    devices.push_back({"cuda:" + std::to_string(index), std::string(properties.name) + ", " + std::to_string(properties.multiProcessorCount) + " multiprocessors",
+                       is_supported ? "" : "bf16 tensor cores are needed: compute capability 8.0 or newer", static_cast<int64_t>(properties.totalGlobalMem),
+                       is_supported, {capability, LinearAlgebra().description()}});
+  }
+  return devices;
+}
+
+double measure_cuda(const OpenOptions &options, int32_t measure, Task &task) {
+  check(cudaSetDevice(options.device_index), "selecting the device");
+  Stream stream;
+  const auto best = [&](double amount, const std::function<void()> &body) {
+    double rate = 0;
+    for (int i = 0; i < 8; i++) {
+      task.check_abort();
+      rate = std::max(rate, amount / time_seconds(stream, body));
+    }
+    return rate;
+  };
+  if (measure == DUO_MEASURE_READ_BANDWIDTH || measure == DUO_MEASURE_COPY_BANDWIDTH) {
+    const int64_t bytes = BANDWIDTH_BYTES / SHRINK / SHRINK, count = bytes / 16;
+    DeviceBuffer<uint4> from(count), to(count);
+    DeviceBuffer<uint32_t> sink(1);
+    check(cudaMemsetAsync(from.data(), 1, static_cast<size_t>(bytes), stream.get()), "filling a buffer");
+    const Grid grid{dim3(static_cast<unsigned>(std::min<int64_t>(2048, ceil_divide(count, 256)))), 256};
+    if (measure == DUO_MEASURE_READ_BANDWIDTH) {
+      return best(static_cast<double>(bytes), [&] { check(launch(grid, stream.get(), read_kernel, from.data(), count, sink.data()), "reading memory"); });
+    }
+    return best(2.0 * static_cast<double>(bytes), [&] { check(launch(grid, stream.get(), copy_kernel, from.data(), to.data(), count), "copying memory"); });
+  }
+  if (measure == DUO_MEASURE_MATMUL_F32) {
+    const int64_t blocks = 1024 / SHRINK, rounds = 4096 / SHRINK;
+    DeviceBuffer<float> out(blocks * 256);
+    return best(2.0 * 64 * static_cast<double>(blocks * 256 * rounds), [&] {
+      check(launch({dim3(static_cast<unsigned>(blocks)), 256}, stream.get(), multiply_add_kernel, out.data(), rounds, 0.999f), "multiplying");
+    });
+  }
+  const int64_t size = MATRIX_SIZE / (SHRINK / 2 + 1);
+  DeviceBuffer<bf16> left(size * size), right(size * size), out(size * size);
+  // 0x3f3f is 0.75 in bf16: no NaN, and power as with real data's magnitudes is not claimed.
+  for (const auto *buffer : {&left, &right}) check(cudaMemsetAsync(buffer->data(), 0x3f, static_cast<size_t>(buffer->bytes()), stream.get()), "filling a buffer");
+  LinearAlgebra algebra;
+  const Product product{left.data(), right.data(), out.data(), size, size, size, size, size, size, false, Store::bf16};
+  return best(2.0 * static_cast<double>(size) * static_cast<double>(size) * static_cast<double>(size), [&] { algebra.multiply(product, stream); });
+}
+
+}  // namespace duo

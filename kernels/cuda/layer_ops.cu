@@ -1,0 +1,388 @@
+// Row-wise operations: one block a row for norms, one warp a head vector for rope, one thread a few elements for the rest.
+#include "cuda/layer_ops.h"
+
+#include "cuda/kv_encode.h"
+
+namespace duo::cuda {
+namespace {
+
+constexpr int THREADS = 256;
+constexpr size_t NORM_SHARED = 32 * sizeof(float);
+
+Grid element_grid(int64_t count) { return {dim3(static_cast<unsigned>(ceil_divide(count, THREADS))), THREADS}; }
+__device__ __forceinline__ int64_t element_index() { return static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; }
+
+__global__ void embed_kernel(const int32_t *tokens, const bf16 *table, int64_t rows, int64_t width, float *x) {
+  const int64_t i = element_index();
+  if (i < rows * width) x[i] = widen(table[static_cast<int64_t>(tokens[i / width]) * width + i % width]);
+}
+
+template <typename Out>
+__global__ void rms_norm_kernel(const float *x, const float *weight, int64_t width, float eps, Out *out) {
+  float *scratch = reinterpret_cast<float *>(shared_memory());
+  const float *row = x + static_cast<int64_t>(blockIdx.x) * width;
+  float sum = 0.0f;
+  for (int64_t i = threadIdx.x; i < width; i += blockDim.x) sum += row[i] * row[i];
+  const float scale = 1.0f / sqrtf(sum_block(sum, scratch) / static_cast<float>(width) + eps);
+  Out *to = out + static_cast<int64_t>(blockIdx.x) * width;
+  for (int64_t i = threadIdx.x; i < width; i += blockDim.x) {
+    const float value = row[i] * scale * weight[i];
+    if constexpr (sizeof(Out) == 2) {
+      to[i] = narrow(value);
+    } else {
+      to[i] = value;
+    }
+  }
+}
+
+// dx = w∘dy·s − x·⟨w∘dy, x⟩·s³/C with s the inverse root mean square.
+__global__ void rms_norm_backward_kernel(const float *x, const float *weight, const float *dy, int64_t width, float eps, float *dx, bool accumulate) {
+  float *scratch = reinterpret_cast<float *>(shared_memory());
+  const int64_t at = static_cast<int64_t>(blockIdx.x) * width;
+  float square = 0.0f, projection = 0.0f;
+  for (int64_t i = threadIdx.x; i < width; i += blockDim.x) {
+    square += x[at + i] * x[at + i];
+    projection += dy[at + i] * weight[i] * x[at + i];
+  }
+  const float scale = 1.0f / sqrtf(sum_block(square, scratch) / static_cast<float>(width) + eps);
+  const float back = sum_block(projection, scratch) * scale * scale * scale / static_cast<float>(width);
+  for (int64_t i = threadIdx.x; i < width; i += blockDim.x) {
+    const float value = dy[at + i] * weight[i] * scale - x[at + i] * back;
+    dx[at + i] = accumulate ? dx[at + i] + value : value;
+  }
+}
+
+// Head vectors of up to 128 elements, element i and its partner i + D/2 on lanes: lane holds pairs lane, lane + 32.
+constexpr int PAIRS = 2;
+
+struct HeadVector {
+  float first[PAIRS], second[PAIRS];
+};
+
+__device__ __forceinline__ HeadVector load_vector(const bf16 *from, int head_dim) {
+  HeadVector v;
+  for (int p = 0; p < PAIRS; p++) {
+    const int i = threadIdx.x % 32 + 32 * p;
+    v.first[p] = i < head_dim / 2 ? widen(from[i]) : 0.0f;
+    v.second[p] = i < head_dim / 2 ? widen(from[i + head_dim / 2]) : 0.0f;
+  }
+  return v;
+}
+
+__device__ __forceinline__ void normalize_vector(HeadVector &v, const float *weight, int head_dim, float eps) {
+  float square = 0.0f;
+  for (int p = 0; p < PAIRS; p++) square += v.first[p] * v.first[p] + v.second[p] * v.second[p];
+  const float scale = 1.0f / sqrtf(sum_warp(square) / static_cast<float>(head_dim) + eps);
+  for (int p = 0; p < PAIRS; p++) {
+    const int i = threadIdx.x % 32 + 32 * p;
+    if (i >= head_dim / 2) continue;
+    v.first[p] *= scale * weight[i];
+    v.second[p] *= scale * weight[i + head_dim / 2];
+  }
+}
+
+// `direction` −1 turns back.
+__device__ __forceinline__ void rotate_vector(HeadVector &v, const float *cosine, const float *sine, int head_dim, float direction) {
+  for (int p = 0; p < PAIRS; p++) {
+    const int i = threadIdx.x % 32 + 32 * p;
+    if (i >= head_dim / 2) continue;
+    const float c = cosine[i], s = sine[i] * direction, first = v.first[p], second = v.second[p];
+    v.first[p] = first * c - second * s;
+    v.second[p] = second * c + first * s;
+  }
+}
+
+__device__ __forceinline__ void store_vector(const HeadVector &v, bf16 *to, int head_dim) {
+  for (int p = 0; p < PAIRS; p++) {
+    const int i = threadIdx.x % 32 + 32 * p;
+    if (i >= head_dim / 2) continue;
+    to[i] = narrow(v.first[p]);
+    to[i + head_dim / 2] = narrow(v.second[p]);
+  }
+}
+
+__global__ void rope_write_kernel(const RopeWrite r) {
+  float *staging = reinterpret_cast<float *>(shared_memory()) + threadIdx.x / 32 * r.head_dim;  // one head vector a warp
+  const int64_t item = static_cast<int64_t>(blockIdx.x) * (blockDim.x / 32) + threadIdx.x / 32;
+  const int64_t queries = r.query_rows * r.heads, keys = r.rows * r.kv_heads;
+  const int64_t half = r.head_dim / 2;
+  if (item < queries) {
+    const int64_t row = item / r.heads, head = item % r.heads;
+    const int64_t table = r.members != nullptr ? row : r.query_positions[row] - r.table_start;
+    HeadVector v = load_vector(r.query_in + row * r.query_stride + head * r.head_dim, r.head_dim);
+    if (r.query_norm != nullptr) normalize_vector(v, r.query_norm, r.head_dim, r.eps);
+    rotate_vector(v, r.cosine + table * half, r.sine + table * half, r.head_dim, 1.0f);
+    store_vector(v, r.query_out + item * r.head_dim, r.head_dim);
+    return;
+  }
+  const bool is_value = item >= queries + keys;
+  const int64_t index = item - queries - (is_value ? keys : 0);
+  if (index >= keys) return;
+  const int64_t row = index / r.kv_heads, head = index % r.kv_heads;
+  const int64_t table = r.members != nullptr ? row : r.positions[row] - r.table_start;
+  HeadVector v = load_vector((is_value ? r.value_in : r.key_in) + row * r.key_stride + head * r.head_dim, r.head_dim);
+  if (!is_value) {
+    if (r.key_norm != nullptr) normalize_vector(v, r.key_norm, r.head_dim, r.eps);
+    rotate_vector(v, r.cosine + table * half, r.sine + table * half, r.head_dim, 1.0f);
+  }
+  for (int p = 0; p < PAIRS; p++) {
+    const int i = threadIdx.x % 32 + 32 * p;
+    if (i >= half) continue;
+    staging[i] = v.first[p];
+    staging[i + half] = v.second[p];
+  }
+  __syncwarp();
+  uint8_t *to = is_value ? r.value_out : r.key_out;
+  uint32_t *scale = is_value ? r.value_scale : r.key_scale;
+  int64_t at = index;
+  if (r.members != nullptr) {
+    const DecodeMember &member = r.members[row];
+    const HeadCache &cache = member.caches[r.layer * r.kv_heads + head];
+    to = is_value ? cache.value : cache.key;
+    scale = is_value ? cache.value_scale : cache.key_scale;
+    at = cache_slot(cache, *member.length, member.sink, member.recent);
+  }
+  encode_vector(r.dtype, staging, r.head_dim, to + at * kv_row_bytes(r.dtype, r.head_dim), scale == nullptr ? nullptr : scale + at);
+}
+
+// One thread 4 bytes of a row (rows are whole words for D >= 8), threads beyond them the scale.
+__global__ void cache_copy_kernel(const CacheCopy c) {
+  const int words = kv_row_bytes(c.dtype, c.head_dim) / 4, scales = kv_scale_bytes(c.dtype) / 4, width = 2 * (words + scales);
+  const int64_t i = element_index(), row = i / width / c.kv_heads, head = i / width % c.kv_heads, position = c.start + row;
+  if (row >= c.rows) return;
+  const HeadCache &cache = c.caches[head];
+  // A ring keeps the last R tokens: an earlier one of this chunk that shares their slot must not race with them.
+  if (cache.is_ring && position >= c.sink && position < c.start + c.rows - c.recent) return;
+  const int word = static_cast<int>(i % width) % (words + scales);
+  const bool is_value = i % width >= words + scales;
+  const int64_t from = row * c.kv_heads + head, to = cache_slot(cache, position, c.sink, c.recent);
+  if (word < words) {
+    reinterpret_cast<uint32_t *>(is_value ? cache.value : cache.key)[to * words + word] =
+        reinterpret_cast<const uint32_t *>(is_value ? c.value : c.key)[from * words + word];
+  } else {
+    (is_value ? cache.value_scale : cache.key_scale)[to] = (is_value ? c.value_scale : c.key_scale)[from];
+  }
+}
+
+__global__ void rope_backward_kernel(const RopeBackward r) {
+  const int64_t item = static_cast<int64_t>(blockIdx.x) * (blockDim.x / 32) + threadIdx.x / 32;
+  if (item >= r.rows * r.heads) return;
+  const int64_t row = item / r.heads, head = item % r.heads, half = r.head_dim / 2;
+  HeadVector v;
+  for (int p = 0; p < PAIRS; p++) {
+    const int i = threadIdx.x % 32 + 32 * p;
+    v.first[p] = i < half ? r.dy[item * r.head_dim + i] : 0.0f;
+    v.second[p] = i < half ? r.dy[item * r.head_dim + i + half] : 0.0f;
+  }
+  if (r.cosine != nullptr) {
+    const int64_t position = r.positions[row];
+    rotate_vector(v, r.cosine + position * half, r.sine + position * half, r.head_dim, -1.0f);
+  }
+  if (r.norm != nullptr) {
+    const HeadVector x = load_vector(r.raw + row * r.raw_stride + head * r.head_dim, r.head_dim);
+    float square = 0.0f, projection = 0.0f;
+    for (int p = 0; p < PAIRS; p++) {
+      const int i = threadIdx.x % 32 + 32 * p;
+      if (i >= half) continue;
+      v.first[p] *= r.norm[i];
+      v.second[p] *= r.norm[i + half];
+      square += x.first[p] * x.first[p] + x.second[p] * x.second[p];
+      projection += v.first[p] * x.first[p] + v.second[p] * x.second[p];
+    }
+    const float scale = 1.0f / sqrtf(sum_warp(square) / static_cast<float>(r.head_dim) + r.eps);
+    const float back = sum_warp(projection) * scale * scale * scale / static_cast<float>(r.head_dim);
+    for (int p = 0; p < PAIRS; p++) {
+      v.first[p] = v.first[p] * scale - x.first[p] * back;
+      v.second[p] = v.second[p] * scale - x.second[p] * back;
+    }
+  }
+  store_vector(v, r.out + row * r.out_stride + head * r.head_dim, r.head_dim);
+}
+
+__global__ void swiglu_kernel(const bf16 *gate_up, int64_t rows, int64_t width, bf16 *out) {
+  const int64_t i = element_index();
+  if (i >= rows * width) return;
+  const int64_t at = i / width * 2 * width + i % width;
+  const float gate = widen(gate_up[at]);
+  out[i] = narrow(gate / (1.0f + expf(-gate)) * widen(gate_up[at + width]));
+}
+
+__global__ void swiglu_backward_kernel(bf16 *gate_up, const bf16 *d_hidden, int64_t rows, int64_t width) {
+  const int64_t i = element_index();
+  if (i >= rows * width) return;
+  const int64_t at = i / width * 2 * width + i % width;
+  const float gate = widen(gate_up[at]), up = widen(gate_up[at + width]), d = widen(d_hidden[i]), sigmoid = 1.0f / (1.0f + expf(-gate));
+  gate_up[at] = narrow(d * up * sigmoid * (1.0f + gate * (1.0f - sigmoid)));
+  gate_up[at + width] = narrow(d * gate * sigmoid);
+}
+
+__global__ void rope_tables_kernel(const float *inverse, float scale, int64_t start, const DecodeMember *members, int64_t rows, int32_t half,
+                                   float *cosine, float *sine) {
+  const int64_t i = element_index();
+  if (i >= rows * half) return;
+  const int64_t position = members != nullptr ? static_cast<int64_t>(*members[i / half].length) : start + i / half;
+  const double angle = static_cast<double>(static_cast<float>(position) * inverse[i % half]);
+  cosine[i] = static_cast<float>(cos(angle)) * scale;
+  sine[i] = static_cast<float>(sin(angle)) * scale;
+}
+
+__global__ void count_up_kernel(int64_t start, int64_t rows, int32_t *to) {
+  const int64_t i = element_index();
+  if (i < rows) to[i] = static_cast<int32_t>(start + i);
+}
+
+__global__ void mix_kernel(const float *full, const float *stream, const float *gates, int64_t rows, int32_t heads, int32_t kv_heads,
+                           int32_t head_dim, bf16 *mixed) {
+  const int64_t i = element_index();
+  if (i >= rows * heads * head_dim) return;
+  const float gate = gates[i / head_dim % heads / (heads / kv_heads)];
+  mixed[i] = narrow(gate == 1.0f ? full[i] : gate == 0.0f ? stream[i] : gate * full[i] + (1.0f - gate) * stream[i]);
+}
+
+// One block a row.
+__global__ void quantize_rows_kernel(const bf16 *from, int64_t columns, int8_t *to, float *scale) {
+  float *scratch = reinterpret_cast<float *>(shared_memory());
+  const int64_t at = static_cast<int64_t>(blockIdx.x) * columns;
+  float largest = 0.0f;
+  for (int64_t i = threadIdx.x; i < columns; i += blockDim.x) largest = fmaxf(largest, fabsf(widen(from[at + i])));
+  largest = max_warp(largest);
+  if (threadIdx.x % 32 == 0) scratch[threadIdx.x / 32] = largest;
+  __syncthreads();
+  for (unsigned w = 0; w < blockDim.x / 32; w++) largest = fmaxf(largest, scratch[w]);
+  const float step = largest * (1.0f / 127.0f), inverse = step > 0.0f ? 1.0f / step : 0.0f;
+  for (int64_t i = threadIdx.x; i < columns; i += blockDim.x) to[at + i] = static_cast<int8_t>(fminf(127.0f, fmaxf(-127.0f, rintf(widen(from[at + i]) * inverse))));
+  if (threadIdx.x == 0) scale[blockIdx.x] = step;
+}
+
+__global__ void dequantize_rows_kernel(const int8_t *from, const float *scale, int64_t rows, int64_t columns, bf16 *to) {
+  const int64_t i = element_index();
+  if (i < rows * columns) to[i] = narrow(static_cast<float>(from[i]) * scale[i / columns]);
+}
+
+__device__ __forceinline__ float random_unit(uint64_t seed, uint64_t index) {
+  uint64_t bits = seed + index * 0x9e3779b97f4a7c15ull;
+  bits = (bits ^ (bits >> 30)) * 0xbf58476d1ce4e5b9ull;
+  bits = (bits ^ (bits >> 27)) * 0x94d049bb133111ebull;
+  bits ^= bits >> 31;
+  const int64_t sum = static_cast<int64_t>(bits & 0xffff) + static_cast<int64_t>(bits >> 16 & 0xffff) + static_cast<int64_t>(bits >> 32 & 0xffff) +
+                      static_cast<int64_t>(bits >> 48);
+  return static_cast<float>(sum - 131070) * (1.7320508f / 65536.0f);
+}
+
+// One warp a slot.
+__global__ void fill_cache_kernel(const HeadCache cache, Dtype dtype, int32_t head_dim, uint64_t seed) {
+  float *vector = reinterpret_cast<float *>(shared_memory()) + threadIdx.x / 32 * head_dim;
+  const int64_t item = static_cast<int64_t>(blockIdx.x) * (blockDim.x / 32) + threadIdx.x / 32, slot = item / 2;
+  if (slot >= cache.slots) return;
+  for (int i = threadIdx.x % 32; i < head_dim; i += 32) vector[i] = random_unit(seed, static_cast<uint64_t>(item * head_dim + i));
+  __syncwarp();
+  uint32_t *scale = item % 2 ? cache.value_scale : cache.key_scale;
+  encode_vector(dtype, vector, head_dim, (item % 2 ? cache.value : cache.key) + slot * kv_row_bytes(dtype, head_dim), scale == nullptr ? nullptr : scale + slot);
+}
+
+template <typename T>
+__global__ void gather_rows_kernel(const T *from, const int32_t *index, int64_t rows, int64_t width, T *to) {
+  const int64_t i = element_index();
+  if (i < rows * width) to[i] = from[index[i / width] * width + i % width];
+}
+__global__ void scatter_add_rows_kernel(const float *from, const int32_t *index, int64_t rows, int64_t width, float *to) {
+  const int64_t i = element_index();
+  if (i < rows * width) to[index[i / width] * width + i % width] += from[i];
+}
+__global__ void narrow_kernel(const float *from, int64_t count, bf16 *to) {
+  const int64_t i = element_index();
+  if (i < count) to[i] = narrow(from[i]);
+}
+__global__ void widen_kernel(const bf16 *from, int64_t count, float *to) {
+  const int64_t i = element_index();
+  if (i < count) to[i] = widen(from[i]);
+}
+__global__ void add_bias_kernel(bf16 *y, const float *bias, int64_t rows, int64_t width) {
+  const int64_t i = element_index();
+  if (i < rows * width) y[i] = narrow(widen(y[i]) + bias[i % width]);
+}
+__global__ void add_bias_f32_kernel(float *y, const float *bias, int64_t rows, int64_t width) {
+  const int64_t i = element_index();
+  if (i < rows * width) y[i] += bias[i % width];
+}
+
+Grid row_grid(int64_t rows) { return {dim3(static_cast<unsigned>(rows)), THREADS, NORM_SHARED}; }
+
+}  // namespace
+
+cudaError_t launch_embed(const int32_t *tokens, const bf16 *table, int64_t rows, int64_t width, float *x, cudaStream_t stream) {
+  return launch(element_grid(rows * width), stream, embed_kernel, tokens, table, rows, width, x);
+}
+cudaError_t launch_rms_norm(const float *x, const float *weight, int64_t rows, int64_t width, float eps, bf16 *out, cudaStream_t stream) {
+  return launch(row_grid(rows), stream, rms_norm_kernel<bf16>, x, weight, width, eps, out);
+}
+cudaError_t launch_rms_norm_f32(const float *x, const float *weight, int64_t rows, int64_t width, float eps, float *out, cudaStream_t stream) {
+  return launch(row_grid(rows), stream, rms_norm_kernel<float>, x, weight, width, eps, out);
+}
+cudaError_t launch_rms_norm_backward(const float *x, const float *weight, const float *dy, int64_t rows, int64_t width, float eps, float *dx,
+                                     bool accumulate, cudaStream_t stream) {
+  return launch(row_grid(rows), stream, rms_norm_backward_kernel, x, weight, dy, width, eps, dx, accumulate);
+}
+cudaError_t launch_rope_tables(const float *inverse, float scale, int64_t start, const DecodeMember *members, int64_t rows, int32_t half,
+                               float *cosine, float *sine, cudaStream_t stream) {
+  return launch(element_grid(rows * half), stream, rope_tables_kernel, inverse, scale, start, members, rows, half, cosine, sine);
+}
+cudaError_t launch_count_up(int64_t start, int64_t rows, int32_t *to, cudaStream_t stream) {
+  return launch(element_grid(rows), stream, count_up_kernel, start, rows, to);
+}
+cudaError_t launch_mix(const float *full, const float *stream, const float *gates, int64_t rows, int32_t heads, int32_t kv_heads,
+                       int32_t head_dim, bf16 *mixed, cudaStream_t stream_) {
+  return launch(element_grid(rows * heads * head_dim), stream_, mix_kernel, full, stream, gates, rows, heads, kv_heads, head_dim, mixed);
+}
+cudaError_t launch_quantize_rows(const bf16 *from, int64_t rows, int64_t columns, int8_t *to, float *scale, cudaStream_t stream) {
+  return launch(row_grid(rows), stream, quantize_rows_kernel, from, columns, to, scale);
+}
+cudaError_t launch_dequantize_rows(const int8_t *from, const float *scale, int64_t rows, int64_t columns, bf16 *to, cudaStream_t stream) {
+  return launch(element_grid(rows * columns), stream, dequantize_rows_kernel, from, scale, rows, columns, to);
+}
+cudaError_t launch_fill_cache(HeadCache cache, Dtype dtype, int32_t head_dim, uint64_t seed, cudaStream_t stream) {
+  constexpr int WARPS = 4;
+  return launch({dim3(static_cast<unsigned>(ceil_divide(2 * cache.slots, WARPS))), WARPS * 32, WARPS * head_dim * sizeof(float)}, stream, fill_cache_kernel,
+                cache, dtype, head_dim, seed);
+}
+cudaError_t launch_rope_write(const RopeWrite &rope, cudaStream_t stream) {
+  constexpr int WARPS = 4;
+  const int64_t items = rope.query_rows * rope.heads + 2 * rope.rows * rope.kv_heads;
+  return launch({dim3(static_cast<unsigned>(ceil_divide(items, WARPS))), WARPS * 32, WARPS * rope.head_dim * sizeof(float)}, stream, rope_write_kernel, rope);
+}
+cudaError_t launch_cache_copy(const CacheCopy &copy, cudaStream_t stream) {
+  const int64_t width = 2 * (kv_row_bytes(copy.dtype, copy.head_dim) + kv_scale_bytes(copy.dtype)) / 4;
+  return launch(element_grid(copy.rows * copy.kv_heads * width), stream, cache_copy_kernel, copy);
+}
+cudaError_t launch_rope_backward(const RopeBackward &rope, cudaStream_t stream) {
+  return launch({dim3(static_cast<unsigned>(ceil_divide(rope.rows * rope.heads, 4))), 128}, stream, rope_backward_kernel, rope);
+}
+cudaError_t launch_swiglu(const bf16 *gate_up, int64_t rows, int64_t width, bf16 *out, cudaStream_t stream) {
+  return launch(element_grid(rows * width), stream, swiglu_kernel, gate_up, rows, width, out);
+}
+cudaError_t launch_swiglu_backward(bf16 *gate_up, const bf16 *d_hidden, int64_t rows, int64_t width, cudaStream_t stream) {
+  return launch(element_grid(rows * width), stream, swiglu_backward_kernel, gate_up, d_hidden, rows, width);
+}
+cudaError_t launch_gather_rows(const float *from, const int32_t *index, int64_t rows, int64_t width, float *to, cudaStream_t stream) {
+  return launch(element_grid(rows * width), stream, gather_rows_kernel<float>, from, index, rows, width, to);
+}
+cudaError_t launch_gather_rows_bf16(const bf16 *from, const int32_t *index, int64_t rows, int64_t width, bf16 *to, cudaStream_t stream) {
+  return launch(element_grid(rows * width), stream, gather_rows_kernel<bf16>, from, index, rows, width, to);
+}
+cudaError_t launch_scatter_add_rows(const float *from, const int32_t *index, int64_t rows, int64_t width, float *to, cudaStream_t stream) {
+  return launch(element_grid(rows * width), stream, scatter_add_rows_kernel, from, index, rows, width, to);
+}
+cudaError_t launch_narrow(const float *from, int64_t count, bf16 *to, cudaStream_t stream) {
+  return launch(element_grid(count), stream, narrow_kernel, from, count, to);
+}
+cudaError_t launch_widen(const bf16 *from, int64_t count, float *to, cudaStream_t stream) {
+  return launch(element_grid(count), stream, widen_kernel, from, count, to);
+}
+cudaError_t launch_add_bias(bf16 *y, const float *bias, int64_t rows, int64_t width, cudaStream_t stream) {
+  return launch(element_grid(rows * width), stream, add_bias_kernel, y, bias, rows, width);
+}
+cudaError_t launch_add_bias_f32(float *y, const float *bias, int64_t rows, int64_t width, cudaStream_t stream) {
+  return launch(element_grid(rows * width), stream, add_bias_f32_kernel, y, bias, rows, width);
+}
+
+}  // namespace duo::cuda

@@ -1,0 +1,99 @@
+// Row-wise operations of a layer. x, residual streams and gradients are fp32, inputs of products bf16; sums are fp32 in a fixed order.
+// T rows, C columns; all pointers device memory; every function launches one kernel on `stream`.
+#pragma once
+#include "cuda/decode_attention.h"
+#include "cuda/kv_formats.h"
+
+namespace duo::cuda {
+
+// x [T, C] fp32 = rows of table [V, C] bf16.
+cudaError_t launch_embed(const int32_t *tokens, const bf16 *table, int64_t rows, int64_t width, float *x, cudaStream_t stream);
+// out [T, C] = x·rsqrt(mean x² + eps)·weight; rows of x lie x_stride apart. Out is bf16 or fp32.
+cudaError_t launch_rms_norm(const float *x, const float *weight, int64_t rows, int64_t width, float eps, bf16 *out, cudaStream_t stream);
+cudaError_t launch_rms_norm_f32(const float *x, const float *weight, int64_t rows, int64_t width, float eps, float *out, cudaStream_t stream);
+// dx [T, C] (+)= gradient through the norm; dy bf16 or fp32, x fp32 or bf16.
+cudaError_t launch_rms_norm_backward(const float *x, const float *weight, const float *dy, int64_t rows, int64_t width, float eps, float *dx,
+                                     bool accumulate, cudaStream_t stream);
+
+// Where the rope kernel takes a run of tokens' projections from and leaves them.
+struct RopeWrite {
+  const bf16 *query_in;   // [query_rows, H·D], rows query_stride apart
+  int64_t query_stride;
+  const bf16 *key_in, *value_in;  // [rows, G·D], rows key_stride apart
+  int64_t key_stride;
+  const int32_t *query_positions, *positions;  // [query_rows], [rows] absolute
+  int64_t table_start;                         // position of the tables' first row
+  int64_t query_rows, rows;
+  int32_t heads, kv_heads, head_dim;
+  const float *query_norm, *key_norm;  // [D] or null
+  float eps;
+  const float *cosine, *sine;  // [positions, D/2]
+  bf16 *query_out;             // [query_rows, H, D]
+  Dtype dtype;                 // of the cache
+  uint8_t *key_out, *value_out;       // [rows, G] rows of kv_row_bytes
+  uint32_t *key_scale, *value_scale;  // [rows, G] or null
+  // Decode: row i is the next token of members[i]. Its position is that session's length, its table row i, its key and value go into the
+  // session's cache; query_positions, positions, table_start and the four outputs above are not read.
+  const DecodeMember *members;
+  int32_t layer;
+};
+// Cosines and sines [rows, D/2] of positions start + row, or of each member's length: the angle is the fp32 product position·inverse, its
+// cosine taken in fp64 and scaled, as core/rope.h does.
+cudaError_t launch_rope_tables(const float *inverse, float scale, int64_t start, const DecodeMember *members, int64_t rows, int32_t half,
+                               float *cosine, float *sine, cudaStream_t stream);
+// Q/K norm, rotation ("rotate half"), cache format. One warp a head vector.
+cudaError_t launch_rope_write(const RopeWrite &rope, cudaStream_t stream);
+
+// Rows of a chunk in cache format into the caches; rows that the ring would overwrite again are left out.
+struct CacheCopy {
+  const uint8_t *key, *value;  // [rows, G] rows of kv_row_bytes
+  const uint32_t *key_scale, *value_scale;
+  const HeadCache *caches;  // [G]
+  int64_t rows, start, sink, recent;
+  int32_t kv_heads, head_dim;
+  Dtype dtype;
+};
+cudaError_t launch_cache_copy(const CacheCopy &copy, cudaStream_t stream);
+
+// Back through rotation and Q/K norm: dy [rows, heads, D] fp32 → out bf16, rows out_stride apart. raw: before the norm, rows raw_stride apart.
+struct RopeBackward {
+  const float *dy;
+  const int32_t *positions;  // [rows]
+  int64_t rows;
+  int32_t heads, head_dim;
+  const float *cosine, *sine;  // of positions from 0; null: no rotation (values)
+  const float *norm;           // [D] or null
+  const bf16 *raw;
+  int64_t raw_stride;
+  float eps;
+  bf16 *out;
+  int64_t out_stride;
+};
+cudaError_t launch_rope_backward(const RopeBackward &rope, cudaStream_t stream);
+
+// out [T, I] bf16 = silu(gate)·up, gate and up the halves of gate_up [T, 2I].
+cudaError_t launch_swiglu(const bf16 *gate_up, int64_t rows, int64_t width, bf16 *out, cudaStream_t stream);
+// gate_up [T, 2I] becomes its own gradient, from d_hidden [T, I].
+cudaError_t launch_swiglu_backward(bf16 *gate_up, const bf16 *d_hidden, int64_t rows, int64_t width, cudaStream_t stream);
+
+// to [rows, C] = from [index[row], C], or to[index[row]] += from[row]; the indices are distinct.
+cudaError_t launch_gather_rows(const float *from, const int32_t *index, int64_t rows, int64_t width, float *to, cudaStream_t stream);
+cudaError_t launch_gather_rows_bf16(const bf16 *from, const int32_t *index, int64_t rows, int64_t width, bf16 *to, cudaStream_t stream);
+cudaError_t launch_scatter_add_rows(const float *from, const int32_t *index, int64_t rows, int64_t width, float *to, cudaStream_t stream);
+cudaError_t launch_narrow(const float *from, int64_t count, bf16 *to, cudaStream_t stream);
+cudaError_t launch_widen(const bf16 *from, int64_t count, float *to, cudaStream_t stream);
+// to[row] = start + row.
+cudaError_t launch_count_up(int64_t start, int64_t rows, int32_t *to, cudaStream_t stream);
+// mixed [rows, H, D] = gate·full + (1 − gate)·stream.
+cudaError_t launch_mix(const float *full, const float *stream, const float *gates, int64_t rows, int32_t heads, int32_t kv_heads,
+                       int32_t head_dim, bf16 *mixed, cudaStream_t stream_);
+// Weights [rows, columns] to int8 and one scale a row, and back.
+cudaError_t launch_quantize_rows(const bf16 *from, int64_t rows, int64_t columns, int8_t *to, float *scale, cudaStream_t stream);
+cudaError_t launch_dequantize_rows(const int8_t *from, const float *scale, int64_t rows, int64_t columns, bf16 *to, cudaStream_t stream);
+// Every key and value of a cache becomes a seeded random number of unit scale.
+cudaError_t launch_fill_cache(HeadCache cache, Dtype dtype, int32_t head_dim, uint64_t seed, cudaStream_t stream);
+// y [T, N] += bias [N].
+cudaError_t launch_add_bias(bf16 *y, const float *bias, int64_t rows, int64_t width, cudaStream_t stream);
+cudaError_t launch_add_bias_f32(float *y, const float *bias, int64_t rows, int64_t width, cudaStream_t stream);
+
+}  // namespace duo::cuda

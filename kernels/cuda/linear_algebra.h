@@ -1,0 +1,27 @@
+// Matrix products by cuBLASLt where it can be opened at run time, else by the project's own kernel.
+#pragma once
+#include <memory>
+#include <string>
+
+#include "cuda/gemm.h"
+#include "cuda/runtime.h"
+
+namespace duo::cuda {
+
+class LinearAlgebra {
+ public:
+  // Looks for libcublasLt.so.13, .12, .so; environment DUO_CUBLASLT=0 keeps to the project's own kernel.
+  LinearAlgebra();
+  ~LinearAlgebra();
+  // Safe from several threads; the result depends only on the product, not on the stream.
+  void multiply(const Product &product, const Stream &stream);
+  // "cublasLt" or "own kernels (why)".
+  const std::string &description() const { return description_; }
+
+ private:
+  struct Library;
+  std::unique_ptr<Library> library_;
+  std::string description_;
+};
+
+}  // namespace duo::cuda

@@ -1,0 +1,26 @@
+// Products of a weight matrix with 1 to 8 vectors, bound by reading the weights once: the linear layers of decode, with what stands before and
+// after them fused in.
+#pragma once
+#include "cuda/device.h"
+
+namespace duo::cuda {
+
+enum class VectorStore { bf16, f32, add_f32, swiglu };  // swiglu: weight rows n and n + outputs give out[n] = silu(a)·b, bf16
+
+struct VectorProduct {
+  const void *weight;          // [rows, depth] bf16, or int8 with row_scale
+  const float *row_scale;      // [rows] of int8 weights, or null
+  const float *bias;           // [rows] or null
+  const bf16 *x;               // [batch, depth], or null:
+  const float *hidden;         // [batch, depth] fp32, normed on the way in with
+  const float *norm;           // [depth]
+  float eps;
+  int64_t depth, outputs;      // outputs: rows, or half of them for swiglu
+  int32_t batch;               // 1 … 8
+  void *out;                   // [batch, outputs]
+  VectorStore store;
+};
+// depth a multiple of 8 (16 with int8 weights); weight 16-byte aligned. The order of each sum depends on depth alone.
+cudaError_t launch_vector_product(const VectorProduct &product, cudaStream_t stream);
+
+}  // namespace duo::cuda

@@ -1,0 +1,18 @@
+// One place that turns CUDA's codes into the library's errors.
+#include "cuda/runtime.h"
+
+namespace duo::cuda {
+
+void check(cudaError_t error, const char *what) {
+  if (error == cudaSuccess) return;
+  if (error == cudaErrorMemoryAllocation) {
+    cudaGetLastError();  // this one is not sticky: the next call must not see it
+    size_t free_bytes = 0, total_bytes = 0;
+    cudaMemGetInfo(&free_bytes, &total_bytes);
+    fail(DUO_STATUS_MEMORY, "Expected device memory for %s, found %.1f of %.1f GB free: take a shorter context, a smaller chunk or KV dtype, or another GPU",
+         what, static_cast<double>(free_bytes) * 1e-9, static_cast<double>(total_bytes) * 1e-9);
+  }
+  fail(DUO_STATUS_CUDA, "Expected %s to succeed, got CUDA error %d (%s)", what, static_cast<int>(error), cudaGetErrorString(error));
+}
+
+}  // namespace duo::cuda

@@ -1,0 +1,78 @@
+// Host side of CUDA calls: errors become duo::Error, memory and streams have owners.
+#pragma once
+#include <cstdint>
+#include <utility>
+
+#include "core/error.h"
+#include "cuda/device.h"
+
+namespace duo::cuda {
+
+// Throw DUO_STATUS_MEMORY when the device has none left, else DUO_STATUS_CUDA, unless `error` is success. `what` names the work.
+void check(cudaError_t error, const char *what);
+
+// Device memory of `count` elements. Not initialised. Freed with the object.
+template <typename T>
+class DeviceBuffer {
+ public:
+  DeviceBuffer() = default;
+  explicit DeviceBuffer(int64_t count) { resize(count); }
+  ~DeviceBuffer() { cudaFree(data_); }
+  DeviceBuffer(DeviceBuffer &&other) noexcept : data_(std::exchange(other.data_, nullptr)), count_(std::exchange(other.count_, 0)) {}
+  DeviceBuffer &operator=(DeviceBuffer &&other) noexcept {
+    std::swap(data_, other.data_);
+    std::swap(count_, other.count_);
+    return *this;
+  }
+  // Contents are lost.
+  void resize(int64_t count) {
+    cudaFree(data_);
+    data_ = nullptr;
+    count_ = 0;
+    void *memory = nullptr;
+    if (count > 0) check(cudaMalloc(&memory, static_cast<size_t>(count) * sizeof(T)), "allocating device memory");
+    data_ = static_cast<T *>(memory);
+    count_ = count;
+  }
+  // At least `count`; contents are lost if it grows.
+  void reserve(int64_t count) {
+    if (count > count_) resize(count);
+  }
+  T *data() const { return data_; }
+  int64_t count() const { return count_; }
+  int64_t bytes() const { return count_ * static_cast<int64_t>(sizeof(T)); }
+
+ private:
+  T *data_ = nullptr;
+  int64_t count_ = 0;
+};
+
+// A stream of its own. Its owner waits for it before memory that it uses goes.
+class Stream {
+ public:
+  Stream() { check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "creating a stream"); }
+  ~Stream() {
+    cudaStreamSynchronize(stream_);
+    cudaStreamDestroy(stream_);
+  }
+  Stream(const Stream &) = delete;
+  Stream &operator=(const Stream &) = delete;
+  cudaStream_t get() const { return stream_; }
+  void wait() const { check(cudaStreamSynchronize(stream_), "waiting for the device"); }
+
+ private:
+  cudaStream_t stream_ = nullptr;
+};
+
+template <typename T>
+void copy_to_device(T *to, const T *from, int64_t count, const Stream &stream) {
+  if (count > 0) check(cudaMemcpyAsync(to, from, static_cast<size_t>(count) * sizeof(T), cudaMemcpyHostToDevice, stream.get()), "copying to the device");
+}
+// Returns when the copy is done.
+template <typename T>
+void copy_to_host(T *to, const T *from, int64_t count, const Stream &stream) {
+  if (count > 0) check(cudaMemcpyAsync(to, from, static_cast<size_t>(count) * sizeof(T), cudaMemcpyDeviceToHost, stream.get()), "copying to the host");
+  stream.wait();
+}
+
+}  // namespace duo::cuda

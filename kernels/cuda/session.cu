@@ -1,0 +1,344 @@
+// Prefill in chunks through all layers, decode by replaying a captured step. A call returns when its work on the device is done.
+// An abort is seen between chunks: a chunk that has begun overwrites live ring slots layer by layer, so it is finished.
+#include "cuda/session.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cinttypes>
+
+#include "cuda/attention.h"
+#include "cuda/layer_ops.h"
+#include "cuda/reductions.h"
+
+namespace duo::cuda {
+namespace {
+
+constexpr int64_t DEFAULT_CHUNK_TOKENS = 4096;  // full matrix rate; 8B: 0.4 GB of activations
+constexpr int64_t MLP_ROWS = 8192;
+
+uint64_t next_serial() {
+  static std::atomic<uint64_t> last{0};
+  return ++last;
+}
+
+int64_t align(int64_t bytes) { return (bytes + 255) / 256 * 256; }
+
+}  // namespace
+
+int64_t PrefillBuffers::bytes() const {
+  return tokens.bytes() + positions.bytes() + x.bytes() + cosine.bytes() + sine.bytes() + normed.bytes() + qkv.bytes() + query.bytes() + mixed.bytes() +
+         gate_up.bytes() + activated.bytes() + key.bytes() + value.bytes() + key_scale.bytes() + value_scale.bytes() + scratch.widened.bytes();
+}
+
+CudaSession::CudaSession(std::shared_ptr<DuoModel> self, const CudaModel &model, const SessionOptions &options)
+    : self_(std::move(self)),
+      model_(model),
+      config_(model.config()),
+      options_(options),
+      rope_(compute_rope_frequencies(config_, options.max_tokens)),
+      serial_(next_serial()),
+      length_device_(1),
+      token_(1),
+      first_bad_(1),
+      inverse_(config_.head_dim / 2),
+      logits_(config_.vocab) {
+  if (options_.chunk_tokens == 0) options_.chunk_tokens = DEFAULT_CHUNK_TOKENS;
+  options_.chunk_tokens = std::min(options_.chunk_tokens, options_.max_tokens);
+  copy_to_device(inverse_.data(), rope_.inverse.data(), inverse_.count(), stream_);
+  lay_out_caches();
+  stream_.wait();
+}
+
+int64_t CudaSession::slots(int64_t layer, int64_t head) const {
+  return is_retrieval(layer, head) ? options_.max_tokens : std::min(options_.max_tokens, options_.window.sink + options_.window.recent);
+}
+
+void CudaSession::lay_out_caches() {
+  const int64_t row = kv_row_bytes(options_.kv_dtype, static_cast<int>(config_.head_dim)), scale = kv_scale_bytes(options_.kv_dtype);
+  int64_t total = 0;
+  for (int64_t gate = 0; gate < config_.num_gates(); gate++) {
+    const int64_t count = slots(gate / config_.kv_heads, gate % config_.kv_heads);
+    total += 2 * align(count * row) + 2 * align(count * scale);
+  }
+  pool_.resize(total);
+  std::vector<int32_t> lists;
+  uint8_t *at = pool_.data();
+  const auto take = [&](int64_t bytes) {
+    uint8_t *here = at;
+    at += align(bytes);
+    return here;
+  };
+  for (int64_t layer = 0; layer < config_.layers; layer++) {
+    std::vector<int32_t> streaming;
+    const auto begin = lists.size();
+    for (int64_t head = 0; head < config_.kv_heads; head++) {
+      const int64_t count = slots(layer, head);
+      HeadCache cache{};
+      cache.key = take(count * row);
+      cache.value = take(count * row);
+      cache.key_scale = scale > 0 ? reinterpret_cast<uint32_t *>(take(count * scale)) : nullptr;
+      cache.value_scale = scale > 0 ? reinterpret_cast<uint32_t *>(take(count * scale)) : nullptr;
+      cache.slots = count;
+      cache.is_ring = !is_retrieval(layer, head);
+      caches_host_.push_back(cache);
+      (cache.is_ring ? streaming : lists).push_back(static_cast<int32_t>(head));
+    }
+    num_retrieval_.push_back(static_cast<int32_t>(lists.size() - begin));
+    lists.insert(lists.end(), streaming.begin(), streaming.end());
+  }
+  caches_.resize(config_.num_gates());
+  kv_lists_.resize(config_.num_gates());
+  copy_to_device(caches_.data(), caches_host_.data(), config_.num_gates(), stream_);
+  copy_to_device(kv_lists_.data(), lists.data(), config_.num_gates(), stream_);
+}
+
+void CudaSession::prefill(const int32_t *tokens, int64_t num_tokens, Task &task) {
+  model_.select_device();
+  task.set_total(num_tokens);
+  for (int64_t done = 0; done < num_tokens;) {
+    task.check_abort();
+    const int64_t count = std::min(options_.chunk_tokens, num_tokens - done);
+    // One token is decoded, except where a chunk would see one token more of the ring than decode does.
+    if (count == 1 && !options_.chunked_prefill) {
+      decode(tokens[done], task);
+    } else {
+      feed_chunk(tokens + done, count, done + count == num_tokens);
+    }
+    done += count;
+    task.add_done(count);
+  }
+}
+
+void CudaSession::attend_chunk(int64_t layer, int64_t count) {
+  const int64_t kv_heads = config_.kv_heads;
+  AttentionForward a{};
+  a.shape = {static_cast<int32_t>(config_.heads), static_cast<int32_t>(kv_heads), static_cast<int32_t>(config_.head_dim), options_.window.sink, options_.window.recent};
+  a.query = buffers_.query.data();
+  a.positions = buffers_.positions.data();
+  a.num_rows = a.chunk_count = count;
+  a.dtype = options_.kv_dtype;
+  a.chunk_key = buffers_.key.data(), a.chunk_value = buffers_.value.data();
+  a.chunk_key_scale = buffers_.key_scale.data(), a.chunk_value_scale = buffers_.value_scale.data();
+  a.chunk_start = length_;
+  a.caches = caches_.data() + layer * kv_heads;
+  a.is_chunked = options_.chunked_prefill;
+  a.mixed = buffers_.mixed.data();
+  a.kv_list = kv_lists_.data() + layer * kv_heads;
+  a.num_listed = num_retrieval_[static_cast<size_t>(layer)];
+  check(launch_attention_forward(a, Branches::full, stream_.get()), "attention");
+  a.kv_list += a.num_listed;
+  a.num_listed = static_cast<int32_t>(kv_heads) - a.num_listed;
+  check(launch_attention_forward(a, Branches::stream, stream_.get()), "attention");
+  CacheCopy copy{};
+  copy.key = buffers_.key.data(), copy.value = buffers_.value.data();
+  copy.key_scale = buffers_.key_scale.data(), copy.value_scale = buffers_.value_scale.data();
+  copy.caches = a.caches;
+  copy.rows = count, copy.start = length_;
+  copy.sink = options_.window.sink, copy.recent = options_.window.recent;
+  copy.kv_heads = a.shape.kv_heads, copy.head_dim = a.shape.head_dim;
+  copy.dtype = options_.kv_dtype;
+  check(launch_cache_copy(copy, stream_.get()), "writing the cache");
+}
+
+void CudaSession::feed_chunk(const int32_t *tokens, int64_t count, bool is_last) {
+  const int64_t hidden = config_.hidden, query_width = config_.query_width(), kv_width = config_.kv_width(), width = query_width + 2 * kv_width;
+  const int64_t intermediate = config_.intermediate, half = config_.head_dim / 2, mlp = std::min(MLP_ROWS, count);
+  const int64_t row_bytes = kv_row_bytes(options_.kv_dtype, static_cast<int>(config_.head_dim));
+  PrefillBuffers &b = buffers_;
+  has_logits_ = false;
+  b.tokens.reserve(count), b.positions.reserve(count);
+  b.x.reserve(count * hidden), b.cosine.reserve(count * half), b.sine.reserve(count * half);
+  b.normed.reserve(count * hidden), b.qkv.reserve(count * width), b.query.reserve(count * query_width), b.mixed.reserve(count * query_width);
+  b.gate_up.reserve(mlp * 2 * intermediate), b.activated.reserve(mlp * intermediate);
+  b.key.reserve(count * config_.kv_heads * row_bytes), b.value.reserve(count * config_.kv_heads * row_bytes);
+  if (kv_scale_bytes(options_.kv_dtype) > 0) b.key_scale.reserve(count * config_.kv_heads), b.value_scale.reserve(count * config_.kv_heads);
+  copy_to_device(b.tokens.data(), tokens, count, stream_);
+  check(launch_count_up(length_, count, b.positions.data(), stream_.get()), "numbering positions");
+  check(launch_rope_tables(inverse_.data(), rope_.attention_scale, length_, nullptr, count, static_cast<int32_t>(half), b.cosine.data(), b.sine.data(), stream_.get()),
+        "making rotary tables");
+  check(launch_embed(b.tokens.data(), model_.embedding().data(), count, hidden, b.x.data(), stream_.get()), "reading embeddings");
+  RopeWrite rope{};
+  rope.query_in = b.qkv.data(), rope.key_in = b.qkv.data() + query_width, rope.value_in = rope.key_in + kv_width;
+  rope.query_stride = rope.key_stride = width;
+  rope.query_positions = rope.positions = b.positions.data();
+  rope.table_start = length_;
+  rope.query_rows = rope.rows = count;
+  rope.heads = static_cast<int32_t>(config_.heads), rope.kv_heads = static_cast<int32_t>(config_.kv_heads), rope.head_dim = static_cast<int32_t>(config_.head_dim);
+  rope.eps = config_.rms_norm_eps;
+  rope.cosine = b.cosine.data(), rope.sine = b.sine.data();
+  rope.query_out = b.query.data();
+  rope.dtype = options_.kv_dtype;
+  rope.key_out = b.key.data(), rope.value_out = b.value.data();
+  rope.key_scale = b.key_scale.data(), rope.value_scale = b.value_scale.data();
+  for (int64_t index = 0; index < config_.layers; index++) {
+    const DeviceLayer &layer = model_.layer(index);
+    check(launch_rms_norm(b.x.data(), layer.input_norm.data(), count, hidden, config_.rms_norm_eps, b.normed.data(), stream_.get()), "a norm");
+    multiply_linear(model_, layer.qkv, 0, width, b.normed.data(), count, b.qkv.data(), width, Store::bf16, b.scratch, stream_);
+    rope.query_norm = layer.query_norm.data(), rope.key_norm = layer.key_norm.data();
+    check(launch_rope_write(rope, stream_.get()), "rotating queries and keys");
+    attend_chunk(index, count);
+    multiply_linear(model_, layer.output, 0, hidden, b.mixed.data(), count, b.x.data(), hidden, Store::add_f32, b.scratch, stream_);
+    for (int64_t first = 0; first < count; first += mlp) {
+      const int64_t here = std::min(mlp, count - first);
+      float *x = b.x.data() + first * hidden;
+      check(launch_rms_norm(x, layer.post_attention_norm.data(), here, hidden, config_.rms_norm_eps, b.normed.data(), stream_.get()), "a norm");
+      multiply_linear(model_, layer.gate_up, 0, 2 * intermediate, b.normed.data(), here, b.gate_up.data(), 2 * intermediate, Store::bf16, b.scratch, stream_);
+      check(launch_swiglu(b.gate_up.data(), here, intermediate, b.activated.data(), stream_.get()), "swiglu");
+      multiply_linear(model_, layer.down, 0, hidden, b.activated.data(), here, x, hidden, Store::add_f32, b.scratch, stream_);
+    }
+  }
+  int32_t first_bad = -1;
+  if (is_last) {
+    check(launch_rms_norm(b.x.data() + (count - 1) * hidden, model_.final_norm().data(), 1, hidden, config_.rms_norm_eps, b.normed.data(), stream_.get()), "the final norm");
+    multiply_linear(model_, model_.lm_head(), 0, config_.vocab, b.normed.data(), 1, logits_.data(), config_.vocab, Store::f32, b.scratch, stream_);
+    check(launch_check_finite(logits_.data(), 1, config_.vocab, first_bad_.data(), stream_.get()), "checking logits");
+    copy_to_host(&first_bad, first_bad_.data(), 1, stream_);
+  }
+  stream_.wait();
+  length_ += count;
+  if (is_last) require_finite(first_bad);
+}
+
+void CudaSession::require_finite(int32_t first_bad) {
+  if (first_bad >= 0) {
+    fail(DUO_STATUS_NUMERIC, "Expected finite logits after token %" PRId64 ", got a NaN or infinity at vocabulary index %d", length_, first_bad);
+  }
+  has_logits_ = true;
+}
+
+DecodeStep &CudaSession::step_for(const std::vector<CudaSession *> &batch) {
+  if (batch.size() == 1) {
+    if (!single_step_) single_step_ = std::make_unique<DecodeStep>(model_, batch, stream_);
+    return *single_step_;
+  }
+  std::vector<uint64_t> serials;
+  for (const CudaSession *session : batch) serials.push_back(session->serial_);
+  if (!batch_step_ || serials != batch_serials_) {
+    batch_step_.reset();
+    batch_step_ = std::make_unique<DecodeStep>(model_, batch, stream_);
+    batch_serials_ = serials;
+  }
+  return *batch_step_;
+}
+
+void CudaSession::decode(int32_t token, Task &task) {
+  DuoSession *self = this;
+  decode_batch(&self, &token, 1, task);
+}
+
+void CudaSession::decode_batch(DuoSession *const *sessions, const int32_t *tokens, int64_t num_sessions, Task &task) {
+  model_.select_device();
+  // Steps take sessions of one KV dtype, eight at most.
+  for (int64_t first = 0, count; first < num_sessions; first += count) {
+    task.check_abort();
+    std::vector<CudaSession *> batch;
+    for (count = 0; count < MAX_STEP_SESSIONS && first + count < num_sessions; count++) {
+      auto *session = static_cast<CudaSession *>(sessions[first + count]);
+      if (!batch.empty() && session->options_.kv_dtype != batch.front()->options_.kv_dtype) break;
+      batch.push_back(session);
+    }
+    CudaSession &leader = *batch.front();
+    DecodeStep &step = leader.step_for(batch);
+    for (int64_t i = 0; i < count; i++) {
+      CudaSession &session = *batch[static_cast<size_t>(i)];
+      session.has_logits_ = false;
+      check(launch_set_value(step.tokens() + i, tokens[first + i], leader.stream_.get()), "setting a token");
+      check(launch_set_value(session.length_device_.data(), static_cast<int32_t>(session.length_), leader.stream_.get()), "setting a length");
+    }
+    step.run(leader.stream_);
+    leader.stream_.wait();
+    for (int64_t i = 0; i < count; i++) batch[static_cast<size_t>(i)]->length_++;
+    for (int64_t i = 0; i < count; i++) batch[static_cast<size_t>(i)]->require_finite(step.first_bad(i));
+  }
+}
+
+void CudaSession::require_logits() const {
+  if (!has_logits_) fail(DUO_STATUS_ARGUMENT, "Expected the session to have logits, got one that was fed no token since it was opened, filled or stopped");
+}
+
+void CudaSession::logits(float *out) {
+  require_logits();
+  model_.select_device();
+  copy_to_host(out, logits_.data(), config_.vocab, stream_);
+}
+
+void CudaSession::run_sample(const Sampling &sampling, int32_t *token) {
+  if (sampling.temperature > 0.0f) sample_weights_.reserve(config_.vocab);
+  check(launch_set_value(length_device_.data(), static_cast<int32_t>(length_), stream_.get()), "setting a length");
+  check(launch_sample({logits_.data(), config_.vocab, length_device_.data(), sampling.temperature, sampling.top_p, sampling.top_k, sampling.seed,
+                       sample_weights_.data(), token}, stream_.get()), "choosing a token");
+}
+
+int32_t CudaSession::sample(const Sampling &sampling) {
+  require_logits();
+  model_.select_device();
+  run_sample(sampling, token_.data());
+  int32_t token = 0;
+  copy_to_host(&token, token_.data(), 1, stream_);
+  return token;
+}
+
+int64_t CudaSession::generate(int64_t num_tokens, const Sampling &sampling, const int32_t *stop_tokens, int64_t num_stop_tokens, Task &task, int32_t *tokens) {
+  require_logits();
+  model_.select_device();
+  task.set_total(num_tokens);
+  DecodeStep &step = step_for({this});
+  for (int64_t i = 0; i < num_tokens; i++) {
+    task.check_abort();
+    // The drawn token stays on the device as the step's input; the host reads it for the caller and the stop list.
+    run_sample(sampling, step.tokens());
+    copy_to_host(tokens + i, step.tokens(), 1, stream_);
+    if (std::find(stop_tokens, stop_tokens + num_stop_tokens, tokens[i]) != stop_tokens + num_stop_tokens) return i + 1;
+    has_logits_ = false;
+    step.run(stream_);
+    stream_.wait();
+    length_++;
+    require_finite(step.first_bad(0));
+    task.add_done();
+  }
+  return num_tokens;
+}
+
+std::unique_ptr<DuoSession> CudaSession::fork(Task &task) {
+  model_.select_device();
+  task.check_abort();
+  auto forked = std::make_unique<CudaSession>(self_, model_, options_);
+  check(cudaMemcpyAsync(forked->pool_.data(), pool_.data(), static_cast<size_t>(pool_.bytes()), cudaMemcpyDeviceToDevice, stream_.get()), "copying the cache");
+  check(cudaMemcpyAsync(forked->logits_.data(), logits_.data(), static_cast<size_t>(logits_.bytes()), cudaMemcpyDeviceToDevice, stream_.get()), "copying logits");
+  stream_.wait();
+  forked->length_ = length_;
+  forked->has_logits_ = has_logits_;
+  return forked;
+}
+
+SessionMemory CudaSession::memory() const {
+  const int64_t a_slot = 2 * (kv_row_bytes(options_.kv_dtype, static_cast<int>(config_.head_dim)) + kv_scale_bytes(options_.kv_dtype));
+  int64_t held = 0;
+  for (int64_t gate = 0; gate < config_.num_gates(); gate++) held += slots(gate / config_.kv_heads, gate % config_.kv_heads);
+  int64_t workspace = buffers_.bytes() + logits_.bytes() + sample_weights_.bytes();
+  if (single_step_) workspace += single_step_->bytes();
+  if (batch_step_) workspace += batch_step_->bytes();
+  return {a_slot * held, a_slot * config_.num_gates() * options_.max_tokens, workspace};
+}
+
+void CudaSession::fill(int64_t length, uint64_t seed, Task &task) {
+  model_.select_device();
+  has_logits_ = false;
+  length_ = 0;
+  task.set_total(config_.num_gates());
+  for (int64_t gate = 0; gate < config_.num_gates(); gate++) {
+    task.check_abort();
+    check(launch_fill_cache(caches_host_[static_cast<size_t>(gate)], options_.kv_dtype, static_cast<int32_t>(config_.head_dim),
+                            seed * 0x9e3779b97f4a7c15ull + static_cast<uint64_t>(gate), stream_.get()), "filling the cache");
+    task.add_done();
+  }
+  stream_.wait();
+  length_ = length;
+}
+
+std::unique_ptr<DuoSession> open_cuda_session(std::shared_ptr<DuoModel> self, const CudaModel &model, const SessionOptions &options, Task &task) {
+  task.check_abort();
+  return std::make_unique<CudaSession>(std::move(self), model, options);
+}
+
+}  // namespace duo::cuda

@@ -1,0 +1,79 @@
+// A session on the GPU: one running text, its caches in one allocation, and the decode steps captured for it.
+#pragma once
+#include <memory>
+#include <vector>
+
+#include "cuda/decode_step.h"
+#include "cuda/linear_layer.h"
+
+namespace duo::cuda {
+
+// Activations of a prefill chunk, grown to the largest seen.
+struct PrefillBuffers {
+  DeviceBuffer<int32_t> tokens, positions;
+  DeviceBuffer<float> x, cosine, sine;
+  DeviceBuffer<bf16> normed, qkv, query, mixed, gate_up, activated;
+  DeviceBuffer<uint8_t> key, value;               // [rows, G] rows in the cache's format
+  DeviceBuffer<uint32_t> key_scale, value_scale;  // [rows, G]
+  LinearScratch scratch;
+  int64_t bytes() const;
+};
+
+class CudaSession : public DuoSession {
+ public:
+  CudaSession(std::shared_ptr<DuoModel> self, const CudaModel &model, const SessionOptions &options);
+
+  int64_t length() const override { return length_; }
+  int64_t max_tokens() const override { return options_.max_tokens; }
+  void prefill(const int32_t *tokens, int64_t num_tokens, Task &task) override;
+  void decode(int32_t token, Task &task) override;
+  void decode_batch(DuoSession *const *sessions, const int32_t *tokens, int64_t num_sessions, Task &task) override;
+  void logits(float *out) override;
+  int32_t sample(const Sampling &sampling) override;
+  int64_t generate(int64_t num_tokens, const Sampling &sampling, const int32_t *stop_tokens, int64_t num_stop_tokens, Task &task,
+                   int32_t *tokens) override;
+  std::unique_ptr<DuoSession> fork(Task &task) override;
+  SessionMemory memory() const override;
+  void fill(int64_t length, uint64_t seed, Task &task) override;
+
+  // What a decode step reads.
+  const SessionOptions &options() const { return options_; }
+  DecodeMember member() const { return {caches_.data(), length_device_.data(), options_.window.sink, options_.window.recent}; }
+  int64_t slots(int64_t layer, int64_t head) const;
+  bool is_retrieval(int64_t layer, int64_t head) const { return options_.mask[static_cast<size_t>(layer * config_.kv_heads + head)] == 1; }
+  float *logits_device() const { return logits_.data(); }
+  const float *inverse_frequencies() const { return inverse_.data(); }
+  float rope_scale() const { return rope_.attention_scale; }
+
+ private:
+  void lay_out_caches();
+  void feed_chunk(const int32_t *tokens, int64_t count, bool is_last);
+  void attend_chunk(int64_t layer, int64_t count);
+  void require_logits() const;
+  void require_finite(int32_t first_bad);
+  void run_sample(const Sampling &sampling, int32_t *token);
+  DecodeStep &step_for(const std::vector<CudaSession *> &batch);
+
+  std::shared_ptr<DuoModel> self_;  // keeps the weights
+  const CudaModel &model_;
+  const ModelConfig &config_;
+  SessionOptions options_;
+  RopeFrequencies rope_;
+  const uint64_t serial_;  // never used twice, unlike addresses
+  int64_t length_ = 0;
+  bool has_logits_ = false;
+  DeviceBuffer<uint8_t> pool_;
+  DeviceBuffer<HeadCache> caches_;          // [L, G]
+  std::vector<HeadCache> caches_host_;
+  DeviceBuffer<int32_t> kv_lists_;          // [L, G]: retrieval heads first, then streaming
+  std::vector<int32_t> num_retrieval_;      // [L]
+  DeviceBuffer<int32_t> length_device_, token_, first_bad_;
+  DeviceBuffer<float> inverse_, logits_;
+  DeviceBuffer<double> sample_weights_;
+  PrefillBuffers buffers_;
+  std::unique_ptr<DecodeStep> single_step_, batch_step_;
+  std::vector<uint64_t> batch_serials_;
+  Stream stream_;  // last: its destructor waits before the memory above goes
+};
+
+}  // namespace duo::cuda

@@ -1,0 +1,298 @@
+// Threads of one block as fibers: each runs until it waits at a barrier or a warp collective, then the next ready one runs.
+#include <algorithm>
+#include <cstdlib>
+#include <deque>
+#include <memory>
+#include <stdexcept>
+#include <vector>
+#if !defined(__x86_64__)
+#include <ucontext.h>
+#endif
+
+#include "emulation/cuda_emulation.h"
+
+namespace duo::emulation {
+
+ThreadState *current = nullptr;
+
+namespace {
+
+constexpr size_t STACK_BYTES = 256 << 10;
+constexpr size_t GUARD_BYTES = 64;
+constexpr unsigned char GUARD = 0xA5, POISON = 0xFF;  // POISON reads as NaN in fp32 and bf16
+constexpr unsigned MAX_THREADS = 1024;
+
+enum class Wait { none, warp, block, done };
+
+struct AsyncCopy {
+  void *to;
+  const void *from;
+  int bytes, total;
+};
+
+struct Fiber {
+  ThreadState state;
+  Wait wait = Wait::done;
+  const char *operation = nullptr;
+  void *operand = nullptr;
+  std::vector<AsyncCopy> open_copies;
+  std::deque<std::vector<AsyncCopy>> groups;
+  std::unique_ptr<unsigned char[]> stack;
+#if defined(__x86_64__)
+  void *saved = nullptr;
+#else
+  ucontext_t context;
+#endif
+};
+
+std::vector<Fiber> fibers;
+unsigned num_threads = 0;
+Fiber *running = nullptr;
+const std::function<void()> *body = nullptr;
+Schedule order_of_turns = Schedule::forward;
+std::string fault;
+bool faulted = false;
+int64_t launches = 0;
+#if defined(__x86_64__)
+void *main_saved = nullptr;
+#else
+ucontext_t main_context;
+#endif
+
+}  // namespace
+
+#if defined(__x86_64__)
+// Saves the callee-saved registers of the System V ABI on the stack; swapcontext would cost two system calls a switch.
+extern "C" void duo_emulation_switch(void **save, void *load);
+asm(R"(
+.text
+.globl duo_emulation_switch
+.hidden duo_emulation_switch
+.type duo_emulation_switch, @function
+duo_emulation_switch:
+  pushq %rbp
+  pushq %rbx
+  pushq %r12
+  pushq %r13
+  pushq %r14
+  pushq %r15
+  movq %rsp, (%rdi)
+  movq %rsi, %rsp
+  popq %r15
+  popq %r14
+  popq %r13
+  popq %r12
+  popq %rbx
+  popq %rbp
+  ret
+.size duo_emulation_switch, .-duo_emulation_switch
+)");
+#endif
+
+namespace {
+
+void switch_to_main() {
+  Fiber *self = running;
+#if defined(__x86_64__)
+  duo_emulation_switch(&self->saved, main_saved);
+#else
+  swapcontext(&self->context, &main_context);
+#endif
+}
+
+void resume(Fiber &fiber) {
+  running = &fiber;
+  current = &fiber.state;
+#if defined(__x86_64__)
+  duo_emulation_switch(&main_saved, fiber.saved);
+#else
+  swapcontext(&main_context, &fiber.context);
+#endif
+}
+
+void fiber_main() {
+  (*body)();
+  running->wait = Wait::done;
+  switch_to_main();
+  std::abort();  // a finished fiber is never resumed
+}
+
+void prepare(Fiber &fiber) {
+  if (!fiber.stack) fiber.stack.reset(new unsigned char[STACK_BYTES]);
+  fiber.wait = Wait::none;
+  fiber.open_copies.clear();
+  fiber.groups.clear();
+#if defined(__x86_64__)
+  auto top = reinterpret_cast<uintptr_t>(fiber.stack.get() + STACK_BYTES) & ~uintptr_t{15};
+  auto *frame = reinterpret_cast<void **>(top);
+  *--frame = nullptr;  // the return address of fiber_main, which keeps the stack aligned as after a call
+  *--frame = reinterpret_cast<void *>(&fiber_main);
+  for (int i = 0; i < 6; i++) *--frame = nullptr;
+  fiber.saved = frame;
+#else
+  getcontext(&fiber.context);
+  fiber.context.uc_stack.ss_sp = fiber.stack.get();
+  fiber.context.uc_stack.ss_size = STACK_BYTES;
+  fiber.context.uc_link = nullptr;
+  makecontext(&fiber.context, fiber_main, 0);
+#endif
+}
+
+std::string describe(const Fiber &fiber) {
+  const auto &s = fiber.state;
+  return "thread " + std::to_string(s.thread.x) + " of block (" + std::to_string(s.block.x) + ", " + std::to_string(s.block.y) + ", " +
+         std::to_string(s.block.z) + ")" + (fiber.wait == Wait::done ? " has ended" : std::string(" waits at ") + (fiber.operation ? fiber.operation : "?"));
+}
+
+void stop_with(const std::string &text) {
+  report_fault(text);
+  switch_to_main();
+  std::abort();
+}
+
+bool run_block() {
+  std::vector<unsigned> turns(num_threads);
+  for (unsigned i = 0; i < num_threads; i++) turns[i] = order_of_turns == Schedule::reverse ? num_threads - 1 - i : i;
+  uint64_t random = 88172645463325252ull;
+  for (;;) {
+    if (order_of_turns == Schedule::shuffled) {
+      for (unsigned i = num_threads - 1; i > 0; i--) {
+        random ^= random << 13, random ^= random >> 7, random ^= random << 17;
+        std::swap(turns[i], turns[random % (i + 1)]);
+      }
+    }
+    bool progressed = false;
+    unsigned num_done = 0;
+    for (const unsigned i : turns) {
+      Fiber &fiber = fibers[i];
+      if (fiber.wait == Wait::none) {
+        resume(fiber);
+        if (faulted) return false;
+        progressed = true;
+      }
+      num_done += fiber.wait == Wait::done;
+    }
+    if (num_done == num_threads) return true;
+    if (!progressed) {
+      std::string text = "Expected every thread to reach the same barrier:";
+      unsigned shown = 0;
+      for (unsigned i = 0; i < num_threads && shown < 4; i++) {
+        if (i == 0 || fibers[i].wait != fibers[i - 1].wait || fibers[i].operation != fibers[i - 1].operation) {
+          text += " " + describe(fibers[i]) + ";";
+          shown++;
+        }
+      }
+      report_fault(text);
+      return false;
+    }
+  }
+}
+
+}  // namespace
+
+void report_fault(const std::string &text) {
+  if (!faulted) fault = text;
+  faulted = true;
+}
+
+const std::string &last_fault() { return fault; }
+int64_t count_launches() { return launches; }
+void set_schedule(Schedule schedule) { order_of_turns = schedule; }
+
+void run_warp_collective(const char *operation, void *operand, void (*execute)(void **operands)) {
+  Fiber *self = running;
+  self->operation = operation;
+  self->operand = operand;
+  self->wait = Wait::warp;
+  const unsigned first = static_cast<unsigned>(self - fibers.data()) / 32 * 32;
+  for (unsigned i = first; i < first + 32; i++) {
+    if (fibers[i].wait != Wait::warp) {
+      switch_to_main();
+      return;
+    }
+    if (std::strcmp(fibers[i].operation, operation) != 0) stop_with("Expected one collective in a warp: " + describe(*self) + ", " + describe(fibers[i]));
+  }
+  void *operands[32];
+  for (unsigned i = 0; i < 32; i++) operands[i] = fibers[first + i].operand;
+  execute(operands);
+  for (unsigned i = first; i < first + 32; i++) fibers[i].wait = Wait::none;
+}
+
+void run_block_barrier(const char *operation) {
+  Fiber *self = running;
+  self->operation = operation;
+  self->wait = Wait::block;
+  for (unsigned i = 0; i < num_threads; i++) {
+    if (fibers[i].wait != Wait::block) {
+      switch_to_main();
+      return;
+    }
+  }
+  for (unsigned i = 0; i < num_threads; i++) fibers[i].wait = Wait::none;
+}
+
+void queue_async_copy(void *to, const void *from, int bytes, int total) {
+  if (reinterpret_cast<uintptr_t>(to) % static_cast<uintptr_t>(total) != 0 || (bytes > 0 && reinterpret_cast<uintptr_t>(from) % static_cast<uintptr_t>(total) != 0)) {
+    stop_with("Expected cp.async addresses aligned to " + std::to_string(total) + " bytes: " + describe(*running));
+  }
+  running->open_copies.push_back({to, from, bytes, total});
+}
+
+void commit_async_copies() {
+  running->groups.push_back(std::move(running->open_copies));
+  running->open_copies.clear();
+}
+
+void wait_async_copies(int groups_left) {
+  while (static_cast<int>(running->groups.size()) > groups_left) {
+    for (const AsyncCopy &copy : running->groups.front()) {
+      if (copy.bytes > 0) std::memcpy(copy.to, copy.from, static_cast<size_t>(copy.bytes));
+      std::memset(static_cast<unsigned char *>(copy.to) + copy.bytes, 0, static_cast<size_t>(copy.total - copy.bytes));
+    }
+    running->groups.pop_front();
+  }
+}
+
+bool run_grid(dim3 grid, dim3 block, size_t shared_bytes, const std::function<void()> &kernel) {
+  launches++;
+  faulted = false;
+  num_threads = block.x * block.y * block.z;
+  if (num_threads == 0 || num_threads > MAX_THREADS || num_threads % 32 != 0 || block.y != 1 || block.z != 1) {
+    report_fault("Expected a block of 32 to 1024 threads along x, in whole warps, got " + std::to_string(num_threads));
+    return false;
+  }
+  if (grid.x == 0 || grid.y == 0 || grid.z == 0 || grid.y > 65535 || grid.z > 65535) {
+    report_fault("Expected a grid of at least 1 and at most 65535 blocks along y and z, got (" + std::to_string(grid.x) + ", " + std::to_string(grid.y) + ", " + std::to_string(grid.z) + ")");
+    return false;
+  }
+  if (fibers.size() < num_threads) fibers.resize(num_threads);
+  std::vector<unsigned char> memory(shared_bytes + 2 * GUARD_BYTES + 128);
+  auto *shared = memory.data() + GUARD_BYTES;
+  shared += (128 - reinterpret_cast<uintptr_t>(shared) % 128) % 128;
+  std::memset(memory.data(), GUARD, memory.size());
+  body = &kernel;
+  for (unsigned z = 0; z < grid.z; z++) {
+    for (unsigned y = 0; y < grid.y; y++) {
+      for (unsigned x = 0; x < grid.x; x++) {
+        std::memset(shared, POISON, shared_bytes);
+        for (unsigned i = 0; i < num_threads; i++) {
+          fibers[i].state = {dim3(i, 0, 0), dim3(x, y, z), block, grid, shared};
+          prepare(fibers[i]);
+        }
+        const bool ok = run_block();
+        current = nullptr;
+        if (!ok) return false;
+        for (size_t i = 0; i < GUARD_BYTES; i++) {
+          if (shared[shared_bytes + i] != GUARD || shared[-1 - static_cast<ptrdiff_t>(i)] != GUARD) {
+            report_fault("Expected writes inside " + std::to_string(shared_bytes) + " bytes of shared memory, block (" + std::to_string(x) + ", " +
+                         std::to_string(y) + ", " + std::to_string(z) + ") wrote beside them");
+            return false;
+          }
+        }
+      }
+    }
+  }
+  return true;
+}
+
+}  // namespace duo::emulation

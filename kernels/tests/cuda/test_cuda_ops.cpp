@@ -1,0 +1,326 @@
+// Kernels one by one against the CPU's plain references or fp64 loops, on awkward shapes. Inputs are rounded to bf16 first, so that what is
+// measured is the kernel's own rounding: of softmax weights and outputs (2^-9 each), 8e-3 with room for their sum.
+#include "cpu/attention.h"
+#include "cuda/attention.h"
+#include "cuda/decode_attention.h"
+#include "cuda/gemm.h"
+#include "cuda/layer_ops.h"
+#include "cuda/matvec.h"
+#include "cuda/reductions.h"
+#include "cuda_test.h"
+
+using namespace duo;
+using namespace duo::test;
+using cuda::check;
+using cuda::DeviceBuffer;
+using cuda::Stream;
+
+namespace {
+
+constexpr double BF16_TOLERANCE = 8e-3;
+
+struct AttentionCase {
+  int64_t heads, kv_heads, head_dim, tokens, sink, recent;
+  std::vector<int32_t> rows;  // empty: all
+};
+
+std::string name_of(const AttentionCase &c) {
+  return "H" + std::to_string(c.heads) + " G" + std::to_string(c.kv_heads) + " D" + std::to_string(c.head_dim) + " T" + std::to_string(c.tokens) + " S" +
+         std::to_string(c.sink) + " R" + std::to_string(c.recent) + (c.rows.empty() ? "" : " some rows");
+}
+
+void test_attention(const AttentionCase &c) {
+  const std::string name = name_of(c);
+  const Stream stream;
+  Values values(static_cast<uint64_t>(c.tokens + c.head_dim));
+  std::vector<int32_t> positions = c.rows;
+  for (int32_t i = 0; c.rows.empty() && i < c.tokens; i++) positions.push_back(i);
+  const int64_t rows = static_cast<int64_t>(positions.size()), width = c.heads * c.head_dim, kv_width = c.kv_heads * c.head_dim;
+  const auto query = round_bf16(values.floats(rows * width, 2.0)), key = round_bf16(values.floats(c.tokens * kv_width, 2.0)),
+             value = round_bf16(values.floats(c.tokens * kv_width)), gradient = round_bf16(values.floats(rows * width));
+  std::vector<float> gates;
+  for (int64_t head = 0; head < c.kv_heads; head++) gates.push_back(head % 3 == 0 ? 0.3f : head % 3 == 1 ? 1.0f : 0.0f);
+  const HeadShape shape{c.heads, c.kv_heads, c.head_dim};
+  const Window window{c.sink, c.recent};
+  const Queries queries{query.data(), positions.data(), rows};
+  std::vector<float> full(static_cast<size_t>(rows * width)), streaming(full), mixed(full), d_query(full);
+  std::vector<float> d_key(static_cast<size_t>(c.tokens * kv_width)), d_value(d_key);
+  std::vector<double> d_gates(static_cast<size_t>(c.kv_heads));
+  attend_ref(shape, queries, key.data(), value.data(), window, false, full.data());
+  attend_ref(shape, queries, key.data(), value.data(), window, true, streaming.data());
+  for (size_t i = 0; i < mixed.size(); i++) {
+    const float gate = gates[i / c.head_dim % c.heads / (c.heads / c.kv_heads)];
+    mixed[i] = gate * full[i] + (1 - gate) * streaming[i];
+  }
+  attend_backward_ref(shape, queries, key.data(), value.data(), c.tokens, window, gates.data(), gradient.data(), d_query.data(), d_key.data(), d_value.data(), d_gates.data());
+
+  const auto q = upload(to_bf16(query), stream), k = upload(to_bf16(key), stream), v = upload(to_bf16(value), stream), d = upload(to_bf16(gradient), stream);
+  const auto at = upload(positions, stream);
+  const auto gate_buffer = upload(gates, stream);
+  std::vector<int32_t> heads;
+  for (int32_t head = 0; head < c.kv_heads; head++) heads.push_back(head);
+  const auto list = upload(heads, stream);
+  struct Result {
+    std::vector<uint16_t> mixed, full_only, stream_only;
+    std::vector<float> full, streaming, d_gates, d_query, d_key, d_value;
+    bool operator==(const Result &o) const {
+      return mixed == o.mixed && full_only == o.full_only && stream_only == o.stream_only && full == o.full && streaming == o.streaming && d_gates == o.d_gates &&
+             d_query == o.d_query && d_key == o.d_key && d_value == o.d_value;
+    }
+  };
+  const auto run = [&] {
+    DeviceBuffer<uint16_t> out(rows * width);
+    DeviceBuffer<float> full_out(rows * width), stream_out(rows * width), full_lse(rows * c.heads), stream_lse(rows * c.heads), deltas(3 * rows * c.heads);
+    DeviceBuffer<float> dg(c.kv_heads), dq(rows * width), dk(c.tokens * kv_width), dv(c.tokens * kv_width);
+    cuda::AttentionForward a{};
+    a.shape = {static_cast<int32_t>(c.heads), static_cast<int32_t>(c.kv_heads), static_cast<int32_t>(c.head_dim), c.sink, c.recent};
+    a.query = q.data(), a.positions = at.data(), a.num_rows = rows;
+    a.dtype = Dtype::bf16;
+    a.chunk_key = reinterpret_cast<const uint8_t *>(k.data()), a.chunk_value = reinterpret_cast<const uint8_t *>(v.data());
+    a.chunk_count = c.tokens;
+    a.kv_list = list.data(), a.num_listed = static_cast<int32_t>(c.kv_heads);
+    a.gates = gate_buffer.data();
+    a.mixed = out.data();
+    Result result;
+    check(cuda::launch_attention_forward(a, cuda::Branches::full, stream.get()), "full");
+    result.full_only = download(out, stream);
+    check(cuda::launch_attention_forward(a, cuda::Branches::stream, stream.get()), "streaming");
+    result.stream_only = download(out, stream);
+    a.full = full_out.data(), a.stream = stream_out.data(), a.full_lse = full_lse.data(), a.stream_lse = stream_lse.data();
+    check(cuda::launch_attention_forward(a, cuda::Branches::both, stream.get()), "both");
+    result.mixed = download(out, stream), result.full = download(full_out, stream), result.streaming = download(stream_out, stream);
+    cuda::AttentionBackward b{};
+    b.shape = a.shape;
+    b.query = q.data(), b.positions = at.data(), b.num_rows = rows, b.key = k.data(), b.value = v.data(), b.num_keys = c.tokens;
+    b.d_mixed = d.data(), b.full = full_out.data(), b.stream = stream_out.data(), b.full_lse = full_lse.data(), b.stream_lse = stream_lse.data();
+    b.gates = gate_buffer.data();
+    b.full_delta = deltas.data(), b.stream_delta = deltas.data() + rows * c.heads, b.gate_delta = deltas.data() + 2 * rows * c.heads;
+    b.d_gates = dg.data(), b.d_query = dq.data(), b.d_key = dk.data(), b.d_value = dv.data();
+    check(cuda::launch_gate_gradient(b, stream.get()), "gates");
+    check(cuda::launch_attention_backward(b, stream.get()), "backward");
+    result.d_gates = download(dg, stream), result.d_query = download(dq, stream), result.d_key = download(dk, stream), result.d_value = download(dv, stream);
+    return result;
+  };
+  const Result result = run_in_every_order<Result>(name, run);
+  expect_within(relative_error(from_bf16(result.full_only), full), BF16_TOLERANCE, name + " full");
+  expect_within(relative_error(from_bf16(result.stream_only), streaming), BF16_TOLERANCE, name + " streaming");
+  expect_within(relative_error(result.full, full), BF16_TOLERANCE, name + " full branch");
+  expect_within(relative_error(result.streaming, streaming), BF16_TOLERANCE, name + " streaming branch");
+  expect_within(relative_error(from_bf16(result.mixed), mixed), BF16_TOLERANCE, name + " mixed");
+  expect_within(relative_error(result.d_query, d_query), 2 * BF16_TOLERANCE, name + " dQ");
+  expect_within(relative_error(result.d_key, d_key), 2 * BF16_TOLERANCE, name + " dK");
+  expect_within(relative_error(result.d_value, d_value), 2 * BF16_TOLERANCE, name + " dV");
+  if (c.sink + c.recent >= c.tokens) {
+    expect(result.full == result.streaming && std::all_of(result.d_gates.begin(), result.d_gates.end(), [](float x) { return x == 0; }), name + ": S + R >= T is full, bit for bit");
+  } else {
+    expect_within(relative_error(result.d_gates, d_gates), 2 * BF16_TOLERANCE, name + " gates");
+  }
+}
+
+void test_products() {
+  const Stream stream;
+  struct Shape {
+    int64_t m, n, k;
+    bool deep;
+  };
+  for (const Shape &s : {Shape{1, 7, 8, false}, Shape{129, 65, 72, false}, Shape{70, 136, 40, true}, Shape{3, 8, 200, true}}) {
+    Values values(static_cast<uint64_t>(s.m * 7 + s.k));
+    const auto left = round_bf16(values.floats(s.m * s.k)), right = round_bf16(values.floats(s.n * s.k)), before = values.floats(s.m * s.n);
+    std::vector<double> expected(static_cast<size_t>(s.m * s.n));
+    for (int64_t r = 0; r < s.m; r++) {
+      for (int64_t c = 0; c < s.n; c++) {
+        for (int64_t i = 0; i < s.k; i++) expected[r * s.n + c] += static_cast<double>(left[r * s.k + i]) * (s.deep ? right[i * s.n + c] : right[c * s.k + i]);
+      }
+    }
+    const auto a = upload(to_bf16(left), stream), b = upload(to_bf16(right), stream);
+    const std::string name = "product " + std::to_string(s.m) + "x" + std::to_string(s.n) + "x" + std::to_string(s.k) + (s.deep ? " deep" : "");
+    const auto run = [&] {
+      auto out = upload(before, stream);
+      const cuda::Product product{a.data(), b.data(), out.data(), s.m, s.n, s.k, s.k, s.deep ? s.n : s.k, s.n, s.deep, cuda::Store::add_f32};
+      check(cuda::launch_product(product, stream.get()), "a product");
+      return download(out, stream);
+    };
+    auto out = run_in_every_order<std::vector<float>>(name, run);
+    for (size_t i = 0; i < out.size(); i++) out[i] -= before[i];
+    expect_within(relative_error(out, expected), 1e-5, name);
+  }
+  expect(cuda::launch_product({nullptr, nullptr, nullptr, 8, 8, 12, 12, 12, 8, false, cuda::Store::f32}, stream.get()) == cudaErrorInvalidValue, "a depth of 12 is refused");
+}
+
+void test_vector_products() {
+  const Stream stream;
+  for (const int batch : {1, 3, 8}) {
+    for (const bool int8 : {false, true}) {
+      const int64_t depth = 336, outputs = 37;
+      Values values(static_cast<uint64_t>(batch));
+      const auto weight = round_bf16(values.floats(2 * outputs * depth)), hidden = values.floats(batch * depth), norm = values.floats(depth), bias = values.floats(2 * outputs);
+      const auto w = upload(to_bf16(weight), stream);
+      DeviceBuffer<int8_t> quantized(2 * outputs * depth);
+      DeviceBuffer<float> scale(2 * outputs);
+      check(cuda::launch_quantize_rows(w.data(), 2 * outputs, depth, quantized.data(), scale.data(), stream.get()), "quantising");
+      const auto raw = download(quantized, stream);
+      const auto scales = download(scale, stream);
+      const auto h = upload(hidden, stream), n = upload(norm, stream), b = upload(bias, stream);
+      DeviceBuffer<uint16_t> out(batch * outputs);
+      check(cuda::launch_vector_product({int8 ? static_cast<const void *>(quantized.data()) : w.data(), int8 ? scale.data() : nullptr, b.data(), nullptr, h.data(), n.data(), 1e-5f,
+                                         depth, outputs, batch, out.data(), cuda::VectorStore::swiglu}, stream.get()), "a vector product");
+      std::vector<double> expected;
+      for (int i = 0; i < batch; i++) {
+        double square = 0;
+        for (int64_t j = 0; j < depth; j++) square += static_cast<double>(hidden[i * depth + j]) * hidden[i * depth + j];
+        const double inverse = 1 / std::sqrt(square / depth + 1e-5);
+        std::vector<double> y;
+        for (int64_t row = 0; row < 2 * outputs; row++) {
+          double sum = bias[row];
+          for (int64_t j = 0; j < depth; j++) {
+            sum += hidden[i * depth + j] * inverse * norm[j] * (int8 ? static_cast<double>(raw[row * depth + j]) * scales[row] : weight[row * depth + j]);
+          }
+          y.push_back(sum);
+        }
+        for (int64_t o = 0; o < outputs; o++) expected.push_back(y[o] / (1 + std::exp(-y[o])) * y[o + outputs]);
+      }
+      expect_within(relative_error(from_bf16(download(out, stream)), expected), BF16_TOLERANCE, "vector product, batch " + std::to_string(batch) + (int8 ? " int8" : ""));
+    }
+  }
+}
+
+// Every cache format: what is read back is what CPU arithmetic says, and decode attends to exactly the entries seen.
+void test_decode(Dtype dtype, int64_t heads, int64_t kv_heads, int64_t head_dim, int32_t length) {
+  const Stream stream;
+  const int64_t slots = 700, sink = 5, recent = 41;
+  Values values(static_cast<uint64_t>(length + head_dim));
+  const int64_t row_bytes = cuda::kv_row_bytes(dtype, static_cast<int>(head_dim));
+  DeviceBuffer<uint8_t> memory(2 * kv_heads * slots * row_bytes);
+  DeviceBuffer<uint32_t> scales(2 * kv_heads * slots);
+  std::vector<cuda::HeadCache> caches;
+  for (int64_t head = 0; head < kv_heads; head++) {
+    const bool ring = head % 2 == 1;
+    caches.push_back({memory.data() + 2 * head * slots * row_bytes, memory.data() + (2 * head + 1) * slots * row_bytes, scales.data() + 2 * head * slots,
+                      scales.data() + (2 * head + 1) * slots, ring ? sink + recent : slots, ring});
+    check(cuda::launch_fill_cache(caches.back(), dtype, static_cast<int32_t>(head_dim), static_cast<uint64_t>(head), stream.get()), "filling");
+  }
+  const auto cache_buffer = upload(caches, stream);
+  const auto length_buffer = upload(std::vector<int32_t>{length}, stream);
+  const auto member = upload(std::vector<cuda::DecodeMember>{{cache_buffer.data(), length_buffer.data(), sink, recent}}, stream);
+  std::vector<cuda::DecodeItem> items;
+  std::vector<int32_t> first;
+  for (int32_t head = 0; head < kv_heads; head++) {
+    first.push_back(static_cast<int32_t>(items.size()));
+    const int32_t splits = head % 2 == 1 ? 1 : 3;
+    for (int32_t split = 0; split < splits; split++) items.push_back({0, head, split, splits});
+  }
+  first.push_back(static_cast<int32_t>(items.size()));
+  const auto item_buffer = upload(items, stream);
+  const auto first_buffer = upload(first, stream);
+  const auto query = round_bf16(values.floats(heads * head_dim, 2.0));
+  const auto q = upload(to_bf16(query), stream);
+  DeviceBuffer<float> partial(static_cast<int64_t>(items.size()) * heads / kv_heads * head_dim), partial_scale(static_cast<int64_t>(items.size()) * heads / kv_heads * 2);
+  const std::string name = "decode kv " + std::to_string(static_cast<int>(dtype)) + " H" + std::to_string(heads) + " G" + std::to_string(kv_heads) + " D" + std::to_string(head_dim) +
+                           " length " + std::to_string(length);
+  const auto run = [&] {
+    DeviceBuffer<uint16_t> out(heads * head_dim);
+    check(cuda::launch_decode_attention({item_buffer.data(), first_buffer.data(), member.data(), static_cast<int32_t>(items.size()), 1, 0, static_cast<int32_t>(heads),
+                                         static_cast<int32_t>(kv_heads), static_cast<int32_t>(head_dim), dtype, q.data(), partial.data(), partial_scale.data(), out.data()},
+                                        stream.get()), "decode attention");
+    return download(out, stream);
+  };
+  const auto out = run_in_every_order<std::vector<uint16_t>>(name, run);
+
+  const auto bytes = download(memory, stream);
+  const auto words = download(scales, stream);
+  const auto element = [&](int64_t head, bool is_value, int64_t slot, int64_t i) -> double {
+    const int64_t at = 2 * head + is_value;
+    const uint8_t *row = bytes.data() + (at * slots + slot) * row_bytes;
+    const uint32_t word = words[at * slots + slot];
+    uint16_t half;
+    float single;
+    switch (dtype) {
+      case Dtype::f32: std::memcpy(&single, row + 4 * i, 4); return single;
+      case Dtype::bf16: std::memcpy(&half, row + 2 * i, 2); return bf16_to_float(half);
+      case Dtype::int8: return static_cast<double>(static_cast<int8_t>(row[i])) * bits_to_float(word);
+      case Dtype::fp8: {
+        const int exponent = row[i] >> 3 & 15, mantissa = row[i] & 7;
+        const double magnitude = exponent == 0 ? std::ldexp(mantissa, -9) : std::ldexp(8 + mantissa, exponent - 10);
+        return (row[i] & 0x80 ? -magnitude : magnitude) * bits_to_float(word);
+      }
+      default: return ((row[i / 2] >> (4 * (i % 2)) & 15) - static_cast<double>(f16_to_float(static_cast<uint16_t>(word >> 16)))) * f16_to_float(static_cast<uint16_t>(word));
+    }
+  };
+  std::vector<double> expected;
+  for (int64_t h = 0; h < heads; h++) {
+    const int64_t head = h / (heads / kv_heads), entries = std::min<int64_t>(length + 1, caches[head].slots);
+    std::vector<double> weight;
+    double best = -1e30, sum = 0;
+    for (int64_t j = 0; j < entries; j++) {
+      double score = 0;
+      for (int64_t i = 0; i < head_dim; i++) score += query[h * head_dim + i] * element(head, false, j, i);
+      weight.push_back(score / std::sqrt(static_cast<double>(head_dim)));
+      best = std::max(best, weight.back());
+    }
+    for (double &w : weight) sum += w = std::exp(w - best);
+    for (int64_t i = 0; i < head_dim; i++) {
+      double value = 0;
+      for (int64_t j = 0; j < entries; j++) value += weight[j] / sum * element(head, true, j, i);
+      expected.push_back(value);
+    }
+  }
+  expect_within(relative_error(from_bf16(out), expected), BF16_TOLERANCE, name);
+  // The format keeps what its bits allow: random values of unit scale, largest about 3.4.
+  std::vector<double> stored, wanted;
+  DeviceBuffer<uint8_t> exact(2 * slots * 4 * head_dim);
+  cuda::HeadCache plain{exact.data(), exact.data() + slots * 4 * head_dim, nullptr, nullptr, slots, 0};
+  check(cuda::launch_fill_cache(plain, Dtype::f32, static_cast<int32_t>(head_dim), 0, stream.get()), "filling");
+  const auto exact_bytes = download(exact, stream);
+  for (int64_t i = 0; i < head_dim * 20; i++) {
+    float value;
+    std::memcpy(&value, exact_bytes.data() + 4 * i, 4);
+    wanted.push_back(value);
+    stored.push_back(element(0, false, i / head_dim, i % head_dim));
+  }
+  const double step = dtype == Dtype::f32 ? 0 : dtype == Dtype::bf16 ? 1.0 / 256 : dtype == Dtype::int8 ? 1.0 / 254 : dtype == Dtype::fp8 ? 1.0 / 16 : 1.0 / 12;
+  expect_within(relative_error(stored, wanted), step, name + " storage");
+}
+
+void test_sampling() {
+  const Stream stream;
+  const int64_t vocab = 300;
+  Values values(5);
+  const auto logits = values.floats(vocab, 4.0);
+  const auto l = upload(logits, stream);
+  const auto length = upload(std::vector<int32_t>{17}, stream);
+  DeviceBuffer<double> weights(vocab);
+  DeviceBuffer<int32_t> token(1);
+  std::vector<int32_t> order;
+  for (int32_t i = 0; i < vocab; i++) order.push_back(i);
+  std::sort(order.begin(), order.end(), [&](int32_t a, int32_t b) { return logits[a] > logits[b] || (logits[a] == logits[b] && a < b); });
+  const auto draw = [&](float temperature, int32_t k, float p, uint64_t seed) {
+    check(cuda::launch_sample({l.data(), vocab, length.data(), temperature, p, k, seed, weights.data(), token.data()}, stream.get()), "a draw");
+    return download(token, stream)[0];
+  };
+  expect(draw(0, 0, 1, 1) == order[0], "greedy takes the largest");
+  for (uint64_t seed = 0; seed < 4; seed++) {
+    expect(draw(1, 1, 1, seed) == order[0], "k = 1 is greedy");
+    const int32_t drawn = draw(2, 3, 1, seed);
+    expect(std::find(order.begin(), order.begin() + 3, drawn) != order.begin() + 3, "k = 3 draws one of three");
+    expect(draw(1, 0, 1e-6f, seed) == order[0], "a tiny p is greedy");
+  }
+}
+
+}  // namespace
+
+int main() {
+  test_products();
+  test_vector_products();
+  test_attention({2, 2, 32, 1, 0, 1, {}});
+  test_attention({4, 2, 32, 70, 3, 9, {}});
+  test_attention({3, 3, 64, 131, 0, 20, {}});
+  test_attention({4, 1, 128, 97, 70, 5, {}});
+  test_attention({6, 3, 32, 200, 10, 30, {0, 5, 66, 130, 199}});
+  test_attention({2, 1, 64, 65, 10, 60, {}});
+  for (const Dtype dtype : {Dtype::f32, Dtype::bf16, Dtype::int8, Dtype::fp8, Dtype::int4}) test_decode(dtype, 4, 2, 64, 600);
+  test_decode(Dtype::bf16, 3, 3, 32, 0);
+  test_decode(Dtype::bf16, 18, 1, 128, 130);
+  test_decode(Dtype::int4, 8, 2, 128, 44);
+  test_sampling();
+  return finish();
+}

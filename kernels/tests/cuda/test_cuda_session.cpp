@@ -1,0 +1,224 @@
+// Sessions of the CUDA backend against the CPU's fp32 logits, and the laws of prefill, decode, fork, batches and caches (DESIGN, Semantics).
+#include "core/backend.h"
+#include "core/weight_map.h"
+#include "cpu/sampling.h"
+#include "cuda_test.h"
+
+using namespace duo;
+using namespace duo::test;
+
+namespace {
+
+struct Fixture {
+  ModelConfig config;
+  std::shared_ptr<DuoModel> cpu, gpu;
+  std::vector<int32_t> tokens;
+  std::vector<uint8_t> mask;
+};
+
+Fixture make_fixture(int64_t heads, int64_t kv_heads, int64_t head_dim, int64_t tokens, bool qk_norm, Dtype weight_dtype) {
+  Fixture made;
+  ModelConfig &config = made.config;
+  config = {};
+  config.layers = 2, config.heads = heads, config.kv_heads = kv_heads, config.head_dim = head_dim, config.hidden = 64, config.intermediate = 96, config.vocab = 61;
+  config.max_positions = 4096, config.rms_norm_eps = 1e-5f, config.rope_theta = 10000.0, config.rope_type = DUO_ROPE_NONE;
+  config.qk_norm = qk_norm, config.qkv_bias = qk_norm, config.tied_embeddings = qk_norm;
+  Task task;
+  const auto weights = make_random_weights(config, 7, Dtype::bf16, task);
+  made.cpu = open_cpu_model(config, weights, {0, "", 2, Dtype::stored, DUO_COMPUTE_ACCURATE}, task);
+  made.gpu = open_cuda_model(config, weights, {0, "", 0, weight_dtype, DUO_COMPUTE_ACCURATE}, task);
+  Values values(static_cast<uint64_t>(tokens));
+  for (int64_t i = 0; i < tokens; i++) made.tokens.push_back(static_cast<int32_t>(values.below(config.vocab)));
+  for (int64_t i = 0; i < config.num_gates(); i++) made.mask.push_back(static_cast<uint8_t>(i % 2));
+  return made;
+}
+
+std::unique_ptr<DuoSession> open(const std::shared_ptr<DuoModel> &model, const std::vector<uint8_t> &mask, Window window, int64_t max_tokens, Dtype kv, int64_t chunk,
+                                 bool chunked = false) {
+  Task task;
+  return model->open_session(model, {mask, window, max_tokens, kv, chunked, chunk}, task);
+}
+
+std::vector<float> feed(DuoSession &session, const std::vector<int32_t> &tokens, int64_t begin, int64_t end, int64_t vocab) {
+  Task task;
+  session.prefill(tokens.data() + begin, end - begin, task);
+  std::vector<float> out(static_cast<size_t>(vocab));
+  session.logits(out.data());
+  return out;
+}
+std::vector<float> read(DuoSession &session, int64_t vocab) {
+  std::vector<float> out(static_cast<size_t>(vocab));
+  session.logits(out.data());
+  return out;
+}
+
+// bf16 between operations as in test_cuda_model; int8 and fp8 caches round each value to 2^-8 and 2^-4 of a vector's largest, int4 to 2^-4.
+double tolerance(Dtype kv) { return kv == Dtype::int4 ? 0.4 : kv == Dtype::fp8 ? 0.2 : kv == Dtype::int8 ? 5e-2 : 3e-2; }
+
+// `slack`: int8 weights are themselves rounded, to 2^-7 of a row's largest.
+void test_prefill_and_decode(const std::string &name, const Fixture &f, Window window, const std::vector<Dtype> &dtypes, double slack = 1) {
+  const int64_t T = static_cast<int64_t>(f.tokens.size()), V = f.config.vocab;
+  Task task;
+  for (const bool chunked : {false, true}) {
+    if (chunked && dtypes.size() == 1) continue;
+    auto reference = open(f.cpu, f.mask, window, T + 3, Dtype::f32, 16, chunked);
+    const auto expected = feed(*reference, f.tokens, 0, T, V);
+    for (const Dtype kv : dtypes) {
+      const std::string label = name + ", kv " + std::to_string(static_cast<int>(kv)) + (chunked ? " chunked" : "");
+      std::vector<float> first;
+      for (const int64_t chunk : chunked ? std::vector<int64_t>{16} : std::vector<int64_t>{T, 7}) {
+        auto session = open(f.gpu, f.mask, window, T + 3, kv, chunk, chunked);
+        const auto got = feed(*session, f.tokens, 0, T, V);
+        expect_within(relative_error(got, expected), slack * tolerance(kv), label + " chunk " + std::to_string(chunk));
+#ifdef DUO_EMULATION
+        // Every kernel's sums have an order that does not depend on the chunk.
+        if (!first.empty()) expect(got == first, label + " chunk " + std::to_string(chunk) + " equals one chunk, bit for bit");
+#else
+        // cuBLASLt may choose another kernel for another number of rows, and a last bit may tip a stored value to its neighbour.
+        if (!first.empty()) expect_within(relative_error(got, first), std::max(1.5e-2, 0.5 * tolerance(kv)), label + " agrees with one chunk");
+#endif
+        if (first.empty()) first = got;
+      }
+    }
+  }
+  // Decode from some point on equals the CPU's at every position.
+  const int64_t start = std::max<int64_t>(1, T - 25);
+  auto reference = open(f.cpu, f.mask, window, T, Dtype::f32, 16), session = open(f.gpu, f.mask, window, T, Dtype::bf16, 16);
+  feed(*reference, f.tokens, 0, start, V);
+  feed(*session, f.tokens, 0, start, V);
+  double worst = 0;
+  for (int64_t t = start; t < T; t++) {
+    reference->decode(f.tokens[t], task);
+    session->decode(f.tokens[t], task);
+    worst = std::max(worst, relative_error(read(*session, V), read(*reference, V)));
+  }
+  expect_within(worst, slack * tolerance(Dtype::bf16), name + " decode at every position");
+  expect(session->length() == T, name + " counts its tokens");
+}
+
+void test_laws(const Fixture &f, Window window) {
+  const int64_t T = static_cast<int64_t>(f.tokens.size()), V = f.config.vocab, G = f.config.num_gates();
+  const std::vector<uint8_t> full(static_cast<size_t>(G), 1), streaming(static_cast<size_t>(G), 0);
+  Task task;
+  const auto run = [&](const std::vector<uint8_t> &mask, Window given, Dtype kv) {
+    auto session = open(f.gpu, mask, given, T + 1, kv, 16);
+    feed(*session, f.tokens, 0, T - 2, V);
+    session->decode(f.tokens[T - 2], task);
+    session->decode(f.tokens[T - 1], task);
+    return read(*session, V);
+  };
+  for (const Dtype kv : {Dtype::bf16, Dtype::int8}) {
+    const auto everything = run(full, {0, 1}, kv);
+    expect(run(streaming, {2, T + 1}, kv) == everything, "S + R >= T equals full, bit for bit");
+    expect(run(full, window, kv) == everything, "a mask of ones equals full");
+  }
+  run_in_every_order<std::vector<float>>("a session", [&] { return run(f.mask, window, Dtype::int8); });
+
+  auto parent = open(f.gpu, f.mask, window, T + 8, Dtype::bf16, 16);
+  feed(*parent, f.tokens, 0, T - 1, V);
+  auto child = parent->fork(task);
+  expect(child->length() == T - 1 && read(*child, V) == read(*parent, V), "a fork has its parent's logits");
+  child->decode(f.tokens[0], task);
+  child = parent->fork(task);
+  parent->decode(f.tokens[T - 1], task);
+  child->decode(f.tokens[T - 1], task);
+  expect(read(*child, V) == read(*parent, V), "a fork decodes as its parent");
+
+  // Nine sessions of unlike masks, lengths and formats: two steps by number, more by format.
+  std::vector<std::unique_ptr<DuoSession>> together, alone;
+  std::vector<DuoSession *> batch;
+  std::vector<int32_t> next;
+  for (int64_t i = 0; i < 9; i++) {
+    const Dtype kv = i == 4 ? Dtype::fp8 : Dtype::bf16;
+    together.push_back(open(f.gpu, i % 2 ? full : f.mask, window, T + i, kv, 16));
+    feed(*together.back(), f.tokens, 0, 1 + i * (T - 2) / 9, V);
+    alone.push_back(together.back()->fork(task));
+    batch.push_back(together.back().get());
+    next.push_back(f.tokens[static_cast<size_t>(i)]);
+  }
+  for (int round = 0; round < 2; round++) {
+    batch[0]->decode_batch(batch.data(), next.data(), 9, task);
+    double worst = 0;
+    for (size_t i = 0; i < 9; i++) {
+      alone[i]->decode(next[i], task);
+      worst = std::max(worst, relative_error(read(*batch[i], V), read(*alone[i], V)));
+    }
+    expect_within(worst, 1e-5, "a batch equals its members one by one");
+  }
+
+  for (const Dtype kv : {Dtype::f32, Dtype::bf16, Dtype::int8, Dtype::fp8, Dtype::int4}) {
+    auto session = open(f.gpu, f.mask, window, 100, kv, 16);
+    const int64_t bits = kv == Dtype::f32 ? 32 : kv == Dtype::bf16 ? 16 : kv == Dtype::int4 ? 4 : 8, scales = bits <= 8 ? 8 : 0;
+    const int64_t retrieval = std::count(f.mask.begin(), f.mask.end(), 1), slot = 2 * f.config.head_dim * bits / 8 + scales;
+    const SessionMemory memory = session->memory();
+    expect(memory.kv_bytes == slot * (retrieval * 100 + (G - retrieval) * (window.sink + window.recent)) && memory.full_kv_bytes == slot * G * 100, "memory by the formula");
+    session->fill(90, 1, task);
+    expect(session->length() == 90, "fill sets the length");
+    session->decode(1, task);
+    const auto logits = read(*session, V);
+    expect(std::all_of(logits.begin(), logits.end(), [](float x) { return std::isfinite(x); }), "a filled cache decodes");
+  }
+}
+
+void test_sampling(const Fixture &f) {
+  const int64_t T = static_cast<int64_t>(f.tokens.size()), V = f.config.vocab;
+  Task task;
+  auto session = open(f.gpu, f.mask, {4, 9}, T + 40, Dtype::bf16, 16);
+  const auto logits = feed(*session, f.tokens, 0, T, V);
+  for (const Sampling &sampling : {Sampling{0, 0, 1, 1}, Sampling{1, 0, 1, 2}, Sampling{0.7f, 5, 1, 3}, Sampling{1.3f, 0, 0.6f, 4}, Sampling{2, 20, 0.9f, 5}}) {
+    expect(session->sample(sampling) == sample_token(logits.data(), V, sampling, T), "a draw is the CPU's, seed " + std::to_string(sampling.seed));
+  }
+  // generate equals sample and decode by hand, and stops.
+  const Sampling sampling{0.9f, 0, 0.95f, 11};
+  auto by_hand = session->fork(task);
+  std::vector<int32_t> expected, tokens(5);
+  for (int i = 0; i < 5; i++) {
+    expected.push_back(by_hand->sample(sampling));
+    by_hand->decode(expected.back(), task);
+  }
+  auto stopping = session->fork(task);
+  expect(session->generate(5, sampling, nullptr, 0, task, tokens.data()) == 5 && tokens == expected, "generate is sample and decode");
+  expect(read(*session, V) == read(*by_hand, V), "generate leaves the session as decode does");
+  const int32_t stop = expected[2];
+  const auto first = std::find(expected.begin(), expected.end(), stop) - expected.begin();
+  const int64_t written = stopping->generate(5, sampling, &stop, 1, task, tokens.data());
+  expect(written == first + 1 && stopping->length() == T + first, "a stop token ends the call and is not fed");
+  bool refused = false;
+  try {
+    open(f.gpu, f.mask, {4, 9}, 5, Dtype::bf16, 16)->sample(sampling);
+  } catch (const Error &error) {
+    refused = error.status() == DUO_STATUS_ARGUMENT;
+  }
+  expect(refused, "no logits before a token");
+}
+
+// Fixed memory: what a session holds after many steps is what it held after the first.
+void test_steps(const Fixture &f, int64_t steps) {
+  Task task;
+  const int64_t room = steps + 10;
+  const std::vector<uint8_t> streaming(f.mask.size(), 0);
+  auto session = open(f.gpu, streaming, {4, 9}, room, Dtype::bf16, 16);
+  session->decode(1, task);
+  size_t free_before = 0, free_after = 0, total = 0;
+  cudaMemGetInfo(&free_before, &total);
+  std::vector<int32_t> tokens(static_cast<size_t>(steps));
+  session->generate(steps, {1.0f, 0, 1.0f, 3}, nullptr, 0, task, tokens.data());
+  cudaMemGetInfo(&free_after, &total);
+  expect(free_after + (size_t{1} << 20) >= free_before, "memory is flat over " + std::to_string(steps) + " steps");
+}
+
+}  // namespace
+
+int main(int count, char **arguments) {
+  // An argument asks for that many soak steps.
+  const int64_t steps = count > 1 ? std::atoll(arguments[1]) : 10;
+  const Fixture gqa = make_fixture(4, 2, 32, 67, false, Dtype::stored), norms = make_fixture(3, 3, 64, 41, true, Dtype::int8);
+  test_prefill_and_decode("gqa", gqa, {4, 9}, {Dtype::bf16, Dtype::f32, Dtype::int8, Dtype::fp8, Dtype::int4});
+  test_prefill_and_decode("gqa, no sink", gqa, {0, 1}, {Dtype::bf16});
+  test_prefill_and_decode("gqa, sink past the text", gqa, {80, 3}, {Dtype::bf16});
+  test_laws(gqa, {4, 9});
+  test_sampling(gqa);
+  test_steps(gqa, steps);
+  test_prefill_and_decode("int8 weights, norms, bias", norms, {2, 30}, {Dtype::bf16}, 3);
+  return finish();
+}

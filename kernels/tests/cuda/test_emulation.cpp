@@ -1,0 +1,136 @@
+// The emulation itself: fragment layouts against a plain product, and every fault that it promises to see.
+#include "cuda_test.h"
+
+using namespace duo;
+using namespace duo::test;
+using emulation::run_grid;
+
+namespace {
+
+void expect_fault(const std::string &part, dim3 grid, dim3 block, size_t shared, const std::function<void()> &kernel) {
+  const bool ok = run_grid(grid, block, shared, kernel);
+  expect(!ok && emulation::last_fault().find(part) != std::string::npos, "a fault that says `" + part + "`, got `" + (ok ? "none" : emulation::last_fault()) + "`");
+}
+
+void test_fragments() {
+  Values values(1);
+  const std::vector<float> a = round_bf16(values.floats(256)), b = round_bf16(values.floats(128));
+  std::vector<float> out(128), expected(128), transposed(128);
+  for (int r = 0; r < 16; r++) {
+    for (int c = 0; c < 8; c++) {
+      for (int k = 0; k < 16; k++) expected[r * 8 + c] += a[r * 16 + k] * b[k * 8 + c];
+    }
+  }
+  const auto a16 = to_bf16(a), b16 = to_bf16(b);
+  const auto multiply = [&](bool through_memory, std::vector<float> &to) {
+    return [&, through_memory] {
+      // b as [8, 16] rows for load_tiles, as [16, 8] rows for the transposed load.
+      auto *left = reinterpret_cast<uint16_t *>(cuda::shared_memory()), *right = left + 256, *deep = right + 256;
+      for (int i = static_cast<int>(threadIdx.x); i < 256; i += 32) left[i] = a16[i], right[i] = i < 128 ? b16[i % 16 * 8 + i / 16] : 0, deep[i] = i < 256 ? b16[i / 16 * 8 + i % 8] : 0;
+      __syncthreads();
+      const int lane = static_cast<int>(threadIdx.x);
+      uint32_t fa[4], fb[4];
+      cuda::load_tiles(fa, left + ((lane / 8 % 2) * 8 + lane % 8) * 16 + lane / 16 * 8);
+      if (through_memory) {
+        cuda::load_tiles_transposed(fb, deep + (lane % 16) * 16);
+      } else {
+        cuda::load_tiles(fb, right + (lane / 16 * 8 + lane % 8) * 16 + lane / 8 % 2 * 8);
+      }
+      float sum[4] = {};
+      cuda::multiply_tile(sum, fa, fb[0], fb[1]);
+      for (int i = 0; i < 4; i++) to[(lane / 4 + i / 2 * 8) * 8 + lane % 4 * 2 + i % 2] = sum[i];
+    };
+  };
+  expect(run_grid(dim3(1), dim3(32), 4096, multiply(false, out)), "a product runs");
+  expect(run_grid(dim3(1), dim3(32), 4096, multiply(true, transposed)), "a product through a transposed load runs");
+  expect_within(relative_error(out, expected), 1e-6, "mma.sync fragments");
+  expect_within(relative_error(transposed, expected), 1e-6, "ldmatrix.trans fragments");
+}
+
+void test_faults() {
+  expect_fault("same barrier", dim3(1), dim3(64), 0, [] {
+    if (threadIdx.x < 32) __syncthreads();
+  });
+  expect_fault("one collective", dim3(1), dim3(32), 0, [] {
+    if (threadIdx.x < 16) {
+      __syncwarp();
+    } else {
+      __shfl_sync(0xffffffffu, 1, 0);
+    }
+  });
+  expect_fault("shared memory", dim3(1), dim3(32), 64, [] { cuda::shared_memory()[64] = 0; });
+  expect_fault("shared memory", dim3(1), dim3(32), 64, [] { cuda::shared_memory()[-1] = 0; });
+  expect_fault("whole warps", dim3(1), dim3(33), 0, [] {});
+  expect_fault("65535", dim3(1, 65536), dim3(32), 0, [] {});
+  alignas(16) static unsigned char source[32] = {1, 2, 3};
+  expect_fault("aligned", dim3(1), dim3(32), 64, [] { cuda::copy_async(cuda::shared_memory() + 1, source, true); });
+  // Data asked for but not waited for is not there.
+  unsigned char early = 0, late = 0;
+  expect(run_grid(dim3(1), dim3(32), 64, [&] {
+    if (threadIdx.x == 0) cuda::copy_async(cuda::shared_memory(), source, true);
+    cuda::commit_copies();
+    __syncthreads();
+    if (threadIdx.x == 1) early = cuda::shared_memory()[0];
+    __syncthreads();
+    cuda::wait_copies<0>();
+    __syncthreads();
+    if (threadIdx.x == 1) late = cuda::shared_memory()[0];
+  }), "an asynchronous copy runs");
+  expect(early != 1 && late == 1, "a copy is seen after its wait, not before, got " + std::to_string(early) + ", " + std::to_string(late));
+}
+
+// A kernel without its barrier gives other bits in another order of threads.
+void test_orders() {
+  std::vector<float> results[2];
+  int at = 0;
+  for (const auto schedule : {emulation::Schedule::forward, emulation::Schedule::reverse}) {
+    emulation::set_schedule(schedule);
+    std::vector<float> out(64);
+    run_grid(dim3(1), dim3(64), 256, [&] {
+      auto *shared = reinterpret_cast<float *>(cuda::shared_memory());
+      shared[threadIdx.x] = static_cast<float>(threadIdx.x);
+      const float neighbour = shared[63 - threadIdx.x];
+      out[threadIdx.x] = std::isnan(neighbour) ? -1.0f : neighbour;
+    });
+    results[at++] = out;
+  }
+  emulation::set_schedule(emulation::Schedule::forward);
+  expect(results[0] != results[1], "a missing barrier shows");
+}
+
+void test_memory() {
+  void *memory = nullptr;
+  expect(cudaMalloc(&memory, 100) == cudaSuccess, "an allocation");
+  expect(std::isnan(static_cast<float *>(memory)[3]), "new memory reads as NaN");
+  int32_t values[4] = {1, 2, 3, 4}, back[4] = {};
+  expect(cudaMemcpyAsync(memory, values, 16, cudaMemcpyHostToDevice, nullptr) == cudaSuccess, "a copy");
+  cudaStream_t stream;
+  cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking);
+  cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal);
+  auto *numbers = static_cast<int32_t *>(memory);
+  emulate_launch(dim3(1), dim3(32), 0, stream, [numbers] { if (threadIdx.x == 0) numbers[0]++; });
+  cudaGraph_t graph;
+  cudaStreamEndCapture(stream, &graph);
+  expect(numbers[0] == 1, "a captured launch does not run");
+  cudaGraphExec_t executable;
+  cudaGraphInstantiate(&executable, graph, 0);
+  for (int i = 0; i < 3; i++) cudaGraphLaunch(executable, stream);
+  cudaMemcpyAsync(back, memory, 16, cudaMemcpyDeviceToHost, stream);
+  expect(back[0] == 4 && back[3] == 4, "a graph runs at each launch");
+  cudaGraphExecDestroy(executable);
+  cudaGraphDestroy(graph);
+  cudaStreamDestroy(stream);
+  // Last, since a device fault stays: a kernel that writes past its allocation.
+  expect(emulate_launch(dim3(1), dim3(32), 0, nullptr, [memory] { static_cast<char *>(memory)[100] = 1; }) != cudaSuccess, "a write past an allocation is seen");
+  expect(cudaMemsetAsync(memory, 0, 4, nullptr) != cudaSuccess, "a fault stays");
+}
+
+}  // namespace
+
+int main() {
+  test_fragments();
+  test_faults();
+  test_orders();
+  test_memory();
+  return finish();
+}
