@@ -27,6 +27,7 @@ export type {
   Window,
 } from './core/shapes.ts';
 export type { DistillOptions, DistillResult, Engine, EvaluateResult } from './engine/engine.ts';
+export { type NativeEngineOptions, openNativeEngine } from './engine/native/native-engine.ts';
 export { openTensorflowEngine } from './engine/tensorflow/tensorflow-engine.ts';
 export {
   AbortedError,
@@ -44,4 +45,7 @@ export { type MaskFile, readMask, toHeadMask, writeMask } from './formats/mask.t
 export type { EvalRow } from './formats/results.ts';
 export { openSamples, readSamples, writeSamples } from './formats/samples.ts';
 export { type ModelFolder, openModelFolder } from './model/folder.ts';
+export { type BatchText, decodeTogether, generateBatch } from './runtime/batch.ts';
+export { type GenerateOptions, type GenerateResult, generateText } from './runtime/generate.ts';
+export { type SamplingOptions, sampleToken } from './runtime/sampling.ts';
 export { openTokenizer, type Tokenizer } from './text/tokenizer.ts';
