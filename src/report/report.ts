@@ -126,10 +126,15 @@ function formatTiles({ heads, savings, recall }: Summary): Html | null {
 }
 
 function formatSection({ id, title, figures, tables, more }: Section): Html {
+  const panel = (inner: Html): Html => html`<div class="panel">${inner}</div>`;
+  const beside = figures.length % 2 === 1 && tables[0]?.isCompact ? tables.slice(0, 1) : [];
+  const below = tables.slice(beside.length);
+  // a tall heat map has two lower figures at its side
+  const shape = id === 'heads' && figures.length === 3 ? 'grid tall' : 'grid';
   return html`<section id="${id}">
 <h2>${title}</h2>
-${figures.length === 0 ? null : html`<div class="grid">${figures.map(formatFigure)}</div>`}
-<div class="panels">${more ? html`<div class="panel">${more}</div>` : null}${tables.map((table) => html`<div class="panel">${table.html}</div>`)}</div>
+${figures.length === 0 ? null : html`<div class="${shape}">${figures.map(formatFigure)}${beside.map((table) => panel(table.html))}</div>`}
+<div class="panels">${more ? panel(more) : null}${below.map((table) => panel(table.html))}</div>
 </section>
 `;
 }

@@ -26,14 +26,15 @@ figcaption p{color:var(--soft);font-size:14px;line-height:1.45;margin:0 0 10px}
 svg{display:block;max-width:100%;height:auto;overflow:visible;border-radius:4px}
 svg text{white-space:pre}
 svg:focus-visible,.scroll:focus-visible,pre:focus-visible,summary:focus-visible,a:focus-visible{outline:2px solid var(--accent);outline-offset:3px}
+.grid.tall>:first-child{grid-row:span 2}
 .narrow{display:none}
 .tips>*{cursor:crosshair}
 .tips>.at{stroke:var(--series-2);stroke-width:2.5px}
 .bands>.at{stroke:none;fill-opacity:.09}
 .panels{display:grid;gap:16px;margin-top:16px}
 .scroll{overflow-x:auto}
-table{border-collapse:collapse;width:100%;font-size:14px;font-variant-numeric:tabular-nums}
-th,td{padding:6px 12px 6px 0;border-bottom:1px solid var(--line);text-align:left;white-space:nowrap;vertical-align:top}
+table{border-collapse:collapse;min-width:min(100%,420px);font-size:14px;font-variant-numeric:tabular-nums}
+th,td{padding:6px 26px 6px 0;border-bottom:1px solid var(--line);text-align:left;white-space:nowrap;vertical-align:top}
 td.text:last-child{white-space:normal;overflow-wrap:anywhere}
 th{color:var(--soft);font-weight:600}
 .number{text-align:right}
@@ -48,7 +49,7 @@ code{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,monospace}
 #tip{position:absolute;z-index:2;pointer-events:none;max-width:min(300px,80vw);background:var(--ink);color:var(--card);font-size:13px;line-height:1.35;padding:6px 9px;border-radius:6px}
 #tip[hidden]{display:none}
 .silent{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap}
-@media (max-width:900px){.grid{grid-template-columns:minmax(0,1fr)}.tiles{grid-template-columns:repeat(2,minmax(0,1fr))}}
+@media (max-width:900px){.grid{grid-template-columns:minmax(0,1fr)}.grid.tall>:first-child{grid-row:auto}.tiles{grid-template-columns:repeat(2,minmax(0,1fr))}}
 @media (max-width:560px){
 main{padding:18px 16px 48px}header h1{font-size:25px}.tiles{gap:10px}.tile{padding:12px}.tile b{font-size:23px}
 figure,.panel{padding:14px 15px}.wide{display:none}.narrow{display:block}h2{margin-top:32px}

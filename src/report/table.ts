@@ -10,10 +10,15 @@ export interface Column<Row> {
   readonly show?: (row: Row) => string;
 }
 
+/** Columns that fit half a page. */
+const MAX_COMPACT_COLUMNS = 4;
+
 export interface Table {
   /** file name without ending, kebab-case */
   readonly name: string;
   readonly html: Html;
+  /** open and few columns: it fits beside a figure */
+  readonly isCompact: boolean;
   /** RFC 4180, LF */
   readonly csv: string;
 }
@@ -44,6 +49,7 @@ export function makeTable<Row>(options: {
   )}</tbody></table></div>`;
   return {
     name,
+    isCompact: !isFolded && columns.length <= MAX_COMPACT_COLUMNS,
     html: isFolded
       ? html`<details class="table"><summary>${title} (${rows.length} rows)</summary>${body}</details>`
       : html`<div class="table"><h3>${title}</h3>${body}</div>`,

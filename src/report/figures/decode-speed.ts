@@ -12,8 +12,8 @@ export interface DecodeTime {
 /** @param times at least one. */
 export function drawDecodeSpeed(times: readonly DecodeTime[]): Figure {
   const bars = times.flatMap(({ context, fullMs, maskedMs }) => [
-    { context: formatTokens(context), side: 'full', ms: fullMs, ratio: 1 },
-    { context: formatTokens(context), side: 'mask', ms: maskedMs, ratio: fullMs / maskedMs },
+    { name: `${formatTokens(context)} full`, side: 'full', ms: fullMs, ratio: 1 },
+    { name: `${formatTokens(context)} mask`, side: 'mask', ms: maskedMs, ratio: fullMs / maskedMs },
   ]);
   return drawFigure({
     name: 'decode-speed',
@@ -21,9 +21,9 @@ export function drawDecodeSpeed(times: readonly DecodeTime[]): Figure {
     caption: 'Median milliseconds a step after a context of so many tokens; shorter is better.',
     draw: () => ({
       plot: {
-        height: 56 + 62 * times.length,
-        marginLeft: 44,
-        marginRight: 100,
+        height: 56 + 56 * times.length,
+        marginLeft: 84,
+        marginRight: 48,
         marginTop: 8,
         marginBottom: 40,
         x: {
@@ -35,21 +35,17 @@ export function drawDecodeSpeed(times: readonly DecodeTime[]): Figure {
           tickSize: 0,
           grid: true,
         },
-        y: { domain: ['full', 'mask'], label: null, tickSize: 0, padding: 0.15 },
-        fy: { domain: times.map(({ context }) => formatTokens(context)), label: 'context, tokens', padding: 0.25 },
+        y: { domain: bars.map((bar) => bar.name), label: null, tickSize: 0, padding: 0.2 },
         marks: [
           Plot.barX(bars, {
-            fy: 'context',
-            y: 'side',
+            y: 'name',
             x: 'ms',
             fill: (bar) => (bar.side === 'full' ? 'var(--neutral)' : 'var(--series-1)'),
             className: TIPS,
-            ariaLabel: (bar) =>
-              `${bar.context} tokens, ${bar.side}: ${bar.ms.toFixed(2)} ms, ${bar.ratio.toFixed(2)} × as fast as full`,
+            ariaLabel: (bar) => `${bar.name}: ${bar.ms.toFixed(2)} ms, ${bar.ratio.toFixed(2)} × as fast as full`,
           }),
           Plot.text(bars, {
-            fy: 'context',
-            y: 'side',
+            y: 'name',
             x: 'ms',
             dx: 5,
             textAnchor: 'start',

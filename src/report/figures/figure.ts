@@ -83,7 +83,7 @@ export function spreadLabels(wanted: readonly number[], bounds: { top: number; b
 
 /** A label at the right end of a line. */
 export function drawEndLabel(label: { x: number; y: number; text: string; colour: string }): string {
-  return `<text x="${label.x}" y="${label.y.toFixed(1)}" dy="0.32em" font-size="12" font-weight="600" fill="${label.colour}">${escapeHtml(label.text)}</text>`;
+  return `<text x="${label.x}" y="${label.y.toFixed(1)}" dy="0.32em" text-anchor="start" font-size="12" font-weight="600" fill="${label.colour}">${escapeHtml(label.text)}</text>`;
 }
 
 function renderSvg(drawing: Drawing, options: { width: number; title: string; columns: number }): string {

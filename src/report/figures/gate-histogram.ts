@@ -39,11 +39,10 @@ export function drawGateHistogram(gates: GateGrid, mask: MaskGrid | null): Figur
           label: 'KV heads',
           labelArrow: 'none',
           grid: true,
-          ticks: 4,
+          ticks: chooseCountTicks(Math.max(...counts)),
           tickFormat: 'd',
           tickSize: 0,
           zero: true,
-          interval: 1,
         },
         marks: [
           Plot.rect(
@@ -80,4 +79,10 @@ function findCut(gates: GateGrid, mask: MaskGrid): number | null {
     });
   });
   return Number.isFinite(highest) && Number.isFinite(lowest) && highest <= lowest ? (highest + lowest) / 2 : null;
+}
+
+/** Whole numbers at round steps, at most five. */
+function chooseCountTicks(most: number): number[] {
+  const step = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000].find((size) => most / size <= 5) ?? most;
+  return Array.from({ length: Math.floor(most / step) + 1 }, (_, index) => index * step);
 }

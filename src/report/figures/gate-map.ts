@@ -39,6 +39,7 @@ export function drawGateMap(gates: GateGrid, mask: MaskGrid | null): Figure {
             ticks: chooseTicks(heads, (width - 60) / 26),
             tickSize: 0,
             padding: 0,
+            round: false,
             labelAnchor: 'center',
           },
           y: {
@@ -48,6 +49,7 @@ export function drawGateMap(gates: GateGrid, mask: MaskGrid | null): Figure {
             ticks: chooseTicks(layers, (cellHeight * layers) / 16),
             tickSize: 0,
             padding: 0,
+            round: false,
             labelAnchor: 'top',
           },
           marks: [

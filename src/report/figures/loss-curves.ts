@@ -95,7 +95,7 @@ function drawCurves(options: {
             label: 'loss',
             labelArrow: 'none',
             grid: true,
-            ticks: isLog ? 3 : 5,
+            ticks: isLog ? chooseLogTicks(least, most) : 5,
             tickSize: 0,
             tickFormat: (value: number) => formatNumber(value),
           },
@@ -134,4 +134,10 @@ function groupSteps(metrics: readonly MetricsLine[]): Point[] {
     });
   }
   return points;
+}
+
+/** 1 and 3 times the powers of ten inside the domain. */
+function chooseLogTicks(least: number, most: number): number[] {
+  const powers = Array.from({ length: 40 }, (_, index) => 10 ** (index - 20));
+  return powers.flatMap((power) => [power, 3 * power]).filter((tick) => tick >= least && tick <= most);
 }

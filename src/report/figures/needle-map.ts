@@ -55,6 +55,7 @@ function drawNeedleMap(rows: readonly EvalRow[], options: { task: string; mask: 
             ticks: thin(lengths, (width - 66) / 40),
             tickSize: 0,
             padding: 0,
+            round: false,
           },
           y: {
             domain: depths,
@@ -63,6 +64,7 @@ function drawNeedleMap(rows: readonly EvalRow[], options: { task: string; mask: 
             tickFormat: (depth: number) => String(Math.round(100 * depth)),
             tickSize: 0,
             padding: 0,
+            round: false,
           },
           marks: [
             Plot.cell(ordered, {
