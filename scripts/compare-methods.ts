@@ -6,13 +6,14 @@ import { parseArgs } from 'node:util';
 import { rankPath } from '../export/cut-path.ts';
 import { rankGates } from '../export/rank.ts';
 import type { GateGrid } from '../src/core/shapes.ts';
+import { convertRemovalsToGates, removeGreedily } from '../src/eval/ground-truth.ts';
+import { MaskScores } from '../src/eval/mask-scores.ts';
 import { stableJson, writeFileAtomic } from '../src/formats/atomic-file.ts';
 import { findMethod } from '../train/methods/index.ts';
 import { countOptimizerForwards, countQuadraticForwards } from '../train/quadratic/cost.ts';
 import { identifyQuadratic } from '../train/quadratic/identify-quadratic.ts';
 import { type ProbeStep, requireProbing } from '../train/quadratic/measure-sample.ts';
-import { cutRanked, makeScratchFiles, meanOf, openSetup, RecallTable, type Setup } from './compare-setup.ts';
-import { removeGreedily } from './greedy-removal.ts';
+import { cutRanked, makeScratchFiles, meanOf, openSetup, type Setup } from './compare-setup.ts';
 
 /** Samples of a quadratic round, and of methods that average over samples. */
 const SAMPLES = 4;
@@ -136,7 +137,10 @@ console.error(`methods done; greedy removal of ${heads} heads`);
 const greedySamples = Array.from({ length: Number(values['greedy-samples']) }, (_, index) =>
   setup.sampleAt(5000 + index),
 );
-const [greedy, greedySeconds] = await time(() => removeGreedily(setup, greedySamples));
+const [removals, greedySeconds] = await time(() =>
+  removeGreedily(new MaskScores({ ...setup, samples: greedySamples })),
+);
+const greedy = convertRemovalsToGates(removals, setup.engine.model);
 candidates.push({
   name: 'greedy removal',
   ranking: greedy,
@@ -145,15 +149,15 @@ candidates.push({
   forwards: (greedySamples.length * heads * (heads + 1)) / 2,
 });
 
-const table = new RecallTable(setup, setup.heldOut);
-const curves = new Map<string, number[][]>();
+const table = new MaskScores({ ...setup, samples: setup.heldOut });
+const curves = new Map<string, (readonly number[])[]>();
 for (const { name, ranking } of candidates) {
-  const curve: number[][] = [];
+  const curve: (readonly number[])[] = [];
   for (const streaming of budgets) curve.push((await table.read(cutRanked(ranking, streaming))).accuracy);
   curves.set(name, curve);
   console.error(`recall of ${name} done`);
 }
-const curveOf = (name: string): number[][] => curves.get(name) as number[][];
+const curveOf = (name: string): (readonly number[])[] => curves.get(name) as (readonly number[])[];
 const greedyCurve = curveOf('greedy removal').map(meanOf);
 const telling = budgets.filter((_, index) => {
   const here = greedyCurve[index] as number;

@@ -1,4 +1,4 @@
-// What the comparison of methods works on: an engine, training and held-out samples of a preset, recall of a mask, ranked masks.
+// What the comparison of methods works on: an engine, training and held-out samples of a preset, ranked masks.
 import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -74,35 +74,6 @@ export function makeScratchFiles(): { metrics: string; checkpoint: string } {
 export function cutRanked(gates: GateGrid, streaming: number): MaskGrid {
   const heads = gates.flat().length;
   return cutGates(gates, { streamingFraction: streaming / heads }).mask;
-}
-
-/** Evaluates masks on fixed samples, each mask once. */
-export class RecallTable {
-  readonly #setup: Setup;
-  readonly #samples: readonly Sample[];
-  readonly #found = new Map<string, { accuracy: number[]; logProb: number }>();
-
-  constructor(setup: Setup, samples: readonly Sample[]) {
-    this.#setup = setup;
-    this.#samples = samples;
-  }
-
-  /** Accuracy of each sample, and the mean log-probability of the answer tokens. */
-  async read(mask: MaskGrid): Promise<{ accuracy: number[]; logProb: number }> {
-    const key = mask.flat().join('');
-    const known = this.#found.get(key);
-    if (known) return known;
-    const accuracy: number[] = [];
-    let logProb = 0;
-    for (const sample of this.#samples) {
-      const result = await this.#setup.engine.evaluate(sample, { mask, window: this.#setup.window });
-      accuracy.push(result.accuracy);
-      logProb += result.logProb / this.#samples.length;
-    }
-    const row = { accuracy, logProb };
-    this.#found.set(key, row);
-    return row;
-  }
 }
 
 /** Mean of some numbers; 0 of none. */
