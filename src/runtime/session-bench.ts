@@ -116,9 +116,13 @@ export interface Comparison {
   readonly kvShare: number;
   /** bytes read by a step, masked over full */
   readonly readShare: number;
-  /** time saved over bytes saved, both as shares of full: 1 = every byte the mask leaves out is time won; null where it saves no bytes */
+  /** time saved over bytes saved, both as shares of full: 1 = every byte the mask leaves out is time won; null where
+   * too few bytes are saved to see them in a time */
   readonly savingShare: number | null;
 }
+
+/** Below this share of a step's bytes the noise of timing is larger than what is saved. */
+const LEAST_BYTES_SAVED = 0.05;
 
 /** @param readBytes of one step: weights once, and the entries each text attends to. */
 export function compareMasks(
@@ -136,7 +140,7 @@ export function compareMasks(
     decodeSpeedup,
     kvShare: masked.kvBytes / full.kvBytes,
     readShare: readBytes.masked / readBytes.full,
-    savingShare: bytesSaved <= 0 ? null : (1 - 1 / decodeSpeedup) / bytesSaved,
+    savingShare: bytesSaved < LEAST_BYTES_SAVED ? null : (1 - 1 / decodeSpeedup) / bytesSaved,
   };
 }
 
