@@ -51,7 +51,7 @@ function drawBudgetCurve(rows: readonly EvalRow[]): Figure {
     title: `${task}${length === null ? '' : `, ${formatTokens(length)} tokens`}: accuracy by KV budget`,
     caption: `KV footprint as a share of full attention's, integrated over the run; bars are 95 % intervals.${full ? ` Dashed: full attention, ${formatShare(full.accuracy)}.` : ''}`,
     draw: (width) => {
-      const right = Math.min(isNarrow(width) ? 104 : 150, 14 + 7 * longest);
+      const right = Math.min(isNarrow(width) ? 122 : 170, 16 + 7.6 * longest);
       const last = methods.map((method) => points.filter((point) => point.method === method).at(-1) as Point);
       const ends = spreadLabels(
         last.map((point) => place(point.accuracy)),
