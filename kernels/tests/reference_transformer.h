@@ -1,0 +1,137 @@
+// A plain transformer in fp64 that applies any visibility key by key, and rounds keys and values as a cache would: what sessions are held to.
+#pragma once
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "core/rope.h"
+#include "core/weight_map.h"
+
+namespace duo {
+
+using Matrix = std::vector<double>;
+
+inline double element(const Tensor &tensor, int64_t index) {
+  if (tensor.dtype == Dtype::f32) {
+    float value;
+    std::memcpy(&value, tensor.data + index * 4, 4);
+    return value;
+  }
+  uint16_t half;
+  std::memcpy(&half, tensor.data + index * 2, 2);
+  return tensor.dtype == Dtype::bf16 ? bf16_to_float(half) : f16_to_float(half);
+}
+
+inline Matrix multiply(const WeightMap &weights, const std::string &name, const Matrix &x, int64_t rows, bool bias) {
+  const Tensor &w = weights.get(name + ".weight");
+  Matrix y(static_cast<size_t>(rows * w.rows));
+  for (int64_t r = 0; r < rows; r++) {
+    for (int64_t o = 0; o < w.rows; o++) {
+      double sum = bias ? element(weights.get(name + ".bias"), o) : 0.0;
+      for (int64_t i = 0; i < w.columns; i++) sum += x[static_cast<size_t>(r * w.columns + i)] * element(w, o * w.columns + i);
+      y[static_cast<size_t>(r * w.rows + o)] = sum;
+    }
+  }
+  return y;
+}
+
+inline Matrix normalize(const Matrix &x, const Tensor &weight, int64_t width, double eps) {
+  Matrix y(x.size());
+  for (size_t row = 0; row < x.size() / static_cast<size_t>(width); row++) {
+    double sum = 0;
+    for (int64_t i = 0; i < width; i++) sum += x[row * width + i] * x[row * width + i];
+    const double scale = 1.0 / std::sqrt(sum / static_cast<double>(width) + eps);
+    for (int64_t i = 0; i < width; i++) y[row * width + i] = x[row * width + i] * scale * element(weight, i);
+  }
+  return y;
+}
+
+// What a cache of this dtype keeps of the vectors [rows, D]: written here anew, from the definition in duo.h.
+inline void round_vectors(Dtype kv, Matrix &vectors, int64_t head_dim) {
+  for (size_t at = 0; kv != Dtype::f32 && at < vectors.size(); at += static_cast<size_t>(head_dim)) {
+    float largest = 0;
+    for (int64_t d = 0; d < head_dim; d++) largest = std::max(largest, std::fabs(static_cast<float>(vectors[at + d])));
+    for (int64_t d = 0; d < head_dim; d++) {
+      const float value = static_cast<float>(vectors[at + d]);
+      if (kv == Dtype::int8) {
+        vectors[at + d] = largest == 0 ? 0 : std::nearbyint(value / (largest / 127.0f)) * (largest / 127.0f);
+        continue;
+      }
+      // To 8 significant bits, ties to even.
+      int exponent;
+      const double mantissa = std::frexp(value, &exponent);
+      vectors[at + d] = std::ldexp(std::nearbyint(std::ldexp(mantissa, 8)), exponent - 8);
+    }
+  }
+}
+
+// Logits [T, V] in fp64; visible(layer, head, i, j) says which keys a query sees.
+template <typename Visible>
+Matrix reference_logits(const ModelConfig &config, const WeightMap &weights, const std::vector<int32_t> &tokens, Dtype kv,
+                        const Visible &visible) {
+  const int64_t T = static_cast<int64_t>(tokens.size()), C = config.hidden, D = config.head_dim, H = config.heads, G = config.kv_heads;
+  Matrix x(static_cast<size_t>(T * C));
+  for (int64_t t = 0; t < T; t++) {
+    for (int64_t i = 0; i < C; i++) x[t * C + i] = element(weights.get("model.embed_tokens.weight"), tokens[t] * C + i);
+  }
+  std::vector<float> cos(static_cast<size_t>(T * D / 2)), sin(cos.size());
+  fill_rope_tables(compute_rope_frequencies(config, config.max_positions), 0, T, cos.data(), sin.data());
+  const auto rotate = [&](Matrix &q, int64_t heads) {
+    for (int64_t t = 0; t < T; t++) {
+      for (int64_t h = 0; h < heads; h++) {
+        double *row = q.data() + (t * heads + h) * D;
+        for (int64_t i = 0; i < D / 2; i++) {
+          const double a = row[i], b = row[i + D / 2], c = cos[t * D / 2 + i], s = sin[t * D / 2 + i];
+          row[i] = a * c - b * s;
+          row[i + D / 2] = b * c + a * s;
+        }
+      }
+    }
+  };
+  for (int64_t layer = 0; layer < config.layers; layer++) {
+    const std::string at = "model.layers." + std::to_string(layer) + ".";
+    const Matrix normed = normalize(x, weights.get(at + "input_layernorm.weight"), C, config.rms_norm_eps);
+    Matrix q = multiply(weights, at + "self_attn.q_proj", normed, T, config.qkv_bias), k = multiply(weights, at + "self_attn.k_proj", normed, T, config.qkv_bias);
+    Matrix v = multiply(weights, at + "self_attn.v_proj", normed, T, config.qkv_bias);
+    if (config.qk_norm) {
+      q = normalize(q, weights.get(at + "self_attn.q_norm.weight"), D, config.rms_norm_eps);
+      k = normalize(k, weights.get(at + "self_attn.k_norm.weight"), D, config.rms_norm_eps);
+    }
+    rotate(q, H);
+    rotate(k, G);
+    round_vectors(kv, k, D);
+    round_vectors(kv, v, D);
+    Matrix attended(static_cast<size_t>(T * H * D));
+    for (int64_t i = 0; i < T; i++) {
+      for (int64_t h = 0; h < H; h++) {
+        const int64_t g = h / (H / G);
+        std::vector<double> p(static_cast<size_t>(i + 1), -INFINITY);
+        double max = -INFINITY, sum = 0;
+        for (int64_t j = 0; j <= i; j++) {
+          if (!visible(layer, g, i, j)) continue;
+          double score = 0;
+          for (int64_t d = 0; d < D; d++) score += q[(i * H + h) * D + d] * k[(j * G + g) * D + d];
+          p[j] = score / std::sqrt(static_cast<double>(D));
+          max = std::max(max, p[j]);
+        }
+        for (double &value : p) sum += value = std::exp(value - max);
+        for (int64_t j = 0; j <= i; j++) {
+          for (int64_t d = 0; d < D; d++) attended[(i * H + h) * D + d] += p[j] / sum * v[(j * G + g) * D + d];
+        }
+      }
+    }
+    const Matrix o = multiply(weights, at + "self_attn.o_proj", attended, T, config.output_bias);
+    for (size_t i = 0; i < x.size(); i++) x[i] += o[i];
+    const Matrix middle = normalize(x, weights.get(at + "post_attention_layernorm.weight"), C, config.rms_norm_eps);
+    Matrix gate = multiply(weights, at + "mlp.gate_proj", middle, T, config.mlp_bias);
+    const Matrix up = multiply(weights, at + "mlp.up_proj", middle, T, config.mlp_bias);
+    for (size_t i = 0; i < gate.size(); i++) gate[i] = gate[i] / (1 + std::exp(-gate[i])) * up[i];
+    const Matrix down = multiply(weights, at + "mlp.down_proj", gate, T, config.mlp_bias);
+    for (size_t i = 0; i < x.size(); i++) x[i] += down[i];
+  }
+  return multiply(weights, "lm_head", normalize(x, weights.get("model.norm.weight"), C, config.rms_norm_eps), T, false);
+}
+
+}  // namespace duo
