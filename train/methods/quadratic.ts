@@ -2,7 +2,7 @@
 // then minimised exactly, for every λ at once. The sections of train/quadratic do the work.
 import { ConfigError } from '../../src/errors/errors.ts';
 import { estimateQuadratic } from '../quadratic/estimate-quadratic.ts';
-import { identifyQuadratic } from '../quadratic/identify-quadratic.ts';
+import { checkQuadraticSettings, identifyQuadratic } from '../quadratic/identify-quadratic.ts';
 import { requireProbing } from '../quadratic/measure-sample.ts';
 import type { HeadMethod, QuadraticMethodSettings, ScoreOptions } from './method.ts';
 
@@ -43,9 +43,11 @@ export const quadraticMethod: HeadMethod = {
   },
 };
 
-function checkScoreOptions({ settings }: ScoreOptions): void {
-  if (settings.fullBranch === 'student') return;
-  throw new ConfigError(
-    `Expected \`fullBranch\` to be student for method quadratic, which measures the student's own heads, got \`${settings.fullBranch}\`.`,
-  );
+function checkScoreOptions({ settings, quadratic = DEFAULT_QUADRATIC }: ScoreOptions): void {
+  if (settings.fullBranch !== 'student') {
+    throw new ConfigError(
+      `Expected \`fullBranch\` to be student for method quadratic, which measures the student's own heads, got \`${settings.fullBranch}\`.`,
+    );
+  }
+  checkQuadraticSettings({ ...quadratic, lambda: settings.lambda });
 }

@@ -54,7 +54,7 @@ export interface QuadraticResult {
  * @throws {AbortedError}; {ConfigError} settings out of range, or a resume with others; {FormatError} a sample without supervised
  * positions; {EngineError}; {FileError}. */
 export async function identifyQuadratic(options: QuadraticOptions): Promise<QuadraticResult> {
-  checkSettings(options.settings);
+  checkQuadraticSettings(options.settings);
   const { settings, checkpointPath, identity } = options;
   const { layers, kvHeads } = options.measure.engine.model;
   const found = options.resume ? findQuadraticState(checkpointPath, layers * kvHeads) : null;
@@ -174,7 +174,8 @@ function mean(values: Float64Array): number {
   return values.reduce((sum, value) => sum + value, 0) / values.length;
 }
 
-function checkSettings(settings: QuadraticSettings): void {
+/** @throws {ConfigError} counts below 1, an unknown step, λ that is not above 0. */
+export function checkQuadraticSettings(settings: QuadraticSettings): void {
   const expect = (isValid: boolean, name: keyof QuadraticSettings, words: string): void => {
     if (!isValid) throw new ConfigError(`Expected \`${name}\` to be ${words}, got \`${settings[name]}\`.`);
   };
