@@ -1,49 +1,20 @@
 // duo bench: prefill, decode and memory of a model folder or a named shape, under a mask beside full attention.
 import { arch, cpus, platform } from 'node:os';
 import type { Command } from 'commander';
-import { randomMask } from '../core/masks.ts';
-import { makeRandom } from '../core/random.ts';
 import type { KvDtype } from '../core/session.ts';
-import type { HeadMask, ModelShape, Window } from '../core/shapes.ts';
 import type { Engine } from '../engine/engine.ts';
-import { openRandomNativeEngine } from '../engine/native/native-engine.ts';
-import { ConfigError, EngineError } from '../errors/errors.ts';
+import { EngineError } from '../errors/errors.ts';
 import { countKvBytes } from '../eval/footprint.ts';
-import type { ModelConfig } from '../model/config.ts';
 import { measureDevice } from '../native/devices.ts';
-import {
-  type Comparison,
-  type ContextFigures,
-  compareMasks,
-  measureContext,
-  median,
-} from '../runtime/session-bench.ts';
+import { type ContextFigures, compareMasks, measureContext } from '../runtime/session-bench.ts';
 import { checkSessions, type SessionCheck } from '../runtime/session-checks.ts';
-import { countDecodeWeights, findShape, NAMED_SHAPES } from '../runtime/shapes.ts';
-import { readChoiceFlag, readIntegerFlag, readNumberFlag } from './numbers.ts';
-import { addEngineOptions, type EngineFlags, openEngine, openModel } from './open.ts';
-import { KV_DTYPES, readMaskFlag } from './run.ts';
-import { formatBytes, formatPercent, formatTable, printJson, printResult, say } from './terminal.ts';
-
-interface BenchFlags extends EngineFlags {
-  readonly model?: string;
-  readonly shape?: string;
-  readonly layers?: string;
-  readonly weights: string;
-  readonly mask?: string;
-  readonly streamingFraction?: string;
-  readonly sink: string;
-  readonly recent: string;
-  readonly contexts: string;
-  readonly prefillUpTo: string;
-  readonly chunk?: string;
-  readonly steps: string;
-  readonly batch: string;
-  readonly kvDtype: string;
-  readonly seed: string;
-  readonly allowOtherModel?: boolean;
-  readonly json?: boolean;
-}
+import { countDecodeWeights, NAMED_SHAPES } from '../runtime/shapes.ts';
+import { type BenchFlags, openSubject, type Subject } from './bench-subject.ts';
+import { type ContextReport, formatReport } from './bench-table.ts';
+import { readChoiceFlag, readIntegerFlag } from './numbers.ts';
+import { addEngineOptions } from './open.ts';
+import { KV_DTYPES } from './run.ts';
+import { printJson, printResult, say } from './terminal.ts';
 
 export function addBenchCommand(program: Command, signal: AbortSignal): void {
   const command = program
@@ -70,24 +41,6 @@ export function addBenchCommand(program: Command, signal: AbortSignal): void {
     .option('--allow-other-model', 'accept a mask made for another model of the same shape')
     .option('--json', 'print everything as JSON');
   addEngineOptions(command).action((flags: BenchFlags) => bench(flags, signal));
-}
-
-/** What is measured: an open engine, its config, the bytes of a weight, and the mask. */
-interface Subject {
-  readonly name: string;
-  readonly engine: Engine;
-  readonly config: ModelConfig;
-  readonly weightBytes: number;
-  readonly mask: HeadMask;
-  close(): Promise<void>;
-}
-
-interface ContextReport {
-  readonly context: number;
-  readonly figures: { full: ContextFigures; masked: ContextFigures };
-  readonly expectedKvBytes: { full: number; masked: number };
-  readonly readBytes: { full: number; masked: number };
-  readonly comparison: Comparison;
 }
 
 async function bench(flags: BenchFlags, signal: AbortSignal): Promise<void> {
@@ -143,73 +96,6 @@ async function bench(flags: BenchFlags, signal: AbortSignal): Promise<void> {
   }
 }
 
-async function openSubject(flags: BenchFlags, seed: number): Promise<Subject> {
-  if ((flags.model === undefined) === (flags.shape === undefined)) {
-    throw new ConfigError(`Expected --model or --shape, got ${flags.model === undefined ? 'neither' : 'both'}.`);
-  }
-  if (flags.mask !== undefined && flags.streamingFraction !== undefined) {
-    throw new ConfigError('Expected --mask or --streaming-fraction, got both.');
-  }
-  return flags.model === undefined ? openShape(flags, seed) : openFolder(flags, seed);
-}
-
-async function openShape(flags: BenchFlags, seed: number): Promise<Subject> {
-  if (flags.mask !== undefined) throw new ConfigError('Expected --mask only with --model, got it with --shape.');
-  if (flags.engine === 'tensorflow' || flags.backend !== undefined) {
-    throw new ConfigError('Expected the native engine with --shape; the tensorflow engine needs a model folder.');
-  }
-  const layers =
-    flags.layers === undefined ? {} : { layers: readIntegerFlag('--layers', { text: flags.layers, least: 1 }) };
-  const config = findShape(flags.shape as string, layers);
-  const weightDtype = readChoiceFlag('--weights', { text: flags.weights, names: ['bf16', 'f32'] });
-  const { device, threads } = flags;
-  const engine = await openRandomNativeEngine(config, {
-    seed,
-    weightDtype,
-    ...(device !== undefined && { device }),
-    ...(threads !== undefined && { threads }),
-  });
-  const mask = drawMask(flags, { shape: config.shape, seed });
-  const name = `${flags.shape}, ${config.shape.layers} layers, random ${weightDtype} weights`;
-  const close = (): Promise<void> => engine.close();
-  return { name, engine, config, weightBytes: weightDtype === 'bf16' ? 2 : 4, mask, close };
-}
-
-async function openFolder(flags: BenchFlags, seed: number): Promise<Subject> {
-  if (flags.layers !== undefined) throw new ConfigError('Expected --layers only with --shape, got it with --model.');
-  const folder = openModel(flags.model as string);
-  try {
-    const { config } = folder;
-    const given = readMaskFlag(flags, folder);
-    const mask = given === 'full' ? drawMask(flags, { shape: config.shape, seed }) : given;
-    const engine = await openEngine(folder, flags);
-    const info = folder.weights?.info('model.layers.0.self_attn.q_proj.weight');
-    const close = async (): Promise<void> => {
-      await engine.close();
-      folder.close();
-    };
-    return { name: folder.name, engine, config, weightBytes: info?.dtype === 'F32' ? 4 : 2, mask, close };
-  } catch (error) {
-    folder.close();
-    throw error;
-  }
-}
-
-function drawMask(flags: BenchFlags, options: { shape: ModelShape; seed: number }): HeadMask {
-  const { layers, kvHeads } = options.shape;
-  const fraction = readNumberFlag('--streaming-fraction', {
-    text: flags.streamingFraction ?? '0.5',
-    least: 0,
-    most: 1,
-  });
-  const retrievalHeads = layers * kvHeads - Math.floor(fraction * layers * kvHeads + 0.5);
-  const window: Window = {
-    sinkTokens: readIntegerFlag('--sink', { text: flags.sink, least: 0 }),
-    recentTokens: readIntegerFlag('--recent', { text: flags.recent, least: 1 }),
-  };
-  return { mask: randomMask({ layers, kvHeads, retrievalHeads, random: makeRandom(options.seed, 'bench') }), window };
-}
-
 function requireHolding(checks: readonly SessionCheck[]): void {
   const broken = checks.find(({ holds }) => !holds);
   if (broken === undefined) return;
@@ -253,68 +139,4 @@ function makeReport(run: {
     readBytes,
     comparison: compareMasks(figures, readBytes),
   };
-}
-
-function formatReport(found: {
-  reports: readonly ContextReport[];
-  checks: readonly SessionCheck[];
-  bandwidth: number | null;
-  batch: number;
-}): string {
-  const header = [
-    'context',
-    'heads',
-    'prefill s',
-    'decode ms',
-    'best ms',
-    'tokens/s',
-    'KV cache',
-    'read GB/s',
-    'of bandwidth',
-  ];
-  const rows = found.reports.flatMap((report) =>
-    (['full', 'masked'] as const).map((side) => formatRow(report, { side, ...found })),
-  );
-  const lines = found.reports.map(({ context, comparison }) => {
-    const { prefillSpeedup, decodeSpeedup, kvShare, savingShare } = comparison;
-    const prefill = prefillSpeedup === null ? '' : `prefill ${prefillSpeedup.toFixed(2)}×, `;
-    const saving = savingShare === null ? '' : `, ${formatPercent(savingShare)} of the saving its bytes promise`;
-    return `${context} tokens, mask against full: ${prefill}decode ${decodeSpeedup.toFixed(2)}×${saving}, KV cache ${formatPercent(kvShare)}`;
-  });
-  const worst = Math.max(...found.checks.map(({ error, limit }) => error / limit));
-  const bandwidth =
-    found.bandwidth === null ? '' : `, read bandwidth measured in this run ${(found.bandwidth / 1e9).toFixed(2)} GB/s`;
-  return [
-    formatTable([header, ...rows]),
-    '',
-    ...lines,
-    `${found.checks.length} laws checked before, ${formatPercent(worst)} of their tolerance used${bandwidth}`,
-  ].join('\n');
-}
-
-function formatRow(
-  report: ContextReport,
-  view: { side: 'full' | 'masked'; bandwidth: number | null; batch: number },
-): string[] {
-  const figures = report.figures[view.side];
-  const typical = median(figures.stepSeconds);
-  const best = Math.min(...figures.stepSeconds);
-  const rate = report.readBytes[view.side] / best;
-  const isExact = figures.kvBytes === report.expectedKvBytes[view.side];
-  return [
-    `${report.context}`,
-    view.side,
-    figures.prefillSeconds === null ? '–' : figures.prefillSeconds.toFixed(2),
-    (1000 * typical).toFixed(1),
-    (1000 * best).toFixed(1),
-    (view.batch / typical).toFixed(1),
-    `${formatBytes(figures.kvBytes)}${isExact ? '' : ' (differs from the formula)'}`,
-    (rate / 1e9).toFixed(2),
-    view.bandwidth === null ? '–' : formatShare(rate / view.bandwidth),
-  ];
-}
-
-/** A model that is read faster than memory can be lies in a cache, where the share says nothing. */
-function formatShare(share: number): string {
-  return share > 1.25 ? 'in cache' : formatPercent(share);
 }
