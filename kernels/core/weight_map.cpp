@@ -5,6 +5,7 @@
 
 #include "core/mapped_file.h"
 #include "core/safetensors.h"
+#include "core/weight_values.h"
 
 namespace duo {
 namespace {
@@ -41,6 +42,8 @@ class FileWeights : public WeightMap {
              paths.size(), paths.front().c_str());
       }
     }
+    // In the order of the list, so that the same damaged file gives the same sentence.
+    for (const auto &expected : list_expected_tensors(config)) check_finite_values(expected.name, tensors_.at(expected.name), task);
     if (config.tied_embeddings) tensors_.emplace("lm_head.weight", tensors_.at("model.embed_tokens.weight"));
   }
 

@@ -42,7 +42,7 @@ struct ExpectedTensor {
 // All tensors the shape implies; lm_head.weight is absent when tied.
 std::vector<ExpectedTensor> list_expected_tensors(const ModelConfig &config);
 
-// Map and check shards. Throws FILE, FORMAT, SHAPE.
+// Map and check shards, every value included. Throws FILE, FORMAT, SHAPE, NUMERIC, ABORTED.
 std::shared_ptr<const WeightMap> open_weight_files(const ModelConfig &config, const std::vector<std::string> &paths, Task &task);
 
 // Seeded random weights in host memory, f32 or bf16: element i of a tensor depends only on seed, the tensor's name and i.

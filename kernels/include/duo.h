@@ -33,7 +33,7 @@ extern "C" {
 #define DUO_STATUS_CUDA 8         /* a CUDA call failed, or no driver or device */
 #define DUO_STATUS_ABORTED 9      /* duo_task_abort was called */
 #define DUO_STATUS_HANDLE 10      /* the handle is closed or was never opened */
-#define DUO_STATUS_NUMERIC 11     /* a result is NaN or infinite */
+#define DUO_STATUS_NUMERIC 11     /* a result or a weight is NaN or infinite */
 #define DUO_STATUS_INTERNAL 12    /* a defect of the library */
 
 #define DUO_DTYPE_STORED -1 /* weights only: as the file has them */
@@ -150,7 +150,8 @@ DUO_API int32_t duo_task_close(duo_task_t *task);
  *   num_threads 1 … 256, 0 = one for each CPU the process may use; ignored on CUDA
  *   weight_dtype DUO_DTYPE_STORED, or on CUDA _BF16 or _INT8      compute DUO_COMPUTE_…
  *   model [1], written
- * Returns DUO_STATUS_FILE, _FORMAT, _SHAPE (names shard, tensor, expected, found), _ARGUMENT (config field), _UNSUPPORTED, _MEMORY, _CUDA. */
+ * Returns DUO_STATUS_FILE, _FORMAT, _SHAPE (names shard, tensor, expected, found), _NUMERIC (a weight is NaN or infinite; names tensor and
+ * index), _ARGUMENT (config field), _UNSUPPORTED, _MEMORY, _CUDA. */
 DUO_API int32_t duo_model_open(const duo_model_config_t *config, const char *const *shard_paths, int32_t num_shards, const char *device,
                                int32_t num_threads, int32_t weight_dtype, int32_t compute, duo_task_t *task, duo_model_t **model);
 

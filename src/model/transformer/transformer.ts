@@ -90,6 +90,8 @@ export function loadTransformer(config: ModelConfig, weights: WeightStore): Tran
   let head: tf.Tensor2D | null = null;
   try {
     const embedding = weights.readF32('model.embed_tokens.weight');
+    // Its values are checked with the others'; as a tensor it is made only where logits are asked for.
+    if (!config.tiedEmbeddings) weights.readF32('lm_head.weight');
     return {
       config,
       embedding,

@@ -1,0 +1,13 @@
+// Refuses weights that are not numbers. A NaN in one query row would otherwise vanish in a softmax and leave a mask that looks sound.
+#pragma once
+#include <string>
+
+#include "core/task.h"
+#include "core/weight_map.h"
+
+namespace duo {
+
+// Throws Error NUMERIC that names the tensor and its first NaN or infinity. Reads the whole tensor once; ABORTED between blocks.
+void check_finite_values(const std::string &name, const Tensor &tensor, Task &task);
+
+}  // namespace duo
