@@ -6,9 +6,12 @@ import { compareMasks } from '../../export/compare.ts';
 import { drawGates, drawMask } from '../../export/picture.ts';
 import { countRetrievalHeads } from '../core/masks.ts';
 import { FileError, FormatError } from '../errors/errors.ts';
+import { countKvBytes } from '../eval/footprint.ts';
 import { GATES_SCHEMA, readGates } from '../formats/gates.ts';
 import { MASK_SCHEMA, readMask, toHeadMask } from '../formats/mask.ts';
 import { openSamples } from '../formats/samples.ts';
+import { readRunFolder } from '../report/run-data.ts';
+import { describeSummary, summariseRun } from '../report/summary.ts';
 import { openModel } from './open.ts';
 import { describeSavings, listSavings } from './recall-table.ts';
 import { formatPercent, isColourful, printJson, printResult } from './terminal.ts';
@@ -44,14 +47,22 @@ function inspect(path: string): Inspection {
       `Expected a mask, gates, samples file or model folder at ${path}, found nothing there; check the path.`,
     );
   }
-  if (statSync(path).isDirectory()) {
-    return existsSync(join(path, 'mask.json')) ? inspectMask(join(path, 'mask.json')) : inspectModel(path);
-  }
+  if (statSync(path).isDirectory()) return existsSync(join(path, 'run.json')) ? inspectRun(path) : inspectModel(path);
   const schema = findSchema(path);
   if (schema === MASK_SCHEMA) return inspectMask(path);
   if (schema === GATES_SCHEMA) return inspectGates(path);
   if (schema === null) return inspectSamples(path);
   throw new FormatError(`Expected ${path} to be a mask, gates or samples, got a file of schema \`${schema}\`.`);
+}
+
+/** The numbers that the report's page shows, and the mask's picture where the run came that far. */
+function inspectRun(path: string): Inspection {
+  const summary = summariseRun(readRunFolder(path), { countKvBytes });
+  const lines = [...describeSummary(summary)];
+  if (existsSync(join(path, 'mask.json'))) {
+    lines.push('', drawMask(readMask(join(path, 'mask.json')).mask, { colour: isColourful(process.stdout) }));
+  }
+  return { text: lines.join('\n'), json: { kind: 'run', ...summary } };
 }
 
 /** `schema` of a JSON object; null for JSONL and anything else that is not one. */

@@ -48,7 +48,7 @@ export function buildTasksSection({ results, name }: RunData): SectionResult {
     return {
       title,
       reason: 'no results.json',
-      command: `duo eval --model <dir> --mask ${name}/mask.json --tasks niah,multi-passkey --lengths 1k,4k --out ${name}`,
+      command: `duo eval --model <dir> --mask ${name}/mask.json --tasks niah,multi-passkey --lengths 1k,4k --depths 5 --out ${name}`,
     };
   }
   const { rows } = results;
