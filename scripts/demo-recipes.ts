@@ -1,4 +1,4 @@
-// What the two small models are: their shapes, initial weights and training courses. scripts/train-demo.ts follows them.
+// What the small models are: their shapes, initial weights and training courses. scripts/train-demo.ts follows them.
 import type { DocumentOptions } from './demo-documents.ts';
 
 /** Some steps with documents of one kind. */
@@ -33,7 +33,7 @@ export interface Recipe {
 
 // Short documents in many wordings first: where a key stands right before its words the match is plain induction, which forms from
 // random weights; the passkey's wording, four tokens apart, then grows out of it.
-export const RECIPES: Readonly<Record<'demo' | 'tiny', Recipe>> = {
+export const RECIPES: Readonly<Record<'demo' | 'tiny' | 'large', Recipe>> = {
   demo: {
     shape: { layers: 4, hidden: 128, intermediate: 384, heads: 8, kvHeads: 8, headDim: 32 },
     ropeTheta: 1e6,
@@ -70,5 +70,21 @@ export const RECIPES: Readonly<Record<'demo' | 'tiny', Recipe>> = {
       [3, 4],
       [5, 5],
     ],
+  },
+  // Twice the demo's layers, for the comparison of methods; not shipped.
+  large: {
+    shape: { layers: 8, hidden: 128, intermediate: 384, heads: 8, kvHeads: 8, headDim: 32 },
+    ropeTheta: 1e6,
+    maxPositions: 8192,
+    seed: 7,
+    lookBack: [1, 4, 1, 4, 2, 4, 2, 3],
+    lr: 8e-4,
+    stages: [
+      { steps: 320, sequences: 32, length: 64, facts: [1, 3], wordsPerFact: [2, 4], otherShare: 0.3, jump: 0 },
+      { steps: 240, sequences: 16, length: 128, facts: [2, 5], wordsPerFact: [3, 5], otherShare: 0.2, jump: 0 },
+      { steps: 220, sequences: 10, length: 256, facts: [2, 8], wordsPerFact: [3, 6], otherShare: 0.2, jump: 2000 },
+    ],
+    evaluationLengths: [256, 512, 1024],
+    evaluationPasskeys: [[5, 5]],
   },
 };
