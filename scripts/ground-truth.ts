@@ -1,6 +1,6 @@
 // Which heads of a small model are truly needed, and how near a method's ranking comes: each head alone forced to stream, greedy
 // removal, and recall at every budget for greedy removal, gates files and random orders, on held-out samples.
-// `npx tsx scripts/ground-truth.ts --model demo --gates runs/demo-42/gates.json --out <dir>`
+// `npx tsx scripts/ground-truth.ts --model demo --gates gates=runs/demo-42/gates.json --out <dir>`
 // Greedy removal chooses on samples of its own, so that its curve is no better than a choice can be on samples it has not seen.
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -32,6 +32,7 @@ const { values } = parseArgs({
     samples: { type: 'string', default: '24' },
     /** samples that greedy removal chooses on */
     'choice-samples': { type: 'string', default: '12' },
+    /** `name=file` or a file, again for more: rankings to compare */
     gates: { type: 'string', multiple: true, default: [] },
     'random-orders': { type: 'string', default: '3' },
     seed: { type: 'string', default: '42' },
@@ -98,9 +99,9 @@ const { layers, kvHeads } = engine.model;
 const places = truths[0]?.heads.map(({ layer, head }) => ({ layer, head })) ?? [];
 const orders: { name: string; order: readonly HeadPlace[] }[] = [
   ...truths.map(({ task, removals }) => ({ name: `greedy on ${task}`, order: removals })),
-  ...values.gates.map((path) => {
-    const file = readGates(path);
-    return { name: String(file.provenance.method ?? path), order: rankGates(file.gates) };
+  ...values.gates.map((text) => {
+    const [, name = 'gates', path = text] = /^([^=/]+)=(.+)$/.exec(text) ?? [];
+    return { name, order: rankGates(readGates(path).gates) };
   }),
   ...Array.from({ length: Number(values['random-orders']) }, (_, index) => ({
     name: `random ${index}`,
@@ -128,12 +129,13 @@ for (const { task, scores, samples, removals, heads } of truths) {
 const { name, device } = engine;
 const settings = {
   ...window,
-  lengths: values.lengths,
-  samples: values.samples,
-  choiceSamples: values['choice-samples'],
+  lengths: values.lengths.split(',').map(Number),
+  samples: Number(values.samples),
+  choiceSamples: Number(values['choice-samples']),
+  seed: Number(values.seed),
 };
 if (values.out !== undefined) {
-  const about = { model: values.model, fingerprint: folder.fingerprint, engine: name, device, seed: values.seed };
+  const about = { model: values.model, fingerprint: folder.fingerprint, engine: name, device };
   writeFileAtomic(
     join(values.out, 'ground-truth.json'),
     stableJson({ schema: 'duo.ground-truth', version: 1, ...about, settings, layers, kvHeads, tasks }),
@@ -144,14 +146,14 @@ await engine.close();
 folder.close();
 
 console.log(
-  '| task | full | ranking | equals full down to | 99 % of full down to | 90 % down to | recall there less one head |\n|---|---|---|---|---|---|---|',
+  '| task | full | ranking | equals full down to | recall with one head less | 99 % of full down to | 90 % of full down to |\n|---|---|---|---|---|---|---|',
 );
 for (const { task, summaries } of tasks) {
   for (const { name: ranking, full, equal, keeps99, keeps90, afterEqual } of summaries) {
     const kept = (streaming: number): string => `${places.length - streaming} of ${places.length} heads`;
     const next = afterEqual === null ? '–' : `${(100 * afterEqual).toFixed(1)} %`;
     console.log(
-      `| ${task} | ${(100 * full).toFixed(1)} % | ${ranking} | ${kept(equal)} | ${kept(keeps99)} | ${kept(keeps90)} | ${next} |`,
+      `| ${task} | ${(100 * full).toFixed(1)} % | ${ranking} | ${kept(equal)} | ${next} | ${kept(keeps99)} | ${kept(keeps90)} |`,
     );
   }
 }
