@@ -4,7 +4,7 @@
 namespace duo::cuda {
 namespace {
 
-constexpr int THREADS = 256, SAMPLE_THREADS = 1024;
+constexpr int THREADS = 256, MOST_SAMPLE_THREADS = 1024;
 
 __global__ void loss_kernel(float *student, const float *teacher, int64_t count, double *partial) {
   double *scratch = reinterpret_cast<double *>(shared_memory());
@@ -131,7 +131,7 @@ __device__ __forceinline__ double sum_weights(const SampleDraw &d, bool by_logit
   return sum_block(sum, scratch);
 }
 
-__global__ void __launch_bounds__(SAMPLE_THREADS) sample_kernel(const SampleDraw d) {
+__global__ void __launch_bounds__(MOST_SAMPLE_THREADS) sample_kernel(const SampleDraw d) {
   double *scratch = reinterpret_cast<double *>(shared_memory());
   const Best best = find_best(d.logits, d.vocab, reinterpret_cast<Best *>(scratch));
   if (d.temperature == 0.0f) {
@@ -186,7 +186,8 @@ cudaError_t launch_check_finite(const float *logits, int64_t rows, int64_t vocab
   return launch({dim3(static_cast<unsigned>(rows)), THREADS, 32 * sizeof(int32_t)}, stream, check_finite_kernel, logits, vocab, first_bad);
 }
 cudaError_t launch_sample(const SampleDraw &draw, cudaStream_t stream) {
-  return launch({dim3(1), SAMPLE_THREADS, 32 * sizeof(double)}, stream, sample_kernel, draw);
+  const int64_t threads = ceil_divide(draw.vocab, 32) * 32;
+  return launch({dim3(1), static_cast<int>(threads < MOST_SAMPLE_THREADS ? threads : MOST_SAMPLE_THREADS), 32 * sizeof(double)}, stream, sample_kernel, draw);
 }
 cudaError_t launch_set_value(int32_t *to, int32_t value, cudaStream_t stream) { return launch({dim3(1), 32}, stream, set_value_kernel, to, value); }
 cudaError_t launch_advance(const DecodeMember *members, int32_t count, cudaStream_t stream) {

@@ -34,7 +34,7 @@ interface RunFlags extends EngineFlags {
   readonly json?: boolean;
 }
 
-export const KV_DTYPES: readonly KvDtype[] = ['f32', 'bf16', 'int8'];
+export const KV_DTYPES: readonly KvDtype[] = ['f32', 'bf16', 'int8', 'fp8', 'int4'];
 const PREFILLS: readonly PrefillSemantics[] = ['exact', 'chunked'];
 
 export function addRunCommand(program: Command, signal: AbortSignal): void {

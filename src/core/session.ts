@@ -4,8 +4,8 @@ import type { MaskGrid, Window } from './shapes.ts';
 /** How streaming heads see the tokens of one prefill call: token-exact (default), or the reference's chunk-causal variant. */
 export type PrefillSemantics = 'exact' | 'chunked';
 
-/** Storage of cached keys and values. */
-export type KvDtype = 'f32' | 'bf16' | 'int8';
+/** Storage of cached keys and values; fp8 and int4 on CUDA devices. */
+export type KvDtype = 'f32' | 'bf16' | 'int8' | 'fp8' | 'int4';
 
 export interface SessionOptions {
   /** T_max: most tokens the session can hold (prompt and generated). */

@@ -28,9 +28,10 @@ export interface Footprint {
   readonly peak: number;
 }
 
-/** Bytes of one cached key or value vector of `headDim` values; int8 keeps one fp32 scale beside each vector. */
+/** Bytes of one cached key or value vector of `headDim` values; int8 and fp8 keep one fp32 scale beside each vector, int4 an fp16 scale and zero. */
 export function vectorBytes(headDim: number, dtype: KvDtype): number {
-  if (dtype === 'int8') return headDim + 4;
+  if (dtype === 'int8' || dtype === 'fp8') return headDim + 4;
+  if (dtype === 'int4') return headDim / 2 + 4;
   return headDim * (dtype === 'f32' ? 4 : 2);
 }
 

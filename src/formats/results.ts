@@ -37,7 +37,7 @@ export const evalRowSchema = z.looseObject({
   kvBytes: count,
   /** the same with every head full */
   fullKvBytes: count,
-  kvDtype: z.enum(['f32', 'bf16', 'int8']),
+  kvDtype: z.enum(['f32', 'bf16', 'int8', 'fp8', 'int4']),
   /** attended entries over all tokens, as a share of full attention's (PruLong) */
   footprint: unitNumber,
   /** most entries alive at once, as a share of full attention's */

@@ -1,0 +1,81 @@
+// Kernels of cuda:0 one by one: each checked against fp64 on the host, then timed, beside the card's measured bandwidth and matrix rate, so that
+// each row says how far from the floor it is. Runs on the compiled JavaScript: node bench/gpu.mjs [--json] [--small]
+import { benchOp, measureDevice } from '../dist/src/native/devices.js';
+
+const device = 'cuda:0';
+const isSmall = process.argv.includes('--small');
+/** Largest error of an op whose operands are rounded to bf16: 2^-9 of its output, and of its softmax weights. */
+const LIMIT = 2e-2;
+const SINK = 128;
+const RECENT = 256;
+const BF16 = 2;
+
+const copy = await measureDevice('copy-bandwidth', { device });
+const matrix = await measureDevice('matmul-bf16', { device });
+const [heads, kvHeads, headDim] = isSmall ? [4, 2, 32] : [32, 8, 128];
+const contexts = isSmall ? [300] : [32768, 131072];
+const lengths = isSmall ? [130] : [8192, 32768];
+
+const cases = [];
+for (const context of contexts) {
+  for (const retrieval of [kvHeads, kvHeads / 2, Math.max(1, kvHeads / 4)]) {
+    const entries = retrieval * context + (kvHeads - retrieval) * Math.min(context, SINK + RECENT);
+    cases.push({
+      op: 'decode_attention',
+      sizes: [heads, kvHeads, headDim, context, retrieval, SINK, RECENT, BF16],
+      bytes: 4 * headDim * entries + 4 * heads * headDim,
+    });
+  }
+}
+for (const tokens of lengths) {
+  const full = 4 * heads * headDim * ((tokens * tokens) / 2);
+  const window = 4 * heads * headDim * tokens * Math.min(tokens, SINK + RECENT);
+  for (const [kind, operations] of [full, window, full + window].entries())
+    cases.push({ op: 'attention_forward', sizes: [tokens, heads, kvHeads, headDim, SINK, RECENT, kind], operations });
+  for (const [kind, operations] of [full, window, full].entries())
+    cases.push({
+      op: 'attention_backward',
+      sizes: [tokens, heads, kvHeads, headDim, SINK, RECENT, kind],
+      operations: 2.5 * operations,
+    });
+}
+const linear = isSmall
+  ? [[64, 64]]
+  : [
+      [6144, 4096],
+      [28672, 4096],
+      [4096, 14336],
+      [128256, 4096],
+    ];
+for (const [outputs, depth] of linear)
+  cases.push({ op: 'vector_product', sizes: [outputs, depth, 1], bytes: 2 * outputs * depth });
+for (const op of ['matmul_bf16', 'matmul_bf16_own']) {
+  const sizes = isSmall ? [130, 64, 64] : [8192, 14336, 4096];
+  cases.push({ op, sizes, operations: 2 * sizes[0] * sizes[1] * sizes[2] });
+}
+
+const rows = [];
+let isRight = true;
+for (const { op, sizes, bytes, operations } of cases) {
+  const { seconds, relativeError } = await benchOp(op, sizes, { device, repeats: isSmall ? 2 : 20 });
+  const median = [...seconds].sort((a, b) => a - b)[Math.floor(seconds.length / 2)];
+  const rate = (bytes ?? operations) / median;
+  const share = rate / (bytes === undefined ? matrix : copy);
+  isRight &&= relativeError <= LIMIT;
+  rows.push({ op, sizes, seconds: median, relativeError, rate, unit: bytes === undefined ? 'FLOP/s' : 'B/s', share });
+}
+if (process.argv.includes('--json')) {
+  console.log(JSON.stringify({ copyBandwidth: copy, matrixRate: matrix, rows }, null, 2));
+} else {
+  console.log(`copy ${(copy / 1e12).toFixed(2)} TB/s, bf16 matrix product ${(matrix / 1e12).toFixed(0)} TFLOP/s`);
+  for (const row of rows) {
+    const rate = `${(row.rate / 1e12).toFixed(2)} T${row.unit}`;
+    console.log(
+      `${row.op.padEnd(20)} ${row.sizes.join(',').padEnd(40)} ${(row.seconds * 1e6).toFixed(0).padStart(9)} µs ${rate.padStart(14)} ${(100 * row.share).toFixed(0).padStart(4)} %  error ${row.relativeError.toExponential(1)}`,
+    );
+  }
+}
+if (!isRight) {
+  console.error(`Expected every relative error to be at most ${LIMIT}`);
+  process.exitCode = 1;
+}

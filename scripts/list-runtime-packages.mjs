@@ -1,0 +1,21 @@
+// Lists the folders under node_modules that running duo needs: its dependencies and theirs, one a line. Used by scripts/pack-gpu.
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+const ROOT = new URL('..', import.meta.url).pathname;
+const found = new Set();
+
+function add(name) {
+  const folder = join('node_modules', name);
+  if (found.has(folder) || !existsSync(join(ROOT, folder))) return;
+  found.add(folder);
+  const { dependencies = {}, optionalDependencies = {} } = readPackage(join(ROOT, folder));
+  for (const next of Object.keys({ ...dependencies, ...optionalDependencies })) add(next);
+}
+
+function readPackage(folder) {
+  return JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'));
+}
+
+for (const name of Object.keys(readPackage(ROOT).dependencies)) add(name);
+console.log([...found].sort().join('\n'));

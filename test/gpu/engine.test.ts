@@ -1,0 +1,93 @@
+// The native engine on cuda:0 against the same engine on the CPU: loss, gate gradient, evaluation, greedy text, mask.
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { GateGrid, Sample, Window } from '../../src/core/shapes.ts';
+import type { Engine } from '../../src/engine/engine.ts';
+import { openNativeEngine } from '../../src/engine/native/native-engine.ts';
+import { openModelFolder } from '../../src/model/folder.ts';
+import { DEVICE, describeGpu, IS_EMULATED } from './device.ts';
+
+/** The emulation takes the tiny model; a GPU the demo, which truly has retrieval heads. */
+const MODEL = IS_EMULATED ? 'test/models/tiny' : 'models/demo';
+const TOKENS = IS_EMULATED ? 90 : 1500;
+const WINDOW: Window = { sinkTokens: 8, recentTokens: 24 };
+/** bf16 between operations on the GPU against fp32 on the CPU: 2^-9 at each of some ten roundings a layer; twice that for gradients. */
+const TOLERANCE = 3e-2;
+
+describeGpu('engine on the GPU', () => {
+  let cpu: Engine;
+  let gpu: Engine;
+  let sample: Sample;
+  beforeAll(async () => {
+    const folder = openModelFolder(MODEL);
+    cpu = await openNativeEngine(folder, { device: 'cpu' });
+    gpu = await openNativeEngine(folder, { device: DEVICE });
+    folder.close();
+    const tokens = Array.from({ length: TOKENS }, (_, index) => 3 + ((index * 7919) % (cpu.model.vocab - 3)));
+    sample = {
+      tokens,
+      answers: [
+        [TOKENS - 9, TOKENS - 6],
+        [TOKENS - 4, TOKENS],
+      ],
+    };
+  });
+  afterAll(async () => {
+    await cpu?.close();
+    await gpu?.close();
+  });
+
+  test('distills as the CPU does, twice the same bits', async () => {
+    const gates: GateGrid = Array.from({ length: cpu.model.layers }, (_, layer) =>
+      Array.from({ length: cpu.model.kvHeads }, (_, head) => ((layer + head) % 3) / 2),
+    );
+    const expected = await cpu.distill(sample, gates, WINDOW);
+    const found = await gpu.distill(sample, gates, WINDOW);
+    expect(Math.abs(found.loss - expected.loss) / expected.loss).toBeLessThan(2 * TOLERANCE);
+    expect(relativeError(found.gradient.flat(), expected.gradient.flat())).toBeLessThan(2 * TOLERANCE);
+    expect(await gpu.distill(sample, gates, WINDOW)).toEqual(found);
+  });
+
+  test('scores answers as the CPU does', async () => {
+    const mask = { mask: gridOf(cpu, (layer, head) => (layer + head) % 2), window: WINDOW };
+    for (const given of ['full', mask] as const) {
+      const expected = await cpu.evaluate(sample, given);
+      const found = await gpu.evaluate(sample, given);
+      expect(Math.abs(found.logProb - expected.logProb)).toBeLessThan(
+        TOLERANCE * Math.max(1, Math.abs(expected.logProb)),
+      );
+    }
+  });
+
+  test('writes the same greedy text until the two best logits are closer than the tolerance', async () => {
+    const mask = { mask: gridOf(cpu, (layer, head) => (layer + head) % 2), window: WINDOW };
+    const options = { maxTokens: TOKENS + 20, kvDtype: 'bf16' } as const;
+    const sessions = [await cpu.openSession(mask, options), await gpu.openSession(mask, options)];
+    let logits = await Promise.all(sessions.map((session) => session.prefill(sample.tokens)));
+    for (let step = 0; step < 16; step++) {
+      const [expected, found] = logits as [Float32Array, Float32Array];
+      expect(relativeError(found, expected)).toBeLessThan(TOLERANCE);
+      const best = expected.indexOf(Math.max(...expected));
+      const second = Math.max(...expected.filter((_, index) => index !== best));
+      const margin = ((expected[best] as number) - second) / Math.max(...expected.map(Math.abs));
+      if (margin > 2 * TOLERANCE) expect(found.indexOf(Math.max(...found))).toBe(best);
+      logits = await Promise.all(sessions.map((session) => session.decode(best)));
+    }
+    for (const session of sessions) await session.close();
+  });
+});
+
+function gridOf(engine: Engine, value: (layer: number, head: number) => number): number[][] {
+  const { layers, kvHeads } = engine.model;
+  return Array.from({ length: layers }, (_, layer) => Array.from({ length: kvHeads }, (_, head) => value(layer, head)));
+}
+
+/** max|a−b| / max|b| */
+function relativeError(a: ArrayLike<number>, b: ArrayLike<number>): number {
+  let worst = 0;
+  let largest = 0;
+  for (let index = 0; index < b.length; index++) {
+    worst = Math.max(worst, Math.abs((a[index] as number) - (b[index] as number)));
+    largest = Math.max(largest, Math.abs(b[index] as number));
+  }
+  return worst / largest;
+}
