@@ -82,7 +82,8 @@ const positiveNumber = checked<number>(
 /** Leaf schema of an array of rows; their lengths are held to the model by `checkGrid`. */
 export const gateRows = z.array(z.array(unitNumber).max(MAX_HEADS)).max(MAX_LAYERS);
 
-const pathSchema: z.ZodType<LambdaPath> = z.strictObject({
+/** Leaf schema of a path; `checkGates` holds it to the model. */
+export const pathSchema: z.ZodType<LambdaPath> = z.strictObject({
   lambdas: z.array(positiveNumber).min(1).max(MAX_PATH_POINTS),
   gates: z.array(gateRows).min(1).max(MAX_PATH_POINTS),
 });

@@ -4,7 +4,7 @@ import { existsSync } from 'node:fs';
 import { z } from 'zod';
 import { FormatError } from '../../src/errors/errors.ts';
 import { stableJson, writeFileAtomic } from '../../src/formats/atomic-file.ts';
-import { checkSchemaName, MAX_GRID_FILE_BYTES } from '../../src/formats/gates.ts';
+import { checkSchemaName, type LambdaPath, MAX_GRID_FILE_BYTES, pathSchema } from '../../src/formats/gates.ts';
 import {
   checked,
   checkJson,
@@ -36,6 +36,8 @@ export interface RoundRecord {
 export interface QuadraticState {
   /** rounds that ended */
   readonly rounds: readonly RoundRecord[];
+  /** λ path of the first round; null until it ended */
+  readonly path: LambdaPath | null;
   /** gates of the round under way, `[N]` fp64 */
   readonly gates: Float64Array;
   /** samples of it that were measured */
@@ -59,6 +61,7 @@ const schema = z.strictObject({
   version: exactly(QUADRATIC_VERSION),
   identity: jsonRecord,
   rounds: z.array(roundSchema).max(MAX_ROUNDS),
+  path: z.union([z.null(), pathSchema]),
   gates: base64,
   samplesDone: integerWithin(0, MAX_SAMPLES),
   sums: base64,
@@ -71,6 +74,7 @@ export function writeQuadraticState(path: string, identity: JsonRecord, state: Q
     version: QUADRATIC_VERSION,
     identity,
     rounds: [...state.rounds],
+    path: state.path,
     gates: encodeDoubles(state.gates),
     samplesDone: state.samplesDone,
     sums: encodeDoubles(state.sums),
@@ -98,7 +102,10 @@ export function findQuadraticState(
   };
   const gates = decode('gates', numHeads);
   const sums = decode('sums', (numHeads + 1) ** 2);
-  return { identity: file.identity, state: { rounds: file.rounds, gates, samplesDone: file.samplesDone, sums } };
+  return {
+    identity: file.identity,
+    state: { rounds: file.rounds, path: file.path, gates, samplesDone: file.samplesDone, sums },
+  };
 }
 
 /** Little-endian float64, whatever the machine's own order. */

@@ -42,7 +42,7 @@ export interface QuadraticOptions {
 export interface QuadraticResult {
   /** at λ, `[layers][kvHeads]`, 0..1 */
   readonly gates: GateGrid;
-  /** of the last measurement */
+  /** of the first measurement, around all heads full: later ones know only the neighbourhood of the run's λ */
   readonly path: LambdaPath;
   /** the last measurement */
   readonly model: QuadraticModel;
@@ -61,23 +61,23 @@ export async function identifyQuadratic(options: QuadraticOptions): Promise<Quad
   const difference = found && findIdentityDifference(found.identity, identity);
   if (difference) throw new ConfigError(describeDifference(difference));
   if (!found) rmSync(checkpointPath, { force: true });
-  let state = found?.state ?? startRound(new Float64Array(layers * kvHeads).fill(1), []);
+  let state = found?.state ?? startRound({ rounds: [], path: null }, new Float64Array(layers * kvHeads).fill(1));
   for (;;) {
     state = await measureRound(state, options);
     const model = toModel(state, settings.samples);
     const { gates, record } = await endRound(model, state, options);
     const rounds = [...state.rounds, record];
+    const path = state.path ?? solvePath(model, { lambda: settings.lambda, kvHeads });
     if (rounds.length === settings.rounds || record.stepTaken === 0 || isStable(state.gates, gates, record)) {
-      const path = solvePath(model, { lambda: settings.lambda, kvHeads });
       return { gates: toGrid(gates, kvHeads), path, model, rounds };
     }
-    state = startRound(gates, rounds);
+    state = startRound({ rounds, path }, gates);
     writeQuadraticState(checkpointPath, identity, state);
   }
 }
 
-function startRound(gates: Float64Array, rounds: readonly RoundRecord[]): QuadraticState {
-  return { rounds, gates, samplesDone: 0, sums: new Float64Array((gates.length + 1) ** 2) };
+function startRound(done: Pick<QuadraticState, 'rounds' | 'path'>, gates: Float64Array): QuadraticState {
+  return { ...done, gates, samplesDone: 0, sums: new Float64Array((gates.length + 1) ** 2) };
 }
 
 /** Measure the samples that are left; the state is on disk after each. */
