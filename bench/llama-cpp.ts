@@ -39,17 +39,18 @@ export const bench: Bench = {
         const theirs = await peer.measure(context, steps);
         const ours = await measureOurs(subject, { context, steps });
         const again = await peer.measure(context, steps);
+        const oursAgain = await measureOurs(subject, { context, steps });
         const best = {
-          duo: Math.min(...ours.full.stepSeconds),
-          duoMasked: Math.min(...ours.masked.stepSeconds),
+          duo: Math.min(...ours.full.stepSeconds, ...oursAgain.full.stepSeconds),
+          duoMasked: Math.min(...ours.masked.stepSeconds, ...oursAgain.masked.stepSeconds),
           llamaCpp: Math.min(...theirs.stepSeconds, ...again.stepSeconds),
         };
         const prefill = {
-          duo: ours.full.prefillSeconds as number,
-          duoMasked: ours.masked.prefillSeconds as number,
+          duo: Math.min(ours.full.prefillSeconds as number, oursAgain.full.prefillSeconds as number),
+          duoMasked: Math.min(ours.masked.prefillSeconds as number, oursAgain.masked.prefillSeconds as number),
           llamaCpp: Math.min(theirs.prefillSeconds, again.prefillSeconds),
         };
-        figures.push({ context, bandwidth, best, prefill, ours, theirs, again });
+        figures.push({ context, bandwidth, best, prefill, ours, theirs, oursAgain, again });
         lines.push(
           `${context} tokens, decode tokens/s: duo full ${(1 / best.duo).toFixed(2)}, duo 50 % mask ${(1 / best.duoMasked).toFixed(2)}, llama.cpp ${(1 / best.llamaCpp).toFixed(2)} (duo full / llama.cpp ${(best.llamaCpp / best.duo).toFixed(2)}×)`,
           `${context} tokens, prefill tokens/s: duo full ${(context / prefill.duo).toFixed(1)}, duo 50 % mask ${(context / prefill.duoMasked).toFixed(1)}, llama.cpp ${(context / prefill.llamaCpp).toFixed(1)} (duo full / llama.cpp ${(prefill.llamaCpp / prefill.duo).toFixed(2)}×)`,
@@ -61,7 +62,7 @@ export const bench: Bench = {
       rmSync(folder, { recursive: true });
     }
     lines.push(
-      `${layers} layers, bf16 weights and cache in duo, bf16 weights and f16 cache in llama.cpp, ${threads} threads each, best of ${steps} steps`,
+      `${layers} layers, bf16 weights and cache in duo, bf16 weights and f16 cache in llama.cpp, ${threads} threads each, best of 2 × ${steps} steps in turn`,
     );
     return { table: lines.join('\n'), figures };
   },
