@@ -19,7 +19,10 @@ export function addReportCommand(program: Command, _signal: AbortSignal): void {
   program
     .command('report')
     .description('write one self-contained HTML page about a run, its figures as SVG and its tables as CSV')
-    .argument('<run dir>', 'folder that identify wrote; results.json and bench.json in it are shown too')
+    .argument(
+      '<run dir>',
+      'folder that identify wrote; results.json, bench.json and comparison.json in it are shown too',
+    )
     .option('--out <file>', 'page to write; default: report.html in the run folder')
     .option('--assets <dir>', 'folder for SVG and CSV files; default: report-files in the run folder')
     .option('--json', 'print the summary and the written files as JSON')

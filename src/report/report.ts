@@ -5,6 +5,7 @@ import type { RunData } from './run-data.ts';
 import { formatScript } from './script.ts';
 import { buildMemorySection, buildSpeedSection } from './sections/cost.ts';
 import { buildHeadsSection, buildTrainingSection } from './sections/heads.ts';
+import { buildMethodsSection } from './sections/methods.ts';
 import { buildProvenanceSection } from './sections/provenance.ts';
 import { buildClosingSection, buildTasksSection } from './sections/recall.ts';
 import { isMissing, type MissingSection, type Section, type SectionResult } from './sections/section.ts';
@@ -32,6 +33,7 @@ export function buildReport(data: RunData, measures: Measures): Report {
     buildMemorySection(data, measures),
     buildSpeedSection(data),
     buildTrainingSection(data),
+    buildMethodsSection(data),
     buildProvenanceSection(data),
   ];
   const sections = results.filter((result): result is Section => !isMissing(result));

@@ -9,6 +9,7 @@ import { type MetricsLine, readMetrics } from '../formats/metrics.ts';
 import { checkJson, finiteNumber, readJson } from '../formats/read-json.ts';
 import { type EvalRow, evalRowSchema, type Results, readResults } from '../formats/results.ts';
 import { type RunFile, readRun } from '../formats/run.ts';
+import { type Comparison, readComparison } from './comparison.ts';
 
 /** `duo bench --json` of a few contexts is a few KB. */
 const MAX_BENCH_BYTES = 16 * 2 ** 20;
@@ -53,6 +54,8 @@ export interface RunData {
   readonly results: Results | null;
   /** what `duo bench --json` printed, kept as bench.json */
   readonly bench: BenchFile | null;
+  /** what scripts/compare-methods.ts wrote, kept as comparison.json */
+  readonly comparison: Comparison | null;
 }
 
 /** Read a run folder.
@@ -80,6 +83,7 @@ export function readRunFolder(folder: string): RunData {
     heldOut: readHeldOut(run, join(path, 'run.json')),
     results: read('results.json', readResults),
     bench: read('bench.json', (file) => checkJson(benchSchema, { value: readJson(file, MAX_BENCH_BYTES), path: file })),
+    comparison: read('comparison.json', readComparison),
   };
   if (!data.run && !data.gates && !data.mask && !data.results && data.metrics.length === 0) {
     throw new FormatError(
@@ -102,7 +106,7 @@ function readHeldOut(run: RunFile | null, path: string): EvalRow[] {
 }
 
 /** Figures stand side by side on one page only where they are of one model. */
-function checkAgreement({ path, gates, mask, metrics }: RunData): void {
+function checkAgreement({ path, gates, mask, metrics, comparison }: RunData): void {
   const model = mask?.model ?? gates?.model;
   if (!model) return;
   if (gates && mask) {
@@ -110,6 +114,14 @@ function checkAgreement({ path, gates, mask, metrics }: RunData): void {
       if (gates.model[key] === mask.model[key]) continue;
       throw new FormatError(
         `Expected \`model.${key}\` in ${join(path, 'mask.json')} to be that of gates.json, \`${gates.model[key]}\`, got \`${mask.model[key]}\`; the two belong to different models.`,
+      );
+    }
+  }
+  if (comparison) {
+    for (const key of ['architecture', 'layers', 'heads', 'kvHeads', 'headDim'] as const) {
+      if (comparison.shape[key] === model[key]) continue;
+      throw new FormatError(
+        `Expected \`shape.${key}\` in ${join(path, 'comparison.json')} to be that of the run's model, \`${model[key]}\`, got \`${comparison.shape[key]}\`; compare the methods on the run's own model.`,
       );
     }
   }

@@ -96,14 +96,20 @@ function renderSvg(drawing: Drawing, options: { width: number; title: string; co
     style: { fontSize: '12px', fontFamily: 'system-ui, sans-serif', background: 'none', color: 'var(--ink)' },
   }) as unknown as { outerHTML: string };
   const label = escapeHtml(`${title}. Arrow keys read the values.`);
-  return svg.outerHTML
-    .replace(/<style>[\s\S]*?<\/style>/, '')
-    .replace(
-      /^<svg /,
-      `<svg xmlns="http://www.w3.org/2000/svg" role="img" tabindex="0" aria-label="${label}" data-columns="${columns}" `,
-    )
-    .replace(/ (d|transform|x|y|x1|x2|y1|y2|cx|cy|width|height|r)="([^"]*)"/g, (_, name: string, value: string) => {
-      return ` ${name}="${value.replace(/-?\d+\.\d{3,}/g, (number) => String(Number(Number(number).toFixed(2))))}"`;
-    })
-    .replace(/<\/svg>$/, `${drawing.extra ?? ''}</svg>`);
+  return (
+    svg.outerHTML
+      .replace(/<style>[\s\S]*?<\/style>/, '')
+      // linkedom escapes quotes alone in attributes; XML, as which the SVG files are read, also needs these two
+      .replace(/ aria-label="([^"]*)"/g, (_, value: string) => {
+        return ` aria-label="${value.replace(/&(?!quot;)/g, '&#38;').replaceAll('<', '&#60;')}"`;
+      })
+      .replace(
+        /^<svg /,
+        `<svg xmlns="http://www.w3.org/2000/svg" role="img" tabindex="0" aria-label="${label}" data-columns="${columns}" `,
+      )
+      .replace(/ (d|transform|x|y|x1|x2|y1|y2|cx|cy|width|height|r)="([^"]*)"/g, (_, name: string, value: string) => {
+        return ` ${name}="${value.replace(/-?\d+\.\d{3,}/g, (number) => String(Number(Number(number).toFixed(2))))}"`;
+      })
+      .replace(/<\/svg>$/, `${drawing.extra ?? ''}</svg>`)
+  );
 }

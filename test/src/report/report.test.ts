@@ -21,7 +21,14 @@ describe('report of a whole run', () => {
   it('draws every figure and writes every table', () => {
     const names = report.files.map(({ name }) => name);
     const figures = ['gate-map', 'gate-histogram', 'gate-course', 'recall', 'needle-niah-full', 'needle-niah-given'];
-    const more = ['budget-multi-passkey-4096', 'kv-memory', 'decode-speed', 'loss-distillation', 'loss-objective'];
+    const more = [
+      'budget-multi-passkey-4096',
+      'kv-memory',
+      'decode-speed',
+      'loss-distillation',
+      'loss-objective',
+      'methods',
+    ];
     expect(names.filter((name) => name.endsWith('.svg'))).toEqual([...figures, ...more].map((name) => `${name}.svg`));
     expect(new Set(names).size).toBe(names.length);
     expect(report.missing).toEqual([]);
@@ -66,9 +73,10 @@ describe('report of a whole run', () => {
 describe('report of a partial run', () => {
   it('leaves out what is absent and names the command that makes it', () => {
     const report = buildFixture({ files: ['run'] });
-    const titles = ['Heads', 'Held-out tasks', 'Memory', 'Speed', 'Optimisation'];
+    const titles = ['Heads', 'Held-out tasks', 'Memory', 'Speed', 'Optimisation', 'Methods compared'];
     expect(report.missing.map(({ title }) => title)).toEqual(titles);
-    for (const { command } of report.missing) expect(command).toMatch(/^duo (identify|eval|export|bench) /);
+    for (const { command } of report.missing)
+      expect(command).toMatch(/^(duo (identify|eval|export|bench)|npx tsx scripts\/compare-methods\.ts) /);
     for (const title of titles) expect(report.html).toContain(`<b>${title}</b> is left out`);
   });
 

@@ -16,7 +16,7 @@ export interface FixtureOptions {
   /** name of the model's folder, default `models/tiny` */
   readonly model?: string;
   /** files to write; default: all */
-  readonly files?: readonly ('run' | 'gates' | 'mask' | 'metrics' | 'results' | 'bench')[];
+  readonly files?: readonly ('run' | 'gates' | 'mask' | 'metrics' | 'results' | 'bench' | 'comparison')[];
 }
 
 /** A row of results, full attention's unless told otherwise. */
@@ -52,7 +52,7 @@ export function writeRunFixture(options: FixtureOptions = {}): string {
     layers = 4,
     kvHeads = 4,
     steps = 60,
-    files = ['run', 'gates', 'mask', 'metrics', 'results', 'bench'],
+    files = ['run', 'gates', 'mask', 'metrics', 'results', 'bench', 'comparison'],
   } = options;
   const folder = mkdtempSync(join(tmpdir(), 'duo-report-'));
   mkdirSync(folder, { recursive: true });
@@ -98,6 +98,9 @@ export function writeRunFixture(options: FixtureOptions = {}): string {
     writeResults(join(folder, 'results.json'), rows, { critical });
   }
   if (files.includes('bench')) writeFileSync(join(folder, 'bench.json'), JSON.stringify(makeBench()));
+  if (files.includes('comparison')) {
+    writeFileSync(join(folder, 'comparison.json'), JSON.stringify(makeComparison(model)));
+  }
   if (files.includes('run')) {
     writeRun(join(folder, 'run.json'), {
       schema: 'duo.run',
@@ -205,4 +208,49 @@ function makeBench(): unknown {
     comparison: { prefillSpeedup: null, decodeSpeedup: 1.8, kvShare: 0.42 },
   }));
   return { model: 'tiny', engine: 'native', device: 'cpu', kvDtype: 'bf16', batch: 1, contexts };
+}
+
+/** Four methods at every fourth budget; `gates` loses 2 points to greedy removal at each. */
+function makeComparison(shape: ModelTag): unknown {
+  const heads = shape.layers * shape.kvHeads;
+  const budgets = Array.from({ length: heads + 1 }, (_, count) => count).filter((count) => count % 4 === 0);
+  const row = (name: string, loss: number, rest: Record<string, unknown> = {}): unknown => ({
+    name,
+    seconds: 1.25,
+    forwards: 28,
+    meanGateDifference: 0.004,
+    largestGateDifference: 0.03,
+    recall: budgets.map((count) => 1 - (0.9 * count) / (heads + 1) - loss),
+    meanRecall: 0.55 - loss,
+    belowGatesBeyondInterval: 0,
+    worstAgainstGates: { mean: 0, halfWidth: 0 },
+    sameLabelsAsGreedy: 0.875,
+    ...rest,
+  });
+  const rankingOnly = { forwards: null, meanGateDifference: null, largestGateDifference: null };
+  return {
+    model: 'models/tiny',
+    preset: 'tiny',
+    shape,
+    engine: 'native',
+    device: 'cpu',
+    cpu: 'a processor',
+    tokens: 192,
+    lambda: 0.5,
+    steps: 60,
+    samples: 4,
+    heldOut: 16,
+    budgets,
+    telling: budgets.slice(1),
+    rows: [
+      row('gates', 0.02, { seconds: 5.5, forwards: 240, meanGateDifference: 0, largestGateDifference: 0 }),
+      row('quadratic, finite, 1 rounds', 0.03),
+      row('attention-mass (tensorflow)', 0.04, rankingOnly),
+      row('greedy removal', 0, { ...rankingOnly, forwards: 288, sameLabelsAsGreedy: 1 }),
+    ],
+    stability: [
+      { step: 'finite', rounds: 1, samples: 4, meanOverlap: 0.979, leastOverlap: 0.938, gateDifference: 0.006 },
+    ],
+    ranked: {},
+  };
 }
