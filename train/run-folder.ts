@@ -1,9 +1,9 @@
 // The folder of one run (--out): which files it has, when a new run may enter it, and the lock while one writes.
 // Files that are not a run's own (a samples file kept there, say) are never touched.
-import { existsSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
-import { dirname, join, resolve } from 'node:path';
+import { existsSync, readdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
 import { ConfigError } from '../src/errors/errors.ts';
-import { fileErrorOf } from '../src/formats/atomic-file.ts';
+import { makeFolder } from '../src/formats/atomic-file.ts';
 import type { JsonRecord } from '../src/formats/read-json.ts';
 import { readRun } from '../src/formats/run.ts';
 import { describeDifference, findIdentityDifference } from './run-identity.ts';
@@ -40,11 +40,7 @@ export interface RunFolder {
  * {FileError} not writable, not a folder, or another process writes it; {FormatError} run.json is damaged. */
 export function enterRunFolder(options: { path: string; entry: RunEntry; identity: JsonRecord }): RunFolder {
   const { path, entry, identity } = options;
-  try {
-    makeFolder(path);
-  } catch (cause) {
-    throw fileErrorOf('create', path, cause);
-  }
+  makeFolder(path);
   const release = takeLock(join(path, LOCK_FILE));
   try {
     const hasRun = holdsRun(path);
@@ -71,15 +67,6 @@ export function enterRunFolder(options: { path: string; entry: RunEntry; identit
 /** True iff the folder holds a file of a run; false where it is absent, empty or holds only other files. */
 export function holdsRun(path: string): boolean {
   return RUN_FILES.some((name) => existsSync(join(path, name)));
-}
-
-/** Make a folder and those above it. Node's own recursive mkdir never returns where the system refuses with ENOENT under an existing
- * folder (/proc). */
-function makeFolder(path: string): void {
-  if (existsSync(path) && statSync(path).isDirectory()) return;
-  const parent = dirname(resolve(path));
-  if (!existsSync(parent)) makeFolder(parent);
-  mkdirSync(path);
 }
 
 function checkSameRun(path: string, identity: JsonRecord): void {

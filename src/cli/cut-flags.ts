@@ -1,9 +1,9 @@
 // The flags that cut gates into a mask, --streaming-fraction and --threshold, and those that give the window.
 import type { Command } from 'commander';
 import { type Cut, chooseCut } from '../../export/cut.ts';
-import { parseCount } from '../config/flags.ts';
 import type { Window } from '../core/shapes.ts';
 import { ConfigError } from '../errors/errors.ts';
+import { readIntegerFlag, readNumberFlag } from './numbers.ts';
 
 export interface CutFlags {
   readonly streamingFraction?: string;
@@ -52,20 +52,10 @@ export function readWindowFlags(flags: CutFlags, found: Window | null): Window {
 }
 
 function readUnit(flag: string, text: string | undefined): number | undefined {
-  if (text === undefined) return undefined;
-  const value = parseCount(text);
-  if (value === null || value < 0 || value > 1) {
-    throw new ConfigError(`Expected ${flag} to be a number from 0 to 1, got \`${text}\`.`);
-  }
-  return value;
+  return text === undefined ? undefined : readNumberFlag(flag, { text, least: 0, most: 1 });
 }
 
 function readTokens(flag: string, options: { text: string | undefined; least: number }): number | undefined {
   const { text, least } = options;
-  if (text === undefined) return undefined;
-  const value = parseCount(text);
-  if (value === null || !Number.isInteger(value) || value < least) {
-    throw new ConfigError(`Expected ${flag} to be an integer of at least ${least}, got \`${text}\`.`);
-  }
-  return value;
+  return text === undefined ? undefined : readIntegerFlag(flag, { text, least });
 }

@@ -9,6 +9,7 @@ import { findWindow, readGates } from '../formats/gates.ts';
 import { checkMaskFits, type MaskFile, readMask, toHeadMask } from '../formats/mask.ts';
 import type { ModelFolder } from '../model/folder.ts';
 import { readWindowFlags } from './cut-flags.ts';
+import { readIntegerFlag } from './numbers.ts';
 
 export interface MaskFlags {
   readonly mask?: string;
@@ -29,8 +30,8 @@ export interface MaskFlags {
 export function listEvalMasks(flags: MaskFlags, folder: ModelFolder): NamedMask[] {
   const { shape } = folder.config;
   const names = flags.baselines.split(',').map((name) => name.trim());
-  const randomMasks = readCount('--random-masks', { text: flags.randomMasks, least: 1 });
-  const seed = readCount('--seed', { text: flags.seed, least: 0 });
+  const randomMasks = readIntegerFlag('--random-masks', { text: flags.randomMasks, least: 1 });
+  const seed = readIntegerFlag('--seed', { text: flags.seed, least: 0 });
   const shared = { model: shape, randomMasks, seed };
   const cuts = listCuts(flags, folder);
   const file = flags.mask === undefined ? null : readFittingMask(flags.mask, { flags, folder });
@@ -117,13 +118,4 @@ function readFittingMask(path: string, options: { flags: MaskFlags; folder: Mode
   const model = { shape: folder.config.shape, fingerprint: folder.fingerprint };
   checkMaskFits(file, model, { path, allowOther: flags.allowOtherModel === true });
   return file;
-}
-
-/** An integer flag. @throws {ConfigError} not an integer of at least `least`. */
-export function readCount(flag: string, options: { text: string; least: number }): number {
-  const value = parseCount(options.text);
-  if (value === null || !Number.isInteger(value) || value < options.least) {
-    throw new ConfigError(`Expected ${flag} to be an integer of at least ${options.least}, got \`${options.text}\`.`);
-  }
-  return value;
 }

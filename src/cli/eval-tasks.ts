@@ -20,7 +20,7 @@ import { EVAL_TASKS, findTasks } from '../eval/tasks/task-list.ts';
 import type { EvalRow } from '../formats/results.ts';
 import type { ModelFolder } from '../model/folder.ts';
 import { openTokenizer } from '../text/tokenizer.ts';
-import { readCount } from './eval-masks.ts';
+import { readIntegerFlag } from './numbers.ts';
 import { formatDuration, makeProgress } from './terminal.ts';
 
 export interface TaskFlags {
@@ -114,7 +114,7 @@ export async function evaluateTasks(options: {
       masks,
       settings: readSettings(flags),
       folder: flags.out ?? null,
-      concurrent: readCount('--concurrent', { text: flags.concurrent, least: 1 }),
+      concurrent: readIntegerFlag('--concurrent', { text: flags.concurrent, least: 1 }),
       signal,
       onProgress: ({ done, total, secondsLeft }) =>
         progress.update(done, total, secondsLeft === null ? '' : `(${formatDuration(secondsLeft)} by work)`),
@@ -128,7 +128,7 @@ async function listTaskGroups(flags: TaskFlags, folder: ModelFolder): Promise<Sw
   if (flags.tasks === undefined) return [];
   const tasks = findTasks(flags.tasks.split(',').map((name) => name.trim()));
   const { maxPositions } = folder.config.shape;
-  const lengths = flags.lengths.split(',').map((text) => readCount('--lengths', { text, least: 1 }));
+  const lengths = flags.lengths.split(',').map((text) => readIntegerFlag('--lengths', { text, least: 1 }));
   const tooLong = lengths.find((length) => length > maxPositions);
   if (tooLong !== undefined) {
     throw new ConfigError(
@@ -147,9 +147,9 @@ async function listTaskGroups(flags: TaskFlags, folder: ModelFolder): Promise<Sw
     lengths,
     ...(flags.depths === undefined
       ? {}
-      : { depths: listDepths(readCount('--depths', { text: flags.depths, least: 1 })) }),
+      : { depths: listDepths(readIntegerFlag('--depths', { text: flags.depths, least: 1 })) }),
     samples: readTaskSamples(flags) ?? DEFAULT_TASK_SAMPLES,
-    seed: readCount('--seed', { text: flags.seed, least: 0 }),
+    seed: readIntegerFlag('--seed', { text: flags.seed, least: 0 }),
     measure: flags.measure,
     wording: flags.wording ?? (flags.model === 'demo' ? 'small-vocabulary' : 'plain'),
     tokenizer: adaptTokenizer(tokenizer),
@@ -187,14 +187,14 @@ async function listSuiteGroups(flags: TaskFlags, folder: ModelFolder): Promise<S
 function readTaskSamples(flags: TaskFlags): number | undefined {
   return flags.taskSamples === undefined
     ? undefined
-    : readCount('--task-samples', { text: flags.taskSamples, least: 1 });
+    : readIntegerFlag('--task-samples', { text: flags.taskSamples, least: 1 });
 }
 
 function readSettings(flags: TaskFlags): RunSettings {
   const chunk =
     flags.chunkTokens === undefined
       ? {}
-      : { chunkTokens: readCount('--chunk-tokens', { text: flags.chunkTokens, least: 1 }) };
+      : { chunkTokens: readIntegerFlag('--chunk-tokens', { text: flags.chunkTokens, least: 1 }) };
   if (flags.prefill === 'chunked' && flags.chunkTokens === undefined) {
     throw new ConfigError('Expected --chunk-tokens with --prefill chunked, got none; the result depends on it.');
   }

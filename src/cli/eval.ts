@@ -1,5 +1,4 @@
 // duo eval: what a mask keeps, beside baselines, on any samples file, on held-out tasks and on suites.
-import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import type { Engine } from '../engine/engine.ts';
@@ -7,7 +6,7 @@ import { ConfigError } from '../errors/errors.ts';
 import type { NamedMask } from '../eval/baselines.ts';
 import { evaluateSamples } from '../eval/evaluate-samples.ts';
 import { listCriticalFootprints, summariseRandomMasks } from '../eval/summarise-rows.ts';
-import { fileErrorOf, writeFileAtomic } from '../formats/atomic-file.ts';
+import { makeFolder, writeFileAtomic } from '../formats/atomic-file.ts';
 import { type EvalRow, formatRowsCsv, writeResults } from '../formats/results.ts';
 import { readSamples } from '../formats/samples.ts';
 import type { ModelFolder } from '../model/folder.ts';
@@ -59,7 +58,7 @@ async function evaluate(flags: EvalFlags, signal: AbortSignal): Promise<void> {
   if (flags.samples === undefined && !asksForTasks(flags)) {
     throw new ConfigError('Expected --samples, --tasks or --suite to say what to evaluate on, got none.');
   }
-  if (flags.out !== undefined) makeOutFolder(flags.out);
+  if (flags.out !== undefined) makeFolder(flags.out);
   const folder = openModel(flags.model);
   try {
     const masks = listEvalMasks(flags, folder);
@@ -121,12 +120,4 @@ function printRows(rows: readonly EvalRow[]): void {
   if (tasks.length > 0) printResult(formatTaskTable(tasks));
   const critical = listCriticalFootprints(rows);
   if (critical.length > 0) printResult(`\n${formatCriticalTable(critical)}`);
-}
-
-function makeOutFolder(path: string): void {
-  try {
-    mkdirSync(path, { recursive: true });
-  } catch (cause) {
-    throw fileErrorOf('create', path, cause);
-  }
 }

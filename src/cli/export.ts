@@ -1,5 +1,4 @@
 // duo export: cut gates.json into a mask, as JSON or as the reference's TSV and config.json.
-import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { buildMask, describeCut, type LambdaCut } from '../../export/build-mask.ts';
@@ -7,7 +6,7 @@ import { PATTERN_CONFIG, PATTERN_FILE } from '../../export/import.ts';
 import { writeReferenceConfig } from '../../export/reference-config.ts';
 import { writeTsv } from '../../export/tsv.ts';
 import { ConfigError } from '../errors/errors.ts';
-import { fileErrorOf } from '../formats/atomic-file.ts';
+import { makeFolder } from '../formats/atomic-file.ts';
 import { findWindow, readGates } from '../formats/gates.ts';
 import { writeMask } from '../formats/mask.ts';
 import { addCutOptions, type CutFlags, readCutFlags, readWindowFlags } from './cut-flags.ts';
@@ -43,11 +42,7 @@ function exportMask(flags: ExportFlags): void {
   const built = buildMask({ gates, cut, window: readWindowFlags(flags, findWindow(gates)) });
   if (flags.format === 'json') writeMask(flags.out, built.file);
   else {
-    try {
-      mkdirSync(flags.out, { recursive: true });
-    } catch (cause) {
-      throw fileErrorOf('create', flags.out, cause);
-    }
+    makeFolder(flags.out);
     writeTsv(join(flags.out, PATTERN_FILE), built.file.gates);
     writeReferenceConfig(join(flags.out, PATTERN_CONFIG), built.file);
   }

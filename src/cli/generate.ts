@@ -3,11 +3,11 @@ import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import type { Split } from '../../data-gen/length.ts';
 import { generateSamples, pickPasskeySettings } from '../../data-gen/passkey.ts';
-import { parseCount } from '../config/flags.ts';
 import { ConfigError } from '../errors/errors.ts';
 import type { JsonRecord } from '../formats/read-json.ts';
 import { writeSamples } from '../formats/samples.ts';
 import { addConfigOptions, readConfigFlags } from './config-flags.ts';
+import { readIntegerFlag } from './numbers.ts';
 import { openModel } from './open.ts';
 import { openOrigin } from './sample-source.ts';
 import { makeProgress, printJson, say } from './terminal.ts';
@@ -43,10 +43,7 @@ async function generate(flags: GenerateFlags & Record<string, unknown>, signal: 
   const folder = openModel(flags.model, { weights: 'optional' });
   try {
     const config = readConfigFlags(flags, { name: flags.model, shape: folder.config.shape });
-    const count = flags.count === undefined ? config.steps : parseCount(flags.count);
-    if (count === null || !Number.isInteger(count) || count < 1) {
-      throw new ConfigError(`Expected --count to be an integer of at least 1, got \`${flags.count}\`.`);
-    }
+    const count = readIntegerFlag('--count', { text: flags.count ?? String(config.steps), least: 1 });
     const { hash, inputs, ...origin } = await openOrigin({ folder, config, haystackPath: flags.haystack });
     const progress = makeProgress('samples');
     const { haystackHash, tokenizerHash } = inputs as { haystackHash: string; tokenizerHash: string };

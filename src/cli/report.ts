@@ -1,9 +1,8 @@
 // duo report: turn a run folder into one HTML page, with its figures as SVG and its tables as CSV beside.
-import { mkdirSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { countKvBytes } from '../eval/footprint.ts';
-import { fileErrorOf, writeFileAtomic } from '../formats/atomic-file.ts';
+import { makeFolder, writeFileAtomic } from '../formats/atomic-file.ts';
 import { buildReport } from '../report/report.ts';
 import { readRunFolder } from '../report/run-data.ts';
 import { describeSummary } from '../report/summary.ts';
@@ -34,11 +33,7 @@ function report(folder: string, flags: ReportFlags): void {
   const built = buildReport(data, { countKvBytes });
   const page = resolve(flags.out ?? join(data.path, 'report.html'));
   const assets = resolve(flags.assets ?? join(data.path, 'report-files'));
-  try {
-    mkdirSync(assets, { recursive: true });
-  } catch (cause) {
-    throw fileErrorOf('create', assets, cause);
-  }
+  makeFolder(assets);
   for (const { name, text } of built.files) writeFileAtomic(join(assets, name), text);
   writeFileAtomic(page, built.html);
   const { summary, missing } = built;

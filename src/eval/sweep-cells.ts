@@ -1,10 +1,10 @@
 // The files of a sweep's cells: `cells/<name>.json` holds inputs and row of a finished one, `cells/<name>.claim` the process
 // that is at work on one. A claim only saves work; results do not depend on it.
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { fileErrorOf, stableJson, writeFileAtomic } from '../formats/atomic-file.ts';
+import { fileErrorOf, makeFolder, stableJson, writeFileAtomic } from '../formats/atomic-file.ts';
 import { checkJson, exactly, readJson } from '../formats/read-json.ts';
 import { type EvalRow, evalRowSchema } from '../formats/results.ts';
 
@@ -33,14 +33,14 @@ export function writeCell(
   name: string,
   cell: { readonly inputs: unknown; readonly row: EvalRow },
 ): void {
-  makeFolder(folder);
+  makeFolder(join(folder, 'cells'));
   writeFileAtomic(cellPath(folder, name), stableJson({ schema: 'duo.eval-cell', version: 1, ...cell }));
 }
 
 /** Claim a cell for this process. A claim of a process of this machine that no longer runs is taken over.
  * @returns false where another process is at work on it. @throws {FileError}. */
 export function claimCell(folder: string, name: string): boolean {
-  makeFolder(folder);
+  makeFolder(join(folder, 'cells'));
   const path = claimPath(folder, name);
   if (existsSync(path) && isLive(path)) return false;
   rmSync(path, { force: true });
@@ -80,13 +80,5 @@ function readClaim(path: string): { readonly host: string; readonly pid: number 
     return typeof host === 'string' && Number.isInteger(pid) ? { host, pid: pid as number } : null;
   } catch {
     return null;
-  }
-}
-
-function makeFolder(folder: string): void {
-  try {
-    mkdirSync(join(folder, 'cells'), { recursive: true });
-  } catch (cause) {
-    throw fileErrorOf('create', join(folder, 'cells'), cause);
   }
 }

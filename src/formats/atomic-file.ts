@@ -1,6 +1,16 @@
 // Writes files so that a reader never sees half of one: written beside, fsynced, renamed, folder fsynced.
-import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
-import { basename, dirname, join } from 'node:path';
+import {
+  closeSync,
+  existsSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeSync,
+} from 'node:fs';
+import { basename, dirname, join, resolve } from 'node:path';
 import { FileError } from '../errors/errors.ts';
 
 const SENTENCES: Record<string, string> = {
@@ -46,6 +56,32 @@ export function writeFileAtomic(path: string, data: string | Uint8Array): void {
     removeBeside(beside);
     throw fileErrorOf('write', path, cause);
   }
+}
+
+/** Make a folder and those above it; one that is there already is fine, also when another process makes it meanwhile.
+ * Node's own recursive mkdir never returns where the system refuses with ENOENT under an existing folder (/proc).
+ * @throws {FileError} not permitted, read-only, or a part of the path is a file. */
+export function makeFolder(path: string): void {
+  try {
+    makeMissingFolders(path);
+  } catch (cause) {
+    throw fileErrorOf('create', path, cause);
+  }
+}
+
+function makeMissingFolders(path: string): void {
+  if (isFolder(path)) return;
+  const parent = dirname(resolve(path));
+  if (!existsSync(parent)) makeMissingFolders(parent);
+  try {
+    mkdirSync(path);
+  } catch (cause) {
+    if (!isFolder(path)) throw cause;
+  }
+}
+
+function isFolder(path: string): boolean {
+  return existsSync(path) && statSync(path).isDirectory();
 }
 
 /** Remove what a failed write left; the failure itself is what the person must hear of. */

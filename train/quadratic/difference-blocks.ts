@@ -1,8 +1,8 @@
 // The differences of one sample, block by block of heads: in memory while they are small, else in files beside the checkpoint,
 // so that the Gram matrix of many heads needs two blocks in memory and never all of them.
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileErrorOf } from '../../src/formats/atomic-file.ts';
+import { fileErrorOf, makeFolder } from '../../src/formats/atomic-file.ts';
 
 /** Blocks of one sample. `close` frees them and removes their files. */
 export class DifferenceBlocks {
@@ -15,7 +15,7 @@ export class DifferenceBlocks {
   constructor(options: { totalBytes: number; memoryBytes: number; folder: string }) {
     this.#folder = options.totalBytes > options.memoryBytes ? options.folder : null;
     if (this.#folder === null) return;
-    this.#attempt('create', () => mkdirSync(this.#folder as string, { recursive: true }));
+    makeFolder(this.#folder);
   }
 
   get count(): number {
