@@ -34,8 +34,11 @@ struct AttentionForward {
 
 enum class Branches { full, stream, both };
 
-// Supported head_dim: 32, 64, 128; anything else is cudaErrorInvalidValue. num_listed 0 launches nothing.
+// Supported head_dim: 32, 64, 128; anything else is cudaErrorInvalidValue. num_listed 0 launches nothing. The kernel that fits the device:
 cudaError_t launch_attention_forward(const AttentionForward &attention, Branches branches, cudaStream_t stream);
+// Any device; Hopper and head_dim 64 or 128.
+cudaError_t launch_attention_forward_plain(const AttentionForward &attention, Branches branches, cudaStream_t stream);
+cudaError_t launch_attention_forward_hopper(const AttentionForward &attention, Branches branches, cudaStream_t stream);
 
 struct AttentionBackward {
   AttentionShape shape;
@@ -57,5 +60,7 @@ struct AttentionBackward {
 // full_delta, stream_delta, gate_delta and d_gates; then, a separate launch, d_query, d_key and d_value.
 cudaError_t launch_gate_gradient(const AttentionBackward &attention, cudaStream_t stream);
 cudaError_t launch_attention_backward(const AttentionBackward &attention, cudaStream_t stream);
+cudaError_t launch_attention_backward_plain(const AttentionBackward &attention, cudaStream_t stream);
+cudaError_t launch_attention_backward_hopper(const AttentionBackward &attention, cudaStream_t stream);
 
 }  // namespace duo::cuda

@@ -3,6 +3,8 @@
 // Two kernels instead of one with atomics, so that sums have a fixed order: one owns query rows (dQ), one owns keys (dK, dV, over all query
 // heads of the group). Scores are computed in both. Source: arXiv 2307.08691, section 3; the branches' sharing is ours.
 #include "cuda/attention.h"
+#include "cuda/hopper.h"
+#include "cuda/branch_factors.h"
 #include "cuda/tile.h"
 
 namespace duo::cuda {
@@ -43,29 +45,6 @@ __global__ void gate_gradient_kernel(const AttentionBackward a) {
   for (int64_t i = threadIdx.x; i < count; i += blockDim.x) sum += static_cast<double>(from[i]);
   sum = sum_block(sum, scratch);
   if (threadIdx.x == 0) a.d_gates[blockIdx.x] = static_cast<float>(sum);
-}
-
-// Factors of the two branches in a head's gradient.
-struct Factors {
-  float full, stream;
-};
-__device__ __forceinline__ Factors branch_factors(const AttentionBackward &a, int kv_head) {
-  const float gate = a.gates[kv_head];
-  return {a.full_is_constant ? 0.0f : gate, 1.0f - gate};
-}
-
-// The first of the ascending `positions` that is at least `bound`.
-__device__ __forceinline__ int64_t first_at_least(const int32_t *positions, int64_t count, int64_t bound) {
-  int64_t low = 0, high = count;
-  while (low < high) {
-    const int64_t middle = (low + high) / 2;
-    if (positions[middle] < bound) {
-      low = middle + 1;
-    } else {
-      high = middle;
-    }
-  }
-  return low;
 }
 
 // Weight of a pair in the mix, and its factor in front of the score's gradient: α·P_full·(dp − Δ_full) + (1−α)·P_stream·(dp − Δ_stream).
@@ -345,6 +324,11 @@ cudaError_t launch_gate_gradient(const AttentionBackward &a, cudaStream_t stream
 }
 
 cudaError_t launch_attention_backward(const AttentionBackward &a, cudaStream_t stream) {
+  const bool fits = a.shape.head_dim == 64 || a.shape.head_dim == 128;
+  return fits && has_hopper() ? launch_attention_backward_hopper(a, stream) : launch_attention_backward_plain(a, stream);
+}
+
+cudaError_t launch_attention_backward_plain(const AttentionBackward &a, cudaStream_t stream) {
   switch (a.shape.head_dim) {
     case 32: return launch_backward<32, 64>(a, stream);
     case 64: return launch_backward<64, 64>(a, stream);

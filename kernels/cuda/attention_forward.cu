@@ -3,6 +3,7 @@
 // Block: WARPS warps, 16·ROW_TILES query rows each, of one head; key tiles of 64 in two buffers, the next copied while one is used.
 // Shared memory: queries [16·ROW_TILES·WARPS, D], keys [2][64, D], values [2][64, D], bf16, permuted by tile_offset.
 #include "cuda/attention.h"
+#include "cuda/hopper.h"
 #include "cuda/tile.h"
 
 namespace duo::cuda {
@@ -291,6 +292,11 @@ cudaError_t launch_branches(const AttentionForward &a, Branches branches, cudaSt
 
 cudaError_t launch_attention_forward(const AttentionForward &a, Branches branches, cudaStream_t stream) {
   if (a.num_listed == 0 || a.num_rows == 0) return cudaSuccess;
+  const bool fits = a.shape.head_dim == 64 || a.shape.head_dim == 128;
+  return fits && has_hopper() ? launch_attention_forward_hopper(a, branches, stream) : launch_attention_forward_plain(a, branches, stream);
+}
+
+cudaError_t launch_attention_forward_plain(const AttentionForward &a, Branches branches, cudaStream_t stream) {
   switch (a.shape.head_dim) {
     case 32: return launch_branches<32>(a, branches, stream);
     case 64: return launch_branches<64>(a, branches, stream);

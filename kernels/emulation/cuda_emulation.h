@@ -54,6 +54,30 @@ extern ThreadState *current;
 void run_warp_collective(const char *operation, void *operand, void (*execute)(void **operands));
 void run_block_barrier(const char *operation);
 
+// The same for the 128 threads of a warpgroup.
+void run_warpgroup_collective(const char *operation, void *operand, void (*execute)(void **operands));
+
+// A warpgroup's matrix product [64, 2·num_sums] of depth 16 (cuda/hopper.h), made only when its group is waited for: tiles overwritten or
+// results used too early are seen. `left` registers are read at once, or null where the operand is a tile; `is_deep`: rows of the right tile
+// are the depth.
+struct WarpgroupProduct {
+  float *sum;
+  int num_sums;
+  const uint32_t *left;
+  uint64_t left_tile, right_tile;
+  bool is_deep, adds;
+};
+void queue_warpgroup_product(const WarpgroupProduct &product);
+void commit_warpgroup_products();
+void wait_warpgroup_products(int groups_left);
+// Called before a block runs.
+void forget_warpgroup_products();
+
+// mbarrier: rounds of `arrivals`; a wait ends when the round of that parity is complete.
+void open_counting_barrier(uint64_t *barrier, unsigned arrivals);
+void arrive_at_counting_barrier(uint64_t *barrier);
+void wait_for_counting_barrier(uint64_t *barrier, unsigned parity);
+
 // Copies asked for by cp.async: made only when the group is waited for, so that data used too early is seen to be missing.
 void queue_async_copy(void *to, const void *from, int bytes, int total_bytes);
 void commit_async_copies();

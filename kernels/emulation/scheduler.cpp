@@ -22,7 +22,7 @@ constexpr size_t GUARD_BYTES = 64;
 constexpr unsigned char GUARD = 0xA5, POISON = 0xFF;  // POISON reads as NaN in fp32 and bf16
 constexpr unsigned MAX_THREADS = 1024;
 
-enum class Wait { none, warp, block, done };
+enum class Wait { none, warp, block, count, done };
 
 struct AsyncCopy {
   void *to;
@@ -35,6 +35,8 @@ struct Fiber {
   Wait wait = Wait::done;
   const char *operation = nullptr;
   void *operand = nullptr;
+  const uint64_t *barrier = nullptr;
+  unsigned parity = 0;
   std::vector<AsyncCopy> open_copies;
   std::deque<std::vector<AsyncCopy>> groups;
   std::unique_ptr<unsigned char[]> stack;
@@ -150,6 +152,9 @@ void stop_with(const std::string &text) {
   std::abort();
 }
 
+// A counting barrier's word: bit 63 the parity of the round under way, 16 bits each of arrivals still missing and arrivals of a round.
+bool is_complete(uint64_t word, unsigned parity) { return (word >> 63) != parity; }
+
 bool run_block() {
   std::vector<unsigned> turns(num_threads);
   for (unsigned i = 0; i < num_threads; i++) turns[i] = order_of_turns == Schedule::reverse ? num_threads - 1 - i : i;
@@ -165,6 +170,7 @@ bool run_block() {
     unsigned num_done = 0;
     for (const unsigned i : turns) {
       Fiber &fiber = fibers[i];
+      if (fiber.wait == Wait::count && is_complete(*fiber.barrier, fiber.parity)) fiber.wait = Wait::none;
       if (fiber.wait == Wait::none) {
         resume(fiber);
         if (faulted) return false;
@@ -216,6 +222,44 @@ void run_warp_collective(const char *operation, void *operand, void (*execute)(v
   for (unsigned i = 0; i < 32; i++) operands[i] = fibers[first + i].operand;
   execute(operands);
   for (unsigned i = first; i < first + 32; i++) fibers[i].wait = Wait::none;
+}
+
+// Warps may come at different times, so other operations under way are no fault here; one that never comes ends as a deadlock.
+void run_warpgroup_collective(const char *operation, void *operand, void (*execute)(void **operands)) {
+  constexpr unsigned SIZE = 128;
+  Fiber *self = running;
+  self->operation = operation;
+  self->operand = operand;
+  self->wait = Wait::warp;
+  const unsigned first = static_cast<unsigned>(self - fibers.data()) / SIZE * SIZE;
+  if (first + SIZE > num_threads) stop_with("Expected whole warpgroups of 128 threads: " + describe(*self));
+  for (unsigned i = first; i < first + SIZE; i++) {
+    if (fibers[i].wait != Wait::warp || std::strcmp(fibers[i].operation, operation) != 0) {
+      switch_to_main();
+      return;
+    }
+  }
+  void *operands[SIZE];
+  for (unsigned i = 0; i < SIZE; i++) operands[i] = fibers[first + i].operand;
+  execute(operands);
+  for (unsigned i = first; i < first + SIZE; i++) fibers[i].wait = Wait::none;
+}
+
+void open_counting_barrier(uint64_t *barrier, unsigned arrivals) { *barrier = static_cast<uint64_t>(arrivals) << 16 | arrivals; }
+
+void arrive_at_counting_barrier(uint64_t *barrier) {
+  if ((*barrier & 0xffff) == 0) stop_with("Expected a barrier that was opened: " + describe(*running));
+  if ((--*barrier & 0xffff) == 0) *barrier = (*barrier ^ uint64_t{1} << 63) | (*barrier >> 16 & 0xffff);
+}
+
+void wait_for_counting_barrier(uint64_t *barrier, unsigned parity) {
+  Fiber *self = running;
+  if (is_complete(*barrier, parity)) return;
+  self->operation = "a counting barrier";
+  self->barrier = barrier;
+  self->parity = parity;
+  self->wait = Wait::count;
+  switch_to_main();
 }
 
 void run_block_barrier(const char *operation) {
@@ -279,6 +323,7 @@ bool run_grid(dim3 grid, dim3 block, size_t shared_bytes, const std::function<vo
           fibers[i].state = {dim3(i, 0, 0), dim3(x, y, z), block, grid, shared};
           prepare(fibers[i]);
         }
+        forget_warpgroup_products();
         const bool ok = run_block();
         current = nullptr;
         if (!ok) return false;

@@ -4,6 +4,7 @@
 #include "cuda/attention.h"
 #include "cuda/decode_attention.h"
 #include "cuda/gemm.h"
+#include "cuda/hopper.h"
 #include "cuda/layer_ops.h"
 #include "cuda/matvec.h"
 #include "cuda/reductions.h"
@@ -29,8 +30,10 @@ std::string name_of(const AttentionCase &c) {
          std::to_string(c.sink) + " R" + std::to_string(c.recent) + (c.rows.empty() ? "" : " some rows");
 }
 
-void test_attention(const AttentionCase &c) {
-  const std::string name = name_of(c);
+void test_attention(const AttentionCase &c, bool is_hopper) {
+  const std::string name = name_of(c) + (is_hopper ? " hopper" : "");
+  const auto forward = is_hopper ? cuda::launch_attention_forward_hopper : cuda::launch_attention_forward_plain;
+  const auto backward = is_hopper ? cuda::launch_attention_backward_hopper : cuda::launch_attention_backward_plain;
   const Stream stream;
   Values values(static_cast<uint64_t>(c.tokens + c.head_dim));
   std::vector<int32_t> positions = c.rows;
@@ -82,12 +85,12 @@ void test_attention(const AttentionCase &c) {
     a.gates = gate_buffer.data();
     a.mixed = out.data();
     Result result;
-    check(cuda::launch_attention_forward(a, cuda::Branches::full, stream.get()), "full");
+    check(forward(a, cuda::Branches::full, stream.get()), "full");
     result.full_only = download(out, stream);
-    check(cuda::launch_attention_forward(a, cuda::Branches::stream, stream.get()), "streaming");
+    check(forward(a, cuda::Branches::stream, stream.get()), "streaming");
     result.stream_only = download(out, stream);
     a.full = full_out.data(), a.stream = stream_out.data(), a.full_lse = full_lse.data(), a.stream_lse = stream_lse.data();
-    check(cuda::launch_attention_forward(a, cuda::Branches::both, stream.get()), "both");
+    check(forward(a, cuda::Branches::both, stream.get()), "both");
     result.mixed = download(out, stream), result.full = download(full_out, stream), result.streaming = download(stream_out, stream);
     cuda::AttentionBackward b{};
     b.shape = a.shape;
@@ -97,7 +100,7 @@ void test_attention(const AttentionCase &c) {
     b.full_delta = deltas.data(), b.stream_delta = deltas.data() + rows * c.heads, b.gate_delta = deltas.data() + 2 * rows * c.heads;
     b.d_gates = dg.data(), b.d_query = dq.data(), b.d_key = dk.data(), b.d_value = dv.data();
     check(cuda::launch_gate_gradient(b, stream.get()), "gates");
-    check(cuda::launch_attention_backward(b, stream.get()), "backward");
+    check(backward(b, stream.get()), "backward");
     result.d_gates = download(dg, stream), result.d_query = download(dq, stream), result.d_key = download(dk, stream), result.d_value = download(dv, stream);
     return result;
   };
@@ -311,12 +314,23 @@ void test_sampling() {
 int main() {
   test_products();
   test_vector_products();
-  test_attention({2, 2, 32, 1, 0, 1, {}});
-  test_attention({4, 2, 32, 70, 3, 9, {}});
-  test_attention({3, 3, 64, 131, 0, 20, {}});
-  test_attention({4, 1, 128, 97, 70, 5, {}});
-  test_attention({6, 3, 32, 200, 10, 30, {0, 5, 66, 130, 199}});
-  test_attention({2, 1, 64, 65, 10, 60, {}});
+  for (const bool is_hopper : {false, true}) {
+    if (is_hopper && !cuda::has_hopper()) {
+      std::printf("skipped: attention by wgmma needs a Hopper GPU\n");
+      continue;
+    }
+    if (!is_hopper) test_attention({2, 2, 32, 1, 0, 1, {}}, false);
+    if (!is_hopper) test_attention({4, 2, 32, 70, 3, 9, {}}, false);
+    if (!is_hopper) test_attention({6, 3, 32, 200, 10, 30, {0, 5, 66, 130, 199}}, false);
+    test_attention({1, 1, 64, 1, 0, 1, {}}, is_hopper);
+    test_attention({3, 3, 64, 131, 0, 20, {}}, is_hopper);
+    test_attention({4, 1, 128, 97, 70, 5, {}}, is_hopper);
+    test_attention({2, 1, 64, 65, 10, 60, {}}, is_hopper);
+    // Tiles of 128: windows that end inside, at and past a tile, a sink of whole tiles, rows far apart.
+    test_attention({4, 2, 128, 390, 128, 129, {}}, is_hopper);
+    test_attention({2, 2, 64, 513, 0, 100, {}}, is_hopper);
+    test_attention({2, 1, 128, 400, 140, 40, {0, 127, 128, 300, 399}}, is_hopper);
+  }
   for (const Dtype dtype : {Dtype::f32, Dtype::bf16, Dtype::int8, Dtype::fp8, Dtype::int4}) test_decode(dtype, 4, 2, 64, 600);
   test_decode(Dtype::bf16, 3, 3, 32, 0);
   test_decode(Dtype::bf16, 18, 1, 128, 130);

@@ -1,0 +1,376 @@
+// The gradient of attention_backward.cu on Hopper: the same two kernels, one that owns query rows (dQ) and one that owns keys (dK, dV), so that
+// sums have a fixed order. One warpgroup fills tiles, two compute, products by wgmma. Weights and slopes go from one product to the next in
+// registers: the key kernel makes scores transposed, rows are keys, so that they are its left operands as they stand.
+// Block: 384 threads. Shared memory from a multiple of 1024 bytes; each kernel's struct says what it holds.
+#include "cuda/attention_tiles.h"
+#include "cuda/branch_factors.h"
+#include "cuda/hopper_tiles.h"
+
+namespace duo::cuda {
+namespace {
+
+constexpr int OWNED = 128, THREADS = 3 * WARPGROUP, CONSUMERS = 2 * WARPGROUP;
+constexpr int KEYS = 128;     // of a step of the query kernel
+constexpr int QUERIES = 64;   // of a step of the key kernel
+constexpr int QUERY_STAGES = 3;
+
+// Row numbers of a branch with its factor folded in: factor·2^(score − lse) = 2^(score − folded).
+__device__ __forceinline__ float fold(float lse, float factor) { return factor == 0.0f ? -minus_infinity() : lse - log2f(factor); }
+
+// ---- dQ: 128 query rows of one head, steps of 128 keys. Queries, d [128, D]; keys, values [2][128, D]. ----
+
+template <int D>
+struct QueryLayout {
+  static constexpr int TILE = OWNED * D;
+  static constexpr size_t BYTES = 1024 + sizeof(bf16) * 6 * TILE + sizeof(Barrier) * 9;
+  bf16 *queries, *gradients, *keys, *values;
+  Barrier *query_full;
+  TileRing<2> key_ring, value_ring;
+  __device__ QueryLayout() {
+    queries = reinterpret_cast<bf16 *>(swizzled_memory());
+    gradients = queries + TILE, keys = gradients + TILE, values = keys + 2 * TILE;
+    query_full = reinterpret_cast<Barrier *>(values + 2 * TILE);
+    key_ring = {query_full + 1, query_full + 3}, value_ring = {query_full + 5, query_full + 7};
+  }
+};
+
+template <int D>
+__global__ void __launch_bounds__(THREADS, 1) query_gradient_hopper_kernel(const AttentionBackward a) {
+#if DUO_HOPPER_CODE
+  constexpr int TILE = KEYS * D;
+  QueryLayout<D> shared;
+  const int head = blockIdx.x, kv_head = head / a.shape.group();
+  const Factors factors = branch_factors(a, kv_head);
+  const int64_t first_row = static_cast<int64_t>(gridDim.y - 1 - blockIdx.y) * OWNED;
+  const int rows_here = static_cast<int>(a.num_rows - first_row < OWNED ? a.num_rows - first_row : OWNED);
+  const bool has_full = factors.full != 0.0f;
+  // With the full branch every tile once; without, those that the streaming branch sees.
+  const TilePlan<KEYS> plan(a.shape, a.positions[first_row], a.positions[first_row + rows_here - 1], false, 0, !has_full, has_full);
+  const int64_t query_stride = static_cast<int64_t>(a.shape.heads) * D, key_stride = static_cast<int64_t>(a.shape.kv_heads) * D;
+  const int64_t query_at = first_row * query_stride + static_cast<int64_t>(head) * D;
+
+  if (threadIdx.x == 0) {
+    open_barrier(shared.query_full, WARPGROUP);
+    shared.key_ring.open(CONSUMERS / 32);
+    shared.value_ring.open(CONSUMERS / 32);
+  }
+  __syncthreads();
+
+  if (threadIdx.x < WARPGROUP) {
+    keep_registers<56>();
+    HandOver hand_over;
+    copy_rows<D, OWNED>(shared.queries, reinterpret_cast<const uint8_t *>(a.query + query_at), query_stride * 2, rows_here);
+    copy_rows<D, OWNED>(shared.gradients, reinterpret_cast<const uint8_t *>(a.d_mixed + query_at), query_stride * 2, rows_here);
+    hand_over.next(shared.query_full);
+    for (int32_t step = 0; step < plan.steps(); step++) {
+      const int64_t first = static_cast<int64_t>(plan.tile_of(step)) * KEYS, at = first * key_stride + static_cast<int64_t>(kv_head) * D;
+      const int valid = static_cast<int>(a.num_keys - first < KEYS ? a.num_keys - first : KEYS);
+      shared.key_ring.wait_empty(step);
+      copy_rows<D, KEYS>(shared.keys + step % 2 * TILE, reinterpret_cast<const uint8_t *>(a.key + at), key_stride * 2, valid);
+      hand_over.next(shared.key_ring.full + step % 2);
+      shared.value_ring.wait_empty(step);
+      copy_rows<D, KEYS>(shared.values + step % 2 * TILE, reinterpret_cast<const uint8_t *>(a.value + at), key_stride * 2, valid);
+      hand_over.next(shared.value_ring.full + step % 2);
+    }
+    hand_over.finish();
+  } else {
+    take_registers<224>();
+    const int consumer = static_cast<int>(threadIdx.x) - WARPGROUP, lane = consumer % 32, column = lane % 4 * 2;
+    const int row_of_lane = consumer / 32 * 16 + lane / 4;
+    int32_t position[2];
+    int64_t number[2];
+    float full_lse[2], full_delta[2];
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+      const int row = row_of_lane + half * 8;
+      number[half] = static_cast<int64_t>(head) * a.num_rows + first_row + (row < rows_here ? row : 0);
+      position[half] = row < rows_here ? a.positions[first_row + row] : plan.high;
+      full_lse[half] = fold(a.full_lse[number[half]], factors.full), full_delta[half] = a.full_delta[number[half]];
+    }
+    // All tiles have 128 rows, so one description serves, moved by what lies between them.
+    const uint64_t query_tile = describe_operand<OWNED>(shared.queries + consumer / WARPGROUP * (64 * 64)), first_tile = describe_operand<OWNED>(shared.queries);
+    const float scale = 1.0f / sqrtf(static_cast<float>(D)), log_scale = scale * LOG2_E;
+
+    float sum[D / 2], scores[KEYS / 2], products[KEYS / 2];
+    uint32_t slopes[KEYS / 16][4];
+#pragma unroll
+    for (int i = 0; i < D / 2; i++) sum[i] = 0.0f;
+    wait_barrier(shared.query_full, 0);
+#pragma unroll 1
+    for (int32_t step = 0; step < plan.steps(); step++) {
+      const int32_t first_key = plan.tile_of(step) * KEYS;
+      const uint64_t keys = advance(first_tile, (2 + step % 2) * TILE * 2), values = advance(first_tile, (4 + step % 2) * TILE * 2);
+      shared.key_ring.wait_full(step);
+      begin_products();
+#pragma unroll
+      for (int k = 0; k < D / 16; k++) multiply_shared(scores, advance_along<OWNED>(query_tile, k), advance_along<KEYS>(keys, k), k > 0);
+      commit_products();
+      shared.value_ring.wait_full(step);
+      begin_products();
+#pragma unroll
+      for (int k = 0; k < D / 16; k++) multiply_shared(products, advance_along<OWNED>(advance(query_tile, TILE * 2), k), advance_along<KEYS>(values, k), k > 0);
+      commit_products();
+      wait_products<1>();
+      settle(scores);
+      // Slopes are made without the scale 1/√D, which the sum gets at the end.
+      if (has_full && !plan.is_seen(first_key)) {
+#pragma unroll
+        for (int i = 0; i < KEYS / 2; i++) scores[i] = exp2_of(scores[i] * log_scale - full_lse[i / 2 % 2]);
+        wait_products<0>();
+        settle(products);
+#pragma unroll
+        for (int i = 0; i < KEYS / 2; i++) scores[i] *= products[i] - full_delta[i / 2 % 2];
+      } else {
+        wait_products<0>();
+        settle(products);
+#pragma unroll
+        for (int half = 0; half < 2; half++) {
+          const int32_t base = first_key + column, last = position[half] - base, begin = plan.sink - base, end = plan.window_start(position[half]) - base;
+          const float stream_lse = fold(a.stream_lse[number[half]], factors.stream), stream_delta = a.stream_delta[number[half]];
+#pragma unroll
+          for (int n = 0; n < KEYS / 8; n++) {
+#pragma unroll
+            for (int i = 0; i < 2; i++) {
+              const int32_t key = n * 8 + i;
+              float &score = scores[n * 4 + half * 2 + i];
+              const float dp = products[n * 4 + half * 2 + i], exponent = score * log_scale;
+              const float full = key <= last ? exp2_of(exponent - full_lse[half]) : 0.0f;
+              const float stream = key <= last && (key < begin || key >= end) ? exp2_of(exponent - stream_lse) : 0.0f;
+              score = full * (dp - full_delta[half]) + stream * (dp - stream_delta);
+            }
+          }
+        }
+      }
+      shared.value_ring.release(step);
+#pragma unroll
+      for (int k = 0; k < KEYS / 16; k++) {
+#pragma unroll
+        for (int i = 0; i < 4; i++) slopes[k][i] = pack_bf16(scores[k * 8 + i * 2], scores[k * 8 + i * 2 + 1]);
+      }
+      begin_products();
+#pragma unroll
+      for (int k = 0; k < KEYS / 16; k++) multiply_deep(sum, slopes[k], advance_deep(keys, k));
+      commit_products();
+      wait_products<0>();
+      settle(sum);
+      shared.key_ring.release(step);
+    }
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+      const int row = row_of_lane + half * 8;
+      if (row >= rows_here) continue;
+#pragma unroll
+      for (int n = 0; n < D / 8; n++) {
+        *reinterpret_cast<float2 *>(a.d_query + query_at + row * query_stride + n * 8 + column) =
+            make_float2(sum[n * 4 + half * 2] * scale, sum[n * 4 + half * 2 + 1] * scale);
+      }
+    }
+  }
+#endif
+}
+
+// ---- dK, dV: 128 keys of one KV head, steps of 64 query rows, head after head of the group. ----
+// Keys, values [128, D]; queries, d [3][64, D]; per step and query: folded lse and delta of both branches, position [3][5][64].
+
+template <int D>
+struct KeyLayout {
+  static constexpr int TILE = QUERIES * D, NUMBERS = 5 * QUERIES;
+  static constexpr size_t BYTES = 1024 + sizeof(bf16) * (2 * OWNED * D + 2 * QUERY_STAGES * TILE) + sizeof(float) * QUERY_STAGES * NUMBERS + sizeof(Barrier) * (1 + 2 * QUERY_STAGES);
+  bf16 *keys, *values, *queries, *gradients;
+  float *numbers;
+  Barrier *key_full;
+  TileRing<QUERY_STAGES> ring;
+  __device__ KeyLayout() {
+    keys = reinterpret_cast<bf16 *>(swizzled_memory());
+    values = keys + OWNED * D, queries = values + OWNED * D, gradients = queries + QUERY_STAGES * TILE;
+    numbers = reinterpret_cast<float *>(gradients + QUERY_STAGES * TILE);
+    key_full = reinterpret_cast<Barrier *>(numbers + QUERY_STAGES * NUMBERS);
+    ring = {key_full + 1, key_full + 1 + QUERY_STAGES};
+  }
+};
+
+template <int D>
+__global__ void __launch_bounds__(THREADS, 1) key_gradient_hopper_kernel(const AttentionBackward a) {
+#if DUO_HOPPER_CODE
+  constexpr int TILE = QUERIES * D, NUMBERS = 5 * QUERIES;
+  KeyLayout<D> shared;
+  const int kv_head = blockIdx.x, group = a.shape.group();
+  const Factors factors = branch_factors(a, kv_head);
+  const int64_t first_key = static_cast<int64_t>(blockIdx.y) * OWNED;  // the first keys have the most queries
+  const int keys_here = static_cast<int>(a.num_keys - first_key < OWNED ? a.num_keys - first_key : OWNED);
+  const int32_t sink = static_cast<int32_t>(a.shape.sink < FAR ? a.shape.sink : FAR), recent = static_cast<int32_t>(a.shape.recent < FAR ? a.shape.recent : FAR);
+  // Rows that see a key of this tile: from the diagonal on; without the full branch, of a tile without sinks, to the window's end.
+  const int64_t begin = first_at_least(a.positions, a.num_rows, first_key) / QUERIES;
+  const bool sees_all = factors.full != 0.0f || first_key < sink;
+  const int64_t end_row = sees_all ? a.num_rows : first_at_least(a.positions, a.num_rows, first_key + keys_here - 1 + recent);
+  const int32_t steps_a_head = static_cast<int32_t>(ceil_divide(end_row, QUERIES) > begin ? ceil_divide(end_row, QUERIES) - begin : 0), steps = steps_a_head * group;
+  const int64_t query_stride = static_cast<int64_t>(a.shape.heads) * D, key_stride = static_cast<int64_t>(a.shape.kv_heads) * D;
+  const int64_t key_at = first_key * key_stride + static_cast<int64_t>(kv_head) * D;
+
+  if (threadIdx.x == 0) {
+    open_barrier(shared.key_full, WARPGROUP);
+    shared.ring.open(CONSUMERS / 32);
+  }
+  __syncthreads();
+
+  if (threadIdx.x < WARPGROUP) {
+    keep_registers<56>();
+    HandOver hand_over;
+    copy_rows<D, OWNED>(shared.keys, reinterpret_cast<const uint8_t *>(a.key + key_at), key_stride * 2, keys_here);
+    copy_rows<D, OWNED>(shared.values, reinterpret_cast<const uint8_t *>(a.value + key_at), key_stride * 2, keys_here);
+    hand_over.next(shared.key_full);
+    int32_t step = 0;
+    for (int member = 0; member < group; member++) {
+      const int head = kv_head * group + member;
+      for (int32_t tile = 0; tile < steps_a_head; tile++, step++) {
+        const int64_t first = (begin + tile) * QUERIES, at = first * query_stride + static_cast<int64_t>(head) * D;
+        const int valid = static_cast<int>(a.num_rows - first < QUERIES ? a.num_rows - first : QUERIES);
+        shared.ring.wait_empty(step);
+        copy_rows<D, QUERIES>(shared.queries + step % QUERY_STAGES * TILE, reinterpret_cast<const uint8_t *>(a.query + at), query_stride * 2, valid);
+        copy_rows<D, QUERIES>(shared.gradients + step % QUERY_STAGES * TILE, reinterpret_cast<const uint8_t *>(a.d_mixed + at), query_stride * 2, valid);
+        if (threadIdx.x < QUERIES) {
+          // Rows past the end weigh nothing.
+          const int row = static_cast<int>(threadIdx.x);
+          const bool is_valid = row < valid;
+          const int64_t number = static_cast<int64_t>(head) * a.num_rows + first + (is_valid ? row : 0);
+          float *to = shared.numbers + step % QUERY_STAGES * NUMBERS + row;
+          to[0] = is_valid ? fold(a.full_lse[number], factors.full) : -minus_infinity();
+          to[QUERIES] = is_valid ? a.full_delta[number] : 0.0f;
+          to[2 * QUERIES] = is_valid ? fold(a.stream_lse[number], factors.stream) : -minus_infinity();
+          to[3 * QUERIES] = is_valid ? a.stream_delta[number] : 0.0f;
+          reinterpret_cast<int32_t *>(to)[4 * QUERIES] = is_valid ? a.positions[first + row] : -1;
+        }
+        hand_over.next(shared.ring.full + step % QUERY_STAGES);
+      }
+    }
+    hand_over.finish();
+  } else {
+    take_registers<224>();
+    const int consumer = static_cast<int>(threadIdx.x) - WARPGROUP, lane = consumer % 32, column = lane % 4 * 2;
+    const int row_of_lane = consumer / 32 * 16 + lane / 4;
+    const uint64_t key_tile = describe_operand<OWNED>(shared.keys + consumer / WARPGROUP * (64 * 64));
+    const uint64_t value_tile = describe_operand<OWNED>(shared.values + consumer / WARPGROUP * (64 * 64));
+    const uint64_t first_queries = describe_operand<QUERIES>(shared.queries), first_gradients = describe_operand<QUERIES>(shared.gradients);
+    const float scale = 1.0f / sqrtf(static_cast<float>(D)), log_scale = scale * LOG2_E;
+
+    float key_sum[D / 2], value_sum[D / 2];
+#pragma unroll
+    for (int i = 0; i < D / 2; i++) key_sum[i] = 0.0f, value_sum[i] = 0.0f;
+    wait_barrier(shared.key_full, 0);
+#pragma unroll 1
+    for (int32_t step = 0; step < steps; step++) {
+      float scores[QUERIES / 2], products[QUERIES / 2];  // rows are keys, columns queries
+      const int stage = step % QUERY_STAGES;
+      const uint64_t queries = advance(first_queries, stage * TILE * 2), gradients = advance(first_gradients, stage * TILE * 2);
+      const float *numbers = shared.numbers + stage * NUMBERS + column;
+      shared.ring.wait_full(step);
+      begin_products();
+#pragma unroll
+      for (int k = 0; k < D / 16; k++) multiply_shared(scores, advance_along<OWNED>(key_tile, k), advance_along<QUERIES>(queries, k), k > 0);
+      commit_products();
+#pragma unroll
+      for (int k = 0; k < D / 16; k++) multiply_shared(products, advance_along<OWNED>(value_tile, k), advance_along<QUERIES>(gradients, k), k > 0);
+      commit_products();
+      // Positions ascend; of rows past the end none is above the last. The whole warpgroup takes the same way.
+      const auto *positions = reinterpret_cast<const int32_t *>(shared.numbers + stage * NUMBERS) + 4 * QUERIES;
+      const int32_t low = positions[0];
+      const bool is_plain = factors.full != 0.0f && first_key >= sink && low >= first_key + OWNED - 1 && low - (first_key + OWNED - 1) >= recent;
+      wait_products<1>();
+      settle(scores);
+      uint32_t weights[QUERIES / 16][4], slopes[QUERIES / 16][4];
+      if (is_plain) {
+#pragma unroll
+        for (int n = 0; n < QUERIES / 8; n++) {
+          const float2 lse = *reinterpret_cast<const float2 *>(numbers + n * 8);
+#pragma unroll
+          for (int half = 0; half < 2; half++) {
+            float &first = scores[n * 4 + half * 2], &second = scores[n * 4 + half * 2 + 1];
+            first = exp2_of(first * log_scale - lse.x), second = exp2_of(second * log_scale - lse.y);
+            weights[n / 2][n % 2 * 2 + half] = pack_bf16(first, second);
+          }
+        }
+        wait_products<0>();
+        settle(products);
+#pragma unroll
+        for (int n = 0; n < QUERIES / 8; n++) {
+          const float2 delta = *reinterpret_cast<const float2 *>(numbers + QUERIES + n * 8);
+#pragma unroll
+          for (int half = 0; half < 2; half++) {
+            slopes[n / 2][n % 2 * 2 + half] = pack_bf16(scores[n * 4 + half * 2] * (products[n * 4 + half * 2] - delta.x),
+                                                        scores[n * 4 + half * 2 + 1] * (products[n * 4 + half * 2 + 1] - delta.y));
+          }
+        }
+      } else {
+        wait_products<0>();
+        settle(products);
+#pragma unroll
+        for (int n = 0; n < QUERIES / 8; n++) {
+          float weight[2][2], slope[2][2];  // [half][i]
+#pragma unroll
+          for (int i = 0; i < 2; i++) {
+            const int query = n * 8 + i;
+            const float full_lse = numbers[query], full_delta = numbers[QUERIES + query], stream_lse = numbers[2 * QUERIES + query], stream_delta = numbers[3 * QUERIES + query];
+            const int32_t position = positions[column + query];
+#pragma unroll
+            for (int half = 0; half < 2; half++) {
+              const int32_t key = static_cast<int32_t>(first_key) + row_of_lane + half * 8;
+              const float exponent = scores[n * 4 + half * 2 + i] * log_scale, dp = products[n * 4 + half * 2 + i];
+              const float full = key <= position ? exp2_of(exponent - full_lse) : 0.0f;
+              const float stream = key <= position && (key < sink || position - key < recent) ? exp2_of(exponent - stream_lse) : 0.0f;
+              weight[half][i] = full + stream;
+              slope[half][i] = full * (dp - full_delta) + stream * (dp - stream_delta);
+            }
+          }
+#pragma unroll
+          for (int half = 0; half < 2; half++) {
+            weights[n / 2][n % 2 * 2 + half] = pack_bf16(weight[half][0], weight[half][1]);
+            slopes[n / 2][n % 2 * 2 + half] = pack_bf16(slope[half][0], slope[half][1]);
+          }
+        }
+      }
+      begin_products();
+#pragma unroll
+      for (int k = 0; k < QUERIES / 16; k++) multiply_deep(value_sum, weights[k], advance_deep(gradients, k));
+#pragma unroll
+      for (int k = 0; k < QUERIES / 16; k++) multiply_deep(key_sum, slopes[k], advance_deep(queries, k));
+      commit_products();
+      wait_products<0>();
+      settle(value_sum);
+      settle(key_sum);
+      shared.ring.release(step);
+    }
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+      const int row = row_of_lane + half * 8;
+      if (row >= keys_here) continue;
+#pragma unroll
+      for (int n = 0; n < D / 8; n++) {
+        const int64_t at = key_at + row * key_stride + n * 8 + column;
+        *reinterpret_cast<float2 *>(a.d_key + at) = make_float2(key_sum[n * 4 + half * 2] * scale, key_sum[n * 4 + half * 2 + 1] * scale);
+        *reinterpret_cast<float2 *>(a.d_value + at) = make_float2(value_sum[n * 4 + half * 2], value_sum[n * 4 + half * 2 + 1]);
+      }
+    }
+  }
+#endif
+}
+
+template <int D>
+cudaError_t launch_backward(const AttentionBackward &a, cudaStream_t stream) {
+  const Grid rows{dim3(static_cast<unsigned>(a.shape.heads), static_cast<unsigned>(ceil_divide(a.num_rows, OWNED))), THREADS, QueryLayout<D>::BYTES};
+  const cudaError_t error = launch(rows, stream, query_gradient_hopper_kernel<D>, a);
+  if (error != cudaSuccess) return error;
+  const Grid keys{dim3(static_cast<unsigned>(a.shape.kv_heads), static_cast<unsigned>(ceil_divide(a.num_keys, OWNED))), THREADS, KeyLayout<D>::BYTES};
+  return launch(keys, stream, key_gradient_hopper_kernel<D>, a);
+}
+
+}  // namespace
+
+cudaError_t launch_attention_backward_hopper(const AttentionBackward &a, cudaStream_t stream) {
+  switch (a.shape.head_dim) {
+    case 64: return launch_backward<64>(a, stream);
+    case 128: return launch_backward<128>(a, stream);
+    default: return cudaErrorInvalidValue;
+  }
+}
+
+}  // namespace duo::cuda

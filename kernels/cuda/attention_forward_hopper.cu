@@ -1,0 +1,307 @@
+// Attention on Hopper: one warpgroup fills tiles, two compute, 64 query rows each, products by wgmma. attention_tiles.h says why both branches
+// are one running softmax. A step's scores are made while the last step's weights meet their values.
+// Block: 384 threads, 128 query rows of one head. Shared memory, from a multiple of 1024 bytes: queries [128, D], keys [2][128, D], values
+// [2][128, D] bf16 swizzled; where both branches run, the streaming one's outputs [D/2][256] fp32, each thread's own; barriers.
+#include "cuda/attention_tiles.h"
+#include "cuda/hopper_tiles.h"
+
+namespace duo::cuda {
+namespace {
+
+constexpr int ROWS = 128, KEYS = 128, THREADS = 3 * WARPGROUP, CONSUMERS = 2 * WARPGROUP;
+
+template <int D, bool FULL, bool STREAM>
+struct SharedLayout {
+  static constexpr int TILE = KEYS * D;
+  static constexpr size_t KEPT_BYTES = FULL && STREAM ? sizeof(float) * CONSUMERS * (D / 2) : 0;
+  static constexpr size_t BYTES = 1024 + sizeof(bf16) * (ROWS * D + 4 * TILE) + KEPT_BYTES + sizeof(Barrier) * 9;
+  bf16 *queries, *keys, *values;
+  float *kept;
+  Barrier *query_full;
+  TileRing<2> key_ring, value_ring;
+  __device__ SharedLayout() {
+    queries = reinterpret_cast<bf16 *>(swizzled_memory());
+    keys = queries + ROWS * D, values = keys + 2 * TILE;
+    kept = reinterpret_cast<float *>(values + 2 * TILE);
+    query_full = reinterpret_cast<Barrier *>(reinterpret_cast<unsigned char *>(kept) + KEPT_BYTES);
+    key_ring = {query_full + 1, query_full + 3}, value_ring = {query_full + 5, query_full + 7};
+  }
+};
+
+// Start copying keys or values at positions first … first + KEYS − 1 of a head; positions past the chunk become zero.
+template <int D>
+__device__ __forceinline__ void copy_keys(bf16 *tile, const AttentionForward &a, int kv_head, int32_t first, bool is_value) {
+  const int row_bytes = kv_row_bytes(a.dtype, D);
+  const uint8_t *chunk = is_value ? a.chunk_value : a.chunk_key;
+  if (a.dtype == Dtype::bf16) {
+    if (first >= a.chunk_start) {
+      const int64_t at = first - a.chunk_start, left = a.chunk_count - at;
+      copy_rows<D, KEYS>(tile, chunk + (at * a.shape.kv_heads + kv_head) * row_bytes, static_cast<int64_t>(a.shape.kv_heads) * row_bytes, static_cast<int>(left < KEYS ? left : KEYS));
+      return;
+    }
+    const HeadCache &cache = a.caches[kv_head];
+    if (!cache.is_ring && first + KEYS <= a.chunk_start) {
+      copy_rows<D, KEYS>(tile, (is_value ? cache.value : cache.key) + static_cast<int64_t>(first) * row_bytes, row_bytes, KEYS);
+      return;
+    }
+  }
+  // A ring, a stored format that has to be widened, or a tile across the end of the cache: row by row.
+  const uint32_t *chunk_scale = is_value ? a.chunk_value_scale : a.chunk_key_scale;
+  for (int i = threadIdx.x % WARPGROUP; i < KEYS * (D / 8); i += WARPGROUP) {
+    const int row = i / (D / 8), piece = i % (D / 8);
+    const int64_t position = first + row;
+    const bool is_valid = position < a.chunk_start + a.chunk_count;
+    const uint8_t *from = chunk;
+    const uint32_t *scale = chunk_scale;
+    int64_t index = 0;
+    if (position >= a.chunk_start) {
+      index = is_valid ? (position - a.chunk_start) * a.shape.kv_heads + kv_head : 0;
+    } else {
+      const HeadCache &cache = a.caches[kv_head];
+      from = is_value ? cache.value : cache.key;
+      scale = is_value ? cache.value_scale : cache.key_scale;
+      index = cache_slot(cache, position, a.shape.sink, a.shape.recent);
+    }
+    bf16 *to = tile + swizzled_offset<KEYS>(row, piece);
+    if (a.dtype == Dtype::bf16) {
+      copy_async(to, from + index * row_bytes + piece * 16, is_valid);
+    } else {
+      *reinterpret_cast<uint4 *>(to) =
+          is_valid ? read_scaled(a.dtype, from + index * row_bytes, piece, scale == nullptr ? 0u : scale[index]) : make_uint4(0, 0, 0, 0);
+    }
+  }
+}
+
+template <int D, bool FULL, bool STREAM>
+__global__ void __launch_bounds__(THREADS, 1) attention_forward_hopper_kernel(const AttentionForward a) {
+#if DUO_HOPPER_CODE
+  constexpr int TILE = KEYS * D;
+  SharedLayout<D, FULL, STREAM> shared;
+  const int group = a.shape.group(), kv_head = a.kv_list[blockIdx.x / group], head = kv_head * group + static_cast<int>(blockIdx.x) % group;
+  // Longest rows first, of all heads: the grid's tail is short work.
+  const int64_t first_row = static_cast<int64_t>(gridDim.y - 1 - blockIdx.y) * ROWS;
+  const int rows_here = static_cast<int>(a.num_rows - first_row < ROWS ? a.num_rows - first_row : ROWS);
+  const TilePlan<KEYS> plan(a.shape, a.positions[first_row], a.positions[first_row + rows_here - 1], a.is_chunked, a.chunk_start, STREAM, FULL);
+  const int64_t query_stride = static_cast<int64_t>(a.shape.heads) * D;
+
+  if (threadIdx.x == 0) {
+    open_barrier(shared.query_full, WARPGROUP);
+    shared.key_ring.open(CONSUMERS / 32);
+    shared.value_ring.open(CONSUMERS / 32);
+  }
+  __syncthreads();
+
+  if (threadIdx.x < WARPGROUP) {
+    keep_registers<40>();
+    HandOver hand_over;
+    copy_rows<D, ROWS>(shared.queries, reinterpret_cast<const uint8_t *>(a.query + first_row * query_stride + static_cast<int64_t>(head) * D), query_stride * 2, rows_here);
+    hand_over.next(shared.query_full);
+    for (int32_t step = 0; step < plan.steps(); step++) {
+      const int32_t first_key = plan.tile_of(step) * KEYS;
+      shared.key_ring.wait_empty(step);
+      copy_keys<D>(shared.keys + step % 2 * TILE, a, kv_head, first_key, false);
+      hand_over.next(shared.key_ring.full + step % 2);
+      shared.value_ring.wait_empty(step);
+      copy_keys<D>(shared.values + step % 2 * TILE, a, kv_head, first_key, true);
+      hand_over.next(shared.value_ring.full + step % 2);
+    }
+    hand_over.finish();
+  } else {
+    take_registers<232>();
+    const int consumer = static_cast<int>(threadIdx.x) - WARPGROUP, lane = consumer % 32, column = lane % 4 * 2;
+    const int row_of_lane = consumer / 32 * 16 + lane / 4;
+    int32_t position[2];
+    for (int half = 0; half < 2; half++) position[half] = row_of_lane + half * 8 < rows_here ? a.positions[first_row + row_of_lane + half * 8] : plan.high;
+    const uint64_t query_tile = describe_operand<ROWS>(shared.queries + consumer / WARPGROUP * (64 * 64));
+    const uint64_t key_tile = describe_operand<KEYS>(shared.keys), value_tile = describe_operand<KEYS>(shared.values);
+    const float scale = LOG2_E / sqrtf(static_cast<float>(D));
+
+    float out[D / 2], scores[KEYS / 2], largest[2], sum[2], shrink[2];
+    uint32_t weights[KEYS / 16][4];
+#pragma unroll
+    for (int i = 0; i < D / 2; i++) out[i] = 0.0f;
+#pragma unroll
+    for (int half = 0; half < 2; half++) largest[half] = minus_infinity(), sum[half] = 0.0f;
+
+    const auto begin_scores = [&](int32_t step) {
+      shared.key_ring.wait_full(step);
+      const uint64_t keys = advance(key_tile, step % 2 * TILE * 2);
+      begin_products();
+#pragma unroll
+      for (int k = 0; k < D / 16; k++) multiply_shared(scores, advance_along<ROWS>(query_tile, k), advance_along<KEYS>(keys, k), k > 0);
+      commit_products();
+    };
+    const auto begin_outputs = [&](int32_t step) {
+      shared.value_ring.wait_full(step);
+      const uint64_t values = advance(value_tile, step % 2 * TILE * 2);
+      begin_products();
+#pragma unroll
+      for (int k = 0; k < KEYS / 16; k++) multiply_deep(out, weights[k], advance_deep(values, k));
+      commit_products();
+    };
+    // Scores to weights, still fp32; `shrink` is what earlier outputs are worth now.
+    const auto soften = [&](int32_t step, bool is_seen_phase, const Visible (&visible)[2]) {
+      const int32_t first_key = plan.tile_of(step) * KEYS;
+      if (!plan.is_whole(first_key, is_seen_phase)) {
+#pragma unroll
+        for (int half = 0; half < 2; half++) {
+          const int32_t base = first_key + column, last = visible[half].last - base, begin = visible[half].hidden_begin - base, end = visible[half].hidden_end - base;
+#pragma unroll
+          for (int n = 0; n < KEYS / 8; n++) {
+#pragma unroll
+            for (int i = 0; i < 2; i++) {
+              const int32_t key = n * 8 + i;
+              if (!(key <= last && (key < begin || key >= end))) scores[n * 4 + half * 2 + i] = minus_infinity();
+            }
+          }
+        }
+      }
+#pragma unroll
+      for (int half = 0; half < 2; half++) {
+        float top = largest[half];
+#pragma unroll
+        for (int n = 0; n < KEYS / 8; n++) top = fmaxf(top, fmaxf(scores[n * 4 + half * 2], scores[n * 4 + half * 2 + 1]));
+        top = fmaxf(top, __shfl_xor_sync(ALL_LANES, top, 1));
+        top = fmaxf(top, __shfl_xor_sync(ALL_LANES, top, 2));
+        const float base = top == minus_infinity() ? 0.0f : top * scale;  // a row that has seen no key yet
+        shrink[half] = exp2_of(largest[half] * scale - base);
+        largest[half] = top;
+        float total = 0.0f;
+#pragma unroll
+        for (int n = 0; n < KEYS / 8; n++) {
+#pragma unroll
+          for (int i = 0; i < 2; i++) {
+            float &score = scores[n * 4 + half * 2 + i];
+            score = exp2_of(score * scale - base);
+            total += score;
+          }
+        }
+        sum[half] = sum[half] * shrink[half] + total;
+      }
+    };
+    const auto pack_weights = [&] {
+#pragma unroll
+      for (int n = 0; n < D / 8; n++) {
+#pragma unroll
+        for (int i = 0; i < 4; i++) out[n * 4 + i] *= shrink[i / 2];
+      }
+#pragma unroll
+      for (int k = 0; k < KEYS / 16; k++) {
+#pragma unroll
+        for (int i = 0; i < 4; i++) weights[k][i] = pack_bf16(scores[k * 8 + i * 2], scores[k * 8 + i * 2 + 1]);
+      }
+    };
+    // The share of a row's softmax in its lane to that of the row: 1 / sum, and log2 of the sum of 2^score.
+    const auto finish_row = [&](int half, float &lse) {
+      float total = sum[half];
+      total += __shfl_xor_sync(ALL_LANES, total, 1);
+      total += __shfl_xor_sync(ALL_LANES, total, 2);
+      lse = largest[half] * scale + log2f(total);
+      return 1.0f / total;
+    };
+    const auto locate = [&](int half) { return (first_row + row_of_lane + half * 8) * query_stride + static_cast<int64_t>(head) * D + column; };
+
+    wait_barrier(shared.query_full, 0);
+#pragma unroll 1
+    for (int phase = STREAM ? 0 : 1; phase < (FULL ? 2 : 1); phase++) {
+      const bool is_seen_phase = phase == 0;
+      const int32_t begin = is_seen_phase ? 0 : plan.num_seen, end = is_seen_phase ? plan.num_seen : plan.steps();
+      if (begin == end) continue;
+      const Visible visible[2] = {plan.visible_to(position[0], is_seen_phase), plan.visible_to(position[1], is_seen_phase)};
+      begin_scores(begin);
+      wait_products<0>();
+      settle(scores);
+      shared.key_ring.release(begin);
+      soften(begin, is_seen_phase, visible);
+      pack_weights();
+#pragma unroll 1
+      for (int32_t step = begin + 1; step < end; step++) {
+        begin_scores(step);
+        begin_outputs(step - 1);
+        wait_products<1>();
+        settle(scores);
+        shared.key_ring.release(step);
+        soften(step, is_seen_phase, visible);
+        wait_products<0>();
+        settle(out);
+        shared.value_ring.release(step - 1);
+        pack_weights();
+      }
+      begin_outputs(end - 1);
+      wait_products<0>();
+      settle(out);
+      shared.value_ring.release(end - 1);
+
+      if (FULL && STREAM && is_seen_phase) {
+#pragma unroll
+        for (int half = 0; half < 2; half++) {
+          float lse;
+          const float factor = finish_row(half, lse);
+          const int row = row_of_lane + half * 8;
+          if (a.stream_lse != nullptr && row < rows_here && lane % 4 == 0) a.stream_lse[static_cast<int64_t>(head) * a.num_rows + first_row + row] = lse;
+#pragma unroll
+          for (int n = 0; n < D / 8; n++) {
+            const float2 own = make_float2(out[n * 4 + half * 2] * factor, out[n * 4 + half * 2 + 1] * factor);
+            shared.kept[(n * 4 + half * 2) * CONSUMERS + consumer] = own.x;
+            shared.kept[(n * 4 + half * 2 + 1) * CONSUMERS + consumer] = own.y;
+            if (a.stream != nullptr && row < rows_here) *reinterpret_cast<float2 *>(a.stream + locate(half) + n * 8) = own;
+          }
+        }
+      }
+    }
+
+    const float gate = FULL && STREAM ? a.gates[kv_head] : FULL ? 1.0f : 0.0f;
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+      float lse;
+      const float factor = finish_row(half, lse);
+      const int row = row_of_lane + half * 8;
+      if (row >= rows_here) continue;
+      float *lse_out = FULL ? a.full_lse : a.stream_lse, *branch_out = FULL ? a.full : a.stream;
+      if (lse_out != nullptr && lane % 4 == 0) lse_out[static_cast<int64_t>(head) * a.num_rows + first_row + row] = lse;
+#pragma unroll
+      for (int n = 0; n < D / 8; n++) {
+        const int64_t at = locate(half) + n * 8;
+        float2 own = make_float2(out[n * 4 + half * 2] * factor, out[n * 4 + half * 2 + 1] * factor), other = own;
+        if (branch_out != nullptr) *reinterpret_cast<float2 *>(branch_out + at) = own;
+        if constexpr (FULL && STREAM) {
+          other = make_float2(shared.kept[(n * 4 + half * 2) * CONSUMERS + consumer], shared.kept[(n * 4 + half * 2 + 1) * CONSUMERS + consumer]);
+        }
+        if (a.teacher_full != nullptr) own = *reinterpret_cast<const float2 *>(a.teacher_full + at);
+        // The ends of the gate are exact, whatever the other branch holds.
+        const float x = gate == 1.0f ? own.x : gate == 0.0f ? other.x : gate * own.x + (1.0f - gate) * other.x;
+        const float y = gate == 1.0f ? own.y : gate == 0.0f ? other.y : gate * own.y + (1.0f - gate) * other.y;
+        *reinterpret_cast<uint32_t *>(a.mixed + at) = pack_bf16(x, y);
+      }
+    }
+  }
+#endif
+}
+
+template <int D, bool FULL, bool STREAM>
+cudaError_t launch_forward(const AttentionForward &a, cudaStream_t stream) {
+  const Grid grid{dim3(static_cast<unsigned>(a.num_listed * a.shape.group()), static_cast<unsigned>(ceil_divide(a.num_rows, ROWS))), THREADS,
+                  SharedLayout<D, FULL, STREAM>::BYTES};
+  return launch(grid, stream, attention_forward_hopper_kernel<D, FULL, STREAM>, a);
+}
+
+template <int D>
+cudaError_t launch_branches(const AttentionForward &a, Branches branches, cudaStream_t stream) {
+  switch (branches) {
+    case Branches::full: return launch_forward<D, true, false>(a, stream);
+    case Branches::stream: return launch_forward<D, false, true>(a, stream);
+    default: return launch_forward<D, true, true>(a, stream);
+  }
+}
+
+}  // namespace
+
+cudaError_t launch_attention_forward_hopper(const AttentionForward &a, Branches branches, cudaStream_t stream) {
+  switch (a.shape.head_dim) {
+    case 64: return launch_branches<64>(a, branches, stream);
+    case 128: return launch_branches<128>(a, branches, stream);
+    default: return cudaErrorInvalidValue;
+  }
+}
+
+}  // namespace duo::cuda
