@@ -201,6 +201,9 @@ __global__ void __launch_bounds__(THREADS, 1) attention_forward_hopper_kernel(co
     };
     const auto locate = [&](int half) { return (first_row + row_of_lane + half * 8) * query_stride + static_cast<int64_t>(head) * D + column; };
 
+    // The computing warpgroups take turns at giving products to the tensor cores, so that one softens scores while the other multiplies.
+    const int own_turn = 1 + consumer / WARPGROUP, other_turn = 3 - own_turn;
+    if (own_turn == 2) arrive_threads(other_turn, CONSUMERS);
     wait_barrier(shared.query_full, 0);
 #pragma unroll 1
     for (int phase = STREAM ? 0 : 1; phase < (FULL ? 2 : 1); phase++) {
@@ -216,8 +219,10 @@ __global__ void __launch_bounds__(THREADS, 1) attention_forward_hopper_kernel(co
       pack_weights();
 #pragma unroll 1
       for (int32_t step = begin + 1; step < end; step++) {
+        sync_threads(own_turn, CONSUMERS);
         begin_scores(step);
         begin_outputs(step - 1);
+        arrive_threads(other_turn, CONSUMERS);
         wait_products<1>();
         settle(scores);
         shared.key_ring.release(step);
