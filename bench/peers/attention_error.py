@@ -44,7 +44,7 @@ def run(tensors, dtype):
 
 
 def relative_error(found, expected):
-    return float((found.double() - expected).abs().max() / expected.abs().max())
+    return ((found.double() - expected).abs().max() / expected.abs().max()).item()
 
 
 def main():
@@ -54,7 +54,7 @@ def main():
     expected, peer = run(tensors, torch.float64), run(tensors, torch.bfloat16)
     rows = {name: {"duo": relative_error(tensors[name], expected[name]), "torch": relative_error(peer[name], expected[name])} for name in expected}
     print(json.dumps({"tokens": tensors["query"].shape[0], "heads": tensors["query"].shape[1], "kvHeads": tensors["key"].shape[1], "headDim": tensors["query"].shape[2],
-                      "window": tensors["window"].tolist(), "gate": float(tensors["gates"][0]), "relativeError": rows}))
+                      "window": tensors["window"].tolist(), "gate": tensors["gates"][0].item(), "relativeError": rows}))
     worst = max(row["duo"] / row["torch"] for row in rows.values())
     if not worst <= LIMIT:
         raise SystemExit(f"Expected errors of at most {LIMIT} times PyTorch's, got {worst:.2f} times")

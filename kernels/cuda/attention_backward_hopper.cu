@@ -65,12 +65,13 @@ __global__ void __launch_bounds__(THREADS, 1) query_gradient_hopper_kernel(const
     for (int32_t step = 0; step < plan.steps(); step++) {
       const int64_t first = static_cast<int64_t>(plan.tile_of(step)) * KEYS, at = first * key_stride + static_cast<int64_t>(kv_head) * D;
       const int valid = static_cast<int>(a.num_keys - first < KEYS ? a.num_keys - first : KEYS);
-      shared.key_ring.wait_empty(step);
-      copy_rows<D, KEYS>(shared.keys + step % 2 * TILE, reinterpret_cast<const uint8_t *>(a.key + at), key_stride * 2, valid);
-      hand_over.next(shared.key_ring.full + step % 2);
+      // Values come free before keys do, so that no tile waits for a later one's room to be handed over.
       shared.value_ring.wait_empty(step);
       copy_rows<D, KEYS>(shared.values + step % 2 * TILE, reinterpret_cast<const uint8_t *>(a.value + at), key_stride * 2, valid);
       hand_over.next(shared.value_ring.full + step % 2);
+      shared.key_ring.wait_empty(step);
+      copy_rows<D, KEYS>(shared.keys + step % 2 * TILE, reinterpret_cast<const uint8_t *>(a.key + at), key_stride * 2, valid);
+      hand_over.next(shared.key_ring.full + step % 2);
     }
     hand_over.finish();
   } else {

@@ -4,6 +4,7 @@
 // [2][128, D] bf16 swizzled; where both branches run, the streaming one's outputs [D/2][256] fp32, each thread's own; barriers.
 #include "cuda/attention_tiles.h"
 #include "cuda/hopper_tiles.h"
+#include <cstdlib>
 
 namespace duo::cuda {
 namespace {
@@ -72,7 +73,7 @@ __device__ __forceinline__ void copy_keys(bf16 *tile, const AttentionForward &a,
   }
 }
 
-template <int D, bool FULL, bool STREAM>
+template <int D, bool FULL, bool STREAM, bool TURNS>
 __global__ void __launch_bounds__(THREADS, 1) attention_forward_hopper_kernel(const AttentionForward a) {
 #if DUO_HOPPER_CODE
   constexpr int TILE = KEYS * D;
@@ -96,16 +97,20 @@ __global__ void __launch_bounds__(THREADS, 1) attention_forward_hopper_kernel(co
     HandOver hand_over;
     copy_rows<D, ROWS>(shared.queries, reinterpret_cast<const uint8_t *>(a.query + first_row * query_stride + static_cast<int64_t>(head) * D), query_stride * 2, rows_here);
     hand_over.next(shared.query_full);
-    for (int32_t step = 0; step < plan.steps(); step++) {
-      const int32_t first_key = plan.tile_of(step) * KEYS;
-      shared.key_ring.wait_empty(step);
-      copy_keys<D>(shared.keys + step % 2 * TILE, a, kv_head, first_key, false);
-      hand_over.next(shared.key_ring.full + step % 2);
-      shared.value_ring.wait_empty(step);
-      copy_keys<D>(shared.values + step % 2 * TILE, a, kv_head, first_key, true);
-      hand_over.next(shared.value_ring.full + step % 2);
+    // Values of a step beside the keys of the next: both tiles come free as a step ends, and are wanted when the next one has.
+    for (int32_t step = -1; step < plan.steps(); step++) {
+      if (step >= 0) {
+        shared.value_ring.wait_empty(step);
+        copy_keys<D>(shared.values + step % 2 * TILE, a, kv_head, plan.tile_of(step) * KEYS, true);
+        hand_over.next(shared.value_ring.full + step % 2);
+      }
+      if (step + 1 < plan.steps()) {
+        shared.key_ring.wait_empty(step + 1);
+        copy_keys<D>(shared.keys + (step + 1) % 2 * TILE, a, kv_head, plan.tile_of(step + 1) * KEYS, false);
+        hand_over.next(shared.key_ring.full + (step + 1) % 2);
+      }
+      hand_over.finish();
     }
-    hand_over.finish();
   } else {
     take_registers<232>();
     const int consumer = static_cast<int>(threadIdx.x) - WARPGROUP, lane = consumer % 32, column = lane % 4 * 2;
@@ -203,7 +208,7 @@ __global__ void __launch_bounds__(THREADS, 1) attention_forward_hopper_kernel(co
 
     // The computing warpgroups take turns at giving products to the tensor cores, so that one softens scores while the other multiplies.
     const int own_turn = 1 + consumer / WARPGROUP, other_turn = 3 - own_turn;
-    if (own_turn == 2) arrive_threads(other_turn, CONSUMERS);
+    if (TURNS && own_turn == 2) arrive_threads(other_turn, CONSUMERS);
     wait_barrier(shared.query_full, 0);
 #pragma unroll 1
     for (int phase = STREAM ? 0 : 1; phase < (FULL ? 2 : 1); phase++) {
@@ -219,10 +224,10 @@ __global__ void __launch_bounds__(THREADS, 1) attention_forward_hopper_kernel(co
       pack_weights();
 #pragma unroll 1
       for (int32_t step = begin + 1; step < end; step++) {
-        sync_threads(own_turn, CONSUMERS);
+        if (TURNS) sync_threads(own_turn, CONSUMERS);
         begin_scores(step);
         begin_outputs(step - 1);
-        arrive_threads(other_turn, CONSUMERS);
+        if (TURNS) arrive_threads(other_turn, CONSUMERS);
         wait_products<1>();
         settle(scores);
         shared.key_ring.release(step);
@@ -287,7 +292,8 @@ template <int D, bool FULL, bool STREAM>
 cudaError_t launch_forward(const AttentionForward &a, cudaStream_t stream) {
   const Grid grid{dim3(static_cast<unsigned>(a.num_listed * a.shape.group()), static_cast<unsigned>(ceil_divide(a.num_rows, ROWS))), THREADS,
                   SharedLayout<D, FULL, STREAM>::BYTES};
-  return launch(grid, stream, attention_forward_hopper_kernel<D, FULL, STREAM>, a);
+  static const bool turns = std::getenv("DUO_TURNS") != nullptr;
+  return turns ? launch(grid, stream, attention_forward_hopper_kernel<D, FULL, STREAM, true>, a) : launch(grid, stream, attention_forward_hopper_kernel<D, FULL, STREAM, false>, a);
 }
 
 template <int D>

@@ -52,6 +52,7 @@ struct HandOver {
     wait_copies<0>();
     publish_to_tensor_cores();
     if (late != nullptr) arrive(late);
+    late = nullptr;
   }
 };
 

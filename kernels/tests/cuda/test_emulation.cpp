@@ -1,4 +1,5 @@
 // The emulation itself: fragment layouts against a plain product, and every fault that it promises to see.
+#include "cuda/hopper.h"
 #include "cuda_test.h"
 
 using namespace duo;
@@ -79,6 +80,90 @@ void test_faults() {
   expect(early != 1 && late == 1, "a copy is seen after its wait, not before, got " + std::to_string(early) + ", " + std::to_string(late));
 }
 
+// left [64, 64]·rightᵀ of two swizzled tiles, then weights [64, 64]·right, rows the depth; both against plain loops.
+void test_warpgroup_products() {
+  Values values(2);
+  const std::vector<float> left = round_bf16(values.floats(64 * 64)), right = round_bf16(values.floats(64 * 64));
+  std::vector<float> along(64 * 64), deep(64 * 64), expected_along(64 * 64), expected_deep(64 * 64), early(64 * 64);
+  for (int r = 0; r < 64; r++) {
+    for (int c = 0; c < 64; c++) {
+      for (int k = 0; k < 64; k++) expected_along[r * 64 + c] += left[r * 64 + k] * right[c * 64 + k], expected_deep[r * 64 + c] += left[r * 64 + k] * right[k * 64 + c];
+    }
+  }
+  const auto left16 = to_bf16(left), right16 = to_bf16(right);
+  expect(run_grid(dim3(1), dim3(128), 1024 + 2 * 64 * 64 * 2, [&] {
+    auto *a = reinterpret_cast<uint16_t *>(cuda::swizzled_memory()), *b = a + 64 * 64;
+    for (int i = static_cast<int>(threadIdx.x); i < 64 * 64; i += 128) {
+      a[cuda::swizzled_offset<64>(i / 64, i % 64 / 8) + i % 8] = left16[i];
+      b[cuda::swizzled_offset<64>(i / 64, i % 64 / 8) + i % 8] = right16[i];
+    }
+    cuda::publish_to_tensor_cores();
+    __syncthreads();
+    const uint64_t tile_a = cuda::describe_operand<64>(a), tile_b = cuda::describe_operand<64>(b);
+    float sum[32] = {}, other[32] = {};
+    uint32_t words[4][4];
+    const int lane = static_cast<int>(threadIdx.x) % 32, row = static_cast<int>(threadIdx.x) / 32 * 16 + lane / 4;
+    for (int k = 0; k < 4; k++) {
+      for (int i = 0; i < 4; i++) {
+        const int at = (row + i % 2 * 8) * 64 + k * 16 + lane % 4 * 2 + i / 2 * 8;
+        words[k][i] = left16[at] | static_cast<uint32_t>(left16[at + 1]) << 16;
+      }
+    }
+    cuda::begin_products();
+    for (int k = 0; k < 4; k++) cuda::multiply_shared(sum, cuda::advance_along<64>(tile_a, k), cuda::advance_along<64>(tile_b, k), k > 0);
+    cuda::commit_products();
+    for (int k = 0; k < 4; k++) cuda::multiply_deep(other, words[k], cuda::advance_deep(tile_b, k));
+    cuda::commit_products();
+    const float before = other[0];
+    cuda::wait_products<1>();
+    early[threadIdx.x] = std::fabs(before) + std::fabs(other[0]);
+    cuda::wait_products<0>();
+    for (int i = 0; i < 32; i++) {
+      const int at = (row + i % 4 / 2 * 8) * 64 + i / 4 * 8 + lane % 4 * 2 + i % 2;
+      along[at] = sum[i], deep[at] = other[i];
+    }
+  }), "warpgroup products run: " + emulation::last_fault());
+  expect_within(relative_error(along, expected_along), 1e-6, "wgmma, both operands from tiles");
+  expect_within(relative_error(deep, expected_deep), 1e-6, "wgmma, left from registers, right a deep tile");
+  expect(std::all_of(early.begin(), early.end(), [](float x) { return x == 0; }), "a product is not there before it is waited for");
+  expect_fault("one product", dim3(1), dim3(128), 1024, [] {
+    float sum[32] = {};
+    cuda::multiply_shared(sum, threadIdx.x == 5 ? 64 : 0, 0, false);
+  });
+  expect_fault("whole warpgroups", dim3(1), dim3(64), 1024, [] { cuda::commit_products(); });
+  expect_fault("same barrier", dim3(1), dim3(128), 1024, [] {
+    if (threadIdx.x < 96) cuda::commit_products();
+  });
+}
+
+void test_counting_barriers() {
+  std::vector<int> order;
+  expect(run_grid(dim3(1), dim3(64), 64, [&] {
+    auto *barrier = reinterpret_cast<cuda::Barrier *>(cuda::shared_memory());
+    if (threadIdx.x == 0) cuda::open_barrier(barrier, 32);
+    __syncthreads();
+    for (uint32_t round = 0; round < 3; round++) {
+      if (threadIdx.x >= 32) {
+        if (threadIdx.x == 63) order.push_back(static_cast<int>(round));
+        cuda::arrive(barrier);
+      } else {
+        cuda::wait_barrier(barrier, round & 1);
+        if (threadIdx.x == 0) order.push_back(10 + static_cast<int>(round));
+      }
+      cuda::sync_threads(1, 64);
+    }
+  }), "counting and named barriers run: " + emulation::last_fault());
+  expect(order == std::vector<int>{0, 10, 1, 11, 2, 12}, "a wait ends with its round");
+  expect_fault("same barrier", dim3(1), dim3(32), 64, [] {
+    auto *barrier = reinterpret_cast<cuda::Barrier *>(cuda::shared_memory());
+    if (threadIdx.x == 0) cuda::open_barrier(barrier, 33);
+    __syncthreads();
+    cuda::arrive(barrier);
+    cuda::wait_barrier(barrier, 0);
+  });
+  expect_fault("one number of threads", dim3(1), dim3(32), 64, [] { cuda::sync_threads(1, threadIdx.x == 0 ? 32 : 64); });
+}
+
 // A kernel without its barrier gives other bits in another order of threads.
 void test_orders() {
   std::vector<float> results[2];
@@ -130,6 +215,8 @@ void test_memory() {
 int main() {
   test_fragments();
   test_faults();
+  test_warpgroup_products();
+  test_counting_barriers();
   test_orders();
   test_memory();
   return finish();
