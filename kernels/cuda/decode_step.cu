@@ -77,7 +77,7 @@ DecodeStep::~DecodeStep() {
 
 void DecodeStep::multiply(const DeviceMatrix &matrix, const bf16 *values, const bf16 *x, const float *hidden, const float *norm, void *out,
                           VectorStore store, bool is_dependent, const Stream &stream) {
-  static const Tuning tuning = read_tuning();
+  const Tuning tuning = read_tuning();
   VectorProduct product{};
   product.weight = values != nullptr ? static_cast<const void *>(values) : matrix.quantized.data();
   product.row_scale = values != nullptr ? nullptr : matrix.row_scale.data();

@@ -34,12 +34,9 @@ __device__ __forceinline__ void prefetch_line(const void *from) {
 #ifndef DUO_EMULATION
 // Whether the machine code that would run has the waits above: a kernel compiled for an older target lacks them.
 inline bool can_overlap(const void *kernel) {
-  static const bool is_wanted = [] {
-    const char *wish = std::getenv("DUO_DEPENDENT_LAUNCH");
-    return wish == nullptr || wish[0] != '0';
-  }();
+  const char *wish = std::getenv("DUO_DEPENDENT_LAUNCH");
   cudaFuncAttributes attributes;
-  return is_wanted && cudaFuncGetAttributes(&attributes, kernel) == cudaSuccess && attributes.ptxVersion >= 90 && attributes.binaryVersion >= 90;
+  return (wish == nullptr || wish[0] != '0') && cudaFuncGetAttributes(&attributes, kernel) == cudaSuccess && attributes.ptxVersion >= 90 && attributes.binaryVersion >= 90;
 }
 #endif
 
