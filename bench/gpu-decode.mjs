@@ -38,7 +38,12 @@ if (wants('attention')) {
       [4, 2, 3],
       [8, 3, 2],
       [2, 3, 4],
-      ...(dtype === INT4 ? [[8, 6, 1], [8, 4, 1]] : []),
+      ...(dtype === INT4
+        ? [
+            [8, 6, 1],
+            [8, 4, 1],
+          ]
+        : []),
     ];
     for (const retrieval of dtype === BF16 ? [8, 4, 2] : [8, 2]) {
       const entries = retrieval * 131072 + (8 - retrieval) * 384;
@@ -61,15 +66,39 @@ if (wants('product')) {
     [128256, 4096],
   ]) {
     for (const batch of [1, 4, 8]) {
-      for (const choice of batch > 1 ? [[0, 0]] : [[0, 0], [4, 1], [9, 1], [3, 2], [4, 2], [6, 2], [3, 3]])
-        await time(`product ${outputs}x${depth} batch ${batch}: ${choice}`, 'vector_product', [outputs, depth, batch, ...choice], 2 * outputs * depth);
+      for (const choice of batch > 1
+        ? [[0, 0]]
+        : [
+            [0, 0],
+            [4, 1],
+            [9, 1],
+            [3, 2],
+            [4, 2],
+            [6, 2],
+            [3, 3],
+          ])
+        await time(
+          `product ${outputs}x${depth} batch ${batch}: ${choice}`,
+          'vector_product',
+          [outputs, depth, batch, ...choice],
+          2 * outputs * depth,
+        );
     }
   }
 }
 if (wants('step')) {
   const LAYERS = 8;
   const weights = 2 * (LAYERS * (6144 * 4096 + 4096 * 4096 + 3 * 14336 * 4096) + 128256 * 4096);
-  for (const tuning of ['0,0,0,0,0', '0,0,0,0,0 ordinary', '4,3,1,0,0', '4,3,2,0,0', '8,2,1,0,0', '0,0,0,3,2', '0,0,0,9,1', '4,3,1,9,1']) {
+  for (const tuning of [
+    '0,0,0,0,0',
+    '0,0,0,0,0 ordinary',
+    '4,3,1,0,0',
+    '4,3,2,0,0',
+    '8,2,1,0,0',
+    '0,0,0,3,2',
+    '0,0,0,9,1',
+    '4,3,1,9,1',
+  ]) {
     process.env.DUO_DECODE_TUNING = tuning.split(' ')[0];
     process.env.DUO_DEPENDENT_LAUNCH = tuning.includes('ordinary') ? '0' : '1';
     for (const [tokens, retrieval] of [
