@@ -1,5 +1,6 @@
 // Kernels of cuda:0 one by one: each checked against fp64 on the host, then timed, beside the card's measured bandwidth and matrix rate, so that
 // each row says how far from the floor it is. Runs on the compiled JavaScript: node bench/gpu.mjs [--json] [--small]
+// What may stand at the end of an op's sizes to choose how its kernel is cut: kernels/core/bench_ops.h; bench/gpu-decode.mjs tries choices.
 import { benchOp, measureDevice } from '../dist/src/native/devices.js';
 
 const device = 'cuda:0';
@@ -9,6 +10,8 @@ const LIMIT = 2e-2;
 const SINK = 128;
 const RECENT = 256;
 const BF16 = 2;
+/** Bytes of one element, and of a vector's scale, by KV type. */
+const FORMATS = { [BF16]: [2, 0], 3: [1, 4], 4: [1, 4], 5: [0.5, 4] };
 
 const copy = await measureDevice('copy-bandwidth', { device });
 const matrix = await measureDevice('matmul-bf16', { device });
@@ -20,11 +23,13 @@ const cases = [];
 for (const context of contexts) {
   for (const retrieval of [kvHeads, kvHeads / 2, Math.max(1, kvHeads / 4)]) {
     const entries = retrieval * context + (kvHeads - retrieval) * Math.min(context, SINK + RECENT);
-    cases.push({
-      op: 'decode_attention',
-      sizes: [heads, kvHeads, headDim, context, retrieval, SINK, RECENT, BF16],
-      bytes: 4 * headDim * entries + 4 * heads * headDim,
-    });
+    for (const [dtype, [element, scale]] of Object.entries(FORMATS)) {
+      cases.push({
+        op: 'decode_attention',
+        sizes: [heads, kvHeads, headDim, context, retrieval, SINK, RECENT, Number(dtype)],
+        bytes: 2 * (element * headDim + scale) * entries + 4 * heads * headDim,
+      });
+    }
   }
 }
 for (const tokens of lengths) {

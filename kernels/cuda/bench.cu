@@ -16,11 +16,21 @@ namespace duo {
 namespace cuda {
 
 double time_seconds(const Stream &stream, const std::function<void()> &body);  // devices.cu
+void bench_decode_step(int device_index, const std::vector<int64_t> &sizes, int32_t num_repeats, Task &task, double *seconds, double *relative_error);  // bench_step.cu
 
 namespace {
 
 constexpr int64_t COLD_BYTES = int64_t{256} << 20;  // several times any L2: buffers used in turn are out of it again
 constexpr int CHECKED_ROWS = 6;
+
+// Keeps the device busy while the host queues what is timed: what a launch costs the host is no part of a kernel's time.
+__global__ void hold_kernel() {
+#if defined(__CUDA_ARCH__)
+  const long long begin = clock64();
+  while (clock64() - begin < 60000) {
+  }
+#endif
+}
 
 struct Bench {
   const std::vector<int64_t> &sizes;
@@ -44,9 +54,11 @@ struct Bench {
     for (const bf16 value : raw) out.push_back(bf16_to_float(value));
     return out;
   }
+  int64_t size_or_zero(size_t index) const { return index < sizes.size() ? sizes[index] : 0; }
   void run(const std::function<void(int64_t)> &body) const {
     for (int32_t i = 0; i < repeats; i++) {
       task.check_abort();
+      check(launch({dim3(1), 32}, stream.get(), hold_kernel), "holding the device");
       seconds[i] = time_seconds(stream, [&] { body(i + 1); });
     }
   }
@@ -59,8 +71,9 @@ struct Bench {
     }
     *relative_error = largest > 0 ? worst / largest : worst;
   }
-  void require_sizes(size_t count) const {
-    if (sizes.size() != count) fail(DUO_STATUS_SHAPE, "Expected %zu sizes for this op, got %zu", count, sizes.size());
+  // `optional` more may follow: how a kernel is cut, 0 for its own choice.
+  void require_sizes(size_t count, size_t optional = 0) const {
+    if (sizes.size() < count || sizes.size() > count + optional) fail(DUO_STATUS_SHAPE, "Expected %zu sizes for this op, got %zu", count, sizes.size());
     for (const int64_t size : sizes) {
       if (size < 0 || size > int64_t{1} << 32) fail(DUO_STATUS_ARGUMENT, "Expected sizes of 0 to 2^32, got `%lld`", static_cast<long long>(size));
     }
@@ -97,8 +110,8 @@ void bench_product(Bench &b, bool own) {
   b.run(multiply);
 }
 
-void bench_vector_product(Bench &b) {
-  b.require_sizes(3);
+void bench_vector_product(Bench &b, const DeviceSize &device) {
+  b.require_sizes(3, 2);
   const int64_t outputs = b.sizes[0], depth = b.sizes[1], batch = b.sizes[2], copies = std::min<int64_t>(16, 1 + COLD_BYTES / (outputs * depth * 2));
   std::vector<DeviceBuffer<bf16>> weights;
   for (int64_t i = 0; i < copies; i++) weights.push_back(b.random(outputs * depth, static_cast<uint64_t>(i)));
@@ -111,6 +124,9 @@ void bench_vector_product(Bench &b) {
     product.depth = depth, product.outputs = outputs, product.batch = static_cast<int32_t>(batch);
     product.out = out.data();
     product.store = VectorStore::f32;
+    product.device = device;
+    product.stages = static_cast<int32_t>(b.size_or_zero(3));
+    product.blocks_a_multiprocessor = static_cast<int32_t>(std::max<int64_t>(1, b.size_or_zero(4)));
     check(launch_vector_product(product, b.stream.get()), "a vector product");
   };
   multiply(0);
@@ -147,34 +163,52 @@ std::vector<double> attend_plain(const float *query, const std::vector<float> &k
   return out;
 }
 
-// Raw cache rows of a head on the host, widened. Formats with scales are checked by the unit tests; here bf16 and fp32.
-std::vector<float> host_rows(const Bench &b, const uint8_t *from, int64_t count, Dtype dtype) {
-  std::vector<uint8_t> raw(static_cast<size_t>(count * dtype_bytes(dtype)));
+// Rows of a head's cache on the host, as the numbers they stand for.
+std::vector<float> host_rows(const Bench &b, const uint8_t *from, const uint32_t *scales, int64_t rows, int64_t dim, Dtype dtype) {
+  const int64_t row_bytes = kv_row_bytes(dtype, static_cast<int>(dim));
+  std::vector<uint8_t> raw(static_cast<size_t>(rows * row_bytes));
+  std::vector<uint32_t> words(static_cast<size_t>(scales == nullptr ? 0 : rows));
   copy_to_host(raw.data(), from, static_cast<int64_t>(raw.size()), b.stream);
-  std::vector<float> out(static_cast<size_t>(count));
-  for (int64_t i = 0; i < count; i++) {
+  copy_to_host(words.data(), scales, static_cast<int64_t>(words.size()), b.stream);
+  std::vector<float> out(static_cast<size_t>(rows * dim));
+  for (int64_t i = 0; i < rows * dim; i++) {
+    const uint8_t *row = raw.data() + i / dim * row_bytes;
+    const int64_t at = i % dim;
+    const uint32_t word = scales == nullptr ? 0 : words[static_cast<size_t>(i / dim)];
     if (dtype == Dtype::f32) {
-      std::memcpy(&out[i], &raw[4 * i], 4);
-    } else {
+      std::memcpy(&out[i], row + 4 * at, 4);
+    } else if (dtype == Dtype::bf16) {
       bf16 half;
-      std::memcpy(&half, &raw[2 * i], 2);
+      std::memcpy(&half, row + 2 * at, 2);
       out[i] = bf16_to_float(half);
+    } else if (dtype == Dtype::int8) {
+      out[i] = static_cast<float>(static_cast<int8_t>(row[at])) * bits_to_float(word);
+    } else if (dtype == Dtype::fp8) {
+      const int exponent = row[at] >> 3 & 15, mantissa = row[at] & 7;
+      const float magnitude = exponent == 0 ? std::ldexp(static_cast<float>(mantissa), -9) : std::ldexp(static_cast<float>(8 + mantissa), exponent - 10);
+      out[i] = (row[at] & 0x80 ? -magnitude : magnitude) * bits_to_float(word);
+    } else {
+      const float zero = f16_to_float(static_cast<uint16_t>(word >> 16));
+      out[i] = (static_cast<float>(row[at / 2] >> (4 * (at % 2)) & 15) - zero) * f16_to_float(static_cast<uint16_t>(word));
     }
   }
   return out;
 }
 
-void bench_decode(Bench &b, int multiprocessors) {
-  b.require_sizes(8);
+void bench_decode(Bench &b, const DeviceSize &device) {
+  b.require_sizes(8, 3);
   const int64_t heads = b.sizes[0], kv_heads = b.sizes[1], dim = b.sizes[2], tokens = b.sizes[3], retrieval = b.sizes[4], sink = b.sizes[5], recent = b.sizes[6];
   const auto dtype = static_cast<Dtype>(b.sizes[7]);
   if (kv_heads < 1 || heads % kv_heads != 0 || tokens < 1 || retrieval > kv_heads || recent < 1) fail(DUO_STATUS_ARGUMENT, "Expected H a multiple of G, 1 or more tokens, at most G retrieval heads, R of at least 1");
   const int64_t row = kv_row_bytes(dtype, static_cast<int>(dim)), group = heads / kv_heads, ring = std::min(tokens, sink + recent);
   const int64_t bytes = 2 * (row + kv_scale_bytes(dtype)) * (retrieval * tokens + (kv_heads - retrieval) * ring);
-  const int64_t copies = std::min<int64_t>(64, 1 + COLD_BYTES / bytes), room = std::max<int64_t>(1, 2 * multiprocessors - (kv_heads - retrieval));
+  const int64_t copies = std::min<int64_t>(64, 1 + COLD_BYTES / bytes);
+  const DecodeShape shape = choose_decode_shape(dtype, static_cast<int>(dim), device.multiprocessors, device.shared_bytes,
+                                                {static_cast<int32_t>(b.size_or_zero(8)), static_cast<int32_t>(b.size_or_zero(9)),
+                                                 static_cast<int32_t>(b.size_or_zero(10)) * device.multiprocessors});
   std::vector<DeviceBuffer<uint8_t>> memory;
   std::vector<DeviceBuffer<HeadCache>> tables;
-  std::vector<DeviceBuffer<DecodeMember>> members;
+  std::vector<DeviceBuffer<DecodeHead>> plans;
   std::vector<HeadCache> first_caches;
   const int32_t length = static_cast<int32_t>(tokens - 1);
   DeviceBuffer<int32_t> length_buffer(1);
@@ -183,7 +217,7 @@ void bench_decode(Bench &b, int multiprocessors) {
     std::vector<HeadCache> caches;
     for (int64_t head = 0; head < kv_heads; head++) {
       const int64_t slots = head < retrieval ? tokens : ring, part = (slots * row + 255) / 256 * 256;
-      memory.emplace_back(2 * part + 8 * slots);
+      memory.emplace_back(2 * part + 8 * slots + 16);
       uint8_t *at = memory.back().data();
       auto *scale = reinterpret_cast<uint32_t *>(at + 2 * part);
       const bool has_scale = kv_scale_bytes(dtype) > 0;
@@ -194,37 +228,25 @@ void bench_decode(Bench &b, int multiprocessors) {
     tables.emplace_back(kv_heads);
     copy_to_device(tables.back().data(), caches.data(), kv_heads, b.stream);
     const DecodeMember member{tables.back().data(), length_buffer.data(), sink, recent};
-    members.emplace_back(1);
-    copy_to_device(members.back().data(), &member, 1, b.stream);
+    DeviceBuffer<DecodeMember> member_buffer(1);
+    copy_to_device(member_buffer.data(), &member, 1, b.stream);
+    plans.emplace_back(kv_heads + 1);
+    check(launch_decode_plan(member_buffer.data(), 1, 1, static_cast<int32_t>(kv_heads), plans.back().data(), b.stream.get()), "sharing out a step");
     b.stream.wait();
   }
-  std::vector<DecodeItem> items;
-  std::vector<int32_t> first;
-  for (int64_t head = 0; head < kv_heads; head++) {
-    const int64_t splits = head < retrieval ? std::max<int64_t>(1, std::min(room / std::max<int64_t>(1, retrieval), ceil_divide(tokens, 512))) : 1;
-    first.push_back(static_cast<int32_t>(items.size()));
-    for (int64_t split = 0; split < splits; split++) items.push_back({0, static_cast<int32_t>(head), static_cast<int32_t>(split), static_cast<int32_t>(splits)});
-  }
-  first.push_back(static_cast<int32_t>(items.size()));
-  const int64_t count = static_cast<int64_t>(items.size());
-  DeviceBuffer<DecodeItem> item_buffer(count);
-  DeviceBuffer<int32_t> first_buffer(static_cast<int64_t>(first.size()));
-  copy_to_device(item_buffer.data(), items.data(), count, b.stream);
-  copy_to_device(first_buffer.data(), first.data(), first_buffer.count(), b.stream);
   const auto query = b.random(heads * dim, 77);
-  DeviceBuffer<float> partial(count * group * dim), partial_scale(count * group * 2);
+  const int64_t parts = (shape.blocks + kv_heads) * group;
+  DeviceBuffer<float> partial(parts * dim), partial_scale(parts * 2);
   DeviceBuffer<bf16> out(heads * dim);
   const auto attend = [&](int64_t turn) {
-    check(launch_decode_attention({item_buffer.data(), first_buffer.data(), members[static_cast<size_t>(turn % copies)].data(), static_cast<int32_t>(count), 1, 0,
-                                   static_cast<int32_t>(heads), static_cast<int32_t>(kv_heads), static_cast<int32_t>(dim), dtype, query.data(), partial.data(),
-                                   partial_scale.data(), out.data()}, b.stream.get()), "decode attention");
+    check(launch_decode_attention({plans[static_cast<size_t>(turn % copies)].data(), shape, 1, static_cast<int32_t>(heads), static_cast<int32_t>(kv_heads),
+                                   static_cast<int32_t>(dim), dtype, query.data(), partial.data(), partial_scale.data(), out.data()}, b.stream.get()), "decode attention");
   };
   attend(0);
   std::vector<double> got, expected;
   for (const int64_t head : {int64_t{0}, kv_heads - 1}) {
-    if (kv_scale_bytes(dtype) > 0) break;
     const HeadCache &cache = first_caches[static_cast<size_t>(head)];
-    const auto key = host_rows(b, cache.key, cache.slots * dim, dtype), value = host_rows(b, cache.value, cache.slots * dim, dtype);
+    const auto key = host_rows(b, cache.key, cache.key_scale, cache.slots, dim, dtype), value = host_rows(b, cache.value, cache.value_scale, cache.slots, dim, dtype);
     const auto q = b.host(query, head * group * dim, dim), y = b.host(out, head * group * dim, dim);
     for (const double x : attend_plain(q.data(), key, value, cache.slots, dim, [](int64_t) { return true; })) expected.push_back(x);
     for (const float x : y) got.push_back(x);
@@ -327,15 +349,16 @@ bool bench_cuda_op(const OpenOptions &options, const std::string &op, const std:
                    double *seconds, double *relative_error) {
   using namespace cuda;
   check(cudaSetDevice(options.device_index), "selecting the device");
-  cudaDeviceProp properties;
-  check(cudaGetDeviceProperties(&properties, options.device_index), "asking for the device's properties");
+  const DeviceSize device = size_of_device(options.device_index);
   Bench bench{sizes, num_repeats, task, seconds, relative_error, {}};
   if (op == "matmul_bf16" || op == "matmul_bf16_own") {
     bench_product(bench, op == "matmul_bf16_own");
   } else if (op == "vector_product") {
-    bench_vector_product(bench);
+    bench_vector_product(bench, device);
   } else if (op == "decode_attention") {
-    bench_decode(bench, properties.multiProcessorCount);
+    bench_decode(bench, device);
+  } else if (op == "decode_step") {
+    bench_decode_step(options.device_index, sizes, num_repeats, task, seconds, relative_error);
   } else if (op == "attention_forward" || op == "attention_backward") {
     bench_attention(bench, op == "attention_backward");
   } else {

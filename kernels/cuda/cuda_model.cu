@@ -140,7 +140,7 @@ CudaModel::CudaModel(const ModelConfig &config, const WeightMap &weights, const 
   select_device();
   cudaDeviceProp properties;
   check(cudaGetDeviceProperties(&properties, device_index_), "asking for the device's properties");
-  multiprocessors_ = properties.multiProcessorCount;
+  device_size_ = {properties.multiProcessorCount, static_cast<int64_t>(properties.sharedMemPerBlockOptin)};
   const bool int8 = options.weight_dtype == Dtype::int8;
   device_ = "cuda:" + std::to_string(device_index_) + " " + properties.name + " sm_" + std::to_string(properties.major) + std::to_string(properties.minor) +
             (int8 ? " int8" : "") + ", " + algebra_.description();

@@ -56,13 +56,13 @@ class CudaModel : public DuoModel {
   // The LM head's weights; the embedding itself where they are tied and not quantised.
   const bf16 *lm_head_values() const { return lm_head_.values.count() > 0 ? lm_head_.values.data() : embedding_.data(); }
   LinearAlgebra &algebra() const { return algebra_; }
-  int multiprocessors() const { return multiprocessors_; }
+  const DeviceSize &device_size() const { return device_size_; }
 
  private:
   ModelConfig config_;
   int device_index_;
   std::string device_;
-  int multiprocessors_ = 1;
+  DeviceSize device_size_{};
   int64_t weight_bytes_ = 0;
   mutable LinearAlgebra algebra_;
   DeviceBuffer<bf16> embedding_;

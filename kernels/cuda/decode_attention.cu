@@ -1,210 +1,436 @@
-// Tensor cores without shared memory: the queries of a group are the 16 rows of a product, and the order of head elements (scores) and of
-// output columns (values) is chosen so that each lane's operands are 16 contiguous bytes of a cache row.
-//   scores: lane reads piece 4j + lane mod 4 of key lane / 4; its words are the depth pairs of two products.
-//   values: lane reads piece 8j + lane / 4 of keys 2·(lane mod 4), +1, +8, +9; word halves of two keys make the depth pairs.
-// Block: one item; 4 warps take 32 entries a step in turn. Raw cache values are exact in bf16; scales multiply scores and weights.
-// Shared memory: per warp the group's outputs [rows ≤ 16, D], and largest and sum [16], fp32.
+// Block: one share of the plan, which may lie across several heads. Warps take the share's pieces of ENTRIES entries in turn, each with a ring of
+// its own in shared memory that cp.async fills some pieces ahead, so that a warp waits for no other until the head's share is done.
+// Products on tensor cores, keys and value columns as the 16 rows, up to 8 queries (a group) as the 8 columns:
+//   scoresᵀ [16 keys, 8] = K·Qᵀ: a lane reads D/4 elements of keys r and r + 8 (r = lane / 4); which ones does not matter, as Q is read alike.
+//   outᵀ [16 elements, 8] += Vᵀ·weightsᵀ: a lane reads D/8 elements of keys 2c, 2c + 1, 2c + 8, 2c + 9 (c = lane mod 4), pairs them by key, and
+//   each two elements are rows r and r + 8 of one product. The weights change from score to operand place by movmatrix.
+// Raw cache values are exact in bf16; a format's scales multiply scores and weights.
+// Shared memory: per warp [stages] of keys, values, scales; then largest and sum [warps, 16]. At a head's end a warp's ring holds its outputs.
 #include "cuda/decode_attention.h"
+
+#include <algorithm>
+
+#include "cuda/dependent_launch.h"
+#include "cuda/kv_encode.h"
+#include "cuda/warp_fragments.h"
 
 namespace duo::cuda {
 namespace {
 
-constexpr int WARPS = 4, THREADS = WARPS * 32, STEP = 32, ROWS = 16;
+constexpr int MOST_WARPS = 8, ROWS = 16;
+constexpr int JOIN_THREADS = 512, JOIN_WARPS = JOIN_THREADS / 32;
 
-template <int D, Dtype DTYPE>
-__global__ void __launch_bounds__(THREADS) decode_attention_kernel(const DecodeAttention a) {
-  constexpr int KEY_LOADS = D / 32, VALUE_LOADS = D >= 64 ? D / 64 : 1;
-  const DecodeItem item = a.items[blockIdx.x];
-  const DecodeMember member = a.members[item.member];
-  const HeadCache cache = member.caches[a.layer * a.kv_heads + item.kv_head];
-  const int group = a.heads / a.kv_heads, first_row = blockIdx.y * ROWS, rows = group - first_row < ROWS ? group - first_row : ROWS;
-  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, column = lane % 4, row = lane / 4;
-  const int64_t seen = static_cast<int64_t>(*member.length) + 1, entries = seen < cache.slots ? seen : cache.slots;
-  const int64_t share = ceil_divide(ceil_divide(entries, item.splits), STEP * WARPS) * (STEP * WARPS);
-  const int64_t begin = item.split * share, end = begin + share < entries ? begin + share : entries;
+// Entries of a warp's piece: enough bytes to be worth a softmax step, a divisor of DECODE_TILE.
+constexpr int entries_a_piece(Dtype dtype) { return value_bits(dtype) < 16 ? 32 : 16; }
+constexpr int piece_bytes(Dtype dtype, int head_dim) { return entries_a_piece(dtype) * 2 * (kv_row_bytes(dtype, head_dim) + kv_scale_bytes(dtype)); }
 
-  uint4 query[2][KEY_LOADS];
-#pragma unroll
-  for (int half = 0; half < 2; half++) {
-    const int at = row + half * 8;
-    const bf16 *from = a.query + (static_cast<int64_t>(item.member) * a.heads + item.kv_head * group + first_row + (at < rows ? at : 0)) * D;
-#pragma unroll
-    for (int j = 0; j < KEY_LOADS; j++) {
-      query[half][j] = at < rows ? *reinterpret_cast<const uint4 *>(from + (4 * j + column) * 8) : make_uint4(0, 0, 0, 0);
-    }
+// A cache row's place in a piece: its 16-byte parts are permuted so that what a quarter of a warp reads falls on different banks.
+template <int ROW_BYTES>
+struct PieceRows {
+  static constexpr int PARTS = ROW_BYTES / 16;
+  static __device__ __forceinline__ int turn(int row) {
+    return PARTS >= 8 ? (row & 6) ^ (row & 1) << 2 : PARTS == 4 ? row >> 1 & 3 : PARTS == 2 ? row >> 2 & 1 : 0;
   }
-  float out[VALUE_LOADS * 8][4], largest[2], sum[2];
-#pragma unroll
-  for (int n = 0; n < VALUE_LOADS * 8; n++) {
-    for (int i = 0; i < 4; i++) out[n][i] = 0.0f;
-  }
-  for (int half = 0; half < 2; half++) largest[half] = minus_infinity(), sum[half] = 0.0f;
-  constexpr int ROW_BYTES = kv_row_bytes(DTYPE, D);
-  constexpr bool HAS_SCALE = kv_scale_bytes(DTYPE) > 0;
-  const float scale = LOG2_E / sqrtf(static_cast<float>(D));
+  static __device__ __forceinline__ int offset(int row, int byte) { return row * ROW_BYTES + ((byte / 16 ^ turn(row)) * 16 + byte % 16); }
+};
 
-  for (int64_t base = begin + warp * STEP; base < end; base += WARPS * STEP) {
-    // Entries past the end read the last one's bytes and weigh nothing.
-    const auto clamp = [&](int64_t entry) { return entry < end ? entry : end - 1; };
-    float scores[STEP / 8][4];
+// BYTES of a row from `byte` on as raw words (2 bytes: one half word); fp32 is rounded to bf16 here.
+template <Dtype DTYPE, int ROW_BYTES, int BYTES>
+__device__ __forceinline__ void read_words(const uint8_t *rows, int row, int byte, uint32_t words[]) {
+  const uint8_t *from = rows + PieceRows<ROW_BYTES>::offset(row, byte);
+  if constexpr (DTYPE == Dtype::f32) {
+    static_assert(BYTES == 16);
+    const float4 four = *reinterpret_cast<const float4 *>(from);
+    words[0] = pack_bf16(four.x, four.y), words[1] = pack_bf16(four.z, four.w);
+  } else if constexpr (BYTES == 16) {
+    const uint4 four = *reinterpret_cast<const uint4 *>(from);
+    words[0] = four.x, words[1] = four.y, words[2] = four.z, words[3] = four.w;
+  } else if constexpr (BYTES == 8) {
+    const uint2 two = *reinterpret_cast<const uint2 *>(from);
+    words[0] = two.x, words[1] = two.y;
+  } else if constexpr (BYTES == 4) {
+    words[0] = *reinterpret_cast<const uint32_t *>(from);
+  } else {
+    words[0] = *reinterpret_cast<const uint16_t *>(from);
+  }
+}
+
+template <int D, Dtype DTYPE, int QUERY_TILES>
+struct Attend {
+  static constexpr int ENTRIES = entries_a_piece(DTYPE), STEPS = ENTRIES / 16, ROW_BYTES = kv_row_bytes(DTYPE, D);
+  static constexpr bool HAS_SCALE = kv_scale_bytes(DTYPE) > 0;
+  static constexpr int PIECE_BYTES = piece_bytes(DTYPE, D), PER_WORD = 2 * pairs_a_word(DTYPE), HALF = PER_WORD / 2;
+  // A lane's reads of a key row and of a value row: bytes at a time, how many, and elements and (after rounding of fp32) words of each.
+  static constexpr int KEY_BYTES = ROW_BYTES / 4 < 16 ? ROW_BYTES / 4 : 16, KEY_READS = ROW_BYTES / (4 * KEY_BYTES);
+  static constexpr int VALUE_BYTES = ROW_BYTES / 8 < 16 ? ROW_BYTES / 8 : 16, VALUE_READS = ROW_BYTES / (8 * VALUE_BYTES);
+  static constexpr int KEY_ELEMENTS = D / 4 / KEY_READS, VALUE_ELEMENTS = D / 8 / VALUE_READS;
+  static constexpr int KEY_WORDS = KEY_ELEMENTS / PER_WORD, VALUE_WORDS = (VALUE_ELEMENTS + PER_WORD - 1) / PER_WORD;
+  static_assert(KEY_WORDS >= 1 && KEY_ELEMENTS % 4 == 0 && VALUE_ELEMENTS % 4 == 0);
+
+  uint32_t query[QUERY_TILES][KEY_READS][KEY_ELEMENTS / 2];
+  float out[QUERY_TILES][D / 16][4];
+  float largest[QUERY_TILES][2], sum[QUERY_TILES][2];  // of queries 2c, 2c + 1; sum: of this lane's keys
+
+  // `queries` [rows, D]; queries past `rows` are zeros.
+  __device__ __forceinline__ void begin(const bf16 *queries, int rows) {
+    const int row = threadIdx.x % 32 / 4, column = threadIdx.x % 4;
 #pragma unroll
-    for (int n = 0; n < STEP / 8; n++) {
-      for (int i = 0; i < 4; i++) scores[n][i] = 0.0f;
-      const int64_t entry = clamp(base + n * 8 + row);
-      const float zero = HAS_SCALE ? read_zero<DTYPE>(cache.key_scale[entry]) : 0.0f;
+    for (int q = 0; q < QUERY_TILES; q++) {
 #pragma unroll
-      for (int j = 0; j < KEY_LOADS; j++) {
-        const uint4 key = read_raw<DTYPE>(cache.key + entry * ROW_BYTES, 4 * j + column, zero);
-        const uint32_t first[4] = {query[0][j].x, query[1][j].x, query[0][j].y, query[1][j].y};
-        const uint32_t second[4] = {query[0][j].z, query[1][j].z, query[0][j].w, query[1][j].w};
-        multiply_tile(scores[n], first, key.x, key.y);
-        multiply_tile(scores[n], second, key.z, key.w);
+      for (int j = 0; j < KEY_READS; j++) {
+#pragma unroll
+        for (int p = 0; p < KEY_ELEMENTS / 2; p++) {
+          // Pair p in the order in which spread_word gives a key's: value i of a word's halves.
+          const int low = (4 * j + column) * KEY_ELEMENTS + p / HALF * PER_WORD + p % HALF;
+          const bf16 *from = queries + (q * 8 + row) * D + low;
+          query[q][j][p] = q * 8 + row < rows ? from[0] | static_cast<uint32_t>(from[HALF]) << 16 : 0u;
+        }
       }
+      for (int t = 0; t < D / 16; t++) {
+        for (int i = 0; i < 4; i++) out[q][t][i] = 0.0f;
+      }
+      for (int i = 0; i < 2; i++) largest[q][i] = minus_infinity(), sum[q][i] = 0.0f;
     }
-    uint32_t weights[STEP / 8][2];
-    float value_scale[STEP / 8][2];
+  }
+
+  // The entries of a piece from `first` on, those before `end`; at least one.
+  __device__ __forceinline__ void add(const uint8_t *piece, int first, int end) {
+    const int row = threadIdx.x % 32 / 4, column = threadIdx.x % 4;
+    const uint8_t *keys = piece, *values = piece + ENTRIES * ROW_BYTES;
+    const auto *key_scales = reinterpret_cast<const uint32_t *>(values + ENTRIES * ROW_BYTES), *value_scales = key_scales + ENTRIES;
+    float scores[QUERY_TILES][STEPS][4];
 #pragma unroll
-    for (int n = 0; n < STEP / 8; n++) {
+    for (int s = 0; s < STEPS; s++) {
+      for (int q = 0; q < QUERY_TILES; q++) {
+        for (int i = 0; i < 4; i++) scores[q][s][i] = 0.0f;
+      }
+      uint32_t offset[2] = {0, 0};
+      if constexpr (DTYPE == Dtype::int4) {
+        for (int half = 0; half < 2; half++) {
+          const float zero = read_zero<DTYPE>(key_scales[s * 16 + half * 8 + row]);
+          offset[half] = int4_offset(zero, zero);
+        }
+      }
 #pragma unroll
-      for (int i = 0; i < 2; i++) {
-        const int64_t entry = base + n * 8 + 2 * column + i, at = clamp(entry);
-        const float factor = entry < end ? scale * (HAS_SCALE ? read_scale<DTYPE>(cache.key_scale[at]) : 1.0f) : 0.0f;
-        value_scale[n][i] = HAS_SCALE ? read_scale<DTYPE>(cache.value_scale[at]) : 1.0f;
+      for (int j = 0; j < KEY_READS; j++) {
+        uint32_t pairs[2][KEY_ELEMENTS / 2];
 #pragma unroll
         for (int half = 0; half < 2; half++) {
-          float &score = scores[n][half * 2 + i];
-          score = entry < end ? score * factor : minus_infinity();
+          uint32_t words[KEY_WORDS];
+          read_words<DTYPE, ROW_BYTES, KEY_BYTES>(keys, s * 16 + half * 8 + row, (4 * j + column) * KEY_BYTES, words);
+#pragma unroll
+          for (int w = 0; w < KEY_WORDS; w++) spread_word<DTYPE>(words[w], offset[half], pairs[half] + w * HALF);
+        }
+#pragma unroll
+        for (int p = 0; p < KEY_ELEMENTS / 2; p += 2) {
+          const uint32_t left[4] = {pairs[0][p], pairs[1][p], pairs[0][p + 1], pairs[1][p + 1]};
+#pragma unroll
+          for (int q = 0; q < QUERY_TILES; q++) multiply_tile(scores[q][s], left, query[q][j][p], query[q][j][p + 1]);
         }
       }
     }
+    weigh(scores, key_scales, value_scales, first, end);
 #pragma unroll
-    for (int half = 0; half < 2; half++) {
-      float top = largest[half];
+    for (int s = 0; s < STEPS; s++) {
+      uint32_t weights[QUERY_TILES][2];
 #pragma unroll
-      for (int n = 0; n < STEP / 8; n++) top = fmaxf(top, fmaxf(scores[n][half * 2], scores[n][half * 2 + 1]));
-      top = fmaxf(top, __shfl_xor_sync(ALL_LANES, top, 1));
-      top = fmaxf(top, __shfl_xor_sync(ALL_LANES, top, 2));
-      const float shrink = exp2_of(largest[half] - top);  // entry `base` is seen, so top is finite
-      largest[half] = top;
-      float total = 0.0f;
-#pragma unroll
-      for (int n = 0; n < STEP / 8; n++) {
-        const float first = exp2_of(scores[n][half * 2] - top), second = exp2_of(scores[n][half * 2 + 1] - top);
-        total += first + second;
-        weights[n][half] = pack_bf16(first * value_scale[n][0], second * value_scale[n][1]);
+      for (int q = 0; q < QUERY_TILES; q++) {
+        for (int half = 0; half < 2; half++) weights[q][half] = transpose_pairs(pack_bf16(scores[q][s][2 * half], scores[q][s][2 * half + 1]));
       }
-      sum[half] = sum[half] * shrink + total;
-#pragma unroll
-      for (int n = 0; n < VALUE_LOADS * 8; n++) {
-        out[n][half * 2] *= shrink;
-        out[n][half * 2 + 1] *= shrink;
-      }
-    }
-#pragma unroll
-    for (int k = 0; k < STEP / 16; k++) {
-      const uint32_t left[4] = {weights[2 * k][0], weights[2 * k][1], weights[2 * k + 1][0], weights[2 * k + 1][1]};
-#pragma unroll
-      for (int j = 0; j < VALUE_LOADS; j++) {
-        uint4 value[4];
-#pragma unroll
-        for (int i = 0; i < 4; i++) {
-          const int64_t entry = clamp(base + k * 16 + 2 * column + i % 2 + i / 2 * 8);
-          const float zero = HAS_SCALE ? read_zero<DTYPE>(cache.value_scale[entry]) : 0.0f;
-          const int piece = 8 * j + row;
-          value[i] = piece < D / 8 ? read_raw<DTYPE>(cache.value + entry * ROW_BYTES, piece, zero) : make_uint4(0, 0, 0, 0);
+      uint32_t offset[2] = {0, 0};
+      if constexpr (DTYPE == Dtype::int4) {
+        for (int half = 0; half < 2; half++) {
+          const uint32_t *at = value_scales + s * 16 + half * 8 + 2 * column;
+          offset[half] = int4_offset(read_zero<DTYPE>(at[0]), read_zero<DTYPE>(at[1]));
         }
-        const auto product = [&](int n, uint32_t a0, uint32_t a1, uint32_t b0, uint32_t b1) {
-          multiply_tile(out[j * 8 + n], left, permute_bytes(a0, a1, 0x5410), permute_bytes(b0, b1, 0x5410));
-          multiply_tile(out[j * 8 + n + 1], left, permute_bytes(a0, a1, 0x7632), permute_bytes(b0, b1, 0x7632));
-        };
-        product(0, value[0].x, value[1].x, value[2].x, value[3].x);
-        product(2, value[0].y, value[1].y, value[2].y, value[3].y);
-        product(4, value[0].z, value[1].z, value[2].z, value[3].z);
-        product(6, value[0].w, value[1].w, value[2].w, value[3].w);
+      }
+#pragma unroll
+      for (int j = 0; j < VALUE_READS; j++) {
+        uint32_t pairs[2][VALUE_WORDS * PER_WORD];
+#pragma unroll
+        for (int half = 0; half < 2; half++) {
+          uint32_t words[2][VALUE_WORDS];
+          for (int i = 0; i < 2; i++) {
+            read_words<DTYPE, ROW_BYTES, VALUE_BYTES>(values, s * 16 + half * 8 + 2 * column + i, (8 * j + row) * VALUE_BYTES, words[i]);
+          }
+#pragma unroll
+          for (int w = 0; w < VALUE_WORDS; w++) {
+            spread_word<DTYPE>(permute_bytes(words[0][w], words[1][w], 0x5410), offset[half], pairs[half] + w * PER_WORD);
+            if (w * PER_WORD + HALF < VALUE_ELEMENTS) {
+              spread_word<DTYPE>(permute_bytes(words[0][w], words[1][w], 0x7632), offset[half], pairs[half] + w * PER_WORD + HALF);
+            }
+          }
+        }
+#pragma unroll
+        for (int t = 0; t < VALUE_ELEMENTS / 2; t++) {
+          const uint32_t left[4] = {pairs[0][2 * t], pairs[0][2 * t + 1], pairs[1][2 * t], pairs[1][2 * t + 1]};
+#pragma unroll
+          for (int q = 0; q < QUERY_TILES; q++) multiply_tile(out[q][j * (VALUE_ELEMENTS / 2) + t], left, weights[q][0], weights[q][1]);
+        }
       }
     }
   }
 
-  // Join the four warps: outputs brought to the block's largest score, summed in warp order.
-  float *outs = reinterpret_cast<float *>(shared_memory()), *tops = outs + WARPS * rows * D, *sums = tops + WARPS * ROWS;
+  // Scores become weights, values' scales included; what was summed so far is brought to the new largest score.
+  __device__ __forceinline__ void weigh(float scores[QUERY_TILES][STEPS][4], const uint32_t *key_scales, const uint32_t *value_scales, int first, int end) {
+    const int row = threadIdx.x % 32 / 4;
+    const float scale = LOG2_E / sqrtf(static_cast<float>(D));
+    float top[QUERY_TILES][2];
+    for (int q = 0; q < QUERY_TILES; q++) top[q][0] = largest[q][0], top[q][1] = largest[q][1];
 #pragma unroll
-  for (int half = 0; half < 2; half++) {
-    float total = sum[half];
-    total += __shfl_xor_sync(ALL_LANES, total, 1);
-    total += __shfl_xor_sync(ALL_LANES, total, 2);
-    const int at = row + half * 8;
-    if (at >= rows) continue;
-    if (column == 0) tops[warp * ROWS + at] = largest[half], sums[warp * ROWS + at] = total;
+    for (int s = 0; s < STEPS; s++) {
 #pragma unroll
-    for (int j = 0; j < VALUE_LOADS; j++) {
+      for (int half = 0; half < 2; half++) {
+        const int at = s * 16 + half * 8 + row;
+        const bool is_seen = first + at < end;
+        const float factor = HAS_SCALE ? scale * read_scale<DTYPE>(key_scales[at]) : scale;
 #pragma unroll
-      for (int n = 0; n < 8; n++) {
+        for (int q = 0; q < QUERY_TILES; q++) {
+          for (int i = 0; i < 2; i++) {
+            float &score = scores[q][s][2 * half + i];
+            score = is_seen ? score * factor : minus_infinity();
+            top[q][i] = fmaxf(top[q][i], score);
+          }
+        }
+      }
+    }
 #pragma unroll
-        for (int i = 0; i < 2; i++) {
-          const int piece = 8 * j + 2 * column + i;
-          if (piece < D / 8) outs[(warp * rows + at) * D + piece * 8 + n] = out[j * 8 + n][half * 2 + i];
+    for (int q = 0; q < QUERY_TILES; q++) {
+#pragma unroll
+      for (int i = 0; i < 2; i++) {
+        for (int lanes = 4; lanes < 32; lanes *= 2) top[q][i] = fmaxf(top[q][i], __shfl_xor_sync(ALL_LANES, top[q][i], lanes));
+      }
+      if (top[q][0] != largest[q][0] || top[q][1] != largest[q][1]) {
+        // Entry `first` is seen, so tops are finite. Seldom taken once a share is under way.
+        const float shrink[2] = {exp2_of(largest[q][0] - top[q][0]), exp2_of(largest[q][1] - top[q][1])};
+        for (int i = 0; i < 2; i++) largest[q][i] = top[q][i], sum[q][i] *= shrink[i];
+#pragma unroll
+        for (int t = 0; t < D / 16; t++) {
+          for (int i = 0; i < 4; i++) out[q][t][i] *= shrink[i % 2];
+        }
+      }
+    }
+#pragma unroll
+    for (int s = 0; s < STEPS; s++) {
+#pragma unroll
+      for (int half = 0; half < 2; half++) {
+        const float value_scale = HAS_SCALE ? read_scale<DTYPE>(value_scales[s * 16 + half * 8 + row]) : 1.0f;
+#pragma unroll
+        for (int q = 0; q < QUERY_TILES; q++) {
+          for (int i = 0; i < 2; i++) {
+            float &score = scores[q][s][2 * half + i];
+            const float weight = exp2_of(score - top[q][i]);
+            sum[q][i] += weight;
+            score = HAS_SCALE ? weight * value_scale : weight;
+          }
         }
       }
     }
   }
-  __syncthreads();
-  for (int i = static_cast<int>(threadIdx.x); i < rows * D; i += THREADS) {
-    const int at = i / D;
-    float top = tops[at];
-    for (int w = 1; w < WARPS; w++) top = fmaxf(top, tops[w * ROWS + at]);
-    const float base = top == minus_infinity() ? 0.0f : top;  // an empty share
-    float value = 0.0f, total = 0.0f;
-    for (int w = 0; w < WARPS; w++) {
-      const float factor = exp2_of(tops[w * ROWS + at] - base);
-      value += factor * outs[(w * rows + at) * D + i % D];
-      total += factor * sums[w * ROWS + at];
+
+  // outs [rows, D], tops and sums [rows] of this warp.
+  __device__ __forceinline__ void store(float *outs, float *tops, float *sums, int rows) {
+    const int row = threadIdx.x % 32 / 4, column = threadIdx.x % 4;
+#pragma unroll
+    for (int q = 0; q < QUERY_TILES; q++) {
+#pragma unroll
+      for (int i = 0; i < 2; i++) {
+        const int at = q * 8 + 2 * column + i;
+        float total = sum[q][i];
+        for (int lanes = 4; lanes < 32; lanes *= 2) total += __shfl_xor_sync(ALL_LANES, total, lanes);
+        if (at >= rows) continue;
+        if (row == 0) tops[at] = largest[q][i], sums[at] = total;
+#pragma unroll
+        for (int t = 0; t < D / 16; t++) {
+          const int j = t / (VALUE_ELEMENTS / 2), element = (8 * j + row) * VALUE_ELEMENTS + 2 * (t % (VALUE_ELEMENTS / 2));
+          outs[at * D + element] = out[q][t][i];
+          outs[at * D + element + 1] = out[q][t][2 + i];
+        }
+      }
     }
-    const int64_t to = static_cast<int64_t>(blockIdx.x) * group + first_row + at;
-    a.partial[to * D + i % D] = value;
-    if (i % D == 0) a.partial_scale[2 * to] = top, a.partial_scale[2 * to + 1] = total;
   }
+
+  // Start the copies of a piece: rows past `end` become zeros.
+  static __device__ __forceinline__ void copy(uint8_t *piece, const DecodeHead &head, int first, int end) {
+    const int lane = threadIdx.x % 32, valid = end - first;
+    const int64_t from = static_cast<int64_t>(first) * ROW_BYTES;
+#pragma unroll
+    for (int i = 0; i < ENTRIES * ROW_BYTES / 16 / 32; i++) {
+      const int part = i * 32 + lane, row = part / (ROW_BYTES / 16);
+      const bool is_valid = row < valid;
+      const int64_t at = from + (is_valid ? part * 16 : 0);
+      uint8_t *to = piece + PieceRows<ROW_BYTES>::offset(row, part % (ROW_BYTES / 16) * 16);
+      copy_async(to, head.key + at, is_valid);
+      copy_async(to + ENTRIES * ROW_BYTES, head.value + at, is_valid);
+    }
+    if constexpr (HAS_SCALE) {
+      static_assert(ENTRIES == 32);
+      auto *to = reinterpret_cast<uint32_t *>(piece + 2 * ENTRIES * ROW_BYTES) + lane;
+      const int at = first + (lane < valid ? lane : 0);
+      copy_word_async(to, head.key_scale + at, lane < valid);
+      copy_word_async(to + ENTRIES, head.value_scale + at, lane < valid);
+    }
+  }
+};
+
+// The first head of the plan that has a tile at or after `tile`.
+__device__ __forceinline__ int find_head(const DecodeHead *plan, int heads, int tile) {
+  int before = 0;
+  for (int base = 0; base < heads; base += 32) {
+    const int head = base + static_cast<int>(threadIdx.x) % 32;
+    int is_before = head < heads && plan[head + 1].first_tile - DECODE_HEAD_TILES <= tile;
+    for (int lanes = 16; lanes > 0; lanes /= 2) is_before += __shfl_xor_sync(ALL_LANES, is_before, lanes);
+    before += is_before;
+  }
+  return before;
 }
 
-// Block: one query head of one session, a thread an output element; splits are joined in their order.
-__global__ void decode_join_kernel(const DecodeAttention a) {
-  const int group = a.heads / a.kv_heads, member = blockIdx.y, head = blockIdx.x, kv_head = head / group;
-  const int first = a.first_item[member * a.kv_heads + kv_head], last = a.first_item[member * a.kv_heads + kv_head + 1];
+template <int D, Dtype DTYPE, int QUERY_TILES>
+__global__ void __launch_bounds__(MOST_WARPS * 32, QUERY_TILES == 1 ? 2 : 1) decode_attention_kernel(const DecodeAttention a) {
+  using Piece = Attend<D, DTYPE, QUERY_TILES>;
+  constexpr int ENTRIES = Piece::ENTRIES;
+  let_next_start();
+  const int warps = a.shape.warps, stages = a.shape.stages, warp = threadIdx.x / 32;
+  const int group = a.heads / a.kv_heads, first_row = blockIdx.y * QUERY_TILES * 8;
+  const int rows = group - first_row < QUERY_TILES * 8 ? group - first_row : QUERY_TILES * 8;
+  uint8_t *ring = shared_memory() + warp * stages * Piece::PIECE_BYTES;
+  float *tops = reinterpret_cast<float *>(shared_memory() + warps * stages * Piece::PIECE_BYTES), *sums = tops + warps * ROWS;
+  const int num_heads = a.batch * a.kv_heads, share = tiles_a_block(a.plan[num_heads], a.shape.blocks);
+  const int begin_tile = blockIdx.x * share, end_tile = begin_tile + share;
+
+  for (int index = find_head(a.plan, num_heads, begin_tile); index < num_heads; index++) {
+    const DecodeHead head = a.plan[index];
+    if (head.first_tile >= end_tile) break;
+    const int begin = (begin_tile > head.first_tile ? begin_tile - head.first_tile : 0) * DECODE_TILE;
+    const int up_to = (end_tile - head.first_tile) * DECODE_TILE, end = up_to < head.entries ? up_to : head.entries;
+    if (begin >= end) continue;
+    const int count = (end - begin + ENTRIES - 1) / ENTRIES, mine = (count - warp + warps - 1) / warps;
+    const auto entry_of = [&](int turn) { return begin + (turn * warps + warp) * ENTRIES; };
+    const auto start_copy = [&](int turn, int stage) {
+      if (turn < mine) {
+        const int first = entry_of(turn);
+        if (head.fresh >= first && head.fresh < first + ENTRIES) wait_for_previous();
+        Piece::copy(ring + stage * Piece::PIECE_BYTES, head, first, end);
+      }
+      commit_copies();  // an empty group too, so that counting groups is counting turns
+    };
+    for (int turn = 0; turn < stages - 1; turn++) start_copy(turn, turn);
+    wait_for_previous();  // queries, and partial results that an earlier layer's join read
+    Piece work;
+    work.begin(a.query + (static_cast<int64_t>(index / a.kv_heads) * a.heads + index % a.kv_heads * group + first_row) * D, rows);
+    for (int turn = 0, stage = 0; turn < mine; turn++) {
+      wait_copies_left(stages - 2);
+      __syncwarp();  // all lanes' copies have landed, and all lanes have left the stage that is filled next
+      start_copy(turn + stages - 1, stage == 0 ? stages - 1 : stage - 1);
+      work.add(ring + stage * Piece::PIECE_BYTES, entry_of(turn), end);
+      stage = stage + 1 == stages ? 0 : stage + 1;
+    }
+    wait_copies<0>();
+    __syncwarp();
+    work.store(reinterpret_cast<float *>(ring), tops + warp * ROWS, sums + warp * ROWS, rows);
+    __syncthreads();
+    // Join the warps: outputs brought to the block's largest score, summed in warp order.
+    const int64_t slot = static_cast<int64_t>(blockIdx.x + index) * group + first_row;
+    for (int i = static_cast<int>(threadIdx.x); i < rows * D; i += warps * 32) {
+      const int at = i / D;
+      float top = tops[at];
+      for (int w = 1; w < warps; w++) top = fmaxf(top, tops[w * ROWS + at]);
+      float value = 0.0f, total = 0.0f;
+      for (int w = 0; w < warps; w++) {
+        const float factor = exp2_of(tops[w * ROWS + at] - top);  // 0 of a warp without entries; warp 0 has some
+        value += factor * reinterpret_cast<const float *>(shared_memory() + w * stages * Piece::PIECE_BYTES)[i];
+        total += factor * sums[w * ROWS + at];
+      }
+      a.partial[slot * D + i] = value;
+      if (i % D == 0) a.partial_scale[2 * (slot + at)] = top, a.partial_scale[2 * (slot + at) + 1] = total;
+    }
+    __syncthreads();
+  }
+  wait_for_previous();  // a block without entries must not end before the kernels that it was started beside
+}
+
+// Block: one query head of one session. Its shares' factors are found by all threads, then JOIN_THREADS / D teams sum every so many shares and
+// are summed in their order. Shared memory: factors and sums [blocks], team sums [teams, D + 1], a value a warp.
+__global__ void __launch_bounds__(JOIN_THREADS) decode_join_kernel(const DecodeAttention a) {
+  let_next_start();
+  float *factors = reinterpret_cast<float *>(shared_memory()), *sums = factors + a.shape.blocks, *tops = sums + a.shape.blocks, *teams = tops + JOIN_WARPS;
+  const int group = a.heads / a.kv_heads, member = blockIdx.y, query_head = blockIdx.x, index = member * a.kv_heads + query_head / group;
+  const int thread = threadIdx.x, team = thread / a.head_dim, element = thread % a.head_dim, num_teams = JOIN_THREADS / a.head_dim;
+  const DecodeHead head = a.plan[index];
+  const int share = tiles_a_block(a.plan[a.batch * a.kv_heads], a.shape.blocks);
+  const int first = head.first_tile / share, count = (head.first_tile + count_tiles(head.entries) - 1) / share - first + 1;
+  const int64_t slot = static_cast<int64_t>(first + index) * group + query_head % group;
+  wait_for_previous();
   float top = minus_infinity();
-  for (int item = first; item < last; item++) top = fmaxf(top, a.partial_scale[2 * (static_cast<int64_t>(item) * group + head % group)]);
+  for (int i = thread; i < count; i += JOIN_THREADS) {
+    factors[i] = a.partial_scale[2 * (slot + static_cast<int64_t>(i) * group)];
+    sums[i] = a.partial_scale[2 * (slot + static_cast<int64_t>(i) * group) + 1];
+    top = fmaxf(top, factors[i]);
+  }
+  top = max_warp(top);
+  if (thread % 32 == 0) tops[thread / 32] = top;
+  __syncthreads();
+  for (int w = 0; w < JOIN_WARPS; w++) top = fmaxf(top, tops[w]);
+  for (int i = thread; i < count; i += JOIN_THREADS) factors[i] = exp2_of(factors[i] - top);
+  __syncthreads();
   float value = 0.0f, total = 0.0f;
-  const int element = threadIdx.x < static_cast<unsigned>(a.head_dim) ? static_cast<int>(threadIdx.x) : 0;
-  for (int item = first; item < last; item++) {
-    const int64_t at = static_cast<int64_t>(item) * group + head % group;
-    const float factor = exp2_of(a.partial_scale[2 * at] - top);
-    value += factor * a.partial[at * a.head_dim + element];
-    total += factor * a.partial_scale[2 * at + 1];
+#pragma unroll 8
+  for (int i = team; i < count; i += num_teams) {
+    value += factors[i] * a.partial[(slot + static_cast<int64_t>(i) * group) * a.head_dim + element];
+    total += factors[i] * sums[i];
   }
-  if (threadIdx.x < static_cast<unsigned>(a.head_dim)) {
-    a.out[(static_cast<int64_t>(member) * a.heads + head) * a.head_dim + element] = narrow(value / total);
+  teams[team * (a.head_dim + 1) + element] = value;
+  if (element == 0) teams[team * (a.head_dim + 1) + a.head_dim] = total;
+  __syncthreads();
+  if (team > 0) return;
+  value = total = 0.0f;
+  for (int t = 0; t < num_teams; t++) {
+    value += teams[t * (a.head_dim + 1) + element];
+    total += teams[t * (a.head_dim + 1) + a.head_dim];
   }
+  a.out[(static_cast<int64_t>(member) * a.heads + query_head) * a.head_dim + element] = narrow(value / total);
+}
+
+template <int D, Dtype DTYPE, int QUERY_TILES>
+cudaError_t launch_tiles(const DecodeAttention &a, cudaStream_t stream) {
+  static_assert(2 * piece_bytes(DTYPE, D) >= QUERY_TILES * 8 * D * static_cast<int>(sizeof(float)), "a ring of two stages holds a warp's outputs");
+  const size_t shared = static_cast<size_t>(a.shape.warps) * (static_cast<size_t>(a.shape.stages) * piece_bytes(DTYPE, D) + 2 * ROWS * sizeof(float));
+  const auto passes = static_cast<unsigned>(ceil_divide(a.heads / a.kv_heads, QUERY_TILES * 8));
+  return launch_dependent({dim3(static_cast<unsigned>(a.shape.blocks), passes), a.shape.warps * 32, shared}, stream, decode_attention_kernel<D, DTYPE, QUERY_TILES>, a);
 }
 
 template <int D, Dtype DTYPE>
-cudaError_t launch_items(const DecodeAttention &a, cudaStream_t stream) {
-  const int group = a.heads / a.kv_heads, rows = group < ROWS ? group : ROWS;
-  const Grid grid{dim3(static_cast<unsigned>(a.num_items), static_cast<unsigned>(ceil_divide(group, ROWS))), THREADS,
-                  static_cast<size_t>(WARPS * (rows * D + 2 * ROWS)) * sizeof(float)};
-  return launch(grid, stream, decode_attention_kernel<D, DTYPE>, a);
+cudaError_t launch_group(const DecodeAttention &a, cudaStream_t stream) {
+  return a.heads / a.kv_heads <= 8 ? launch_tiles<D, DTYPE, 1>(a, stream) : launch_tiles<D, DTYPE, 2>(a, stream);
 }
 
 template <int D>
 cudaError_t launch_dtype(const DecodeAttention &a, cudaStream_t stream) {
   switch (a.dtype) {
-    case Dtype::f32: return launch_items<D, Dtype::f32>(a, stream);
-    case Dtype::bf16: return launch_items<D, Dtype::bf16>(a, stream);
-    case Dtype::int8: return launch_items<D, Dtype::int8>(a, stream);
-    case Dtype::fp8: return launch_items<D, Dtype::fp8>(a, stream);
-    case Dtype::int4: return launch_items<D, Dtype::int4>(a, stream);
+    case Dtype::f32: return launch_group<D, Dtype::f32>(a, stream);
+    case Dtype::bf16: return launch_group<D, Dtype::bf16>(a, stream);
+    case Dtype::int8: return launch_group<D, Dtype::int8>(a, stream);
+    case Dtype::fp8: return launch_group<D, Dtype::fp8>(a, stream);
+    case Dtype::int4: return launch_group<D, Dtype::int4>(a, stream);
     default: return cudaErrorInvalidValue;
   }
 }
 
 }  // namespace
+
+DecodeShape choose_decode_shape(Dtype dtype, int head_dim, int multiprocessors, int64_t shared_bytes, DecodeShape request) {
+  const int64_t piece = piece_bytes(dtype, head_dim), spare = MOST_WARPS * 2 * ROWS * static_cast<int64_t>(sizeof(float));
+  const int64_t room = std::max<int64_t>(1, (shared_bytes - spare) / piece);  // pieces
+  DecodeShape shape = request;
+  if (shape.warps < 1) {
+    for (shape.warps = MOST_WARPS; shape.warps > 1 && shape.warps * 3 > room;) shape.warps /= 2;
+  }
+  shape.warps = std::min(shape.warps, MOST_WARPS);
+  if (shape.stages < 1) shape.stages = 6;
+  shape.stages = static_cast<int32_t>(std::max<int64_t>(2, std::min<int64_t>({shape.stages, MOST_STAGES, room / shape.warps})));
+  if (shape.blocks < 1) shape.blocks = multiprocessors;
+  return shape;
+}
 
 cudaError_t launch_decode_attention(const DecodeAttention &a, cudaStream_t stream) {
   cudaError_t error = cudaErrorInvalidValue;
@@ -212,7 +438,8 @@ cudaError_t launch_decode_attention(const DecodeAttention &a, cudaStream_t strea
   if (a.head_dim == 64) error = launch_dtype<64>(a, stream);
   if (a.head_dim == 128) error = launch_dtype<128>(a, stream);
   if (error != cudaSuccess) return error;
-  return launch({dim3(static_cast<unsigned>(a.heads), static_cast<unsigned>(a.batch)), a.head_dim < 32 ? 32 : a.head_dim}, stream, decode_join_kernel, a);
+  const size_t floats = 2 * static_cast<size_t>(a.shape.blocks) + JOIN_WARPS + static_cast<size_t>(JOIN_THREADS / a.head_dim * (a.head_dim + 1));
+  return launch_dependent({dim3(static_cast<unsigned>(a.heads), static_cast<unsigned>(a.batch)), JOIN_THREADS, floats * sizeof(float)}, stream, decode_join_kernel, a);
 }
 
 }  // namespace duo::cuda

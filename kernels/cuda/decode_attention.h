@@ -1,33 +1,30 @@
-// One query position of 1 to 8 sessions against their caches, both head classes in one launch from a work list; partial results of a head's
-// splits are joined by a second, small launch.
+// One query position of 1 to 8 sessions against their caches, both head classes in one launch, shared out by bytes (decode_plan.h); partial
+// results of a head's shares are joined by a second, small launch.
 #pragma once
-#include "cuda/kv_formats.h"
+#include "cuda/decode_plan.h"
 
 namespace duo::cuda {
 
-// A share of one session's KV head: entries [split·n/splits, (split+1)·n/splits) of its cache, rounded to whole steps.
-struct DecodeItem {
-  int32_t member, kv_head, split, splits;
+// How the kernel is cut to the device. Zeros in a request stand for the chooser's own.
+struct DecodeShape {
+  int32_t warps;   // a block
+  int32_t stages;  // tiles on their way or in use, a warp
+  int32_t blocks;  // of the grid: each takes one share
 };
-// A session of the batch, in device memory.
-struct DecodeMember {
-  const HeadCache *caches;  // [L, G]
-  const int32_t *length;    // tokens before this one; the new key is already in the cache
-  int64_t sink, recent;
-};
+// head_dim 32, 64 or 128. `shared_bytes`: what a block may have on this device.
+DecodeShape choose_decode_shape(Dtype dtype, int head_dim, int multiprocessors, int64_t shared_bytes, DecodeShape request = {0, 0, 0});
 
 struct DecodeAttention {
-  const DecodeItem *items;        // of this layer, those of one (member, KV head) together
-  const int32_t *first_item;      // [batch·G + 1] where each (member, KV head) starts
-  const DecodeMember *members;    // [batch]
-  int32_t num_items, batch, layer, heads, kv_heads, head_dim;
-  Dtype dtype;                    // of every member's cache
-  const bf16 *query;              // [batch, H, D] after rope
-  float *partial;                 // [num_items, group, D] scratch
-  float *partial_scale;           // [num_items, group, 2] scratch: largest score (log2), sum
-  bf16 *out;                      // [batch, H, D] written
+  const DecodeHead *plan;  // [batch·G + 1] of this layer
+  DecodeShape shape;
+  int32_t batch, heads, kv_heads, head_dim;
+  Dtype dtype;           // of every member's cache
+  const bf16 *query;     // [batch, H, D] after rope
+  float *partial;        // [blocks + batch·G, group, D] scratch
+  float *partial_scale;  // [blocks + batch·G, group, 2] scratch: largest score (log2), sum
+  bf16 *out;             // [batch, H, D] written
 };
-// head_dim 32, 64 or 128. Reads each visible cache entry once.
+// Reads each visible cache entry once for up to 16 query heads of a group. Two kernels, both dependent launches.
 cudaError_t launch_decode_attention(const DecodeAttention &attention, cudaStream_t stream);
 
 }  // namespace duo::cuda

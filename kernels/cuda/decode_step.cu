@@ -1,7 +1,9 @@
-// Seven launches a layer: norm + QKV, rope + cache write, attention, join, output + residual, norm + gate/up + swiglu, down + residual.
+// Seven launches a layer: norm + QKV, rope + cache write, attention, join, output + residual, norm + gate/up + swiglu, down + residual. All but the
+// first of a step are dependent launches: each begins to read its weights or old cache entries while the one before it ends.
 #include "cuda/decode_step.h"
 
-#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
 
 #include "cuda/layer_ops.h"
 #include "cuda/reductions.h"
@@ -10,9 +12,16 @@
 namespace duo::cuda {
 namespace {
 
-constexpr int64_t BLOCKS_A_MULTIPROCESSOR = 2;  // of the attention kernel, by its registers
-constexpr int64_t LEAST_SHARE = 512;            // entries a split is worth its partial result for
-constexpr int64_t STREAMING_SHARE = 2048;       // a ring up to this is one item
+// DUO_DECODE_TUNING=warps,stages,blocks,stages,blocks: of attention and of products, blocks a multiprocessor, 0 for the chooser's own.
+struct Tuning {
+  int warps = 0, stages = 0, blocks = 0, product_stages = 0, product_blocks = 0;
+};
+Tuning read_tuning() {
+  Tuning t;
+  const char *wish = std::getenv("DUO_DECODE_TUNING");
+  if (wish != nullptr) std::sscanf(wish, "%d,%d,%d,%d,%d", &t.warps, &t.stages, &t.blocks, &t.product_stages, &t.product_blocks);
+  return t;
+}
 
 }  // namespace
 
@@ -33,7 +42,14 @@ DecodeStep::DecodeStep(const CudaModel &model, const std::vector<CudaSession *> 
   for (const CudaSession *session : sessions) members.push_back(session->member());
   members_.resize(batch_);
   copy_to_device(members_.data(), members.data(), batch_, stream);
-  plan_items(sessions);
+  const Tuning tuning = read_tuning();
+  const DeviceSize &device = model.device_size();
+  shape_ = choose_decode_shape(dtype_, static_cast<int>(config_.head_dim), device.multiprocessors, device.shared_bytes,
+                               {tuning.warps, tuning.stages, tuning.blocks * device.multiprocessors});
+  const int64_t heads = batch_ * config_.kv_heads, slots = (shape_.blocks + heads) * config_.group();
+  plan_.resize(config_.layers * (heads + 1));
+  partial_.resize(slots * config_.head_dim);
+  partial_scale_.resize(slots * 2);
   stream.wait();
   void *pinned = nullptr;
   check(cudaMallocHost(&pinned, static_cast<size_t>(batch_) * sizeof(int32_t)), "allocating pinned memory");
@@ -59,47 +75,9 @@ DecodeStep::~DecodeStep() {
   cudaFreeHost(first_bad_host_);
 }
 
-// Work of one layer: every (session, KV head) in order, retrieval heads split so that one wave of blocks fills the device.
-void DecodeStep::plan_items(const std::vector<CudaSession *> &sessions) {
-  std::vector<DecodeItem> items;
-  std::vector<int32_t> first_item;
-  int64_t largest = 0;
-  for (int64_t layer = 0; layer < config_.layers; layer++) {
-    item_begin_.push_back(static_cast<int64_t>(items.size()));
-    int64_t num_retrieval = 0;
-    for (const CudaSession *session : sessions) {
-      for (int64_t head = 0; head < config_.kv_heads; head++) num_retrieval += session->is_retrieval(layer, head);
-    }
-    const int64_t num_streaming = batch_ * config_.kv_heads - num_retrieval;
-    const int64_t room = std::max<int64_t>(1, BLOCKS_A_MULTIPROCESSOR * model_.multiprocessors() - num_streaming);
-    for (int64_t member = 0; member < batch_; member++) {
-      const CudaSession &session = *sessions[static_cast<size_t>(member)];
-      for (int64_t head = 0; head < config_.kv_heads; head++) {
-        const int64_t slots = session.slots(layer, head);
-        const bool is_retrieval = session.is_retrieval(layer, head);
-        const int64_t splits = is_retrieval ? std::min(std::max<int64_t>(1, room / num_retrieval), ceil_divide(slots, LEAST_SHARE)) : ceil_divide(slots, STREAMING_SHARE);
-        first_item.push_back(static_cast<int32_t>(static_cast<int64_t>(items.size()) - item_begin_.back()));
-        for (int64_t split = 0; split < splits; split++) {
-          items.push_back({static_cast<int32_t>(member), static_cast<int32_t>(head), static_cast<int32_t>(split), static_cast<int32_t>(splits)});
-        }
-      }
-    }
-    first_item.push_back(static_cast<int32_t>(static_cast<int64_t>(items.size()) - item_begin_.back()));
-    largest = std::max(largest, static_cast<int64_t>(items.size()) - item_begin_.back());
-  }
-  item_begin_.push_back(static_cast<int64_t>(items.size()));
-  items_.resize(static_cast<int64_t>(items.size()));
-  first_item_.resize(static_cast<int64_t>(first_item.size()));
-  // Pageable memory: the copies have left it when the calls return.
-  check(cudaMemcpyAsync(items_.data(), items.data(), items.size() * sizeof(DecodeItem), cudaMemcpyHostToDevice, nullptr), "copying a work list");
-  check(cudaMemcpyAsync(first_item_.data(), first_item.data(), first_item.size() * sizeof(int32_t), cudaMemcpyHostToDevice, nullptr), "copying a work list");
-  check(cudaStreamSynchronize(nullptr), "copying a work list");
-  partial_.resize(largest * config_.group() * config_.head_dim);
-  partial_scale_.resize(largest * config_.group() * 2);
-}
-
 void DecodeStep::multiply(const DeviceMatrix &matrix, const bf16 *values, const bf16 *x, const float *hidden, const float *norm, void *out,
-                          VectorStore store, const Stream &stream) {
+                          VectorStore store, bool is_dependent, const Stream &stream) {
+  const Tuning tuning = read_tuning();
   VectorProduct product{};
   product.weight = values != nullptr ? static_cast<const void *>(values) : matrix.quantized.data();
   product.row_scale = values != nullptr ? nullptr : matrix.row_scale.data();
@@ -113,6 +91,10 @@ void DecodeStep::multiply(const DeviceMatrix &matrix, const bf16 *values, const 
   product.batch = static_cast<int32_t>(batch_);
   product.out = out;
   product.store = store;
+  product.device = model_.device_size();
+  product.is_dependent = is_dependent;
+  product.stages = tuning.product_stages;
+  if (tuning.product_blocks > 0) product.blocks_a_multiprocessor = tuning.product_blocks;
   check(launch_vector_product(product, stream.get()), "a matrix-vector product");
 }
 
@@ -126,9 +108,13 @@ void DecodeStep::queue(const std::vector<CudaSession *> &sessions, const Stream 
                              cosine_.data() + member * half, sine_.data() + member * half, stream.get()),
           "making rotary tables");
   }
+  check(launch_decode_plan(members_.data(), static_cast<int32_t>(batch_), static_cast<int32_t>(config_.layers), static_cast<int32_t>(config_.kv_heads), plan_.data(),
+                           stream.get()),
+        "sharing out a step");
   for (int64_t index = 0; index < config_.layers; index++) {
     const DeviceLayer &layer = model_.layer(index);
-    multiply(layer.qkv, layer.qkv.values.data(), nullptr, hidden_.data(), layer.input_norm.data(), qkv_.data(), VectorStore::bf16, stream);
+    // The first waits for the tables and the plan in the ordinary way: later kernels read those before they wait.
+    multiply(layer.qkv, layer.qkv.values.data(), nullptr, hidden_.data(), layer.input_norm.data(), qkv_.data(), VectorStore::bf16, index > 0, stream);
     RopeWrite rope{};
     rope.query_in = qkv_.data();
     rope.key_in = qkv_.data() + config_.query_width();
@@ -145,23 +131,21 @@ void DecodeStep::queue(const std::vector<CudaSession *> &sessions, const Stream 
     rope.layer = static_cast<int32_t>(index);
     check(launch_rope_write(rope, stream.get()), "writing the cache");
     DecodeAttention a{};
-    a.items = items_.data() + item_begin_[static_cast<size_t>(index)];
-    a.first_item = first_item_.data() + index * (batch_ * config_.kv_heads + 1);
-    a.members = members_.data();
-    a.num_items = static_cast<int32_t>(item_begin_[static_cast<size_t>(index) + 1] - item_begin_[static_cast<size_t>(index)]);
-    a.batch = static_cast<int32_t>(batch_), a.layer = static_cast<int32_t>(index);
+    a.plan = plan_.data() + index * (batch_ * config_.kv_heads + 1);
+    a.shape = shape_;
+    a.batch = static_cast<int32_t>(batch_);
     a.heads = rope.heads, a.kv_heads = rope.kv_heads, a.head_dim = rope.head_dim;
     a.dtype = dtype_;
     a.query = query_.data();
     a.partial = partial_.data(), a.partial_scale = partial_scale_.data();
     a.out = attended_.data();
     check(launch_decode_attention(a, stream.get()), "decode attention");
-    multiply(layer.output, layer.output.values.data(), attended_.data(), nullptr, nullptr, hidden_.data(), VectorStore::add_f32, stream);
-    multiply(layer.gate_up, layer.gate_up.values.data(), nullptr, hidden_.data(), layer.post_attention_norm.data(), activated_.data(), VectorStore::swiglu, stream);
-    multiply(layer.down, layer.down.values.data(), activated_.data(), nullptr, nullptr, hidden_.data(), VectorStore::add_f32, stream);
+    multiply(layer.output, layer.output.values.data(), attended_.data(), nullptr, nullptr, hidden_.data(), VectorStore::add_f32, true, stream);
+    multiply(layer.gate_up, layer.gate_up.values.data(), nullptr, hidden_.data(), layer.post_attention_norm.data(), activated_.data(), VectorStore::swiglu, true, stream);
+    multiply(layer.down, layer.down.values.data(), activated_.data(), nullptr, nullptr, hidden_.data(), VectorStore::add_f32, true, stream);
   }
   const bf16 *head = model_.lm_head().quantized.count() > 0 ? nullptr : model_.lm_head_values();
-  multiply(model_.lm_head(), head, nullptr, hidden_.data(), model_.final_norm().data(), logits_.data(), VectorStore::f32, stream);
+  multiply(model_.lm_head(), head, nullptr, hidden_.data(), model_.final_norm().data(), logits_.data(), VectorStore::f32, true, stream);
   check(launch_check_finite(logits_.data(), batch_, config_.vocab, first_bad_.data(), stream.get()), "checking logits");
   check(launch_advance(members_.data(), static_cast<int32_t>(batch_), stream.get()), "advancing lengths");
   for (int64_t member = 0; member < batch_; member++) {
@@ -174,7 +158,7 @@ void DecodeStep::queue(const std::vector<CudaSession *> &sessions, const Stream 
 void DecodeStep::run(const Stream &stream) { check(cudaGraphLaunch(graph_, stream.get()), "a decode step"); }
 
 int64_t DecodeStep::bytes() const {
-  return tokens_.bytes() + first_item_.bytes() + first_bad_.bytes() + items_.bytes() + members_.bytes() + hidden_.bytes() + cosine_.bytes() + sine_.bytes() +
+  return tokens_.bytes() + first_bad_.bytes() + plan_.bytes() + members_.bytes() + hidden_.bytes() + cosine_.bytes() + sine_.bytes() +
          partial_.bytes() + partial_scale_.bytes() + logits_.bytes() + qkv_.bytes() + query_.bytes() + attended_.bytes() + activated_.bytes();
 }
 

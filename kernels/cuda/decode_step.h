@@ -28,19 +28,18 @@ class DecodeStep {
   int64_t bytes() const;
 
  private:
-  void plan_items(const std::vector<CudaSession *> &sessions);
   void queue(const std::vector<CudaSession *> &sessions, const Stream &stream);
   void multiply(const DeviceMatrix &matrix, const bf16 *values, const bf16 *x, const float *hidden, const float *norm, void *out, VectorStore store,
-                const Stream &stream);
+                bool is_dependent, const Stream &stream);
 
   const CudaModel &model_;
   const ModelConfig &config_;
   int64_t batch_;
   Dtype dtype_;
-  DeviceBuffer<int32_t> tokens_, first_item_, first_bad_;
-  DeviceBuffer<DecodeItem> items_;
+  DecodeShape shape_;
+  DeviceBuffer<int32_t> tokens_, first_bad_;
   DeviceBuffer<DecodeMember> members_;
-  std::vector<int64_t> item_begin_;  // [L + 1]
+  DeviceBuffer<DecodeHead> plan_;  // [L, batch·G + 1]
   DeviceBuffer<float> hidden_, cosine_, sine_, partial_, partial_scale_, logits_;
   DeviceBuffer<bf16> qkv_, query_, attended_, activated_;
   int32_t *first_bad_host_ = nullptr;  // pinned

@@ -1,6 +1,7 @@
 // Row-wise operations: one block a row for norms, one warp a head vector for rope, one thread a few elements for the rest.
 #include "cuda/layer_ops.h"
 
+#include "cuda/dependent_launch.h"
 #include "cuda/kv_encode.h"
 
 namespace duo::cuda {
@@ -102,6 +103,8 @@ __device__ __forceinline__ void store_vector(const HeadVector &v, bf16 *to, int 
 }
 
 __global__ void rope_write_kernel(const RopeWrite r) {
+  let_next_start();
+  wait_for_previous();
   float *staging = reinterpret_cast<float *>(shared_memory()) + threadIdx.x / 32 * r.head_dim;  // one head vector a warp
   const int64_t item = static_cast<int64_t>(blockIdx.x) * (blockDim.x / 32) + threadIdx.x / 32;
   const int64_t queries = r.query_rows * r.heads, keys = r.rows * r.kv_heads;
@@ -348,7 +351,8 @@ cudaError_t launch_fill_cache(HeadCache cache, Dtype dtype, int32_t head_dim, ui
 cudaError_t launch_rope_write(const RopeWrite &rope, cudaStream_t stream) {
   constexpr int WARPS = 4;
   const int64_t items = rope.query_rows * rope.heads + 2 * rope.rows * rope.kv_heads;
-  return launch({dim3(static_cast<unsigned>(ceil_divide(items, WARPS))), WARPS * 32, WARPS * rope.head_dim * sizeof(float)}, stream, rope_write_kernel, rope);
+  const Grid grid{dim3(static_cast<unsigned>(ceil_divide(items, WARPS))), WARPS * 32, WARPS * rope.head_dim * sizeof(float)};
+  return rope.members != nullptr ? launch_dependent(grid, stream, rope_write_kernel, rope) : launch(grid, stream, rope_write_kernel, rope);
 }
 cudaError_t launch_cache_copy(const CacheCopy &copy, cudaStream_t stream) {
   const int64_t width = 2 * (kv_row_bytes(copy.dtype, copy.head_dim) + kv_scale_bytes(copy.dtype)) / 4;

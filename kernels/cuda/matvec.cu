@@ -1,162 +1,241 @@
-// Block: 8 warps, ROWS weight rows each; a lane reads 16 bytes of each row at a time, all rows' loads in flight before the first use.
-// Shared memory: the vectors [batch, piece] bf16, a piece of the depth at a time (all of it up to 64 KB); 32 floats for sums.
+// The weights stream through shared memory: every thread has a ring of its own there, which cp.async fills some stages ahead, and reads back only
+// what it asked for itself; so the loop has no barrier, and reading begins before the vectors are known.
+// Block: 8 warps in teams of `slices`. A team takes units of 16 weight rows in turn (swiglu: 8 gate rows and their 8 up rows), its warps the depth's
+// chunks of 128 bytes a row in turn. Tensor cores: weight rows are a product's 16 rows, the vectors its 8 columns. A lane holds rows r and r + 8
+// (r = lane / 4) and reads pieces c and c + 4 of 16 bytes (c = lane mod 4) of each; the vectors are read alike, so the order of the depth is free.
+// Warps' sums are added in their order, a group of rounds at a time. The depth is taken in even pieces that fit shared memory with all vectors.
+// Shared memory: rings [stages, 4, threads] of 16 bytes; vectors [batch, piece + padding] bf16; sums [rounds, warps, 16, batch]; 32 floats.
 #include "cuda/matvec.h"
+
+#include <algorithm>
+
+#include "cuda/dependent_launch.h"
+#include "cuda/warp_fragments.h"
 
 namespace duo::cuda {
 namespace {
 
-constexpr int WARPS = 8, THREADS = WARPS * 32;
-constexpr int64_t VECTOR_BYTES = 64 << 10;
+constexpr int WARPS = 8, THREADS = WARPS * 32, UNIT = 16, COPIES = 4;
+constexpr int VECTOR_ROUNDS = 16;          // vectors times rounds whose sums are kept before they are joined: 8 KB
+constexpr int PADDING = 32;                // elements between vectors: neighbours on other banks
+constexpr int64_t STAGE_BYTES = COPIES * THREADS * 16;
+constexpr int64_t RING_BYTES = 96 << 10;   // twice what memory's latency times its rate comes to a multiprocessor; the next kernel's ring fits beside it
+constexpr int64_t LARGE_SHARED = 160 << 10;
+// Elements of a piece: 8 vectors take 128 KB, or a quarter of it where a block has less.
+int64_t most_of_a_piece(const DeviceSize &device) { return device.shared_bytes >= LARGE_SHARED ? 8192 : 2048; }
 
-__device__ __forceinline__ uint4 load_streaming(const void *from) {
-#ifdef DUO_EMULATION
-  return *static_cast<const uint4 *>(from);
-#else
-  uint4 v;  // weights pass through once: keep them out of L1
-  asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(from));
-  return v;
-#endif
+// How a product is cut. Pieces and slices depend on the depth alone, as sums do.
+struct Cut {
+  int32_t slices, chunks, piece_chunks, pieces, stages, group_rounds;
+  int64_t rounds;
+};
+
+// A warp's way through its chunks: groups of rounds, in them pieces, in them rounds, in them chunks.
+struct Walk {
+  int64_t group, round;
+  int32_t piece, chunk;
+
+  __device__ __forceinline__ bool is_done(const Cut &cut) const { return group >= cut.rounds; }
+  __device__ __forceinline__ void advance(const Cut &cut, int slice) {
+    chunk += cut.slices;
+    for (;;) {
+      const int32_t end = (piece + 1) * cut.piece_chunks;
+      if (chunk < (end < cut.chunks ? end : cut.chunks)) return;
+      round++;
+      if (round == cut.rounds || round == group + cut.group_rounds) {
+        if (++piece == cut.pieces) {
+          piece = 0;
+          group += cut.group_rounds;
+          if (is_done(cut)) return;
+        }
+        round = group;
+      }
+      chunk = piece * cut.piece_chunks + slice;
+    }
+  }
+};
+
+// Two rows' 16 bytes of weights times the vectors' elements of the same places. x: the lane's vector, or null for a column without one.
+template <bool INT8>
+__device__ __forceinline__ void multiply_chunk(float sum[4], const uint4 &low, const uint4 &high, const bf16 *x) {
+  const uint32_t rows[2][4] = {{low.x, low.y, low.z, low.w}, {high.x, high.y, high.z, high.w}};
+#pragma unroll
+  for (int i = 0; i < (INT8 ? 2 : 1); i++) {
+    const uint4 eight = x != nullptr ? *reinterpret_cast<const uint4 *>(x + 8 * i) : make_uint4(0, 0, 0, 0);
+    if constexpr (INT8) {
+      uint32_t pairs[2][4];
+#pragma unroll
+      for (int w = 0; w < 2; w++) {
+        for (int half = 0; half < 2; half++) spread_word<Dtype::int8>(rows[half][2 * i + w], 0, pairs[half] + 2 * w);
+      }
+      // Values 0 and 2, 1 and 3 of each four, as spread_word pairs them.
+      const uint32_t first[4] = {pairs[0][0], pairs[1][0], pairs[0][1], pairs[1][1]}, second[4] = {pairs[0][2], pairs[1][2], pairs[0][3], pairs[1][3]};
+      multiply_tile(sum, first, permute_bytes(eight.x, eight.y, 0x5410), permute_bytes(eight.x, eight.y, 0x7632));
+      multiply_tile(sum, second, permute_bytes(eight.z, eight.w, 0x5410), permute_bytes(eight.z, eight.w, 0x7632));
+    } else {
+      const uint32_t first[4] = {rows[0][0], rows[1][0], rows[0][1], rows[1][1]}, second[4] = {rows[0][2], rows[1][2], rows[0][3], rows[1][3]};
+      multiply_tile(sum, first, eight.x, eight.y);
+      multiply_tile(sum, second, eight.z, eight.w);
+    }
+  }
 }
 
-__device__ __forceinline__ uint32_t word_of(const uint4 &v, int i) { return i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w; }
+// 1 / root mean square of each hidden vector; `scratch` [32].
+__device__ __forceinline__ float norm_scale_of(const VectorProduct &p, int b, float *scratch) {
+  float square = 0.0f;
+#pragma unroll 4
+  for (int64_t i = threadIdx.x * 4; i < p.depth; i += THREADS * 4) {
+    const float4 h = *reinterpret_cast<const float4 *>(p.hidden + b * p.depth + i);
+    square += h.x * h.x + h.y * h.y + h.z * h.z + h.w * h.w;
+  }
+  return 1.0f / sqrtf(sum_block(square, scratch) / static_cast<float>(p.depth) + p.eps);
+}
 
-template <int BATCH, int ROWS, bool INT8>
-__global__ void __launch_bounds__(THREADS) vector_product_kernel(const VectorProduct p, int64_t piece_depth) {
-  constexpr int STEP = INT8 ? 16 : 8;  // elements of 16 bytes
-  float *scratch = reinterpret_cast<float *>(shared_memory());
-  bf16 *vectors = reinterpret_cast<bf16 *>(scratch + 32);
-  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+// Eight elements of vector b from `element` on, normed where it is hidden states.
+__device__ __forceinline__ uint4 read_vector(const VectorProduct &p, int b, int64_t element, float norm_scale) {
+  if (element >= p.depth) return make_uint4(0, 0, 0, 0);
+  const int64_t at = b * p.depth + element;
+  if (p.hidden == nullptr) return *reinterpret_cast<const uint4 *>(p.x + at);
+  const auto *h = reinterpret_cast<const float4 *>(p.hidden + at), *n = reinterpret_cast<const float4 *>(p.norm + element);
+  const float4 h0 = h[0], h1 = h[1], n0 = n[0], n1 = n[1];
+  const float s = norm_scale;
+  return make_uint4(pack_bf16(h0.x * s * n0.x, h0.y * s * n0.y), pack_bf16(h0.z * s * n0.z, h0.w * s * n0.w), pack_bf16(h1.x * s * n1.x, h1.y * s * n1.y),
+                    pack_bf16(h1.z * s * n1.z, h1.w * s * n1.w));
+}
+
+template <bool INT8>
+__global__ void __launch_bounds__(THREADS, 2) vector_product_kernel(const VectorProduct p, const Cut cut) {
+  constexpr int BYTES = INT8 ? 1 : 2, STEP = 16 / BYTES, CHUNK = 8 * STEP;
+  auto *ring = reinterpret_cast<uint4 *>(shared_memory()) + threadIdx.x;
+  auto *vectors = reinterpret_cast<bf16 *>(shared_memory() + cut.stages * STAGE_BYTES);
+  const int piece_elements = cut.piece_chunks * CHUNK, stride = piece_elements + PADDING;
+  float *sums = reinterpret_cast<float *>(vectors + p.batch * stride), *scratch = sums + cut.group_rounds * WARPS * UNIT * p.batch;
+  const int warp = threadIdx.x / 32, row = threadIdx.x % 32 / 4, column = threadIdx.x % 4, slice = warp % cut.slices, teams = WARPS / cut.slices;
   const bool is_pair = p.store == VectorStore::swiglu;
-  constexpr int HALF = ROWS / 2;
-  const int64_t first = (static_cast<int64_t>(blockIdx.x) * WARPS + warp) * (is_pair ? HALF : ROWS);
+  const int outputs_a_unit = is_pair ? UNIT / 2 : UNIT;
+  const auto unit_of = [&](int64_t round, int team) { return (round * gridDim.x + blockIdx.x) * teams + team; };
+  let_next_start();
 
-  float norm_scale[BATCH];
-  for (int b = 0; b < BATCH; b++) norm_scale[b] = 0.0f;
+  Walk ahead{0, 0, 0, slice};
+  const auto start_copy = [&](int stage) {
+    if (!ahead.is_done(cut)) {
+      const int64_t low = unit_of(ahead.round, warp / cut.slices) * outputs_a_unit + row, high = is_pair ? p.outputs + low : low + 8;
+      const bool has_low = low < p.outputs, has_high = is_pair ? has_low : high < p.outputs;
+      const auto *weight = static_cast<const uint8_t *>(p.weight);
+#pragma unroll
+      for (int j = 0; j < 2; j++) {
+        const int64_t element = static_cast<int64_t>(ahead.chunk) * CHUNK + (4 * j + column) * STEP;
+        const bool is_inside = element < p.depth;
+        copy_async(ring + (stage * COPIES + 2 * j) * THREADS, weight + (is_inside && has_low ? (low * p.depth + element) * BYTES : 0), is_inside && has_low);
+        copy_async(ring + (stage * COPIES + 2 * j + 1) * THREADS, weight + (is_inside && has_high ? (high * p.depth + element) * BYTES : 0), is_inside && has_high);
+      }
+      ahead.advance(cut, slice);
+    }
+    commit_copies();  // an empty group too, so that counting groups is counting chunks
+  };
+  for (int stage = 0; stage < cut.stages - 1; stage++) start_copy(stage);
   if (p.hidden != nullptr) {
-    for (int b = 0; b < p.batch; b++) {
-      float square = 0.0f;
-      for (int64_t i = threadIdx.x; i < p.depth; i += THREADS) square += p.hidden[b * p.depth + i] * p.hidden[b * p.depth + i];
-      const float scale = 1.0f / sqrtf(sum_block(square, scratch) / static_cast<float>(p.depth) + p.eps);
-      // The loop's bound is known only at run time; the array's index must not be.
-#pragma unroll
-      for (int at = 0; at < BATCH; at++) {
-        if (at == b) norm_scale[at] = scale;
-      }
-    }
+    for (int64_t i = threadIdx.x * 32; i < p.depth; i += THREADS * 32) prefetch_line(p.norm + i);
   }
+  wait_for_previous();
 
-  int64_t row[ROWS];
-  bool is_live[ROWS];
-#pragma unroll
-  for (int r = 0; r < ROWS; r++) {
-    const int64_t output = first + (is_pair ? r % HALF : r);
-    is_live[r] = output < p.outputs;
-    row[r] = (is_live[r] ? output : 0) + (is_pair && r >= HALF ? p.outputs : 0);
-  }
-  float sum[ROWS][BATCH];
-#pragma unroll
-  for (int r = 0; r < ROWS; r++) {
-#pragma unroll
-    for (int b = 0; b < BATCH; b++) sum[r][b] = 0.0f;
-  }
-  const int element_bytes = INT8 ? 1 : 2;
-  const auto *weight = static_cast<const uint8_t *>(p.weight);
-  for (int64_t begin = 0; begin < p.depth; begin += piece_depth) {
-    const int64_t here = p.depth - begin < piece_depth ? p.depth - begin : piece_depth;
-    if (begin > 0) __syncthreads();  // nobody reads the last piece any more
-#pragma unroll
-    for (int b = 0; b < BATCH; b++) {
-      if (b >= p.batch) continue;
-      for (int64_t i = threadIdx.x; i < here; i += THREADS) {
-        const int64_t at = b * p.depth + begin + i;
-        vectors[b * piece_depth + i] = p.hidden != nullptr ? narrow(p.hidden[at] * norm_scale[b] * p.norm[begin + i]) : p.x[at];
+  int stage = 0;
+  for (int64_t group = 0; group < cut.rounds; group += cut.group_rounds) {
+    const int64_t group_end = group + cut.group_rounds < cut.rounds ? group + cut.group_rounds : cut.rounds;
+    for (int piece = 0; piece < cut.pieces; piece++) {
+      if (cut.pieces > 1 || group == 0) {
+        if (piece > 0 || group > 0) __syncthreads();  // nobody reads the last piece any more
+        for (int b = 0; b < p.batch; b++) {
+          const float norm_scale = p.hidden != nullptr ? norm_scale_of(p, b, scratch) : 1.0f;
+#pragma unroll 4
+          for (int i = static_cast<int>(threadIdx.x) * 8; i < piece_elements; i += THREADS * 8) {
+            *reinterpret_cast<uint4 *>(vectors + b * stride + i) = read_vector(p, b, static_cast<int64_t>(piece) * piece_elements + i, norm_scale);
+          }
+        }
+        __syncthreads();
       }
-    }
-    __syncthreads();
-#pragma unroll 2
-    for (int64_t i = lane * STEP; i < here; i += 32 * STEP) {
-      uint4 words[ROWS];
+      const int piece_begin = piece * cut.piece_chunks, piece_end = piece_begin + cut.piece_chunks < cut.chunks ? piece_begin + cut.piece_chunks : cut.chunks;
+      for (int64_t round = group; round < group_end; round++) {
+        float sum[2][4] = {{0.0f, 0.0f, 0.0f, 0.0f}, {0.0f, 0.0f, 0.0f, 0.0f}};
+        for (int chunk = piece_begin + slice; chunk < piece_end; chunk += cut.slices) {
+          wait_copies_left(cut.stages - 2);
+          start_copy(stage == 0 ? cut.stages - 1 : stage - 1);
 #pragma unroll
-      for (int r = 0; r < ROWS; r++) words[r] = load_streaming(weight + (row[r] * p.depth + begin + i) * element_bytes);
-#pragma unroll
-      for (int b = 0; b < BATCH; b++) {
-        if (b >= p.batch) continue;
-        const bf16 *x = vectors + b * piece_depth + i;
-        if constexpr (INT8) {
-#pragma unroll
-          for (int w = 0; w < 4; w++) {
-            const uint2 pairs = *reinterpret_cast<const uint2 *>(x + 4 * w);
-            const float value[4] = {widen_low(pairs.x), widen_high(pairs.x), widen_low(pairs.y), widen_high(pairs.y)};
-#pragma unroll
-            for (int r = 0; r < ROWS; r++) {
-#pragma unroll
-              for (int e = 0; e < 4; e++) {
-                sum[r][b] += static_cast<float>(static_cast<int8_t>(word_of(words[r], w) >> (8 * e) & 0xffu)) * value[e];
-              }
-            }
+          for (int j = 0; j < 2; j++) {
+            const bf16 *x = vectors + row * stride + (chunk - piece_begin) * CHUNK + (4 * j + column) * STEP;
+            const uint4 low = ring[(stage * COPIES + 2 * j) * THREADS], high = ring[(stage * COPIES + 2 * j + 1) * THREADS];
+            multiply_chunk<INT8>(sum[j], low, high, row < p.batch ? x : nullptr);
           }
-        } else {
-          const uint4 pairs = *reinterpret_cast<const uint4 *>(x);
+          stage = stage + 1 == cut.stages ? 0 : stage + 1;
+        }
+        float *to = sums + ((round - group) * WARPS + warp) * UNIT * p.batch;
 #pragma unroll
-          for (int w = 0; w < 4; w++) {
-            const float low = widen_low(word_of(pairs, w)), high = widen_high(word_of(pairs, w));
-#pragma unroll
-            for (int r = 0; r < ROWS; r++) sum[r][b] += widen_low(word_of(words[r], w)) * low + widen_high(word_of(words[r], w)) * high;
-          }
+        for (int i = 0; i < 4; i++) {
+          const int b = 2 * column + i % 2;
+          if (b >= p.batch) continue;
+          float &kept = to[(row + i / 2 * 8) * p.batch + b];
+          const float total = sum[0][i] + sum[1][i];
+          kept = piece == 0 ? total : kept + total;
         }
       }
     }
-  }
-#pragma unroll
-  for (int b = 0; b < BATCH; b++) {
-    if (b >= p.batch) continue;
-    float total[ROWS];
-#pragma unroll
-    for (int r = 0; r < ROWS; r++) {
-      total[r] = sum_warp(sum[r][b]);
-      if (INT8) total[r] *= p.row_scale[row[r]];
-      if (p.bias != nullptr) total[r] += p.bias[row[r]];
-    }
-    if (lane != 0) continue;
-#pragma unroll
-    for (int r = 0; r < ROWS; r++) {
-      if (!is_live[r]) continue;
-      const int64_t at = b * p.outputs + first + (is_pair ? r % HALF : r);
+    __syncthreads();
+    // Join the slices and store: a thread an output.
+    const int count = static_cast<int>(group_end - group) * teams * outputs_a_unit * p.batch;
+    for (int i = static_cast<int>(threadIdx.x); i < count; i += THREADS) {
+      const int r = i % outputs_a_unit, team = i / outputs_a_unit % teams, b = i / (outputs_a_unit * teams) % p.batch, round = i / (outputs_a_unit * teams * p.batch);
+      const int64_t output = unit_of(group + round, team) * outputs_a_unit + r;
+      if (output >= p.outputs) continue;
+      const auto total = [&](int at, int64_t weight_row) {
+        float value = 0.0f;
+        for (int s = 0; s < cut.slices; s++) value += sums[((round * WARPS + team * cut.slices + s) * UNIT + at) * p.batch + b];
+        if (INT8) value *= p.row_scale[weight_row];
+        return p.bias != nullptr ? value + p.bias[weight_row] : value;
+      };
+      const float value = total(r, output);
+      const int64_t at = b * p.outputs + output;
       if (p.store == VectorStore::swiglu) {
-        if (r < HALF) static_cast<bf16 *>(p.out)[at] = narrow(total[r] / (1.0f + expf(-total[r])) * total[r + HALF]);
+        static_cast<bf16 *>(p.out)[at] = narrow(value / (1.0f + expf(-value)) * total(r + 8, output + p.outputs));
       } else if (p.store == VectorStore::bf16) {
-        static_cast<bf16 *>(p.out)[at] = narrow(total[r]);
+        static_cast<bf16 *>(p.out)[at] = narrow(value);
       } else if (p.store == VectorStore::f32) {
-        static_cast<float *>(p.out)[at] = total[r];
+        static_cast<float *>(p.out)[at] = value;
       } else {
-        static_cast<float *>(p.out)[at] += total[r];
+        static_cast<float *>(p.out)[at] += value;
       }
     }
+    if (group_end < cut.rounds) __syncthreads();  // sums are free again
   }
 }
 
-template <int BATCH, int ROWS>
-cudaError_t launch_rows(const VectorProduct &p, cudaStream_t stream) {
-  int64_t piece = VECTOR_BYTES / (BATCH * static_cast<int64_t>(sizeof(bf16)));
-  piece = p.depth < piece ? p.depth : piece;
-  const int64_t outputs_a_block = WARPS * (p.store == VectorStore::swiglu ? ROWS / 2 : ROWS);
-  const Grid grid{dim3(static_cast<unsigned>(ceil_divide(p.outputs, outputs_a_block))), THREADS,
-                  32 * sizeof(float) + static_cast<size_t>(BATCH * piece) * sizeof(bf16)};
-  return p.row_scale != nullptr ? launch(grid, stream, vector_product_kernel<BATCH, ROWS, true>, p, piece)
-                                : launch(grid, stream, vector_product_kernel<BATCH, ROWS, false>, p, piece);
-}
-
-template <int BATCH>
-cudaError_t launch_batch(const VectorProduct &p, cudaStream_t stream) {
-  // Few rows: less work a warp, so that every multiprocessor has some.
-  return p.outputs <= 8192 ? launch_rows<BATCH, 2>(p, stream) : launch_rows<BATCH, 4>(p, stream);
+template <bool INT8>
+cudaError_t launch_type(const VectorProduct &p, cudaStream_t stream) {
+  constexpr int64_t CHUNK = INT8 ? 128 : 64;
+  Cut cut{};
+  cut.chunks = static_cast<int32_t>(ceil_divide(p.depth, CHUNK));
+  cut.pieces = static_cast<int32_t>(ceil_divide(cut.chunks, most_of_a_piece(p.device) / CHUNK));
+  cut.piece_chunks = static_cast<int32_t>(ceil_divide(cut.chunks, cut.pieces));
+  // As many warps along the depth as share it with a seventh of their time lost at most.
+  cut.slices = WARPS;
+  while (cut.slices > 1 && ceil_divide(cut.piece_chunks, cut.slices) * cut.slices * 7 > cut.piece_chunks * 8) cut.slices /= 2;
+  cut.group_rounds = std::max(1, VECTOR_ROUNDS / p.batch);
+  const int64_t others = p.batch * (cut.piece_chunks * CHUNK + PADDING) * static_cast<int64_t>(sizeof(bf16)) +
+                         (cut.group_rounds * WARPS * UNIT * p.batch + 32) * static_cast<int64_t>(sizeof(float));
+  const int64_t room = (p.device.shared_bytes - others) / STAGE_BYTES, wish = p.stages > 0 ? p.stages : RING_BYTES / STAGE_BYTES;
+  cut.stages = static_cast<int32_t>(std::max<int64_t>(2, std::min<int64_t>({wish, room, MOST_STAGES})));
+  const int64_t teams = WARPS / cut.slices, units = ceil_divide(p.outputs, p.store == VectorStore::swiglu ? UNIT / 2 : UNIT);
+  const int64_t blocks = std::min(ceil_divide(units, teams), p.blocks_a_multiprocessor * int64_t{p.device.multiprocessors});
+  cut.rounds = ceil_divide(units, blocks * teams);
+  const Grid grid{dim3(static_cast<unsigned>(blocks)), THREADS, static_cast<size_t>(cut.stages * STAGE_BYTES + others)};
+  return p.is_dependent ? launch_dependent(grid, stream, vector_product_kernel<INT8>, p, cut) : launch(grid, stream, vector_product_kernel<INT8>, p, cut);
 }
 
 }  // namespace
 
 cudaError_t launch_vector_product(const VectorProduct &p, cudaStream_t stream) {
-  if (p.batch < 1 || p.batch > 8 || p.depth % (p.row_scale != nullptr ? 16 : 8) != 0) return cudaErrorInvalidValue;
-  return p.batch == 1 ? launch_batch<1>(p, stream) : p.batch == 2 ? launch_batch<2>(p, stream) : p.batch <= 4 ? launch_batch<4>(p, stream) : launch_batch<8>(p, stream);
+  const bool is_int8 = p.row_scale != nullptr;
+  if (p.batch < 1 || p.batch > 8 || p.blocks_a_multiprocessor < 1 || p.device.multiprocessors < 1 || p.depth % (is_int8 ? 16 : 8) != 0) return cudaErrorInvalidValue;
+  return is_int8 ? launch_type<true>(p, stream) : launch_type<false>(p, stream);
 }
 
 }  // namespace duo::cuda

@@ -1,7 +1,7 @@
 // Products of a weight matrix with 1 to 8 vectors, bound by reading the weights once: the linear layers of decode, with what stands before and
 // after them fused in.
 #pragma once
-#include "cuda/device.h"
+#include "cuda/runtime.h"
 
 namespace duo::cuda {
 
@@ -19,8 +19,12 @@ struct VectorProduct {
   int32_t batch;               // 1 … 8
   void *out;                   // [batch, outputs]
   VectorStore store;
+  DeviceSize device;
+  int32_t blocks_a_multiprocessor = 1;
+  int32_t stages = 0;          // of 16 bytes a row on their way, a thread; 0: chosen
+  bool is_dependent = false;   // weights may be read before the kernel before this one ends (dependent_launch.h)
 };
-// depth a multiple of 8 (16 with int8 weights); weight 16-byte aligned. The order of each sum depends on depth alone.
+// depth a multiple of 8 (16 with int8 weights); weight 16-byte aligned. The order of each sum depends on depth and the weights' type alone.
 cudaError_t launch_vector_product(const VectorProduct &product, cudaStream_t stream);
 
 }  // namespace duo::cuda

@@ -66,6 +66,7 @@ __global__ void check_finite_kernel(const float *logits, int64_t vocab, int32_t 
   int32_t *scratch = reinterpret_cast<int32_t *>(shared_memory());
   const float *row = logits + static_cast<int64_t>(blockIdx.x) * vocab;
   int32_t bad = 0x7fffffff;
+#pragma unroll 8
   for (int64_t i = threadIdx.x; i < vocab; i += blockDim.x) {
     if (!(fabsf(row[i]) <= 3.4028235e38f) && i < bad) bad = static_cast<int32_t>(i);
   }
@@ -76,7 +77,7 @@ __global__ void check_finite_kernel(const float *logits, int64_t vocab, int32_t 
   if (threadIdx.x % 32 == 0) scratch[threadIdx.x / 32] = bad;
   __syncthreads();
   if (threadIdx.x == 0) {
-    for (int w = 0; w < THREADS / 32; w++) bad = scratch[w] < bad ? scratch[w] : bad;
+    for (unsigned w = 0; w < blockDim.x / 32; w++) bad = scratch[w] < bad ? scratch[w] : bad;
     first_bad[blockIdx.x] = bad == 0x7fffffff ? -1 : bad;
   }
 }
@@ -183,7 +184,8 @@ cudaError_t launch_score_rows(const float *logits, const int32_t *targets, int64
   return launch({dim3(static_cast<unsigned>(rows)), THREADS, 32 * sizeof(double)}, stream, score_rows_kernel, logits, targets, vocab, log_probs, predictions);
 }
 cudaError_t launch_check_finite(const float *logits, int64_t rows, int64_t vocab, int32_t *first_bad, cudaStream_t stream) {
-  return launch({dim3(static_cast<unsigned>(rows)), THREADS, 32 * sizeof(int32_t)}, stream, check_finite_kernel, logits, vocab, first_bad);
+  // One block a row, as large as may be: it stands alone at the end of a decode step.
+  return launch({dim3(static_cast<unsigned>(rows)), 1024, 32 * sizeof(int32_t)}, stream, check_finite_kernel, logits, vocab, first_bad);
 }
 cudaError_t launch_sample(const SampleDraw &draw, cudaStream_t stream) {
   const int64_t threads = ceil_divide(draw.vocab, 32) * 32;

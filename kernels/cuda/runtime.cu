@@ -1,4 +1,4 @@
-// One place that turns CUDA's codes into the library's errors.
+// One place that turns CUDA's codes into the library's errors; what a device has.
 #include "cuda/runtime.h"
 
 namespace duo::cuda {
@@ -13,6 +13,12 @@ void check(cudaError_t error, const char *what) {
          what, static_cast<double>(free_bytes) * 1e-9, static_cast<double>(total_bytes) * 1e-9);
   }
   fail(DUO_STATUS_CUDA, "Expected %s to succeed, got CUDA error %d (%s)", what, static_cast<int>(error), cudaGetErrorString(error));
+}
+
+DeviceSize size_of_device(int index) {
+  cudaDeviceProp properties;
+  check(cudaGetDeviceProperties(&properties, index), "asking for the device's properties");
+  return {properties.multiProcessorCount, static_cast<int64_t>(properties.sharedMemPerBlockOptin)};
 }
 
 }  // namespace duo::cuda

@@ -11,6 +11,13 @@ namespace duo::cuda {
 // Throw DUO_STATUS_MEMORY when the device has none left, else DUO_STATUS_CUDA, unless `error` is success. `what` names the work.
 void check(cudaError_t error, const char *what);
 
+// What kernels are cut to: the device's multiprocessors, and the shared memory that a block may have.
+struct DeviceSize {
+  int32_t multiprocessors;
+  int64_t shared_bytes;
+};
+DeviceSize size_of_device(int index);
+
 // Device memory of `count` elements. Not initialised. Freed with the object.
 template <typename T>
 class DeviceBuffer {

@@ -152,9 +152,21 @@ void test_products() {
 
 void test_vector_products() {
   const Stream stream;
+  const cuda::DeviceSize device{4, 227 << 10}, small{3, 99 << 10};
+  struct Shape {
+    int batch;
+    bool int8;
+    int64_t depth, outputs;
+    cuda::DeviceSize device;
+    int stages;
+  };
+  // 9008: two pieces of the depth, three where a block has less shared memory; 700 outputs: more than one group of rounds.
+  std::vector<Shape> shapes{{2, false, 9008, 5, device, 0}, {8, true, 9008, 3, small, 9}, {1, false, 8, 1, device, 2}, {1, true, 16, 700, {1, 99 << 10}, 3}, {4, false, 4096, 9, device, 4}};
   for (const int batch : {1, 3, 8}) {
-    for (const bool int8 : {false, true}) {
-      const int64_t depth = 336, outputs = 37;
+    for (const bool int8 : {false, true}) shapes.push_back({batch, int8, 336, 37, device, 0});
+  }
+  for (const auto &[batch, int8, depth, outputs, size, stages] : shapes) {
+    {
       Values values(static_cast<uint64_t>(batch));
       const auto weight = round_bf16(values.floats(2 * outputs * depth)), hidden = values.floats(batch * depth), norm = values.floats(depth), bias = values.floats(2 * outputs);
       const auto w = upload(to_bf16(weight), stream);
@@ -164,9 +176,14 @@ void test_vector_products() {
       const auto raw = download(quantized, stream);
       const auto scales = download(scale, stream);
       const auto h = upload(hidden, stream), n = upload(norm, stream), b = upload(bias, stream);
+      const std::string name = "vector product " + std::to_string(outputs) + "x" + std::to_string(depth) + ", batch " + std::to_string(batch) + (int8 ? " int8" : "");
+      const auto run = [&, int8 = int8, depth = depth, outputs = outputs, batch = batch, size = size, stages = stages] {
       DeviceBuffer<uint16_t> out(batch * outputs);
       check(cuda::launch_vector_product({int8 ? static_cast<const void *>(quantized.data()) : w.data(), int8 ? scale.data() : nullptr, b.data(), nullptr, h.data(), n.data(), 1e-5f,
-                                         depth, outputs, batch, out.data(), cuda::VectorStore::swiglu}, stream.get()), "a vector product");
+                                         depth, outputs, batch, out.data(), cuda::VectorStore::swiglu, size, 1, stages}, stream.get()), "a vector product");
+      return download(out, stream);
+      };
+      const auto out = run_in_every_order<std::vector<uint16_t>>(name, run);
       std::vector<double> expected;
       for (int i = 0; i < batch; i++) {
         double square = 0;
@@ -182,52 +199,70 @@ void test_vector_products() {
         }
         for (int64_t o = 0; o < outputs; o++) expected.push_back(y[o] / (1 + std::exp(-y[o])) * y[o + outputs]);
       }
-      expect_within(relative_error(from_bf16(download(out, stream)), expected), BF16_TOLERANCE, "vector product, batch " + std::to_string(batch) + (int8 ? " int8" : ""));
+      expect_within(relative_error(from_bf16(out), expected), BF16_TOLERANCE, name);
     }
   }
 }
 
+struct DecodeCase {
+  Dtype dtype;
+  int64_t heads, kv_heads, head_dim;
+  std::vector<int32_t> lengths;  // a session each
+  int64_t retrieval;             // the first so many KV heads
+  cuda::DecodeShape shape;       // blocks at least; zeros: chosen
+};
+
 // Every cache format: what is read back is what CPU arithmetic says, and decode attends to exactly the entries seen.
-void test_decode(Dtype dtype, int64_t heads, int64_t kv_heads, int64_t head_dim, int32_t length) {
+void test_decode(const DecodeCase &c) {
   const Stream stream;
-  const int64_t slots = 700, sink = 5, recent = 41;
-  Values values(static_cast<uint64_t>(length + head_dim));
-  const int64_t row_bytes = cuda::kv_row_bytes(dtype, static_cast<int>(head_dim));
-  DeviceBuffer<uint8_t> memory(2 * kv_heads * slots * row_bytes);
-  DeviceBuffer<uint32_t> scales(2 * kv_heads * slots);
+  const int64_t slots = 700, sink = 5, recent = 41, batch = static_cast<int64_t>(c.lengths.size()), group = c.heads / c.kv_heads, pairs = batch * c.kv_heads;
+  Values values(static_cast<uint64_t>(c.lengths.front() + c.head_dim));
+  const int64_t row_bytes = cuda::kv_row_bytes(c.dtype, static_cast<int>(c.head_dim));
+  DeviceBuffer<uint8_t> memory(2 * pairs * slots * row_bytes);
+  DeviceBuffer<uint32_t> scales(2 * pairs * slots);
   std::vector<cuda::HeadCache> caches;
-  for (int64_t head = 0; head < kv_heads; head++) {
-    const bool ring = head % 2 == 1;
-    caches.push_back({memory.data() + 2 * head * slots * row_bytes, memory.data() + (2 * head + 1) * slots * row_bytes, scales.data() + 2 * head * slots,
-                      scales.data() + (2 * head + 1) * slots, ring ? sink + recent : slots, ring});
-    check(cuda::launch_fill_cache(caches.back(), dtype, static_cast<int32_t>(head_dim), static_cast<uint64_t>(head), stream.get()), "filling");
+  for (int64_t index = 0; index < pairs; index++) {
+    const bool ring = index % c.kv_heads >= c.retrieval;
+    caches.push_back({memory.data() + 2 * index * slots * row_bytes, memory.data() + (2 * index + 1) * slots * row_bytes, scales.data() + 2 * index * slots,
+                      scales.data() + (2 * index + 1) * slots, ring ? sink + recent : slots, ring});
+    check(cuda::launch_fill_cache(caches.back(), c.dtype, static_cast<int32_t>(c.head_dim), static_cast<uint64_t>(index), stream.get()), "filling");
   }
   const auto cache_buffer = upload(caches, stream);
-  const auto length_buffer = upload(std::vector<int32_t>{length}, stream);
-  const auto member = upload(std::vector<cuda::DecodeMember>{{cache_buffer.data(), length_buffer.data(), sink, recent}}, stream);
-  std::vector<cuda::DecodeItem> items;
-  std::vector<int32_t> first;
-  for (int32_t head = 0; head < kv_heads; head++) {
-    first.push_back(static_cast<int32_t>(items.size()));
-    const int32_t splits = head % 2 == 1 ? 1 : 3;
-    for (int32_t split = 0; split < splits; split++) items.push_back({0, head, split, splits});
-  }
-  first.push_back(static_cast<int32_t>(items.size()));
-  const auto item_buffer = upload(items, stream);
-  const auto first_buffer = upload(first, stream);
-  const auto query = round_bf16(values.floats(heads * head_dim, 2.0));
+  const auto length_buffer = upload(c.lengths, stream);
+  std::vector<cuda::DecodeMember> members;
+  for (int64_t m = 0; m < batch; m++) members.push_back({cache_buffer.data() + m * c.kv_heads, length_buffer.data() + m, sink, recent});
+  const auto member_buffer = upload(members, stream);
+  const auto query = round_bf16(values.floats(batch * c.heads * c.head_dim, 2.0));
   const auto q = upload(to_bf16(query), stream);
-  DeviceBuffer<float> partial(static_cast<int64_t>(items.size()) * heads / kv_heads * head_dim), partial_scale(static_cast<int64_t>(items.size()) * heads / kv_heads * 2);
-  const std::string name = "decode kv " + std::to_string(static_cast<int>(dtype)) + " H" + std::to_string(heads) + " G" + std::to_string(kv_heads) + " D" + std::to_string(head_dim) +
-                           " length " + std::to_string(length);
+  const cuda::DecodeShape shape = cuda::choose_decode_shape(c.dtype, static_cast<int>(c.head_dim), 4, 227 << 10, c.shape);
+  DeviceBuffer<cuda::DecodeHead> plan(pairs + 1);
+  const int64_t parts = (shape.blocks + pairs) * group;
+  std::string name = "decode kv " + std::to_string(static_cast<int>(c.dtype)) + " H" + std::to_string(c.heads) + " G" + std::to_string(c.kv_heads) + " D" + std::to_string(c.head_dim) +
+                     " blocks " + std::to_string(shape.blocks) + " length";
+  for (const int32_t length : c.lengths) name += " " + std::to_string(length);
   const auto run = [&] {
-    DeviceBuffer<uint16_t> out(heads * head_dim);
-    check(cuda::launch_decode_attention({item_buffer.data(), first_buffer.data(), member.data(), static_cast<int32_t>(items.size()), 1, 0, static_cast<int32_t>(heads),
-                                         static_cast<int32_t>(kv_heads), static_cast<int32_t>(head_dim), dtype, q.data(), partial.data(), partial_scale.data(), out.data()},
+    DeviceBuffer<uint16_t> out(batch * c.heads * c.head_dim);
+    DeviceBuffer<float> partial(parts * c.head_dim), partial_scale(parts * 2);
+    check(cuda::launch_decode_plan(member_buffer.data(), static_cast<int32_t>(batch), 1, static_cast<int32_t>(c.kv_heads), plan.data(), stream.get()), "a plan");
+    check(cuda::launch_decode_attention({plan.data(), shape, static_cast<int32_t>(batch), static_cast<int32_t>(c.heads), static_cast<int32_t>(c.kv_heads),
+                                         static_cast<int32_t>(c.head_dim), c.dtype, q.data(), partial.data(), partial_scale.data(), out.data()},
                                         stream.get()), "decode attention");
     return download(out, stream);
   };
   const auto out = run_in_every_order<std::vector<uint16_t>>(name, run);
+
+  // The plan: every head's tiles once, in order, after what a head costs besides.
+  const auto heads = download(plan, stream);
+  int64_t place = 0;
+  bool is_placed = true;
+  for (int64_t index = 0; index < pairs; index++) {
+    const int64_t length = c.lengths[static_cast<size_t>(index / c.kv_heads)], entries = std::min<int64_t>(length + 1, caches[index].slots);
+    const int64_t fresh = !caches[index].is_ring || length < sink ? length : sink + (length - sink) % recent;
+    place += cuda::DECODE_HEAD_TILES;
+    is_placed &= heads[index].entries == entries && heads[index].fresh == fresh && heads[index].first_tile == place && heads[index].key == caches[index].key;
+    place += (entries + cuda::DECODE_TILE - 1) / cuda::DECODE_TILE;
+  }
+  expect(is_placed && heads[pairs].first_tile == place + cuda::DECODE_HEAD_TILES, name + ": the plan");
 
   const auto bytes = download(memory, stream);
   const auto words = download(scales, stream);
@@ -237,7 +272,7 @@ void test_decode(Dtype dtype, int64_t heads, int64_t kv_heads, int64_t head_dim,
     const uint32_t word = words[at * slots + slot];
     uint16_t half;
     float single;
-    switch (dtype) {
+    switch (c.dtype) {
       case Dtype::f32: std::memcpy(&single, row + 4 * i, 4); return single;
       case Dtype::bf16: std::memcpy(&half, row + 2 * i, 2); return bf16_to_float(half);
       case Dtype::int8: return static_cast<double>(static_cast<int8_t>(row[i])) * bits_to_float(word);
@@ -250,18 +285,18 @@ void test_decode(Dtype dtype, int64_t heads, int64_t kv_heads, int64_t head_dim,
     }
   };
   std::vector<double> expected;
-  for (int64_t h = 0; h < heads; h++) {
-    const int64_t head = h / (heads / kv_heads), entries = std::min<int64_t>(length + 1, caches[head].slots);
+  for (int64_t h = 0; h < batch * c.heads; h++) {
+    const int64_t head = h / group, entries = heads[static_cast<size_t>(head)].entries;
     std::vector<double> weight;
     double best = -1e30, sum = 0;
     for (int64_t j = 0; j < entries; j++) {
       double score = 0;
-      for (int64_t i = 0; i < head_dim; i++) score += query[h * head_dim + i] * element(head, false, j, i);
-      weight.push_back(score / std::sqrt(static_cast<double>(head_dim)));
+      for (int64_t i = 0; i < c.head_dim; i++) score += query[h * c.head_dim + i] * element(head, false, j, i);
+      weight.push_back(score / std::sqrt(static_cast<double>(c.head_dim)));
       best = std::max(best, weight.back());
     }
     for (double &w : weight) sum += w = std::exp(w - best);
-    for (int64_t i = 0; i < head_dim; i++) {
+    for (int64_t i = 0; i < c.head_dim; i++) {
       double value = 0;
       for (int64_t j = 0; j < entries; j++) value += weight[j] / sum * element(head, true, j, i);
       expected.push_back(value);
@@ -270,17 +305,17 @@ void test_decode(Dtype dtype, int64_t heads, int64_t kv_heads, int64_t head_dim,
   expect_within(relative_error(from_bf16(out), expected), BF16_TOLERANCE, name);
   // The format keeps what its bits allow: random values of unit scale, largest about 3.4.
   std::vector<double> stored, wanted;
-  DeviceBuffer<uint8_t> exact(2 * slots * 4 * head_dim);
-  cuda::HeadCache plain{exact.data(), exact.data() + slots * 4 * head_dim, nullptr, nullptr, slots, 0};
-  check(cuda::launch_fill_cache(plain, Dtype::f32, static_cast<int32_t>(head_dim), 0, stream.get()), "filling");
+  DeviceBuffer<uint8_t> exact(2 * slots * 4 * c.head_dim);
+  cuda::HeadCache plain{exact.data(), exact.data() + slots * 4 * c.head_dim, nullptr, nullptr, slots, 0};
+  check(cuda::launch_fill_cache(plain, Dtype::f32, static_cast<int32_t>(c.head_dim), 0, stream.get()), "filling");
   const auto exact_bytes = download(exact, stream);
-  for (int64_t i = 0; i < head_dim * 20; i++) {
+  for (int64_t i = 0; i < c.head_dim * 20; i++) {
     float value;
     std::memcpy(&value, exact_bytes.data() + 4 * i, 4);
     wanted.push_back(value);
-    stored.push_back(element(0, false, i / head_dim, i % head_dim));
+    stored.push_back(element(0, false, i / c.head_dim, i % c.head_dim));
   }
-  const double step = dtype == Dtype::f32 ? 0 : dtype == Dtype::bf16 ? 1.0 / 256 : dtype == Dtype::int8 ? 1.0 / 254 : dtype == Dtype::fp8 ? 1.0 / 16 : 1.0 / 12;
+  const double step = c.dtype == Dtype::f32 ? 0 : c.dtype == Dtype::bf16 ? 1.0 / 256 : c.dtype == Dtype::int8 ? 1.0 / 254 : c.dtype == Dtype::fp8 ? 1.0 / 16 : 1.0 / 12;
   expect_within(relative_error(stored, wanted), step, name + " storage");
 }
 
@@ -331,10 +366,20 @@ int main() {
     test_attention({2, 2, 64, 513, 0, 100, {}}, is_hopper);
     test_attention({2, 1, 128, 400, 140, 40, {0, 127, 128, 300, 399}}, is_hopper);
   }
-  for (const Dtype dtype : {Dtype::f32, Dtype::bf16, Dtype::int8, Dtype::fp8, Dtype::int4}) test_decode(dtype, 4, 2, 64, 600);
-  test_decode(Dtype::bf16, 3, 3, 32, 0);
-  test_decode(Dtype::bf16, 18, 1, 128, 130);
-  test_decode(Dtype::int4, 8, 2, 128, 44);
+  for (const Dtype dtype : {Dtype::f32, Dtype::bf16, Dtype::int8, Dtype::fp8, Dtype::int4}) {
+    test_decode({dtype, 4, 2, 64, {600}, 1, {}});
+    test_decode({dtype, 4, 2, 128, {130, 31}, 1, {2, 2, 3}});
+    test_decode({dtype, 20, 2, 32, {65}, 1, {8, 9, 7}});
+  }
+  // One entry; around a tile's and a piece's end; blocks without work; streaming heads alone; one retrieval head; sessions of unlike lengths.
+  test_decode({Dtype::bf16, 3, 3, 32, {0}, 2, {0, 0, 9}});
+  for (const int32_t length : {14, 15, 16, 30, 31, 32, 126, 127, 128}) test_decode({Dtype::bf16, 2, 1, 32, {length}, 1, {3, 3, 2}});
+  test_decode({Dtype::bf16, 18, 1, 128, {130}, 1, {}});
+  test_decode({Dtype::int8, 4, 4, 64, {699}, 0, {4, 3, 5}});
+  test_decode({Dtype::bf16, 8, 8, 64, {413}, 1, {4, 3, 40}});
+  test_decode({Dtype::int4, 8, 2, 128, {44}, 1, {}});
+  test_decode({Dtype::fp8, 10, 5, 64, {3, 650, 46}, 3, {4, 2, 11}});
+  test_decode({Dtype::bf16, 40, 40, 32, {90, 2}, 20, {2, 2, 33}});
   test_sampling();
   return finish();
 }

@@ -1,0 +1,117 @@
+// How decode's kernels are best cut to a card: each choice of warps, stages and blocks a multiprocessor, checked, then timed. For finding the
+// defaults in kernels/cuda; `bench/gpu.mjs` times those. Runs on the compiled JavaScript:
+//   node bench/gpu-decode.mjs [attention] [product] [step]
+// attention: decode_attention at 128K, H32/G8/D128, by KV type and retrieval heads; sizes end in warps, stages, blocks a multiprocessor.
+// product: vector_product of the llama-3-8b layers; sizes end in stages, blocks a multiprocessor.
+// step: whole steps of llama-3-8b's layers; DUO_DECODE_TUNING=warps,stages,blocks,stages,blocks and DUO_DEPENDENT_LAUNCH=0 vary them.
+// A choice of 0 is the kernel's own.
+import { benchOp } from '../dist/src/native/devices.js';
+
+const parts = process.argv.slice(2);
+const wants = (part) => parts.length === 0 || parts.includes(part);
+const [BF16, INT8, FP8, INT4] = [2, 3, 4, 5];
+const NAMES = { [BF16]: 'bf16', [INT8]: 'int8', [FP8]: 'fp8', [INT4]: 'int4' };
+/** Bytes of a key or value vector of 128 elements with its scale. */
+const ROW = { [BF16]: 256, [INT8]: 132, [FP8]: 132, [INT4]: 68 };
+
+async function time(label, op, sizes, bytes) {
+  try {
+    const { seconds, relativeError } = await benchOp(op, sizes, { device: 'cuda:0', repeats: 20 });
+    const sorted = [...seconds].sort((a, b) => a - b);
+    const median = sorted[Math.floor(sorted.length / 2)];
+    console.log(
+      `${label.padEnd(44)} ${(median * 1e6).toFixed(1).padStart(8)} µs, best ${(sorted[0] * 1e6).toFixed(1).padStart(8)}  ${(bytes / median / 1e12).toFixed(2)} TB/s  error ${relativeError.toExponential(1)}`,
+    );
+  } catch (error) {
+    console.log(`${label.padEnd(44)} ${error.message}`);
+  }
+}
+
+if (wants('attention')) {
+  for (const dtype of [BF16, INT8, FP8, INT4]) {
+    const choices = [
+      [0, 0, 0],
+      [8, 2, 1],
+      [4, 3, 1],
+      [4, 3, 2],
+      [4, 2, 2],
+      [4, 2, 3],
+      [8, 3, 2],
+      [2, 3, 4],
+      ...(dtype === INT4
+        ? [
+            [8, 6, 1],
+            [8, 4, 1],
+          ]
+        : []),
+    ];
+    for (const retrieval of dtype === BF16 ? [8, 4, 2] : [8, 2]) {
+      const entries = retrieval * 131072 + (8 - retrieval) * 384;
+      for (const choice of choices)
+        await time(
+          `attention ${NAMES[dtype]} ${retrieval} of 8 heads: ${choice}`,
+          'decode_attention',
+          [32, 8, 128, 131072, retrieval, 128, 256, dtype, ...choice],
+          2 * ROW[dtype] * entries,
+        );
+    }
+  }
+}
+if (wants('product')) {
+  for (const [outputs, depth] of [
+    [6144, 4096],
+    [4096, 4096],
+    [28672, 4096],
+    [4096, 14336],
+    [128256, 4096],
+  ]) {
+    for (const batch of [1, 4, 8]) {
+      for (const choice of batch > 1
+        ? [[0, 0]]
+        : [
+            [0, 0],
+            [4, 1],
+            [9, 1],
+            [3, 2],
+            [4, 2],
+            [6, 2],
+            [3, 3],
+          ])
+        await time(
+          `product ${outputs}x${depth} batch ${batch}: ${choice}`,
+          'vector_product',
+          [outputs, depth, batch, ...choice],
+          2 * outputs * depth,
+        );
+    }
+  }
+}
+if (wants('step')) {
+  const LAYERS = 8;
+  const weights = 2 * (LAYERS * (6144 * 4096 + 4096 * 4096 + 3 * 14336 * 4096) + 128256 * 4096);
+  for (const tuning of [
+    '0,0,0,0,0',
+    '0,0,0,0,0 ordinary',
+    '4,3,1,0,0',
+    '4,3,2,0,0',
+    '8,2,1,0,0',
+    '0,0,0,3,2',
+    '0,0,0,9,1',
+    '4,3,1,9,1',
+  ]) {
+    process.env.DUO_DECODE_TUNING = tuning.split(' ')[0];
+    process.env.DUO_DEPENDENT_LAUNCH = tuning.includes('ordinary') ? '0' : '1';
+    for (const [tokens, retrieval] of [
+      [8192, 4],
+      [131072, 8],
+      [131072, 4],
+      [131072, 2],
+    ])
+      await time(
+        `step, ${LAYERS} layers, ${tokens}, ${retrieval} of 8 heads: ${tuning}`,
+        'decode_step',
+        [LAYERS, 32, 8, 128, 4096, 14336, 128256, tokens, retrieval, 128, 256, BF16, 1],
+        weights + LAYERS * 512 * (retrieval * tokens + (8 - retrieval) * 384),
+      );
+  }
+}

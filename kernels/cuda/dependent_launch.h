@@ -1,0 +1,68 @@
+// Launches that overlap the end of the kernel before them (programmatic dependent launch, compute capability 9.0), also inside a captured graph.
+// A kernel so started may have blocks running while its predecessor still works. Rules that keep it right:
+//   - before wait_for_previous() a block reads only what no kernel since the last ordinary launch writes (weights, old cache entries);
+//   - every block of such a kernel calls wait_for_previous() before it ends, so that a kernel's end implies its predecessors' ends.
+// On older GPUs, in code compiled for them, and with DUO_DEPENDENT_LAUNCH=0 these are ordinary launches.
+#pragma once
+#include <cstdlib>
+
+#include "cuda/device.h"
+
+namespace duo::cuda {
+
+// Until all kernels before this one have ended and their writes are seen. Nothing in a kernel that was launched the ordinary way.
+__device__ __forceinline__ void wait_for_previous() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+// The next kernel's blocks may start where there is room; once all of this grid's have said so or ended.
+__device__ __forceinline__ void let_next_start() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+// A hint: bring the line of `from` into L2.
+__device__ __forceinline__ void prefetch_line(const void *from) {
+#if defined(__CUDA_ARCH__)
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(from));
+#else
+  (void)from;
+#endif
+}
+
+#ifndef DUO_EMULATION
+// Whether the machine code that would run has the waits above: a kernel compiled for an older target lacks them.
+inline bool can_overlap(const void *kernel) {
+  const char *wish = std::getenv("DUO_DEPENDENT_LAUNCH");
+  cudaFuncAttributes attributes;
+  return (wish == nullptr || wish[0] != '0') && cudaFuncGetAttributes(&attributes, kernel) == cudaSuccess && attributes.ptxVersion >= 90 && attributes.binaryVersion >= 90;
+}
+#endif
+
+template <typename... Parameters, typename... Arguments>
+inline cudaError_t launch_dependent(const Grid &grid, cudaStream_t stream, void (*kernel)(Parameters...), Arguments... arguments) {
+#ifdef DUO_EMULATION
+  return launch(grid, stream, kernel, arguments...);
+#else
+  const auto *address = reinterpret_cast<const void *>(kernel);
+  if (!can_overlap(address)) return launch(grid, stream, kernel, arguments...);
+  if (grid.shared_bytes > 48 << 10) {
+    const cudaError_t error = cudaFuncSetAttribute(address, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(grid.shared_bytes));
+    if (error != cudaSuccess) return error;
+  }
+  cudaLaunchAttribute attribute{};
+  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attribute.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config{};
+  config.gridDim = grid.blocks;
+  config.blockDim = dim3(static_cast<unsigned>(grid.threads));
+  config.dynamicSmemBytes = grid.shared_bytes;
+  config.stream = stream;
+  config.attrs = &attribute;
+  config.numAttrs = 1;
+  return cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...);
+#endif
+}
+
+}  // namespace duo::cuda
