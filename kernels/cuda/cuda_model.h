@@ -61,6 +61,7 @@ class CudaModel : public DuoModel {
   WorkspacePool &workspace() const { return workspace_; }
   // How many layers' branches a distillation pass keeps: all that fit beside the weights. The result has the same bits for any number.
   int64_t choose_kept_layers(PassSize size) const;
+  int64_t beside_pass_bytes() const;
   void limit_kept_layers(int64_t most) { most_kept_layers_ = most; }
 
  private:

@@ -8,8 +8,7 @@
 namespace duo::cuda {
 namespace {
 
-constexpr double MOST_OF_DEVICE = 0.9;         // what is left is the driver's, cuBLASLt's and other programs'
-constexpr int64_t BESIDE_PASS = int64_t{512} << 20;  // of this process: cuBLASLt's workspace, one int8 matrix widened, allocation granules
+constexpr double MOST_OF_DEVICE = 0.9;  // kept branches only save time: what is left is the driver's and other programs'
 
 }  // namespace
 
@@ -26,10 +25,18 @@ void CudaModel::distill(const Passage &passage, const float *gates, Window windo
   copy_to_host(loss, memory.loss, 1, pass.stream());
 }
 
+// Matrix products' own memory: cuBLASLt's, and of int8 weights the widest matrix as bf16.
+int64_t CudaModel::beside_pass_bytes() const {
+  const bool is_int8 = layers_.front().gate_up.quantized.count() > 0;
+  return algebra_.workspace_bytes() + (is_int8 ? 2 * std::max(layers_.front().gate_up.rows, layers_.front().qkv.rows) * config_.hidden : 0);
+}
+
 int64_t CudaModel::choose_kept_layers(PassSize size) const {
   size_t free_bytes = 0, total_bytes = 0;
   check(cudaMemGetInfo(&free_bytes, &total_bytes), "asking for free memory");
-  const int64_t room = std::min(static_cast<int64_t>(free_bytes) + workspace_.bytes(), static_cast<int64_t>(static_cast<double>(total_bytes) * MOST_OF_DEVICE) - weight_bytes_) - BESIDE_PASS;
+  const int64_t free_room = static_cast<int64_t>(free_bytes) + workspace_.bytes();
+  const int64_t most_room = static_cast<int64_t>(static_cast<double>(total_bytes) * MOST_OF_DEVICE) - weight_bytes_;
+  const int64_t room = std::min(free_room, most_room) - beside_pass_bytes();
   for (size.kept_layers = std::min(config_.layers, most_kept_layers_); size.kept_layers > 0; size.kept_layers--) {
     if (PassMemory::count_bytes(config_, size) <= room) break;
   }
@@ -48,7 +55,7 @@ void CudaModel::estimate_distill(int64_t num_tokens, int64_t num_positions, Wind
   *operations = linear + 5.5 * 4 * query * pairs;
   PassSize size{num_tokens, num_positions, PassRole::distill};
   size.kept_layers = choose_kept_layers(size);
-  *memory_bytes = PassMemory::count_bytes(config_, size) + BESIDE_PASS;
+  *memory_bytes = PassMemory::count_bytes(config_, size) + beside_pass_bytes();
 }
 
 }  // namespace duo::cuda

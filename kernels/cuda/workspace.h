@@ -58,4 +58,22 @@ class WorkspacePool {
   DeviceBuffer<uint8_t> held_;
 };
 
+// Memory of a pool for as long as work on `stream` may use it.
+class WorkspaceLoan {
+ public:
+  WorkspaceLoan(WorkspacePool &pool, int64_t bytes, const Stream &stream) : pool_(pool), stream_(stream), memory_(pool.take(bytes)) {}
+  ~WorkspaceLoan() {
+    cudaStreamSynchronize(stream_.get());
+    pool_.give_back(std::move(memory_));
+  }
+  WorkspaceLoan(const WorkspaceLoan &) = delete;
+  WorkspaceLoan &operator=(const WorkspaceLoan &) = delete;
+  uint8_t *data() const { return memory_.data(); }
+
+ private:
+  WorkspacePool &pool_;
+  const Stream &stream_;
+  DeviceBuffer<uint8_t> memory_;
+};
+
 }  // namespace duo::cuda
