@@ -28,7 +28,10 @@ export async function measureDistill(
   options: {
     readonly tokens: number;
     readonly window: Window;
+    /** timed steps, at least 1 */
     readonly repeats: number;
+    /** a step before them that is not counted: the first of a length allocates and plans; default true */
+    readonly warmsUp?: boolean;
     readonly seed: number;
     readonly signal?: AbortSignal;
   },
@@ -36,12 +39,12 @@ export async function measureDistill(
   const sample = makeSample(engine, options);
   const seconds: number[] = [];
   let loss = 0;
-  for (let run = 0; run <= options.repeats; run++) {
+  const warmUps = (options.warmsUp ?? true) ? 1 : 0;
+  for (let run = 0; run < warmUps + options.repeats; run++) {
     if (options.signal?.aborted) throw new AbortedError('The bench was stopped.');
     const startMs = performance.now();
     ({ loss } = await engine.distill(sample, halfGates(engine), options.window));
-    // the first step of a length allocates and plans
-    if (run > 0) seconds.push((performance.now() - startMs) / 1000);
+    if (run >= warmUps) seconds.push((performance.now() - startMs) / 1000);
   }
   return { tokens: options.tokens, seconds, ...engine.estimate(options.tokens), loss };
 }
