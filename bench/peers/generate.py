@@ -121,6 +121,7 @@ def main():
                     row["unavailable"] = "the time given by --seconds is over"
                     continue
                 try:
+                    torch.compiler.reset()  # a second shape would be compiled for any shape, which is slower
                     row["ms"] = measure(model, run, step, context, options)
                 except Exception as reason:  # whatever a peer raises is its result
                     row["unavailable"] = f"{type(reason).__name__}: {str(reason).splitlines()[0] if str(reason) else ''}"
