@@ -137,30 +137,37 @@ void SamplePass::attend(int64_t index, const DeviceRows &rows, const Attend &cal
   a.mixed = call.to.mixed;
   a.full = call.full, a.stream = call.stream;
   a.full_lse = call.to.full_lse, a.stream_lse = call.to.stream_lse;
-  if (call.is_both) {
-    a.kv_list = memory_.all_heads;
-    a.num_listed = shape_.kv_heads;
-    check(launch_attention_forward(a, Branches::both, stream_.get()), "attention");
+  const auto launch = [&](Branches branches, const int32_t *heads, int32_t count) {
+    a.kv_list = heads;
+    a.num_listed = count;
+    check(launch_attention_forward(a, branches, stream_.get()), "attention");
+  };
+  if (call.wanted == Wanted::joined) {
+    launch(Branches::both, memory_.all_heads, shape_.kv_heads);
     return;
   }
-  a.kv_list = memory_.kv_lists + index * config_.kv_heads;
-  for (const Branches branches : {Branches::full, Branches::stream, Branches::both}) {
-    a.num_listed = class_counts_[static_cast<size_t>(index)][static_cast<size_t>(branches)];
-    check(launch_attention_forward(a, branches, stream_.get()), "attention");
-    a.kv_list += a.num_listed;
+  const auto &counts = class_counts_[static_cast<size_t>(index)];
+  const int32_t *full = memory_.kv_lists + index * config_.kv_heads, *stream = full + counts[0], *both = stream + counts[1];
+  if (call.wanted == Wanted::kept) {
+    // The branch that is not weighed goes first: each launch writes the mix of its heads.
+    launch(Branches::stream, full, counts[0]);
+    launch(Branches::full, stream, counts[1]);
   }
+  launch(Branches::full, full, counts[0]);
+  launch(Branches::stream, stream, counts[1]);
+  launch(Branches::both, both, counts[2]);
 }
 
 void SamplePass::attend_layer(int64_t layer, const float *x, const DeviceRows &rows) {
   check(launch_rms_norm(x, model_.layer(layer).input_norm.data(), size_.tokens, config_.hidden, config_.rms_norm_eps, memory_.normed, stream_.get()), "a norm");
   project(layer, rows);
-  attend(layer, rows, {nullptr, false, nullptr, nullptr, {memory_.mixed, nullptr, nullptr, nullptr}});
+  attend(layer, rows, {Wanted::weighed, nullptr, nullptr, nullptr, {memory_.mixed, nullptr, nullptr, nullptr}});
 }
 
 void SamplePass::attend_branches(int64_t layer, const float *x, const DeviceRows &rows) {
   check(launch_rms_norm(x, model_.layer(layer).input_norm.data(), size_.tokens, config_.hidden, config_.rms_norm_eps, memory_.normed, stream_.get()), "a norm");
   project(layer, rows);
-  attend(layer, rows, {nullptr, true, memory_.full, memory_.stream, {memory_.mixed, nullptr, nullptr, nullptr}});
+  attend(layer, rows, {Wanted::joined, nullptr, memory_.full, memory_.stream, {memory_.mixed, nullptr, nullptr, nullptr}});
 }
 
 void SamplePass::mix_again(int64_t layer, const float *gates, int64_t rows) {
@@ -172,7 +179,7 @@ void SamplePass::mix_again(int64_t layer, const float *gates, int64_t rows) {
 // Both branches of every head, and of them what the gradient needs.
 void SamplePass::attend_for_gradient(int64_t layer, const DeviceRows &rows, const BranchOutputs &to) {
   const float *teacher_full = size_.teacher_branch ? memory_.teacher_full[static_cast<size_t>(layer)] : nullptr;
-  attend(layer, rows, {teacher_full, true, memory_.full, memory_.stream, to});
+  attend(layer, rows, {Wanted::kept, teacher_full, memory_.full, memory_.stream, to});
   check(launch_branch_difference(teacher_full != nullptr ? teacher_full : memory_.full, memory_.stream, rows.count * config_.query_width(), to.difference, stream_.get()),
         "subtracting branches");
 }
@@ -232,7 +239,7 @@ const float *SamplePass::run_teacher() {
     keep_input(layer);  // not needed, but rounds as the student does: with all gates 1 the loss is 0
     project(layer, rows_of(layer));
     float *full = size_.teacher_branch ? memory_.teacher_full[static_cast<size_t>(layer)] : nullptr;
-    attend(layer, rows_of(layer), {nullptr, false, full, nullptr, {memory_.mixed, nullptr, nullptr, nullptr}});
+    attend(layer, rows_of(layer), {Wanted::weighed, nullptr, full, nullptr, {memory_.mixed, nullptr, nullptr, nullptr}});
     end_layer(layer, memory_.mixed);
   }
   finish_norm(memory_.teacher_hidden);

@@ -55,10 +55,15 @@ class SamplePass {
   void pace();
 
  private:
-  // Which heads and branches one attention call computes.
+  // Which branches of a layer's heads one attention call computes.
+  enum class Wanted {
+    weighed,  // those that the head's gate weighs
+    joined,   // both of every head, in one kernel
+    kept,     // both of every head; where the gate weighs one alone, that one by the kernel that computes it alone, with its bits
+  };
   struct Attend {
+    Wanted wanted;
     const float *teacher_full;  // the full branch of the mix, or null
-    bool is_both;               // both branches of every head; else what the gates ask
     float *full, *stream;       // branch outputs [rows, H, D], or null
     BranchOutputs to;
   };
