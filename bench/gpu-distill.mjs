@@ -1,49 +1,36 @@
 // One distillation step of the llama-3-8b shape (random weights) on cuda:0 at several lengths: seconds and operations a second beside the card's
 // measured matrix rate, and what the published recipe (2,000 steps over 50 lengths from 1,000 to 32,000) would take by the measured steps.
-// Checked first: with S + R ≥ T all gates give the loss 0. Runs on the compiled JavaScript: node bench/gpu-distill.mjs [tokens …]
+// Checked first: with S + R ≥ T all gates give the loss 0. Runs on the compiled JavaScript:
+// node bench/gpu-distill.mjs [--once] [tokens …]   (--once: one step a length, its planning included; for lengths that take minutes)
 import { openRandomNativeEngine } from '../dist/src/engine/native/native-engine.js';
 import { measureDevice } from '../dist/src/native/devices.js';
+import { checkDistill, measureDistill } from '../dist/src/runtime/distill-bench.js';
 import { findShape } from '../dist/src/runtime/shapes.js';
 
 const device = 'cuda:0';
-const lengths = process.argv.slice(2).map(Number);
+const isOnce = process.argv.includes('--once');
+const lengths = process.argv
+  .slice(2)
+  .filter((value) => !value.startsWith('--'))
+  .map(Number);
 if (lengths.length === 0) lengths.push(1024, 4096, 8192, 16384, 32768);
 const window = { sinkTokens: 128, recentTokens: 256 };
-const SUPERVISED_TOKENS = 640; // ten passkeys of 32 words, in tokens
-const REPEATS = 2;
+const REPEATS = isOnce ? 1 : 2;
 
 const config = findShape('llama-3-8b');
-const { layers, kvHeads, vocab } = config.shape;
 const matrix = await measureDevice('matmul-bf16', { device });
 const engine = await openRandomNativeEngine(config, { seed: 42, weightDtype: 'bf16', device });
-const gates = Array.from({ length: layers }, () => new Array(kvHeads).fill(0.5));
-let state = 1;
-const makeSample = (tokens) => ({
-  tokens: Array.from({ length: tokens }, () => {
-    state = (Math.imul(state, 1103515245) + 12345) >>> 0;
-    return (state >>> 8) % vocab;
-  }),
-  answers: [[tokens - Math.min(SUPERVISED_TOKENS, tokens - 1), tokens]],
-});
-
-const law = await engine.distill(makeSample(300), gates, window);
-if (!(law.loss < 1e-4)) throw new Error(`Expected a loss near 0 where every key is visible, got ${law.loss}`);
+const check = await checkDistill(engine);
+if (!check.holds) throw new Error(`Expected that ${check.law} within ${check.limit}, got ${check.error}`);
 const points = [];
 for (const tokens of lengths) {
-  const sample = makeSample(tokens);
-  const seconds = [];
-  let loss = 0;
-  for (let run = 0; run <= REPEATS; run++) {
-    const startMs = performance.now();
-    ({ loss } = await engine.distill(sample, gates, window));
-    if (run > 0) seconds.push((performance.now() - startMs) / 1000);
-  }
-  const best = Math.min(...seconds);
-  const rate = engine.estimate(tokens).operations / best;
+  const found = await measureDistill(engine, { tokens, window, repeats: REPEATS, warmsUp: !isOnce, seed: 1 });
+  const best = Math.min(...found.seconds);
+  const rate = found.operations / best;
   points.push({ tokens, seconds: best });
   const share = ((100 * rate) / matrix).toFixed(0);
   console.log(
-    `${String(tokens).padStart(6)} tokens: ${best.toFixed(3)} s a step, ${(rate / 1e12).toFixed(0)} TFLOP/s by the engine's count, ${share} % of ${(matrix / 1e12).toFixed(0)}, loss ${loss.toPrecision(4)}`,
+    `${String(tokens).padStart(6)} tokens: ${best.toFixed(3)} s a step, ${(rate / 1e12).toFixed(0)} TFLOP/s by the engine's count, ${share} % of ${(matrix / 1e12).toFixed(0)}, ${(found.memoryBytes / 1e9).toFixed(1)} GB with weights, loss ${found.loss.toPrecision(4)}`,
   );
 }
 await engine.close();
@@ -56,6 +43,8 @@ function interpolate(tokens) {
   const [a, b] = [points[above - 1], points[above]];
   return a.seconds + ((tokens - a.tokens) / (b.tokens - a.tokens)) * (b.seconds - a.seconds);
 }
-const recipe = Array.from({ length: 50 }, (_, index) => interpolate(1000 + (31000 * index) / 49));
-const hours = (2000 * recipe.reduce((sum, seconds) => sum + seconds, 0)) / 50 / 3600;
-console.log(`2,000 steps over 50 lengths from 1,000 to 32,000 tokens, by these steps: ${hours.toFixed(2)} hours`);
+if (!isOnce) {
+  const recipe = Array.from({ length: 50 }, (_, index) => interpolate(1000 + (31000 * index) / 49));
+  const hours = (2000 * recipe.reduce((sum, seconds) => sum + seconds, 0)) / 50 / 3600;
+  console.log(`2,000 steps over 50 lengths from 1,000 to 32,000 tokens, by these steps: ${hours.toFixed(2)} hours`);
+}

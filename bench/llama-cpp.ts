@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { measureDevice } from '../src/native/devices.ts';
-import { measureContext } from '../src/runtime/session-bench.ts';
+import { type ContextFigures, measureContext } from '../src/runtime/session-bench.ts';
 import { writeGguf } from './gguf.ts';
 import type { Bench } from './run.ts';
 import { openSubject, type Subject } from './sessions.ts';
@@ -68,7 +68,10 @@ export const bench: Bench = {
   },
 };
 
-function measureOurs(subject: Subject, run: { context: number; steps: number }): ReturnType<typeof measureContext> {
+function measureOurs(
+  subject: Subject,
+  run: { context: number; steps: number },
+): Promise<Record<'full' | 'masked', ContextFigures>> {
   const masks = { full: 'full' as const, masked: subject.mask };
   return measureContext(subject.engine, { ...run, masks, kvDtype: 'bf16', batch: 1, feedsContext: true, seed: 1 });
 }

@@ -1,4 +1,5 @@
-// Lists the folders under node_modules that running duo needs: its dependencies and theirs, one a line. Used by scripts/pack-gpu.
+// Lists the folders under node_modules that running duo and its GPU tests needs: its dependencies, vitest, and theirs, one a line. Used by
+// scripts/pack-gpu.
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
@@ -17,5 +18,5 @@ function readPackage(folder) {
   return JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'));
 }
 
-for (const name of Object.keys(readPackage(ROOT).dependencies)) add(name);
+for (const name of [...Object.keys(readPackage(ROOT).dependencies), 'vitest']) add(name);
 console.log([...found].sort().join('\n'));

@@ -1,12 +1,15 @@
 """PyTorch's scaled-dot-product attention on the shapes of `duo bench`: one decode query, and a causal prefill, forward and backward.
 
-Each backend that the machine has (flash, cuDNN, memory-efficient, math) is checked against fp32 math on a few rows, then timed with
-CUDA events, decode on buffers used in turn so that the L2 cache is cold. Prints one JSON document. Needs torch with CUDA.
+Each backend that the machine has (flash, cuDNN, memory-efficient) is checked against fp32 math on a few rows, then timed with CUDA events, decode
+on buffers used in turn so that the L2 cache is cold. Decode is tried twice: with the queries of a group as heads (enable_gqa), and packed as rows of
+one KV head, which is the same function without a causal mask. Prints one JSON document; what failed or did not fit in `--seconds` stands in it with
+the reason. Needs torch with CUDA.
     python3 bench/peers/attention.py --heads 32 --kv-heads 8 --head-dim 128 --contexts 32768,131072 --prefill 8192,32768
 """
 
 import argparse
 import json
+import signal
 import statistics
 
 import torch
@@ -46,52 +49,66 @@ def expected_row(query, key, value, row, causal):
     return torch.softmax(scores, 0) @ value[0, 0, :seen].float()
 
 
-def measure_decode(options, context):
+def stop(*_):
+    raise TimeoutError("the time given by --seconds is over")
+
+
+def attempt(rows, row, measure):
+    """Append `row`, filled by `measure` or with the reason why it could not."""
+    rows.append(row)
+    try:
+        row.update(measure())
+    except TimeoutError:
+        row["unavailable"] = "the time given by --seconds is over"
+        raise
+    except Exception as reason:  # whatever a backend raises is its result
+        row["unavailable"] = f"{type(reason).__name__}: {(str(reason).splitlines() or [''])[0]}"
+
+
+def measure_decode(options, context, rows):
     shape = (1, options.kv_heads, context, options.head_dim)
     bytes_read = 2 * 2 * options.kv_heads * context * options.head_dim
     copies = min(64, 1 + COLD_BYTES // bytes_read)
     caches = [(torch.randn(shape, device="cuda", dtype=torch.bfloat16), torch.randn(shape, device="cuda", dtype=torch.bfloat16)) for _ in range(copies)]
-    query = torch.randn((1, options.heads, 1, options.head_dim), device="cuda", dtype=torch.bfloat16)
-    rows = []
-    for name, backend in BACKENDS.items():
-        with sdpa_kernel([backend]):
-            try:
-                error = relative_error(attend(query, *caches[0], False)[0, 0, 0], expected_row(query, *caches[0], 0, False))
-                ms = time_ms(lambda turn: attend(query, *caches[turn % copies], False), options.repeats)
-            except RuntimeError as reason:
-                rows.append({"op": "decode", "backend": name, "context": context, "unavailable": str(reason).splitlines()[0]})
-                continue
-        rows.append({"op": "decode", "backend": name, "context": context, "ms": ms, "relativeError": error, "bytesPerSecond": bytes_read / ms * 1e3})
-    return rows
+    heads = torch.randn((1, options.heads, 1, options.head_dim), device="cuda", dtype=torch.bfloat16)
+    packed = heads.view(1, options.kv_heads, options.heads // options.kv_heads, options.head_dim)
+    for layout, query in (("heads", heads), ("packed", packed)):
+        for name, backend in BACKENDS.items():
+
+            def measure(query=query, backend=backend):
+                with sdpa_kernel([backend]):
+                    error = relative_error(attend(query, *caches[0], False)[0, 0, 0], expected_row(query, *caches[0], 0, False))
+                    ms = time_ms(lambda turn: attend(query, *caches[turn % copies], False), options.repeats)
+                return {"ms": ms, "relativeError": error, "bytesPerSecond": bytes_read / ms * 1e3}
+
+            attempt(rows, {"op": "decode", "backend": name, "layout": layout, "context": context}, measure)
 
 
-def measure_prefill(options, tokens):
+def measure_prefill(options, tokens, rows):
     def make(heads):
         return torch.randn((1, heads, tokens, options.head_dim), device="cuda", dtype=torch.bfloat16, requires_grad=True)
 
     query, key, value = make(options.heads), make(options.kv_heads), make(options.kv_heads)
     gradient = torch.randn_like(query)
     operations = 2 * options.heads * options.head_dim * tokens * tokens  # causal half of 4·H·D·T²
-    rows = []
     for name, backend in BACKENDS.items():
-        with sdpa_kernel([backend]):
-            try:
+
+        def measure(backend=backend):
+            with sdpa_kernel([backend]):
                 out = attend(query, key, value, True)
                 error = relative_error(out[0, 0, tokens // 2], expected_row(query, key, value, tokens // 2, True))
                 with torch.no_grad():
                     forward = time_ms(lambda turn: attend(query, key, value, True), options.repeats)
                 backward = time_ms(lambda turn: torch.autograd.grad(out, (query, key, value), gradient, retain_graph=True), options.repeats)
-            except RuntimeError as reason:
-                rows.append({"op": "prefill", "backend": name, "tokens": tokens, "unavailable": str(reason).splitlines()[0]})
-                continue
-        rows.append({"op": "prefill", "backend": name, "tokens": tokens, "forwardMs": forward, "backwardMs": backward, "relativeError": error,
-                     "forwardFlops": operations / forward * 1e3, "backwardFlops": 2.5 * operations / backward * 1e3})
-    return rows
+            return {"forwardMs": forward, "backwardMs": backward, "relativeError": error, "forwardFlops": operations / forward * 1e3,
+                    "backwardFlops": 2.5 * operations / backward * 1e3}
+
+        attempt(rows, {"op": "prefill", "backend": name, "tokens": tokens}, measure)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    for flag, default in (("heads", 32), ("kv-heads", 8), ("head-dim", 128), ("repeats", 20)):
+    for flag, default in (("heads", 32), ("kv-heads", 8), ("head-dim", 128), ("repeats", 20), ("seconds", 60)):
         parser.add_argument(f"--{flag}", type=int, default=default)
     parser.add_argument("--contexts", default="32768,131072")
     parser.add_argument("--prefill", default="8192,32768")
@@ -99,11 +116,17 @@ def main():
     if not torch.cuda.is_available():
         raise SystemExit("Expected a CUDA device for torch, found none")
     torch.manual_seed(42)
+    signal.signal(signal.SIGALRM, stop)
+    signal.alarm(options.seconds)
     rows = []
-    for context in filter(None, options.contexts.split(",")):
-        rows += measure_decode(options, int(context))
-    for tokens in filter(None, options.prefill.split(",")):
-        rows += measure_prefill(options, int(tokens))
+    try:
+        for context in filter(None, options.contexts.split(",")):
+            measure_decode(options, int(context), rows)
+        for tokens in filter(None, options.prefill.split(",")):
+            measure_prefill(options, int(tokens), rows)
+    except TimeoutError:
+        rows.append({"unavailable": "the rest: the time given by --seconds is over"})
+    signal.alarm(0)
     print(json.dumps({"peer": "torch SDPA", "torch": torch.__version__, "device": torch.cuda.get_device_name(), "shape": vars(options), "rows": rows}, indent=2))
 
 

@@ -185,6 +185,7 @@ CudaModel::CudaModel(const ModelConfig &config, const WeightMap &weights, const 
 
 std::unique_ptr<DuoSession> CudaModel::open_session(std::shared_ptr<DuoModel> self, const SessionOptions &options, Task &task) {
   select_device();
+  workspace_.release();
   return open_cuda_session(std::move(self), *this, options, task);
 }
 

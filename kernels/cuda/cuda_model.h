@@ -9,7 +9,8 @@
 #include "core/rope.h"
 #include "core/weight_map.h"
 #include "cuda/linear_algebra.h"
-#include "cuda/runtime.h"
+#include "cuda/pass_memory.h"
+#include "cuda/workspace.h"
 
 namespace duo::cuda {
 
@@ -37,7 +38,7 @@ class CudaModel : public DuoModel {
   const ModelConfig &config() const override { return config_; }
   std::string device() const override { return device_; }
   int64_t weight_bytes() const override { return weight_bytes_; }
-  int64_t workspace_bytes() const override { return 0; }
+  int64_t workspace_bytes() const override { return workspace_.bytes(); }
   void estimate_distill(int64_t num_tokens, int64_t num_positions, Window window, int64_t *memory_bytes, double *operations) override;
   void distill(const Passage &passage, const float *gates, Window window, int32_t flags, Task &task, double *loss, float *gradient) override;
   void evaluate(const Passage &passage, const int32_t *targets, const float *gates, Window window, Task &task, float *log_probs,
@@ -57,6 +58,11 @@ class CudaModel : public DuoModel {
   const bf16 *lm_head_values() const { return lm_head_.values.count() > 0 ? lm_head_.values.data() : embedding_.data(); }
   LinearAlgebra &algebra() const { return algebra_; }
   const DeviceSize &device_size() const { return device_size_; }
+  WorkspacePool &workspace() const { return workspace_; }
+  // How many layers' branches a distillation pass keeps: all that fit beside the weights. The result has the same bits for any number.
+  int64_t choose_kept_layers(PassSize size) const;
+  int64_t beside_pass_bytes() const;
+  void limit_kept_layers(int64_t most) { most_kept_layers_ = most; }
 
  private:
   ModelConfig config_;
@@ -69,6 +75,8 @@ class CudaModel : public DuoModel {
   std::vector<DeviceLayer> layers_;
   DeviceBuffer<float> final_norm_;
   DeviceMatrix lm_head_;
+  int64_t most_kept_layers_ = INT64_MAX;
+  mutable WorkspacePool workspace_;
 };
 
 // kernels/cuda/session.cu

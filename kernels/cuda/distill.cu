@@ -1,51 +1,50 @@
-// The distillation step: teacher forward, student forward with layer inputs kept, then backward layer by layer, each recomputed.
+// The distillation step: teacher forward, student forward with layer inputs kept, then backward layer by layer.
 // DESIGN, Semantics 2 and 3; arXiv 2410.10819, section 2.3.
 #include <algorithm>
 
-#include "cuda/layer_ops.h"
 #include "cuda/reductions.h"
 #include "cuda/sample_pass.h"
 
 namespace duo::cuda {
+namespace {
+
+constexpr double MOST_OF_DEVICE = 0.9;  // kept branches only save time: what is left is the driver's and other programs'
+
+}  // namespace
 
 void CudaModel::distill(const Passage &passage, const float *gates, Window window, int32_t flags, Task &task, double *loss, float *gradient) {
   select_device();
-  const int64_t rows = passage.num_positions, width = config_.hidden, layers = config_.layers, kv_heads = config_.kv_heads;
-  task.set_total(3 * layers);
-  const bool teacher_branch = (flags & DUO_DISTILL_TEACHER_BRANCH) != 0;
-  const int64_t tokens = count_needed_tokens(passage);
-  std::vector<DeviceBuffer<bf16>> inputs(static_cast<size_t>(layers));
-  std::vector<DeviceBuffer<float>> teacher_full(static_cast<size_t>(layers));
-  DeviceBuffer<float> teacher(rows * width), student(rows * width), last_rows(rows * width), gradients(config_.num_gates());
-  DeviceBuffer<double> partial(LOSS_BLOCKS), loss_value(1);
-  DeviceBuffer<float> x, d, dx;
-  SamplePass pass(*this, passage, window, task);
-  pass.run(nullptr, nullptr, teacher_branch ? &teacher_full : nullptr, teacher.data(), nullptr);
-  pass.run(gates, &inputs, teacher_branch ? &teacher_full : nullptr, student.data(), last_rows.data());
-  const Stream &stream = pass.stream();
-  check(launch_distill_loss(student.data(), teacher.data(), rows * width, partial.data(), loss_value.data(), stream.get()), "the loss");
-  x.resize(tokens * width);
-  d.resize(tokens * width);
-  if (layers > 1) dx.resize(tokens * width);
-  check(launch_rms_norm_backward(last_rows.data(), final_norm_.data(), student.data(), rows, width, config_.rms_norm_eps, d.data(), false, stream.get()),
-        "the final norm backward");
-  for (int64_t layer = layers - 1; layer >= 0; layer--) {
-    const auto at = static_cast<size_t>(layer);
-    const DeviceMix mix{gates + layer * kv_heads, teacher_branch ? teacher_full[at].data() : nullptr, true};
-    const DeviceRows looked_at = pass.rows_of(layer);
-    check(launch_widen(inputs[at].data(), tokens * width, x.data(), stream.get()), "reading a layer's input");
-    pass.attend_layer(layer, x.data(), looked_at, mix);
-    // Below layer 0 there is no gate, so its input needs no gradient.
-    pass.backward_layer(layer, x.data(), looked_at, mix, d.data(), gradients.data() + layer * kv_heads, layer > 0 ? dx.data() : nullptr);
-    std::swap(d, dx);
-    pass.pace();
-    task.add_done();
+  task.set_total(3 * config_.layers);
+  SamplePass pass(*this, passage, window, PassRole::distill, flags, task);
+  const float *teacher = pass.run_teacher();
+  float *student = pass.run_student(gates);
+  const PassMemory &memory = pass.memory();
+  check(launch_distill_loss(student, teacher, passage.num_positions * config_.hidden, memory.loss_sums, memory.loss, pass.stream().get()), "the loss");
+  const float *gate_gradient = pass.run_backward(student);
+  copy_to_host(gradient, gate_gradient, config_.num_gates(), pass.stream());
+  copy_to_host(loss, memory.loss, 1, pass.stream());
+}
+
+// Matrix products' own memory: cuBLASLt's, and of int8 weights the widest matrix as bf16.
+int64_t CudaModel::beside_pass_bytes() const {
+  const bool is_int8 = layers_.front().gate_up.quantized.count() > 0;
+  return algebra_.workspace_bytes() + (is_int8 ? 2 * std::max(layers_.front().gate_up.rows, layers_.front().qkv.rows) * config_.hidden : 0);
+}
+
+int64_t CudaModel::choose_kept_layers(PassSize size) const {
+  size_t free_bytes = 0, total_bytes = 0;
+  check(cudaMemGetInfo(&free_bytes, &total_bytes), "asking for free memory");
+  const int64_t free_room = static_cast<int64_t>(free_bytes) + workspace_.bytes();
+  const int64_t most_room = static_cast<int64_t>(static_cast<double>(total_bytes) * MOST_OF_DEVICE) - weight_bytes_;
+  const int64_t room = std::min(free_room, most_room) - beside_pass_bytes();
+  for (size.kept_layers = std::min(config_.layers, most_kept_layers_); size.kept_layers > 0; size.kept_layers--) {
+    if (PassMemory::count_bytes(config_, size) <= room) break;
   }
-  copy_to_host(gradient, gradients.data(), config_.num_gates(), stream);
-  copy_to_host(loss, loss_value.data(), 1, stream);
+  return size.kept_layers;
 }
 
 void CudaModel::estimate_distill(int64_t num_tokens, int64_t num_positions, Window window, int64_t *memory_bytes, double *operations) {
+  select_device();
   const double tokens = static_cast<double>(num_tokens), rows = static_cast<double>(num_positions), layers = static_cast<double>(config_.layers);
   const double hidden = static_cast<double>(config_.hidden), query = static_cast<double>(config_.query_width()), kv = static_cast<double>(config_.kv_width());
   const double intermediate = static_cast<double>(config_.intermediate), visible = std::min(tokens, static_cast<double>(window.sink + window.recent));
@@ -54,10 +53,9 @@ void CudaModel::estimate_distill(int64_t num_tokens, int64_t num_positions, Wind
   const double linear = 4 * ((layers - 1) * tokens * linear_all + tokens * linear_keys + rows * (linear_all - linear_keys));
   const double pairs = (layers - 1) * (tokens * tokens / 2 + tokens * visible) + rows * (tokens + visible);
   *operations = linear + 5.5 * 4 * query * pairs;
-  // Kept inputs; then per token, in bytes, the buffers of SamplePass and of the step.
-  const double a_token = hidden * (2 + 2 + 4 * 5) + query * (2 * 5 + 4 * 3) + kv * (2 * 6 + 4 * 2) + static_cast<double>(config_.head_dim) * 4;
-  const double mlp = std::min(tokens, 8192.0) * intermediate * 6;
-  *memory_bytes = static_cast<int64_t>(layers * tokens * hidden * 2 + tokens * a_token + mlp);
+  PassSize size{num_tokens, num_positions, PassRole::distill};
+  size.kept_layers = choose_kept_layers(size);
+  *memory_bytes = PassMemory::count_bytes(config_, size) + beside_pass_bytes();
 }
 
 }  // namespace duo::cuda

@@ -23,8 +23,8 @@ void CudaModel::hidden(const Passage &passage, const float *gates, Window window
   select_device();
   task.set_total(config_.layers);
   DeviceBuffer<float> states(passage.num_positions * config_.hidden);
-  SamplePass pass(*this, passage, window, task);
-  pass.run(gates, nullptr, nullptr, states.data(), nullptr);
+  SamplePass pass(*this, passage, window, PassRole::forward, 0, task);
+  pass.run(gates, states.data());
   copy_to_host(out, states.data(), states.count(), pass.stream());
 }
 
@@ -34,8 +34,8 @@ void CudaModel::logits(const Passage &passage, const float *gates, Window window
   const int64_t rows = passage.num_positions, width = config_.hidden;
   DeviceBuffer<float> states(rows * width), logits(std::min(LOGIT_ROWS, rows) * config_.vocab);
   DeviceBuffer<bf16> narrowed(std::min(LOGIT_ROWS, rows) * width);
-  SamplePass pass(*this, passage, window, task);
-  pass.run(gates, nullptr, nullptr, states.data(), nullptr);
+  SamplePass pass(*this, passage, window, PassRole::forward, 0, task);
+  pass.run(gates, states.data());
   for (int64_t first = 0; first < rows; first += LOGIT_ROWS) {
     const int64_t count = std::min(LOGIT_ROWS, rows - first);
     compute_logits(*this, pass, states.data() + first * width, count, narrowed.data(), logits.data());
@@ -51,8 +51,8 @@ void CudaModel::evaluate(const Passage &passage, const int32_t *targets, const f
   DeviceBuffer<float> states(rows * width), logits(std::min(LOGIT_ROWS, rows) * config_.vocab), scores(rows);
   DeviceBuffer<bf16> narrowed(std::min(LOGIT_ROWS, rows) * width);
   DeviceBuffer<int32_t> wanted(rows), best(rows);
-  SamplePass pass(*this, passage, window, task);
-  pass.run(gates, nullptr, nullptr, states.data(), nullptr);
+  SamplePass pass(*this, passage, window, PassRole::forward, 0, task);
+  pass.run(gates, states.data());
   copy_to_device(wanted.data(), targets, rows, pass.stream());
   for (int64_t first = 0; first < rows; first += LOGIT_ROWS) {
     const int64_t count = std::min(LOGIT_ROWS, rows - first);
@@ -73,14 +73,16 @@ void CudaModel::probe(const Passage &passage, const float *base_gates, const flo
   task.set_total(head_end - head_begin);
   DeviceBuffer<float> input(tokens * width), current(tokens * width), base(rows * width), out(rows * width), last(rows * width);
   // One pass stays at the probed layer with both branches, the other runs on from there, after it on the same data.
-  SamplePass shared(*this, passage, window, task), onward(*this, passage, window, task);
+  SamplePass shared(*this, passage, window, PassRole::probe, 0, task), onward(*this, passage, window, PassRole::forward, 0, task);
+  shared.set_gates(base_gates);
+  onward.set_gates(base_gates);
 
   // From a layer's output [its rows, C] in `current` (or `last`, for the last layer) to the final hidden states.
   const auto run_on = [&](int64_t layer, float *to) {
     shared.stream().wait();
     for (layer++; layer < config_.layers; layer++) {
       const DeviceRows looked_at = onward.rows_of(layer);
-      onward.attend_layer(layer, current.data(), looked_at, {base_gates + layer * kv_heads, nullptr, false});
+      onward.attend_layer(layer, current.data(), looked_at);
       float *x = current.data();
       if (!looked_at.is_all) {
         onward.gather(current.data(), looked_at, last.data());
@@ -104,13 +106,13 @@ void CudaModel::probe(const Passage &passage, const float *base_gates, const flo
   for (int64_t layer = 0; layer <= last_layer; layer++) {
     const float *layer_gates = base_gates + layer * kv_heads;
     if (layer < first_layer) {
-      shared.attend_layer(layer, input.data(), shared.all(), {layer_gates, nullptr, false});
+      shared.attend_layer(layer, input.data(), shared.all());
       shared.finish_layer(layer, input.data(), tokens);
       shared.pace();
       continue;
     }
     const int64_t looked_at = shared.rows_of(layer).count;
-    shared.attend_layer(layer, input.data(), shared.rows_of(layer), {layer_gates, nullptr, true});
+    shared.attend_branches(layer, input.data(), shared.rows_of(layer));
     if (layer == first_layer) {
       finish_probed(layer);
       run_on(layer, base.data());
@@ -119,7 +121,7 @@ void CudaModel::probe(const Passage &passage, const float *base_gates, const flo
     for (int64_t head = std::max(head_begin, layer * kv_heads); head < std::min(head_end, (layer + 1) * kv_heads); head++) {
       const auto at = static_cast<size_t>(head - layer * kv_heads);
       gates[at] = probe_gates[head];
-      shared.mix_again(gates.data(), looked_at);
+      shared.mix_again(layer, gates.data(), looked_at);
       finish_probed(layer);
       run_on(layer, out.data());
       check(launch_subtract(base.data(), out.data(), rows * width, out.data(), onward.stream().get()), "a difference");
@@ -128,7 +130,7 @@ void CudaModel::probe(const Passage &passage, const float *base_gates, const flo
       task.add_done();
     }
     if (layer < last_layer) {
-      shared.mix_again(layer_gates, looked_at);
+      shared.mix_again(layer, layer_gates, looked_at);
       shared.finish_layer(layer, input.data(), tokens);
     }
   }

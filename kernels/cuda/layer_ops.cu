@@ -18,38 +18,68 @@ __global__ void embed_kernel(const int32_t *tokens, const bf16 *table, int64_t r
   if (i < rows * width) x[i] = widen(table[static_cast<int64_t>(tokens[i / width]) * width + i % width]);
 }
 
-template <typename Out>
-__global__ void rms_norm_kernel(const float *x, const float *weight, int64_t width, float eps, Out *out) {
+// Four neighbours of a row, 16 bytes of fp32 or 8 of bf16; rows are whole pieces of eight.
+__device__ __forceinline__ float4 load_four(const float *from) { return *reinterpret_cast<const float4 *>(from); }
+__device__ __forceinline__ float4 load_four(const bf16 *from) {
+  const uint2 v = *reinterpret_cast<const uint2 *>(from);
+  return make_float4(widen_low(v.x), widen_high(v.x), widen_low(v.y), widen_high(v.y));
+}
+__device__ __forceinline__ void store_four(float *to, float4 v) { *reinterpret_cast<float4 *>(to) = v; }
+__device__ __forceinline__ void store_four(bf16 *to, float4 v) { *reinterpret_cast<uint2 *>(to) = make_uint2(pack_bf16(v.x, v.y), pack_bf16(v.z, v.w)); }
+__device__ __forceinline__ float dot_four(float4 a, float4 b) { return a.x * b.x + a.y * b.y + a.z * b.z + a.w * b.w; }
+__device__ __forceinline__ float4 round_four(float4 v) {
+  const uint32_t low = pack_bf16(v.x, v.y), high = pack_bf16(v.z, v.w);
+  return make_float4(widen_low(low), widen_high(low), widen_low(high), widen_high(high));
+}
+
+// The row is read twice, the second time out of L1. KEEPS: the norm is of the row as rounded to bf16, which is written to `kept`.
+template <typename In, typename Out, bool KEEPS>
+__global__ void rms_norm_kernel(const In *x, const float *weight, int64_t width, float eps, Out *out, bf16 *kept) {
   float *scratch = reinterpret_cast<float *>(shared_memory());
-  const float *row = x + static_cast<int64_t>(blockIdx.x) * width;
+  const int64_t at = static_cast<int64_t>(blockIdx.x) * width;
+  const auto value = [&](int64_t i) {
+    const float4 v = load_four(x + at + i);
+    return KEEPS ? round_four(v) : v;
+  };
   float sum = 0.0f;
-  for (int64_t i = threadIdx.x; i < width; i += blockDim.x) sum += row[i] * row[i];
+  for (int64_t i = threadIdx.x * 4; i < width; i += blockDim.x * 4) {
+    const float4 v = value(i);
+    sum += dot_four(v, v);
+  }
   const float scale = 1.0f / sqrtf(sum_block(sum, scratch) / static_cast<float>(width) + eps);
-  Out *to = out + static_cast<int64_t>(blockIdx.x) * width;
-  for (int64_t i = threadIdx.x; i < width; i += blockDim.x) {
-    const float value = row[i] * scale * weight[i];
-    if constexpr (sizeof(Out) == 2) {
-      to[i] = narrow(value);
-    } else {
-      to[i] = value;
-    }
+  for (int64_t i = threadIdx.x * 4; i < width; i += blockDim.x * 4) {
+    const float4 v = value(i), w = load_four(weight + i);
+    if constexpr (KEEPS) store_four(kept + at + i, v);
+    store_four(out + at + i, make_float4(v.x * scale * w.x, v.y * scale * w.y, v.z * scale * w.z, v.w * scale * w.w));
   }
 }
 
-// dx = w∘dy·s − x·⟨w∘dy, x⟩·s³/C with s the inverse root mean square.
-__global__ void rms_norm_backward_kernel(const float *x, const float *weight, const float *dy, int64_t width, float eps, float *dx, bool accumulate) {
+// dx = w∘dy·s − x·⟨w∘dy, x⟩·s³/C with s the inverse root mean square. `narrowed`: dx rounded, or null.
+template <typename X, typename Dy>
+__global__ void rms_norm_backward_kernel(const X *x, const float *weight, const Dy *dy, int64_t width, float eps, float *dx, bool accumulate, bf16 *narrowed) {
   float *scratch = reinterpret_cast<float *>(shared_memory());
   const int64_t at = static_cast<int64_t>(blockIdx.x) * width;
+  const auto weighted = [&](int64_t i) {
+    const float4 d = load_four(dy + at + i), w = load_four(weight + i);
+    return make_float4(d.x * w.x, d.y * w.y, d.z * w.z, d.w * w.w);
+  };
   float square = 0.0f, projection = 0.0f;
-  for (int64_t i = threadIdx.x; i < width; i += blockDim.x) {
-    square += x[at + i] * x[at + i];
-    projection += dy[at + i] * weight[i] * x[at + i];
+  for (int64_t i = threadIdx.x * 4; i < width; i += blockDim.x * 4) {
+    const float4 v = load_four(x + at + i);
+    square += dot_four(v, v);
+    projection += dot_four(weighted(i), v);
   }
   const float scale = 1.0f / sqrtf(sum_block(square, scratch) / static_cast<float>(width) + eps);
   const float back = sum_block(projection, scratch) * scale * scale * scale / static_cast<float>(width);
-  for (int64_t i = threadIdx.x; i < width; i += blockDim.x) {
-    const float value = dy[at + i] * weight[i] * scale - x[at + i] * back;
-    dx[at + i] = accumulate ? dx[at + i] + value : value;
+  for (int64_t i = threadIdx.x * 4; i < width; i += blockDim.x * 4) {
+    const float4 v = load_four(x + at + i), d = weighted(i);
+    float4 sum = make_float4(d.x * scale - v.x * back, d.y * scale - v.y * back, d.z * scale - v.z * back, d.w * scale - v.w * back);
+    if (accumulate) {
+      const float4 before = load_four(dx + at + i);
+      sum = make_float4(sum.x + before.x, sum.y + before.y, sum.z + before.z, sum.w + before.w);
+    }
+    store_four(dx + at + i, sum);
+    if (narrowed != nullptr) store_four(narrowed + at + i, sum);
   }
 }
 
@@ -199,24 +229,47 @@ __global__ void rope_backward_kernel(const RopeBackward r) {
       v.second[p] = v.second[p] * scale - x.second[p] * back;
     }
   }
-  store_vector(v, r.out + row * r.out_stride + head * r.head_dim, r.head_dim);
+  store_vector(v, r.out + (r.scatters ? static_cast<int64_t>(r.positions[row]) : row) * r.out_stride + head * r.head_dim, r.head_dim);
 }
 
+// One thread eight neighbours; blocks along x cover a row, along y the rows, in strides where there are more than a grid holds.
 __global__ void swiglu_kernel(const bf16 *gate_up, int64_t rows, int64_t width, bf16 *out) {
-  const int64_t i = element_index();
-  if (i >= rows * width) return;
-  const int64_t at = i / width * 2 * width + i % width;
-  const float gate = widen(gate_up[at]);
-  out[i] = narrow(gate / (1.0f + expf(-gate)) * widen(gate_up[at + width]));
+  const int64_t i = element_index() * 8;
+  if (i >= width) return;
+  for (int64_t row = blockIdx.y; row < rows; row += gridDim.y) {
+    const bf16 *from = gate_up + row * 2 * width + i;
+    const uint4 gates = *reinterpret_cast<const uint4 *>(from), ups = *reinterpret_cast<const uint4 *>(from + width);
+    const uint32_t g[4] = {gates.x, gates.y, gates.z, gates.w}, u[4] = {ups.x, ups.y, ups.z, ups.w};
+    uint32_t y[4];
+#pragma unroll
+    for (int p = 0; p < 4; p++) {
+      const float first = widen_low(g[p]), second = widen_high(g[p]);
+      y[p] = pack_bf16(first / (1.0f + expf(-first)) * widen_low(u[p]), second / (1.0f + expf(-second)) * widen_high(u[p]));
+    }
+    *reinterpret_cast<uint4 *>(out + row * width + i) = make_uint4(y[0], y[1], y[2], y[3]);
+  }
 }
 
 __global__ void swiglu_backward_kernel(bf16 *gate_up, const bf16 *d_hidden, int64_t rows, int64_t width) {
-  const int64_t i = element_index();
-  if (i >= rows * width) return;
-  const int64_t at = i / width * 2 * width + i % width;
-  const float gate = widen(gate_up[at]), up = widen(gate_up[at + width]), d = widen(d_hidden[i]), sigmoid = 1.0f / (1.0f + expf(-gate));
-  gate_up[at] = narrow(d * up * sigmoid * (1.0f + gate * (1.0f - sigmoid)));
-  gate_up[at + width] = narrow(d * gate * sigmoid);
+  const int64_t i = element_index() * 8;
+  if (i >= width) return;
+  for (int64_t row = blockIdx.y; row < rows; row += gridDim.y) {
+    bf16 *at = gate_up + row * 2 * width + i;
+    const uint4 gates = *reinterpret_cast<const uint4 *>(at), ups = *reinterpret_cast<const uint4 *>(at + width);
+    const uint4 gradients = *reinterpret_cast<const uint4 *>(d_hidden + row * width + i);
+    const uint32_t g[4] = {gates.x, gates.y, gates.z, gates.w}, u[4] = {ups.x, ups.y, ups.z, ups.w}, d[4] = {gradients.x, gradients.y, gradients.z, gradients.w};
+    uint32_t to_gate[4], to_up[4];
+#pragma unroll
+    for (int p = 0; p < 4; p++) {
+      const float first = widen_low(g[p]), second = widen_high(g[p]), first_d = widen_low(d[p]), second_d = widen_high(d[p]);
+      const float first_sigmoid = 1.0f / (1.0f + expf(-first)), second_sigmoid = 1.0f / (1.0f + expf(-second));
+      to_gate[p] = pack_bf16(first_d * widen_low(u[p]) * first_sigmoid * (1.0f + first * (1.0f - first_sigmoid)),
+                             second_d * widen_high(u[p]) * second_sigmoid * (1.0f + second * (1.0f - second_sigmoid)));
+      to_up[p] = pack_bf16(first_d * first * first_sigmoid, second_d * second * second_sigmoid);
+    }
+    *reinterpret_cast<uint4 *>(at) = make_uint4(to_gate[0], to_gate[1], to_gate[2], to_gate[3]);
+    *reinterpret_cast<uint4 *>(at + width) = make_uint4(to_up[0], to_up[1], to_up[2], to_up[3]);
+  }
 }
 
 __global__ void rope_tables_kernel(const float *inverse, float scale, int64_t start, const DecodeMember *members, int64_t rows, int32_t half,
@@ -283,22 +336,18 @@ __global__ void fill_cache_kernel(const HeadCache cache, Dtype dtype, int32_t he
   encode_vector(dtype, vector, head_dim, (item % 2 ? cache.value : cache.key) + slot * kv_row_bytes(dtype, head_dim), scale == nullptr ? nullptr : scale + slot);
 }
 
-template <typename T>
-__global__ void gather_rows_kernel(const T *from, const int32_t *index, int64_t rows, int64_t width, T *to) {
-  const int64_t i = element_index();
-  if (i < rows * width) to[i] = from[index[i / width] * width + i % width];
+// One block a row.
+template <typename From, typename To>
+__global__ void gather_rows_kernel(const From *from, const int32_t *index, int64_t width, To *to) {
+  const int64_t source = index == nullptr ? static_cast<int64_t>(blockIdx.x) : static_cast<int64_t>(index[blockIdx.x]);
+  for (int64_t i = threadIdx.x * 4; i < width; i += blockDim.x * 4) store_four(to + blockIdx.x * width + i, load_four(from + source * width + i));
 }
-__global__ void scatter_add_rows_kernel(const float *from, const int32_t *index, int64_t rows, int64_t width, float *to) {
-  const int64_t i = element_index();
-  if (i < rows * width) to[index[i / width] * width + i % width] += from[i];
+__global__ void scatter_rows_kernel(const float *from, const int32_t *index, int64_t width, float *to) {
+  for (int64_t i = threadIdx.x * 4; i < width; i += blockDim.x * 4) store_four(to + index[blockIdx.x] * width + i, load_four(from + blockIdx.x * width + i));
 }
 __global__ void narrow_kernel(const float *from, int64_t count, bf16 *to) {
-  const int64_t i = element_index();
-  if (i < count) to[i] = narrow(from[i]);
-}
-__global__ void widen_kernel(const bf16 *from, int64_t count, float *to) {
-  const int64_t i = element_index();
-  if (i < count) to[i] = widen(from[i]);
+  const int64_t i = element_index() * 4;
+  if (i < count) store_four(to + i, load_four(from + i));
 }
 __global__ void add_bias_kernel(bf16 *y, const float *bias, int64_t rows, int64_t width) {
   const int64_t i = element_index();
@@ -309,6 +358,9 @@ __global__ void add_bias_f32_kernel(float *y, const float *bias, int64_t rows, i
   if (i < rows * width) y[i] += bias[i % width];
 }
 
+Grid piece_grid(int64_t rows, int64_t width) {
+  return {dim3(static_cast<unsigned>(ceil_divide(width / 8, THREADS)), static_cast<unsigned>(rows < 65535 ? rows : 65535)), THREADS};
+}
 Grid row_grid(int64_t rows) { return {dim3(static_cast<unsigned>(rows)), THREADS, NORM_SHARED}; }
 
 }  // namespace
@@ -317,14 +369,27 @@ cudaError_t launch_embed(const int32_t *tokens, const bf16 *table, int64_t rows,
   return launch(element_grid(rows * width), stream, embed_kernel, tokens, table, rows, width, x);
 }
 cudaError_t launch_rms_norm(const float *x, const float *weight, int64_t rows, int64_t width, float eps, bf16 *out, cudaStream_t stream) {
-  return launch(row_grid(rows), stream, rms_norm_kernel<bf16>, x, weight, width, eps, out);
+  return launch(row_grid(rows), stream, rms_norm_kernel<float, bf16, false>, x, weight, width, eps, out, static_cast<bf16 *>(nullptr));
+}
+cudaError_t launch_rms_norm_kept(const float *x, const float *weight, int64_t rows, int64_t width, float eps, bf16 *kept, bf16 *out, cudaStream_t stream) {
+  return launch(row_grid(rows), stream, rms_norm_kernel<float, bf16, true>, x, weight, width, eps, out, kept);
+}
+cudaError_t launch_rms_norm_of_kept(const bf16 *kept, const float *weight, int64_t rows, int64_t width, float eps, bf16 *out, cudaStream_t stream) {
+  return launch(row_grid(rows), stream, rms_norm_kernel<bf16, bf16, false>, kept, weight, width, eps, out, static_cast<bf16 *>(nullptr));
 }
 cudaError_t launch_rms_norm_f32(const float *x, const float *weight, int64_t rows, int64_t width, float eps, float *out, cudaStream_t stream) {
-  return launch(row_grid(rows), stream, rms_norm_kernel<float>, x, weight, width, eps, out);
+  return launch(row_grid(rows), stream, rms_norm_kernel<float, float, false>, x, weight, width, eps, out, static_cast<bf16 *>(nullptr));
 }
-cudaError_t launch_rms_norm_backward(const float *x, const float *weight, const float *dy, int64_t rows, int64_t width, float eps, float *dx,
-                                     bool accumulate, cudaStream_t stream) {
-  return launch(row_grid(rows), stream, rms_norm_backward_kernel, x, weight, dy, width, eps, dx, accumulate);
+cudaError_t launch_rms_norm_backward(const float *x, const float *weight, const float *dy, int64_t rows, int64_t width, float eps, float *dx, cudaStream_t stream) {
+  return launch(row_grid(rows), stream, rms_norm_backward_kernel<float, float>, x, weight, dy, width, eps, dx, false, static_cast<bf16 *>(nullptr));
+}
+cudaError_t launch_rms_norm_backward_add(const float *x, const float *weight, const bf16 *dy, int64_t rows, int64_t width, float eps, float *dx, bf16 *narrowed,
+                                         cudaStream_t stream) {
+  return launch(row_grid(rows), stream, rms_norm_backward_kernel<float, bf16>, x, weight, dy, width, eps, dx, true, narrowed);
+}
+cudaError_t launch_rms_norm_backward_add_kept(const bf16 *kept, const float *weight, const bf16 *dy, int64_t rows, int64_t width, float eps, float *dx,
+                                              cudaStream_t stream) {
+  return launch(row_grid(rows), stream, rms_norm_backward_kernel<bf16, bf16>, kept, weight, dy, width, eps, dx, true, static_cast<bf16 *>(nullptr));
 }
 cudaError_t launch_rope_tables(const float *inverse, float scale, int64_t start, const DecodeMember *members, int64_t rows, int32_t half,
                                float *cosine, float *sine, cudaStream_t stream) {
@@ -362,25 +427,25 @@ cudaError_t launch_rope_backward(const RopeBackward &rope, cudaStream_t stream) 
   return launch({dim3(static_cast<unsigned>(ceil_divide(rope.rows * rope.heads, 4))), 128}, stream, rope_backward_kernel, rope);
 }
 cudaError_t launch_swiglu(const bf16 *gate_up, int64_t rows, int64_t width, bf16 *out, cudaStream_t stream) {
-  return launch(element_grid(rows * width), stream, swiglu_kernel, gate_up, rows, width, out);
+  return launch(piece_grid(rows, width), stream, swiglu_kernel, gate_up, rows, width, out);
 }
 cudaError_t launch_swiglu_backward(bf16 *gate_up, const bf16 *d_hidden, int64_t rows, int64_t width, cudaStream_t stream) {
-  return launch(element_grid(rows * width), stream, swiglu_backward_kernel, gate_up, d_hidden, rows, width);
+  return launch(piece_grid(rows, width), stream, swiglu_backward_kernel, gate_up, d_hidden, rows, width);
 }
 cudaError_t launch_gather_rows(const float *from, const int32_t *index, int64_t rows, int64_t width, float *to, cudaStream_t stream) {
-  return launch(element_grid(rows * width), stream, gather_rows_kernel<float>, from, index, rows, width, to);
+  return launch(row_grid(rows), stream, gather_rows_kernel<float, float>, from, index, width, to);
 }
 cudaError_t launch_gather_rows_bf16(const bf16 *from, const int32_t *index, int64_t rows, int64_t width, bf16 *to, cudaStream_t stream) {
-  return launch(element_grid(rows * width), stream, gather_rows_kernel<bf16>, from, index, rows, width, to);
+  return launch(row_grid(rows), stream, gather_rows_kernel<bf16, bf16>, from, index, width, to);
 }
-cudaError_t launch_scatter_add_rows(const float *from, const int32_t *index, int64_t rows, int64_t width, float *to, cudaStream_t stream) {
-  return launch(element_grid(rows * width), stream, scatter_add_rows_kernel, from, index, rows, width, to);
+cudaError_t launch_gather_rows_widened(const bf16 *from, const int32_t *index, int64_t rows, int64_t width, float *to, cudaStream_t stream) {
+  return launch(row_grid(rows), stream, gather_rows_kernel<bf16, float>, from, index, width, to);
+}
+cudaError_t launch_scatter_rows(const float *from, const int32_t *index, int64_t rows, int64_t width, float *to, cudaStream_t stream) {
+  return launch(row_grid(rows), stream, scatter_rows_kernel, from, index, width, to);
 }
 cudaError_t launch_narrow(const float *from, int64_t count, bf16 *to, cudaStream_t stream) {
-  return launch(element_grid(count), stream, narrow_kernel, from, count, to);
-}
-cudaError_t launch_widen(const bf16 *from, int64_t count, float *to, cudaStream_t stream) {
-  return launch(element_grid(count), stream, widen_kernel, from, count, to);
+  return launch(element_grid(ceil_divide(count, 4)), stream, narrow_kernel, from, count, to);
 }
 cudaError_t launch_add_bias(bf16 *y, const float *bias, int64_t rows, int64_t width, cudaStream_t stream) {
   return launch(element_grid(rows * width), stream, add_bias_kernel, y, bias, rows, width);

@@ -8,12 +8,19 @@ namespace duo::cuda {
 
 // x [T, C] fp32 = rows of table [V, C] bf16.
 cudaError_t launch_embed(const int32_t *tokens, const bf16 *table, int64_t rows, int64_t width, float *x, cudaStream_t stream);
-// out [T, C] = x·rsqrt(mean x² + eps)·weight; rows of x lie x_stride apart. Out is bf16 or fp32.
+// C is a multiple of 8 in everything below, and rows lie together.
+// out [T, C] = x·rsqrt(mean x² + eps)·weight, bf16 or fp32.
 cudaError_t launch_rms_norm(const float *x, const float *weight, int64_t rows, int64_t width, float eps, bf16 *out, cudaStream_t stream);
 cudaError_t launch_rms_norm_f32(const float *x, const float *weight, int64_t rows, int64_t width, float eps, float *out, cudaStream_t stream);
-// dx [T, C] (+)= gradient through the norm; dy bf16 or fp32, x fp32 or bf16.
-cudaError_t launch_rms_norm_backward(const float *x, const float *weight, const float *dy, int64_t rows, int64_t width, float eps, float *dx,
-                                     bool accumulate, cudaStream_t stream);
+// kept [T, C] = x rounded to bf16, out the norm of that; then, bit for bit the same, out of kept.
+cudaError_t launch_rms_norm_kept(const float *x, const float *weight, int64_t rows, int64_t width, float eps, bf16 *kept, bf16 *out, cudaStream_t stream);
+cudaError_t launch_rms_norm_of_kept(const bf16 *kept, const float *weight, int64_t rows, int64_t width, float eps, bf16 *out, cudaStream_t stream);
+// dx [T, C] = gradient through the norm, or += it; narrowed [T, C]: the sum rounded to bf16, or null.
+cudaError_t launch_rms_norm_backward(const float *x, const float *weight, const float *dy, int64_t rows, int64_t width, float eps, float *dx, cudaStream_t stream);
+cudaError_t launch_rms_norm_backward_add(const float *x, const float *weight, const bf16 *dy, int64_t rows, int64_t width, float eps, float *dx, bf16 *narrowed,
+                                         cudaStream_t stream);
+cudaError_t launch_rms_norm_backward_add_kept(const bf16 *kept, const float *weight, const bf16 *dy, int64_t rows, int64_t width, float eps, float *dx,
+                                              cudaStream_t stream);
 
 // Where the rope kernel takes a run of tokens' projections from and leaves them.
 struct RopeWrite {
@@ -68,6 +75,7 @@ struct RopeBackward {
   float eps;
   bf16 *out;
   int64_t out_stride;
+  bool scatters;  // row i goes to out row positions[i]
 };
 cudaError_t launch_rope_backward(const RopeBackward &rope, cudaStream_t stream);
 
@@ -76,12 +84,12 @@ cudaError_t launch_swiglu(const bf16 *gate_up, int64_t rows, int64_t width, bf16
 // gate_up [T, 2I] becomes its own gradient, from d_hidden [T, I].
 cudaError_t launch_swiglu_backward(bf16 *gate_up, const bf16 *d_hidden, int64_t rows, int64_t width, cudaStream_t stream);
 
-// to [rows, C] = from [index[row], C], or to[index[row]] += from[row]; the indices are distinct.
+// to [rows, C] = from [index[row], C], or from [row, C] where index is null; and back, to[index[row]] = from[row]; the indices are distinct.
 cudaError_t launch_gather_rows(const float *from, const int32_t *index, int64_t rows, int64_t width, float *to, cudaStream_t stream);
 cudaError_t launch_gather_rows_bf16(const bf16 *from, const int32_t *index, int64_t rows, int64_t width, bf16 *to, cudaStream_t stream);
-cudaError_t launch_scatter_add_rows(const float *from, const int32_t *index, int64_t rows, int64_t width, float *to, cudaStream_t stream);
+cudaError_t launch_gather_rows_widened(const bf16 *from, const int32_t *index, int64_t rows, int64_t width, float *to, cudaStream_t stream);
+cudaError_t launch_scatter_rows(const float *from, const int32_t *index, int64_t rows, int64_t width, float *to, cudaStream_t stream);
 cudaError_t launch_narrow(const float *from, int64_t count, bf16 *to, cudaStream_t stream);
-cudaError_t launch_widen(const bf16 *from, int64_t count, float *to, cudaStream_t stream);
 // to[row] = start + row.
 cudaError_t launch_count_up(int64_t start, int64_t rows, int32_t *to, cudaStream_t stream);
 // mixed [rows, H, D] = gate·full + (1 − gate)·stream.

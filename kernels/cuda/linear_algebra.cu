@@ -143,6 +143,8 @@ LinearAlgebra::LinearAlgebra() {
 }
 LinearAlgebra::~LinearAlgebra() = default;
 
+int64_t LinearAlgebra::workspace_bytes() const { return library_ ? static_cast<int64_t>(WORKSPACE_BYTES) : 0; }
+
 void LinearAlgebra::multiply(const Product &product, const Stream &stream) {
   if (product.m == 0) return;
   if (library_ && library_->multiply(product, stream.get())) return;

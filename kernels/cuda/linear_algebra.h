@@ -17,6 +17,8 @@ class LinearAlgebra {
   void multiply(const Product &product, const Stream &stream);
   // "cublasLt" or "own kernels (why)".
   const std::string &description() const { return description_; }
+  // Device memory that products of one stream take beside their operands.
+  int64_t workspace_bytes() const;
 
  private:
   struct Library;

@@ -1,10 +1,11 @@
 // One transformer layer over a whole sample on the GPU, forward and backward to its input, for distillation, evaluation and probing.
-// The residual stream is fp32, kept layer inputs are bf16. The last layer computes only the rows that are looked at.
+// The residual stream and its gradient are fp32; between operations stands bf16. The last layer computes only the rows that are looked at.
 #pragma once
 #include <vector>
 
 #include "cuda/attention.h"
 #include "cuda/linear_layer.h"
+#include "cuda/pass_memory.h"
 
 namespace duo::cuda {
 
@@ -15,66 +16,85 @@ struct DeviceRows {
   bool is_all;  // 0 … T−1
 };
 
-// How a layer's heads are mixed.
-struct DeviceMix {
-  const float *gates;         // [G] host, or null: every head full
-  const float *teacher_full;  // [rows, H, D] device: the constant full branch, or null
-  bool keeps_branches;        // both branches of every head, their outputs and their sums, as the gradient needs
-};
-
 class SamplePass {
  public:
-  SamplePass(const CudaModel &model, const Passage &passage, Window window, Task &task);
+  // flags DUO_DISTILL_…, read where role is distill.
+  SamplePass(const CudaModel &model, const Passage &passage, Window window, PassRole role, int32_t flags, Task &task);
+  ~SamplePass();
+  SamplePass(const SamplePass &) = delete;
+  SamplePass &operator=(const SamplePass &) = delete;
 
+  // What the layers' heads mix from here on: gates [L, G] (host), or null for full attention. Uploaded once, so that no layer waits for a copy.
+  void set_gates(const float *gates);
   void embed(float *x);  // [T, C]
-  // Attention of x [T, C] at `rows`, mixed, kept inside.
-  void attend_layer(int64_t layer, const float *x, const DeviceRows &rows, const DeviceMix &mix);
+  // Attention of x [T, C] at `rows`, mixed, kept inside: of each head the branches that its gate weighs, or both, so that they can be mixed again.
+  void attend_layer(int64_t layer, const float *x, const DeviceRows &rows);
+  void attend_branches(int64_t layer, const float *x, const DeviceRows &rows);
+  // Mix the layer's branches anew with other gates [G] (host), which stay its gates.
+  void mix_again(int64_t layer, const float *gates, int64_t rows);
   // x [rows, C] += attention and MLP, from the mixed attention kept inside. Where rows are not all, x holds the gathered rows.
-  void finish_layer(int64_t layer, float *x, int64_t rows);
-  // Mix the kept branches anew with other gates [G] (host).
-  void mix_again(const float *gates, int64_t rows);
-  // d [rows, C]: gradient of the layer's output; becomes scratch. Writes d_gates [G] (device) and, unless null, dx [T, C]. After attend_layer
-  // with keeps_branches. x [T, C] is the layer's input.
-  void backward_layer(int64_t layer, const float *x, const DeviceRows &rows, const DeviceMix &mix, float *d, float *d_gates, float *dx);
-  // All layers: hidden [P, C] fp32 after the final norm. last_rows [P, C], the same before it, or null.
-  // layer_inputs: null, or receives each layer's input [T, C] as bf16. teacher_full: null, or [L], written without gates, read with them.
-  void run(const float *gates, std::vector<DeviceBuffer<bf16>> *layer_inputs, std::vector<DeviceBuffer<float>> *teacher_full, float *hidden, float *last_rows);
+  void finish_layer(int64_t layer, float *x, int64_t rows) { finish_layer(layer, x, rows, memory_.mixed); }
+  // All layers under gates [L, G] (host) or null: hidden [P, C] fp32 after the final norm.
+  void run(const float *gates, float *hidden);
+
+  // Distillation, in this order: all layers full; all layers mixed, with inputs and branches kept; back through all.
+  const float *run_teacher();           // hidden states [P, C]
+  float *run_student(const float *gates);
+  // From `d` [P, C], the gradient of the student's hidden states: the gradient of all gates [L, G] on the device.
+  const float *run_backward(const float *d);
 
   const Stream &stream() const { return stream_; }
-  int64_t num_tokens() const { return num_tokens_; }
-  DeviceRows all() const { return {all_positions_.data(), num_tokens_, true}; }
-  DeviceRows wanted() const { return {wanted_.data(), wanted_.count(), false}; }
+  const PassMemory &memory() const { return memory_; }
+  int64_t num_tokens() const { return size_.tokens; }
+  DeviceRows all() const { return {memory_.all_positions, size_.tokens, true}; }
+  DeviceRows wanted() const { return {memory_.wanted, size_.rows, false}; }
   DeviceRows rows_of(int64_t layer) const { return layer == config_.layers - 1 ? wanted() : all(); }
-  const float *full_branch() const { return full_.data(); }
   LinearScratch &scratch() { return scratch_; }
   void gather(const float *from, const DeviceRows &rows, float *to) const;
   // Wait for all but the last queued layer, so that an abort is seen and the queue stays short.
   void pace();
 
  private:
-  void multiply_mlp(const DeviceLayer &layer, const float *x, int64_t rows);
-  AttentionBackward describe_backward(const DeviceRows &rows, const DeviceMix &mix);
+  // Which branches of a layer's heads one attention call computes.
+  enum class Wanted {
+    weighed,  // those that the head's gate weighs
+    joined,   // both of every head, in one kernel
+    kept,     // both of every head; where the gate weighs one alone, that one by the kernel that computes it alone, with its bits
+  };
+  struct Attend {
+    Wanted wanted;
+    const float *teacher_full;  // the full branch of the mix, or null
+    float *full, *stream;       // branch outputs [rows, H, D], or null
+    BranchOutputs to;
+  };
+  void allocate();
+  void project(int64_t layer, const DeviceRows &rows);
+  void attend(int64_t layer, const DeviceRows &rows, const Attend &call);
+  void attend_for_gradient(int64_t layer, const DeviceRows &rows, const BranchOutputs &to);
+  void finish_layer(int64_t layer, float *x, int64_t rows, const bf16 *mixed);
+  void end_layer(int64_t layer, const bf16 *mixed);
+  void finish_norm(float *hidden);
+  void keep_input(int64_t layer);
+  void backward_mlp(int64_t layer, const DeviceRows &rows, const bf16 *mixed, float *d);
+  AttentionBackward describe_backward(int64_t layer, const DeviceRows &rows, const BranchOutputs &outputs) const;
+  void backward_attention(int64_t layer, const DeviceRows &rows, const AttentionBackward &a);
+  const float *gates_of(int64_t layer) const { return memory_.gates + layer * config_.kv_heads; }
+  bool is_kept(int64_t layer) const { return layer >= config_.layers - size_.kept_layers; }
+  const BranchOutputs &outputs_of(int64_t layer) const { return is_kept(layer) ? memory_.kept[static_cast<size_t>(layer)] : memory_.again; }
 
   const CudaModel &model_;
   const ModelConfig &config_;
   Task &task_;
-  Window window_;
-  int64_t num_tokens_;
   AttentionShape shape_;
-  // Buffers before the stream: its destructor, which runs first, waits for the work that uses them.
-  DeviceBuffer<int32_t> tokens_, all_positions_, wanted_, kv_list_;
-  DeviceBuffer<float> cosine_, sine_, gates_;
-  DeviceBuffer<bf16> normed_, selected_, qkv_, query_raw_, query_, key_, value_, mixed_, gate_up_, activated_, narrow_, d_mixed_, d_qkv_, d_query_narrow_;
-  DeviceBuffer<float> full_, stream_branch_, full_lse_, stream_lse_, deltas_, d_query_, d_key_, d_value_, d_normed_, middle_, d_selected_;
+  PassSize size_;
+  std::vector<std::vector<int32_t>> class_counts_;  // [L][3] heads that are full alone, streaming alone, both
+  // Memory before the stream: its destructor, which runs first, waits for the work that uses it.
+  DeviceBuffer<uint8_t> workspace_;
+  PassMemory memory_{};
   LinearScratch scratch_;
   Stream stream_;
   cudaEvent_t layer_done_[2] = {};
   int pace_ = 0;
-
- public:
-  ~SamplePass();
-  SamplePass(const SamplePass &) = delete;
-  SamplePass &operator=(const SamplePass &) = delete;
 };
 
 // One past the last position that is looked at.

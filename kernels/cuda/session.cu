@@ -25,9 +25,18 @@ int64_t align(int64_t bytes) { return (bytes + 255) / 256 * 256; }
 
 }  // namespace
 
-int64_t PrefillBuffers::bytes() const {
-  return tokens.bytes() + positions.bytes() + x.bytes() + cosine.bytes() + sine.bytes() + normed.bytes() + qkv.bytes() + query.bytes() + mixed.bytes() +
-         gate_up.bytes() + activated.bytes() + key.bytes() + value.bytes() + key_scale.bytes() + value_scale.bytes() + scratch.widened.bytes();
+void PrefillBuffers::lay_out(Layout &layout, const ModelConfig &config, Dtype kv_dtype, int64_t rows) {
+  const int64_t hidden = config.hidden, intermediate = config.intermediate, half = config.head_dim / 2, mlp = std::min(MLP_ROWS, rows);
+  const int64_t query_width = config.query_width(), width = query_width + 2 * config.kv_width(), vectors = rows * config.kv_heads;
+  const int64_t row_bytes = kv_row_bytes(kv_dtype, static_cast<int>(config.head_dim));
+  tokens = layout.take<int32_t>(rows), positions = layout.take<int32_t>(rows);
+  x = layout.take<float>(rows * hidden), cosine = layout.take<float>(rows * half), sine = layout.take<float>(rows * half);
+  normed = layout.take<bf16>(rows * hidden), qkv = layout.take<bf16>(rows * width);
+  query = layout.take<bf16>(rows * query_width), mixed = layout.take<bf16>(rows * query_width);
+  gate_up = layout.take<bf16>(mlp * 2 * intermediate), activated = layout.take<bf16>(mlp * intermediate);
+  key = layout.take<uint8_t>(vectors * row_bytes), value = layout.take<uint8_t>(vectors * row_bytes);
+  const bool has_scale = kv_scale_bytes(kv_dtype) > 0;
+  key_scale = has_scale ? layout.take<uint32_t>(vectors) : nullptr, value_scale = has_scale ? layout.take<uint32_t>(vectors) : nullptr;
 }
 
 CudaSession::CudaSession(std::shared_ptr<DuoModel> self, const CudaModel &model, const SessionOptions &options)
@@ -95,6 +104,11 @@ void CudaSession::lay_out_caches() {
 void CudaSession::prefill(const int32_t *tokens, int64_t num_tokens, Task &task) {
   model_.select_device();
   task.set_total(num_tokens);
+  Layout size(nullptr);
+  buffers_.lay_out(size, config_, options_.kv_dtype, std::min(options_.chunk_tokens, num_tokens));
+  const WorkspaceLoan loan(model_.workspace(), size.bytes(), stream_);
+  Layout layout(loan.data());
+  buffers_.lay_out(layout, config_, options_.kv_dtype, std::min(options_.chunk_tokens, num_tokens));
   for (int64_t done = 0; done < num_tokens;) {
     task.check_abort();
     const int64_t count = std::min(options_.chunk_tokens, num_tokens - done);
@@ -113,16 +127,16 @@ void CudaSession::attend_chunk(int64_t layer, int64_t count) {
   const int64_t kv_heads = config_.kv_heads;
   AttentionForward a{};
   a.shape = {static_cast<int32_t>(config_.heads), static_cast<int32_t>(kv_heads), static_cast<int32_t>(config_.head_dim), options_.window.sink, options_.window.recent};
-  a.query = buffers_.query.data();
-  a.positions = buffers_.positions.data();
+  a.query = buffers_.query;
+  a.positions = buffers_.positions;
   a.num_rows = a.chunk_count = count;
   a.dtype = options_.kv_dtype;
-  a.chunk_key = buffers_.key.data(), a.chunk_value = buffers_.value.data();
-  a.chunk_key_scale = buffers_.key_scale.data(), a.chunk_value_scale = buffers_.value_scale.data();
+  a.chunk_key = buffers_.key, a.chunk_value = buffers_.value;
+  a.chunk_key_scale = buffers_.key_scale, a.chunk_value_scale = buffers_.value_scale;
   a.chunk_start = length_;
   a.caches = caches_.data() + layer * kv_heads;
   a.is_chunked = options_.chunked_prefill;
-  a.mixed = buffers_.mixed.data();
+  a.mixed = buffers_.mixed;
   a.kv_list = kv_lists_.data() + layer * kv_heads;
   a.num_listed = num_retrieval_[static_cast<size_t>(layer)];
   check(launch_attention_forward(a, Branches::full, stream_.get()), "attention");
@@ -130,8 +144,8 @@ void CudaSession::attend_chunk(int64_t layer, int64_t count) {
   a.num_listed = static_cast<int32_t>(kv_heads) - a.num_listed;
   check(launch_attention_forward(a, Branches::stream, stream_.get()), "attention");
   CacheCopy copy{};
-  copy.key = buffers_.key.data(), copy.value = buffers_.value.data();
-  copy.key_scale = buffers_.key_scale.data(), copy.value_scale = buffers_.value_scale.data();
+  copy.key = buffers_.key, copy.value = buffers_.value;
+  copy.key_scale = buffers_.key_scale, copy.value_scale = buffers_.value_scale;
   copy.caches = a.caches;
   copy.rows = count, copy.start = length_;
   copy.sink = options_.window.sink, copy.recent = options_.window.recent;
@@ -143,54 +157,47 @@ void CudaSession::attend_chunk(int64_t layer, int64_t count) {
 void CudaSession::feed_chunk(const int32_t *tokens, int64_t count, bool is_last) {
   const int64_t hidden = config_.hidden, query_width = config_.query_width(), kv_width = config_.kv_width(), width = query_width + 2 * kv_width;
   const int64_t intermediate = config_.intermediate, half = config_.head_dim / 2, mlp = std::min(MLP_ROWS, count);
-  const int64_t row_bytes = kv_row_bytes(options_.kv_dtype, static_cast<int>(config_.head_dim));
-  PrefillBuffers &b = buffers_;
+  const PrefillBuffers &b = buffers_;
   has_logits_ = false;
-  b.tokens.reserve(count), b.positions.reserve(count);
-  b.x.reserve(count * hidden), b.cosine.reserve(count * half), b.sine.reserve(count * half);
-  b.normed.reserve(count * hidden), b.qkv.reserve(count * width), b.query.reserve(count * query_width), b.mixed.reserve(count * query_width);
-  b.gate_up.reserve(mlp * 2 * intermediate), b.activated.reserve(mlp * intermediate);
-  b.key.reserve(count * config_.kv_heads * row_bytes), b.value.reserve(count * config_.kv_heads * row_bytes);
-  if (kv_scale_bytes(options_.kv_dtype) > 0) b.key_scale.reserve(count * config_.kv_heads), b.value_scale.reserve(count * config_.kv_heads);
-  copy_to_device(b.tokens.data(), tokens, count, stream_);
-  check(launch_count_up(length_, count, b.positions.data(), stream_.get()), "numbering positions");
-  check(launch_rope_tables(inverse_.data(), rope_.attention_scale, length_, nullptr, count, static_cast<int32_t>(half), b.cosine.data(), b.sine.data(), stream_.get()),
+  copy_to_device(b.tokens, tokens, count, stream_);
+  check(launch_count_up(length_, count, b.positions, stream_.get()), "numbering positions");
+  check(launch_rope_tables(inverse_.data(), rope_.attention_scale, length_, nullptr, count, static_cast<int32_t>(half), b.cosine, b.sine, stream_.get()),
         "making rotary tables");
-  check(launch_embed(b.tokens.data(), model_.embedding().data(), count, hidden, b.x.data(), stream_.get()), "reading embeddings");
+  check(launch_embed(b.tokens, model_.embedding().data(), count, hidden, b.x, stream_.get()), "reading embeddings");
   RopeWrite rope{};
-  rope.query_in = b.qkv.data(), rope.key_in = b.qkv.data() + query_width, rope.value_in = rope.key_in + kv_width;
+  rope.query_in = b.qkv, rope.key_in = b.qkv + query_width, rope.value_in = rope.key_in + kv_width;
   rope.query_stride = rope.key_stride = width;
-  rope.query_positions = rope.positions = b.positions.data();
+  rope.query_positions = rope.positions = b.positions;
   rope.table_start = length_;
   rope.query_rows = rope.rows = count;
   rope.heads = static_cast<int32_t>(config_.heads), rope.kv_heads = static_cast<int32_t>(config_.kv_heads), rope.head_dim = static_cast<int32_t>(config_.head_dim);
   rope.eps = config_.rms_norm_eps;
-  rope.cosine = b.cosine.data(), rope.sine = b.sine.data();
-  rope.query_out = b.query.data();
+  rope.cosine = b.cosine, rope.sine = b.sine;
+  rope.query_out = b.query;
   rope.dtype = options_.kv_dtype;
-  rope.key_out = b.key.data(), rope.value_out = b.value.data();
-  rope.key_scale = b.key_scale.data(), rope.value_scale = b.value_scale.data();
+  rope.key_out = b.key, rope.value_out = b.value;
+  rope.key_scale = b.key_scale, rope.value_scale = b.value_scale;
   for (int64_t index = 0; index < config_.layers; index++) {
     const DeviceLayer &layer = model_.layer(index);
-    check(launch_rms_norm(b.x.data(), layer.input_norm.data(), count, hidden, config_.rms_norm_eps, b.normed.data(), stream_.get()), "a norm");
-    multiply_linear(model_, layer.qkv, 0, width, b.normed.data(), count, b.qkv.data(), width, Store::bf16, b.scratch, stream_);
+    check(launch_rms_norm(b.x, layer.input_norm.data(), count, hidden, config_.rms_norm_eps, b.normed, stream_.get()), "a norm");
+    multiply_linear(model_, layer.qkv, 0, width, b.normed, count, b.qkv, width, Store::bf16, scratch_, stream_);
     rope.query_norm = layer.query_norm.data(), rope.key_norm = layer.key_norm.data();
     check(launch_rope_write(rope, stream_.get()), "rotating queries and keys");
     attend_chunk(index, count);
-    multiply_linear(model_, layer.output, 0, hidden, b.mixed.data(), count, b.x.data(), hidden, Store::add_f32, b.scratch, stream_);
+    multiply_linear(model_, layer.output, 0, hidden, b.mixed, count, b.x, hidden, Store::add_f32, scratch_, stream_);
     for (int64_t first = 0; first < count; first += mlp) {
       const int64_t here = std::min(mlp, count - first);
-      float *x = b.x.data() + first * hidden;
-      check(launch_rms_norm(x, layer.post_attention_norm.data(), here, hidden, config_.rms_norm_eps, b.normed.data(), stream_.get()), "a norm");
-      multiply_linear(model_, layer.gate_up, 0, 2 * intermediate, b.normed.data(), here, b.gate_up.data(), 2 * intermediate, Store::bf16, b.scratch, stream_);
-      check(launch_swiglu(b.gate_up.data(), here, intermediate, b.activated.data(), stream_.get()), "swiglu");
-      multiply_linear(model_, layer.down, 0, hidden, b.activated.data(), here, x, hidden, Store::add_f32, b.scratch, stream_);
+      float *x = b.x + first * hidden;
+      check(launch_rms_norm(x, layer.post_attention_norm.data(), here, hidden, config_.rms_norm_eps, b.normed, stream_.get()), "a norm");
+      multiply_linear(model_, layer.gate_up, 0, 2 * intermediate, b.normed, here, b.gate_up, 2 * intermediate, Store::bf16, scratch_, stream_);
+      check(launch_swiglu(b.gate_up, here, intermediate, b.activated, stream_.get()), "swiglu");
+      multiply_linear(model_, layer.down, 0, hidden, b.activated, here, x, hidden, Store::add_f32, scratch_, stream_);
     }
   }
   int32_t first_bad = -1;
   if (is_last) {
-    check(launch_rms_norm(b.x.data() + (count - 1) * hidden, model_.final_norm().data(), 1, hidden, config_.rms_norm_eps, b.normed.data(), stream_.get()), "the final norm");
-    multiply_linear(model_, model_.lm_head(), 0, config_.vocab, b.normed.data(), 1, logits_.data(), config_.vocab, Store::f32, b.scratch, stream_);
+    check(launch_rms_norm(b.x + (count - 1) * hidden, model_.final_norm().data(), 1, hidden, config_.rms_norm_eps, b.normed, stream_.get()), "the final norm");
+    multiply_linear(model_, model_.lm_head(), 0, config_.vocab, b.normed, 1, logits_.data(), config_.vocab, Store::f32, scratch_, stream_);
     check(launch_check_finite(logits_.data(), 1, config_.vocab, first_bad_.data(), stream_.get()), "checking logits");
     copy_to_host(&first_bad, first_bad_.data(), 1, stream_);
   }
@@ -315,7 +322,7 @@ SessionMemory CudaSession::memory() const {
   const int64_t a_slot = 2 * (kv_row_bytes(options_.kv_dtype, static_cast<int>(config_.head_dim)) + kv_scale_bytes(options_.kv_dtype));
   int64_t held = 0;
   for (int64_t gate = 0; gate < config_.num_gates(); gate++) held += slots(gate / config_.kv_heads, gate % config_.kv_heads);
-  int64_t workspace = buffers_.bytes() + logits_.bytes() + sample_weights_.bytes();
+  int64_t workspace = scratch_.widened.bytes() + logits_.bytes() + sample_weights_.bytes();
   if (single_step_) workspace += single_step_->bytes();
   if (batch_step_) workspace += batch_step_->bytes();
   return {a_slot * held, a_slot * config_.num_gates() * options_.max_tokens, workspace};

@@ -8,15 +8,14 @@
 
 namespace duo::cuda {
 
-// Activations of a prefill chunk, grown to the largest seen.
+// Activations of a prefill chunk, in memory that the model's sessions share.
 struct PrefillBuffers {
-  DeviceBuffer<int32_t> tokens, positions;
-  DeviceBuffer<float> x, cosine, sine;
-  DeviceBuffer<bf16> normed, qkv, query, mixed, gate_up, activated;
-  DeviceBuffer<uint8_t> key, value;               // [rows, G] rows in the cache's format
-  DeviceBuffer<uint32_t> key_scale, value_scale;  // [rows, G]
-  LinearScratch scratch;
-  int64_t bytes() const;
+  int32_t *tokens, *positions;
+  float *x, *cosine, *sine;
+  bf16 *normed, *qkv, *query, *mixed, *gate_up, *activated;
+  uint8_t *key, *value;               // [rows, G] rows in the cache's format
+  uint32_t *key_scale, *value_scale;  // [rows, G], or null
+  void lay_out(Layout &layout, const ModelConfig &config, Dtype kv_dtype, int64_t rows);
 };
 
 class CudaSession : public DuoSession {
@@ -70,7 +69,8 @@ class CudaSession : public DuoSession {
   DeviceBuffer<int32_t> length_device_, token_, first_bad_;
   DeviceBuffer<float> inverse_, logits_;
   DeviceBuffer<double> sample_weights_;
-  PrefillBuffers buffers_;
+  PrefillBuffers buffers_{};
+  LinearScratch scratch_;
   std::unique_ptr<DecodeStep> single_step_, batch_step_;
   std::vector<uint64_t> batch_serials_;
   Stream stream_;  // last: its destructor waits before the memory above goes

@@ -18,6 +18,7 @@ export interface BenchFlags extends EngineFlags {
   readonly weights: string;
   readonly mask?: string;
   readonly streamingFraction?: string;
+  readonly distill?: string;
   readonly sink: string;
   readonly recent: string;
   readonly contexts: string;
@@ -31,13 +32,13 @@ export interface BenchFlags extends EngineFlags {
   readonly json?: boolean;
 }
 
-/** What is measured: an open engine, its config, the bytes of a weight, and the mask. */
+/** What is measured: an open engine, its config, the bytes of a weight, and the masks by name: `masked`, or of several shares `streaming-0.5` … */
 export interface Subject {
   readonly name: string;
   readonly engine: Engine;
   readonly config: ModelConfig;
   readonly weightBytes: number;
-  readonly mask: HeadMask;
+  readonly masks: Readonly<Record<string, HeadMask>>;
   close(): Promise<void>;
 }
 
@@ -68,10 +69,10 @@ async function openShape(flags: BenchFlags, seed: number): Promise<Subject> {
     ...(device !== undefined && { device }),
     ...(threads !== undefined && { threads }),
   });
-  const mask = drawMask(flags, { shape: config.shape, seed });
+  const masks = drawMasks(flags, { shape: config.shape, seed });
   const name = `${flags.shape}, ${config.shape.layers} layers, random ${weightDtype} weights`;
   const close = (): Promise<void> => engine.close();
-  return { name, engine, config, weightBytes: weightDtype === 'bf16' ? 2 : 4, mask, close };
+  return { name, engine, config, weightBytes: weightDtype === 'bf16' ? 2 : 4, masks, close };
 }
 
 async function openFolder(flags: BenchFlags, seed: number): Promise<Subject> {
@@ -80,31 +81,33 @@ async function openFolder(flags: BenchFlags, seed: number): Promise<Subject> {
   try {
     const { config } = folder;
     const given = readMaskFlag(flags, folder);
-    const mask = given === 'full' ? drawMask(flags, { shape: config.shape, seed }) : given;
+    const masks = given === 'full' ? drawMasks(flags, { shape: config.shape, seed }) : { masked: given };
     const engine = await openEngine(folder, flags);
     const info = folder.weights?.info('model.layers.0.self_attn.q_proj.weight');
     const close = async (): Promise<void> => {
       await engine.close();
       folder.close();
     };
-    return { name: folder.name, engine, config, weightBytes: info?.dtype === 'F32' ? 4 : 2, mask, close };
+    return { name: folder.name, engine, config, weightBytes: info?.dtype === 'F32' ? 4 : 2, masks, close };
   } catch (error) {
     folder.close();
     throw error;
   }
 }
 
-function drawMask(flags: BenchFlags, options: { shape: ModelShape; seed: number }): HeadMask {
+function drawMasks(flags: BenchFlags, options: { shape: ModelShape; seed: number }): Record<string, HeadMask> {
   const { layers, kvHeads } = options.shape;
-  const fraction = readNumberFlag('--streaming-fraction', {
-    text: flags.streamingFraction ?? '0.5',
-    least: 0,
-    most: 1,
-  });
-  const retrievalHeads = layers * kvHeads - Math.floor(fraction * layers * kvHeads + 0.5);
   const window: Window = {
     sinkTokens: readIntegerFlag('--sink', { text: flags.sink, least: 0 }),
     recentTokens: readIntegerFlag('--recent', { text: flags.recent, least: 1 }),
   };
-  return { mask: randomMask({ layers, kvHeads, retrievalHeads, random: makeRandom(options.seed, 'bench') }), window };
+  const texts = (flags.streamingFraction ?? '0.5').split(',');
+  const masks = texts.map((text): [string, HeadMask] => {
+    const fraction = readNumberFlag('--streaming-fraction', { text, least: 0, most: 1 });
+    const retrievalHeads = layers * kvHeads - Math.floor(fraction * layers * kvHeads + 0.5);
+    const random = makeRandom(options.seed, 'bench');
+    const name = texts.length === 1 ? 'masked' : `streaming-${fraction}`;
+    return [name, { mask: randomMask({ layers, kvHeads, retrievalHeads, random }), window }];
+  });
+  return Object.fromEntries(masks);
 }

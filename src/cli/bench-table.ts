@@ -1,73 +1,122 @@
-// The figures of duo bench as a table and a line a context.
+// The figures of duo bench as tables and a line a comparison. Beside each figure stands its share of what the device was measured to do: the bytes
+// of a decode step of its bandwidth, the operations of a prefill and of an identification step of its matrix rate.
+import type { DistillFigures } from '../runtime/distill-bench.ts';
 import { type Comparison, type ContextFigures, median } from '../runtime/session-bench.ts';
 import type { SessionCheck } from '../runtime/session-checks.ts';
 import { formatBytes, formatPercent, formatTable } from './terminal.ts';
 
+/** By mask name, `full` first. */
+type ByMask<Value> = Readonly<Record<string, Value>>;
+
 export interface ContextReport {
   readonly context: number;
-  readonly figures: { full: ContextFigures; masked: ContextFigures };
-  readonly expectedKvBytes: { full: number; masked: number };
-  readonly readBytes: { full: number; masked: number };
+  readonly figures: ByMask<ContextFigures>;
+  readonly expectedKvBytes: ByMask<number>;
+  /** by one decode step */
+  readonly readBytes: ByMask<number>;
+  readonly prefillOperations: ByMask<number>;
+  /** of the first mask against full */
   readonly comparison: Comparison;
+  readonly comparisons: ByMask<Comparison>;
 }
 
-export function formatReport(found: {
-  reports: readonly ContextReport[];
-  checks: readonly SessionCheck[];
-  bandwidth: number | null;
-  batch: number;
-}): string {
-  const header = [
-    'context',
-    'heads',
-    'prefill s',
-    'decode ms',
-    'best ms',
-    'tokens/s',
-    'KV cache',
-    'read GB/s',
-    'of bandwidth',
-  ];
-  const rows = found.reports.flatMap((report) =>
-    (['full', 'masked'] as const).map((side) => formatRow(report, { side, ...found })),
+/** Of the device, measured in this run: bytes a second, floating-point operations a second. Null where they were not. */
+export interface DeviceRates {
+  readonly readBandwidth: number | null;
+  readonly copyBandwidth: number | null;
+  readonly matrixRate: number | null;
+}
+
+interface Figures {
+  readonly reports: readonly ContextReport[];
+  readonly distill: readonly DistillFigures[];
+  readonly checks: readonly SessionCheck[];
+  readonly rates: DeviceRates;
+  readonly batch: number;
+}
+
+export function formatReport(found: Figures): string {
+  const lines = found.reports.flatMap(({ context, comparisons }) =>
+    Object.entries(comparisons).map(([name, comparison]) => formatComparison({ context, name, comparison })),
   );
-  const lines = found.reports.map(({ context, comparison }) => {
-    const { prefillSpeedup, decodeSpeedup, kvShare, savingShare } = comparison;
-    const prefill = prefillSpeedup === null ? '' : `prefill ${prefillSpeedup.toFixed(2)}×, `;
-    const saving = savingShare === null ? '' : `, ${formatPercent(savingShare)} of the saving its bytes promise`;
-    return `${context} tokens, mask against full: ${prefill}decode ${decodeSpeedup.toFixed(2)}×${saving}, KV cache ${formatPercent(kvShare)}`;
-  });
   const worst = Math.max(...found.checks.map(({ error, limit }) => error / limit));
-  const bandwidth =
-    found.bandwidth === null ? '' : `, read bandwidth measured in this run ${(found.bandwidth / 1e9).toFixed(2)} GB/s`;
+  const tables = [formatContexts(found)];
+  if (found.distill.length > 0) tables.push('', formatDistill(found));
   return [
-    formatTable([header, ...rows]),
+    ...tables,
     '',
     ...lines,
-    `${found.checks.length} laws checked before, ${formatPercent(worst)} of their tolerance used${bandwidth}`,
+    `${found.checks.length} laws checked before, ${formatPercent(worst)} of their tolerance used${formatRates(found.rates)}`,
   ].join('\n');
 }
 
-function formatRow(
-  report: ContextReport,
-  view: { side: 'full' | 'masked'; bandwidth: number | null; batch: number },
-): string[] {
-  const figures = report.figures[view.side];
+function formatContexts(found: Figures): string {
+  const { copyBandwidth, matrixRate } = found.rates;
+  const header = ['context', 'heads', 'prefill s'];
+  if (matrixRate !== null) header.push('TFLOP/s', 'of matrix rate');
+  header.push('decode ms', 'best ms', 'tokens/s', 'KV cache', 'read GB/s', 'of bandwidth');
+  if (copyBandwidth !== null) header.push('of copy rate');
+  const rows = found.reports.flatMap((report) =>
+    Object.keys(report.figures).map((mask) => formatRow(report, mask, found)),
+  );
+  return formatTable([header, ...rows]);
+}
+
+function formatRow(report: ContextReport, mask: string, { rates, batch }: Figures): string[] {
+  const figures = report.figures[mask] as ContextFigures;
+  const { prefillSeconds } = figures;
   const typical = median(figures.stepSeconds);
   const best = Math.min(...figures.stepSeconds);
-  const rate = report.readBytes[view.side] / best;
-  const isExact = figures.kvBytes === report.expectedKvBytes[view.side];
-  return [
-    `${report.context}`,
-    view.side,
-    figures.prefillSeconds === null ? '–' : figures.prefillSeconds.toFixed(2),
+  const rate = (report.readBytes[mask] as number) / best;
+  const isExact = figures.kvBytes === report.expectedKvBytes[mask];
+  const row = [`${report.context}`, mask, prefillSeconds === null ? '–' : prefillSeconds.toFixed(2)];
+  if (rates.matrixRate !== null) {
+    const operations = prefillSeconds === null ? null : (report.prefillOperations[mask] as number) / prefillSeconds;
+    row.push(...formatOperations(operations, rates.matrixRate));
+  }
+  row.push(
     (1000 * typical).toFixed(1),
     (1000 * best).toFixed(1),
-    (view.batch / typical).toFixed(1),
+    (batch / typical).toFixed(1),
     `${formatBytes(figures.kvBytes)}${isExact ? '' : ' (differs from the formula)'}`,
     (rate / 1e9).toFixed(2),
-    view.bandwidth === null ? '–' : formatShare(rate / view.bandwidth),
-  ];
+    rates.readBandwidth === null ? '–' : formatShare(rate / rates.readBandwidth),
+  );
+  if (rates.copyBandwidth !== null) row.push(formatShare(rate / rates.copyBandwidth));
+  return row;
+}
+
+function formatDistill({ distill, rates }: Figures): string {
+  const header = ['identification step', 'seconds', 'memory', 'loss'];
+  if (rates.matrixRate !== null) header.push('TFLOP/s', 'of matrix rate');
+  const rows = distill.map(({ tokens, seconds, operations, memoryBytes, loss }) => {
+    const best = Math.min(...seconds);
+    const row = [`${tokens} tokens`, best.toFixed(3), formatBytes(memoryBytes), loss.toPrecision(4)];
+    if (rates.matrixRate !== null) row.push(...formatOperations(operations / best, rates.matrixRate));
+    return row;
+  });
+  return formatTable([header, ...rows]);
+}
+
+function formatOperations(rate: number | null, matrixRate: number): string[] {
+  return rate === null ? ['–', '–'] : [(rate / 1e12).toFixed(0), formatPercent(rate / matrixRate)];
+}
+
+function formatComparison(shown: { context: number; name: string; comparison: Comparison }): string {
+  const { prefillSpeedup, decodeSpeedup, kvShare, savingShare } = shown.comparison;
+  const name = shown.name === 'masked' ? 'mask' : shown.name;
+  const prefill = prefillSpeedup === null ? '' : `prefill ${prefillSpeedup.toFixed(2)}×, `;
+  const saving = savingShare === null ? '' : `, ${formatPercent(savingShare)} of the saving its bytes promise`;
+  return `${shown.context} tokens, ${name} against full: ${prefill}decode ${decodeSpeedup.toFixed(2)}×${saving}, KV cache ${formatPercent(kvShare)}`;
+}
+
+function formatRates({ readBandwidth, copyBandwidth, matrixRate }: DeviceRates): string {
+  const parts: string[] = [];
+  if (readBandwidth !== null)
+    parts.push(`read bandwidth measured in this run ${(readBandwidth / 1e9).toFixed(2)} GB/s`);
+  if (copyBandwidth !== null) parts.push(`copy ${(copyBandwidth / 1e9).toFixed(2)} GB/s`);
+  if (matrixRate !== null) parts.push(`bf16 matrix product ${(matrixRate / 1e12).toFixed(0)} TFLOP/s`);
+  return parts.map((part) => `, ${part}`).join('');
 }
 
 /** A model that is read faster than memory can be lies in a cache, where the share says nothing. */

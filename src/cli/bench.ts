@@ -1,12 +1,15 @@
-// duo bench: prefill, decode and memory of a model folder or a named shape, under a mask beside full attention.
+// duo bench: prefill, decode, identification steps and memory of a model folder or a named shape, under masks beside full attention.
 import { arch, cpus, platform } from 'node:os';
 import type { Command } from 'commander';
 import type { KvDtype } from '../core/session.ts';
+import type { HeadMask } from '../core/shapes.ts';
 import type { Engine } from '../engine/engine.ts';
 import { EngineError } from '../errors/errors.ts';
 import { countKvBytes } from '../eval/footprint.ts';
-import { measureDevice } from '../native/devices.ts';
-import { type ContextFigures, compareMasks, measureContext } from '../runtime/session-bench.ts';
+import { type Measure, measureDevice } from '../native/devices.ts';
+import { checkDistill, type DistillFigures, measureDistill } from '../runtime/distill-bench.ts';
+import { countPrefillOperations } from '../runtime/operations.ts';
+import { type Comparison, type ContextFigures, compareMasks, measureContext } from '../runtime/session-bench.ts';
 import { checkSessions, type SessionCheck } from '../runtime/session-checks.ts';
 import { countDecodeWeights, NAMED_SHAPES } from '../runtime/shapes.ts';
 import { type BenchFlags, openSubject, type Subject } from './bench-subject.ts';
@@ -16,23 +19,27 @@ import { addEngineOptions } from './open.ts';
 import { KV_DTYPES } from './run.ts';
 import { printJson, printResult, say } from './terminal.ts';
 
+/** Timed identification steps of each length. */
+const DISTILL_REPEATS = 2;
+
 export function addBenchCommand(program: Command, signal: AbortSignal): void {
   const command = program
     .command('bench')
-    .description('measure prefill, decode and memory under a mask beside full attention')
+    .description('measure prefill, decode, identification steps and memory under masks beside full attention')
     .option('--model <dir|demo>', 'model folder')
     .option('--shape <name>', `random weights of a shape: ${Object.keys(NAMED_SHAPES).join(', ')}`)
     .option('--layers <n>', 'with --shape: keep this many layers')
     .option('--weights <dtype>', 'with --shape: bf16 or f32', 'bf16')
     .option('--mask <file>', 'mask.json of the model')
     .option(
-      '--streaming-fraction <f>',
-      'instead of a mask: this share of KV heads streams, drawn by --seed; default 0.5',
+      '--streaming-fraction <f,g>',
+      'instead of a mask: these shares of KV heads stream, drawn by --seed; default 0.5',
     )
     .option('--sink <n>', 'with --streaming-fraction: first tokens always seen', '128')
     .option('--recent <n>', 'with --streaming-fraction: nearest tokens seen', '256')
     .option('--contexts <a,b>', 'tokens before the timed steps, such as 2k,8k', '2k')
     .option('--prefill-up-to <n>', 'contexts up to this are prefilled and timed; longer ones are filled directly', '4k')
+    .option('--distill <a,b>', 'lengths of identification steps to time, such as 1k,8k')
     .option('--chunk <n>', 'tokens of one internal prefill chunk')
     .option('--steps <n>', 'timed decode steps of each', '16')
     .option('--batch <n>', 'texts decoded together', '1')
@@ -52,19 +59,32 @@ async function bench(flags: BenchFlags, signal: AbortSignal): Promise<void> {
   const prefillUpTo = readIntegerFlag('--prefill-up-to', { text: flags.prefillUpTo, least: 0 });
   const chunkTokens =
     flags.chunk === undefined ? undefined : readIntegerFlag('--chunk', { text: flags.chunk, least: 1 });
+  const distillLengths = (flags.distill ?? '')
+    .split(',')
+    .filter(Boolean)
+    .map((text) => readIntegerFlag('--distill', { text, least: 2 }));
   const subject = await openSubject(flags, seed);
   try {
-    const { engine, mask } = subject;
+    const { engine, masks } = subject;
     say(`duo bench: ${subject.name}, ${engine.name} on ${engine.device}, KV ${kvDtype}; checking before timing.`);
-    const checks = await checkSessions(engine, { mask: mask.mask, kvDtype });
+    const checks: SessionCheck[] = [];
+    for (const [name, { mask }] of Object.entries(masks)) {
+      const found = await checkSessions(engine, { mask, kvDtype });
+      checks.push(...(name === 'masked' ? found : found.map((check) => ({ ...check, law: `${name}: ${check.law}` }))));
+    }
+    if (distillLengths.length > 0) checks.push(await checkDistill(engine));
     requireHolding(checks);
-    const rates = [await measureBandwidth(engine, flags)];
+    const measure = (name: Measure): Promise<number | null> => measureRate(engine, { name, flags });
+    const isGpu = engine.device.startsWith('cuda');
+    const copyBandwidth = isGpu ? await measure('copy-bandwidth') : null;
+    const matrixRate = isGpu ? await measure('matmul-bf16') : null;
+    const rates = [await measure('read-bandwidth')];
     const reports: ContextReport[] = [];
     for (const context of contexts) {
       say(`duo bench: ${context} tokens.`);
       const figures = await measureContext(engine, {
         context,
-        masks: { full: 'full', masked: mask },
+        masks: { full: 'full', ...masks },
         kvDtype,
         steps,
         batch,
@@ -74,10 +94,15 @@ async function bench(flags: BenchFlags, signal: AbortSignal): Promise<void> {
         ...(chunkTokens !== undefined && { chunkTokens }),
       });
       reports.push(makeReport({ subject, context, figures, kvDtype, steps, batch }));
-      rates.push(await measureBandwidth(engine, flags));
+      rates.push(await measure('read-bandwidth'));
+    }
+    const distill: DistillFigures[] = [];
+    const { window } = Object.values(masks)[0] as HeadMask;
+    for (const tokens of distillLengths) {
+      say(`duo bench: an identification step of ${tokens} tokens.`);
+      distill.push(await measureDistill(engine, { tokens, window, repeats: DISTILL_REPEATS, seed, signal }));
     }
     const bandwidth = rates.every((rate) => rate !== null) ? Math.max(...(rates as number[])) : null;
-    const { window } = mask;
     const machine = { cpu: cpus()[0]?.model ?? 'unknown', platform: platform(), arch: arch() };
     const settings = {
       model: subject.name,
@@ -89,8 +114,9 @@ async function bench(flags: BenchFlags, signal: AbortSignal): Promise<void> {
       seed,
       window,
     };
-    if (flags.json) printJson({ ...settings, machine, readBandwidth: bandwidth, checks, contexts: reports });
-    else printResult(formatReport({ reports, checks, bandwidth, batch }));
+    const measured = { readBandwidth: bandwidth, copyBandwidth, matrixRate };
+    if (flags.json) printJson({ ...settings, machine, ...measured, checks, contexts: reports, distill });
+    else printResult(formatReport({ reports, distill, checks, rates: measured, batch }));
   } finally {
     await subject.close();
   }
@@ -104,11 +130,11 @@ function requireHolding(checks: readonly SessionCheck[]): void {
   );
 }
 
-/** Bytes read a second, null where only the tensorflow engine computes. */
-async function measureBandwidth(engine: Engine, flags: BenchFlags): Promise<number | null> {
+/** Of the device, null where only the tensorflow engine computes. */
+async function measureRate(engine: Engine, options: { name: Measure; flags: BenchFlags }): Promise<number | null> {
   if (engine.name !== 'native') return null;
-  const { device, threads } = flags;
-  return measureDevice('read-bandwidth', {
+  const { device, threads } = options.flags;
+  return measureDevice(options.name, {
     ...(device !== undefined && { device }),
     ...(threads !== undefined && { threads }),
   });
@@ -117,26 +143,39 @@ async function measureBandwidth(engine: Engine, flags: BenchFlags): Promise<numb
 function makeReport(run: {
   subject: Subject;
   context: number;
-  figures: { full: ContextFigures; masked: ContextFigures };
+  figures: Record<string, ContextFigures>;
   kvDtype: KvDtype;
   steps: number;
   batch: number;
 }): ContextReport {
   const { subject, context, figures, kvDtype, steps, batch } = run;
   const model = subject.config.shape;
-  const count = (tokens: number): { full: number; masked: number } => ({
-    full: countKvBytes({ model, mask: 'full', tokens, dtype: kvDtype }),
-    masked: countKvBytes({ model, mask: subject.mask, tokens, dtype: kvDtype }),
-  });
-  const maxTokens = Math.round(figures.full.fullKvBytes / count(1).full);
-  const entries = count(context + Math.ceil(steps / 2));
+  const masks: Record<string, HeadMask | 'full'> = { full: 'full', ...subject.masks };
+  const full = figures.full as ContextFigures;
+  const count = (mask: HeadMask | 'full', tokens: number): number =>
+    countKvBytes({ model, mask, tokens, dtype: kvDtype });
+  const maxTokens = Math.round(full.fullKvBytes / count('full', 1));
   const weights = countDecodeWeights(subject.config) * subject.weightBytes;
-  const readBytes = { full: weights + batch * entries.full, masked: weights + batch * entries.masked };
+  const forEachMask = <Value>(get: (mask: HeadMask | 'full') => Value): Record<string, Value> =>
+    Object.fromEntries(Object.entries(masks).map(([name, mask]) => [name, get(mask)]));
+  const readBytes = forEachMask((mask) => weights + batch * count(mask, context + Math.ceil(steps / 2)));
+  const comparisons: Record<string, Comparison> = {};
+  for (const name of Object.keys(subject.masks)) {
+    comparisons[name] = compareMasks(
+      { full, masked: figures[name] as ContextFigures },
+      { full: readBytes.full as number, masked: readBytes[name] as number },
+    );
+  }
   return {
     context,
     figures,
-    expectedKvBytes: count(maxTokens),
+    expectedKvBytes: forEachMask((mask) => count(mask, maxTokens)),
     readBytes,
-    comparison: compareMasks(figures, readBytes),
+    prefillOperations: forEachMask((mask) => {
+      const { linear, attention } = countPrefillOperations({ config: subject.config, mask, tokens: context });
+      return linear + attention;
+    }),
+    comparison: Object.values(comparisons)[0] as Comparison,
+    comparisons,
   };
 }

@@ -1,15 +1,16 @@
-// Prefill, decode and memory of sessions under a mask beside full attention, at one context. Decode steps of both alternate, so that what else
-// the machine does meets both alike.
+// Prefill, decode and memory of sessions under masks beside full attention, at one context. Decode steps of all alternate, so that what else
+// the machine does meets them alike.
 import type { KvDtype, Session } from '../core/session.ts';
 import type { HeadMask } from '../core/shapes.ts';
 import type { Engine } from '../engine/engine.ts';
 import { AbortedError, EngineError } from '../errors/errors.ts';
 import { decodeTogether } from './batch.ts';
 
-export interface ContextOptions {
+export interface ContextOptions<Name extends string> {
   /** tokens before the first timed step, at least 1 */
   readonly context: number;
-  readonly masks: { readonly full: 'full'; readonly masked: HeadMask };
+  /** what is measured beside each other, by name */
+  readonly masks: Readonly<Record<Name, HeadMask | 'full'>>;
   readonly kvDtype: KvDtype;
   readonly chunkTokens?: number;
   /** timed decode steps of each, at least 1 */
@@ -38,30 +39,32 @@ export interface ContextFigures {
 const WARM_UP_STEPS = 2;
 
 /** @throws {EngineError} the engine cannot fill caches; {AbortedError} between steps. */
-export async function measureContext(
+export async function measureContext<Name extends string>(
   engine: Engine,
-  options: ContextOptions,
-): Promise<{ full: ContextFigures; masked: ContextFigures }> {
+  options: ContextOptions<Name>,
+): Promise<Record<Name, ContextFigures>> {
   const opened: Session[] = [];
   try {
-    const full = await prepare(engine, { ...options, mask: 'full', opened });
-    const masked = await prepare(engine, { ...options, mask: options.masks.masked, opened });
-    const seconds = { full: [] as number[], masked: [] as number[] };
+    const names = Object.keys(options.masks) as Name[];
+    const sides: (Side & { readonly name: Name; readonly stepSeconds: number[] })[] = [];
+    for (const name of names) {
+      const side = await prepare(engine, { ...options, mask: options.masks[name], opened });
+      sides.push({ ...side, name, stepSeconds: [] });
+    }
     for (let step = 0; step < WARM_UP_STEPS + options.steps; step++) {
-      for (const [name, side] of [['full', full] as const, ['masked', masked] as const]) {
+      for (const side of sides) {
         if (options.signal?.aborted) throw new AbortedError('The bench was stopped.');
         const tokens = side.sessions.map((_, index) => (step * 31 + index * 7 + 5) % engine.model.vocab);
         const startMs = performance.now();
         await decodeTogether(engine, side.sessions, tokens);
-        if (step >= WARM_UP_STEPS) seconds[name].push((performance.now() - startMs) / 1000);
+        if (step >= WARM_UP_STEPS) side.stepSeconds.push((performance.now() - startMs) / 1000);
       }
     }
-    const collect = (side: Side, stepSeconds: number[]): ContextFigures => ({
-      prefillSeconds: side.prefillSeconds,
-      stepSeconds,
-      ...(side.sessions[0] as Session).memory(),
-    });
-    return { full: collect(full, seconds.full), masked: collect(masked, seconds.masked) };
+    const entries = sides.map(({ name, prefillSeconds, stepSeconds, sessions }) => [
+      name,
+      { prefillSeconds, stepSeconds, ...(sessions[0] as Session).memory() },
+    ]);
+    return Object.fromEntries(entries) as Record<Name, ContextFigures>;
   } finally {
     for (const session of opened) await session.close();
   }
@@ -75,7 +78,7 @@ interface Side {
 /** Open the sessions of one mask and bring them to the context. */
 async function prepare(
   engine: Engine,
-  options: ContextOptions & { mask: HeadMask | 'full'; opened: Session[] },
+  options: Omit<ContextOptions<string>, 'masks'> & { mask: HeadMask | 'full'; opened: Session[] },
 ): Promise<Side> {
   const { context, kvDtype, chunkTokens, steps, batch, signal } = options;
   const sessions: Session[] = [];

@@ -1,31 +1,43 @@
 #!/usr/bin/env bash
-# All GPU tests on a machine that has one: native tests of every op and both paths, compute-sanitizer on them, engine and command-line
-# tests, and a soak. Fails where the GPU is missing. Environment: DUO_SOAK_STEPS (default 100000), DUO_SANITIZE=0 leaves the sanitizer out.
+# GPU tests on a machine that has one. Usage: test/gpu/run.sh [native] [sanitize] [soak] [vitest]   (default all)
+#   native    every op and both paths against the CPU backend
+#   sanitize  compute-sanitizer memcheck and racecheck on them, on the project's own kernels
+#   soak      10⁵ decode steps, memory flat
+#   vitest    engine and command line
+# Builds first where sources changed (scripts/build-gpu). Fails where the GPU is missing, unless REQUIRE_GPU=0. Environment: DUO_BUILD,
+# DUO_SOAK_STEPS (default 100000), DUO_SANITIZE=0 leaves the sanitizer out.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-build=kernels/build-gpu
-cmake -S kernels -B "$build" -DCMAKE_BUILD_TYPE=Release -DDUO_CUDA=ON -DDUO_TESTS=ON >/dev/null
-cmake --build "$build" -j "$(nproc)" --target duo test_cuda_ops test_cuda_model test_cuda_session
+build=$(bash scripts/build-gpu)
 tests="$build/tests/cuda"
-for name in test_cuda_ops test_cuda_model test_cuda_session; do
-  echo "== $name"
-  "$tests/$name"
-done
-if [ "${DUO_SANITIZE:-1}" != 0 ]; then
+parts=${*:-native sanitize soak vitest}
+wants() { [[ " $parts " == *" $1 "* ]]; }
+if wants native; then
+  for name in test_cuda_ops test_cuda_model test_cuda_session; do
+    echo "== $name"
+    "$tests/$name"
+  done
+fi
+if wants sanitize && [ "${DUO_SANITIZE:-1}" != 0 ]; then
   if command -v compute-sanitizer >/dev/null; then
     for tool in memcheck racecheck; do
       for name in test_cuda_ops test_cuda_model; do
         echo "== compute-sanitizer $tool $name"
-        # DUO_CUBLASLT=0: the project's own kernels are what is looked at.
         DUO_CUBLASLT=0 compute-sanitizer --tool "$tool" --error-exitcode 9 "$tests/$name" >"$build/$tool-$name.log" 2>&1 ||
           { tail -n 40 "$build/$tool-$name.log"; exit 1; }
+        tail -n 2 "$build/$tool-$name.log"
       done
     done
   else
     echo "skipped: compute-sanitizer was not found"
   fi
 fi
-echo "== soak"
-"$tests/test_cuda_session" "${DUO_SOAK_STEPS:-100000}" | tail -n 3
-echo "== engine and command line"
-DUO_NATIVE_LIBRARY="$PWD/$build/libduo.so" REQUIRE_GPU=1 npx --no-install vitest run test/gpu
+if wants soak; then
+  echo "== soak"
+  "$tests/test_cuda_session" "${DUO_SOAK_STEPS:-100000}" | tail -n 3
+fi
+if wants vitest; then
+  echo "== engine and command line"
+  # By its file, not by npx: the packed Node has no npm.
+  DUO_NATIVE_LIBRARY="$(realpath "$build/libduo.so")" REQUIRE_GPU="${REQUIRE_GPU:-1}" node node_modules/vitest/vitest.mjs run test/gpu
+fi

@@ -5,6 +5,7 @@
 #include "cuda_test.h"
 
 #include "core/backend.h"
+#include "cuda/cuda_model.h"
 
 using namespace duo;
 using namespace duo::test;
@@ -70,7 +71,18 @@ void test_case(const Case &c) {
     const Step got = run_in_every_order<Step>(variant + "distill", [&] { return run(*gpu); });
     expect_within(std::fabs(got.loss - expected.loss) / expected.loss, 2 * slack * OUTPUT_TOLERANCE, variant + "loss");
     expect_within(relative_error(got.gradient, expected.gradient), 2 * slack * OUTPUT_TOLERANCE, variant + "gate gradient");
+    // Branches kept from the forward are those that attending again gives.
+    auto &limited = static_cast<cuda::CudaModel &>(*gpu);
+    for (int64_t kept = 0; kept < c.layers; kept++) {
+      limited.limit_kept_layers(kept);
+      expect(run(*gpu) == got, variant + "the same bits with " + std::to_string(kept) + " layers' branches kept");
+    }
+    limited.limit_kept_layers(c.layers);
   }
+  double law = 1;
+  std::vector<float> law_gradient(static_cast<size_t>(config.num_gates()));
+  gpu->distill(passage, ones.data(), window, DUO_DISTILL_DEFAULT, task, &law, law_gradient.data());
+  expect_within(law, 1e-6, name + "loss with all gates 1");
   const auto hidden = [&](DuoModel &model, const float *given) {
     std::vector<float> out(rows * static_cast<size_t>(c.hidden));
     model.hidden(passage, given, window, task, out.data());
@@ -155,6 +167,7 @@ void test_refusals() {
 int main() {
   test_case({"gqa", 3, 4, 2, 32, 64, 96, 50, 70, false, false, false, Dtype::stored});
   test_case({"norms, bias, tied, dynamic rope", 2, 4, 1, 64, 72, 80, 33, 75, true, true, true, Dtype::bf16});
+  test_case({"one layer", 1, 4, 2, 32, 64, 96, 50, 40, false, false, false, Dtype::stored});
   test_case({"int8", 2, 2, 2, 32, 64, 48, 40, 20, false, true, true, Dtype::int8});
   test_refusals();
   return finish();

@@ -29,12 +29,56 @@ describe('duo bench', () => {
     expect(stdout).toMatch(/5 laws checked before/);
   });
 
+  it('measures several masks and identification steps in one run', async () => {
+    const flags = [
+      '--contexts',
+      '24',
+      '--steps',
+      '2',
+      '--sink',
+      '2',
+      '--recent',
+      '6',
+      '--streaming-fraction',
+      '0.5,0.75',
+    ];
+    const distill = ['--distill', '20,30'];
+    const { code, stdout } = await runDuo([
+      'bench',
+      '--model',
+      GOLDEN_MODEL,
+      ...flags,
+      ...distill,
+      ...TENSORFLOW,
+      '--json',
+    ]);
+    expect(code).toBe(0);
+    const report = JSON.parse(stdout);
+    expect(report.checks).toHaveLength(11);
+    const [at] = report.contexts;
+    expect(Object.keys(at.figures)).toEqual(['full', 'streaming-0.5', 'streaming-0.75']);
+    expect(at.figures['streaming-0.75'].kvBytes).toBe((2 * 28 + 6 * 8) * 256);
+    expect(Object.keys(at.comparisons)).toEqual(['streaming-0.5', 'streaming-0.75']);
+    expect(at.comparison).toEqual(at.comparisons['streaming-0.5']);
+    expect(at.prefillOperations.full).toBeGreaterThan(at.prefillOperations['streaming-0.5']);
+    expect(report.distill.map(({ tokens }: { tokens: number }) => tokens)).toEqual([20, 30]);
+    for (const { seconds, operations } of report.distill) {
+      expect(seconds).toHaveLength(2);
+      expect(operations).toBeGreaterThan(0);
+    }
+  }, 60_000);
+
   it.each([
     [[], 'Expected --model or --shape, got neither.'],
     [['--shape', 'llama-9'], 'Expected a shape among llama-2-7b'],
     [['--shape', 'llama-3.2-1b', '--layers', '99'], 'Expected `layers` to be an integer from 1 to 16, got `99`'],
     [['--shape', 'llama-3.2-1b', '--engine', 'tensorflow'], 'Expected the native engine with --shape'],
     [['--model', GOLDEN_MODEL, '--mask', 'm', '--streaming-fraction', '1'], 'got both.'],
+    [
+      ['--model', GOLDEN_MODEL, '--streaming-fraction', '0.5,2'],
+      'Expected --streaming-fraction to be a number from 0 to 1',
+    ],
+    [['--model', GOLDEN_MODEL, '--distill', '1'], 'Expected --distill to be an integer of at least 2'],
     [['--model', GOLDEN_MODEL, '--contexts', '2x'], 'Expected --contexts to be an integer'],
   ])('refuses %j with exit code 2', async (flags, message) => {
     const { code, stderr } = await runDuo(['bench', ...flags]);
