@@ -3,7 +3,7 @@
 //   node bench/gpu-decode.mjs [attention] [product] [step]
 // attention: decode_attention at 128K, H32/G8/D128, by KV type and retrieval heads; sizes end in warps, stages, blocks a multiprocessor.
 // product: vector_product of the llama-3-8b layers; sizes end in stages, blocks a multiprocessor.
-// step: whole steps of llama-3-8b's layers; DUO_DECODE_TUNING=warps,stages,blocks,stages,blocks and DUO_DEPENDENT_LAUNCH=0 vary them.
+// step: whole steps of eight of llama-3-8b's layers, with and without DUO_DEPENDENT_LAUNCH=0.
 // A choice of 0 is the kernel's own.
 import { benchOp } from '../dist/src/native/devices.js';
 
@@ -32,18 +32,10 @@ if (wants('attention')) {
     const choices = [
       [0, 0, 0],
       [8, 2, 1],
-      [4, 3, 1],
-      [4, 3, 2],
+      [8, 3, 1],
+      [8, 4, 1],
       [4, 2, 2],
-      [4, 2, 3],
-      [8, 3, 2],
-      [2, 3, 4],
-      ...(dtype === INT4
-        ? [
-            [8, 6, 1],
-            [8, 4, 1],
-          ]
-        : []),
+      [4, 3, 2],
     ];
     for (const retrieval of dtype === BF16 ? [8, 4, 2] : [8, 2]) {
       const entries = retrieval * 131072 + (8 - retrieval) * 384;
@@ -89,18 +81,8 @@ if (wants('product')) {
 if (wants('step')) {
   const LAYERS = 8;
   const weights = 2 * (LAYERS * (6144 * 4096 + 4096 * 4096 + 3 * 14336 * 4096) + 128256 * 4096);
-  for (const tuning of [
-    '0,0,0,0,0',
-    '0,0,0,0,0 ordinary',
-    '4,3,1,0,0',
-    '4,3,2,0,0',
-    '8,2,1,0,0',
-    '0,0,0,3,2',
-    '0,0,0,9,1',
-    '4,3,1,9,1',
-  ]) {
-    process.env.DUO_DECODE_TUNING = tuning.split(' ')[0];
-    process.env.DUO_DEPENDENT_LAUNCH = tuning.includes('ordinary') ? '0' : '1';
+  for (const launch of ['dependent', 'ordinary']) {
+    process.env.DUO_DEPENDENT_LAUNCH = launch === 'ordinary' ? '0' : '1';
     for (const [tokens, retrieval] of [
       [8192, 4],
       [131072, 8],
@@ -108,7 +90,7 @@ if (wants('step')) {
       [131072, 2],
     ])
       await time(
-        `step, ${LAYERS} layers, ${tokens}, ${retrieval} of 8 heads: ${tuning}`,
+        `step, ${LAYERS} layers, ${tokens}, ${retrieval} of 8 heads: ${launch} launches`,
         'decode_step',
         [LAYERS, 32, 8, 128, 4096, 14336, 128256, tokens, retrieval, 128, 256, BF16, 1],
         weights + LAYERS * 512 * (retrieval * tokens + (8 - retrieval) * 384),

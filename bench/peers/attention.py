@@ -17,6 +17,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 BACKENDS = {name: getattr(SDPBackend, name) for name in ("FLASH_ATTENTION", "CUDNN_ATTENTION", "EFFICIENT_ATTENTION") if hasattr(SDPBackend, name)}
 COLD_BYTES = 256 << 20  # several times any L2
+HOLD_CYCLES = 100000  # the device is kept busy while a run is queued, so that Python's own time is not measured
 
 
 def time_ms(body, repeats):
@@ -26,6 +27,7 @@ def time_ms(body, repeats):
     times = []
     for turn in range(repeats):
         begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        torch.cuda._sleep(HOLD_CYCLES)
         begin.record()
         body(turn)
         end.record()

@@ -4,7 +4,6 @@
 // [2][128, D] bf16 swizzled; where both branches run, the streaming one's outputs [D/2][256] fp32, each thread's own; barriers.
 #include "cuda/attention_tiles.h"
 #include "cuda/hopper_tiles.h"
-#include <cstdlib>
 
 namespace duo::cuda {
 namespace {
@@ -73,7 +72,7 @@ __device__ __forceinline__ void copy_keys(bf16 *tile, const AttentionForward &a,
   }
 }
 
-template <int D, bool FULL, bool STREAM, bool TURNS>
+template <int D, bool FULL, bool STREAM>
 __global__ void __launch_bounds__(THREADS, 1) attention_forward_hopper_kernel(const AttentionForward a) {
 #if DUO_HOPPER_CODE
   constexpr int TILE = KEYS * D;
@@ -206,9 +205,6 @@ __global__ void __launch_bounds__(THREADS, 1) attention_forward_hopper_kernel(co
     };
     const auto locate = [&](int half) { return (first_row + row_of_lane + half * 8) * query_stride + static_cast<int64_t>(head) * D + column; };
 
-    // The computing warpgroups take turns at giving products to the tensor cores, so that one softens scores while the other multiplies.
-    const int own_turn = 1 + consumer / WARPGROUP, other_turn = 3 - own_turn;
-    if (TURNS && own_turn == 2) arrive_threads(other_turn, CONSUMERS);
     wait_barrier(shared.query_full, 0);
 #pragma unroll 1
     for (int phase = STREAM ? 0 : 1; phase < (FULL ? 2 : 1); phase++) {
@@ -224,10 +220,8 @@ __global__ void __launch_bounds__(THREADS, 1) attention_forward_hopper_kernel(co
       pack_weights();
 #pragma unroll 1
       for (int32_t step = begin + 1; step < end; step++) {
-        if (TURNS) sync_threads(own_turn, CONSUMERS);
         begin_scores(step);
         begin_outputs(step - 1);
-        if (TURNS) arrive_threads(other_turn, CONSUMERS);
         wait_products<1>();
         settle(scores);
         shared.key_ring.release(step);
@@ -292,8 +286,7 @@ template <int D, bool FULL, bool STREAM>
 cudaError_t launch_forward(const AttentionForward &a, cudaStream_t stream) {
   const Grid grid{dim3(static_cast<unsigned>(a.num_listed * a.shape.group()), static_cast<unsigned>(ceil_divide(a.num_rows, ROWS))), THREADS,
                   SharedLayout<D, FULL, STREAM>::BYTES};
-  static const bool turns = std::getenv("DUO_TURNS") != nullptr;
-  return turns ? launch(grid, stream, attention_forward_hopper_kernel<D, FULL, STREAM, true>, a) : launch(grid, stream, attention_forward_hopper_kernel<D, FULL, STREAM, false>, a);
+  return launch(grid, stream, attention_forward_hopper_kernel<D, FULL, STREAM>, a);
 }
 
 template <int D>

@@ -238,9 +238,11 @@ void bench_decode(Bench &b, const DeviceSize &device) {
   const int64_t parts = (shape.blocks + kv_heads) * group;
   DeviceBuffer<float> partial(parts * dim), partial_scale(parts * 2);
   DeviceBuffer<bf16> out(heads * dim);
+  DeviceBuffer<int32_t> arrived(heads);
+  clear(arrived, b.stream);
   const auto attend = [&](int64_t turn) {
     check(launch_decode_attention({plans[static_cast<size_t>(turn % copies)].data(), shape, 1, static_cast<int32_t>(heads), static_cast<int32_t>(kv_heads),
-                                   static_cast<int32_t>(dim), dtype, query.data(), partial.data(), partial_scale.data(), out.data()}, b.stream.get()), "decode attention");
+                                   static_cast<int32_t>(dim), dtype, query.data(), partial.data(), partial_scale.data(), arrived.data(), out.data()}, b.stream.get()), "decode attention");
   };
   attend(0);
   std::vector<double> got, expected;

@@ -5,7 +5,10 @@
 //   outᵀ [16 elements, 8] += Vᵀ·weightsᵀ: a lane reads D/8 elements of keys 2c, 2c + 1, 2c + 8, 2c + 9 (c = lane mod 4), pairs them by key, and
 //   each two elements are rows r and r + 8 of one product. The weights change from score to operand place by movmatrix.
 // Raw cache values are exact in bf16; a format's scales multiply scores and weights.
-// Shared memory: per warp [stages] of keys, values, scales; then largest and sum [warps, 16]. At a head's end a warp's ring holds its outputs.
+// At a head's end the block's warps are joined, and the block that ends last of those that share the head joins their results, in the order of
+// shares whichever it is, so that sums do not depend on it.
+// Shared memory: per warp [stages] of keys, values, scales; then largest and sum [warps, 16]. At a head's end a warp's ring holds its outputs; in a
+// join of shares, the rings hold a factor and a sum for each share and row, and a quad a thread.
 #include "cuda/decode_attention.h"
 
 #include <algorithm>
@@ -18,7 +21,6 @@ namespace duo::cuda {
 namespace {
 
 constexpr int MOST_WARPS = 8, ROWS = 16;
-constexpr int JOIN_THREADS = 512, JOIN_WARPS = JOIN_THREADS / 32;
 
 // Entries of a warp's piece: enough bytes to be worth a softmax step, a divisor of DECODE_TILE.
 constexpr int entries_a_piece(Dtype dtype) { return value_bits(dtype) < 16 ? 32 : 16; }
@@ -273,6 +275,28 @@ struct Attend {
   }
 };
 
+// Bytes of all warps' rings, or of what takes their place in a join where that is more.
+__host__ __device__ constexpr int ring_bytes(const DecodeShape &shape, int bytes_a_piece, int query_tiles) {
+  const int rings = shape.warps * shape.stages * bytes_a_piece, join = shape.blocks * query_tiles * 8 * 2 * 4 + (shape.warps * 32 + 1) * 16;
+  return (rings > join ? rings : join + 15) / 16 * 16;
+}
+
+// Whether this block is the last of `count` to come here: all see what the others wrote before. The count begins at 0 and is 0 again after the last.
+__device__ __forceinline__ bool is_last_of(int32_t *arrived, int count) {
+  auto *is_last = reinterpret_cast<int32_t *>(shared_memory());  // the rings are read no more after the barrier
+  publish_writes();
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    *is_last = count_arrival(arrived) == count - 1;
+    if (*is_last) *arrived = 0;
+  }
+  __syncthreads();
+  const bool last = *is_last != 0;
+  __syncthreads();
+  if (last) publish_writes();
+  return last;
+}
+
 // The first head of the plan that has a tile at or after `tile`.
 __device__ __forceinline__ int find_head(const DecodeHead *plan, int heads, int tile) {
   int before = 0;
@@ -285,6 +309,68 @@ __device__ __forceinline__ int find_head(const DecodeHead *plan, int heads, int 
   return before;
 }
 
+// What the blocks that share a head have left in `partial`, joined by one of them: out [rows, D]. Teams of threads, four elements a thread, take the
+// shares in turn; the first loads are under way while the factors are found.
+template <int D>
+__device__ __forceinline__ void join_shares(const DecodeAttention &a, int64_t slot, int count, int rows, bf16 *out, float *factors, float *totals) {
+  constexpr int LOADS = 16;  // under way at a time, a thread
+  const int group = a.heads / a.kv_heads, threads = a.shape.warps * 32, thread = threadIdx.x, lane = thread % 32;
+  const int width = rows * (D / 4), teams = width < threads ? threads / width : 1, team = thread / width;
+  float *sums = factors + count * rows;
+  auto *quads = reinterpret_cast<float4 *>(shared_memory()) + (2 * count * rows + 3) / 4;
+  for (int base = 0; base < width; base += threads) {
+    const int quad = width < threads ? thread % width : base + thread, row = quad / (D / 4), begin = team < teams && quad < width ? team : count;
+    const auto *from = reinterpret_cast<const float4 *>(a.partial) + slot * (D / 4) + quad;
+    float4 parts[LOADS], sum = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+    const auto start_loads = [&](int share) {
+#pragma unroll
+      for (int i = 0; i < LOADS; i++) {
+        if (share + i * teams < count) parts[i] = load_fresh(from + static_cast<int64_t>(share + i * teams) * group * (D / 4));
+      }
+    };
+    start_loads(begin);
+    if (base == 0) {
+      for (int r = thread / 32; r < rows; r += a.shape.warps) {
+        float top = minus_infinity(), total = 0.0f;
+        for (int i = lane; i < count; i += 32) {
+          const float2 pair = load_fresh(reinterpret_cast<const float2 *>(a.partial_scale) + slot + static_cast<int64_t>(i) * group + r);
+          factors[i * rows + r] = pair.x, sums[i * rows + r] = pair.y;
+          top = fmaxf(top, pair.x);
+        }
+        top = max_warp(top);
+        for (int i = lane; i < count; i += 32) {
+          const float factor = exp2_of(factors[i * rows + r] - top);
+          factors[i * rows + r] = factor;
+          total += factor * sums[i * rows + r];
+        }
+        total = sum_warp(total);
+        if (lane == 0) totals[r] = total;
+      }
+      __syncthreads();
+    }
+    for (int share = begin; share < count; share += LOADS * teams) {
+      if (share > begin) start_loads(share);
+#pragma unroll
+      for (int i = 0; i < LOADS; i++) {
+        if (share + i * teams >= count) break;
+        const float factor = factors[(share + i * teams) * rows + row];
+        sum.x += factor * parts[i].x, sum.y += factor * parts[i].y, sum.z += factor * parts[i].z, sum.w += factor * parts[i].w;
+      }
+    }
+    if (teams > 1) {
+      quads[thread] = sum;
+      __syncthreads();
+      for (int t = 1; team == 0 && t < teams; t++) {
+        const float4 part = quads[t * width + quad];
+        sum.x += part.x, sum.y += part.y, sum.z += part.z, sum.w += part.w;
+      }
+    }
+    if (team > 0 || quad >= width) continue;
+    const float total = totals[row];
+    *reinterpret_cast<uint2 *>(out + quad * 4) = make_uint2(pack_bf16(sum.x / total, sum.y / total), pack_bf16(sum.z / total, sum.w / total));
+  }
+}
+
 template <int D, Dtype DTYPE, int QUERY_TILES>
 __global__ void __launch_bounds__(MOST_WARPS * 32, QUERY_TILES == 1 ? 2 : 1) decode_attention_kernel(const DecodeAttention a) {
   using Piece = Attend<D, DTYPE, QUERY_TILES>;
@@ -294,7 +380,7 @@ __global__ void __launch_bounds__(MOST_WARPS * 32, QUERY_TILES == 1 ? 2 : 1) dec
   const int group = a.heads / a.kv_heads, first_row = blockIdx.y * QUERY_TILES * 8;
   const int rows = group - first_row < QUERY_TILES * 8 ? group - first_row : QUERY_TILES * 8;
   uint8_t *ring = shared_memory() + warp * stages * Piece::PIECE_BYTES;
-  float *tops = reinterpret_cast<float *>(shared_memory() + warps * stages * Piece::PIECE_BYTES), *sums = tops + warps * ROWS;
+  float *tops = reinterpret_cast<float *>(shared_memory() + ring_bytes(a.shape, Piece::PIECE_BYTES, QUERY_TILES)), *sums = tops + warps * ROWS;
   const int num_heads = a.batch * a.kv_heads, share = tiles_a_block(a.plan[num_heads], a.shape.blocks);
   const int begin_tile = blockIdx.x * share, end_tile = begin_tile + share;
 
@@ -330,7 +416,9 @@ __global__ void __launch_bounds__(MOST_WARPS * 32, QUERY_TILES == 1 ? 2 : 1) dec
     work.store(reinterpret_cast<float *>(ring), tops + warp * ROWS, sums + warp * ROWS, rows);
     __syncthreads();
     // Join the warps: outputs brought to the block's largest score, summed in warp order.
+    const int first_share = head.first_tile / share, shares = (head.first_tile + count_tiles(head.entries) - 1) / share - first_share + 1;
     const int64_t slot = static_cast<int64_t>(blockIdx.x + index) * group + first_row;
+    bf16 *out = a.out + (static_cast<int64_t>(index / a.kv_heads) * a.heads + index % a.kv_heads * group + first_row) * D;
     for (int i = static_cast<int>(threadIdx.x); i < rows * D; i += warps * 32) {
       const int at = i / D;
       float top = tops[at];
@@ -341,60 +429,25 @@ __global__ void __launch_bounds__(MOST_WARPS * 32, QUERY_TILES == 1 ? 2 : 1) dec
         value += factor * reinterpret_cast<const float *>(shared_memory() + w * stages * Piece::PIECE_BYTES)[i];
         total += factor * sums[w * ROWS + at];
       }
-      a.partial[slot * D + i] = value;
-      if (i % D == 0) a.partial_scale[2 * (slot + at)] = top, a.partial_scale[2 * (slot + at) + 1] = total;
+      if (shares == 1) {
+        out[i] = narrow(value / total);
+      } else {
+        a.partial[slot * D + i] = value;
+        if (i % D == 0) a.partial_scale[2 * (slot + at)] = top, a.partial_scale[2 * (slot + at) + 1] = total;
+      }
+    }
+    if (shares > 1 && is_last_of(a.arrived + index * gridDim.y + blockIdx.y, shares)) {
+      join_shares<D>(a, static_cast<int64_t>(first_share + index) * group + first_row, shares, rows, out, reinterpret_cast<float *>(shared_memory()), tops);
     }
     __syncthreads();
   }
   wait_for_previous();  // a block without entries must not end before the kernels that it was started beside
 }
 
-// Block: one query head of one session. Its shares' factors are found by all threads, then JOIN_THREADS / D teams sum every so many shares and
-// are summed in their order. Shared memory: factors and sums [blocks], team sums [teams, D + 1], a value a warp.
-__global__ void __launch_bounds__(JOIN_THREADS) decode_join_kernel(const DecodeAttention a) {
-  let_next_start();
-  float *factors = reinterpret_cast<float *>(shared_memory()), *sums = factors + a.shape.blocks, *tops = sums + a.shape.blocks, *teams = tops + JOIN_WARPS;
-  const int group = a.heads / a.kv_heads, member = blockIdx.y, query_head = blockIdx.x, index = member * a.kv_heads + query_head / group;
-  const int thread = threadIdx.x, team = thread / a.head_dim, element = thread % a.head_dim, num_teams = JOIN_THREADS / a.head_dim;
-  const DecodeHead head = a.plan[index];
-  const int share = tiles_a_block(a.plan[a.batch * a.kv_heads], a.shape.blocks);
-  const int first = head.first_tile / share, count = (head.first_tile + count_tiles(head.entries) - 1) / share - first + 1;
-  const int64_t slot = static_cast<int64_t>(first + index) * group + query_head % group;
-  wait_for_previous();
-  float top = minus_infinity();
-  for (int i = thread; i < count; i += JOIN_THREADS) {
-    factors[i] = a.partial_scale[2 * (slot + static_cast<int64_t>(i) * group)];
-    sums[i] = a.partial_scale[2 * (slot + static_cast<int64_t>(i) * group) + 1];
-    top = fmaxf(top, factors[i]);
-  }
-  top = max_warp(top);
-  if (thread % 32 == 0) tops[thread / 32] = top;
-  __syncthreads();
-  for (int w = 0; w < JOIN_WARPS; w++) top = fmaxf(top, tops[w]);
-  for (int i = thread; i < count; i += JOIN_THREADS) factors[i] = exp2_of(factors[i] - top);
-  __syncthreads();
-  float value = 0.0f, total = 0.0f;
-#pragma unroll 8
-  for (int i = team; i < count; i += num_teams) {
-    value += factors[i] * a.partial[(slot + static_cast<int64_t>(i) * group) * a.head_dim + element];
-    total += factors[i] * sums[i];
-  }
-  teams[team * (a.head_dim + 1) + element] = value;
-  if (element == 0) teams[team * (a.head_dim + 1) + a.head_dim] = total;
-  __syncthreads();
-  if (team > 0) return;
-  value = total = 0.0f;
-  for (int t = 0; t < num_teams; t++) {
-    value += teams[t * (a.head_dim + 1) + element];
-    total += teams[t * (a.head_dim + 1) + a.head_dim];
-  }
-  a.out[(static_cast<int64_t>(member) * a.heads + query_head) * a.head_dim + element] = narrow(value / total);
-}
-
 template <int D, Dtype DTYPE, int QUERY_TILES>
 cudaError_t launch_tiles(const DecodeAttention &a, cudaStream_t stream) {
   static_assert(2 * piece_bytes(DTYPE, D) >= QUERY_TILES * 8 * D * static_cast<int>(sizeof(float)), "a ring of two stages holds a warp's outputs");
-  const size_t shared = static_cast<size_t>(a.shape.warps) * (static_cast<size_t>(a.shape.stages) * piece_bytes(DTYPE, D) + 2 * ROWS * sizeof(float));
+  const size_t shared = static_cast<size_t>(ring_bytes(a.shape, piece_bytes(DTYPE, D), QUERY_TILES)) + static_cast<size_t>(a.shape.warps) * 2 * ROWS * sizeof(float);
   const auto passes = static_cast<unsigned>(ceil_divide(a.heads / a.kv_heads, QUERY_TILES * 8));
   return launch_dependent({dim3(static_cast<unsigned>(a.shape.blocks), passes), a.shape.warps * 32, shared}, stream, decode_attention_kernel<D, DTYPE, QUERY_TILES>, a);
 }
@@ -418,28 +471,29 @@ cudaError_t launch_dtype(const DecodeAttention &a, cudaStream_t stream) {
 
 }  // namespace
 
+// Rings of more than half of a multiprocessor's shared memory: one block there. Where two fit, blocks that start early (dependent_launch.h) gather on
+// the multiprocessors that come free first, and the rest wait for those.
 DecodeShape choose_decode_shape(Dtype dtype, int head_dim, int multiprocessors, int64_t shared_bytes, DecodeShape request) {
   const int64_t piece = piece_bytes(dtype, head_dim), spare = MOST_WARPS * 2 * ROWS * static_cast<int64_t>(sizeof(float));
   const int64_t room = std::max<int64_t>(1, (shared_bytes - spare) / piece);  // pieces
   DecodeShape shape = request;
   if (shape.warps < 1) {
-    for (shape.warps = MOST_WARPS; shape.warps > 1 && shape.warps * 3 > room;) shape.warps /= 2;
+    for (shape.warps = MOST_WARPS; shape.warps > 1 && shape.warps * 2 > room;) shape.warps /= 2;
   }
   shape.warps = std::min(shape.warps, MOST_WARPS);
-  if (shape.stages < 1) shape.stages = 6;
+  if (shape.stages < 1) shape.stages = static_cast<int32_t>(std::max<int64_t>(2, ceil_divide(shared_bytes / 2, shape.warps * piece)));
   shape.stages = static_cast<int32_t>(std::max<int64_t>(2, std::min<int64_t>({shape.stages, MOST_STAGES, room / shape.warps})));
   if (shape.blocks < 1) shape.blocks = multiprocessors;
   return shape;
 }
 
 cudaError_t launch_decode_attention(const DecodeAttention &a, cudaStream_t stream) {
-  cudaError_t error = cudaErrorInvalidValue;
-  if (a.head_dim == 32) error = launch_dtype<32>(a, stream);
-  if (a.head_dim == 64) error = launch_dtype<64>(a, stream);
-  if (a.head_dim == 128) error = launch_dtype<128>(a, stream);
-  if (error != cudaSuccess) return error;
-  const size_t floats = 2 * static_cast<size_t>(a.shape.blocks) + JOIN_WARPS + static_cast<size_t>(JOIN_THREADS / a.head_dim * (a.head_dim + 1));
-  return launch_dependent({dim3(static_cast<unsigned>(a.heads), static_cast<unsigned>(a.batch)), JOIN_THREADS, floats * sizeof(float)}, stream, decode_join_kernel, a);
+  switch (a.head_dim) {
+    case 32: return launch_dtype<32>(a, stream);
+    case 64: return launch_dtype<64>(a, stream);
+    case 128: return launch_dtype<128>(a, stream);
+    default: return cudaErrorInvalidValue;
+  }
 }
 
 }  // namespace duo::cuda

@@ -1,5 +1,4 @@
-// One query position of 1 to 8 sessions against their caches, both head classes in one launch, shared out by bytes (decode_plan.h); partial
-// results of a head's shares are joined by a second, small launch.
+// One query position of 1 to 8 sessions against their caches, both head classes in one launch, shared out by bytes (decode_plan.h).
 #pragma once
 #include "cuda/decode_plan.h"
 
@@ -22,9 +21,10 @@ struct DecodeAttention {
   const bf16 *query;     // [batch, H, D] after rope
   float *partial;        // [blocks + batch·G, group, D] scratch
   float *partial_scale;  // [blocks + batch·G, group, 2] scratch: largest score (log2), sum
+  int32_t *arrived;      // [batch·H] zeros: shares of a head that are done, zeros again afterwards
   bf16 *out;             // [batch, H, D] written
 };
-// Reads each visible cache entry once for up to 16 query heads of a group. Two kernels, both dependent launches.
+// Reads each visible cache entry once for up to 16 query heads of a group. A dependent launch.
 cudaError_t launch_decode_attention(const DecodeAttention &attention, cudaStream_t stream);
 
 }  // namespace duo::cuda

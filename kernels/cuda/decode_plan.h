@@ -23,7 +23,7 @@ struct DecodeHead {
 };
 
 constexpr int DECODE_TILE = 32;       // entries
-constexpr int DECODE_HEAD_TILES = 2;  // tiles whose time goes to beginning and ending a head: counted before its first
+constexpr int DECODE_HEAD_TILES = 8;  // tiles whose time goes to beginning and ending a head: counted before its first
 
 __host__ __device__ inline int32_t count_tiles(int32_t entries) { return (entries + DECODE_TILE - 1) / DECODE_TILE; }
 // Tiles a block, of a layer whose plan ends with `last`.

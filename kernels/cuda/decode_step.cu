@@ -1,29 +1,12 @@
-// Seven launches a layer: norm + QKV, rope + cache write, attention, join, output + residual, norm + gate/up + swiglu, down + residual. All but the
+// Six launches a layer: norm + QKV, rope + cache write, attention, output + residual, norm + gate/up + swiglu, down + residual. All but the
 // first of a step are dependent launches: each begins to read its weights or old cache entries while the one before it ends.
 #include "cuda/decode_step.h"
-
-#include <cstdio>
-#include <cstdlib>
 
 #include "cuda/layer_ops.h"
 #include "cuda/reductions.h"
 #include "cuda/session.h"
 
 namespace duo::cuda {
-namespace {
-
-// DUO_DECODE_TUNING=warps,stages,blocks,stages,blocks: of attention and of products, blocks a multiprocessor, 0 for the chooser's own.
-struct Tuning {
-  int warps = 0, stages = 0, blocks = 0, product_stages = 0, product_blocks = 0;
-};
-Tuning read_tuning() {
-  Tuning t;
-  const char *wish = std::getenv("DUO_DECODE_TUNING");
-  if (wish != nullptr) std::sscanf(wish, "%d,%d,%d,%d,%d", &t.warps, &t.stages, &t.blocks, &t.product_stages, &t.product_blocks);
-  return t;
-}
-
-}  // namespace
 
 DecodeStep::DecodeStep(const CudaModel &model, const std::vector<CudaSession *> &sessions, const Stream &stream)
     : model_(model), config_(model.config()), batch_(static_cast<int64_t>(sessions.size())), dtype_(sessions.front()->options().kv_dtype) {
@@ -42,14 +25,14 @@ DecodeStep::DecodeStep(const CudaModel &model, const std::vector<CudaSession *> 
   for (const CudaSession *session : sessions) members.push_back(session->member());
   members_.resize(batch_);
   copy_to_device(members_.data(), members.data(), batch_, stream);
-  const Tuning tuning = read_tuning();
   const DeviceSize &device = model.device_size();
-  shape_ = choose_decode_shape(dtype_, static_cast<int>(config_.head_dim), device.multiprocessors, device.shared_bytes,
-                               {tuning.warps, tuning.stages, tuning.blocks * device.multiprocessors});
+  shape_ = choose_decode_shape(dtype_, static_cast<int>(config_.head_dim), device.multiprocessors, device.shared_bytes);
   const int64_t heads = batch_ * config_.kv_heads, slots = (shape_.blocks + heads) * config_.group();
   plan_.resize(config_.layers * (heads + 1));
   partial_.resize(slots * config_.head_dim);
   partial_scale_.resize(slots * 2);
+  arrived_.resize(batch_ * config_.heads);
+  clear(arrived_, stream);
   stream.wait();
   void *pinned = nullptr;
   check(cudaMallocHost(&pinned, static_cast<size_t>(batch_) * sizeof(int32_t)), "allocating pinned memory");
@@ -75,27 +58,19 @@ DecodeStep::~DecodeStep() {
   cudaFreeHost(first_bad_host_);
 }
 
-void DecodeStep::multiply(const DeviceMatrix &matrix, const bf16 *values, const bf16 *x, const float *hidden, const float *norm, void *out,
-                          VectorStore store, bool is_dependent, const Stream &stream) {
-  const Tuning tuning = read_tuning();
+VectorProduct DecodeStep::describe(const DeviceMatrix &matrix, const bf16 *values, VectorStore store) const {
   VectorProduct product{};
   product.weight = values != nullptr ? static_cast<const void *>(values) : matrix.quantized.data();
   product.row_scale = values != nullptr ? nullptr : matrix.row_scale.data();
   product.bias = matrix.bias.data();
-  product.x = x;
-  product.hidden = hidden;
-  product.norm = norm;
   product.eps = config_.rms_norm_eps;
   product.depth = matrix.columns;
   product.outputs = store == VectorStore::swiglu ? matrix.rows / 2 : matrix.rows;
   product.batch = static_cast<int32_t>(batch_);
-  product.out = out;
   product.store = store;
   product.device = model_.device_size();
-  product.is_dependent = is_dependent;
-  product.stages = tuning.product_stages;
-  if (tuning.product_blocks > 0) product.blocks_a_multiprocessor = tuning.product_blocks;
-  check(launch_vector_product(product, stream.get()), "a matrix-vector product");
+  product.is_dependent = true;
+  return product;
 }
 
 void DecodeStep::queue(const std::vector<CudaSession *> &sessions, const Stream &stream) {
@@ -111,10 +86,24 @@ void DecodeStep::queue(const std::vector<CudaSession *> &sessions, const Stream 
   check(launch_decode_plan(members_.data(), static_cast<int32_t>(batch_), static_cast<int32_t>(config_.layers), static_cast<int32_t>(config_.kv_heads), plan_.data(),
                            stream.get()),
         "sharing out a step");
+  const bf16 *head_values = model_.lm_head().quantized.count() > 0 ? nullptr : model_.lm_head_values();
+  VectorProduct head = describe(model_.lm_head(), head_values, VectorStore::f32);
+  const auto describe_qkv = [&](int64_t index) { return describe(model_.layer(index).qkv, model_.layer(index).qkv.values.data(), VectorStore::bf16); };
+  const auto multiply = [&](VectorProduct product, const bf16 *x, const float *norm, void *out) {
+    product.x = x;
+    if (norm != nullptr) product.hidden = hidden_.data(), product.norm = norm;
+    product.out = out;
+    check(launch_vector_product(product, stream.get()), "a matrix-vector product");
+  };
   for (int64_t index = 0; index < config_.layers; index++) {
     const DeviceLayer &layer = model_.layer(index);
+    const VectorProduct output = describe(layer.output, layer.output.values.data(), VectorStore::add_f32);
+    const VectorProduct gate_up = describe(layer.gate_up, layer.gate_up.values.data(), VectorStore::swiglu);
+    const VectorProduct down = describe(layer.down, layer.down.values.data(), VectorStore::add_f32);
+    VectorProduct qkv = describe_qkv(index);
     // The first waits for the tables and the plan in the ordinary way: later kernels read those before they wait.
-    multiply(layer.qkv, layer.qkv.values.data(), nullptr, hidden_.data(), layer.input_norm.data(), qkv_.data(), VectorStore::bf16, index > 0, stream);
+    qkv.is_dependent = index > 0;
+    multiply(qkv, nullptr, layer.input_norm.data(), qkv_.data());
     RopeWrite rope{};
     rope.query_in = qkv_.data();
     rope.key_in = qkv_.data() + config_.query_width();
@@ -137,15 +126,14 @@ void DecodeStep::queue(const std::vector<CudaSession *> &sessions, const Stream 
     a.heads = rope.heads, a.kv_heads = rope.kv_heads, a.head_dim = rope.head_dim;
     a.dtype = dtype_;
     a.query = query_.data();
-    a.partial = partial_.data(), a.partial_scale = partial_scale_.data();
+    a.partial = partial_.data(), a.partial_scale = partial_scale_.data(), a.arrived = arrived_.data();
     a.out = attended_.data();
     check(launch_decode_attention(a, stream.get()), "decode attention");
-    multiply(layer.output, layer.output.values.data(), attended_.data(), nullptr, nullptr, hidden_.data(), VectorStore::add_f32, true, stream);
-    multiply(layer.gate_up, layer.gate_up.values.data(), nullptr, hidden_.data(), layer.post_attention_norm.data(), activated_.data(), VectorStore::swiglu, true, stream);
-    multiply(layer.down, layer.down.values.data(), activated_.data(), nullptr, nullptr, hidden_.data(), VectorStore::add_f32, true, stream);
+    multiply(output, attended_.data(), nullptr, hidden_.data());
+    multiply(gate_up, nullptr, layer.post_attention_norm.data(), activated_.data());
+    multiply(down, activated_.data(), nullptr, hidden_.data());
   }
-  const bf16 *head = model_.lm_head().quantized.count() > 0 ? nullptr : model_.lm_head_values();
-  multiply(model_.lm_head(), head, nullptr, hidden_.data(), model_.final_norm().data(), logits_.data(), VectorStore::f32, true, stream);
+  multiply(head, nullptr, model_.final_norm().data(), logits_.data());
   check(launch_check_finite(logits_.data(), batch_, config_.vocab, first_bad_.data(), stream.get()), "checking logits");
   check(launch_advance(members_.data(), static_cast<int32_t>(batch_), stream.get()), "advancing lengths");
   for (int64_t member = 0; member < batch_; member++) {
@@ -159,7 +147,7 @@ void DecodeStep::run(const Stream &stream) { check(cudaGraphLaunch(graph_, strea
 
 int64_t DecodeStep::bytes() const {
   return tokens_.bytes() + first_bad_.bytes() + plan_.bytes() + members_.bytes() + hidden_.bytes() + cosine_.bytes() + sine_.bytes() +
-         partial_.bytes() + partial_scale_.bytes() + logits_.bytes() + qkv_.bytes() + query_.bytes() + attended_.bytes() + activated_.bytes();
+         partial_.bytes() + partial_scale_.bytes() + arrived_.bytes() + logits_.bytes() + qkv_.bytes() + query_.bytes() + attended_.bytes() + activated_.bytes();
 }
 
 }  // namespace duo::cuda

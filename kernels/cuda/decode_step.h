@@ -29,15 +29,15 @@ class DecodeStep {
 
  private:
   void queue(const std::vector<CudaSession *> &sessions, const Stream &stream);
-  void multiply(const DeviceMatrix &matrix, const bf16 *values, const bf16 *x, const float *hidden, const float *norm, void *out, VectorStore store,
-                bool is_dependent, const Stream &stream);
+  // The product of a layer's matrix, but for its vectors; `values` null: the matrix is int8.
+  VectorProduct describe(const DeviceMatrix &matrix, const bf16 *values, VectorStore store) const;
 
   const CudaModel &model_;
   const ModelConfig &config_;
   int64_t batch_;
   Dtype dtype_;
   DecodeShape shape_;
-  DeviceBuffer<int32_t> tokens_, first_bad_;
+  DeviceBuffer<int32_t> tokens_, first_bad_, arrived_;
   DeviceBuffer<DecodeMember> members_;
   DeviceBuffer<DecodeHead> plan_;  // [L, batch·G + 1]
   DeviceBuffer<float> hidden_, cosine_, sine_, partial_, partial_scale_, logits_;

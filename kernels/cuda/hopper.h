@@ -193,22 +193,6 @@ __device__ __forceinline__ void wait_barrier(Barrier *barrier, uint32_t parity) 
 #endif
 }
 
-// The block's named barriers 1 … 15 (0 is __syncthreads'), for `threads` threads in all: wait for them, or only count as one of them.
-__device__ __forceinline__ void sync_threads(int id, int threads) {
-#if defined(DUO_EMULATION)
-  emulation::sync_named_barrier(static_cast<unsigned>(id), static_cast<unsigned>(threads));
-#elif DUO_HOPPER_CODE
-  asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
-#endif
-}
-__device__ __forceinline__ void arrive_threads(int id, int threads) {
-#if defined(DUO_EMULATION)
-  emulation::arrive_at_named_barrier(static_cast<unsigned>(id), static_cast<unsigned>(threads));
-#elif DUO_HOPPER_CODE
-  asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(threads) : "memory");
-#endif
-}
-
 // ---- Registers ----
 
 // This warpgroup keeps (or takes) COUNT registers a thread of the block's share; all warpgroups' together at most 512 at 128 threads each.

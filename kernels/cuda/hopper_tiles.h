@@ -30,7 +30,9 @@ struct TileRing {
   static __device__ __forceinline__ int stage(int step) { return step % STAGES; }
   __device__ __forceinline__ void wait_full(int step) { wait_barrier(full + step % STAGES, step / STAGES & 1); }
   __device__ __forceinline__ void wait_empty(int step) { wait_barrier(empty + step % STAGES, (step / STAGES & 1) ^ 1); }
+  // This warp reads the tile no more.
   __device__ __forceinline__ void release(int step) {
+    __syncwarp();
     if (threadIdx.x % 32 == 0) arrive(empty + step % STAGES);
   }
 };

@@ -19,15 +19,16 @@ constexpr int WARPS = 8, THREADS = WARPS * 32, UNIT = 16, COPIES = 4;
 constexpr int VECTOR_ROUNDS = 16;          // vectors times rounds whose sums are kept before they are joined: 8 KB
 constexpr int PADDING = 32;                // elements between vectors: neighbours on other banks
 constexpr int64_t STAGE_BYTES = COPIES * THREADS * 16;
-constexpr int64_t RING_BYTES = 96 << 10;   // twice what memory's latency times its rate comes to a multiprocessor; the next kernel's ring fits beside it
-constexpr int64_t LARGE_SHARED = 160 << 10;
-// Elements of a piece: 8 vectors take 128 KB, or a quarter of it where a block has less.
-int64_t most_of_a_piece(const DeviceSize &device) { return device.shared_bytes >= LARGE_SHARED ? 8192 : 2048; }
+// More than half of a multiprocessor's shared memory, so that one block is there: where two fit, those that start early (dependent_launch.h) gather on
+// the multiprocessors that come free first.
+constexpr int64_t RING_BYTES = 128 << 10;
+// Elements of a piece, so that 8 vectors of it and two stages fit a block.
+int64_t most_of_a_piece(const DeviceSize &device) { return device.shared_bytes >= 176 << 10 ? 8192 : device.shared_bytes >= 112 << 10 ? 4096 : 2048; }
 
 // How a product is cut. Pieces and slices depend on the depth alone, as sums do.
 struct Cut {
   int32_t slices, chunks, piece_chunks, pieces, stages, group_rounds;
-  int64_t rounds;
+  int64_t rounds, blocks, other_bytes;  // shared memory besides the rings
 };
 
 // A warp's way through its chunks: groups of rounds, in them pieces, in them rounds, in them chunks.
@@ -208,25 +209,30 @@ __global__ void __launch_bounds__(THREADS, 2) vector_product_kernel(const Vector
   }
 }
 
-template <bool INT8>
-cudaError_t launch_type(const VectorProduct &p, cudaStream_t stream) {
-  constexpr int64_t CHUNK = INT8 ? 128 : 64;
+Cut cut_of(const VectorProduct &p) {
+  const int64_t chunk = p.row_scale != nullptr ? 128 : 64;
   Cut cut{};
-  cut.chunks = static_cast<int32_t>(ceil_divide(p.depth, CHUNK));
-  cut.pieces = static_cast<int32_t>(ceil_divide(cut.chunks, most_of_a_piece(p.device) / CHUNK));
+  cut.chunks = static_cast<int32_t>(ceil_divide(p.depth, chunk));
+  cut.pieces = static_cast<int32_t>(ceil_divide(cut.chunks, most_of_a_piece(p.device) / chunk));
   cut.piece_chunks = static_cast<int32_t>(ceil_divide(cut.chunks, cut.pieces));
   // As many warps along the depth as share it with a seventh of their time lost at most.
   cut.slices = WARPS;
   while (cut.slices > 1 && ceil_divide(cut.piece_chunks, cut.slices) * cut.slices * 7 > cut.piece_chunks * 8) cut.slices /= 2;
   cut.group_rounds = std::max(1, VECTOR_ROUNDS / p.batch);
-  const int64_t others = p.batch * (cut.piece_chunks * CHUNK + PADDING) * static_cast<int64_t>(sizeof(bf16)) +
-                         (cut.group_rounds * WARPS * UNIT * p.batch + 32) * static_cast<int64_t>(sizeof(float));
-  const int64_t room = (p.device.shared_bytes - others) / STAGE_BYTES, wish = p.stages > 0 ? p.stages : RING_BYTES / STAGE_BYTES;
+  cut.other_bytes = p.batch * (cut.piece_chunks * chunk + PADDING) * static_cast<int64_t>(sizeof(bf16)) +
+                    (cut.group_rounds * WARPS * UNIT * p.batch + 32) * static_cast<int64_t>(sizeof(float));
+  const int64_t room = (p.device.shared_bytes - cut.other_bytes) / STAGE_BYTES, wish = p.stages > 0 ? p.stages : RING_BYTES / STAGE_BYTES;
   cut.stages = static_cast<int32_t>(std::max<int64_t>(2, std::min<int64_t>({wish, room, MOST_STAGES})));
   const int64_t teams = WARPS / cut.slices, units = ceil_divide(p.outputs, p.store == VectorStore::swiglu ? UNIT / 2 : UNIT);
-  const int64_t blocks = std::min(ceil_divide(units, teams), p.blocks_a_multiprocessor * int64_t{p.device.multiprocessors});
-  cut.rounds = ceil_divide(units, blocks * teams);
-  const Grid grid{dim3(static_cast<unsigned>(blocks)), THREADS, static_cast<size_t>(cut.stages * STAGE_BYTES + others)};
+  cut.blocks = std::min(ceil_divide(units, teams), p.blocks_a_multiprocessor * int64_t{p.device.multiprocessors});
+  cut.rounds = ceil_divide(units, cut.blocks * teams);
+  return cut;
+}
+
+template <bool INT8>
+cudaError_t launch_type(const VectorProduct &p, cudaStream_t stream) {
+  const Cut cut = cut_of(p);
+  const Grid grid{dim3(static_cast<unsigned>(cut.blocks)), THREADS, static_cast<size_t>(cut.stages * STAGE_BYTES + cut.other_bytes)};
   return p.is_dependent ? launch_dependent(grid, stream, vector_product_kernel<INT8>, p, cut) : launch(grid, stream, vector_product_kernel<INT8>, p, cut);
 }
 

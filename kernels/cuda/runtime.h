@@ -75,6 +75,10 @@ template <typename T>
 void copy_to_device(T *to, const T *from, int64_t count, const Stream &stream) {
   if (count > 0) check(cudaMemcpyAsync(to, from, static_cast<size_t>(count) * sizeof(T), cudaMemcpyHostToDevice, stream.get()), "copying to the device");
 }
+template <typename T>
+void clear(DeviceBuffer<T> &buffer, const Stream &stream) {
+  check(cudaMemsetAsync(buffer.data(), 0, static_cast<size_t>(buffer.bytes()), stream.get()), "clearing memory");
+}
 // Returns when the copy is done.
 template <typename T>
 void copy_to_host(T *to, const T *from, int64_t count, const Stream &stream) {

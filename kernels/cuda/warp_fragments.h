@@ -1,4 +1,4 @@
-// Warp-level pieces that only decode needs: a transposed 8×8 tile, small asynchronous copies, and cache words spread to pairs of bf16.
+// Pieces that only decode needs: small asynchronous copies, arrivals of blocks, a transposed 8×8 tile, and cache words spread to pairs of bf16.
 #pragma once
 #include "core/dtype.h"
 #include "cuda/device.h"
@@ -29,6 +29,32 @@ __device__ __forceinline__ void wait_copies_left(int groups_left) {
   }
 }
 constexpr int MOST_STAGES = 9;  // so that all but two are 7 groups left
+
+// ---- Between blocks of a grid ----
+
+// What this thread wrote before is seen by whoever sees what it writes after.
+__device__ __forceinline__ void publish_writes() {
+#ifndef DUO_EMULATION
+  __threadfence();
+#endif
+}
+// One more; how many there were.
+__device__ __forceinline__ int32_t count_arrival(int32_t *count) {
+#ifdef DUO_EMULATION
+  return (*count)++;
+#else
+  return atomicAdd(count, 1);
+#endif
+}
+// A load that no stale line of a multiprocessor's own cache can answer.
+template <typename T>
+__device__ __forceinline__ T load_fresh(const T *from) {
+#ifdef DUO_EMULATION
+  return *from;
+#else
+  return __ldcg(from);
+#endif
+}
 
 // An 8×8 tile of 16-bit words, lane = 4·row + column pair, transposed in place of lanes: out holds (column pair → rows) of the same tile.
 __device__ __forceinline__ uint32_t transpose_pairs(uint32_t pair) {

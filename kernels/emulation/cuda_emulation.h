@@ -78,10 +78,6 @@ void open_counting_barrier(uint64_t *barrier, unsigned arrivals);
 void arrive_at_counting_barrier(uint64_t *barrier);
 void wait_for_counting_barrier(uint64_t *barrier, unsigned parity);
 
-// bar.sync and bar.arrive on one of the block's 16 named barriers, of `threads` threads in all.
-void sync_named_barrier(unsigned id, unsigned threads);
-void arrive_at_named_barrier(unsigned id, unsigned threads);
-
 // Copies asked for by cp.async: made only when the group is waited for, so that data used too early is seen to be missing.
 void queue_async_copy(void *to, const void *from, int bytes, int total_bytes);
 void commit_async_copies();

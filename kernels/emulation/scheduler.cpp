@@ -1,6 +1,5 @@
 // Threads of one block as fibers: each runs until it waits at a barrier or a warp collective, then the next ready one runs.
 #include <algorithm>
-#include <array>
 #include <cstdlib>
 #include <deque>
 #include <memory>
@@ -49,7 +48,6 @@ struct Fiber {
 };
 
 std::vector<Fiber> fibers;
-std::array<uint64_t, 16> named_barriers;  // words as those of counting barriers; 0: not used yet
 unsigned num_threads = 0;
 Fiber *running = nullptr;
 const std::function<void()> *body = nullptr;
@@ -264,19 +262,6 @@ void wait_for_counting_barrier(uint64_t *barrier, unsigned parity) {
   switch_to_main();
 }
 
-void arrive_at_named_barrier(unsigned id, unsigned threads) {
-  uint64_t &word = named_barriers.at(id);
-  if (word == 0) open_counting_barrier(&word, threads);
-  if ((word >> 16 & 0xffff) != threads) stop_with("Expected one number of threads at a named barrier: " + describe(*running));
-  arrive_at_counting_barrier(&word);
-}
-
-void sync_named_barrier(unsigned id, unsigned threads) {
-  const auto parity = static_cast<unsigned>(named_barriers.at(id) >> 63);
-  arrive_at_named_barrier(id, threads);
-  wait_for_counting_barrier(&named_barriers[id], parity);
-}
-
 void run_block_barrier(const char *operation) {
   Fiber *self = running;
   self->operation = operation;
@@ -339,7 +324,6 @@ bool run_grid(dim3 grid, dim3 block, size_t shared_bytes, const std::function<vo
           prepare(fibers[i]);
         }
         forget_warpgroup_products();
-        named_barriers.fill(0);
         const bool ok = run_block();
         current = nullptr;
         if (!ok) return false;

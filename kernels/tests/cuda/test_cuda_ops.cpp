@@ -240,12 +240,14 @@ void test_decode(const DecodeCase &c) {
   std::string name = "decode kv " + std::to_string(static_cast<int>(c.dtype)) + " H" + std::to_string(c.heads) + " G" + std::to_string(c.kv_heads) + " D" + std::to_string(c.head_dim) +
                      " blocks " + std::to_string(shape.blocks) + " length";
   for (const int32_t length : c.lengths) name += " " + std::to_string(length);
+  DeviceBuffer<int32_t> arrived(batch * c.heads);
+  cuda::clear(arrived, stream);  // once: a launch leaves zeros for the next
   const auto run = [&] {
     DeviceBuffer<uint16_t> out(batch * c.heads * c.head_dim);
     DeviceBuffer<float> partial(parts * c.head_dim), partial_scale(parts * 2);
     check(cuda::launch_decode_plan(member_buffer.data(), static_cast<int32_t>(batch), 1, static_cast<int32_t>(c.kv_heads), plan.data(), stream.get()), "a plan");
     check(cuda::launch_decode_attention({plan.data(), shape, static_cast<int32_t>(batch), static_cast<int32_t>(c.heads), static_cast<int32_t>(c.kv_heads),
-                                         static_cast<int32_t>(c.head_dim), c.dtype, q.data(), partial.data(), partial_scale.data(), out.data()},
+                                         static_cast<int32_t>(c.head_dim), c.dtype, q.data(), partial.data(), partial_scale.data(), arrived.data(), out.data()},
                                         stream.get()), "decode attention");
     return download(out, stream);
   };
@@ -378,6 +380,7 @@ int main() {
   test_decode({Dtype::int8, 4, 4, 64, {699}, 0, {4, 3, 5}});
   test_decode({Dtype::bf16, 8, 8, 64, {413}, 1, {4, 3, 40}});
   test_decode({Dtype::int4, 8, 2, 128, {44}, 1, {}});
+  test_decode({Dtype::bf16, 8, 1, 128, {690}, 1, {8, 2, 40}});  // more shares than a join's loads under way
   test_decode({Dtype::fp8, 10, 5, 64, {3, 650, 46}, 3, {4, 2, 11}});
   test_decode({Dtype::bf16, 40, 40, 32, {90, 2}, 20, {2, 2, 33}});
   test_sampling();
