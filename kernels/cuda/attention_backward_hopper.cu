@@ -14,7 +14,7 @@ constexpr int KEYS = 128;     // of a step of the query kernel
 constexpr int QUERIES = 64;   // of a step of the key kernel
 constexpr int QUERY_STAGES = 3;
 
-// Row numbers of a branch with its factor folded in: factor·2^(score − lse) = 2^(score − folded).
+// A lse with its branch's factor folded in: factor·2^(score − lse) = 2^(score − folded). `lse` of a branch without a factor may be anything.
 __device__ __forceinline__ float fold(float lse, float factor) { return factor == 0.0f ? -minus_infinity() : lse - log2f(factor); }
 
 // ---- dQ: 128 query rows of one head, steps of 128 keys. Queries, d [128, D]; keys, values [2][128, D]. ----
@@ -171,7 +171,7 @@ __global__ void __launch_bounds__(THREADS, 1) query_gradient_hopper_kernel(const
 }
 
 // ---- dK, dV: 128 keys of one KV head, steps of 64 query rows, head after head of the group. ----
-// Keys, values [128, D]; queries, d [3][64, D]; per step and query: folded lse and delta of both branches, position [3][5][64].
+// Keys, values [128, D]; queries, d [3][64, D]; per step and query: lse and delta of both branches, position [3][5][64].
 
 template <int D>
 struct KeyLayout {
@@ -210,7 +210,7 @@ __global__ void __launch_bounds__(THREADS, 1) key_gradient_hopper_kernel(const A
 
   if (threadIdx.x == 0) {
     open_barrier(shared.key_full, WARPGROUP);
-    shared.ring.open(CONSUMERS / 32);
+    shared.ring.open(CONSUMERS);
   }
   __syncthreads();
 
@@ -230,16 +230,16 @@ __global__ void __launch_bounds__(THREADS, 1) key_gradient_hopper_kernel(const A
         copy_rows<D, QUERIES>(shared.queries + step % QUERY_STAGES * TILE, reinterpret_cast<const uint8_t *>(a.query + at), query_stride * 2, valid);
         copy_rows<D, QUERIES>(shared.gradients + step % QUERY_STAGES * TILE, reinterpret_cast<const uint8_t *>(a.d_mixed + at), query_stride * 2, valid);
         if (threadIdx.x < QUERIES) {
-          // Rows past the end weigh nothing.
+          // Rows past the end weigh nothing: their queries and gradients are zeros, and so are these.
           const int row = static_cast<int>(threadIdx.x);
           const bool is_valid = row < valid;
           const int64_t number = static_cast<int64_t>(head) * a.num_rows + first + (is_valid ? row : 0);
           float *to = shared.numbers + step % QUERY_STAGES * NUMBERS + row;
-          to[0] = is_valid ? fold(a.full_lse[number], factors.full) : -minus_infinity();
-          to[QUERIES] = is_valid ? a.full_delta[number] : 0.0f;
-          to[2 * QUERIES] = is_valid ? fold(a.stream_lse[number], factors.stream) : -minus_infinity();
-          to[3 * QUERIES] = is_valid ? a.stream_delta[number] : 0.0f;
-          reinterpret_cast<int32_t *>(to)[4 * QUERIES] = is_valid ? a.positions[first + row] : -1;
+          copy_word_async(to, a.full_lse + number, is_valid);
+          copy_word_async(to + QUERIES, a.full_delta + number, is_valid);
+          copy_word_async(to + 2 * QUERIES, a.stream_lse + number, is_valid);
+          copy_word_async(to + 3 * QUERIES, a.stream_delta + number, is_valid);
+          copy_word_async(to + 4 * QUERIES, a.positions + first + (is_valid ? row : 0), is_valid);
         }
         hand_over.next(shared.ring.full + step % QUERY_STAGES);
       }
@@ -253,6 +253,7 @@ __global__ void __launch_bounds__(THREADS, 1) key_gradient_hopper_kernel(const A
     const uint64_t value_tile = describe_operand<OWNED>(shared.values + consumer / WARPGROUP * (64 * 64));
     const uint64_t first_queries = describe_operand<QUERIES>(shared.queries), first_gradients = describe_operand<QUERIES>(shared.gradients);
     const float scale = 1.0f / sqrtf(static_cast<float>(D)), log_scale = scale * LOG2_E;
+    const float full_log = log2f(factors.full), stream_log = log2f(factors.stream);  // folded in as by fold()
 
     float key_sum[D / 2], value_sum[D / 2];
 #pragma unroll
@@ -282,7 +283,8 @@ __global__ void __launch_bounds__(THREADS, 1) key_gradient_hopper_kernel(const A
       if (is_plain) {
 #pragma unroll
         for (int n = 0; n < QUERIES / 8; n++) {
-          const float2 lse = *reinterpret_cast<const float2 *>(numbers + n * 8);
+          float2 lse = *reinterpret_cast<const float2 *>(numbers + n * 8);
+          lse.x -= full_log, lse.y -= full_log;
 #pragma unroll
           for (int half = 0; half < 2; half++) {
             float &first = scores[n * 4 + half * 2], &second = scores[n * 4 + half * 2 + 1];
@@ -310,7 +312,8 @@ __global__ void __launch_bounds__(THREADS, 1) key_gradient_hopper_kernel(const A
 #pragma unroll
           for (int i = 0; i < 2; i++) {
             const int query = n * 8 + i;
-            const float full_lse = numbers[query], full_delta = numbers[QUERIES + query], stream_lse = numbers[2 * QUERIES + query], stream_delta = numbers[3 * QUERIES + query];
+            const float full_lse = factors.full == 0.0f ? -minus_infinity() : numbers[query] - full_log, full_delta = numbers[QUERIES + query];
+            const float stream_lse = factors.stream == 0.0f ? -minus_infinity() : numbers[2 * QUERIES + query] - stream_log, stream_delta = numbers[3 * QUERIES + query];
             const int32_t position = positions[column + query];
 #pragma unroll
             for (int half = 0; half < 2; half++) {
@@ -338,7 +341,7 @@ __global__ void __launch_bounds__(THREADS, 1) key_gradient_hopper_kernel(const A
       wait_products<0>();
       settle(value_sum);
       settle(key_sum);
-      shared.ring.release(step);
+      shared.ring.release_each(step);
     }
 #pragma unroll
     for (int half = 0; half < 2; half++) {

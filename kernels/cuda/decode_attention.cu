@@ -372,7 +372,7 @@ __device__ __forceinline__ void join_shares(const DecodeAttention &a, int64_t sl
 }
 
 template <int D, Dtype DTYPE, int QUERY_TILES>
-__global__ void __launch_bounds__(MOST_WARPS * 32, QUERY_TILES == 1 ? 2 : 1) decode_attention_kernel(const DecodeAttention a) {
+__global__ void __launch_bounds__(MOST_WARPS * 32, 1) decode_attention_kernel(const DecodeAttention a) {
   using Piece = Attend<D, DTYPE, QUERY_TILES>;
   constexpr int ENTRIES = Piece::ENTRIES;
   let_next_start();

@@ -115,6 +115,15 @@ __device__ __forceinline__ void copy_async(void *shared, const void *global, boo
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(shared)), "l"(global), "r"(bytes) : "memory");
 #endif
 }
+// Copy 4 bytes as copy_async does 16.
+__device__ __forceinline__ void copy_word_async(void *shared, const void *global, bool is_valid) {
+#ifdef DUO_EMULATION
+  emulation::queue_async_copy(shared, global, is_valid ? 4 : 0, 4);
+#else
+  const int bytes = is_valid ? 4 : 0;
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(shared_address(shared)), "l"(global), "r"(bytes) : "memory");
+#endif
+}
 __device__ __forceinline__ void commit_copies() {
 #ifdef DUO_EMULATION
   emulation::commit_async_copies();

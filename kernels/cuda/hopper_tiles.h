@@ -30,11 +30,11 @@ struct TileRing {
   static __device__ __forceinline__ int stage(int step) { return step % STAGES; }
   __device__ __forceinline__ void wait_full(int step) { wait_barrier(full + step % STAGES, step / STAGES & 1); }
   __device__ __forceinline__ void wait_empty(int step) { wait_barrier(empty + step % STAGES, (step / STAGES & 1) ^ 1); }
-  // This warp reads the tile no more.
+  // A warp's word that its products have read the tile; where its threads read it by loads of their own, each gives its own word instead.
   __device__ __forceinline__ void release(int step) {
-    __syncwarp();
     if (threadIdx.x % 32 == 0) arrive(empty + step % STAGES);
   }
+  __device__ __forceinline__ void release_each(int step) { arrive(empty + step % STAGES); }
 };
 
 // The order in which a filling warpgroup hands over what it has started to copy.

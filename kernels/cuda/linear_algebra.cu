@@ -56,7 +56,6 @@ struct LinearAlgebra::Library {
   using Key = std::tuple<int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, bool, int>;
   std::mutex mutex;
   std::map<Key, Plan> plans;
-  std::map<cudaStream_t, DeviceBuffer<uint8_t>> workspaces;  // one a stream: products of different streams may overlap
 
   template <typename F>
   bool bind(F &function, const char *name) {
@@ -108,18 +107,16 @@ struct LinearAlgebra::Library {
     return plan;
   }
 
-  bool multiply(const Product &p, cudaStream_t stream) {
+  bool multiply(const Product &p, const Stream &stream) {
     std::lock_guard<std::mutex> lock(mutex);
     const Key key{p.m, p.n, p.k, p.left_stride, p.right_stride, p.out_stride, p.right_is_deep, static_cast<int>(p.store)};
     auto at = plans.find(key);
     if (at == plans.end()) at = plans.emplace(key, make_plan(p)).first;
     const Plan &plan = at->second;
     if (!plan.is_usable) return false;
-    auto &workspace = workspaces[stream];
-    workspace.reserve(static_cast<int64_t>(WORKSPACE_BYTES));
     const float alpha = 1.0f, beta = p.store == Store::add_f32 ? 1.0f : 0.0f;
     return matmul(handle, plan.desc, &alpha, p.right, plan.a, p.left, plan.b, &beta, p.out, plan.c, p.out, plan.c, &plan.algorithm,
-                  workspace.data(), WORKSPACE_BYTES, stream) == 0;
+                  stream.scratch(static_cast<int64_t>(WORKSPACE_BYTES)), WORKSPACE_BYTES, stream.get()) == 0;
   }
 };
 
@@ -147,7 +144,7 @@ int64_t LinearAlgebra::workspace_bytes() const { return library_ ? static_cast<i
 
 void LinearAlgebra::multiply(const Product &product, const Stream &stream) {
   if (product.m == 0) return;
-  if (library_ && library_->multiply(product, stream.get())) return;
+  if (library_ && library_->multiply(product, stream)) return;
   check(launch_product(product, stream.get()), "a matrix product");
 }
 

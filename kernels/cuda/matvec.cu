@@ -105,7 +105,7 @@ __device__ __forceinline__ uint4 read_vector(const VectorProduct &p, int b, int6
 }
 
 template <bool INT8>
-__global__ void __launch_bounds__(THREADS, 2) vector_product_kernel(const VectorProduct p, const Cut cut) {
+__global__ void __launch_bounds__(THREADS, 1) vector_product_kernel(const VectorProduct p, const Cut cut) {
   constexpr int BYTES = INT8 ? 1 : 2, STEP = 16 / BYTES, CHUNK = 8 * STEP;
   auto *ring = reinterpret_cast<uint4 *>(shared_memory()) + threadIdx.x;
   auto *vectors = reinterpret_cast<bf16 *>(shared_memory() + cut.stages * STAGE_BYTES);

@@ -66,9 +66,15 @@ class Stream {
   Stream &operator=(const Stream &) = delete;
   cudaStream_t get() const { return stream_; }
   void wait() const { check(cudaStreamSynchronize(stream_), "waiting for the device"); }
+  // Scratch for one kernel after another of this stream, at least `bytes`; the stream's as long as it lives.
+  uint8_t *scratch(int64_t bytes) const {
+    scratch_.reserve(bytes);
+    return scratch_.data();
+  }
 
  private:
   cudaStream_t stream_ = nullptr;
+  mutable DeviceBuffer<uint8_t> scratch_;
 };
 
 template <typename T>

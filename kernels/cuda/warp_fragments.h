@@ -1,19 +1,9 @@
-// Pieces that only decode needs: small asynchronous copies, arrivals of blocks, a transposed 8×8 tile, and cache words spread to pairs of bf16.
+// Pieces that only decode needs: waits for asynchronous copies, arrivals of blocks, a transposed 8×8 tile, and cache words spread to pairs of bf16.
 #pragma once
 #include "core/dtype.h"
 #include "cuda/device.h"
 
 namespace duo::cuda {
-
-// Copy 4 bytes as copy_async does 16.
-__device__ __forceinline__ void copy_word_async(void *shared, const void *global, bool is_valid) {
-#ifdef DUO_EMULATION
-  emulation::queue_async_copy(shared, global, is_valid ? 4 : 0, 4);
-#else
-  const int bytes = is_valid ? 4 : 0;
-  asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(shared_address(shared)), "l"(global), "r"(bytes) : "memory");
-#endif
-}
 
 // wait_copies for a number known only at run time; waiting for more than asked is right too.
 __device__ __forceinline__ void wait_copies_left(int groups_left) {
