@@ -36,8 +36,8 @@ interface Figures {
 }
 
 export function formatReport(found: Figures): string {
-  const lines = found.reports.flatMap(({ context, comparisons }) =>
-    Object.entries(comparisons).map(([name, comparison]) => formatComparison({ context, name, comparison })),
+  const lines = found.reports.flatMap((report) =>
+    Object.keys(report.comparisons).map((name) => formatComparison(report, name)),
   );
   const worst = Math.max(...found.checks.map(({ error, limit }) => error / limit));
   const tables = [formatContexts(found)];
@@ -102,12 +102,14 @@ function formatOperations(rate: number | null, matrixRate: number): string[] {
   return rate === null ? ['–', '–'] : [(rate / 1e12).toFixed(0), formatPercent(rate / matrixRate)];
 }
 
-function formatComparison(shown: { context: number; name: string; comparison: Comparison }): string {
-  const { prefillSpeedup, decodeSpeedup, kvShare, savingShare } = shown.comparison;
-  const name = shown.name === 'masked' ? 'mask' : shown.name;
+function formatComparison({ context, comparisons, readBytes }: ContextReport, mask: string): string {
+  const { prefillSpeedup, decodeSpeedup, kvShare, savingShare } = comparisons[mask] as Comparison;
+  const name = mask === 'masked' ? 'mask' : mask;
+  // Were a step nothing but its reads, it would be faster by this.
+  const ceiling = (readBytes.full as number) / (readBytes[mask] as number);
   const prefill = prefillSpeedup === null ? '' : `prefill ${prefillSpeedup.toFixed(2)}×, `;
   const saving = savingShare === null ? '' : `, ${formatPercent(savingShare)} of the saving its bytes promise`;
-  return `${shown.context} tokens, ${name} against full: ${prefill}decode ${decodeSpeedup.toFixed(2)}×${saving}, KV cache ${formatPercent(kvShare)}`;
+  return `${context} tokens, ${name} against full: ${prefill}decode ${decodeSpeedup.toFixed(2)}× (${formatPercent(decodeSpeedup / ceiling)} of the ${ceiling.toFixed(2)}× of its bytes${saving}), KV cache ${formatPercent(kvShare)}`;
 }
 
 function formatRates({ readBandwidth, copyBandwidth, matrixRate }: DeviceRates): string {
