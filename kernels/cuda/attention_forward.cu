@@ -2,7 +2,7 @@
 // streaming one only on tiles that hold a sink or a recent key. Tiles that no wanted branch sees are neither read nor computed.
 // Block: WARPS warps, 16·ROW_TILES query rows each, of one head; key tiles of 64 in two buffers, the next copied while one is used.
 // Shared memory: queries [16·ROW_TILES·WARPS, D], keys [2][64, D], values [2][64, D], bf16, permuted by tile_offset.
-#include "cuda/attention.h"
+#include "cuda/attention_keys.h"
 #include "cuda/hopper.h"
 #include "cuda/tile.h"
 
@@ -95,31 +95,9 @@ struct OnlineSoftmax {
 // Copy keys or values at positions first … first+63 of a head to a tile; positions past the chunk become zero.
 template <int D>
 __device__ __forceinline__ void load_keys(bf16 *tile, const AttentionForward &a, int kv_head, int64_t first, bool is_value) {
-  const int row_bytes = kv_row_bytes(a.dtype, D);
-  const uint8_t *chunk = is_value ? a.chunk_value : a.chunk_key;
-  const uint32_t *chunk_scale = is_value ? a.chunk_value_scale : a.chunk_key_scale;
   for (int i = static_cast<int>(threadIdx.x); i < KEYS * (D / 8); i += THREADS) {
     const int row = i / (D / 8), piece = i % (D / 8);
-    const int64_t position = first + row;
-    const bool is_valid = position < a.chunk_start + a.chunk_count;
-    const uint8_t *from = chunk;
-    const uint32_t *scale = chunk_scale;
-    int64_t index = 0;
-    if (position >= a.chunk_start) {
-      index = is_valid ? (position - a.chunk_start) * a.shape.kv_heads + kv_head : 0;
-    } else {
-      const HeadCache &cache = a.caches[kv_head];
-      from = is_value ? cache.value : cache.key;
-      scale = is_value ? cache.value_scale : cache.key_scale;
-      index = cache_slot(cache, position, a.shape.sink, a.shape.recent);
-    }
-    bf16 *to = tile + tile_offset<D>(row, piece);
-    if (a.dtype == Dtype::bf16) {
-      copy_async(to, from + index * row_bytes + piece * 16, is_valid);
-    } else {
-      *reinterpret_cast<uint4 *>(to) =
-          is_valid ? read_scaled(a.dtype, from + index * row_bytes, piece, scale == nullptr ? 0u : scale[index]) : make_uint4(0, 0, 0, 0);
-    }
+    copy_key_piece<D>(tile + tile_offset<D>(row, piece), a, kv_head, first + row, piece, is_value);
   }
 }
 

@@ -2,6 +2,7 @@
 // are one running softmax. A step's scores are made while the last step's weights meet their values.
 // Block: 384 threads, 128 query rows of one head. Shared memory, from a multiple of 1024 bytes: queries [128, D], keys [2][128, D], values
 // [2][128, D] bf16 swizzled; where both branches run, the streaming one's outputs [D/2][256] fp32, each thread's own; barriers.
+#include "cuda/attention_keys.h"
 #include "cuda/attention_tiles.h"
 #include "cuda/hopper_tiles.h"
 
@@ -31,11 +32,11 @@ struct SharedLayout {
 // Start copying keys or values at positions first … first + KEYS − 1 of a head; positions past the chunk become zero.
 template <int D>
 __device__ __forceinline__ void copy_keys(bf16 *tile, const AttentionForward &a, int kv_head, int32_t first, bool is_value) {
-  const int row_bytes = kv_row_bytes(a.dtype, D);
-  const uint8_t *chunk = is_value ? a.chunk_value : a.chunk_key;
   if (a.dtype == Dtype::bf16) {
+    constexpr int row_bytes = kv_row_bytes(Dtype::bf16, D);
     if (first >= a.chunk_start) {
       const int64_t at = first - a.chunk_start, left = a.chunk_count - at;
+      const uint8_t *chunk = is_value ? a.chunk_value : a.chunk_key;
       copy_rows<D, KEYS>(tile, chunk + (at * a.shape.kv_heads + kv_head) * row_bytes, static_cast<int64_t>(a.shape.kv_heads) * row_bytes, static_cast<int>(left < KEYS ? left : KEYS));
       return;
     }
@@ -46,29 +47,9 @@ __device__ __forceinline__ void copy_keys(bf16 *tile, const AttentionForward &a,
     }
   }
   // A ring, a stored format that has to be widened, or a tile across the end of the cache: row by row.
-  const uint32_t *chunk_scale = is_value ? a.chunk_value_scale : a.chunk_key_scale;
   for (int i = threadIdx.x % WARPGROUP; i < KEYS * (D / 8); i += WARPGROUP) {
     const int row = i / (D / 8), piece = i % (D / 8);
-    const int64_t position = first + row;
-    const bool is_valid = position < a.chunk_start + a.chunk_count;
-    const uint8_t *from = chunk;
-    const uint32_t *scale = chunk_scale;
-    int64_t index = 0;
-    if (position >= a.chunk_start) {
-      index = is_valid ? (position - a.chunk_start) * a.shape.kv_heads + kv_head : 0;
-    } else {
-      const HeadCache &cache = a.caches[kv_head];
-      from = is_value ? cache.value : cache.key;
-      scale = is_value ? cache.value_scale : cache.key_scale;
-      index = cache_slot(cache, position, a.shape.sink, a.shape.recent);
-    }
-    bf16 *to = tile + swizzled_offset<KEYS>(row, piece);
-    if (a.dtype == Dtype::bf16) {
-      copy_async(to, from + index * row_bytes + piece * 16, is_valid);
-    } else {
-      *reinterpret_cast<uint4 *>(to) =
-          is_valid ? read_scaled(a.dtype, from + index * row_bytes, piece, scale == nullptr ? 0u : scale[index]) : make_uint4(0, 0, 0, 0);
-    }
+    copy_key_piece<D>(tile + swizzled_offset<KEYS>(row, piece), a, kv_head, first + row, piece, is_value);
   }
 }
 
