@@ -119,13 +119,19 @@ void CudaModel::probe(const Passage &passage, const float *base_gates, const flo
     }
     std::vector<float> gates(layer_gates, layer_gates + kv_heads);
     for (int64_t head = std::max(head_begin, layer * kv_heads); head < std::min(head_end, (layer + 1) * kv_heads); head++) {
+      float *difference = differences + (head - head_begin) * rows * width;
+      if (probe_gates[head] == base_gates[head]) {
+        std::fill_n(difference, rows * width, 0.0f);
+        task.add_done();
+        continue;
+      }
       const auto at = static_cast<size_t>(head - layer * kv_heads);
       gates[at] = probe_gates[head];
       shared.mix_again(layer, gates.data(), looked_at);
       finish_probed(layer);
       run_on(layer, out.data());
       check(launch_subtract(base.data(), out.data(), rows * width, out.data(), onward.stream().get()), "a difference");
-      copy_to_host(differences + (head - head_begin) * rows * width, out.data(), rows * width, onward.stream());
+      copy_to_host(difference, out.data(), rows * width, onward.stream());
       gates[at] = base_gates[head];
       task.add_done();
     }
