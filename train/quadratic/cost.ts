@@ -1,6 +1,8 @@
 // What the quadratic method and the gate optimisation cost, in forward passes of the same sample: the unit that compares them on any
 // machine. A layer counts 1/L, whatever its attention; a backward pass through frozen weights counts two forward passes.
 
+import { listStages } from './eliminate-heads.ts';
+
 /** Teacher forward, student forward, and a backward pass that computes the layers again and their input gradients. */
 const FORWARDS_PER_STEP = 4;
 
@@ -17,7 +19,16 @@ export function countMeasureForwards(options: {
   return callsPerSample + (kvHeads * (layers + 1)) / 2 + (isFirst ? 0 : 2);
 }
 
-/** Forward passes of all rounds. Each round but an only one tries at least one step, with two passes a sample. */
+/** Forward passes of one sample in all stages of elimination, whose open heads are taken to spread evenly over the layers. */
+export function countEliminationForwards(options: { layers: number; kvHeads: number; callsPerSample: number }): number {
+  const { layers, kvHeads } = options;
+  const heads = layers * kvHeads;
+  return listStages(heads)
+    .map((open) => countMeasureForwards({ ...options, kvHeads: (kvHeads * open) / heads, isFirst: false }))
+    .reduce((sum, count) => sum + count, 0);
+}
+
+/** Forward passes of all rounds and of the elimination. Each round but an only one tries at least one step, with two passes a sample. */
 export function countQuadraticForwards(options: {
   layers: number;
   kvHeads: number;
@@ -30,7 +41,7 @@ export function countQuadraticForwards(options: {
     countMeasureForwards({ ...options, isFirst: round === 0 }),
   );
   const tried = rounds === 1 ? 0 : 2 * rounds;
-  return samples * (measured.reduce((sum, count) => sum + count, 0) + tried);
+  return samples * (measured.reduce((sum, count) => sum + count, 0) + tried + countEliminationForwards(options));
 }
 
 /** Forward passes of a gate optimisation of `steps` steps. */
