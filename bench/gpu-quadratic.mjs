@@ -205,10 +205,10 @@ function report({ tokens, positions, forwards, forward, isWhole, seconds, spent 
   const callsPerSample = countBlocks({ numHeads, length: positions * hidden });
   const perPass = seconds / forwards;
   const recipe = countQuadraticForwards({ layers, kvHeads, callsPerSample, samples, rounds });
-  const one = countQuadraticForwards({ layers, kvHeads, callsPerSample, samples: 2 * samples, rounds: 1 });
+  const more = countQuadraticForwards({ layers, kvHeads, callsPerSample, samples, rounds: rounds + 1 });
   const optimizer = countOptimizerForwards(steps);
   const minutes = (passes, each) => `${((passes * each) / 60).toFixed(1)} min`;
-  const percent = (passes) => `${((100 * passes) / optimizer).toFixed(1)} %`;
+  const counted = (passes) => `${passes.toFixed(0)} passes, ${((100 * passes) / optimizer).toFixed(1)} %`;
   const parts = spent
     ? `probes ${spent.probe.toFixed(1)} s, products ${spent.multiplyGram.toFixed(1)} s`
     : 'from the heads of the middle layer';
@@ -216,6 +216,6 @@ function report({ tokens, positions, forwards, forward, isWhole, seconds, spent 
     `${String(tokens).padStart(6)} tokens, ${positions} supervised: ${isWhole ? '' : 'about '}${seconds.toFixed(1)} s a sample (${parts}), ${forwards.toFixed(1)} forward passes counted; one alone ${forward.toFixed(3)} s, so ${(seconds / forward).toFixed(1)} forward-equivalents`,
   );
   console.log(
-    `       ${rounds} rounds of ${samples} samples: ${minutes(recipe, perPass)} (${recipe.toFixed(0)} passes, ${percent(recipe)}); 1 round of ${2 * samples}: ${minutes(one, perPass)} (${one.toFixed(0)}, ${percent(one)}); gates, ${steps} steps: ${minutes(optimizer, forward)} (${optimizer}, counted)`,
+    `       the preset's ${samples} samples, rounds ${rounds}, with elimination: ${minutes(recipe, perPass)} (${counted(recipe)}); one round more: ${minutes(more, perPass)} (${counted(more)}); gates, ${steps} steps: ${minutes(optimizer, forward)} (${optimizer} passes, counted)`,
   );
 }
