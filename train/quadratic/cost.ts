@@ -8,7 +8,7 @@ const FORWARDS_PER_STEP = 4;
 
 /** Forward passes of one sample in one round: heads of layer l run layers l … L−1, the layers below are shared.
  * @param options.callsPerSample engine calls its heads are split into; each runs the base pass once more.
- * @param options.isFirst true where the gates are all 1, and the residual is known to be zero. */
+ * @param options.isFirst true where the gates are all 1 and the residual is known to be zero; elsewhere it takes a pass. */
 export function countMeasureForwards(options: {
   layers: number;
   kvHeads: number;
@@ -16,7 +16,7 @@ export function countMeasureForwards(options: {
   isFirst: boolean;
 }): number {
   const { layers, kvHeads, callsPerSample, isFirst } = options;
-  return callsPerSample + (kvHeads * (layers + 1)) / 2 + (isFirst ? 0 : 2);
+  return callsPerSample + (kvHeads * (layers + 1)) / 2 + (isFirst ? 0 : 1);
 }
 
 /** Forward passes of one sample in all stages of elimination, whose open heads are taken to spread evenly over the layers. */
@@ -28,7 +28,8 @@ export function countEliminationForwards(options: { layers: number; kvHeads: num
     .reduce((sum, count) => sum + count, 0);
 }
 
-/** Forward passes of all rounds and of the elimination. Each round but an only one tries at least one step, with two passes a sample. */
+/** Forward passes of all rounds and of the elimination, with one of the full model a sample. Each round but an only one tries at least one
+ * step, with a pass a sample. */
 export function countQuadraticForwards(options: {
   layers: number;
   kvHeads: number;
@@ -40,8 +41,9 @@ export function countQuadraticForwards(options: {
   const measured = Array.from({ length: rounds }, (_, round) =>
     countMeasureForwards({ ...options, isFirst: round === 0 }),
   );
-  const tried = rounds === 1 ? 0 : 2 * rounds;
-  return samples * (measured.reduce((sum, count) => sum + count, 0) + tried + countEliminationForwards(options));
+  const tried = rounds === 1 ? 0 : rounds;
+  const inRounds = measured.reduce((sum, count) => sum + count, 0) + tried;
+  return samples * (1 + inRounds + countEliminationForwards(options));
 }
 
 /** Forward passes of a gate optimisation of `steps` steps. */

@@ -10,11 +10,21 @@ import type { JsonRecord } from '../../src/formats/read-json.ts';
 import { describeDifference, findIdentityDifference } from '../run-identity.ts';
 import { findQuadraticState, type QuadraticState, type RoundRecord, writeQuadraticState } from './checkpoint.ts';
 import { countClosing, eliminateHeads, listStages, rankClosing } from './eliminate-heads.ts';
-import { type MeasureOptions, measureLoss, measureSample, type ProbeStep } from './measure-sample.ts';
+import {
+  computeFull,
+  isFull,
+  type MeasureOptions,
+  measureLoss,
+  measureSample,
+  type ProbeStep,
+} from './measure-sample.ts';
 import { type QuadraticModel, solveGates, solvePath, toGrid } from './quadratic-model.ts';
 
 /** Shares of the way to the quadratic's minimum that are tried, the first that lowers the true objective is taken. */
 const STEP_SHARES = [1, 1 / 2, 1 / 4, 1 / 8];
+
+/** Hidden states of samples under full attention that are kept from one measurement to the next; beyond, they are computed again. */
+const KEPT_BYTES = 256 * 2 ** 20;
 
 export interface QuadraticSettings {
   /** samples of each measurement, ≥ 1 */
@@ -28,7 +38,7 @@ export interface QuadraticSettings {
 
 export interface QuadraticOptions {
   readonly settings: QuadraticSettings;
-  readonly measure: Omit<MeasureOptions, 'scratchFolder' | 'onProgress' | 'step'>;
+  readonly measure: Pick<MeasureOptions, 'engine' | 'window' | 'supervise' | 'signal'>;
   /** sample i; the same one each time it is asked */
   readonly sampleAt: (index: number) => Sample | Promise<Sample>;
   /** where the state is kept after each sample; blocks that memory does not hold go beside it */
@@ -39,6 +49,12 @@ export interface QuadraticOptions {
   readonly resume?: boolean;
   /** fraction of the work done, 0..1, were every round to run */
   readonly onProgress?: ((fraction: number) => void) | undefined;
+}
+
+/** A run with what it keeps of its samples. */
+interface Run extends QuadraticOptions {
+  /** h(all full) by sample index */
+  readonly full: Map<number, Float32Array>;
 }
 
 export interface QuadraticResult {
@@ -63,10 +79,11 @@ export async function identifyQuadratic(options: QuadraticOptions): Promise<Quad
   if (!found) rmSync(checkpointPath, { force: true });
   const begin = { rounds: [], path: null, closed: [], solution: null };
   let state = found?.state ?? startMeasurement(begin, new Float64Array(layers * kvHeads).fill(1));
+  const run: Run = { ...options, full: new Map() };
   for (;;) {
-    state = await measure(state, options);
+    state = await measure(state, run);
     const model = toModel(state, settings.samples);
-    state = state.solution ? closeMore(model, state) : await endRound(model, state, options);
+    state = state.solution ? closeMore(model, state) : await endRound(model, state, run);
     const { path, closed, solution, rounds } = state;
     if (path && solution && closed.length === solution.length) {
       return { gates: toGrid(solution, kvHeads), path: { ...path, ranking: rankClosing(closed, kvHeads) }, rounds };
@@ -83,13 +100,9 @@ function startMeasurement(
 }
 
 /** What a round leads to: another one around its gates, or the elimination, whose first heads close by the first round's measurement. */
-async function endRound(
-  model: QuadraticModel,
-  state: QuadraticState,
-  options: QuadraticOptions,
-): Promise<QuadraticState> {
-  const { settings, measure } = options;
-  const { gates, record } = await takeStep(model, state, options);
+async function endRound(model: QuadraticModel, state: QuadraticState, run: Run): Promise<QuadraticState> {
+  const { settings, measure } = run;
+  const { gates, record } = await takeStep(model, state, run);
   const rounds = [...state.rounds, record];
   const path = state.path ?? solvePath(model, { lambda: settings.lambda, kvHeads: measure.engine.model.kvHeads });
   const closed = state.path ? state.closed : closeMore(model, state).closed;
@@ -119,9 +132,9 @@ function toMask(closed: readonly number[], heads: number): Float64Array {
 }
 
 /** Measure the samples that are left; the state is on disk after each. */
-async function measure(begun: QuadraticState, options: QuadraticOptions): Promise<QuadraticState> {
-  const { settings, checkpointPath, identity, sampleAt, onProgress } = options;
-  const { engine, signal } = options.measure;
+async function measure(begun: QuadraticState, run: Run): Promise<QuadraticState> {
+  const { settings, checkpointPath, identity, sampleAt, onProgress } = run;
+  const { engine, signal } = run.measure;
   const grid = toGrid(begun.gates, engine.model.kvHeads);
   const stages = listStages(begun.gates.length);
   const isElimination = begun.solution !== null;
@@ -140,8 +153,9 @@ async function measure(begun: QuadraticState, options: QuadraticOptions): Promis
     if (signal?.aborted) {
       throw new AbortedError(`Stopped before sample ${samplesDone} of ${settings.samples} of a measurement.`);
     }
-    const gram = await measureSample(await sampleAt(samplesDone), grid, {
-      ...measureOptions(options),
+    const sample = await sampleAt(samplesDone);
+    const gram = await measureSample(sample, grid, {
+      ...(await optionsOf({ index: samplesDone, sample, gates: grid }, run)),
       heads,
       onProgress: (fraction) => onProgress?.((before + (share * (samplesDone + fraction)) / settings.samples) / all),
     });
@@ -156,9 +170,9 @@ async function measure(begun: QuadraticState, options: QuadraticOptions): Promis
 async function takeStep(
   model: QuadraticModel,
   state: QuadraticState,
-  options: QuadraticOptions,
+  run: Run,
 ): Promise<{ gates: Float64Array; record: RoundRecord }> {
-  const { lambda, rounds } = options.settings;
+  const { lambda, rounds } = run.settings;
   const solution = solveGates(model, lambda, model.center);
   if (rounds === 1) {
     const record = { loss: model.loss, lossAfter: null, stepTaken: 1, streamingHeads: countStreaming(solution) };
@@ -167,7 +181,7 @@ async function takeStep(
   const objectiveBefore = model.loss + lambda * mean(state.gates);
   for (const share of STEP_SHARES) {
     const gates = state.gates.map((gate, head) => Math.fround(gate + share * ((solution[head] as number) - gate)));
-    const lossAfter = await measureMeanLoss(gates, options);
+    const lossAfter = await measureMeanLoss(gates, run);
     if (lossAfter + lambda * mean(gates) >= objectiveBefore) continue;
     const record = { loss: model.loss, lossAfter, stepTaken: share, streamingHeads: countStreaming(gates) };
     return { gates, record };
@@ -176,19 +190,26 @@ async function takeStep(
   return { gates: state.gates, record };
 }
 
-async function measureMeanLoss(gates: Float64Array, options: QuadraticOptions): Promise<number> {
-  const { samples } = options.settings;
-  const grid = toGrid(gates, options.measure.engine.model.kvHeads);
+async function measureMeanLoss(flat: Float64Array, run: Run): Promise<number> {
+  const { samples } = run.settings;
+  const gates = toGrid(flat, run.measure.engine.model.kvHeads);
   let sum = 0;
   for (let index = 0; index < samples; index++) {
-    sum += await measureLoss(await options.sampleAt(index), grid, measureOptions(options));
+    const sample = await run.sampleAt(index);
+    sum += await measureLoss(sample, gates, await optionsOf({ index, sample, gates }, run));
   }
   return sum / samples;
 }
 
-function measureOptions(options: QuadraticOptions): MeasureOptions {
-  const scratchFolder = join(dirname(options.checkpointPath), '.probe');
-  return { ...options.measure, step: options.settings.step, scratchFolder };
+/** How to measure a sample around some gates. */
+async function optionsOf(at: { index: number; sample: Sample; gates: GateGrid }, run: Run): Promise<MeasureOptions> {
+  const { index, sample, gates } = at;
+  const scratchFolder = join(dirname(run.checkpointPath), '.probe');
+  const options: MeasureOptions = { ...run.measure, step: run.settings.step, scratchFolder };
+  if (isFull(gates)) return options;
+  const full = run.full.get(index) ?? (await computeFull(sample, options));
+  if (full.byteLength * run.settings.samples <= KEPT_BYTES) run.full.set(index, full);
+  return { ...options, full };
 }
 
 function toModel(state: QuadraticState, samples: number): QuadraticModel {

@@ -51,6 +51,8 @@ export interface MeasureOptions {
   readonly step: ProbeStep;
   /** heads that are probed, ascending; default all. The rows of the others are 0 */
   readonly heads?: readonly number[] | undefined;
+  /** h(all full) of the sample as `computeFull` gives it, where it is known already */
+  readonly full?: Float32Array | undefined;
   /** folder that may be made for blocks that memory does not hold; gone afterwards */
   readonly scratchFolder: string;
   /** bytes of differences probed at once, and kept in memory; for tests */
@@ -156,13 +158,22 @@ export async function measureLoss(sample: Sample, gates: GateGrid, options: Meas
 /** h(all full) − h(gates), `[positions, C]`; zeros without computing where every gate is 1. */
 async function computeResidual(sample: Sample, gates: GateGrid, options: MeasureOptions): Promise<Float32Array> {
   const { engine, window, supervise, signal } = options;
-  const control = { supervise, ...(signal ? { signal } : {}) };
-  if (gates.every((row) => row.every((gate) => gate === 1))) {
+  if (isFull(gates)) {
     return new Float32Array(supervisedPositions(sample.answers, supervise).length * engine.model.hidden);
   }
-  const full = await engine.computeHidden(sample, 'full', window, control);
-  const own = await engine.computeHidden(sample, gates, window, control);
+  const full = options.full ?? (await computeFull(sample, options));
+  const own = await engine.computeHidden(sample, gates, window, { supervise, ...(signal ? { signal } : {}) });
   return full.map((value, index) => value - (own[index] as number));
+}
+
+/** h(all full) at the supervised positions, `[positions, C]`. */
+export function computeFull(sample: Sample, options: MeasureOptions): Promise<Float32Array> {
+  const { engine, window, supervise, signal } = options;
+  return engine.computeHidden(sample, 'full', window, { supervise, ...(signal ? { signal } : {}) });
+}
+
+export function isFull(gates: GateGrid): boolean {
+  return gates.every((row) => row.every((gate) => gate === 1));
 }
 
 function findProbeGate(gate: number, step: ProbeStep): number {

@@ -13,15 +13,15 @@ describe('forward passes', () => {
   it('count a head of layer l as the layers from l on', () => {
     // 2 layers of 3 heads: base 1, then 3 heads × (2 + 1 layers) / 2 layers.
     expect(countMeasureForwards({ layers: 2, kvHeads: 3, callsPerSample: 1, isFirst: true })).toBe(1 + 4.5);
-    expect(countMeasureForwards({ layers: 2, kvHeads: 3, callsPerSample: 2, isFirst: false })).toBe(2 + 4.5 + 2);
+    expect(countMeasureForwards({ layers: 2, kvHeads: 3, callsPerSample: 2, isFirst: false })).toBe(2 + 4.5 + 1);
   });
 
   it('add up over samples, rounds with one tried step each, and elimination', () => {
     const shape = { layers: 2, kvHeads: 3, callsPerSample: 1 };
-    // Six heads are measured again as three, half as many in each layer: base 1, 1.5 heads × 3 / 2 layers, residual 2.
-    expect(countEliminationForwards(shape)).toBe(1 + 2.25 + 2);
-    expect(countQuadraticForwards({ ...shape, samples: 4, rounds: 1 })).toBe(4 * (5.5 + 5.25));
-    expect(countQuadraticForwards({ ...shape, samples: 4, rounds: 2 })).toBe(4 * (5.5 + 7.5 + 4 + 5.25));
+    // Six heads are measured again as three, half as many in each layer: base 1, 1.5 heads × 3 / 2 layers, residual 1.
+    expect(countEliminationForwards(shape)).toBe(1 + 2.25 + 1);
+    expect(countQuadraticForwards({ ...shape, samples: 4, rounds: 1 })).toBe(4 * (1 + 5.5 + 4.25));
+    expect(countQuadraticForwards({ ...shape, samples: 4, rounds: 2 })).toBe(4 * (1 + 5.5 + 6.5 + 2 + 4.25));
   });
 
   it('of the base preset on 256 heads are less than a tenth of the optimiser’s', () => {
