@@ -15,8 +15,8 @@ export interface BuiltMask {
 }
 
 /** Cut gates into mask.json's content. Equal arguments give equal bytes; the gates' provenance goes with them.
- * Gates with a λ path are cut on it: at `lambda`, heads of at least one half keep the whole context; at a fraction, heads rank by how
- * long they stay open along it. mask.json then holds the gates that were cut.
+ * Gates with a λ path are cut on it: at `lambda`, heads of at least one half keep the whole context; at a fraction, by its
+ * ranking, or where it has none by how long heads stay open along it. mask.json then holds the gates that were cut.
  * @throws {ConfigError} a cut out of range, a λ without a path, a threshold of quadratic gates without one; {FormatError} malformed gates. */
 export function buildMask(options: { gates: GatesFile; cut: Cut | LambdaCut; window: Window }): BuiltMask {
   const { gates, cut, window } = options;
@@ -47,7 +47,11 @@ function prepareCut(
     return { grid, gridCut: { threshold: PATH_THRESHOLD }, how: { cutLambda: cut.lambda } };
   }
   if ('streamingFraction' in cut && gates.path) {
-    return { grid: rankPath(gates.path), gridCut: cut, how: { rankedBy: 'lambda-path' } };
+    return {
+      grid: rankPath(gates.path),
+      gridCut: cut,
+      how: { rankedBy: gates.path.ranking ? 'elimination' : 'lambda-path' },
+    };
   }
   if ('threshold' in cut && !gates.path && gates.provenance.method === 'quadratic') {
     throw new ConfigError(

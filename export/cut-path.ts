@@ -1,5 +1,5 @@
 // Cuts a λ path into a mask without new measurements: at a λ, or where a share of the heads streams.
-// A fraction ranks heads by how long they stay open along the path, so that raising it never turns a head back.
+// A fraction ranks heads by the order that came with the path, else by how long they stay open along it: raising it never turns a head back.
 import type { GateGrid } from '../src/core/shapes.ts';
 import { ConfigError } from '../src/errors/errors.ts';
 import type { GatesFile, LambdaPath } from '../src/formats/gates.ts';
@@ -33,9 +33,11 @@ export function findGatesAt(path: LambdaPath, lambda: number): GateGrid {
   );
 }
 
-/** How long each head stays open along the path: mean of its gate over log λ, 0..1. The order in which heads close, in one grid. */
+/** The order in which heads close, in one grid: the path's own ranking, else how long each head stays open along the path, the mean of
+ * its gate over log λ. 0..1. */
 export function rankPath(path: LambdaPath): GateGrid {
-  const { lambdas, gates } = path;
+  const { lambdas, gates, ranking } = path;
+  if (ranking) return copyGrid(ranking);
   const first = gates[0] as GateGrid;
   if (lambdas.length === 1) return copyGrid(first);
   const span = Math.log((lambdas.at(-1) as number) / (lambdas[0] as number));

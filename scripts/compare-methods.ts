@@ -6,19 +6,22 @@ import { parseArgs } from 'node:util';
 import { rankPath } from '../export/cut-path.ts';
 import { rankGates } from '../export/rank.ts';
 import type { GateGrid } from '../src/core/shapes.ts';
-import { convertRemovalsToGates, removeGreedily } from '../src/eval/ground-truth.ts';
+import { convertRemovalsToGates, findClearBudgets, removeGreedily } from '../src/eval/ground-truth.ts';
 import { MaskScores } from '../src/eval/mask-scores.ts';
+import { comparePairs } from '../src/eval/metrics/confidence.ts';
 import { stableJson, writeFileAtomic } from '../src/formats/atomic-file.ts';
 import { findMethod } from '../train/methods/index.ts';
-import { countOptimizerForwards, countQuadraticForwards } from '../train/quadratic/cost.ts';
+import { countMeasureForwards, countOptimizerForwards, countQuadraticForwards } from '../train/quadratic/cost.ts';
 import { identifyQuadratic } from '../train/quadratic/identify-quadratic.ts';
 import { type ProbeStep, requireProbing } from '../train/quadratic/measure-sample.ts';
 import { cutRanked, makeScratchFiles, meanOf, openSetup, type Setup } from './compare-setup.ts';
 
 /** Samples of a quadratic round, and of methods that average over samples. */
 const SAMPLES = 4;
-/** A step of greedy removal that loses this much recall says that heads differ there. */
+/** Heads matter at a budget beside which greedy removal loses this much recall. */
 const TELLING_LOSS = 0.01;
+/** Disjoint sets of samples, every two of which are compared; the first is the one that the candidates are measured on. */
+const SAMPLE_SETS = [0, 1000, 2000, 3000];
 
 const { values } = parseArgs({
   options: {
@@ -26,7 +29,7 @@ const { values } = parseArgs({
     preset: { type: 'string', default: 'demo' },
     engine: { type: 'string', default: 'native' },
     'held-out': { type: 'string', default: '32' },
-    'greedy-samples': { type: 'string', default: '8' },
+    'greedy-samples': { type: 'string', default: '16' },
     'budget-step': { type: 'string', default: '1' },
     'sample-counts': { type: 'string', default: '1,2,4,8,16' },
     'no-attention': { type: 'boolean', default: false },
@@ -53,7 +56,7 @@ async function time<T>(work: () => Promise<T>): Promise<[result: T, seconds: num
 async function runQuadratic(
   setup: Setup,
   options: { samples: number; rounds: number; step: ProbeStep; firstSample: number },
-): Promise<{ gates: GateGrid; ranking: GateGrid; roundsDone: number }> {
+): Promise<{ gates: GateGrid; ranking: GateGrid; pathRanking: GateGrid; roundsDone: number }> {
   const { engine, window, settings, sampleAt } = setup;
   const { samples, rounds, step, firstSample } = options;
   const {
@@ -67,7 +70,8 @@ async function runQuadratic(
     checkpointPath: makeScratchFiles().checkpoint,
     identity: {},
   });
-  return { gates, ranking: rankPath(path), roundsDone: done.length };
+  const pathRanking = rankPath({ ...path, ranking: undefined });
+  return { gates, ranking: rankPath(path), pathRanking, roundsDone: done.length };
 }
 
 async function listCandidates(setup: Setup): Promise<Candidate[]> {
@@ -95,6 +99,17 @@ async function listCandidates(setup: Setup): Promise<Candidate[]> {
       const shape = { layers, kvHeads, callsPerSample: 1, samples: SAMPLES, rounds: found.roundsDone };
       const forwards = countQuadraticForwards(shape);
       list.push({ name: `quadratic, ${step}, ${rounds} rounds`, ...found, seconds: took, forwards });
+      if (rounds > 1) continue;
+      // The same measurement without elimination: what its first measurement alone ranks.
+      const ranking = found.pathRanking;
+      const name = `λ path alone, ${step}`;
+      list.push({
+        name,
+        ranking,
+        gates: null,
+        seconds: took,
+        forwards: SAMPLES * countMeasureForwards({ ...shape, isFirst: true }),
+      });
     }
   }
   return list;
@@ -113,14 +128,6 @@ async function listAttentionMethods(): Promise<Candidate[]> {
   return list;
 }
 
-/** Mean of b − a over samples with its 95 % interval, paired. */
-function compareRecall(a: readonly number[], b: readonly number[]): { mean: number; halfWidth: number } {
-  const differences = b.map((value, index) => value - (a[index] as number));
-  const mean = meanOf(differences);
-  const variance = meanOf(differences.map((value) => (value - mean) ** 2)) / Math.max(1, differences.length - 1);
-  return { mean, halfWidth: 1.96 * Math.sqrt(variance) };
-}
-
 function countSameLabels(a: GateGrid, b: GateGrid, streaming: number): number {
   const [left, right] = [cutRanked(a, streaming).flat(), cutRanked(b, streaming).flat()];
   return left.filter((label, head) => label === right[head]).length / left.length;
@@ -137,9 +144,9 @@ console.error(`methods done; greedy removal of ${heads} heads`);
 const greedySamples = Array.from({ length: Number(values['greedy-samples']) }, (_, index) =>
   setup.sampleAt(5000 + index),
 );
-const [removals, greedySeconds] = await time(() =>
-  removeGreedily(new MaskScores({ ...setup, samples: greedySamples })),
-);
+const greedyScores = new MaskScores({ ...setup, samples: greedySamples });
+const [removals, greedySeconds] = await time(() => removeGreedily(greedyScores));
+const clear = new Set(await findClearBudgets(greedyScores, removals));
 const greedy = convertRemovalsToGates(removals, setup.engine.model);
 candidates.push({
   name: 'greedy removal',
@@ -159,15 +166,17 @@ for (const { name, ranking } of candidates) {
 }
 const curveOf = (name: string): (readonly number[])[] => curves.get(name) as (readonly number[])[];
 const greedyCurve = curveOf('greedy removal').map(meanOf);
-const telling = budgets.filter((_, index) => {
+const mattering = budgets.filter((streaming, index) => {
+  if (streaming === 0 || streaming === heads) return false;
   const here = greedyCurve[index] as number;
   const neighbours = [greedyCurve[index - 1], greedyCurve[index + 1]].filter((value) => value !== undefined);
   return neighbours.some((value) => Math.abs(value - here) >= TELLING_LOSS);
 });
+const telling = mattering.filter((streaming) => clear.has(streaming));
 const optimised = candidates[0] as Candidate;
 const rows = candidates.map(({ name, gates, ranking, seconds, forwards }) => {
   const against = (base: string) =>
-    budgets.map((_, index) => compareRecall(curveOf(base)[index] as number[], curveOf(name)[index] as number[]));
+    budgets.map((_, index) => comparePairs(curveOf(base)[index] as number[], curveOf(name)[index] as number[]));
   const worst = against('gates').reduce((low, now) =>
     now.mean + now.halfWidth < low.mean + low.halfWidth ? now : low,
   );
@@ -182,27 +191,33 @@ const rows = candidates.map(({ name, gates, ranking, seconds, forwards }) => {
     meanRecall: meanOf(curveOf(name).map(meanOf)),
     belowGatesBeyondInterval: against('gates').filter(({ mean, halfWidth }) => mean + halfWidth < -1e-9).length,
     worstAgainstGates: worst,
-    sameLabelsAsGreedy: meanOf(telling.map((streaming) => countSameLabels(ranking, greedy, streaming))),
+    sameLabelsAsGreedy:
+      telling.length === 0 ? null : meanOf(telling.map((streaming) => countSameLabels(ranking, greedy, streaming))),
   };
 });
 
 const stability = [];
+const meanDifference = (a: GateGrid, b: GateGrid): number =>
+  meanOf(a.flat().map((gate, head) => Math.abs(gate - (b.flat()[head] as number))));
 for (const step of ['finite', 'tangent'] as const) {
   for (const rounds of [1, 2]) {
     for (const samples of values['sample-counts'].split(',').map(Number)) {
-      const a = await runQuadratic(setup, { samples, rounds, step, firstSample: 0 });
-      const b = await runQuadratic(setup, { samples, rounds, step, firstSample: 1000 });
-      const overlaps = telling.map((streaming) => countSameLabels(a.ranking, b.ranking, streaming));
-      const gateDifference = meanOf(
-        a.gates.flat().map((gate, head) => Math.abs(gate - (b.gates.flat()[head] as number))),
-      );
+      const found: Awaited<ReturnType<typeof runQuadratic>>[] = [];
+      for (const firstSample of SAMPLE_SETS)
+        found.push(await runQuadratic(setup, { samples, rounds, step, firstSample }));
+      const pairs = found.flatMap((a, index) => found.slice(index + 1).map((b) => [a, b] as const));
+      const overlapsAt = (streamingHeads: readonly number[]): number[] =>
+        pairs.flatMap(([a, b]) => streamingHeads.map((count) => countSameLabels(a.ranking, b.ranking, count)));
+      const [overlaps, wherever] = [overlapsAt(telling), overlapsAt(mattering)];
       stability.push({
         step,
         rounds,
         samples,
-        meanOverlap: meanOf(overlaps),
-        leastOverlap: Math.min(...overlaps),
-        gateDifference,
+        meanOverlap: overlaps.length > 0 ? meanOf(overlaps) : null,
+        leastOverlap: overlaps.length > 0 ? Math.min(...overlaps) : null,
+        meanOverlapWhereHeadsMatter: wherever.length > 0 ? meanOf(wherever) : null,
+        leastOverlapWhereHeadsMatter: wherever.length > 0 ? Math.min(...wherever) : null,
+        gateDifference: meanOf(pairs.map(([a, b]) => meanDifference(a.gates, b.gates))),
       });
     }
   }
@@ -230,6 +245,8 @@ const result = {
   samples: SAMPLES,
   heldOut: setup.heldOut.length,
   budgets,
+  mattering,
+  clear: [...clear],
   telling,
   rows,
   stability,
@@ -252,12 +269,20 @@ for (const row of rows) {
     `| ${row.name} | ${row.seconds} | ${row.forwards ?? '–'} | ${share(row.meanGateDifference)} | ${share(row.meanRecall)} | ${worst} | ${row.belowGatesBeyondInterval} of ${budgets.length} | ${share(row.sameLabelsAsGreedy)} |`,
   );
 }
-console.log(`\nStreaming heads at which greedy removal says that heads differ: ${telling.join(', ')}\n`);
 console.log(
-  '| step | rounds | samples | overlap of masks, mean | least | mean gate difference |\n|---|---|---|---|---|---|',
+  `\nStreaming heads beside which greedy removal loses recall: ${mattering.join(', ')}; of these its choice is clear at ${telling.join(', ')}.\n`,
+);
+console.log(
+  '| step | rounds | samples | overlap of masks where clear, mean | least | where recall is lost, mean | least | mean gate difference |\n|---|---|---|---|---|---|---|---|',
 );
 for (const row of stability) {
+  const overlaps = [
+    row.meanOverlap,
+    row.leastOverlap,
+    row.meanOverlapWhereHeadsMatter,
+    row.leastOverlapWhereHeadsMatter,
+  ];
   console.log(
-    `| ${row.step} | ${row.rounds} | ${row.samples} | ${share(row.meanOverlap)} | ${share(row.leastOverlap)} | ${share(row.gateDifference)} |`,
+    `| ${row.step} | ${row.rounds} | ${row.samples} | ${overlaps.map(share).join(' | ')} | ${share(row.gateDifference)} |`,
   );
 }

@@ -49,15 +49,15 @@ const optimiser: Row = {
 };
 const size = { numHeads: shape.layers * shape.kvHeads, length: positions * shape.hidden };
 const quadratic = [
+  [1, 1],
   [1, 2],
   [1, 4],
   [2, 2],
-  [2, 4],
 ].flatMap(([rounds, samples]): Row[] => {
   const { layers, kvHeads } = shape;
   const counts = { layers, kvHeads, callsPerSample: countBlocks(size), samples: samples!, rounds: rounds! };
   const forwards = countQuadraticForwards(counts);
-  const name = `quadratic, ${rounds} round${rounds === 1 ? '' : 's'}, ${samples} samples`;
+  const name = `quadratic, ${samples} sample${samples === 1 ? '' : 's'}, ${rounds} round${rounds === 1 ? '' : 's'}, elimination`;
   return [
     { name, forwards, lengths: optimiser.lengths, operations: forwards * presetForward },
     { name, forwards, lengths: '8192', operations: forwards * countForwardOperations(shape, 8192) },

@@ -1,5 +1,5 @@
 // One-gate changes of the final hidden states, for the quadratic method. Layers below a head's own are shared by all heads of the call,
-// and a layer's two attention branches by its heads.
+// and a layer's two attention branches by its heads; a head whose gate stays costs nothing.
 #include <algorithm>
 
 #include "cpu/transformer.h"
@@ -43,6 +43,11 @@ void CpuModel::probe(const Passage &passage, const float *base_gates, const floa
     std::vector<float> gates(layer_gates, layer_gates + kv_heads);
     for (int64_t head = std::max(head_begin, layer * kv_heads); head < std::min(head_end, (layer + 1) * kv_heads); head++) {
       float *out = differences + (head - head_begin) * num_rows * width;
+      if (probe_gates[head] == base_gates[head]) {
+        std::fill_n(out, num_rows * width, 0.0f);
+        task.add_done();
+        continue;
+      }
       const auto at = static_cast<size_t>(head - layer * kv_heads);
       gates[at] = probe_gates[head];
       onward.finish_layer(layer, input.data(), rows_of(layer), shared.mix_heads(rows_of(layer), {gates.data(), nullptr, true}), current.data());

@@ -62,6 +62,9 @@ class CudaModel : public DuoModel {
   // How many layers' branches a distillation pass keeps: all that fit beside the weights. The result has the same bits for any number.
   int64_t choose_kept_layers(PassSize size) const;
   int64_t beside_pass_bytes() const;
+  // How many heads of a layer a probe runs side by side: what the device needs to be full, as memory allows. The result has the same bits for any number.
+  int64_t choose_probe_lanes(const Passage &passage) const;
+  void limit_probe_lanes(int64_t most) { most_probe_lanes_ = most; }
   void limit_kept_layers(int64_t most) { most_kept_layers_ = most; }
 
  private:
@@ -75,7 +78,7 @@ class CudaModel : public DuoModel {
   std::vector<DeviceLayer> layers_;
   DeviceBuffer<float> final_norm_;
   DeviceMatrix lm_head_;
-  int64_t most_kept_layers_ = INT64_MAX;
+  int64_t most_kept_layers_ = INT64_MAX, most_probe_lanes_ = INT64_MAX;
   mutable WorkspacePool workspace_;
 };
 

@@ -27,7 +27,7 @@ void PassMemory::lay_out(Layout &layout, const ModelConfig &config, const PassSi
   const bool is_distill = size.role == PassRole::distill;
   chunk_rows = chunk;
   tokens = layout.take<int32_t>(t), all_positions = layout.take<int32_t>(t), wanted = layout.take<int32_t>(p);
-  kv_lists = layout.take<int32_t>(config.num_gates()), all_heads = layout.take<int32_t>(config.kv_heads);
+  kv_lists = layout.take<int32_t>(config.num_gates());
   gates = layout.take<float>(config.num_gates());
   cosine = layout.take<float>(t * half), sine = layout.take<float>(t * half);
   residual = layout.take<float>(t * hidden), last = layout.take<float>(p * hidden);

@@ -28,7 +28,6 @@ struct PassMemory {
   int64_t chunk_rows;  // rows of the buffers that hold a chunk
   int32_t *tokens, *all_positions, *wanted;  // [T], [T], [P]
   int32_t *kv_lists;                         // [L, G]: heads of each layer, full alone, then streaming alone, then both
-  int32_t *all_heads;                        // [G] 0 … G−1
   float *gates;                              // [L, G]
   float *cosine, *sine;                      // [T, D/2]
   float *residual;                           // [T, C] the stream; in backward its gradient

@@ -25,7 +25,6 @@ SamplePass::SamplePass(const CudaModel &model, const Passage &passage, Window wi
   copy_to_device(memory_.tokens, passage.tokens, size_.tokens, stream_);
   copy_to_device(memory_.wanted, passage.positions, size_.rows, stream_);
   check(launch_count_up(0, size_.tokens, memory_.all_positions, stream_.get()), "numbering positions");
-  check(launch_count_up(0, config_.kv_heads, memory_.all_heads, stream_.get()), "numbering heads");
   const RopeFrequencies rope = compute_rope_frequencies(config_, size_.tokens);
   DeviceBuffer<float> inverse(half);
   copy_to_device(inverse.data(), rope.inverse.data(), half, stream_);
@@ -142,10 +141,6 @@ void SamplePass::attend(int64_t index, const DeviceRows &rows, const Attend &cal
     a.num_listed = count;
     check(launch_attention_forward(a, branches, stream_.get()), "attention");
   };
-  if (call.wanted == Wanted::joined) {
-    launch(Branches::both, memory_.all_heads, shape_.kv_heads);
-    return;
-  }
   const auto &counts = class_counts_[static_cast<size_t>(index)];
   const int32_t *full = memory_.kv_lists + index * config_.kv_heads, *stream = full + counts[0], *both = stream + counts[1];
   if (call.wanted == Wanted::kept) {
@@ -167,7 +162,7 @@ void SamplePass::attend_layer(int64_t layer, const float *x, const DeviceRows &r
 void SamplePass::attend_branches(int64_t layer, const float *x, const DeviceRows &rows) {
   check(launch_rms_norm(x, model_.layer(layer).input_norm.data(), size_.tokens, config_.hidden, config_.rms_norm_eps, memory_.normed, stream_.get()), "a norm");
   project(layer, rows);
-  attend(layer, rows, {Wanted::joined, nullptr, memory_.full, memory_.stream, {memory_.mixed, nullptr, nullptr, nullptr}});
+  attend(layer, rows, {Wanted::kept, nullptr, memory_.full, memory_.stream, {memory_.mixed, nullptr, nullptr, nullptr}});
 }
 
 void SamplePass::mix_again(int64_t layer, const float *gates, int64_t rows) {

@@ -58,7 +58,6 @@ class SamplePass {
   // Which branches of a layer's heads one attention call computes.
   enum class Wanted {
     weighed,  // those that the head's gate weighs
-    joined,   // both of every head, in one kernel
     kept,     // both of every head; where the gate weighs one alone, that one by the kernel that computes it alone, with its bits
   };
   struct Attend {

@@ -209,7 +209,7 @@ DUO_API int32_t duo_logits(duo_model_t *model, const int32_t *tokens, int64_t nu
 /* What changing one gate does to the final hidden states: for each KV head i = layer·G + head of [head_begin, head_end),
  * differences[i − head_begin] = h(base_gates) − h(base_gates with gate i set to probe_gates[i]).
  *   base_gates, probe_gates [L, G] fp32, read, finite, 0 … 1 (a finite step: base 1, probe 0; a tangent: probe = base − ε, divided by ε by the caller)
- *   differences [head_end − head_begin, num_positions, C] fp32, written
+ *   differences [head_end − head_begin, num_positions, C] fp32, written; zeros, without computing, where both gates are equal
  * The layers below the first probed head's are computed once a call, so ask for heads of few layers at a time. Progress: heads done. */
 DUO_API int32_t duo_probe(duo_model_t *model, const int32_t *tokens, int64_t num_tokens, const int32_t *positions, int64_t num_positions,
                           const float *base_gates, const float *probe_gates, int32_t head_begin, int32_t head_end, int64_t sink_tokens,

@@ -57,8 +57,8 @@ export const configSchema = z.strictObject({
   checkpointEvery: integerKey('steps between checkpoints', { least: 1 }),
   /** Stop when the mask has not changed for this many steps; 0 = never. */
   earlyStopSteps: integerKey('stop when the mask has not changed for this many steps, 0 = never', { least: 0 }),
-  /** Samples that each round of method quadratic measures. */
-  quadraticSamples: integerKey('samples that each round of method quadratic measures', { least: 1, most: 1_000_000 }),
+  /** Samples of each measurement of method quadratic. */
+  quadraticSamples: integerKey('samples of each measurement of method quadratic', { least: 1, most: 1_000_000 }),
   /** Most rounds of method quadratic; each but the first measures anew at the gates the last one found. */
   quadraticRounds: integerKey('most rounds of method quadratic, each measured at the gates of the last', {
     least: 1,

@@ -72,8 +72,8 @@ export interface Engine {
     options?: HiddenOptions,
   ): Promise<Float32Array>;
   /** Where the engine can: what each head of [begin, end) does alone, h(gates) − h(gates with that head's gate from `probeGates`), h as
-   * `computeHidden` gives it: `[end − begin, positions, hidden]` fp32, row-major. Layers below the first probed head are computed
-   * once a call. Deterministic. @throws as `distill`; {ConfigError} an impossible range. */
+   * `computeHidden` gives it: `[end − begin, positions, hidden]` fp32, row-major; zeros at no cost for a head whose gate stays. Layers
+   * below the first probed head are computed once a call. Deterministic. @throws as `distill`; {ConfigError} an impossible range. */
   probe?(sample: Sample, request: ProbeRequest, options?: HiddenOptions): Promise<Float32Array>;
   /** Where the engine can: scale · ⟨aᵢ, bⱼ⟩ of all rows, summed in fp64 in a fixed order.
    * @param a `[numA, length]` and @param b `[numB, length]` fp32, row-major.  @returns `[numA, numB]`. */

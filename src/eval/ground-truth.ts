@@ -3,6 +3,7 @@
 // N(N+1)/2 masks for N heads, each scored on every sample: affordable for small models only.
 import { filledGrid, type GateGrid, type MaskGrid, type ModelShape } from '../core/shapes.ts';
 import type { MaskScores } from './mask-scores.ts';
+import { comparePairs } from './metrics/confidence.ts';
 
 /** A KV head by its place. */
 export interface HeadPlace {
@@ -63,6 +64,27 @@ export async function removeGreedily(scores: MaskScores, onProgress?: Progress):
     removed.push({ ...place, logProb: best.logProb });
   }
   return removed;
+}
+
+/** Numbers of streaming heads at which greedy removal says that heads differ: the last head removed costs less log-probability than every
+ * other that was left, beyond the paired 95 % interval over samples. Elsewhere another order of removal would have been as good by these samples.
+ * @param removed as `removeGreedily` gave it with the same scores, which then hold every mask that is looked at.  @returns ascending. */
+export async function findClearBudgets(scores: MaskScores, removed: readonly HeadPlace[]): Promise<number[]> {
+  const clear: number[] = [];
+  for (const [index, place] of removed.entries()) {
+    const others = removed.slice(index + 1);
+    if (others.length === 0) break;
+    const before = removed.slice(0, index);
+    const best = await scores.read(makeRemovedMask([...before, place], scores.model));
+    let isClear = true;
+    for (const other of others) {
+      const { logProb } = await scores.read(makeRemovedMask([...before, other], scores.model));
+      const { mean, halfWidth } = comparePairs(logProb, best.logProb);
+      if (!(mean > halfWidth)) isClear = false;
+    }
+    if (isClear) clear.push(index + 1);
+  }
+  return clear;
 }
 
 /** The mask in which these heads stream and all others are full. */

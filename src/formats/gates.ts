@@ -48,6 +48,8 @@ export interface LambdaPath {
   readonly lambdas: readonly number[];
   /** of each λ, `[layers][kvHeads]`, 0..1 */
   readonly gates: readonly GateGrid[];
+  /** `[layers][kvHeads]`, 0..1: heads of a lower value stream first, where the method says more on their order than the path does */
+  readonly ranking?: GateGrid | undefined;
 }
 
 export interface GatesFile {
@@ -86,6 +88,7 @@ export const gateRows = z.array(z.array(unitNumber).max(MAX_HEADS)).max(MAX_LAYE
 export const pathSchema: z.ZodType<LambdaPath> = z.strictObject({
   lambdas: z.array(positiveNumber).min(1).max(MAX_PATH_POINTS),
   gates: z.array(gateRows).min(1).max(MAX_PATH_POINTS),
+  ranking: gateRows.optional(),
 });
 
 const schema: z.ZodType<GatesFile> = z.strictObject({
@@ -139,7 +142,8 @@ export function checkGates(value: unknown, path: string): GatesFile {
 
 /** @throws {FormatError} λ not ascending, grids of another number or shape. */
 function checkPath(lambdaPath: LambdaPath, options: { model: ModelTag; path: string }): void {
-  const { lambdas, gates } = lambdaPath;
+  const { lambdas, gates, ranking } = lambdaPath;
+  if (ranking) checkGrid(ranking, { ...options, name: 'path.ranking' });
   if (gates.length !== lambdas.length) {
     throw new FormatError(
       `Expected \`path.gates\` in ${options.path} to have ${lambdas.length} grids, one a λ, got \`${gates.length}\`.`,

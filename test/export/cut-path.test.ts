@@ -60,6 +60,16 @@ describe('buildMask on a path', () => {
     expect(file.provenance.rankedBy).toBe('lambda-path');
   });
 
+  it('cuts a fraction by the path’s own ranking where it has one, and a λ as before', () => {
+    const ranked = { ...gates, path: { ...path, ranking: [[0, 0.75, 0.25, 0.5]] } };
+    const { file } = buildMask({ gates: ranked, cut: { streamingFraction: 0.5 }, window });
+    expect(file.mask).toEqual([[0, 1, 0, 1]]);
+    expect(file.provenance.rankedBy).toBe('elimination');
+    expect(buildMask({ gates: ranked, cut: { lambda: 0.1 }, window }).file.mask).toEqual([[1, 1, 0, 0]]);
+    rankPath(ranked.path)[0]![0] = 7;
+    expect(ranked.path.ranking[0]![0]).toBe(0);
+  });
+
   it('never turns a head back as the fraction grows', () => {
     const masks = [0, 0.25, 0.5, 0.75, 1].map((streamingFraction) =>
       buildMask({ gates: withPath, cut: { streamingFraction }, window }).file.mask.flat(),

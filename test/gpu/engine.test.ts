@@ -1,9 +1,10 @@
-// The native engine on cuda:0 against the same engine on the CPU: loss, gate gradient, evaluation, greedy text, mask.
+// The native engine on cuda:0 against the same engine on the CPU: loss, gate gradient, quadratic, evaluation, greedy text.
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { GateGrid, Sample, Window } from '../../src/core/shapes.ts';
 import type { Engine } from '../../src/engine/engine.ts';
 import { openNativeEngine } from '../../src/engine/native/native-engine.ts';
 import { openModelFolder } from '../../src/model/folder.ts';
+import { measureSample, requireProbing } from '../../train/quadratic/measure-sample.ts';
 import { DEVICE, describeGpu, IS_EMULATED } from './device.ts';
 
 /** The emulation takes the tiny model; a GPU the demo, which truly has retrieval heads. */
@@ -45,6 +46,24 @@ describeGpu('engine on the GPU', () => {
     expect(Math.abs(found.loss - expected.loss) / expected.loss).toBeLessThan(2 * TOLERANCE);
     expect(relativeError(found.gradient.flat(), expected.gradient.flat())).toBeLessThan(2 * TOLERANCE);
     expect(await gpu.distill(sample, gates, WINDOW)).toEqual(found);
+  });
+
+  test('measures the quadratic as the CPU does', { timeout: 120_000 }, async () => {
+    const full = gridOf(cpu, () => 1);
+    const measure = (engine: Engine): Promise<Float64Array> =>
+      measureSample(sample, full, {
+        engine: requireProbing(engine),
+        window: WINDOW,
+        supervise: 'predict',
+        step: 'finite',
+        scratchFolder: '/nowhere',
+      });
+    const found = await measure(gpu);
+    const worst = relativeError(found, await measure(cpu));
+    // A difference has the rounding of two states, a product that of two differences.
+    console.log(`tolerance used: quadratic ${((100 * worst) / (4 * TOLERANCE)).toFixed(0)} %`);
+    expect(worst).toBeLessThan(4 * TOLERANCE);
+    expect(await measure(gpu)).toEqual(found);
   });
 
   test('scores answers as the CPU does', async () => {

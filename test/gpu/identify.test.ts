@@ -13,9 +13,9 @@ const duo = (...values: string[]): Promise<{ stdout: string }> =>
 
 describeGpu('command line on the GPU', () => {
   // The emulation would take hours for the demo's steps.
-  test.skipIf(IS_EMULATED)(
-    'the demo gives one mask on both devices',
-    async () => {
+  test.skipIf(IS_EMULATED).each(['gates', 'quadratic'])(
+    'the demo gives one mask on both devices, method %s',
+    async (method) => {
       const folder = mkdtempSync(join(tmpdir(), 'duo-gpu-'));
       try {
         const masks: number[][][] = [];
@@ -25,6 +25,8 @@ describeGpu('command line on the GPU', () => {
             'identify',
             '--model',
             'demo',
+            '--method',
+            method,
             '--device',
             device,
             '--seed',

@@ -1,10 +1,17 @@
-// quadratic-state in checkpoint.json: sums of the samples measured so far and what earlier rounds found, double precision bit for bit,
+// quadratic-state in checkpoint.json: sums of the samples measured so far and what earlier measurements found, double precision bit for bit,
 // so that a resumed measurement ends in the same bytes as an uninterrupted one.
 import { existsSync } from 'node:fs';
 import { z } from 'zod';
 import { FormatError } from '../../src/errors/errors.ts';
 import { stableJson, writeFileAtomic } from '../../src/formats/atomic-file.ts';
-import { checkSchemaName, type LambdaPath, MAX_GRID_FILE_BYTES, pathSchema } from '../../src/formats/gates.ts';
+import {
+  checkSchemaName,
+  type LambdaPath,
+  MAX_GRID_FILE_BYTES,
+  MAX_HEADS,
+  MAX_LAYERS,
+  pathSchema,
+} from '../../src/formats/gates.ts';
 import {
   checked,
   checkJson,
@@ -17,7 +24,7 @@ import {
 } from '../../src/formats/read-json.ts';
 
 const QUADRATIC_SCHEMA = 'duo.quadratic-checkpoint';
-const QUADRATIC_VERSION = 1;
+const QUADRATIC_VERSION = 2;
 const MAX_ROUNDS = 1000;
 const MAX_SAMPLES = 2 ** 31;
 
@@ -38,7 +45,11 @@ export interface QuadraticState {
   readonly rounds: readonly RoundRecord[];
   /** λ path of the first round; null until it ended */
   readonly path: LambdaPath | null;
-  /** gates of the round under way, `[N]` fp64 */
+  /** heads closed by elimination, in order; half of them by the first round's measurement, none until it ended */
+  readonly closed: readonly number[];
+  /** gates that the rounds ended at, `[N]` fp64; null while they go on, and elimination waits */
+  readonly solution: Float64Array | null;
+  /** gates that the measurement under way is made around, `[N]` fp64 */
   readonly gates: Float64Array;
   /** samples of it that were measured */
   readonly samplesDone: number;
@@ -62,6 +73,8 @@ const schema = z.strictObject({
   identity: jsonRecord,
   rounds: z.array(roundSchema).max(MAX_ROUNDS),
   path: z.union([z.null(), pathSchema]),
+  closed: z.array(integerWithin(0, MAX_LAYERS * MAX_HEADS)).max(MAX_LAYERS * MAX_HEADS),
+  solution: z.union([z.null(), base64]),
   gates: base64,
   samplesDone: integerWithin(0, MAX_SAMPLES),
   sums: base64,
@@ -75,6 +88,8 @@ export function writeQuadraticState(path: string, identity: JsonRecord, state: Q
     identity,
     rounds: [...state.rounds],
     path: state.path,
+    closed: [...state.closed],
+    solution: state.solution && encodeDoubles(state.solution),
     gates: encodeDoubles(state.gates),
     samplesDone: state.samplesDone,
     sums: encodeDoubles(state.sums),
@@ -93,18 +108,25 @@ export function findQuadraticState(
   const value = readJson(path, MAX_GRID_FILE_BYTES);
   checkSchemaName(value, { expected: QUADRATIC_SCHEMA, path });
   const file = checkJson(schema, { value, path });
-  const decode = (name: 'gates' | 'sums', length: number): Float64Array => {
-    const doubles = decodeDoubles(file[name]);
+  const decode = (name: 'gates' | 'sums' | 'solution', length: number): Float64Array => {
+    const doubles = decodeDoubles(file[name] as string);
     if (doubles.length === length && doubles.every(Number.isFinite)) return doubles;
     throw new FormatError(
       `Expected \`${name}\` in ${path} to be ${length} finite values, got \`${doubles.length}\` of which ${doubles.filter(Number.isFinite).length} are finite; run again with --overwrite.`,
     );
   };
+  const { rounds, path: lambdaPath, closed, samplesDone } = file;
+  if (new Set(closed).size !== closed.length || closed.some((head) => head >= numHeads)) {
+    throw new FormatError(
+      `Expected \`closed\` in ${path} to be different heads below ${numHeads}, got others; run again with --overwrite.`,
+    );
+  }
   const gates = decode('gates', numHeads);
+  const solution = file.solution === null ? null : decode('solution', numHeads);
   const sums = decode('sums', (numHeads + 1) ** 2);
   return {
     identity: file.identity,
-    state: { rounds: file.rounds, path: file.path, gates, samplesDone: file.samplesDone, sums },
+    state: { rounds, path: lambdaPath, closed, solution, gates, samplesDone, sums },
   };
 }
 

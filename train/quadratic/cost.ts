@@ -1,12 +1,14 @@
 // What the quadratic method and the gate optimisation cost, in forward passes of the same sample: the unit that compares them on any
 // machine. A layer counts 1/L, whatever its attention; a backward pass through frozen weights counts two forward passes.
 
+import { listStages } from './eliminate-heads.ts';
+
 /** Teacher forward, student forward, and a backward pass that computes the layers again and their input gradients. */
 const FORWARDS_PER_STEP = 4;
 
 /** Forward passes of one sample in one round: heads of layer l run layers l … L−1, the layers below are shared.
  * @param options.callsPerSample engine calls its heads are split into; each runs the base pass once more.
- * @param options.isFirst true where the gates are all 1, and the residual is known to be zero. */
+ * @param options.isFirst true where the gates are all 1 and the residual is known to be zero; elsewhere it takes a pass. */
 export function countMeasureForwards(options: {
   layers: number;
   kvHeads: number;
@@ -14,10 +16,20 @@ export function countMeasureForwards(options: {
   isFirst: boolean;
 }): number {
   const { layers, kvHeads, callsPerSample, isFirst } = options;
-  return callsPerSample + (kvHeads * (layers + 1)) / 2 + (isFirst ? 0 : 2);
+  return callsPerSample + (kvHeads * (layers + 1)) / 2 + (isFirst ? 0 : 1);
 }
 
-/** Forward passes of all rounds. Each round but an only one tries at least one step, with two passes a sample. */
+/** Forward passes of one sample in all stages of elimination, whose open heads are taken to spread evenly over the layers. */
+export function countEliminationForwards(options: { layers: number; kvHeads: number; callsPerSample: number }): number {
+  const { layers, kvHeads } = options;
+  const heads = layers * kvHeads;
+  return listStages(heads)
+    .map((open) => countMeasureForwards({ ...options, kvHeads: (kvHeads * open) / heads, isFirst: false }))
+    .reduce((sum, count) => sum + count, 0);
+}
+
+/** Forward passes of all rounds and of the elimination, with one of the full model a sample. Each round but an only one tries at least one
+ * step, with a pass a sample. */
 export function countQuadraticForwards(options: {
   layers: number;
   kvHeads: number;
@@ -29,8 +41,9 @@ export function countQuadraticForwards(options: {
   const measured = Array.from({ length: rounds }, (_, round) =>
     countMeasureForwards({ ...options, isFirst: round === 0 }),
   );
-  const tried = rounds === 1 ? 0 : 2 * rounds;
-  return samples * (measured.reduce((sum, count) => sum + count, 0) + tried);
+  const tried = rounds === 1 ? 0 : rounds;
+  const inRounds = measured.reduce((sum, count) => sum + count, 0) + tried;
+  return samples * (1 + inRounds + countEliminationForwards(options));
 }
 
 /** Forward passes of a gate optimisation of `steps` steps. */

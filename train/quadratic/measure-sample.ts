@@ -1,5 +1,6 @@
 // One sample's share of the quadratic: Dᵢ = how the final hidden states move as head i closes, its inner products, and those with
 // the residual h(all full) − h(gates). Forward passes only; heads are probed in blocks as memory allows.
+import { totalmem } from 'node:os';
 import type { GateGrid, Sample, Supervise, Window } from '../../src/core/shapes.ts';
 import { supervisedPositions } from '../../src/core/shapes.ts';
 import type { Engine } from '../../src/engine/engine.ts';
@@ -11,10 +12,11 @@ export type ProbeStep = 'finite' | 'tangent';
 
 /** Small against the curvature over a gate's range, large against fp32 rounding of hidden states near 1; a power of two keeps 1 − ε exact. */
 const TANGENT_STEP = 1 / 32;
-/** Differences of the heads of one engine call. */
-const BLOCK_BYTES = 256 * 2 ** 20;
-/** Differences of a sample that are kept in memory. */
-const MEMORY_BYTES = 1024 * 2 ** 20;
+/** Differences of a sample that are kept in memory: 256 heads of 640 positions of 4096 channels take 2.7 GB. Less on a small machine. */
+const MEMORY_BYTES = Math.min(4 * 2 ** 30, totalmem() / 8);
+/** Differences of the heads of one engine call. Each call runs the base pass once more; one file holds at most 2 GB. The bytes of the products
+ * do not depend on it. */
+const BLOCK_BYTES = Math.min(2 ** 30, MEMORY_BYTES / 2);
 
 /** How many heads' differences there are, and the values of each. */
 interface DifferenceSize {
@@ -47,6 +49,10 @@ export interface MeasureOptions {
   readonly window: Window;
   readonly supervise: Supervise;
   readonly step: ProbeStep;
+  /** heads that are probed, ascending; default all. The rows of the others are 0 */
+  readonly heads?: readonly number[] | undefined;
+  /** h(all full) of the sample as `computeFull` gives it, where it is known already */
+  readonly full?: Float32Array | undefined;
   /** folder that may be made for blocks that memory does not hold; gone afterwards */
   readonly scratchFolder: string;
   /** bytes of differences probed at once, and kept in memory; for tests */
@@ -79,29 +85,68 @@ export async function measureSample(sample: Sample, gates: GateGrid, options: Me
   const { blockBytes, memoryBytes } = options.limits ?? { blockBytes: BLOCK_BYTES, memoryBytes: MEMORY_BYTES };
   const rowBytes = Float32Array.BYTES_PER_ELEMENT * length;
   const headsPerBlock = countHeadsPerBlock(length, blockBytes);
-  const totalBytes = rowBytes * (numHeads + 1);
+  const heads = options.heads ?? Array.from({ length: numHeads }, (_, head) => head);
+  const totalBytes = rowBytes * (heads.length + 1);
   const blocks = new DifferenceBlocks({ totalBytes, memoryBytes, folder: options.scratchFolder });
   try {
-    const probeGates = gates.map((row) => row.map((gate) => findProbeGate(gate, options.step)));
-    for (let begin = 0; begin < numHeads; begin += headsPerBlock) {
-      const end = Math.min(numHeads, begin + headsPerBlock);
+    const probed = new Set(heads);
+    const probeGates = gates.map((row, layer) =>
+      row.map((gate, head) => (probed.has(layer * kvHeads + head) ? findProbeGate(gate, options.step) : gate)),
+    );
+    for (const { begin, end, rows } of listRanges(heads, headsPerBlock)) {
       const onProgress = (fraction: number): void =>
         options.onProgress?.((begin + fraction * (end - begin)) / (numHeads + 1));
       const request = { gates, probeGates, window, begin, end };
-      blocks.append(await engine.probe(sample, request, { supervise, onProgress, ...(signal ? { signal } : {}) }));
+      const found = await engine.probe(sample, request, { supervise, onProgress, ...(signal ? { signal } : {}) });
+      blocks.append(rows.length === end - begin ? found : pickRows(found, { rows, length }));
     }
     blocks.append(await computeResidual(sample, gates, options));
-    const gram = await multiplyBlocks(blocks, { engine, length, size: numHeads + 1, signal });
+    const gram = await multiplyBlocks(blocks, { engine, length, size: heads.length + 1, signal });
     // The engine's differences are h(gates) − h(probed); a head that was opened instead of closed has a negative step.
-    const steps = gates.flatMap((row, layer) =>
-      row.map((gate, head) => Math.fround(gate) - Math.fround((probeGates[layer] as number[])[head] as number)),
-    );
+    const steps = heads.map((index) => {
+      const [layer, head] = [Math.floor(index / kvHeads), index % kvHeads];
+      return Math.fround(gates[layer]![head]!) - Math.fround(probeGates[layer]![head]!);
+    });
     scaleRows(gram, [...steps, 1]);
     options.onProgress?.(1);
-    return gram;
+    return heads.length === numHeads ? gram : spreadRows(gram, [...heads, numHeads]);
   } finally {
     blocks.close();
   }
+}
+
+/** Ranges of at most `most` heads that cover the probed ones, and which of their rows those are. */
+function listRanges(heads: readonly number[], most: number): { begin: number; end: number; rows: number[] }[] {
+  const ranges: { begin: number; end: number; rows: number[] }[] = [];
+  for (const head of heads) {
+    const last = ranges.at(-1);
+    if (last && head - last.begin < most) {
+      last.end = head + 1;
+      last.rows.push(head - last.begin);
+    } else ranges.push({ begin: head, end: head + 1, rows: [0] });
+  }
+  return ranges;
+}
+
+function pickRows(values: Float32Array, options: { rows: readonly number[]; length: number }): Float32Array {
+  const { rows, length } = options;
+  const picked = new Float32Array(rows.length * length);
+  rows.forEach((row, index) => {
+    picked.set(values.subarray(row * length, (row + 1) * length), index * length);
+  });
+  return picked;
+}
+
+/** The products of some rows at their places among all, 0 elsewhere. @param places ascending; the last is the last row of all. */
+function spreadRows(gram: Float64Array, places: readonly number[]): Float64Array {
+  const size = (places.at(-1) as number) + 1;
+  const all = new Float64Array(size * size);
+  for (const [row, toRow] of places.entries()) {
+    for (const [column, toColumn] of places.entries()) {
+      all[toRow * size + toColumn] = gram[row * places.length + column] as number;
+    }
+  }
+  return all;
 }
 
 /** Distillation loss at `gates` by forward passes alone: mean over supervised positions and C of (h(all full) − h(gates))². */
@@ -113,13 +158,22 @@ export async function measureLoss(sample: Sample, gates: GateGrid, options: Meas
 /** h(all full) − h(gates), `[positions, C]`; zeros without computing where every gate is 1. */
 async function computeResidual(sample: Sample, gates: GateGrid, options: MeasureOptions): Promise<Float32Array> {
   const { engine, window, supervise, signal } = options;
-  const control = { supervise, ...(signal ? { signal } : {}) };
-  if (gates.every((row) => row.every((gate) => gate === 1))) {
+  if (isFull(gates)) {
     return new Float32Array(supervisedPositions(sample.answers, supervise).length * engine.model.hidden);
   }
-  const full = await engine.computeHidden(sample, 'full', window, control);
-  const own = await engine.computeHidden(sample, gates, window, control);
+  const full = options.full ?? (await computeFull(sample, options));
+  const own = await engine.computeHidden(sample, gates, window, { supervise, ...(signal ? { signal } : {}) });
   return full.map((value, index) => value - (own[index] as number));
+}
+
+/** h(all full) at the supervised positions, `[positions, C]`. */
+export function computeFull(sample: Sample, options: MeasureOptions): Promise<Float32Array> {
+  const { engine, window, supervise, signal } = options;
+  return engine.computeHidden(sample, 'full', window, { supervise, ...(signal ? { signal } : {}) });
+}
+
+export function isFull(gates: GateGrid): boolean {
+  return gates.every((row) => row.every((gate) => gate === 1));
 }
 
 function findProbeGate(gate: number, step: ProbeStep): number {

@@ -2,6 +2,7 @@
 // width and the register tile of the matrix product (DUO_TILE_ROWS by DUO_TILE_VECTORS vectors).
 #pragma once
 #include "cpu/simd/cache_body.h"
+#include "cpu/simd/gram_body.h"
 #include "cpu/simd/simd_ops.h"
 #include "cpu/simd/vector.h"
 
@@ -307,7 +308,7 @@ namespace duo {
 namespace {
 
 const SimdOps table = {DUO_ISA_NAME, TILE_ROWS, TILE_COLUMNS, multiply_tile, pack_transposed, pack_straight, multiply_vectors, widen, dot, add_scaled, exp_sum, max_value,
-                       silu_multiply, silu_multiply_backward, attend_tile, attend_tile_backward, &cache_loops::cache_table};
+                       silu_multiply, silu_multiply_backward, add_products, attend_tile, attend_tile_backward, &cache_loops::cache_table};
 
 }  // namespace
 }  // namespace duo

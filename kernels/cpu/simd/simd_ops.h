@@ -10,6 +10,8 @@
 
 namespace duo {
 
+constexpr int64_t GRAM_LANES = 16;  // sums that one inner product is split into
+
 struct SimdOps {
   const char *name;  // "plain", "avx2", "avx512", "neon"
 
@@ -42,6 +44,9 @@ struct SimdOps {
   void (*silu_multiply)(float *gate, const float *up, int64_t count);
   // d = gradient of silu(gate)·up: gate[i] and up[i] become their own gradients.
   void (*silu_multiply_backward)(float *gate, float *up, const float *d, int64_t count);
+
+  // lanes[column][i mod 16] += a[i]·b[column·b_stride + i] in fp64, in index order; count is a multiple of GRAM_LANES.
+  void (*add_products)(const float *a, const float *b, int64_t b_stride, int64_t columns, int64_t count, double *lanes);
 
   void (*attend_tile)(const AttentionForwardTile &tile);
   void (*attend_tile_backward)(const AttentionBackwardTile &tile);

@@ -125,6 +125,35 @@ void test_case(const Case &c) {
   for (const float x : full) largest = std::max(largest, std::fabs(static_cast<double>(x)));
   for (size_t i = 0; i < cpu_probe.size(); i++) error = std::max(error, std::fabs(static_cast<double>(gpu_probe[i]) - static_cast<double>(cpu_probe[i])));
   expect_within(error / largest, 2 * slack * OUTPUT_TOLERANCE, name + "probe");
+  // Of gates that are 0 or 1 a probe is the difference of two forwards, bit for bit, however many heads run side by side and wherever the call begins.
+  const auto count = static_cast<size_t>(config.num_gates()), values_each = rows * static_cast<size_t>(c.hidden);
+  std::vector<float> mask(count), flipped(count), all(count * values_each);
+  for (size_t i = 0; i < count; i++) mask[i] = static_cast<float>(i % 3 != 0), flipped[i] = i % 5 == 4 ? mask[i] : 1 - mask[i];
+  auto &lanes = static_cast<cuda::CudaModel &>(*gpu);
+  const auto probe_range = [&](size_t from, size_t to) {
+    std::vector<float> out((to - from) * values_each);
+    gpu->probe(passage, mask.data(), flipped.data(), static_cast<int64_t>(from), static_cast<int64_t>(to), window, task, out.data());
+    return out;
+  };
+  all = probe_range(0, count);
+  bool is_difference = true, is_same = true;
+  const auto unchanged = hidden(*gpu, mask.data());
+  for (size_t head = 0; head < count; head++) {
+    std::vector<float> changed = mask;
+    changed[head] = flipped[head];
+    const auto other = hidden(*gpu, changed.data());
+    for (size_t i = 0; i < values_each; i++) is_difference = is_difference && all[head * values_each + i] == unchanged[i] - other[i];
+  }
+  expect(is_difference, name + "a probe is the difference of two forwards, bit for bit");
+  for (int64_t most = 1; most < c.kv_heads; most++) {
+    lanes.limit_probe_lanes(most);
+    is_same = is_same && probe_range(0, count) == all;
+  }
+  lanes.limit_probe_lanes(c.kv_heads);
+  expect(is_same, name + "a probe has the same bits with any number of heads side by side");
+  const size_t from = count / 2;
+  const auto part = probe_range(from, count);
+  expect(std::equal(part.begin(), part.end(), all.begin() + static_cast<std::ptrdiff_t>(from * values_each)), name + "a probe has the same bits from a later head on");
   int64_t memory = 0;
   double operations = 0, cpu_operations = 0;
   int64_t cpu_memory = 0;

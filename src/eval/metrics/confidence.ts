@@ -38,6 +38,16 @@ export function computeWeightedMean(values: readonly number[], weights: readonly
   return sum / total;
 }
 
+/** Mean of b − a over samples that both scored, with the half-width of its 95 % interval; infinite for fewer than two samples. */
+export function comparePairs(a: readonly number[], b: readonly number[]): { mean: number; halfWidth: number } {
+  const differences = b.map((value, index) => value - (a[index] as number));
+  const count = differences.length;
+  const mean = differences.reduce((sum, value) => sum + value, 0) / count;
+  if (count < 2) return { mean, halfWidth: Number.POSITIVE_INFINITY };
+  const squares = differences.reduce((sum, value) => sum + (value - mean) ** 2, 0);
+  return { mean, halfWidth: Z * Math.sqrt(squares / (count - 1) / count) };
+}
+
 /** Percentile bootstrap over samples: 2.5 % and 97.5 % of the weighted means of `rounds` draws with replacement.
  * @param options.random decides the draws: same state, same interval.  @param options.rounds default 1000. */
 export function bootstrapInterval(

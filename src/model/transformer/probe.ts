@@ -25,7 +25,7 @@ export interface ProbeInput {
 
 /** h(gates) − h(gates with one head's gate from `probeGates`), for each head of [begin, end).
  * @returns `[end − begin, positions, C]` fp32, row-major. `control.onLayer` is called after each head.
- * Time: one forward pass, and for a head of layer l the layers l … L−1. Memory: two `[T, C]` tensors a layer beside one layer's own.
+ * Time: one forward pass, and for a head of layer l whose gate moves the layers l … L−1. Memory: two `[T, C]` tensors a layer beside one layer's own.
  * @throws {EngineError} a value is not a number; {AbortedError} between layers. */
 export async function computeProbe(
   transformer: Transformer,
@@ -50,6 +50,10 @@ export async function computeProbe(
       const first = layer * kvHeads;
       for (let head = Math.max(begin, first); head < Math.min(end, first + kvHeads); head++) {
         const gate = probeGates[layer]![head - first]!;
+        if (gate === gates[layer]![head - first]) {
+          control.onLayer?.();
+          continue;
+        }
         const changed = bag.compute(() => {
           const mixed = remixHead(attended, context, { kvHead: head - first, gate });
           const attention = attended.attention.map((own, kvHead) => (kvHead === head - first ? mixed : own));

@@ -9,6 +9,7 @@ import { openTensorflowEngine } from '../../../src/engine/tensorflow/tensorflow-
 import {
   ablateHeads,
   convertRemovalsToGates,
+  findClearBudgets,
   makeRemovedMask,
   removeGreedily,
 } from '../../../src/eval/ground-truth.ts';
@@ -75,6 +76,26 @@ describe('ground truth of the golden model', () => {
       window,
     });
     expect(removed.at(-1)?.logProb).toBe(direct.logProb);
+  });
+
+  it('calls a choice clear where all samples agree on it, and none from one sample', async () => {
+    const [first, second] = readGoldenSamples() as [Sample, Sample];
+    const alone = new MaskScores({ engine, window, samples: [first] });
+    const order = await removeGreedily(alone);
+    expect(await findClearBudgets(alone, order)).toEqual([]);
+    // Twice the same sample has no spread: every choice is clear, but the last head, which has no other beside it.
+    const twice = new MaskScores({ engine, window, samples: [first, first] });
+    expect(await findClearBudgets(twice, order)).toEqual([1, 2, 3, 4, 5, 6, 7]);
+    // The other way round each choice but one of equal worth loses against another head.
+    const worst = [...order].reverse();
+    expect((await findClearBudgets(twice, worst)).length).toBeLessThan(7);
+    const { counted, count } = countEvaluations();
+    const scores = new MaskScores({ engine: counted, window, samples: [first, second] });
+    const removed = await removeGreedily(scores);
+    const before = count();
+    const clear = await findClearBudgets(scores, removed);
+    expect(count()).toBe(before);
+    expect(clear.every((budget) => budget >= 1 && budget <= 7)).toBe(true);
   });
 
   it('measures a curve from full to all streaming and says how far it holds', async () => {

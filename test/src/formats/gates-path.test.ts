@@ -20,6 +20,11 @@ describe('the path of gates.json', () => {
     expect(checkGates(JSON.parse(formatGates(file)), 'g.json')).toEqual(file);
   });
 
+  it('is read back with its ranking', () => {
+    const ranked = { ...file, path: { ...file.path!, ranking: [[0.5, 0]] } };
+    expect(checkGates(JSON.parse(formatGates(ranked)), 'g.json')).toEqual(ranked);
+  });
+
   it('may be absent', () => {
     const { path: _, ...rest } = file;
     expect(formatGates(rest)).not.toContain('path');
@@ -36,6 +41,14 @@ describe('the path of gates.json', () => {
       'Expected `path.gates[1][0]` in g.json to have 2 values, one a KV head, got `1`.',
     ],
     [{ lambdas: [0, 0.2], gates: file.path!.gates }, 'a finite number above 0'],
+    [
+      { ...file.path!, ranking: [[0, 0.5], [1]] },
+      'Expected `path.ranking` in g.json to have 1 rows, one a layer, got `2`.',
+    ],
+    [
+      { ...file.path!, ranking: [[0]] },
+      'Expected `path.ranking[0]` in g.json to have 2 values, one a KV head, got `1`.',
+    ],
   ])('is refused where it is %o', (path, message) => {
     expect(() => checkGates({ ...file, path }, 'g.json')).toThrow(FormatError);
     expect(() => checkGates({ ...file, path }, 'g.json')).toThrow(message);

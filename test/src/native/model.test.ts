@@ -110,6 +110,12 @@ describeNative('whole-sample operations', () => {
       const actual = differences.slice(head * expected.length, (head + 1) * expected.length);
       for (let index = 0; index < expected.length; index++) expect(actual[index]).toBeCloseTo(expected[index]!, 5);
     }
+    const two = probeGates.map((gate, head) => (head === 1 || head === 4 ? gate : gates[head]!));
+    const some = await model.probe(passage, { probeGates: two, begin: 0, end: NUM_GATES });
+    some.forEach((value, index) => {
+      const head = Math.floor(index / base.length);
+      expect(value).toBe(head === 1 || head === 4 ? differences[index] : 0);
+    });
     const part = await model.probe(passage, { probeGates, begin: 3, end: 5 });
     for (let index = 0; index < part.length; index++) expect(part[index]).toBeCloseTo(differences[3 * 60 + index]!, 5);
   });

@@ -1,6 +1,6 @@
-// The whole method on the golden model: rounds lower the true objective, an aborted run resumes to the same bytes, blocks on disk equal
+// The whole method on the golden model: rounds lower the true objective, elimination ranks by it, an aborted run resumes to the same bytes, blocks on disk equal
 // blocks in memory, and what it cannot do is refused by name.
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -14,7 +14,7 @@ import {
   type QuadraticOptions,
   type QuadraticSettings,
 } from '../../../train/quadratic/identify-quadratic.ts';
-import { measureSample, requireProbing } from '../../../train/quadratic/measure-sample.ts';
+import { measureLoss, measureSample, requireProbing } from '../../../train/quadratic/measure-sample.ts';
 import { makeQuadraticEngine } from '../quadratic-engine.ts';
 import { GOLDEN_MODEL, goldenLambda, goldenSamples, goldenWindow } from './golden-run.ts';
 
@@ -52,10 +52,51 @@ describe('identifyQuadratic', () => {
     }
   });
 
-  it('gives the same bytes twice, and after an abort in either round and a resume', { timeout: 60_000 }, async () => {
-    const whole = JSON.stringify(await identifyQuadratic(optionsOf('whole')));
+  it('accepts no step that leaves the true objective where it was', async () => {
+    // Around all heads full, λ of next to nothing has nothing to gain.
+    const { rounds } = await identifyQuadratic(optionsOf('no-gain', { rounds: 3, lambda: 1e-12 }));
+    expect(rounds).toHaveLength(1);
+    expect(rounds[0]).toMatchObject({ loss: 0, lossAfter: 0, stepTaken: 0, streamingHeads: 0 });
+  });
+
+  it('ranks every head once, the last two by the true loss of the masks that keep one of them', async () => {
+    const options = optionsOf('ranking', { rounds: 1, step: 'finite' });
+    const { path } = await identifyQuadratic(options);
+    const ranks = path.ranking!.flat();
+    expect([...ranks].sort()).toEqual([0, 1, 2, 3, 4, 5, 6, 7].map((place) => place / 8));
+    const lossOf = async (keptRank: number): Promise<number> => {
+      const grid = path.ranking!.map((row) => row.map((rank) => Number(rank === keptRank)));
+      const losses = [];
+      for (let index = 0; index < SETTINGS.samples; index++) {
+        const measure = { ...options.measure, step: 'finite' as const, scratchFolder: scratch };
+        losses.push(await measureLoss(goldenSamples[index]!, grid, measure));
+      }
+      return losses.reduce((sum, loss) => sum + loss, 0);
+    };
+    expect(await lossOf(7 / 8)).toBeLessThan(await lossOf(6 / 8));
+  });
+
+  it('tells progress that rises to 1', async () => {
+    const seen: number[] = [];
+    await identifyQuadratic({ ...optionsOf('progress', { rounds: 1 }), onProgress: (fraction) => seen.push(fraction) });
+    expect(seen.length).toBeGreaterThan(10);
+    expect(seen).toEqual([...seen].sort((a, b) => a - b));
+    expect(seen.at(-1)).toBeCloseTo(1, 12);
+  });
+
+  it('gives the same bytes twice, and after an abort anywhere and a resume', { timeout: 60_000 }, async () => {
+    let asks = 0;
+    const counting: QuadraticOptions = {
+      ...optionsOf('whole'),
+      sampleAt: (index) => {
+        asks++;
+        return goldenSamples[index]!;
+      },
+    };
+    const whole = JSON.stringify(await identifyQuadratic(counting));
     expect(JSON.stringify(await identifyQuadratic(optionsOf('again')))).toBe(whole);
-    for (const abortAt of [1, 3]) {
+    // In the first round, in the second (two samples are measured and two tried before it), in both stages of elimination.
+    for (const abortAt of [1, 5, asks - 3, asks - 1]) {
       const controller = new AbortController();
       const name = `aborted-${abortAt}`;
       let asked = 0;
@@ -63,8 +104,7 @@ describe('identifyQuadratic', () => {
       const interrupted = identifyQuadratic({
         ...options,
         sampleAt: (index) => {
-          // Two samples are measured, two are tried, then comes the second round.
-          if (asked++ === (abortAt === 1 ? 1 : 5)) controller.abort();
+          if (asked++ === abortAt) controller.abort();
           return goldenSamples[index]!;
         },
       });
@@ -127,6 +167,48 @@ it('measures the same with blocks of one head on disk as with all in memory', as
   });
   expect(onDisk).toEqual(inMemory);
   expect(existsSync(scratchFolder)).toBe(false);
+});
+
+it('measures some heads as it measures all, and leaves the rows of the others 0', async () => {
+  const gates = [
+    [1, 0, 1, 1],
+    [0, 1, 1, 0],
+  ];
+  const common = {
+    engine: requireProbing(engine),
+    window: goldenWindow,
+    supervise: 'predict' as const,
+    step: 'finite' as const,
+    scratchFolder: join(scratch, 'some'),
+  };
+  const heads = [0, 2, 3, 5, 6];
+  const all = await measureSample(goldenSamples[0]!, gates, common);
+  const limits = { blockBytes: 1, memoryBytes: 0 };
+  for (const one of [
+    { ...common, heads },
+    { ...common, heads, limits },
+  ]) {
+    const some = await measureSample(goldenSamples[0]!, gates, one);
+    some.forEach((value, index) => {
+      const isMeasured = [Math.floor(index / 9), index % 9].every((row) => row === 8 || heads.includes(row));
+      expect(value).toBe(isMeasured ? all[index] : 0);
+    });
+  }
+});
+
+it('refuses to resume from heads that no order of closing has', async () => {
+  const options = optionsOf('closed', { samples: 1, rounds: 1 });
+  await identifyQuadratic(options);
+  const state = JSON.parse(readFileSync(options.checkpointPath, 'utf8'));
+  for (const closed of [
+    [1, 1],
+    [0, 8],
+  ]) {
+    writeFileSync(options.checkpointPath, JSON.stringify({ ...state, closed }));
+    await expect(identifyQuadratic({ ...options, resume: true })).rejects.toThrow(
+      /^Expected `closed` in .* to be different heads below 8, got others; run again with --overwrite\.$/,
+    );
+  }
 });
 
 describe('the method', () => {

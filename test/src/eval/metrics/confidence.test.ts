@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { makeRandom } from '../../../../src/core/random.ts';
 import {
   bootstrapInterval,
+  comparePairs,
   computeWilsonInterval,
   countEffectiveSamples,
 } from '../../../../src/eval/metrics/confidence.ts';
@@ -27,6 +28,14 @@ describe('computeWilsonInterval', () => {
       expect(high).toBeGreaterThanOrEqual(mean);
     }
   });
+});
+
+it('compares pairs by the spread of their differences alone', () => {
+  // Differences 1, 2, 3: mean 2, standard error √(1/3).
+  const { mean, halfWidth } = comparePairs([10, -20, 0], [11, -18, 3]);
+  expect(mean).toBeCloseTo(2, 12);
+  expect(halfWidth).toBeCloseTo(1.959963984540054 / Math.sqrt(3), 12);
+  expect(comparePairs([1], [2])).toEqual({ mean: 1, halfWidth: Number.POSITIVE_INFINITY });
 });
 
 it('counts equal weights fully and one large weight once', () => {
