@@ -143,12 +143,6 @@ LinearAlgebra::LinearAlgebra() {
 }
 LinearAlgebra::~LinearAlgebra() = default;
 
-void LinearAlgebra::forget(const Stream &stream) {
-  if (!library_) return;
-  std::lock_guard<std::mutex> lock(library_->mutex);
-  library_->workspaces.erase(stream.get());
-}
-
 int64_t LinearAlgebra::workspace_bytes() const { return library_ ? static_cast<int64_t>(WORKSPACE_BYTES) : 0; }
 
 void LinearAlgebra::multiply(const Product &product, const Stream &stream) {

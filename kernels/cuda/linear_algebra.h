@@ -15,8 +15,6 @@ class LinearAlgebra {
   ~LinearAlgebra();
   // Safe from several threads; the result depends only on the product, not on the stream.
   void multiply(const Product &product, const Stream &stream);
-  // Free what products of a stream have taken; of use where streams come and go. The stream has no work left.
-  void forget(const Stream &stream);
   // "cublasLt" or "own kernels (why)".
   const std::string &description() const { return description_; }
   // Device memory that products of one stream take beside their operands.

@@ -17,20 +17,15 @@ constexpr double MOST_OF_FREE_MEMORY = 0.8;  // the rest is for products' own me
 // One probed head on its way from its layer to the end.
 struct Lane {
   Lane(const CudaModel &model, const Passage &passage, Window window, const float *gates, Task &task)
-      : algebra(model.algebra()),
-        pass(model, passage, window, PassRole::forward, 0, task),
+      : pass(model, passage, window, PassRole::forward, 0, task),
         current(count_needed_tokens(passage) * model.config().hidden),
         last(passage.num_positions * model.config().hidden),
         out(passage.num_positions * model.config().hidden) {
     pass.set_gates(gates);
   }
-  ~Lane() {
-    cudaStreamSynchronize(pass.stream().get());  // an abort leaves work that uses the buffers
-    algebra.forget(pass.stream());
-  }
+  ~Lane() { cudaStreamSynchronize(pass.stream().get()); }  // an abort leaves work that uses the buffers
   Lane(const Lane &) = delete;
   Lane &operator=(const Lane &) = delete;
-  LinearAlgebra &algebra;
   SamplePass pass;
   DeviceBuffer<float> current, last;  // a layer's output [T, C]; the last layer's [P, C]
   DeviceBuffer<float> out;            // [P, C]
