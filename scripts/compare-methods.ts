@@ -5,7 +5,7 @@ import { cpus } from 'node:os';
 import { parseArgs } from 'node:util';
 import { rankPath } from '../export/cut-path.ts';
 import { rankGates } from '../export/rank.ts';
-import type { GateGrid } from '../src/core/shapes.ts';
+import { filledGrid, type GateGrid } from '../src/core/shapes.ts';
 import { convertRemovalsToGates, findClearBudgets, removeGreedily } from '../src/eval/ground-truth.ts';
 import { MaskScores } from '../src/eval/mask-scores.ts';
 import { comparePairs } from '../src/eval/metrics/confidence.ts';
@@ -13,7 +13,7 @@ import { stableJson, writeFileAtomic } from '../src/formats/atomic-file.ts';
 import { findMethod } from '../train/methods/index.ts';
 import { countMeasureForwards, countOptimizerForwards, countQuadraticForwards } from '../train/quadratic/cost.ts';
 import { identifyQuadratic } from '../train/quadratic/identify-quadratic.ts';
-import { type ProbeStep, requireProbing } from '../train/quadratic/measure-sample.ts';
+import { measureSample, type ProbeStep, requireProbing } from '../train/quadratic/measure-sample.ts';
 import { cutRanked, makeScratchFiles, meanOf, openSetup, type Setup } from './compare-setup.ts';
 
 /** Samples of a quadratic round, and of methods that average over samples. */
@@ -32,6 +32,8 @@ const { values } = parseArgs({
     'greedy-samples': { type: 'string', default: '16' },
     'budget-step': { type: 'string', default: '1' },
     'sample-counts': { type: 'string', default: '1,2,4,8,16' },
+    sink: { type: 'string' },
+    recent: { type: 'string' },
     'no-attention': { type: 'boolean', default: false },
     out: { type: 'string' },
   },
@@ -74,15 +76,20 @@ async function runQuadratic(
   return { gates, ranking: rankPath(path), pathRanking, roundsDone: done.length };
 }
 
+async function measureAround(gates: GateGrid, setup: Setup, step: ProbeStep): Promise<void> {
+  const { window, settings, sampleAt } = setup;
+  const engine = requireProbing(setup.engine);
+  const scratchFolder = makeScratchFiles().checkpoint;
+  for (let index = 0; index < SAMPLES; index++) {
+    await measureSample(sampleAt(index), gates, { engine, window, supervise: settings.supervise, step, scratchFolder });
+  }
+}
+
 async function listCandidates(setup: Setup): Promise<Candidate[]> {
   const { engine, settings, sampleAt } = setup;
   const { layers, kvHeads } = engine.model;
   const common = { engine, sampleAt, settings, identity: {} };
-  await engine.distill(
-    sampleAt(0),
-    Array.from({ length: layers }, () => new Array<number>(kvHeads).fill(1)),
-    setup.window,
-  );
+  await engine.distill(sampleAt(0), filledGrid(layers, kvHeads, 1), setup.window);
   const [optimised, seconds] = await time(() => findMethod('gates').score({ ...common, files: makeScratchFiles() }));
   const list: Candidate[] = [
     {
@@ -100,14 +107,13 @@ async function listCandidates(setup: Setup): Promise<Candidate[]> {
       const forwards = countQuadraticForwards(shape);
       list.push({ name: `quadratic, ${step}, ${rounds} rounds`, ...found, seconds: took, forwards });
       if (rounds > 1) continue;
-      // The same measurement without elimination: what its first measurement alone ranks.
-      const ranking = found.pathRanking;
-      const name = `λ path alone, ${step}`;
+      // What the first measurement alone ranks, without elimination.
+      const [, seconds] = await time(() => measureAround(filledGrid(layers, kvHeads, 1), setup, step));
       list.push({
-        name,
-        ranking,
+        name: `λ path alone, ${step}`,
+        ranking: found.pathRanking,
         gates: null,
-        seconds: took,
+        seconds,
         forwards: SAMPLES * countMeasureForwards({ ...shape, isFirst: true }),
       });
     }
@@ -201,7 +207,7 @@ const meanDifference = (a: GateGrid, b: GateGrid): number =>
   meanOf(a.flat().map((gate, head) => Math.abs(gate - (b.flat()[head] as number))));
 for (const step of ['finite', 'tangent'] as const) {
   for (const rounds of [1, 2]) {
-    for (const samples of values['sample-counts'].split(',').map(Number)) {
+    for (const samples of values['sample-counts'].split(',').filter(Boolean).map(Number)) {
       const found: Awaited<ReturnType<typeof runQuadratic>>[] = [];
       for (const firstSample of SAMPLE_SETS)
         found.push(await runQuadratic(setup, { samples, rounds, step, firstSample }));
@@ -240,6 +246,7 @@ const result = {
   device,
   cpu: cpus()[0]?.model ?? 'unknown',
   tokens: setup.config.maxTokens,
+  window: setup.window,
   lambda: setup.settings.lambda,
   steps: setup.settings.steps,
   samples: SAMPLES,

@@ -31,12 +31,18 @@ export async function openSetup(options: {
   preset: string;
   engine: string;
   heldOut: number;
+  /** in place of the preset's window */
+  sink?: string | undefined;
+  recent?: string | undefined;
 }): Promise<Setup> {
   const folder = openModelFolder(options.model);
   const { config } = loadPreset(options.preset);
   const origin = await openOrigin({ folder, config, haystackPath: undefined });
   const engine = await openEngine(folder, { engine: options.engine });
-  const window = { sinkTokens: config.sinkTokens, recentTokens: config.recentTokens };
+  const window = {
+    sinkTokens: Number(options.sink ?? config.sinkTokens),
+    recentTokens: Number(options.recent ?? config.recentTokens),
+  };
   const heldOut = Array.from({ length: options.heldOut }, (_, index) =>
     generateSample({ ...origin, split: 'held-out', index, lengthTokens: config.maxTokens }),
   );

@@ -1,6 +1,6 @@
 // The masks of `duo eval`: the given one, its baselines, other mask files, and gates cut at several fractions.
 import { basename } from 'node:path';
-import { cutGates } from '../../export/cut.ts';
+import { buildMask } from '../../export/build-mask.ts';
 import { parseCount } from '../config/flags.ts';
 import type { HeadMask } from '../core/shapes.ts';
 import { ConfigError } from '../errors/errors.ts';
@@ -100,12 +100,12 @@ function listCuts(flags: MaskFlags, folder: ModelFolder): NamedCut[] {
         throw new ConfigError(`Expected --fractions to be numbers from 0 to 1, got \`${text}\`.`);
       }
       const fraction = String(streamingFraction);
-      const { mask } = cutGates(gates.gates, { streamingFraction });
+      const { file } = buildMask({ gates, cut: { streamingFraction }, window });
       return {
         name: `${name}@${fraction}`,
         fraction,
-        mask: { mask, window },
-        gates: gates.gates,
+        mask: toHeadMask(file),
+        gates: file.gates,
         isFirst: index === 0,
       };
     });
