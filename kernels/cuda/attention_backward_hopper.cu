@@ -9,13 +9,13 @@
 namespace duo::cuda {
 namespace {
 
-constexpr int OWNED = 128, THREADS = 3 * WARPGROUP, CONSUMERS = 2 * WARPGROUP;
-constexpr int KEYS = 128;     // of a step of the query kernel
+[[maybe_unused]] constexpr int OWNED = 128, THREADS = 3 * WARPGROUP, CONSUMERS = 2 * WARPGROUP;
+[[maybe_unused]] constexpr int KEYS = 128;  // of a step of the query kernel
 constexpr int QUERIES = 64;   // of a step of the key kernel
 constexpr int QUERY_STAGES = 3;
 
 // A lse with its branch's factor folded in: factor·2^(score − lse) = 2^(score − folded). `lse` of a branch without a factor may be anything.
-__device__ __forceinline__ float fold(float lse, float factor) { return factor == 0.0f ? -minus_infinity() : lse - log2f(factor); }
+[[maybe_unused]] __device__ __forceinline__ float fold(float lse, float factor) { return factor == 0.0f ? -minus_infinity() : lse - log2f(factor); }
 
 // ---- dQ: 128 query rows of one head, steps of 128 keys. Queries, d [128, D]; keys, values [2][128, D]. ----
 

@@ -1,6 +1,6 @@
 // The weights stream through shared memory: every thread has a ring of its own there, which cp.async fills some stages ahead, and reads back only
 // what it asked for itself; so the loop has no barrier, and reading begins before the vectors are known.
-// Block: 8 warps in teams of `slices`. A team takes units of 16 weight rows in turn (swiglu: 8 gate rows and their 8 up rows), its warps the depth's
+// Block: 8 warps (or 16, of half the stages) in teams of `slices`. A team takes units of 16 weight rows in turn (swiglu: 8 gate rows and their 8 up rows), its warps the depth's
 // chunks of 128 bytes a row in turn. Tensor cores: weight rows are a product's 16 rows, the vectors its 8 columns. A lane holds rows r and r + 8
 // (r = lane / 4) and reads pieces c and c + 4 of 16 bytes (c = lane mod 4) of each; the vectors are read alike, so the order of the depth is free.
 // Warps' sums are added in their order, a group of rounds at a time. The depth is taken in even pieces that fit shared memory with all vectors.
@@ -15,19 +15,19 @@
 namespace duo::cuda {
 namespace {
 
-constexpr int WARPS = 8, THREADS = WARPS * 32, UNIT = 16, COPIES = 4;
+constexpr int USUAL_WARPS = 8, UNIT = 16, COPIES = 4;
 constexpr int VECTOR_ROUNDS = 16;          // vectors times rounds whose sums are kept before they are joined: 8 KB
 constexpr int PADDING = 32;                // elements between vectors: neighbours on other banks
-constexpr int64_t STAGE_BYTES = COPIES * THREADS * 16;
+constexpr int64_t WARP_STAGE_BYTES = COPIES * 32 * 16;
 // More than half of a multiprocessor's shared memory, so that one block is there: where two fit, those that start early (dependent_launch.h) gather on
 // the multiprocessors that come free first.
 constexpr int64_t RING_BYTES = 128 << 10;
 // Elements of a piece, so that 8 vectors of it and two stages fit a block.
 int64_t most_of_a_piece(const DeviceSize &device) { return device.shared_bytes >= 176 << 10 ? 8192 : device.shared_bytes >= 112 << 10 ? 4096 : 2048; }
 
-// How a product is cut. Pieces and slices depend on the depth alone, as sums do.
+// How a product is cut. Pieces and slices depend on the depth and the warps alone, as sums do.
 struct Cut {
-  int32_t slices, chunks, piece_chunks, pieces, stages, group_rounds;
+  int32_t warps, slices, chunks, piece_chunks, pieces, stages, group_rounds;
   int64_t rounds, blocks, other_bytes;  // shared memory besides the rings
 };
 
@@ -82,6 +82,7 @@ __device__ __forceinline__ void multiply_chunk(float sum[4], const uint4 &low, c
 }
 
 // 1 / root mean square of each hidden vector; `scratch` [32].
+template <int THREADS>
 __device__ __forceinline__ float norm_scale_of(const VectorProduct &p, int b, float *scratch) {
   float square = 0.0f;
 #pragma unroll 4
@@ -104,11 +105,12 @@ __device__ __forceinline__ uint4 read_vector(const VectorProduct &p, int b, int6
                     pack_bf16(h1.z * s * n1.z, h1.w * s * n1.w));
 }
 
-template <bool INT8>
-__global__ void __launch_bounds__(THREADS, 1) vector_product_kernel(const VectorProduct p, const Cut cut) {
+template <bool INT8, int WARPS>
+__global__ void __launch_bounds__(WARPS * 32, 1) vector_product_kernel(const VectorProduct p, const Cut cut) {
+  constexpr int THREADS = WARPS * 32;
   constexpr int BYTES = INT8 ? 1 : 2, STEP = 16 / BYTES, CHUNK = 8 * STEP;
   auto *ring = reinterpret_cast<uint4 *>(shared_memory()) + threadIdx.x;
-  auto *vectors = reinterpret_cast<bf16 *>(shared_memory() + cut.stages * STAGE_BYTES);
+  auto *vectors = reinterpret_cast<bf16 *>(shared_memory() + cut.stages * WARPS * WARP_STAGE_BYTES);
   const int piece_elements = cut.piece_chunks * CHUNK, stride = piece_elements + PADDING;
   float *sums = reinterpret_cast<float *>(vectors + p.batch * stride), *scratch = sums + cut.group_rounds * WARPS * UNIT * p.batch;
   const int warp = threadIdx.x / 32, row = threadIdx.x % 32 / 4, column = threadIdx.x % 4, slice = warp % cut.slices, teams = WARPS / cut.slices;
@@ -147,7 +149,7 @@ __global__ void __launch_bounds__(THREADS, 1) vector_product_kernel(const Vector
       if (cut.pieces > 1 || group == 0) {
         if (piece > 0 || group > 0) __syncthreads();  // nobody reads the last piece any more
         for (int b = 0; b < p.batch; b++) {
-          const float norm_scale = p.hidden != nullptr ? norm_scale_of(p, b, scratch) : 1.0f;
+          const float norm_scale = p.hidden != nullptr ? norm_scale_of<THREADS>(p, b, scratch) : 1.0f;
 #pragma unroll 4
           for (int i = static_cast<int>(threadIdx.x) * 8; i < piece_elements; i += THREADS * 8) {
             *reinterpret_cast<uint4 *>(vectors + b * stride + i) = read_vector(p, b, static_cast<int64_t>(piece) * piece_elements + i, norm_scale);
@@ -212,35 +214,42 @@ __global__ void __launch_bounds__(THREADS, 1) vector_product_kernel(const Vector
 Cut cut_of(const VectorProduct &p) {
   const int64_t chunk = p.row_scale != nullptr ? 128 : 64;
   Cut cut{};
+  cut.warps = p.warps > 0 ? p.warps : USUAL_WARPS;
+  const int64_t stage_bytes = cut.warps * WARP_STAGE_BYTES;
   cut.chunks = static_cast<int32_t>(ceil_divide(p.depth, chunk));
   cut.pieces = static_cast<int32_t>(ceil_divide(cut.chunks, most_of_a_piece(p.device) / chunk));
   cut.piece_chunks = static_cast<int32_t>(ceil_divide(cut.chunks, cut.pieces));
   // As many warps along the depth as share it with a seventh of their time lost at most.
-  cut.slices = WARPS;
+  cut.slices = cut.warps;
   while (cut.slices > 1 && ceil_divide(cut.piece_chunks, cut.slices) * cut.slices * 7 > cut.piece_chunks * 8) cut.slices /= 2;
   cut.group_rounds = std::max(1, VECTOR_ROUNDS / p.batch);
   cut.other_bytes = p.batch * (cut.piece_chunks * chunk + PADDING) * static_cast<int64_t>(sizeof(bf16)) +
-                    (cut.group_rounds * WARPS * UNIT * p.batch + 32) * static_cast<int64_t>(sizeof(float));
-  const int64_t room = (p.device.shared_bytes - cut.other_bytes) / STAGE_BYTES, wish = p.stages > 0 ? p.stages : RING_BYTES / STAGE_BYTES;
+                    (cut.group_rounds * cut.warps * UNIT * p.batch + 32) * static_cast<int64_t>(sizeof(float));
+  const int64_t room = (p.device.shared_bytes - cut.other_bytes) / stage_bytes, wish = p.stages > 0 ? p.stages : RING_BYTES / stage_bytes;
   cut.stages = static_cast<int32_t>(std::max<int64_t>(2, std::min<int64_t>({wish, room, MOST_STAGES})));
-  const int64_t teams = WARPS / cut.slices, units = ceil_divide(p.outputs, p.store == VectorStore::swiglu ? UNIT / 2 : UNIT);
+  const int64_t teams = cut.warps / cut.slices, units = ceil_divide(p.outputs, p.store == VectorStore::swiglu ? UNIT / 2 : UNIT);
   cut.blocks = std::min(ceil_divide(units, teams), p.blocks_a_multiprocessor * int64_t{p.device.multiprocessors});
   cut.rounds = ceil_divide(units, cut.blocks * teams);
   return cut;
 }
 
+template <bool INT8, int WARPS>
+cudaError_t launch_warps(const VectorProduct &p, const Cut &cut, cudaStream_t stream) {
+  const Grid grid{dim3(static_cast<unsigned>(cut.blocks)), WARPS * 32, static_cast<size_t>(cut.stages * WARPS * WARP_STAGE_BYTES + cut.other_bytes)};
+  return p.is_dependent ? launch_dependent(grid, stream, vector_product_kernel<INT8, WARPS>, p, cut) : launch(grid, stream, vector_product_kernel<INT8, WARPS>, p, cut);
+}
+
 template <bool INT8>
 cudaError_t launch_type(const VectorProduct &p, cudaStream_t stream) {
   const Cut cut = cut_of(p);
-  const Grid grid{dim3(static_cast<unsigned>(cut.blocks)), THREADS, static_cast<size_t>(cut.stages * STAGE_BYTES + cut.other_bytes)};
-  return p.is_dependent ? launch_dependent(grid, stream, vector_product_kernel<INT8>, p, cut) : launch(grid, stream, vector_product_kernel<INT8>, p, cut);
+  return cut.warps == 16 ? launch_warps<INT8, 16>(p, cut, stream) : launch_warps<INT8, 8>(p, cut, stream);
 }
 
 }  // namespace
 
 cudaError_t launch_vector_product(const VectorProduct &p, cudaStream_t stream) {
   const bool is_int8 = p.row_scale != nullptr;
-  if (p.batch < 1 || p.batch > 8 || p.blocks_a_multiprocessor < 1 || p.device.multiprocessors < 1 || p.depth % (is_int8 ? 16 : 8) != 0) return cudaErrorInvalidValue;
+  if (p.batch < 1 || p.batch > 8 || p.blocks_a_multiprocessor < 1 || p.device.multiprocessors < 1 || (p.warps != 0 && p.warps != 8 && p.warps != 16) || p.depth % (is_int8 ? 16 : 8) != 0) return cudaErrorInvalidValue;
   return is_int8 ? launch_type<true>(p, stream) : launch_type<false>(p, stream);
 }
 

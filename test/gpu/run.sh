@@ -21,11 +21,13 @@ fi
 if wants sanitize && [ "${DUO_SANITIZE:-1}" != 0 ]; then
   if command -v compute-sanitizer >/dev/null; then
     for tool in memcheck racecheck; do
-      for name in test_cuda_ops test_cuda_model; do
+      # racecheck is slow on attention: a log for each part says where it was.
+      for name in "test_cuda_ops products" "test_cuda_ops decode" "test_cuda_ops sampling" test_cuda_model "test_cuda_ops attention"; do
         echo "== compute-sanitizer $tool $name"
-        DUO_CUBLASLT=0 compute-sanitizer --tool "$tool" --error-exitcode 9 "$tests/$name" >"$build/$tool-$name.log" 2>&1 ||
-          { tail -n 40 "$build/$tool-$name.log"; exit 1; }
-        tail -n 2 "$build/$tool-$name.log"
+        log="$build/$tool-${name// /-}.log"
+        # shellcheck disable=SC2086
+        DUO_CUBLASLT=0 compute-sanitizer --tool "$tool" --error-exitcode 9 "$tests"/$name >"$log" 2>&1 || { tail -n 40 "$log"; exit 1; }
+        tail -n 2 "$log"
       done
     done
   else

@@ -158,14 +158,15 @@ void test_vector_products() {
     bool int8;
     int64_t depth, outputs;
     cuda::DeviceSize device;
-    int stages;
+    int stages, warps;
   };
   // 9008: two pieces of the depth, three where a block has less shared memory; 700 outputs: more than one group of rounds.
-  std::vector<Shape> shapes{{2, false, 9008, 5, device, 0}, {8, true, 9008, 3, small, 9}, {1, false, 8, 1, device, 2}, {1, true, 16, 700, {1, 99 << 10}, 3}, {4, false, 4096, 9, device, 4}};
+  std::vector<Shape> shapes{{2, false, 9008, 5, device, 0, 0},  {8, true, 9008, 3, small, 9, 0},    {1, false, 8, 1, device, 2, 0}, {1, true, 16, 700, {1, 99 << 10}, 3, 0},
+                            {4, false, 4096, 9, device, 4, 0}, {1, false, 9008, 70, device, 0, 16}, {8, true, 336, 37, small, 2, 16}};
   for (const int batch : {1, 3, 8}) {
-    for (const bool int8 : {false, true}) shapes.push_back({batch, int8, 336, 37, device, 0});
+    for (const bool int8 : {false, true}) shapes.push_back({batch, int8, 336, 37, device, 0, 0});
   }
-  for (const auto &[batch, int8, depth, outputs, size, stages] : shapes) {
+  for (const auto &[batch, int8, depth, outputs, size, stages, warps] : shapes) {
     {
       Values values(static_cast<uint64_t>(batch));
       const auto weight = round_bf16(values.floats(2 * outputs * depth)), hidden = values.floats(batch * depth), norm = values.floats(depth), bias = values.floats(2 * outputs);
@@ -177,10 +178,10 @@ void test_vector_products() {
       const auto scales = download(scale, stream);
       const auto h = upload(hidden, stream), n = upload(norm, stream), b = upload(bias, stream);
       const std::string name = "vector product " + std::to_string(outputs) + "x" + std::to_string(depth) + ", batch " + std::to_string(batch) + (int8 ? " int8" : "");
-      const auto run = [&, int8 = int8, depth = depth, outputs = outputs, batch = batch, size = size, stages = stages] {
+      const auto run = [&, int8 = int8, depth = depth, outputs = outputs, batch = batch, size = size, stages = stages, warps = warps] {
       DeviceBuffer<uint16_t> out(batch * outputs);
       check(cuda::launch_vector_product({int8 ? static_cast<const void *>(quantized.data()) : w.data(), int8 ? scale.data() : nullptr, b.data(), nullptr, h.data(), n.data(), 1e-5f,
-                                         depth, outputs, batch, out.data(), cuda::VectorStore::swiglu, size, 1, stages}, stream.get()), "a vector product");
+                                         depth, outputs, batch, out.data(), cuda::VectorStore::swiglu, size, 1, stages, warps}, stream.get()), "a vector product");
       return download(out, stream);
       };
       const auto out = run_in_every_order<std::vector<uint16_t>>(name, run);
@@ -346,11 +347,7 @@ void test_sampling() {
   }
 }
 
-}  // namespace
-
-int main() {
-  test_products();
-  test_vector_products();
+void test_all_attention() {
   for (const bool is_hopper : {false, true}) {
     if (is_hopper && !cuda::has_hopper()) {
       std::printf("skipped: attention by wgmma needs a Hopper GPU\n");
@@ -368,6 +365,9 @@ int main() {
     test_attention({2, 2, 64, 513, 0, 100, {}}, is_hopper);
     test_attention({2, 1, 128, 400, 140, 40, {0, 127, 128, 300, 399}}, is_hopper);
   }
+}
+
+void test_all_decode() {
   for (const Dtype dtype : {Dtype::f32, Dtype::bf16, Dtype::int8, Dtype::fp8, Dtype::int4}) {
     test_decode({dtype, 4, 2, 64, {600}, 1, {}});
     test_decode({dtype, 4, 2, 128, {130, 31}, 1, {2, 2, 3}});
@@ -383,6 +383,20 @@ int main() {
   test_decode({Dtype::bf16, 8, 1, 128, {690}, 1, {8, 2, 40}});  // more shares than a join's loads under way
   test_decode({Dtype::fp8, 10, 5, 64, {3, 650, 46}, 3, {4, 2, 11}});
   test_decode({Dtype::bf16, 40, 40, 32, {90, 2}, 20, {2, 2, 33}});
-  test_sampling();
+}
+
+}  // namespace
+
+// Usage: test_cuda_ops [products] [attention] [decode] [sampling]   (default all): one part at a time for slow tools.
+int main(int count, char **values) {
+  const std::vector<std::string> parts(values + 1, values + count);
+  const auto wants = [&](const char *part) { return parts.empty() || std::find(parts.begin(), parts.end(), part) != parts.end(); };
+  if (wants("products")) {
+    test_products();
+    test_vector_products();
+  }
+  if (wants("attention")) test_all_attention();
+  if (wants("decode")) test_all_decode();
+  if (wants("sampling")) test_sampling();
   return finish();
 }
