@@ -11,11 +11,11 @@ namespace {
 
 [[maybe_unused]] constexpr int OWNED = 128, THREADS = 3 * WARPGROUP, CONSUMERS = 2 * WARPGROUP;
 [[maybe_unused]] constexpr int KEYS = 128;  // of a step of the query kernel
-constexpr int QUERIES = 64;   // of a step of the key kernel
+constexpr int QUERIES = 64;                 // of a step of the key kernel
 constexpr int QUERY_STAGES = 3;
 
-// A lse with its branch's factor folded in: factor·2^(score − lse) = 2^(score − folded). `lse` of a branch without a factor may be anything.
-[[maybe_unused]] __device__ __forceinline__ float fold(float lse, float factor) { return factor == 0.0f ? -minus_infinity() : lse - log2f(factor); }
+// A lse with its branch's factor, given as its log2, folded in: factor·2^(score − lse) = 2^(score − folded). Without a factor lse may be anything.
+[[maybe_unused]] __device__ __forceinline__ float fold(float lse, float log_factor) { return log_factor == minus_infinity() ? -minus_infinity() : lse - log_factor; }
 
 // ---- dQ: 128 query rows of one head, steps of 128 keys. Queries, d [128, D]; keys, values [2][128, D]. ----
 
@@ -86,7 +86,7 @@ __global__ void __launch_bounds__(THREADS, 1) query_gradient_hopper_kernel(const
       const int row = row_of_lane + half * 8;
       number[half] = static_cast<int64_t>(head) * a.num_rows + first_row + (row < rows_here ? row : 0);
       position[half] = row < rows_here ? a.positions[first_row + row] : plan.high;
-      full_lse[half] = fold(a.full_lse[number[half]], factors.full), full_delta[half] = a.full_delta[number[half]];
+      full_lse[half] = fold(a.full_lse[number[half]], log2f(factors.full)), full_delta[half] = a.full_delta[number[half]];
     }
     // All tiles have 128 rows, so one description serves, moved by what lies between them.
     const uint64_t query_tile = describe_operand<OWNED>(shared.queries + consumer / WARPGROUP * (64 * 64)), first_tile = describe_operand<OWNED>(shared.queries);
@@ -127,7 +127,7 @@ __global__ void __launch_bounds__(THREADS, 1) query_gradient_hopper_kernel(const
 #pragma unroll
         for (int half = 0; half < 2; half++) {
           const int32_t base = first_key + column, last = position[half] - base, begin = plan.sink - base, end = plan.window_start(position[half]) - base;
-          const float stream_lse = fold(a.stream_lse[number[half]], factors.stream), stream_delta = a.stream_delta[number[half]];
+          const float stream_lse = fold(a.stream_lse[number[half]], log2f(factors.stream)), stream_delta = a.stream_delta[number[half]];
 #pragma unroll
           for (int n = 0; n < KEYS / 8; n++) {
 #pragma unroll
@@ -253,7 +253,7 @@ __global__ void __launch_bounds__(THREADS, 1) key_gradient_hopper_kernel(const A
     const uint64_t value_tile = describe_operand<OWNED>(shared.values + consumer / WARPGROUP * (64 * 64));
     const uint64_t first_queries = describe_operand<QUERIES>(shared.queries), first_gradients = describe_operand<QUERIES>(shared.gradients);
     const float scale = 1.0f / sqrtf(static_cast<float>(D)), log_scale = scale * LOG2_E;
-    const float full_log = log2f(factors.full), stream_log = log2f(factors.stream);  // folded in as by fold()
+    const float full_log = log2f(factors.full), stream_log = log2f(factors.stream);
 
     float key_sum[D / 2], value_sum[D / 2];
 #pragma unroll
@@ -284,7 +284,7 @@ __global__ void __launch_bounds__(THREADS, 1) key_gradient_hopper_kernel(const A
 #pragma unroll
         for (int n = 0; n < QUERIES / 8; n++) {
           float2 lse = *reinterpret_cast<const float2 *>(numbers + n * 8);
-          lse.x -= full_log, lse.y -= full_log;
+          lse.x -= full_log, lse.y -= full_log;  // fold(): here there is a factor
 #pragma unroll
           for (int half = 0; half < 2; half++) {
             float &first = scores[n * 4 + half * 2], &second = scores[n * 4 + half * 2 + 1];
@@ -312,8 +312,8 @@ __global__ void __launch_bounds__(THREADS, 1) key_gradient_hopper_kernel(const A
 #pragma unroll
           for (int i = 0; i < 2; i++) {
             const int query = n * 8 + i;
-            const float full_lse = factors.full == 0.0f ? -minus_infinity() : numbers[query] - full_log, full_delta = numbers[QUERIES + query];
-            const float stream_lse = factors.stream == 0.0f ? -minus_infinity() : numbers[2 * QUERIES + query] - stream_log, stream_delta = numbers[3 * QUERIES + query];
+            const float full_lse = fold(numbers[query], full_log), full_delta = numbers[QUERIES + query];
+            const float stream_lse = fold(numbers[2 * QUERIES + query], stream_log), stream_delta = numbers[3 * QUERIES + query];
             const int32_t position = positions[column + query];
 #pragma unroll
             for (int half = 0; half < 2; half++) {

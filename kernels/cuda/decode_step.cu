@@ -86,9 +86,6 @@ void DecodeStep::queue(const std::vector<CudaSession *> &sessions, const Stream 
   check(launch_decode_plan(members_.data(), static_cast<int32_t>(batch_), static_cast<int32_t>(config_.layers), static_cast<int32_t>(config_.kv_heads), plan_.data(),
                            stream.get()),
         "sharing out a step");
-  const bf16 *head_values = model_.lm_head().quantized.count() > 0 ? nullptr : model_.lm_head_values();
-  VectorProduct head = describe(model_.lm_head(), head_values, VectorStore::f32);
-  const auto describe_qkv = [&](int64_t index) { return describe(model_.layer(index).qkv, model_.layer(index).qkv.values.data(), VectorStore::bf16); };
   const auto multiply = [&](VectorProduct product, const bf16 *x, const float *norm, void *out) {
     product.x = x;
     if (norm != nullptr) product.hidden = hidden_.data(), product.norm = norm;
@@ -97,10 +94,7 @@ void DecodeStep::queue(const std::vector<CudaSession *> &sessions, const Stream 
   };
   for (int64_t index = 0; index < config_.layers; index++) {
     const DeviceLayer &layer = model_.layer(index);
-    const VectorProduct output = describe(layer.output, layer.output.values.data(), VectorStore::add_f32);
-    const VectorProduct gate_up = describe(layer.gate_up, layer.gate_up.values.data(), VectorStore::swiglu);
-    const VectorProduct down = describe(layer.down, layer.down.values.data(), VectorStore::add_f32);
-    VectorProduct qkv = describe_qkv(index);
+    VectorProduct qkv = describe(layer.qkv, layer.qkv.values.data(), VectorStore::bf16);
     // The first waits for the tables and the plan in the ordinary way: later kernels read those before they wait.
     qkv.is_dependent = index > 0;
     multiply(qkv, nullptr, layer.input_norm.data(), qkv_.data());
@@ -129,11 +123,12 @@ void DecodeStep::queue(const std::vector<CudaSession *> &sessions, const Stream 
     a.partial = partial_.data(), a.partial_scale = partial_scale_.data(), a.arrived = arrived_.data();
     a.out = attended_.data();
     check(launch_decode_attention(a, stream.get()), "decode attention");
-    multiply(output, attended_.data(), nullptr, hidden_.data());
-    multiply(gate_up, nullptr, layer.post_attention_norm.data(), activated_.data());
-    multiply(down, activated_.data(), nullptr, hidden_.data());
+    multiply(describe(layer.output, layer.output.values.data(), VectorStore::add_f32), attended_.data(), nullptr, hidden_.data());
+    multiply(describe(layer.gate_up, layer.gate_up.values.data(), VectorStore::swiglu), nullptr, layer.post_attention_norm.data(), activated_.data());
+    multiply(describe(layer.down, layer.down.values.data(), VectorStore::add_f32), activated_.data(), nullptr, hidden_.data());
   }
-  multiply(head, nullptr, model_.final_norm().data(), logits_.data());
+  const bf16 *head = model_.lm_head().quantized.count() > 0 ? nullptr : model_.lm_head_values();
+  multiply(describe(model_.lm_head(), head, VectorStore::f32), nullptr, model_.final_norm().data(), logits_.data());
   check(launch_check_finite(logits_.data(), batch_, config_.vocab, first_bad_.data(), stream.get()), "checking logits");
   check(launch_advance(members_.data(), static_cast<int32_t>(batch_), stream.get()), "advancing lengths");
   for (int64_t member = 0; member < batch_; member++) {

@@ -1,7 +1,7 @@
 // The weights stream through shared memory: every thread has a ring of its own there, which cp.async fills some stages ahead, and reads back only
 // what it asked for itself; so the loop has no barrier, and reading begins before the vectors are known.
-// Block: 8 warps (or 16, of half the stages) in teams of `slices`. A team takes units of 16 weight rows in turn (swiglu: 8 gate rows and their 8 up rows), its warps the depth's
-// chunks of 128 bytes a row in turn. Tensor cores: weight rows are a product's 16 rows, the vectors its 8 columns. A lane holds rows r and r + 8
+// Block: 8 warps (or 16, of half the stages) in teams of `slices`. A team takes units of 16 weight rows in turn (swiglu: 8 gate rows and their 8 up
+// rows), its warps the depth's chunks of 128 bytes a row in turn. Tensor cores: weight rows are a product's 16 rows, the vectors its 8 columns. A lane holds rows r and r + 8
 // (r = lane / 4) and reads pieces c and c + 4 of 16 bytes (c = lane mod 4) of each; the vectors are read alike, so the order of the depth is free.
 // Warps' sums are added in their order, a group of rounds at a time. The depth is taken in even pieces that fit shared memory with all vectors.
 // Shared memory: rings [stages, 4, threads] of 16 bytes; vectors [batch, piece + padding] bf16; sums [rounds, warps, 16, batch]; 32 floats.
@@ -28,7 +28,8 @@ int64_t most_of_a_piece(const DeviceSize &device) { return device.shared_bytes >
 // How a product is cut. Pieces and slices depend on the depth and the warps alone, as sums do.
 struct Cut {
   int32_t warps, slices, chunks, piece_chunks, pieces, stages, group_rounds;
-  int64_t rounds, blocks, other_bytes;  // shared memory besides the rings
+  int64_t rounds, blocks;
+  int64_t other_bytes;  // shared memory besides the rings
 };
 
 // A warp's way through its chunks: groups of rounds, in them pieces, in them rounds, in them chunks.
@@ -248,8 +249,8 @@ cudaError_t launch_type(const VectorProduct &p, cudaStream_t stream) {
 }  // namespace
 
 cudaError_t launch_vector_product(const VectorProduct &p, cudaStream_t stream) {
-  const bool is_int8 = p.row_scale != nullptr;
-  if (p.batch < 1 || p.batch > 8 || p.blocks_a_multiprocessor < 1 || p.device.multiprocessors < 1 || (p.warps != 0 && p.warps != 8 && p.warps != 16) || p.depth % (is_int8 ? 16 : 8) != 0) return cudaErrorInvalidValue;
+  const bool is_int8 = p.row_scale != nullptr, can_cut = p.blocks_a_multiprocessor >= 1 && p.device.multiprocessors >= 1 && (p.warps == 0 || p.warps == 8 || p.warps == 16);
+  if (!can_cut || p.batch < 1 || p.batch > 8 || p.depth % (is_int8 ? 16 : 8) != 0) return cudaErrorInvalidValue;
   return is_int8 ? launch_type<true>(p, stream) : launch_type<false>(p, stream);
 }
 

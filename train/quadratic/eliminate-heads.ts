@@ -2,7 +2,7 @@
 // that costs least by the quadratic; each time half of the open heads have closed, the others are measured anew around the mask so far.
 // So heads that back each other up are weighed without the backing they have lost. Nested: raising the fraction never turns a head back.
 import type { GateGrid } from '../../src/core/shapes.ts';
-import type { QuadraticModel } from './quadratic-model.ts';
+import { type QuadraticModel, toGrid } from './quadratic-model.ts';
 
 /** Heads that close before the others are measured anew: half, rounded up, and with them the last one, which has no other to be chosen from. */
 export function countClosing(openHeads: number): number {
@@ -40,7 +40,5 @@ export function rankClosing(order: readonly number[], kvHeads: number): GateGrid
   order.forEach((head, index) => {
     flat[head] = index / order.length;
   });
-  return Array.from({ length: order.length / kvHeads }, (_, layer) => [
-    ...flat.subarray(layer * kvHeads, (layer + 1) * kvHeads),
-  ]);
+  return toGrid(flat, kvHeads);
 }

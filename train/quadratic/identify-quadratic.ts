@@ -141,12 +141,13 @@ async function measure(begun: QuadraticState, run: Run): Promise<QuadraticState>
   const open = listOpen(begun.closed, begun.gates.length);
   const heads = isElimination ? open : undefined;
   // Work in rounds: a stage of elimination measures only the open heads.
-  const sum = (sizes: readonly number[]): number => sizes.reduce((total, size) => total + size, 0) / begun.gates.length;
+  const toRounds = (sizes: readonly number[]): number =>
+    sizes.reduce((total, size) => total + size, 0) / begun.gates.length;
   const before = isElimination
-    ? settings.rounds + sum(stages.filter((size) => size > open.length))
+    ? settings.rounds + toRounds(stages.filter((size) => size > open.length))
     : begun.rounds.length;
   const share = isElimination ? open.length / begun.gates.length : 1;
-  const all = settings.rounds + sum(stages);
+  const all = settings.rounds + toRounds(stages);
   let state = begun;
   while (state.samplesDone < settings.samples) {
     const { samplesDone } = state;

@@ -389,7 +389,8 @@ void test_all_decode() {
 
 // Usage: test_cuda_ops [products] [attention] [decode] [sampling]   (default all): one part at a time for slow tools.
 int main(int count, char **values) {
-  const std::vector<std::string> parts(values + 1, values + count);
+  const std::vector<std::string> parts(values + 1, values + count), known{"products", "attention", "decode", "sampling"};
+  for (const std::string &part : parts) expect(std::find(known.begin(), known.end(), part) != known.end(), "a part is products, attention, decode or sampling, got " + part);
   const auto wants = [&](const char *part) { return parts.empty() || std::find(parts.begin(), parts.end(), part) != parts.end(); };
   if (wants("products")) {
     test_products();
