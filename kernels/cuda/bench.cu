@@ -126,7 +126,6 @@ void bench_vector_product(Bench &b, const DeviceSize &device) {
     product.store = VectorStore::f32;
     product.device = device;
     product.stages = static_cast<int32_t>(b.size_or_zero(3));
-    product.warps = static_cast<int32_t>(b.size_or_zero(5));
     product.blocks_a_multiprocessor = static_cast<int32_t>(std::max<int64_t>(1, b.size_or_zero(4)));
     check(launch_vector_product(product, b.stream.get()), "a vector product");
   };

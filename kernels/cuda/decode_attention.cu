@@ -8,7 +8,7 @@
 // At a head's end the block's warps are joined, and the block that ends last of those that share the head joins their results, in the order of
 // shares whichever it is, so that sums do not depend on it.
 // Shared memory: per warp [stages] of keys, values, scales; then largest and sum [warps, 16]. At a head's end a warp's ring holds its outputs; in a
-// join of shares, the rings hold a factor and a sum for each share and row, and a quad a thread.
+// join of shares, the rings hold a factor and a sum for each share and row, and as many shares' parts as fit.
 #include "cuda/decode_attention.h"
 
 #include <algorithm>
@@ -275,10 +275,11 @@ struct Attend {
   }
 };
 
-// Bytes of all warps' rings, or of what takes their place in a join where that is more.
+// Bytes of what holds all warps' rings, or in a join of shares a factor and a sum for each share and row, and at least one share's part or a quad a thread.
 __host__ __device__ constexpr int ring_bytes(const DecodeShape &shape, int bytes_a_piece, int query_tiles) {
   const int rings = shape.warps * shape.stages * bytes_a_piece, join = shape.blocks * query_tiles * 8 * 2 * 4 + (shape.warps * 32 + 1) * 16;
-  return (rings > join ? rings : join + 15) / 16 * 16;
+  const int least = (rings > join ? rings : join + 15) / 16 * 16;
+  return least > shape.room ? least : shape.room / 16 * 16;
 }
 
 // Whether this block is the last of `count` to come here: all see what the others wrote before. The count begins at 0 and is 0 again after the last.
@@ -309,28 +310,29 @@ __device__ __forceinline__ int find_head(const DecodeHead *plan, int heads, int 
   return before;
 }
 
-// What the blocks that share a head have left in `partial`, joined by one of them: out [rows, D]. Teams of threads, four elements a thread, take the
-// shares in turn; the first loads are under way while the factors are found.
+// What the blocks that share a head have left in `partial`, joined by one of them: out [rows, D]. All of it is asked for at once, as memory is busy with
+// the next kernel's weights and each wait is long. Teams of threads, four elements a thread, then take the shares in turn.
+// `room` bytes of shared memory from `shared` on; totals [rows].
 template <int D>
-__device__ __forceinline__ void join_shares(const DecodeAttention &a, int64_t slot, int count, int rows, bf16 *out, float *factors, float *totals) {
-  constexpr int LOADS = 16;  // under way at a time, a thread
+__device__ __forceinline__ void join_shares(const DecodeAttention &a, int64_t slot, int count, int rows, bf16 *out, uint8_t *shared, int room, float *totals) {
   const int group = a.heads / a.kv_heads, threads = a.shape.warps * 32, thread = threadIdx.x, lane = thread % 32;
-  const int width = rows * (D / 4), teams = width < threads ? threads / width : 1, team = thread / width;
-  float *sums = factors + count * rows;
-  auto *quads = reinterpret_cast<float4 *>(shared_memory()) + (2 * count * rows + 3) / 4;
-  for (int base = 0; base < width; base += threads) {
-    const int quad = width < threads ? thread % width : base + thread, row = quad / (D / 4), begin = team < teams && quad < width ? team : count;
-    const auto *from = reinterpret_cast<const float4 *>(a.partial) + slot * (D / 4) + quad;
-    float4 parts[LOADS], sum = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-    const auto start_loads = [&](int share) {
-#pragma unroll
-      for (int i = 0; i < LOADS; i++) {
-        if (share + i * teams < count) parts[i] = load_fresh(from + static_cast<int64_t>(share + i * teams) * group * (D / 4));
+  const int width = rows * (D / 4), span = width < threads ? width : threads, teams = threads / span, team = thread / span;
+  auto *factors = reinterpret_cast<float *>(shared), *sums = factors + count * rows;
+  auto *parts = reinterpret_cast<float4 *>(shared) + (2 * count * rows + 3) / 4;
+  const int most = (room / 16 - (2 * count * rows + 3) / 4) / span;  // shares at a time
+  for (int base = 0; base < width; base += span) {
+    const int quad = base + thread % span, row = quad / (D / 4);
+    const bool is_mine = team < teams && quad < width;
+    float4 sum = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+    for (int first = 0; first < count; first += most) {
+      const int here = count - first < most ? count - first : most;
+      if (base > 0 || first > 0) __syncthreads();  // the last parts were read
+      for (int i = thread; i < here * span; i += threads) {
+        const int at = base + i % span;
+        copy_async(parts + i, a.partial + (slot + static_cast<int64_t>(first + i / span) * group) * D + (at < width ? at : 0) * 4, at < width);
       }
-    };
-    start_loads(begin);
-    if (base == 0) {
-      for (int r = thread / 32; r < rows; r += a.shape.warps) {
+      commit_copies();
+      for (int r = thread / 32; base == 0 && first == 0 && r < rows; r += a.shape.warps) {
         float top = minus_infinity(), total = 0.0f;
         for (int i = lane; i < count; i += 32) {
           const float2 pair = load_fresh(reinterpret_cast<const float2 *>(a.partial_scale) + slot + static_cast<int64_t>(i) * group + r);
@@ -346,22 +348,20 @@ __device__ __forceinline__ void join_shares(const DecodeAttention &a, int64_t sl
         total = sum_warp(total);
         if (lane == 0) totals[r] = total;
       }
+      wait_copies<0>();
       __syncthreads();
-    }
-    for (int share = begin; share < count; share += LOADS * teams) {
-      if (share > begin) start_loads(share);
-#pragma unroll
-      for (int i = 0; i < LOADS; i++) {
-        if (share + i * teams >= count) break;
-        const float factor = factors[(share + i * teams) * rows + row];
-        sum.x += factor * parts[i].x, sum.y += factor * parts[i].y, sum.z += factor * parts[i].z, sum.w += factor * parts[i].w;
+      for (int share = team; is_mine && share < here; share += teams) {
+        const float factor = factors[(first + share) * rows + row];
+        const float4 part = parts[share * span + thread % span];
+        sum.x += factor * part.x, sum.y += factor * part.y, sum.z += factor * part.z, sum.w += factor * part.w;
       }
     }
     if (teams > 1) {
-      quads[thread] = sum;
+      __syncthreads();
+      parts[thread] = sum;
       __syncthreads();
       for (int t = 1; team == 0 && t < teams; t++) {
-        const float4 part = quads[t * width + quad];
+        const float4 part = parts[t * span + thread];
         sum.x += part.x, sum.y += part.y, sum.z += part.z, sum.w += part.w;
       }
     }
@@ -437,7 +437,8 @@ __global__ void __launch_bounds__(MOST_WARPS * 32, 1) decode_attention_kernel(co
       }
     }
     if (shares > 1 && is_last_of(a.arrived + index * gridDim.y + blockIdx.y, shares)) {
-      join_shares<D>(a, static_cast<int64_t>(first_share + index) * group + first_row, shares, rows, out, reinterpret_cast<float *>(shared_memory()), tops);
+      join_shares<D>(a, static_cast<int64_t>(first_share + index) * group + first_row, shares, rows, out, shared_memory(),
+                     ring_bytes(a.shape, Piece::PIECE_BYTES, QUERY_TILES), tops);
     }
     __syncthreads();
   }
@@ -471,8 +472,9 @@ cudaError_t launch_dtype(const DecodeAttention &a, cudaStream_t stream) {
 
 }  // namespace
 
-// Rings of more than half of a multiprocessor's shared memory: one block there. Where two fit, blocks that start early (dependent_launch.h) gather on
-// the multiprocessors that come free first, and the rest wait for those.
+// One block a multiprocessor: where two fit, blocks that start early (dependent_launch.h) gather on the multiprocessors that come free first, and the
+// rest wait for those. Rings of half its shared memory are enough, of more were slower by some µs; a join of shares may use
+// more. A quarter is left for the blocks of the kernel before, or this one's would have to wait for their end.
 DecodeShape choose_decode_shape(Dtype dtype, int head_dim, int multiprocessors, int64_t shared_bytes, DecodeShape request) {
   const int64_t piece = piece_bytes(dtype, head_dim), spare = MOST_WARPS * 2 * ROWS * static_cast<int64_t>(sizeof(float));
   const int64_t room = std::max<int64_t>(1, (shared_bytes - spare) / piece);  // pieces
@@ -484,6 +486,7 @@ DecodeShape choose_decode_shape(Dtype dtype, int head_dim, int multiprocessors, 
   if (shape.stages < 1) shape.stages = static_cast<int32_t>(std::max<int64_t>(2, ceil_divide(shared_bytes / 2, shape.warps * piece)));
   shape.stages = static_cast<int32_t>(std::max<int64_t>(2, std::min<int64_t>({shape.stages, MOST_STAGES, room / shape.warps})));
   if (shape.blocks < 1) shape.blocks = multiprocessors;
+  if (shape.room < 1) shape.room = static_cast<int32_t>(shared_bytes / 4 * 3);
   return shape;
 }
 

@@ -6,12 +6,13 @@ namespace duo::cuda {
 
 // How the kernel is cut to the device. Zeros in a request stand for the chooser's own.
 struct DecodeShape {
-  int32_t warps;   // a block
-  int32_t stages;  // tiles on their way or in use, a warp
-  int32_t blocks;  // of the grid: each takes one share
+  int32_t warps = 0;   // a block
+  int32_t stages = 0;  // tiles on their way or in use, a warp
+  int32_t blocks = 0;  // of the grid: each takes one share
+  int32_t room = 0;    // bytes of shared memory where shares are joined, or more where the rings need it
 };
 // head_dim 32, 64 or 128. `shared_bytes`: what a block may have on this device.
-DecodeShape choose_decode_shape(Dtype dtype, int head_dim, int multiprocessors, int64_t shared_bytes, DecodeShape request = {0, 0, 0});
+DecodeShape choose_decode_shape(Dtype dtype, int head_dim, int multiprocessors, int64_t shared_bytes, DecodeShape request = {});
 
 struct DecodeAttention {
   const DecodeHead *plan;  // [batch·G + 1] of this layer

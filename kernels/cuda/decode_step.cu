@@ -20,7 +20,7 @@ DecodeStep::DecodeStep(const CudaModel &model, const std::vector<CudaSession *> 
   query_.resize(batch_ * config_.query_width());
   attended_.resize(batch_ * config_.query_width());
   activated_.resize(batch_ * config_.intermediate);
-  logits_.resize(batch_ * config_.vocab);
+  if (batch_ > 1) logits_.resize(batch_ * config_.vocab);
   std::vector<DecodeMember> members;
   for (const CudaSession *session : sessions) members.push_back(session->member());
   members_.resize(batch_);
@@ -33,6 +33,8 @@ DecodeStep::DecodeStep(const CudaModel &model, const std::vector<CudaSession *> 
   partial_scale_.resize(slots * 2);
   arrived_.resize(batch_ * config_.heads);
   clear(arrived_, stream);
+  const std::vector<int32_t> none_bad(static_cast<size_t>(batch_), NONE_BAD);
+  copy_to_device(first_bad_.data(), none_bad.data(), batch_, stream);
   stream.wait();
   void *pinned = nullptr;
   check(cudaMallocHost(&pinned, static_cast<size_t>(batch_) * sizeof(int32_t)), "allocating pinned memory");
@@ -128,14 +130,14 @@ void DecodeStep::queue(const std::vector<CudaSession *> &sessions, const Stream 
     multiply(describe(layer.down, layer.down.values.data(), VectorStore::add_f32), activated_.data(), nullptr, hidden_.data());
   }
   const bf16 *head = model_.lm_head().quantized.count() > 0 ? nullptr : model_.lm_head_values();
-  multiply(describe(model_.lm_head(), head, VectorStore::f32), nullptr, model_.final_norm().data(), logits_.data());
-  check(launch_check_finite(logits_.data(), batch_, config_.vocab, first_bad_.data(), stream.get()), "checking logits");
-  check(launch_advance(members_.data(), static_cast<int32_t>(batch_), stream.get()), "advancing lengths");
-  for (int64_t member = 0; member < batch_; member++) {
+  VectorProduct logits = describe(model_.lm_head(), head, VectorStore::f32);
+  logits.first_bad = first_bad_.data();
+  multiply(logits, nullptr, model_.final_norm().data(), batch_ == 1 ? sessions.front()->logits_device() : logits_.data());
+  check(launch_advance(members_.data(), static_cast<int32_t>(batch_), first_bad_.data(), first_bad_host_, stream.get()), "advancing lengths");
+  for (int64_t member = 0; batch_ > 1 && member < batch_; member++) {
     check(cudaMemcpyAsync(sessions[static_cast<size_t>(member)]->logits_device(), logits_.data() + member * config_.vocab,
                           static_cast<size_t>(config_.vocab) * sizeof(float), cudaMemcpyDeviceToDevice, stream.get()), "handing out logits");
   }
-  check(cudaMemcpyAsync(first_bad_host_, first_bad_.data(), static_cast<size_t>(batch_) * sizeof(int32_t), cudaMemcpyDeviceToHost, stream.get()), "reading a check");
 }
 
 void DecodeStep::run(const Stream &stream) { check(cudaGraphLaunch(graph_, stream.get()), "a decode step"); }

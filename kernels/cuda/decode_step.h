@@ -40,9 +40,10 @@ class DecodeStep {
   DeviceBuffer<int32_t> tokens_, first_bad_, arrived_;
   DeviceBuffer<DecodeMember> members_;
   DeviceBuffer<DecodeHead> plan_;  // [L, batch·G + 1]
-  DeviceBuffer<float> hidden_, cosine_, sine_, partial_, partial_scale_, logits_;
+  DeviceBuffer<float> hidden_, cosine_, sine_, partial_, partial_scale_;
+  DeviceBuffer<float> logits_;  // of a batch; a session alone has them written to its own
   DeviceBuffer<bf16> qkv_, query_, attended_, activated_;
-  int32_t *first_bad_host_ = nullptr;  // pinned
+  int32_t *first_bad_host_ = nullptr;  // pinned, written by the step
   cudaGraphExec_t graph_ = nullptr;
 };
 

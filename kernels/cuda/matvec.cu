@@ -1,10 +1,12 @@
-// The weights stream through shared memory: every thread has a ring of its own there, which cp.async fills some stages ahead, and reads back only
-// what it asked for itself; so the loop has no barrier, and reading begins before the vectors are known.
-// Block: 8 warps (or 16, of half the stages) in teams of `slices`. A team takes units of 16 weight rows in turn (swiglu: 8 gate rows and their 8 up
-// rows), its warps the depth's chunks of 128 bytes a row in turn. Tensor cores: weight rows are a product's 16 rows, the vectors its 8 columns. A lane holds rows r and r + 8
-// (r = lane / 4) and reads pieces c and c + 4 of 16 bytes (c = lane mod 4) of each; the vectors are read alike, so the order of the depth is free.
+// The weights stream through shared memory: every warp has a ring of its own there, which cp.async fills some stages ahead, and waits for no other
+// warp; reading begins before the vectors are known.
+// Block: 8 warps in teams of `slices`. A team takes units of 16 weight rows in turn (swiglu: 8 gate rows and their 8 up
+// rows), its warps the depth's chunks of CHUNK_BYTES a row in turn. Copies ask for whole lines of 128 bytes: asked for by halves, one H200 reads 14 %
+// slower. Tensor cores: weight rows are a product's 16 rows, the vectors its 8 columns. A lane holds rows r and r + 8 (r = lane / 4) and reads
+// parts c, c + 4, c + 8 … of 16 bytes (c = lane mod 4) of each; the vectors are read alike, so the order of the depth is free.
 // Warps' sums are added in their order, a group of rounds at a time. The depth is taken in even pieces that fit shared memory with all vectors.
-// Shared memory: rings [stages, 4, threads] of 16 bytes; vectors [batch, piece + padding] bf16; sums [rounds, warps, 16, batch]; 32 floats.
+// Shared memory: rings [warps, stages, 16] of CHUNK_BYTES; vectors [batch, piece + padding] bf16; sums [rounds, warps, 16, batch];
+// sums of squares [warps, batch]; the norms' scales [batch].
 #include "cuda/matvec.h"
 
 #include <algorithm>
@@ -15,19 +17,21 @@
 namespace duo::cuda {
 namespace {
 
-constexpr int USUAL_WARPS = 8, UNIT = 16, COPIES = 4;
+constexpr int WARPS = 8, THREADS = WARPS * 32, UNIT = 16;
+constexpr int CHUNK_BYTES = 256, PARTS = CHUNK_BYTES / 16, ROWS_A_COPY = 32 / PARTS, COPIES = UNIT / ROWS_A_COPY;
 constexpr int VECTOR_ROUNDS = 16;          // vectors times rounds whose sums are kept before they are joined: 8 KB
 constexpr int PADDING = 32;                // elements between vectors: neighbours on other banks
-constexpr int64_t WARP_STAGE_BYTES = COPIES * 32 * 16;
+constexpr int NORM_FLOATS = (WARPS + 1) * 8;  // sums of squares and scales
+constexpr int64_t STAGE_BYTES = UNIT * CHUNK_BYTES;  // a warp
 // More than half of a multiprocessor's shared memory, so that one block is there: where two fit, those that start early (dependent_launch.h) gather on
 // the multiprocessors that come free first.
-constexpr int64_t RING_BYTES = 128 << 10;
+constexpr int64_t RING_BYTES = 192 << 10;
 // Elements of a piece, so that 8 vectors of it and two stages fit a block.
 int64_t most_of_a_piece(const DeviceSize &device) { return device.shared_bytes >= 176 << 10 ? 8192 : device.shared_bytes >= 112 << 10 ? 4096 : 2048; }
 
-// How a product is cut. Pieces and slices depend on the depth and the warps alone, as sums do.
+// How a product is cut. Pieces and slices depend on the depth and the weights' type alone, as sums do.
 struct Cut {
-  int32_t warps, slices, chunks, piece_chunks, pieces, stages, group_rounds;
+  int32_t slices, chunks, piece_chunks, pieces, stages, group_rounds;
   int64_t rounds, blocks;
   int64_t other_bytes;  // shared memory besides the rings
 };
@@ -57,6 +61,9 @@ struct Walk {
   }
 };
 
+// Where part `part` of a chunk's row lies in a stage, so that what a quarter of a warp copies or reads falls on different banks.
+__device__ __forceinline__ int place_in_stage(int row, int part) { return row * PARTS + (part ^ (row & 6) ^ (row & 1) << 2); }
+
 // Two rows' 16 bytes of weights times the vectors' elements of the same places. x: the lane's vector, or null for a column without one.
 template <bool INT8>
 __device__ __forceinline__ void multiply_chunk(float sum[4], const uint4 &low, const uint4 &high, const bf16 *x) {
@@ -82,39 +89,77 @@ __device__ __forceinline__ void multiply_chunk(float sum[4], const uint4 &low, c
   }
 }
 
-// 1 / root mean square of each hidden vector; `scratch` [32].
-template <int THREADS>
-__device__ __forceinline__ float norm_scale_of(const VectorProduct &p, int b, float *scratch) {
-  float square = 0.0f;
+// scales [batch] = 1 / root mean square of each hidden vector, seen by the whole block. scratch [WARPS, BATCH]. All vectors are read side by side, as
+// each wait is long.
+template <int BATCH>
+__device__ __forceinline__ void find_norm_scales(const VectorProduct &p, float *scratch, float *scales) {
+  float square[BATCH] = {};
 #pragma unroll 4
   for (int64_t i = threadIdx.x * 4; i < p.depth; i += THREADS * 4) {
-    const float4 h = *reinterpret_cast<const float4 *>(p.hidden + b * p.depth + i);
-    square += h.x * h.x + h.y * h.y + h.z * h.z + h.w * h.w;
+#pragma unroll
+    for (int b = 0; b < BATCH; b++) {
+      const float4 h = b < p.batch ? *reinterpret_cast<const float4 *>(p.hidden + b * p.depth + i) : make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+      square[b] += h.x * h.x + h.y * h.y + h.z * h.z + h.w * h.w;
+    }
   }
-  return 1.0f / sqrtf(sum_block(square, scratch) / static_cast<float>(p.depth) + p.eps);
+#pragma unroll
+  for (int b = 0; b < BATCH; b++) {
+    const float sum = sum_warp(square[b]);
+    if (threadIdx.x % 32 == 0) scratch[threadIdx.x / 32 * BATCH + b] = sum;
+  }
+  __syncthreads();
+  if (static_cast<int>(threadIdx.x) < p.batch) {
+    float sum = scratch[threadIdx.x];
+    for (int w = 1; w < WARPS; w++) sum += scratch[w * BATCH + threadIdx.x];
+    scales[threadIdx.x] = 1.0f / sqrtf(sum / static_cast<float>(p.depth) + p.eps);
+  }
+  __syncthreads();
 }
 
-// Eight elements of vector b from `element` on, normed where it is hidden states.
-__device__ __forceinline__ uint4 read_vector(const VectorProduct &p, int b, int64_t element, float norm_scale) {
-  if (element >= p.depth) return make_uint4(0, 0, 0, 0);
+// Eight elements of vector b from `element` on, normed where it is hidden states; zeros past the depth.
+__device__ __forceinline__ uint4 read_vector(const VectorProduct &p, int b, int64_t element, const float *scales) {
+  if (b >= p.batch || element >= p.depth) return make_uint4(0, 0, 0, 0);
   const int64_t at = b * p.depth + element;
   if (p.hidden == nullptr) return *reinterpret_cast<const uint4 *>(p.x + at);
   const auto *h = reinterpret_cast<const float4 *>(p.hidden + at), *n = reinterpret_cast<const float4 *>(p.norm + element);
   const float4 h0 = h[0], h1 = h[1], n0 = n[0], n1 = n[1];
-  const float s = norm_scale;
+  const float s = scales[b];
   return make_uint4(pack_bf16(h0.x * s * n0.x, h0.y * s * n0.y), pack_bf16(h0.z * s * n0.z, h0.w * s * n0.w), pack_bf16(h1.x * s * n1.x, h1.y * s * n1.y),
                     pack_bf16(h1.z * s * n1.z, h1.w * s * n1.w));
 }
 
-template <bool INT8, int WARPS>
-__global__ void __launch_bounds__(WARPS * 32, 1) vector_product_kernel(const VectorProduct p, const Cut cut) {
-  constexpr int THREADS = WARPS * 32;
-  constexpr int BYTES = INT8 ? 1 : 2, STEP = 16 / BYTES, CHUNK = 8 * STEP;
-  auto *ring = reinterpret_cast<uint4 *>(shared_memory()) + threadIdx.x;
-  auto *vectors = reinterpret_cast<bf16 *>(shared_memory() + cut.stages * WARPS * WARP_STAGE_BYTES);
+// Elements begin … begin + count of all vectors to vectors [batch, stride]. Loads of up to eight pieces are under way at a time, a thread.
+template <int BATCH>
+__device__ __forceinline__ void fill_vectors(const VectorProduct &p, int64_t begin, int count, bf16 *vectors, int stride, const float *scales) {
+  constexpr int AT_A_TIME = BATCH == 1 ? 4 : 1;
+  for (int i = static_cast<int>(threadIdx.x) * 8; i < count; i += THREADS * 8 * AT_A_TIME) {
+    uint4 read[AT_A_TIME][BATCH];
+#pragma unroll
+    for (int j = 0; j < AT_A_TIME; j++) {
+      const int at = i + j * THREADS * 8;
+#pragma unroll
+      for (int b = 0; b < BATCH; b++) read[j][b] = read_vector(p, b, at < count ? begin + at : p.depth, scales);
+    }
+#pragma unroll
+    for (int j = 0; j < AT_A_TIME; j++) {
+      const int at = i + j * THREADS * 8;
+#pragma unroll
+      for (int b = 0; b < BATCH; b++) {
+        if (b < p.batch && at < count) *reinterpret_cast<uint4 *>(vectors + b * stride + at) = read[j][b];
+      }
+    }
+  }
+}
+
+// BATCH: vectors at most, 1 or 8.
+template <bool INT8, int BATCH>
+__global__ void __launch_bounds__(THREADS, 1) vector_product_kernel(const VectorProduct p, const Cut cut) {
+  constexpr int BYTES = INT8 ? 1 : 2, STEP = 16 / BYTES, CHUNK = CHUNK_BYTES / BYTES;
+  auto *vectors = reinterpret_cast<bf16 *>(shared_memory() + cut.stages * WARPS * STAGE_BYTES);
   const int piece_elements = cut.piece_chunks * CHUNK, stride = piece_elements + PADDING;
-  float *sums = reinterpret_cast<float *>(vectors + p.batch * stride), *scratch = sums + cut.group_rounds * WARPS * UNIT * p.batch;
-  const int warp = threadIdx.x / 32, row = threadIdx.x % 32 / 4, column = threadIdx.x % 4, slice = warp % cut.slices, teams = WARPS / cut.slices;
+  float *sums = reinterpret_cast<float *>(vectors + p.batch * stride), *scratch = sums + cut.group_rounds * WARPS * UNIT * p.batch, *scales = scratch + WARPS * BATCH;
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, row = lane / 4, column = lane % 4, slice = warp % cut.slices, teams = WARPS / cut.slices;
+  auto *ring = reinterpret_cast<uint4 *>(shared_memory() + warp * cut.stages * STAGE_BYTES);
   const bool is_pair = p.store == VectorStore::swiglu;
   const int outputs_a_unit = is_pair ? UNIT / 2 : UNIT;
   const auto unit_of = [&](int64_t round, int team) { return (round * gridDim.x + blockIdx.x) * teams + team; };
@@ -123,15 +168,16 @@ __global__ void __launch_bounds__(WARPS * 32, 1) vector_product_kernel(const Vec
   Walk ahead{0, 0, 0, slice};
   const auto start_copy = [&](int stage) {
     if (!ahead.is_done(cut)) {
-      const int64_t low = unit_of(ahead.round, warp / cut.slices) * outputs_a_unit + row, high = is_pair ? p.outputs + low : low + 8;
-      const bool has_low = low < p.outputs, has_high = is_pair ? has_low : high < p.outputs;
-      const auto *weight = static_cast<const uint8_t *>(p.weight);
+      const int64_t row_bytes = p.depth * BYTES, element = static_cast<int64_t>(ahead.chunk) * CHUNK + lane % PARTS * STEP;
+      const int64_t first = unit_of(ahead.round, warp / cut.slices) * outputs_a_unit + lane / PARTS;
+      const uint8_t *from = static_cast<const uint8_t *>(p.weight) + first * row_bytes + element * BYTES;
 #pragma unroll
-      for (int j = 0; j < 2; j++) {
-        const int64_t element = static_cast<int64_t>(ahead.chunk) * CHUNK + (4 * j + column) * STEP;
-        const bool is_inside = element < p.depth;
-        copy_async(ring + (stage * COPIES + 2 * j) * THREADS, weight + (is_inside && has_low ? (low * p.depth + element) * BYTES : 0), is_inside && has_low);
-        copy_async(ring + (stage * COPIES + 2 * j + 1) * THREADS, weight + (is_inside && has_high ? (high * p.depth + element) * BYTES : 0), is_inside && has_high);
+      for (int i = 0; i < COPIES; i++) {
+        const int copied = i * ROWS_A_COPY + lane / PARTS;  // row of the unit
+        if (is_pair && i == COPIES / 2) from += (p.outputs - UNIT / 2) * row_bytes;
+        const bool is_inside = element < p.depth && first + (is_pair ? i % (COPIES / 2) : i) * ROWS_A_COPY < p.outputs;
+        copy_async(ring + stage * (UNIT * PARTS) + place_in_stage(copied, lane % PARTS), is_inside ? from : p.weight, is_inside);
+        from += ROWS_A_COPY * row_bytes;
       }
       ahead.advance(cut, slice);
     }
@@ -142,6 +188,7 @@ __global__ void __launch_bounds__(WARPS * 32, 1) vector_product_kernel(const Vec
     for (int64_t i = threadIdx.x * 32; i < p.depth; i += THREADS * 32) prefetch_line(p.norm + i);
   }
   wait_for_previous();
+  if (p.hidden != nullptr) find_norm_scales<BATCH>(p, scratch, scales);
 
   int stage = 0;
   for (int64_t group = 0; group < cut.rounds; group += cut.group_rounds) {
@@ -149,13 +196,7 @@ __global__ void __launch_bounds__(WARPS * 32, 1) vector_product_kernel(const Vec
     for (int piece = 0; piece < cut.pieces; piece++) {
       if (cut.pieces > 1 || group == 0) {
         if (piece > 0 || group > 0) __syncthreads();  // nobody reads the last piece any more
-        for (int b = 0; b < p.batch; b++) {
-          const float norm_scale = p.hidden != nullptr ? norm_scale_of<THREADS>(p, b, scratch) : 1.0f;
-#pragma unroll 4
-          for (int i = static_cast<int>(threadIdx.x) * 8; i < piece_elements; i += THREADS * 8) {
-            *reinterpret_cast<uint4 *>(vectors + b * stride + i) = read_vector(p, b, static_cast<int64_t>(piece) * piece_elements + i, norm_scale);
-          }
-        }
+        fill_vectors<BATCH>(p, static_cast<int64_t>(piece) * piece_elements, piece_elements, vectors, stride, scales);
         __syncthreads();
       }
       const int piece_begin = piece * cut.piece_chunks, piece_end = piece_begin + cut.piece_chunks < cut.chunks ? piece_begin + cut.piece_chunks : cut.chunks;
@@ -163,12 +204,14 @@ __global__ void __launch_bounds__(WARPS * 32, 1) vector_product_kernel(const Vec
         float sum[2][4] = {{0.0f, 0.0f, 0.0f, 0.0f}, {0.0f, 0.0f, 0.0f, 0.0f}};
         for (int chunk = piece_begin + slice; chunk < piece_end; chunk += cut.slices) {
           wait_copies_left(cut.stages - 2);
+          __syncwarp();  // all lanes' copies have landed, and all lanes have left the stage that is filled next
           start_copy(stage == 0 ? cut.stages - 1 : stage - 1);
+          const uint4 *weights = ring + stage * (UNIT * PARTS);
+          const bf16 *x = row < p.batch ? vectors + row * stride + (chunk - piece_begin) * CHUNK + column * STEP : nullptr;
 #pragma unroll
-          for (int j = 0; j < 2; j++) {
-            const bf16 *x = vectors + row * stride + (chunk - piece_begin) * CHUNK + (4 * j + column) * STEP;
-            const uint4 low = ring[(stage * COPIES + 2 * j) * THREADS], high = ring[(stage * COPIES + 2 * j + 1) * THREADS];
-            multiply_chunk<INT8>(sum[j], low, high, row < p.batch ? x : nullptr);
+          for (int j = 0; j < PARTS / 4; j++) {
+            const uint4 low = weights[place_in_stage(row, 4 * j + column)], high = weights[place_in_stage(row + 8, 4 * j + column)];
+            multiply_chunk<INT8>(sum[j % 2], low, high, x != nullptr ? x + 4 * j * STEP : nullptr);
           }
           stage = stage + 1 == cut.stages ? 0 : stage + 1;
         }
@@ -204,6 +247,7 @@ __global__ void __launch_bounds__(WARPS * 32, 1) vector_product_kernel(const Vec
         static_cast<bf16 *>(p.out)[at] = narrow(value);
       } else if (p.store == VectorStore::f32) {
         static_cast<float *>(p.out)[at] = value;
+        if (p.first_bad != nullptr && !(fabsf(value) <= 3.4028235e38f)) lower(p.first_bad + b, static_cast<int32_t>(output));
       } else {
         static_cast<float *>(p.out)[at] += value;
       }
@@ -213,45 +257,41 @@ __global__ void __launch_bounds__(WARPS * 32, 1) vector_product_kernel(const Vec
 }
 
 Cut cut_of(const VectorProduct &p) {
-  const int64_t chunk = p.row_scale != nullptr ? 128 : 64;
+  const int64_t chunk = CHUNK_BYTES / (p.row_scale != nullptr ? 1 : 2);
   Cut cut{};
-  cut.warps = p.warps > 0 ? p.warps : USUAL_WARPS;
-  const int64_t stage_bytes = cut.warps * WARP_STAGE_BYTES;
+  const int64_t stage_bytes = WARPS * STAGE_BYTES;
   cut.chunks = static_cast<int32_t>(ceil_divide(p.depth, chunk));
   cut.pieces = static_cast<int32_t>(ceil_divide(cut.chunks, most_of_a_piece(p.device) / chunk));
   cut.piece_chunks = static_cast<int32_t>(ceil_divide(cut.chunks, cut.pieces));
   // As many warps along the depth as share it with a seventh of their time lost at most.
-  cut.slices = cut.warps;
+  cut.slices = WARPS;
   while (cut.slices > 1 && ceil_divide(cut.piece_chunks, cut.slices) * cut.slices * 7 > cut.piece_chunks * 8) cut.slices /= 2;
   cut.group_rounds = std::max(1, VECTOR_ROUNDS / p.batch);
   cut.other_bytes = p.batch * (cut.piece_chunks * chunk + PADDING) * static_cast<int64_t>(sizeof(bf16)) +
-                    (cut.group_rounds * cut.warps * UNIT * p.batch + 32) * static_cast<int64_t>(sizeof(float));
+                    (cut.group_rounds * WARPS * UNIT * p.batch + NORM_FLOATS) * static_cast<int64_t>(sizeof(float));
   const int64_t room = (p.device.shared_bytes - cut.other_bytes) / stage_bytes, wish = p.stages > 0 ? p.stages : RING_BYTES / stage_bytes;
   cut.stages = static_cast<int32_t>(std::max<int64_t>(2, std::min<int64_t>({wish, room, MOST_STAGES})));
-  const int64_t teams = cut.warps / cut.slices, units = ceil_divide(p.outputs, p.store == VectorStore::swiglu ? UNIT / 2 : UNIT);
-  cut.blocks = std::min(ceil_divide(units, teams), p.blocks_a_multiprocessor * int64_t{p.device.multiprocessors});
-  cut.rounds = ceil_divide(units, cut.blocks * teams);
+  const int64_t teams = WARPS / cut.slices, units = ceil_divide(p.outputs, p.store == VectorStore::swiglu ? UNIT / 2 : UNIT);
+  // No more blocks than these rounds need: multiprocessors on which the kernel before this one ends last then get none, and nobody waits for them.
+  cut.rounds = ceil_divide(units, teams * p.blocks_a_multiprocessor * int64_t{p.device.multiprocessors});
+  cut.blocks = ceil_divide(units, teams * cut.rounds);
   return cut;
 }
 
-template <bool INT8, int WARPS>
-cudaError_t launch_warps(const VectorProduct &p, const Cut &cut, cudaStream_t stream) {
-  const Grid grid{dim3(static_cast<unsigned>(cut.blocks)), WARPS * 32, static_cast<size_t>(cut.stages * WARPS * WARP_STAGE_BYTES + cut.other_bytes)};
-  return p.is_dependent ? launch_dependent(grid, stream, vector_product_kernel<INT8, WARPS>, p, cut) : launch(grid, stream, vector_product_kernel<INT8, WARPS>, p, cut);
-}
-
-template <bool INT8>
+template <bool INT8, int BATCH>
 cudaError_t launch_type(const VectorProduct &p, cudaStream_t stream) {
   const Cut cut = cut_of(p);
-  return cut.warps == 16 ? launch_warps<INT8, 16>(p, cut, stream) : launch_warps<INT8, 8>(p, cut, stream);
+  const Grid grid{dim3(static_cast<unsigned>(cut.blocks)), THREADS, static_cast<size_t>(cut.stages * WARPS * STAGE_BYTES + cut.other_bytes)};
+  return p.is_dependent ? launch_dependent(grid, stream, vector_product_kernel<INT8, BATCH>, p, cut) : launch(grid, stream, vector_product_kernel<INT8, BATCH>, p, cut);
 }
 
 }  // namespace
 
 cudaError_t launch_vector_product(const VectorProduct &p, cudaStream_t stream) {
-  const bool is_int8 = p.row_scale != nullptr, can_cut = p.blocks_a_multiprocessor >= 1 && p.device.multiprocessors >= 1 && (p.warps == 0 || p.warps == 8 || p.warps == 16);
+  const bool is_int8 = p.row_scale != nullptr, can_cut = p.blocks_a_multiprocessor >= 1 && p.device.multiprocessors >= 1;
   if (!can_cut || p.batch < 1 || p.batch > 8 || p.depth % (is_int8 ? 16 : 8) != 0) return cudaErrorInvalidValue;
-  return is_int8 ? launch_type<true>(p, stream) : launch_type<false>(p, stream);
+  if (p.batch == 1) return is_int8 ? launch_type<true, 1>(p, stream) : launch_type<false, 1>(p, stream);
+  return is_int8 ? launch_type<true, 8>(p, stream) : launch_type<false, 8>(p, stream);
 }
 
 }  // namespace duo::cuda

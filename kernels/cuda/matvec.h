@@ -22,8 +22,8 @@ struct VectorProduct {
   DeviceSize device;
   int32_t blocks_a_multiprocessor = 1;
   int32_t stages = 0;          // of 16 bytes a row on their way, a thread; 0: chosen
-  int32_t warps = 0;           // a block, 8 or 16; 0: chosen
   bool is_dependent = false;   // weights may be read before the kernel before this one ends (dependent_launch.h)
+  int32_t *first_bad = nullptr;  // [batch], of the f32 store: lowered to the least index of an output that is NaN or infinite
 };
 // depth a multiple of 8 (16 with int8 weights); weight 16-byte aligned. The order of each sum depends on depth and the weights' type alone.
 cudaError_t launch_vector_product(const VectorProduct &product, cudaStream_t stream);

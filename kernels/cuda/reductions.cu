@@ -65,7 +65,7 @@ __global__ void score_rows_kernel(const float *logits, const int32_t *targets, i
 __global__ void check_finite_kernel(const float *logits, int64_t vocab, int32_t *first_bad) {
   int32_t *scratch = reinterpret_cast<int32_t *>(shared_memory());
   const float *row = logits + static_cast<int64_t>(blockIdx.x) * vocab;
-  int32_t bad = 0x7fffffff;
+  int32_t bad = NONE_BAD;
 #pragma unroll 8
   for (int64_t i = threadIdx.x; i < vocab; i += blockDim.x) {
     if (!(fabsf(row[i]) <= 3.4028235e38f) && i < bad) bad = static_cast<int32_t>(i);
@@ -78,7 +78,7 @@ __global__ void check_finite_kernel(const float *logits, int64_t vocab, int32_t 
   __syncthreads();
   if (threadIdx.x == 0) {
     for (unsigned w = 0; w < blockDim.x / 32; w++) bad = scratch[w] < bad ? scratch[w] : bad;
-    first_bad[blockIdx.x] = bad == 0x7fffffff ? -1 : bad;
+    first_bad[blockIdx.x] = bad == NONE_BAD ? -1 : bad;
   }
 }
 
@@ -165,8 +165,12 @@ __global__ void __launch_bounds__(MOST_SAMPLE_THREADS) sample_kernel(const Sampl
 __global__ void set_value_kernel(int32_t *to, int32_t value) {
   if (threadIdx.x == 0) *to = value;
 }
-__global__ void advance_kernel(const DecodeMember *members, int32_t count) {
-  if (static_cast<int32_t>(threadIdx.x) < count) *const_cast<int32_t *>(members[threadIdx.x].length) += 1;
+__global__ void advance_kernel(const DecodeMember *members, int32_t count, int32_t *first_bad, int32_t *reported) {
+  const int i = threadIdx.x;
+  if (i >= count) return;
+  *const_cast<int32_t *>(members[i].length) += 1;
+  reported[i] = first_bad[i] == NONE_BAD ? -1 : first_bad[i];
+  first_bad[i] = NONE_BAD;
 }
 
 }  // namespace
@@ -192,8 +196,8 @@ cudaError_t launch_sample(const SampleDraw &draw, cudaStream_t stream) {
   return launch({dim3(1), static_cast<int>(threads < MOST_SAMPLE_THREADS ? threads : MOST_SAMPLE_THREADS), 32 * sizeof(double)}, stream, sample_kernel, draw);
 }
 cudaError_t launch_set_value(int32_t *to, int32_t value, cudaStream_t stream) { return launch({dim3(1), 32}, stream, set_value_kernel, to, value); }
-cudaError_t launch_advance(const DecodeMember *members, int32_t count, cudaStream_t stream) {
-  return launch({dim3(1), 32}, stream, advance_kernel, members, count);
+cudaError_t launch_advance(const DecodeMember *members, int32_t count, int32_t *first_bad, int32_t *reported, cudaStream_t stream) {
+  return launch({dim3(1), 32}, stream, advance_kernel, members, count, first_bad, reported);
 }
 
 }  // namespace duo::cuda

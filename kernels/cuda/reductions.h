@@ -34,7 +34,9 @@ struct SampleDraw {
 cudaError_t launch_sample(const SampleDraw &draw, cudaStream_t stream);
 
 cudaError_t launch_set_value(int32_t *to, int32_t value, cudaStream_t stream);
-// *members[i].length += 1.
-cudaError_t launch_advance(const DecodeMember *members, int32_t count, cudaStream_t stream);
+// The end of a decode step: *members[i].length += 1; reported[i] = first_bad[i], or −1 where that is NONE_BAD, which it is again afterwards.
+//   reported [count] may be pinned host memory
+constexpr int32_t NONE_BAD = 0x7fffffff;
+cudaError_t launch_advance(const DecodeMember *members, int32_t count, int32_t *first_bad, int32_t *reported, cudaStream_t stream);
 
 }  // namespace duo::cuda

@@ -36,6 +36,14 @@ __device__ __forceinline__ int32_t count_arrival(int32_t *count) {
   return atomicAdd(count, 1);
 #endif
 }
+// *at = the lesser of *at and value, whichever thread comes first.
+__device__ __forceinline__ void lower(int32_t *at, int32_t value) {
+#ifdef DUO_EMULATION
+  *at = value < *at ? value : *at;
+#else
+  atomicMin(at, value);
+#endif
+}
 // A load that no stale line of a multiprocessor's own cache can answer.
 template <typename T>
 __device__ __forceinline__ T load_fresh(const T *from) {

@@ -158,15 +158,14 @@ void test_vector_products() {
     bool int8;
     int64_t depth, outputs;
     cuda::DeviceSize device;
-    int stages, warps;
+    int stages;
   };
   // 9008: two pieces of the depth, three where a block has less shared memory; 700 outputs: more than one group of rounds.
-  std::vector<Shape> shapes{{2, false, 9008, 5, device, 0, 0},  {8, true, 9008, 3, small, 9, 0},    {1, false, 8, 1, device, 2, 0}, {1, true, 16, 700, {1, 99 << 10}, 3, 0},
-                            {4, false, 4096, 9, device, 4, 0}, {1, false, 9008, 70, device, 0, 16}, {8, true, 336, 37, small, 2, 16}};
+  std::vector<Shape> shapes{{2, false, 9008, 5, device, 0}, {8, true, 9008, 3, small, 9}, {1, false, 8, 1, device, 2}, {1, true, 16, 700, {1, 99 << 10}, 3}, {4, false, 4096, 9, device, 4}};
   for (const int batch : {1, 3, 8}) {
-    for (const bool int8 : {false, true}) shapes.push_back({batch, int8, 336, 37, device, 0, 0});
+    for (const bool int8 : {false, true}) shapes.push_back({batch, int8, 336, 37, device, 0});
   }
-  for (const auto &[batch, int8, depth, outputs, size, stages, warps] : shapes) {
+  for (const auto &[batch, int8, depth, outputs, size, stages] : shapes) {
     {
       Values values(static_cast<uint64_t>(batch));
       const auto weight = round_bf16(values.floats(2 * outputs * depth)), hidden = values.floats(batch * depth), norm = values.floats(depth), bias = values.floats(2 * outputs);
@@ -178,10 +177,10 @@ void test_vector_products() {
       const auto scales = download(scale, stream);
       const auto h = upload(hidden, stream), n = upload(norm, stream), b = upload(bias, stream);
       const std::string name = "vector product " + std::to_string(outputs) + "x" + std::to_string(depth) + ", batch " + std::to_string(batch) + (int8 ? " int8" : "");
-      const auto run = [&, int8 = int8, depth = depth, outputs = outputs, batch = batch, size = size, stages = stages, warps = warps] {
+      const auto run = [&, int8 = int8, depth = depth, outputs = outputs, batch = batch, size = size, stages = stages] {
       DeviceBuffer<uint16_t> out(batch * outputs);
       check(cuda::launch_vector_product({int8 ? static_cast<const void *>(quantized.data()) : w.data(), int8 ? scale.data() : nullptr, b.data(), nullptr, h.data(), n.data(), 1e-5f,
-                                         depth, outputs, batch, out.data(), cuda::VectorStore::swiglu, size, 1, stages, warps}, stream.get()), "a vector product");
+                                         depth, outputs, batch, out.data(), cuda::VectorStore::swiglu, size, 1, stages}, stream.get()), "a vector product");
       return download(out, stream);
       };
       const auto out = run_in_every_order<std::vector<uint16_t>>(name, run);
@@ -202,6 +201,28 @@ void test_vector_products() {
       }
       expect_within(relative_error(from_bf16(out), expected), BF16_TOLERANCE, name);
     }
+  }
+}
+
+// Logits that are NaN or infinite are found by the product that writes them.
+void test_bad_logits() {
+  const Stream stream;
+  const int64_t outputs = 40, depth = 64, batch = 2;
+  Values values(1);
+  auto weight = round_bf16(values.floats(outputs * depth));
+  std::vector<float> x(static_cast<size_t>(batch * depth), 1.0f);
+  weight[17 * depth + 3] = weight[30 * depth] = std::numeric_limits<float>::infinity();
+  x[depth + 3] = 0.0f;  // 0·∞ in the second vector, ∞ in the first
+  const auto w = upload(to_bf16(weight), stream), v = upload(to_bf16(x), stream);
+  for (const int32_t before : {0x7fffffff, 5}) {
+    const auto first_bad = upload(std::vector<int32_t>(static_cast<size_t>(batch), before), stream);
+    DeviceBuffer<float> out(batch * outputs);
+    cuda::VectorProduct product{w.data(), nullptr, nullptr, v.data(), nullptr, nullptr, 0.0f, depth, outputs, batch, out.data(), cuda::VectorStore::f32, {3, 99 << 10}};
+    product.first_bad = first_bad.data();
+    check(cuda::launch_vector_product(product, stream.get()), "a vector product");
+    const auto found = download(first_bad, stream);
+    const int32_t expected = std::min(before, 17);
+    expect(found[0] == expected && found[1] == expected, "the first logit that is not finite is found");
   }
 }
 
@@ -380,7 +401,10 @@ void test_all_decode() {
   test_decode({Dtype::int8, 4, 4, 64, {699}, 0, {4, 3, 5}});
   test_decode({Dtype::bf16, 8, 8, 64, {413}, 1, {4, 3, 40}});
   test_decode({Dtype::int4, 8, 2, 128, {44}, 1, {}});
-  test_decode({Dtype::bf16, 8, 1, 128, {690}, 1, {8, 2, 40}});  // more shares than a join's loads under way
+  // Joins of all shares at once, and of as many as there is room for; of more quads a share than threads.
+  test_decode({Dtype::bf16, 8, 1, 128, {690}, 1, {8, 2, 40}});
+  test_decode({Dtype::bf16, 8, 1, 128, {690}, 1, {2, 2, 40, 1}});
+  test_decode({Dtype::bf16, 10, 1, 128, {690}, 1, {1, 3, 20, 1}});
   test_decode({Dtype::fp8, 10, 5, 64, {3, 650, 46}, 3, {4, 2, 11}});
   test_decode({Dtype::bf16, 40, 40, 32, {90, 2}, 20, {2, 2, 33}});
 }
@@ -395,6 +419,7 @@ int main(int count, char **values) {
   if (wants("products")) {
     test_products();
     test_vector_products();
+    test_bad_logits();
   }
   if (wants("attention")) test_all_attention();
   if (wants("decode")) test_all_decode();
