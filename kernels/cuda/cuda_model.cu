@@ -16,19 +16,14 @@ class Uploader {
  public:
   explicit Uploader(Task &task) : task_(task) {
     for (int i = 0; i < 2; i++) {
-      void *memory = nullptr;
-      check(cudaMallocHost(&memory, STAGING_ELEMENTS * sizeof(bf16)), "allocating pinned memory");
-      staging_[i] = static_cast<bf16 *>(memory);
+      staging_[i].resize(STAGING_ELEMENTS);
       check(cudaEventCreate(&done_[i]), "creating an event");
       check(cudaEventRecord(done_[i], stream_.get()), "recording an event");
     }
   }
   ~Uploader() {
     cudaStreamSynchronize(stream_.get());
-    for (int i = 0; i < 2; i++) {
-      cudaFreeHost(staging_[i]);
-      cudaEventDestroy(done_[i]);
-    }
+    for (const cudaEvent_t done : done_) cudaEventDestroy(done);
   }
 
   void upload(const Tensor &tensor, bf16 *to) {
@@ -38,8 +33,8 @@ class Uploader {
       const int64_t here = std::min(STAGING_ELEMENTS, count - begin);
       next_ = 1 - next_;
       check(cudaEventSynchronize(done_[next_]), "waiting for an upload");
-      convert(tensor.dtype, tensor.data + begin * width, here, staging_[next_]);
-      check(cudaMemcpyAsync(to + begin, staging_[next_], static_cast<size_t>(here) * sizeof(bf16), cudaMemcpyHostToDevice, stream_.get()), "uploading weights");
+      convert(tensor.dtype, tensor.data + begin * width, here, staging_[next_].data());
+      check(cudaMemcpyAsync(to + begin, staging_[next_].data(), static_cast<size_t>(here) * sizeof(bf16), cudaMemcpyHostToDevice, stream_.get()), "uploading weights");
       check(cudaEventRecord(done_[next_], stream_.get()), "recording an event");
     }
   }
@@ -78,7 +73,7 @@ class Uploader {
 
   Task &task_;
   Stream stream_;
-  bf16 *staging_[2] = {};
+  PinnedBuffer<bf16> staging_[2];
   cudaEvent_t done_[2] = {};
   int next_ = 0;
 };

@@ -36,9 +36,7 @@ DecodeStep::DecodeStep(const CudaModel &model, const std::vector<CudaSession *> 
   const std::vector<int32_t> none_bad(static_cast<size_t>(batch_), NONE_BAD);
   copy_to_device(first_bad_.data(), none_bad.data(), batch_, stream);
   stream.wait();
-  void *pinned = nullptr;
-  check(cudaMallocHost(&pinned, static_cast<size_t>(batch_) * sizeof(int32_t)), "allocating pinned memory");
-  first_bad_host_ = static_cast<int32_t *>(pinned);
+  first_bad_host_.resize(batch_);
 
   cudaGraph_t graph = nullptr;
   check(cudaStreamBeginCapture(stream.get(), cudaStreamCaptureModeThreadLocal), "beginning a capture");
@@ -46,7 +44,6 @@ DecodeStep::DecodeStep(const CudaModel &model, const std::vector<CudaSession *> 
     queue(sessions, stream);
   } catch (...) {
     if (cudaStreamEndCapture(stream.get(), &graph) == cudaSuccess && graph != nullptr) cudaGraphDestroy(graph);
-    cudaFreeHost(first_bad_host_);
     throw;
   }
   check(cudaStreamEndCapture(stream.get(), &graph), "ending a capture");
@@ -57,7 +54,6 @@ DecodeStep::DecodeStep(const CudaModel &model, const std::vector<CudaSession *> 
 
 DecodeStep::~DecodeStep() {
   if (graph_ != nullptr) cudaGraphExecDestroy(graph_);
-  cudaFreeHost(first_bad_host_);
 }
 
 VectorProduct DecodeStep::describe(const DeviceMatrix &matrix, const bf16 *values, VectorStore store) const {
@@ -133,7 +129,7 @@ void DecodeStep::queue(const std::vector<CudaSession *> &sessions, const Stream 
   VectorProduct logits = describe(model_.lm_head(), head, VectorStore::f32);
   logits.first_bad = first_bad_.data();
   multiply(logits, nullptr, model_.final_norm().data(), batch_ == 1 ? sessions.front()->logits_device() : logits_.data());
-  check(launch_advance(members_.data(), static_cast<int32_t>(batch_), first_bad_.data(), first_bad_host_, stream.get()), "advancing lengths");
+  check(launch_advance(members_.data(), static_cast<int32_t>(batch_), first_bad_.data(), first_bad_host_.data(), stream.get()), "advancing lengths");
   for (int64_t member = 0; batch_ > 1 && member < batch_; member++) {
     check(cudaMemcpyAsync(sessions[static_cast<size_t>(member)]->logits_device(), logits_.data() + member * config_.vocab,
                           static_cast<size_t>(config_.vocab) * sizeof(float), cudaMemcpyDeviceToDevice, stream.get()), "handing out logits");

@@ -24,7 +24,7 @@ class DecodeStep {
   // Queue the step. Lengths advance by one, logits go to the sessions.
   void run(const Stream &stream);
   // After the stream was waited for: index of the first logit of session `member` that is not finite, or −1.
-  int32_t first_bad(int64_t member) const { return first_bad_host_[member]; }
+  int32_t first_bad(int64_t member) const { return first_bad_host_.data()[member]; }
   int64_t bytes() const;
 
  private:
@@ -43,7 +43,7 @@ class DecodeStep {
   DeviceBuffer<float> hidden_, cosine_, sine_, partial_, partial_scale_;
   DeviceBuffer<float> logits_;  // of a batch; a session alone has them written to its own
   DeviceBuffer<bf16> qkv_, query_, attended_, activated_;
-  int32_t *first_bad_host_ = nullptr;  // pinned, written by the step
+  PinnedBuffer<int32_t> first_bad_host_;  // written by the step
   cudaGraphExec_t graph_ = nullptr;
 };
 

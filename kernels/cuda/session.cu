@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cinttypes>
+#include <cstring>
 
 #include "cuda/attention.h"
 #include "cuda/layer_ops.h"
@@ -50,7 +51,8 @@ CudaSession::CudaSession(std::shared_ptr<DuoModel> self, const CudaModel &model,
       token_(1),
       first_bad_(1),
       inverse_(config_.head_dim / 2),
-      logits_(config_.vocab) {
+      logits_(config_.vocab),
+      host_logits_(config_.vocab) {
   if (options_.chunk_tokens == 0) options_.chunk_tokens = DEFAULT_CHUNK_TOKENS;
   options_.chunk_tokens = std::min(options_.chunk_tokens, options_.max_tokens);
   copy_to_device(inverse_.data(), rope_.inverse.data(), inverse_.count(), stream_);
@@ -158,7 +160,7 @@ void CudaSession::feed_chunk(const int32_t *tokens, int64_t count, bool is_last)
   const int64_t hidden = config_.hidden, query_width = config_.query_width(), kv_width = config_.kv_width(), width = query_width + 2 * kv_width;
   const int64_t intermediate = config_.intermediate, half = config_.head_dim / 2, mlp = std::min(MLP_ROWS, count);
   const PrefillBuffers &b = buffers_;
-  has_logits_ = false;
+  forget_logits();
   copy_to_device(b.tokens, tokens, count, stream_);
   check(launch_count_up(length_, count, b.positions, stream_.get()), "numbering positions");
   check(launch_rope_tables(inverse_.data(), rope_.attention_scale, length_, nullptr, count, static_cast<int32_t>(half), b.cosine, b.sine, stream_.get()),
@@ -248,15 +250,21 @@ void CudaSession::decode_batch(DuoSession *const *sessions, const int32_t *token
     DecodeStep &step = leader.step_for(batch);
     for (int64_t i = 0; i < count; i++) {
       CudaSession &session = *batch[static_cast<size_t>(i)];
-      session.has_logits_ = false;
+      session.forget_logits();
       check(launch_set_value(step.tokens() + i, tokens[first + i], leader.stream_.get()), "setting a token");
       check(launch_set_value(session.length_device_.data(), static_cast<int32_t>(session.length_), leader.stream_.get()), "setting a length");
     }
     step.run(leader.stream_);
+    // Who decodes a given token wants its logits next: they come along while the device is waited for anyway.
+    for (CudaSession *session : batch) session->start_logits_copy(leader.stream_);
     leader.stream_.wait();
-    for (int64_t i = 0; i < count; i++) batch[static_cast<size_t>(i)]->length_++;
+    for (CudaSession *session : batch) session->length_++, session->has_host_logits_ = true;
     for (int64_t i = 0; i < count; i++) batch[static_cast<size_t>(i)]->require_finite(step.first_bad(i));
   }
+}
+
+void CudaSession::start_logits_copy(const Stream &stream) {
+  check(cudaMemcpyAsync(host_logits_.data(), logits_.data(), static_cast<size_t>(logits_.bytes()), cudaMemcpyDeviceToHost, stream.get()), "reading logits");
 }
 
 void CudaSession::require_logits() const {
@@ -265,8 +273,13 @@ void CudaSession::require_logits() const {
 
 void CudaSession::logits(float *out) {
   require_logits();
-  model_.select_device();
-  copy_to_host(out, logits_.data(), config_.vocab, stream_);
+  if (!has_host_logits_) {
+    model_.select_device();
+    start_logits_copy(stream_);
+    stream_.wait();
+    has_host_logits_ = true;
+  }
+  std::memcpy(out, host_logits_.data(), static_cast<size_t>(config_.vocab) * sizeof(float));
 }
 
 void CudaSession::run_sample(const Sampling &sampling, int32_t *token) {
@@ -296,7 +309,7 @@ int64_t CudaSession::generate(int64_t num_tokens, const Sampling &sampling, cons
     run_sample(sampling, step.tokens());
     copy_to_host(tokens + i, step.tokens(), 1, stream_);
     if (std::find(stop_tokens, stop_tokens + num_stop_tokens, tokens[i]) != stop_tokens + num_stop_tokens) return i + 1;
-    has_logits_ = false;
+    forget_logits();
     step.run(stream_);
     stream_.wait();
     length_++;
@@ -330,7 +343,7 @@ SessionMemory CudaSession::memory() const {
 
 void CudaSession::fill(int64_t length, uint64_t seed, Task &task) {
   model_.select_device();
-  has_logits_ = false;
+  forget_logits();
   length_ = 0;
   task.set_total(config_.num_gates());
   for (int64_t gate = 0; gate < config_.num_gates(); gate++) {

@@ -50,6 +50,8 @@ class CudaSession : public DuoSession {
   void attend_chunk(int64_t layer, int64_t count);
   void require_logits() const;
   void require_finite(int32_t first_bad);
+  void forget_logits() { has_logits_ = has_host_logits_ = false; }
+  void start_logits_copy(const Stream &stream);  // to host_logits_
   void run_sample(const Sampling &sampling, int32_t *token);
   DecodeStep &step_for(const std::vector<CudaSession *> &batch);
 
@@ -60,7 +62,7 @@ class CudaSession : public DuoSession {
   RopeFrequencies rope_;
   const uint64_t serial_;  // never used twice, unlike addresses
   int64_t length_ = 0;
-  bool has_logits_ = false;
+  bool has_logits_ = false, has_host_logits_ = false;  // of the last token: on the device; in host_logits_ too
   DeviceBuffer<uint8_t> pool_;
   DeviceBuffer<HeadCache> caches_;          // [L, G]
   std::vector<HeadCache> caches_host_;
@@ -68,6 +70,7 @@ class CudaSession : public DuoSession {
   std::vector<int32_t> num_retrieval_;      // [L]
   DeviceBuffer<int32_t> length_device_, token_, first_bad_;
   DeviceBuffer<float> inverse_, logits_;
+  PinnedBuffer<float> host_logits_;
   DeviceBuffer<double> sample_weights_;
   PrefillBuffers buffers_{};
   LinearScratch scratch_;

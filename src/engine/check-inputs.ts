@@ -1,6 +1,6 @@
 // Checks of what an engine is given, the same for every engine: samples, gates, masks, windows.
 import type { GateGrid, HeadMask, ModelShape, Sample, Window } from '../core/shapes.ts';
-import { ConfigError, FormatError } from '../errors/errors.ts';
+import { ConfigError, EngineError, FormatError } from '../errors/errors.ts';
 import type { ProbeRequest } from './engine.ts';
 
 /** @throws {FormatError} no or too many tokens, an id outside the vocabulary, a range outside 1 ≤ start < end ≤ T, no answer. */
@@ -32,6 +32,12 @@ export function checkTokens(tokens: ArrayLike<number>, model: ModelShape): void 
       `Expected token ids from 0 to ${model.vocab - 1}, got ${token} at position ${index}; was the sample made for another model?`,
     );
   }
+}
+
+/** @throws {EngineError} an array for logits that is not `[vocab]`. */
+export function checkLogitsArray(into: Float32Array | undefined, model: ModelShape): void {
+  if (into === undefined || into.length === model.vocab) return;
+  throw new EngineError(`Expected an array of ${model.vocab} logits to write to, got one of ${into.length}`);
 }
 
 /** @throws {ConfigError} S < 0, R < 1 or not integers. */

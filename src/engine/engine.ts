@@ -86,7 +86,12 @@ export interface Engine {
   estimate(tokens: number): StepEstimate;
   openSession(mask: HeadMask | 'full', options: SessionOptions): Promise<Session>;
   /** Where the engine can: feed one token to each of several different sessions of this engine in one pass over the weights.
+   * @param into `[vocab]` for each session, filled and returned; without it new ones
    * @returns the logits of each, equal to its own `decode` within rounding. */
-  decodeBatch?(sessions: readonly Session[], tokens: readonly number[]): Promise<Float32Array[]>;
+  decodeBatch?(
+    sessions: readonly Session[],
+    tokens: readonly number[],
+    into?: readonly Float32Array[],
+  ): Promise<Float32Array[]>;
   close(): Promise<void>;
 }

@@ -116,7 +116,7 @@ export async function scoreAnswer(session: Session, sample: Sample, signal?: Abo
   let right = 0;
   let logProb = 0;
   for (let position = first - 1; position <= last; position++) {
-    if (position >= first) logits = await session.decode(sample.tokens[position] as number);
+    if (position >= first) logits = await session.decode(sample.tokens[position] as number, logits);
     throwIfAborted(signal);
     if (!scored.has(position)) continue;
     const expected = sample.tokens[position + 1] as number;

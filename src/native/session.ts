@@ -56,9 +56,9 @@ export class NativeSession {
     await runCall('duo_session_decode', [this.handle.id, token, TASK_ARGUMENT]);
   }
 
-  /** `[V]`, after the last token. @throws {NativeError} before any token. */
-  logits(): Float32Array {
-    const logits = new Float32Array(this.#vocab);
+  /** `[V]`, after the last token, written to `into` or a new array. @throws {NativeError} before any token. */
+  logits(into?: Float32Array): Float32Array {
+    const logits = into ?? new Float32Array(this.#vocab);
     call('duo_session_logits', this.handle.id, logits, logits.length);
     return logits;
   }

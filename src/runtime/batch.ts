@@ -14,18 +14,22 @@ export interface BatchText {
 }
 
 /** Feed one token to each session; together where the engine can, else one after the other.
+ * @param into `[vocab]` for each session, filled and returned; without it new ones
  * @returns the logits of each. */
 export async function decodeTogether(
   engine: Engine,
   sessions: readonly Session[],
   tokens: readonly number[],
+  into?: readonly Float32Array[],
 ): Promise<Float32Array[]> {
   if (sessions.length !== tokens.length) {
     throw new ConfigError(`Expected a token for each session, got ${tokens.length} for ${sessions.length} sessions`);
   }
-  if (engine.decodeBatch && sessions.length > 1) return engine.decodeBatch(sessions, tokens);
+  if (engine.decodeBatch && sessions.length > 1) return engine.decodeBatch(sessions, tokens, into);
   const logits: Float32Array[] = [];
-  for (const [index, session] of sessions.entries()) logits.push(await session.decode(tokens[index] as number));
+  for (const [index, session] of sessions.entries()) {
+    logits.push(await session.decode(tokens[index] as number, into?.[index]));
+  }
   return logits;
 }
 
@@ -60,6 +64,7 @@ export async function generateBatch(
       engine,
       sessions,
       running.map((index) => drawn[index]?.at(-1) as number),
+      running.map((index) => logits[index] as Float32Array),
     );
     for (const [row, index] of running.entries()) logits[index] = next[row] as Float32Array;
   }

@@ -86,7 +86,7 @@ export async function generateText(
     // The last token's logits would serve nobody.
     if (tokens.length === maxNewTokens) break;
     const stepMs = performance.now();
-    logits = await session.decode(token);
+    logits = await session.decode(token, logits);
     decodeSeconds += (performance.now() - stepMs) / 1000;
     decodedTokens++;
   }

@@ -56,7 +56,7 @@ export async function measureContext<Name extends string>(
         if (options.signal?.aborted) throw new AbortedError('The bench was stopped.');
         const tokens = side.sessions.map((_, index) => (step * 31 + index * 7 + 5) % engine.model.vocab);
         const startMs = performance.now();
-        await decodeTogether(engine, side.sessions, tokens);
+        side.logits = await decodeTogether(engine, side.sessions, tokens, side.logits);
         if (step >= WARM_UP_STEPS) side.stepSeconds.push((performance.now() - startMs) / 1000);
       }
     }
@@ -72,6 +72,8 @@ export async function measureContext<Name extends string>(
 
 interface Side {
   readonly sessions: Session[];
+  /** of the last step, written anew by the next, as a generating loop has them */
+  logits?: Float32Array[];
   readonly prefillSeconds: number | null;
 }
 

@@ -154,9 +154,13 @@ class NativeEngine implements Engine {
     return openNativeSession(this.#requireOpen(), mask, { shape: this.model, options });
   }
 
-  async decodeBatch(sessions: readonly Session[], tokens: readonly number[]): Promise<Float32Array[]> {
+  async decodeBatch(
+    sessions: readonly Session[],
+    tokens: readonly number[],
+    into?: readonly Float32Array[],
+  ): Promise<Float32Array[]> {
     this.#requireOpen();
-    return decodeNativeBatch(sessions, tokens);
+    return decodeNativeBatch(sessions, tokens, into);
   }
 
   async close(): Promise<void> {

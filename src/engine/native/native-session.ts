@@ -4,7 +4,7 @@ import type { HeadMask, MaskGrid, ModelShape, Window } from '../../core/shapes.t
 import { ConfigError, EngineError } from '../../errors/errors.ts';
 import type { NativeModel } from '../../native/model.ts';
 import { decodeBatch, type NativeSession, openSession } from '../../native/session.ts';
-import { checkMask, checkTokens } from '../check-inputs.ts';
+import { checkLogitsArray, checkMask, checkTokens } from '../check-inputs.ts';
 
 /** @throws {ConfigError} an option out of range; {NativeError} a kvDtype the device has not, no memory. */
 export async function openNativeSession(
@@ -32,16 +32,17 @@ export async function openNativeSession(
 export async function decodeNativeBatch(
   sessions: readonly Session[],
   tokens: readonly number[],
+  into?: readonly Float32Array[],
 ): Promise<Float32Array[]> {
   if (sessions.length !== tokens.length) {
     throw new EngineError(`Expected one token for each of ${sessions.length} sessions, got ${tokens.length}`);
   }
   const natives = sessions.map((session, index) => {
-    if (session instanceof NativeEngineSession) return session.requireRoom([tokens[index] as number]);
+    if (session instanceof NativeEngineSession) return session.requireRoom([tokens[index] as number], into?.[index]);
     throw new EngineError('Expected sessions of the native engine, got one of another engine');
   });
   await decodeBatch(natives, Int32Array.from(tokens));
-  return natives.map((native) => native.logits());
+  return natives.map((native, index) => native.logits(into?.[index]));
 }
 
 class NativeEngineSession implements Session {
@@ -72,10 +73,10 @@ class NativeEngineSession implements Session {
     return native.logits();
   }
 
-  async decode(token: number): Promise<Float32Array> {
-    const native = this.requireRoom([token]);
+  async decode(token: number, into?: Float32Array): Promise<Float32Array> {
+    const native = this.requireRoom([token], into);
     await native.decode(token);
-    return native.logits();
+    return native.logits(into);
   }
 
   logits(): Float32Array {
@@ -98,10 +99,11 @@ class NativeEngineSession implements Session {
     this.#native.close();
   }
 
-  /** The handle, once `tokens` are known to be the model's and to fit. */
-  requireRoom(tokens: ArrayLike<number>): NativeSession {
+  /** The handle, once `tokens` are known to be the model's and to fit, and so is the array for logits. */
+  requireRoom(tokens: ArrayLike<number>, into?: Float32Array): NativeSession {
     const { shape, maxTokens } = this.#limits;
     checkTokens(tokens, shape);
+    checkLogitsArray(into, shape);
     const { length } = this;
     if (length + tokens.length > maxTokens) {
       throw new EngineError(

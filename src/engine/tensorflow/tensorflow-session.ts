@@ -9,7 +9,7 @@ import { normFinal } from '../../model/transformer/forward.ts';
 import { gatherRows } from '../../model/transformer/row-selection.ts';
 import { TensorBag } from '../../model/transformer/tensor-bag.ts';
 import type { Transformer } from '../../model/transformer/transformer.ts';
-import { checkMask, checkTokens } from '../check-inputs.ts';
+import { checkLogitsArray, checkMask, checkTokens } from '../check-inputs.ts';
 import { HeadCache } from './kv-cache.ts';
 import { runChunk } from './session-chunk.ts';
 
@@ -106,10 +106,14 @@ class TensorflowSession implements Session {
     });
   }
 
-  async decode(token: number): Promise<Float32Array> {
-    return this.#exclusively([token], () =>
+  async decode(token: number, into?: Float32Array): Promise<Float32Array> {
+    checkLogitsArray(into, this.#host.transformer.config.shape);
+    const logits = await this.#exclusively([token], () =>
       this.#feed([token], { chunked: false, wantsLogits: true, signal: undefined }),
     );
+    if (into === undefined) return logits;
+    into.set(logits);
+    return into;
   }
 
   logits(): Float32Array {

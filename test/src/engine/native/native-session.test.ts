@@ -210,6 +210,23 @@ describeNative('native sessions', () => {
     folder.close();
   });
 
+  it('write logits to the array they are given, alone and in a batch', async () => {
+    const [session, other] = [await open(), await open()];
+    const into = await session.prefill(tokens.slice(0, 3));
+    await other.prefill(tokens.slice(0, 3));
+    const before = into.slice();
+    expect(await session.decode(tokens[3] as number, into)).toBe(into);
+    expect(into).toEqual(await other.decode(tokens[3] as number));
+    expect(into).not.toEqual(before);
+    const both = [into, new Float32Array(into.length)];
+    const pair = await engine.decodeBatch?.([session, other], [1, 2], both);
+    expect(pair?.every((logits, index) => logits === both[index])).toBe(true);
+    expect(both).toEqual([session.logits(), other.logits()]);
+    await expect(session.decode(1, new Float32Array(3))).rejects.toThrow('logits to write to, got one of 3');
+    expect(session.length).toBe(5);
+    for (const handle of [session, other]) await handle.close();
+  });
+
   it('may be closed twice, and refuse use after it', async () => {
     const session = await open();
     await session.prefill(tokens.slice(0, 3));

@@ -168,6 +168,16 @@ describe('sessions', () => {
     await session.close();
   });
 
+  it('writes logits to the array it is given', async () => {
+    const session = await engine.openSession(mask, { maxTokens: T });
+    const into = await session.prefill(tokens.slice(0, 4));
+    expect(await session.decode(tokens[4]!, into)).toBe(into);
+    expect(into).toEqual(session.logits());
+    await expect(session.decode(tokens[5]!, new Float32Array(3))).rejects.toThrow('logits to write to, got one of 3');
+    expect(session.length).toBe(5);
+    await session.close();
+  });
+
   it('with chunked prefill a streaming head sees its whole chunk: one chunk is full attention', async () => {
     const chunked = await engine.openSession(mask, { maxTokens: T, prefill: 'chunked', chunkTokens: T });
     expectAgreement(await chunked.prefill(tokens), expectedLogits('full').at(-1)!, {
