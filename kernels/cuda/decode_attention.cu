@@ -285,30 +285,54 @@ __host__ __device__ constexpr int ring_bytes(const DecodeShape &shape, int bytes
 // Whether this block is the last of `count` to come here: all see what the others wrote before. The count begins at 0 and is 0 again after the last.
 __device__ __forceinline__ bool is_last_of(int32_t *arrived, int count) {
   auto *is_last = reinterpret_cast<int32_t *>(shared_memory());  // the rings are read no more after the barrier
-  publish_writes();
   __syncthreads();
   if (threadIdx.x == 0) {
+    // For the whole block: barriers before and after carry what its other threads wrote and will read.
+    publish_writes();
     *is_last = count_arrival(arrived) == count - 1;
     if (*is_last) *arrived = 0;
+    publish_writes();
   }
   __syncthreads();
   const bool last = *is_last != 0;
   __syncthreads();
-  if (last) publish_writes();
   return last;
 }
 
-// The first head of the plan that has a tile at or after `tile`.
-__device__ __forceinline__ int find_head(const DecodeHead *plan, int heads, int tile) {
-  int before = 0;
-  for (int base = 0; base < heads; base += 32) {
-    const int head = base + static_cast<int>(threadIdx.x) % 32;
-    int is_before = head < heads && plan[head + 1].first_tile - DECODE_HEAD_TILES <= tile;
-    for (int lanes = 16; lanes > 0; lanes /= 2) is_before += __shfl_xor_sync(ALL_LANES, is_before, lanes);
-    before += is_before;
+// A layer's plan, 32 heads of it in a warp's registers: memory is waited for once, not for each head.
+struct PlanWindow {
+  const DecodeHead *plan;
+  int heads, base;
+  DecodeHead mine;
+
+  __device__ __forceinline__ PlanWindow(const DecodeHead *layer_plan, int num_heads) : plan(layer_plan), heads(num_heads) { load(0); }
+  __device__ __forceinline__ void load(int first) {
+    const int at = first + static_cast<int>(threadIdx.x) % 32;
+    base = first, mine = plan[at < heads ? at : heads];
   }
-  return before;
-}
+  // The first head that has a tile at or after `tile`.
+  __device__ __forceinline__ int find(int tile) {
+    for (int before = 0;;) {
+      const int lane = threadIdx.x % 32;
+      int is_before = base + lane < heads && mine.first_tile + count_tiles(mine.entries) <= tile;
+      for (int lanes = 16; lanes > 0; lanes /= 2) is_before += __shfl_xor_sync(ALL_LANES, is_before, lanes);
+      before += is_before;
+      if (is_before < 32 || base + 32 >= heads) return before;
+      load(base + 32);
+    }
+  }
+  __device__ __forceinline__ DecodeHead get(int index) {
+    if (index >= base + 32) load(index);
+    const int lane = index - base;
+    const auto pointer = [&](const void *of) { return __shfl_sync(ALL_LANES, reinterpret_cast<unsigned long long>(of), lane); };
+    DecodeHead head;
+    head.key = reinterpret_cast<const uint8_t *>(pointer(mine.key)), head.value = reinterpret_cast<const uint8_t *>(pointer(mine.value));
+    head.key_scale = reinterpret_cast<const uint32_t *>(pointer(mine.key_scale)), head.value_scale = reinterpret_cast<const uint32_t *>(pointer(mine.value_scale));
+    head.entries = __shfl_sync(ALL_LANES, mine.entries, lane), head.fresh = __shfl_sync(ALL_LANES, mine.fresh, lane);
+    head.first_tile = __shfl_sync(ALL_LANES, mine.first_tile, lane);
+    return head;
+  }
+};
 
 // What the blocks that share a head have left in `partial`, joined by one of them: out [rows, D]. All of it is asked for at once, as memory is busy with
 // the next kernel's weights and each wait is long. Teams of threads, four elements a thread, then take the shares in turn.
@@ -381,11 +405,13 @@ __global__ void __launch_bounds__(MOST_WARPS * 32, 1) decode_attention_kernel(co
   const int rows = group - first_row < QUERY_TILES * 8 ? group - first_row : QUERY_TILES * 8;
   uint8_t *ring = shared_memory() + warp * stages * Piece::PIECE_BYTES;
   float *tops = reinterpret_cast<float *>(shared_memory() + ring_bytes(a.shape, Piece::PIECE_BYTES, QUERY_TILES)), *sums = tops + warps * ROWS;
-  const int num_heads = a.batch * a.kv_heads, share = tiles_a_block(a.plan[num_heads], a.shape.blocks);
+  const int num_heads = a.batch * a.kv_heads;
+  PlanWindow plan(a.plan, num_heads);
+  const int share = tiles_a_block(a.plan[num_heads], a.shape.blocks);
   const int begin_tile = blockIdx.x * share, end_tile = begin_tile + share;
 
-  for (int index = find_head(a.plan, num_heads, begin_tile); index < num_heads; index++) {
-    const DecodeHead head = a.plan[index];
+  for (int index = plan.find(begin_tile); index < num_heads; index++) {
+    const DecodeHead head = plan.get(index);
     if (head.first_tile >= end_tile) break;
     const int begin = (begin_tile > head.first_tile ? begin_tile - head.first_tile : 0) * DECODE_TILE;
     const int up_to = (end_tile - head.first_tile) * DECODE_TILE, end = up_to < head.entries ? up_to : head.entries;
