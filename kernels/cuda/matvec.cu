@@ -1,8 +1,8 @@
 // The weights stream through shared memory: every warp has a ring of its own there, which cp.async fills some stages ahead, and waits for no other
 // warp; reading begins before the vectors are known.
 // Block: 8 warps in teams of `slices`. A team takes units of 16 weight rows in turn (swiglu: 8 gate rows and their 8 up
-// rows), its warps the depth's chunks of CHUNK_BYTES a row in turn. Copies ask for whole lines of 128 bytes: asked for by halves, one H200 reads 14 %
-// slower. Tensor cores: weight rows are a product's 16 rows, the vectors its 8 columns. A lane holds rows r and r + 8 (r = lane / 4) and reads
+// rows), its warps the depth's chunks of CHUNK_BYTES a row in turn. Copies ask for whole lines of 128 bytes: by halves, 1 GB took 300 µs instead
+// of 235 on one H200. Tensor cores: weight rows are a product's 16 rows, the vectors its 8 columns. A lane holds rows r and r + 8 (r = lane / 4) and reads
 // parts c, c + 4, c + 8 … of 16 bytes (c = lane mod 4) of each; the vectors are read alike, so the order of the depth is free.
 // Warps' sums are added in their order, a group of rounds at a time. The depth is taken in even pieces that fit shared memory with all vectors.
 // Shared memory: rings [warps, stages, 16] of CHUNK_BYTES; vectors [batch, piece + padding] bf16; sums [rounds, warps, 16, batch];

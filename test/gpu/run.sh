@@ -20,17 +20,22 @@ if wants native; then
 fi
 if wants sanitize && [ "${DUO_SANITIZE:-1}" != 0 ]; then
   if command -v compute-sanitizer >/dev/null; then
+    sanitize() {  # tool, what is checked: a log for each says where it was, the test and its part, options …
+      local tool=$1 name=$2 log="$build/$1-$2.log" test=$3
+      shift 3
+      echo "== compute-sanitizer $tool $name"
+      # shellcheck disable=SC2086
+      DUO_CUBLASLT=0 stdbuf -oL compute-sanitizer --tool "$tool" --error-exitcode 9 "$@" "$tests"/$test >"$log" 2>&1 || { tail -n 40 "$log"; exit 1; }
+      tail -n 2 "$log"
+    }
     for tool in memcheck racecheck; do
-      # racecheck is slow on attention, so it gets the small shapes; a log for each part says where it was.
-      if [ "$tool" = racecheck ]; then attention=small-attention; else attention=attention; fi
-      for name in "test_cuda_ops products" "test_cuda_ops decode" "test_cuda_ops sampling" test_cuda_model "test_cuda_ops $attention"; do
-        echo "== compute-sanitizer $tool $name"
-        log="$build/$tool-${name// /-}.log"
-        # shellcheck disable=SC2086
-        DUO_CUBLASLT=0 stdbuf -oL compute-sanitizer --tool "$tool" --error-exitcode 9 "$tests"/$name >"$log" 2>&1 || { tail -n 40 "$log"; exit 1; }
-        tail -n 2 "$log"
-      done
+      for part in products decode sampling; do sanitize $tool $part "test_cuda_ops $part"; done
+      sanitize $tool model test_cuda_model
     done
+    sanitize memcheck attention "test_cuda_ops attention"
+    # racecheck takes minutes for all of attention at once.
+    sanitize racecheck attention-hopper "test_cuda_ops small-attention" --kernel-name kns=hopper
+    sanitize racecheck attention-others "test_cuda_ops small-attention" --kernel-name-exclude kns=hopper
   else
     echo "skipped: compute-sanitizer was not found"
   fi
