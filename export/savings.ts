@@ -1,4 +1,4 @@
-// What a mask saves: the share of the full KV cache that remains at a given length, and its bytes.
+// What a mask saves: the share of the full KV cache that remains at a given length.
 import { countRetrievalHeads } from '../src/core/masks.ts';
 import type { HeadMask } from '../src/core/shapes.ts';
 
@@ -9,16 +9,4 @@ export function measureKvShare({ mask, window }: HeadMask, tokens: number): numb
   const retrieval = countRetrievalHeads(mask);
   const slots = Math.min(tokens, window.sinkTokens + window.recentTokens);
   return (retrieval * tokens + (total - retrieval) * slots) / (total * tokens);
-}
-
-/** Bytes of the keys and values that a mask keeps at `tokens` tokens.
- * @param headDim D.  @param bytesPerValue 2 for bf16, 4 for f32. */
-export function countKvBytes(
-  mask: HeadMask,
-  options: { tokens: number; headDim: number; bytesPerValue: number },
-): number {
-  const { tokens, headDim, bytesPerValue } = options;
-  const total = mask.mask.reduce((sum, row) => sum + row.length, 0);
-  const keysAndValues = 2;
-  return Math.round(measureKvShare(mask, tokens) * total * tokens) * keysAndValues * headDim * bytesPerValue;
 }

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { countKvBytes, measureKvShare } from '../../export/savings.ts';
+import { measureKvShare } from '../../export/savings.ts';
 
 const window = { sinkTokens: 128, recentTokens: 256 };
 
@@ -25,11 +25,4 @@ describe('measureKvShare', () => {
     expect(measureKvShare({ mask: [[1, 1]], window }, 1e6)).toBe(1);
     expect(measureKvShare({ mask: [[0, 1]], window }, 385)).toBeLessThan(1);
   });
-});
-
-test('countKvBytes: the shape of Llama 3 8B with half its heads streaming', () => {
-  const mask = Array.from({ length: 32 }, () => [1, 0, 1, 0, 1, 0, 1, 0]);
-  const bytes = (tokens: number) => countKvBytes({ mask, window }, { tokens, headDim: 128, bytesPerValue: 2 });
-  // 65,536 bytes a token and 25 MB besides.
-  expect(bytes(131_072)).toBe(131_072 * 65_536 + 384 * 65_536);
 });

@@ -101,4 +101,9 @@ it('counts bytes: 2·D·bytes an entry', () => {
   // the published arithmetic: Llama-3-8B keeps 131,072 bytes a token, 65,536 with half of the heads full
   const llama = { layers: 32, kvHeads: 8, headDim: 128 };
   expect(countKvBytes({ model: llama, mask: 'full', tokens: 1, dtype: 'bf16' })).toBe(131_072);
+  const mask = {
+    mask: Array.from({ length: 32 }, () => [1, 0, 1, 0, 1, 0, 1, 0]),
+    window: { sinkTokens: 128, recentTokens: 256 },
+  };
+  expect(countKvBytes({ model: llama, mask, tokens: 131_072, dtype: 'bf16' })).toBe((131_072 + 384) * 65_536);
 });
