@@ -111,7 +111,7 @@ void bench_product(Bench &b, bool own) {
 }
 
 void bench_vector_product(Bench &b, const DeviceSize &device) {
-  b.require_sizes(3, 2);
+  b.require_sizes(3, 3);
   const int64_t outputs = b.sizes[0], depth = b.sizes[1], batch = b.sizes[2], copies = std::min<int64_t>(16, 1 + COLD_BYTES / (outputs * depth * 2));
   std::vector<DeviceBuffer<bf16>> weights;
   for (int64_t i = 0; i < copies; i++) weights.push_back(b.random(outputs * depth, static_cast<uint64_t>(i)));
@@ -126,6 +126,7 @@ void bench_vector_product(Bench &b, const DeviceSize &device) {
     product.store = VectorStore::f32;
     product.device = device;
     product.stages = static_cast<int32_t>(b.size_or_zero(3));
+    product.in_bulk = b.size_or_zero(5) == 1;
     product.blocks_a_multiprocessor = static_cast<int32_t>(std::max<int64_t>(1, b.size_or_zero(4)));
     check(launch_vector_product(product, b.stream.get()), "a vector product");
   };

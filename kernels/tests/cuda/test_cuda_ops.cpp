@@ -159,13 +159,19 @@ void test_vector_products() {
     int64_t depth, outputs;
     cuda::DeviceSize device;
     int stages;
+    bool in_bulk = false;
   };
   // 9008: two pieces of the depth, three where a block has less shared memory; 700 outputs: more than one group of rounds.
   std::vector<Shape> shapes{{2, false, 9008, 5, device, 0}, {8, true, 9008, 3, small, 9}, {1, false, 8, 1, device, 2}, {1, true, 16, 700, {1, 99 << 10}, 3}, {4, false, 4096, 9, device, 4}};
+  // Stages that end early, one chunk in the last; two pieces; more groups of rounds than one; rows that are not there; too short for bulk copies.
+  for (const Shape &shape : {Shape{1, false, 8832, 21, device, 0}, Shape{8, true, 10496, 3, small, 2}, Shape{3, true, 2304, 700, {1, 99 << 10}, 3}, Shape{8, false, 4096, 37, device, 0},
+                             Shape{2, false, 1024, 9, device, 8}, Shape{1, false, 896, 9, device, 0}}) {
+    if (cuda::has_hopper()) shapes.push_back(shape), shapes.back().in_bulk = true;
+  }
   for (const int batch : {1, 3, 8}) {
     for (const bool int8 : {false, true}) shapes.push_back({batch, int8, 336, 37, device, 0});
   }
-  for (const auto &[batch, int8, depth, outputs, size, stages] : shapes) {
+  for (const auto &[batch, int8, depth, outputs, size, stages, in_bulk] : shapes) {
     {
       Values values(static_cast<uint64_t>(batch));
       const auto weight = round_bf16(values.floats(2 * outputs * depth)), hidden = values.floats(batch * depth), norm = values.floats(depth), bias = values.floats(2 * outputs);
@@ -176,11 +182,11 @@ void test_vector_products() {
       const auto raw = download(quantized, stream);
       const auto scales = download(scale, stream);
       const auto h = upload(hidden, stream), n = upload(norm, stream), b = upload(bias, stream);
-      const std::string name = "vector product " + std::to_string(outputs) + "x" + std::to_string(depth) + ", batch " + std::to_string(batch) + (int8 ? " int8" : "");
-      const auto run = [&, int8 = int8, depth = depth, outputs = outputs, batch = batch, size = size, stages = stages] {
+      const std::string name = "vector product " + std::to_string(outputs) + "x" + std::to_string(depth) + ", batch " + std::to_string(batch) + (int8 ? " int8" : "") + (in_bulk ? " in bulk" : "");
+      const auto run = [&, int8 = int8, depth = depth, outputs = outputs, batch = batch, size = size, stages = stages, in_bulk = in_bulk] {
       DeviceBuffer<uint16_t> out(batch * outputs);
       check(cuda::launch_vector_product({int8 ? static_cast<const void *>(quantized.data()) : w.data(), int8 ? scale.data() : nullptr, b.data(), nullptr, h.data(), n.data(), 1e-5f,
-                                         depth, outputs, batch, out.data(), cuda::VectorStore::swiglu, size, 1, stages}, stream.get()), "a vector product");
+                                         depth, outputs, batch, out.data(), cuda::VectorStore::swiglu, size, 1, stages, false, in_bulk}, stream.get()), "a vector product");
       return download(out, stream);
       };
       const auto out = run_in_every_order<std::vector<uint16_t>>(name, run);
