@@ -10,7 +10,6 @@
 
 #include "cuda/decode_piece.h"
 #include "cuda/dependent_launch.h"
-#include "cuda/kv_encode.h"
 
 namespace duo::cuda {
 namespace {

@@ -82,6 +82,9 @@ __device__ __forceinline__ float exp2_of(float x) {
 
 __device__ __forceinline__ float minus_infinity() { return bits_float(0xff800000u); }
 
+// Neither NaN nor infinite.
+__device__ __forceinline__ bool is_finite(float x) { return fabsf(x) <= 3.4028235e38f; }
+
 // Bytes of two words chosen by four nibbles, as prmt does.
 __device__ __forceinline__ uint32_t permute_bytes(uint32_t a, uint32_t b, uint32_t selector) {
 #ifdef DUO_EMULATION
@@ -228,7 +231,12 @@ __device__ __forceinline__ void multiply_tile(float sum[4], const uint32_t a[4],
 #endif
 }
 
-// ---- Sums in a fixed order ----
+// ---- Over a warp and a block: sums in a fixed order ----
+
+__device__ __forceinline__ float max_warp(float value) {
+  for (int lanes = 16; lanes > 0; lanes /= 2) value = fmaxf(value, __shfl_xor_sync(ALL_LANES, value, lanes));
+  return value;
+}
 
 __device__ __forceinline__ float sum_warp(float value) {
   for (int lanes = 16; lanes > 0; lanes /= 2) value += __shfl_xor_sync(ALL_LANES, value, lanes);

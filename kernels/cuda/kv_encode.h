@@ -4,11 +4,6 @@
 
 namespace duo::cuda {
 
-__device__ __forceinline__ float max_warp(float value) {
-  for (int lanes = 16; lanes > 0; lanes /= 2) value = fmaxf(value, __shfl_xor_sync(ALL_LANES, value, lanes));
-  return value;
-}
-
 // vector [D] in shared memory, seen by the whole warp → row, and its scale word where the format has one.
 __device__ __forceinline__ void encode_vector(Dtype dtype, const float *vector, int head_dim, uint8_t *row, uint32_t *scale) {
   const int lane = threadIdx.x % 32;

@@ -1,14 +1,14 @@
 // The weights stream through shared memory: every warp has a ring of its own there, which cp.async fills some stages ahead, and waits for no other
 // warp; reading begins before the vectors are known.
-// Block: 8 warps in teams of `slices`. A team takes units of 16 weight rows in turn (swiglu: 8 gate rows and their 8 up
-// rows), its warps the depth's chunks of CHUNK_BYTES a row in turn. Copies ask for whole lines of 128 bytes: by halves, 1 GB took 300 µs instead
-// of 235 on one H200. Tensor cores: weight rows are a product's 16 rows, the vectors its 8 columns. A lane holds rows r and r + 8 (r = lane / 4) and reads
-// parts c, c + 4, c + 8 … of 16 bytes (c = lane mod 4) of each; the vectors are read alike, so the order of the depth is free.
+// Block: 8 warps in teams of `slices`. A team takes units of 16 weight rows in turn (swiglu: 8 gate rows and their 8 up rows), its warps the depth's
+// chunks of CHUNK_BYTES a row in turn. Copies ask for whole lines of 128 bytes; when they asked for halves, with shorter rings, 1 GB took 300 µs
+// instead of 235 on one H200. Tensor cores: weight rows are a product's 16 rows, the vectors its 8 columns. A lane holds rows r and r + 8
+// (r = lane / 4) and reads parts c, c + 4, c + 8 … of 16 bytes (c = lane mod 4) of each; the vectors are read alike, so the order of the depth is free.
 // Warps' sums are added in their order, a group of rounds at a time. The depth is taken in even pieces that fit shared memory with all vectors.
 // BULK (Hopper): the block has one ring of stages of 8 chunks a row, which bulk copies fill, a stage by one warp, the warps in turn; barriers say
 // when a stage has landed and when all warps have read it. Sums as of 8 slices.
-// Shared memory: rings [warps, stages, 16] of CHUNK_BYTES, or [stages, 16] of BULK_ROW and the barriers; vectors [batch, piece + padding] bf16; sums [rounds, warps, 16, batch];
-// sums of squares [warps, batch]; the norms' scales [batch].
+// Shared memory: rings [warps, stages, 16] of CHUNK_BYTES, or [stages, 16] of BULK_ROW and the barriers; vectors [batch, piece + padding] bf16; sums
+// [rounds, warps, 16, batch]; sums of squares [warps, batch]; the norms' scales [batch].
 #include "cuda/matvec.h"
 
 #include <algorithm>
@@ -298,7 +298,7 @@ __global__ void __launch_bounds__(THREADS, 1) vector_product_kernel(const Vector
         static_cast<bf16 *>(p.out)[at] = narrow(value);
       } else if (p.store == VectorStore::f32) {
         static_cast<float *>(p.out)[at] = value;
-        if (p.first_bad != nullptr && !(fabsf(value) <= 3.4028235e38f)) lower(p.first_bad + b, static_cast<int32_t>(output));
+        if (p.first_bad != nullptr && !is_finite(value)) lower(p.first_bad + b, static_cast<int32_t>(output));
       } else {
         static_cast<float *>(p.out)[at] += value;
       }
@@ -310,7 +310,7 @@ __global__ void __launch_bounds__(THREADS, 1) vector_product_kernel(const Vector
 // Bulk copies take whole chunks of rows long enough for them.
 bool can_copy_in_bulk(const VectorProduct &p) {
   const int64_t row_bytes = p.depth * (p.row_scale != nullptr ? 1 : 2);
-  return p.in_bulk && has_hopper() && row_bytes % CHUNK_BYTES == 0 && row_bytes >= BULK_BYTES;
+  return has_hopper() && row_bytes % CHUNK_BYTES == 0 && row_bytes >= BULK_BYTES;
 }
 
 Cut cut_of(const VectorProduct &p, bool bulk) {
@@ -347,7 +347,7 @@ cudaError_t launch_kernel(const VectorProduct &p, cudaStream_t stream) {
 
 template <bool INT8, int BATCH>
 cudaError_t launch_type(const VectorProduct &p, cudaStream_t stream) {
-  return can_copy_in_bulk(p) ? launch_kernel<INT8, BATCH, true>(p, stream) : launch_kernel<INT8, BATCH, false>(p, stream);
+  return p.in_bulk ? launch_kernel<INT8, BATCH, true>(p, stream) : launch_kernel<INT8, BATCH, false>(p, stream);
 }
 
 }  // namespace
@@ -355,6 +355,7 @@ cudaError_t launch_type(const VectorProduct &p, cudaStream_t stream) {
 cudaError_t launch_vector_product(const VectorProduct &p, cudaStream_t stream) {
   const bool is_int8 = p.row_scale != nullptr, can_cut = p.blocks_a_multiprocessor >= 1 && p.device.multiprocessors >= 1;
   if (!can_cut || p.batch < 1 || p.batch > 8 || p.depth % (is_int8 ? 16 : 8) != 0) return cudaErrorInvalidValue;
+  if (p.in_bulk && !can_copy_in_bulk(p)) return cudaErrorInvalidValue;
   if (p.batch == 1) return is_int8 ? launch_type<true, 1>(p, stream) : launch_type<false, 1>(p, stream);
   return is_int8 ? launch_type<true, 8>(p, stream) : launch_type<false, 8>(p, stream);
 }

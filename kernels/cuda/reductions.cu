@@ -68,7 +68,7 @@ __global__ void check_finite_kernel(const float *logits, int64_t vocab, int32_t 
   int32_t bad = NONE_BAD;
 #pragma unroll 8
   for (int64_t i = threadIdx.x; i < vocab; i += blockDim.x) {
-    if (!(fabsf(row[i]) <= 3.4028235e38f) && i < bad) bad = static_cast<int32_t>(i);
+    if (!is_finite(row[i]) && i < bad) bad = static_cast<int32_t>(i);
   }
   for (int lanes = 16; lanes > 0; lanes /= 2) {
     const int32_t other = __shfl_xor_sync(ALL_LANES, bad, lanes);

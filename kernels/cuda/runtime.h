@@ -54,19 +54,19 @@ class DeviceBuffer {
   int64_t count_ = 0;
 };
 
-// Page-locked host memory of `count` elements, which kernels may write and copies reach at full rate.
+// Page-locked host memory, which kernels may write and copies reach at full rate.
 template <typename T>
 class PinnedBuffer {
  public:
   PinnedBuffer() = default;
-  explicit PinnedBuffer(int64_t count) { resize(count); }
   ~PinnedBuffer() {
     if (data_ != nullptr) cudaFreeHost(data_);
   }
   PinnedBuffer(const PinnedBuffer &) = delete;
   PinnedBuffer &operator=(const PinnedBuffer &) = delete;
-  // Once. Contents are zeros or what was there.
+  // Of `count` elements, not initialised. The first call counts.
   void resize(int64_t count) {
+    if (data_ != nullptr) return;
     void *memory = nullptr;
     check(cudaMallocHost(&memory, static_cast<size_t>(count) * sizeof(T)), "allocating pinned memory");
     data_ = static_cast<T *>(memory);

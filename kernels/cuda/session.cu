@@ -51,8 +51,7 @@ CudaSession::CudaSession(std::shared_ptr<DuoModel> self, const CudaModel &model,
       token_(1),
       first_bad_(1),
       inverse_(config_.head_dim / 2),
-      logits_(config_.vocab),
-      host_logits_(config_.vocab) {
+      logits_(config_.vocab) {
   if (options_.chunk_tokens == 0) options_.chunk_tokens = DEFAULT_CHUNK_TOKENS;
   options_.chunk_tokens = std::min(options_.chunk_tokens, options_.max_tokens);
   copy_to_device(inverse_.data(), rope_.inverse.data(), inverse_.count(), stream_);
@@ -264,6 +263,7 @@ void CudaSession::decode_batch(DuoSession *const *sessions, const int32_t *token
 }
 
 void CudaSession::start_logits_copy(const Stream &stream) {
+  host_logits_.resize(config_.vocab);
   check(cudaMemcpyAsync(host_logits_.data(), logits_.data(), static_cast<size_t>(logits_.bytes()), cudaMemcpyDeviceToHost, stream.get()), "reading logits");
 }
 
@@ -273,13 +273,12 @@ void CudaSession::require_logits() const {
 
 void CudaSession::logits(float *out) {
   require_logits();
-  if (!has_host_logits_) {
-    model_.select_device();
-    start_logits_copy(stream_);
-    stream_.wait();
-    has_host_logits_ = true;
+  if (has_host_logits_) {
+    std::memcpy(out, host_logits_.data(), static_cast<size_t>(config_.vocab) * sizeof(float));
+    return;
   }
-  std::memcpy(out, host_logits_.data(), static_cast<size_t>(config_.vocab) * sizeof(float));
+  model_.select_device();
+  copy_to_host(out, logits_.data(), config_.vocab, stream_);
 }
 
 void CudaSession::run_sample(const Sampling &sampling, int32_t *token) {

@@ -51,7 +51,7 @@ class CudaSession : public DuoSession {
   void require_logits() const;
   void require_finite(int32_t first_bad);
   void forget_logits() { has_logits_ = has_host_logits_ = false; }
-  void start_logits_copy(const Stream &stream);  // to host_logits_
+  void start_logits_copy(const Stream &stream);  // to host_logits_, on the stream of a decode
   void run_sample(const Sampling &sampling, int32_t *token);
   DecodeStep &step_for(const std::vector<CudaSession *> &batch);
 
@@ -70,7 +70,7 @@ class CudaSession : public DuoSession {
   std::vector<int32_t> num_retrieval_;      // [L]
   DeviceBuffer<int32_t> length_device_, token_, first_bad_;
   DeviceBuffer<float> inverse_, logits_;
-  PinnedBuffer<float> host_logits_;
+  PinnedBuffer<float> host_logits_;  // from the first decode on
   DeviceBuffer<double> sample_weights_;
   PrefillBuffers buffers_{};
   LinearScratch scratch_;
