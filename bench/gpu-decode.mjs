@@ -2,7 +2,7 @@
 // defaults in kernels/cuda; `bench/gpu.mjs` times those. Runs on the compiled JavaScript:
 //   node bench/gpu-decode.mjs [attention] [product] [step]
 // attention: decode_attention at 128K, H32/G8/D128, by KV type and retrieval heads; sizes end in warps, stages, blocks a multiprocessor.
-// product: vector_product of the llama-3-8b layers; sizes end in stages, blocks a multiprocessor, 1 for bulk copies.
+// product: vector_product of the llama-3-8b layers; sizes end in stages, blocks a multiprocessor.
 // step: whole steps of eight of llama-3-8b's layers, with and without DUO_DEPENDENT_LAUNCH=0.
 // A choice of 0 is the kernel's own.
 import { benchOp } from '../dist/src/native/devices.js';
@@ -59,17 +59,12 @@ if (wants('product')) {
   ]) {
     for (const batch of [1, 4, 8]) {
       for (const choice of batch > 1
-        ? [
-            [0, 0],
-            [0, 1, 1],
-          ]
+        ? [[0, 0]]
         : [
             [0, 0],
             [3, 1],
             [4, 1],
             [2, 2],
-            [0, 1, 1],
-            [5, 1, 1],
           ])
         await time(
           `product ${outputs}x${depth} batch ${batch}: ${choice}`,

@@ -3,7 +3,7 @@
 //   "matmul_bf16"  cpu: the same with bf16 weights, fp32 products; cuda: the same, bf16 products (cuBLASLt where present)
 //   "matmul_bf16_own"    cuda: the same by the project's own kernel
 //   "vector_product"     cuda: outputs, depth, batch: the linear layer of decode; then, 0 for the kernel's own choice: stages, blocks a
-//                        multiprocessor, 1 for bulk copies
+//                        multiprocessor
 //   "decode_attention"   cuda: H, G, D, cached tokens, retrieval heads, S, R, KV dtype code: one layer, one new token, cold L2;
 //                        then, 0 for the kernel's own choice: warps a block, stages, blocks a multiprocessor
 //   "decode_step"        cuda: layers, H, G, D, hidden, intermediate, vocabulary, cached tokens, retrieval heads a layer, S, R, KV dtype code, batch:

@@ -111,7 +111,7 @@ void bench_product(Bench &b, bool own) {
 }
 
 void bench_vector_product(Bench &b, const DeviceSize &device) {
-  b.require_sizes(3, 3);
+  b.require_sizes(3, 2);
   const int64_t outputs = b.sizes[0], depth = b.sizes[1], batch = b.sizes[2], copies = std::min<int64_t>(16, 1 + COLD_BYTES / (outputs * depth * 2));
   std::vector<DeviceBuffer<bf16>> weights;
   for (int64_t i = 0; i < copies; i++) weights.push_back(b.random(outputs * depth, static_cast<uint64_t>(i)));
@@ -126,7 +126,6 @@ void bench_vector_product(Bench &b, const DeviceSize &device) {
     product.store = VectorStore::f32;
     product.device = device;
     product.stages = static_cast<int32_t>(b.size_or_zero(3));
-    product.in_bulk = b.size_or_zero(5) == 1;
     product.blocks_a_multiprocessor = static_cast<int32_t>(std::max<int64_t>(1, b.size_or_zero(4)));
     check(launch_vector_product(product, b.stream.get()), "a vector product");
   };
@@ -243,7 +242,7 @@ void bench_decode(Bench &b, const DeviceSize &device) {
   clear(arrived, b.stream);
   const auto attend = [&](int64_t turn) {
     check(launch_decode_attention({plans[static_cast<size_t>(turn % copies)].data(), shape, 1, static_cast<int32_t>(heads), static_cast<int32_t>(kv_heads),
-                                   static_cast<int32_t>(dim), dtype, query.data(), partial.data(), partial_scale.data(), arrived.data(), out.data()}, b.stream.get()), "decode attention");
+                                   static_cast<int32_t>(dim), dtype, query.data(), {}, partial.data(), partial_scale.data(), arrived.data(), out.data()}, b.stream.get()), "decode attention");
   };
   attend(0);
   std::vector<double> got, expected;

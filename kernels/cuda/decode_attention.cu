@@ -1,20 +1,27 @@
 // Block: one share of the plan, which may lie across several heads. Warps take the share's pieces of ENTRIES entries in turn, each with a ring of
 // its own in shared memory that cp.async fills some pieces ahead, so that a warp waits for no other until the head's share is done (decode_piece.h).
-// At a head's end the block's warps are joined, and the block that ends last of those that share the head joins their results, in the order of
-// shares whichever it is, so that sums do not depend on it.
-// Shared memory: per warp [stages] of keys, values, scales; then largest and sum [warps, 16]. At a head's end a warp's ring holds its outputs; in a
-// join of shares, the rings hold a factor and a sum for each share and row, and as many shares' parts as fit.
+// Queries are rotated by each block for itself, and this step's entry is written by the warp that reads its piece: a kernel of their own would be one more
+// wait of the whole grid. At a head's end the block's warps are joined, and the block that ends last of those that share the head joins their results
+// (decode_join.h).
+// Shared memory: per warp [stages] of keys, values, scales; then largest and sum [warps, 16], queries [16, D + padding], a flag. At a head's end a warp's
+// ring holds its outputs; in a join of shares, the rings hold a factor and a sum for each share and row, and as many shares' parts as fit.
 #include "cuda/decode_attention.h"
 
 #include <algorithm>
 
+#include "cuda/decode_join.h"
 #include "cuda/decode_piece.h"
 #include "cuda/dependent_launch.h"
+#include "cuda/head_vector.h"
+#include "cuda/kv_encode.h"
 
 namespace duo::cuda {
 namespace {
 
 constexpr int MOST_WARPS = 8, ROWS = 16;
+__host__ __device__ constexpr int query_stride(int head_dim) { return head_dim + 8; }  // elements; neighbours on other banks
+// Bytes of shared memory behind the rings: each warp's largest and sum, queries, and whether the block is the last of a head.
+__host__ __device__ constexpr int tail_bytes(int warps, int head_dim) { return warps * 2 * ROWS * 4 + ROWS * query_stride(head_dim) * 2 + 16; }
 
 // Bytes of what holds all warps' rings, or in a join of shares a factor and a sum for each share and row, and at least one share's part or a quad a thread.
 __host__ __device__ constexpr int ring_bytes(const DecodeShape &shape, int bytes_a_piece, int query_tiles) {
@@ -24,8 +31,7 @@ __host__ __device__ constexpr int ring_bytes(const DecodeShape &shape, int bytes
 }
 
 // Whether this block is the last of `count` to come here: all see what the others wrote before. The count begins at 0 and is 0 again after the last.
-__device__ __forceinline__ bool is_last_of(int32_t *arrived, int count) {
-  auto *is_last = reinterpret_cast<int32_t *>(shared_memory());  // the rings are read no more after the barrier
+__device__ __forceinline__ bool is_last_of(int32_t *arrived, int count, int32_t *is_last) {
   __syncthreads();
   if (threadIdx.x == 0) {
     // For the whole block: barriers before and after carry what its other threads wrote and will read.
@@ -35,9 +41,7 @@ __device__ __forceinline__ bool is_last_of(int32_t *arrived, int count) {
     publish_writes();
   }
   __syncthreads();
-  const bool last = *is_last != 0;
-  __syncthreads();
-  return last;
+  return *is_last != 0;
 }
 
 // A layer's plan, 32 heads of it in a warp's registers: memory is waited for once, not for each head.
@@ -67,72 +71,44 @@ struct PlanWindow {
     const int lane = index - base;
     const auto pointer = [&](const void *of) { return __shfl_sync(ALL_LANES, reinterpret_cast<unsigned long long>(of), lane); };
     DecodeHead head;
-    head.key = reinterpret_cast<const uint8_t *>(pointer(mine.key)), head.value = reinterpret_cast<const uint8_t *>(pointer(mine.value));
-    head.key_scale = reinterpret_cast<const uint32_t *>(pointer(mine.key_scale)), head.value_scale = reinterpret_cast<const uint32_t *>(pointer(mine.value_scale));
+    head.key = reinterpret_cast<uint8_t *>(pointer(mine.key)), head.value = reinterpret_cast<uint8_t *>(pointer(mine.value));
+    head.key_scale = reinterpret_cast<uint32_t *>(pointer(mine.key_scale)), head.value_scale = reinterpret_cast<uint32_t *>(pointer(mine.value_scale));
     head.entries = __shfl_sync(ALL_LANES, mine.entries, lane), head.fresh = __shfl_sync(ALL_LANES, mine.fresh, lane);
     head.first_tile = __shfl_sync(ALL_LANES, mine.first_tile, lane);
     return head;
   }
 };
 
-// What the blocks that share a head have left in `partial`, joined by one of them: out [rows, D]. All of it is asked for at once, as memory is busy with
-// the next kernel's weights and each wait is long. Teams of threads, four elements a thread, then take the shares in turn.
-// `room` bytes of shared memory from `shared` on; totals [rows].
+// This step's own entry of a KV head into its cache, by one warp. staging [D] floats of shared memory that are the warp's.
+template <int D, Dtype DTYPE>
+__device__ __forceinline__ void write_entry(const DecodeAttention &a, const DecodeHead &head, int index, float *staging) {
+  const DecodeProjections &p = a.projections;
+  const int member = index / a.kv_heads;
+  const bf16 *key_in = p.qkv + (static_cast<int64_t>(member) * (a.heads + 2 * a.kv_heads) + a.heads + index % a.kv_heads) * D;
+  HeadVector key = load_vector(key_in, D);
+  const HeadVector value = load_vector(key_in + a.kv_heads * D, D);
+  if (p.key_norm != nullptr) normalize_vector(key, p.key_norm, D, p.eps);
+  rotate_vector(key, p.cosine + member * (D / 2), p.sine + member * (D / 2), D, 1.0f);
+  constexpr bool HAS_SCALE = kv_scale_bytes(DTYPE) > 0;
+  const auto write = [&](const HeadVector &vector, uint8_t *rows, uint32_t *scales) {
+    spread_vector(vector, staging, D);
+    __syncwarp();
+    encode_vector(DTYPE, staging, D, rows + static_cast<int64_t>(head.fresh) * kv_row_bytes(DTYPE, D), HAS_SCALE ? scales + head.fresh : nullptr);
+    __syncwarp();
+  };
+  write(key, head.key, head.key_scale);
+  write(value, head.value, head.value_scale);
+}
+
+// Queries first … first + rows of a group, to shared memory [rows, query_stride(D)], by the block's warps.
 template <int D>
-__device__ __forceinline__ void join_shares(const DecodeAttention &a, int64_t slot, int count, int rows, bf16 *out, uint8_t *shared, int room, float *totals) {
-  const int group = a.heads / a.kv_heads, threads = a.shape.warps * 32, thread = threadIdx.x, lane = thread % 32;
-  const int width = rows * (D / 4), span = width < threads ? width : threads, teams = threads / span, team = thread / span;
-  auto *factors = reinterpret_cast<float *>(shared), *sums = factors + count * rows;
-  auto *parts = reinterpret_cast<float4 *>(shared) + (2 * count * rows + 3) / 4;
-  const int most = (room / 16 - (2 * count * rows + 3) / 4) / span;  // shares at a time
-  for (int base = 0; base < width; base += span) {
-    const int quad = base + thread % span, row = quad / (D / 4);
-    const bool is_mine = team < teams && quad < width;
-    float4 sum = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-    for (int first = 0; first < count; first += most) {
-      const int here = count - first < most ? count - first : most;
-      if (base > 0 || first > 0) __syncthreads();  // the last parts were read
-      for (int i = thread; i < here * span; i += threads) {
-        const int at = base + i % span;
-        copy_async(parts + i, a.partial + (slot + static_cast<int64_t>(first + i / span) * group) * D + (at < width ? at : 0) * 4, at < width);
-      }
-      commit_copies();
-      for (int r = thread / 32; base == 0 && first == 0 && r < rows; r += a.shape.warps) {
-        float top = minus_infinity(), total = 0.0f;
-        for (int i = lane; i < count; i += 32) {
-          const float2 pair = load_fresh(reinterpret_cast<const float2 *>(a.partial_scale) + slot + static_cast<int64_t>(i) * group + r);
-          factors[i * rows + r] = pair.x, sums[i * rows + r] = pair.y;
-          top = fmaxf(top, pair.x);
-        }
-        top = max_warp(top);
-        for (int i = lane; i < count; i += 32) {
-          const float factor = exp2_of(factors[i * rows + r] - top);
-          factors[i * rows + r] = factor;
-          total += factor * sums[i * rows + r];
-        }
-        total = sum_warp(total);
-        if (lane == 0) totals[r] = total;
-      }
-      wait_copies<0>();
-      __syncthreads();
-      for (int share = team; is_mine && share < here; share += teams) {
-        const float factor = factors[(first + share) * rows + row];
-        const float4 part = parts[share * span + thread % span];
-        sum.x += factor * part.x, sum.y += factor * part.y, sum.z += factor * part.z, sum.w += factor * part.w;
-      }
-    }
-    if (teams > 1) {
-      __syncthreads();
-      parts[thread] = sum;
-      __syncthreads();
-      for (int t = 1; team == 0 && t < teams; t++) {
-        const float4 part = parts[t * span + thread];
-        sum.x += part.x, sum.y += part.y, sum.z += part.z, sum.w += part.w;
-      }
-    }
-    if (team > 0 || quad >= width) continue;
-    const float total = totals[row];
-    *reinterpret_cast<uint2 *>(out + quad * 4) = make_uint2(pack_bf16(sum.x / total, sum.y / total), pack_bf16(sum.z / total, sum.w / total));
+__device__ __forceinline__ void make_queries(const DecodeAttention &a, int member, int first, int rows, bf16 *queries) {
+  const DecodeProjections &p = a.projections;
+  for (int row = static_cast<int>(threadIdx.x) / 32; row < rows; row += a.shape.warps) {
+    HeadVector v = load_vector(p.qkv + (static_cast<int64_t>(member) * (a.heads + 2 * a.kv_heads) + first + row) * D, D);
+    if (p.query_norm != nullptr) normalize_vector(v, p.query_norm, D, p.eps);
+    rotate_vector(v, p.cosine + member * (D / 2), p.sine + member * (D / 2), D, 1.0f);
+    store_vector(v, queries + row * query_stride(D), D);
   }
 }
 
@@ -144,8 +120,11 @@ __global__ void __launch_bounds__(MOST_WARPS * 32, 1) decode_attention_kernel(co
   const int warps = a.shape.warps, stages = a.shape.stages, warp = threadIdx.x / 32;
   const int group = a.heads / a.kv_heads, first_row = blockIdx.y * QUERY_TILES * 8;
   const int rows = group - first_row < QUERY_TILES * 8 ? group - first_row : QUERY_TILES * 8;
+  const int rings = ring_bytes(a.shape, Piece::PIECE_BYTES, QUERY_TILES);
   uint8_t *ring = shared_memory() + warp * stages * Piece::PIECE_BYTES;
-  float *tops = reinterpret_cast<float *>(shared_memory() + ring_bytes(a.shape, Piece::PIECE_BYTES, QUERY_TILES)), *sums = tops + warps * ROWS;
+  float *tops = reinterpret_cast<float *>(shared_memory() + rings), *sums = tops + warps * ROWS;
+  auto *queries = reinterpret_cast<bf16 *>(sums + warps * ROWS);
+  auto *is_last = reinterpret_cast<int32_t *>(queries + ROWS * query_stride(D));
   const int num_heads = a.batch * a.kv_heads;
   PlanWindow plan(a.plan, num_heads);
   const int share = tiles_a_block(a.plan[num_heads], a.shape.blocks);
@@ -160,17 +139,25 @@ __global__ void __launch_bounds__(MOST_WARPS * 32, 1) decode_attention_kernel(co
     const int count = (end - begin + ENTRIES - 1) / ENTRIES, mine = (count - warp + warps - 1) / warps;
     const auto entry_of = [&](int turn) { return begin + (turn * warps + warp) * ENTRIES; };
     const auto start_copy = [&](int turn, int stage) {
-      if (turn < mine) {
-        const int first = entry_of(turn);
-        if (head.fresh >= first && head.fresh < first + ENTRIES) wait_for_previous();
-        Piece::copy(ring + stage * Piece::PIECE_BYTES, head, first, end);
-      }
+      if (turn < mine) Piece::copy(ring + stage * Piece::PIECE_BYTES, head, entry_of(turn), end);
       commit_copies();  // an empty group too, so that counting groups is counting turns
     };
-    for (int turn = 0; turn < stages - 1; turn++) start_copy(turn, turn);
-    wait_for_previous();  // queries, and partial results that an earlier layer's join read
+    // Pieces before the one with this step's own entry are asked for ahead of the wait.
+    const int fresh_piece = head.fresh >= begin && head.fresh < end ? (head.fresh - begin) / ENTRIES : -1;
+    const bool has_fresh = fresh_piece >= 0 && fresh_piece % warps == warp;
+    const int early = has_fresh && fresh_piece / warps < stages - 1 ? fresh_piece / warps : stages - 1;
+    for (int turn = 0; turn < early; turn++) start_copy(turn, turn);
+    wait_for_previous();  // projections or queries, and partial results that an earlier layer's join read
+    const int member = index / a.kv_heads, first_head = index % a.kv_heads * group + first_row;
+    const int64_t first_vector = (static_cast<int64_t>(member) * a.heads + first_head) * D;
+    if (a.query == nullptr) {
+      make_queries<D>(a, member, first_head, rows, queries);
+      if (has_fresh) write_entry<D, DTYPE>(a, head, index, reinterpret_cast<float *>(ring + (stages - 1) * Piece::PIECE_BYTES));
+      __syncthreads();
+    }
+    for (int turn = early; turn < stages - 1; turn++) start_copy(turn, turn);
     Piece work;
-    work.begin(a.query + (static_cast<int64_t>(index / a.kv_heads) * a.heads + index % a.kv_heads * group + first_row) * D, rows);
+    work.begin(a.query != nullptr ? a.query + first_vector : queries, a.query != nullptr ? D : query_stride(D), rows);
     for (int turn = 0, stage = 0; turn < mine; turn++) {
       wait_copies_left(stages - 2);
       __syncwarp();  // all lanes' copies have landed, and all lanes have left the stage that is filled next
@@ -185,27 +172,29 @@ __global__ void __launch_bounds__(MOST_WARPS * 32, 1) decode_attention_kernel(co
     // Join the warps: outputs brought to the block's largest score, summed in warp order.
     const int first_share = head.first_tile / share, shares = (head.first_tile + count_tiles(head.entries) - 1) / share - first_share + 1;
     const int64_t slot = static_cast<int64_t>(blockIdx.x + index) * group + first_row;
-    bf16 *out = a.out + (static_cast<int64_t>(index / a.kv_heads) * a.heads + index % a.kv_heads * group + first_row) * D;
-    for (int i = static_cast<int>(threadIdx.x); i < rows * D; i += warps * 32) {
-      const int at = i / D;
+    bf16 *out = a.out + first_vector;
+    for (int i = static_cast<int>(threadIdx.x); i < rows * (D / 2); i += warps * 32) {
+      const int at = i / (D / 2), element = i % (D / 2) * 2;
       float top = tops[at];
       for (int w = 1; w < warps; w++) top = fmaxf(top, tops[w * ROWS + at]);
-      float value = 0.0f, total = 0.0f;
+      float2 value = make_float2(0.0f, 0.0f);
+      float total = 0.0f;
       for (int w = 0; w < warps; w++) {
         const float factor = exp2_of(tops[w * ROWS + at] - top);  // 0 of a warp without entries; warp 0 has some
-        value += factor * reinterpret_cast<const float *>(shared_memory() + w * stages * Piece::PIECE_BYTES)[i];
+        const auto *outs = reinterpret_cast<const float *>(shared_memory() + w * stages * Piece::PIECE_BYTES);
+        const float2 two = *reinterpret_cast<const float2 *>(outs + Piece::out_place(at, element));
+        value.x += factor * two.x, value.y += factor * two.y;
         total += factor * sums[w * ROWS + at];
       }
       if (shares == 1) {
-        out[i] = narrow(value / total);
+        *reinterpret_cast<uint32_t *>(out + at * D + element) = pack_bf16(value.x / total, value.y / total);
       } else {
-        a.partial[slot * D + i] = value;
-        if (i % D == 0) a.partial_scale[2 * (slot + at)] = top, a.partial_scale[2 * (slot + at) + 1] = total;
+        *reinterpret_cast<float2 *>(a.partial + (slot + at) * D + element) = value;
+        if (element == 0) *reinterpret_cast<float2 *>(a.partial_scale + 2 * (slot + at)) = make_float2(top, total);
       }
     }
-    if (shares > 1 && is_last_of(a.arrived + index * gridDim.y + blockIdx.y, shares)) {
-      join_shares<D>(a, static_cast<int64_t>(first_share + index) * group + first_row, shares, rows, out, shared_memory(),
-                     ring_bytes(a.shape, Piece::PIECE_BYTES, QUERY_TILES), tops);
+    if (shares > 1 && is_last_of(a.arrived + index * gridDim.y + blockIdx.y, shares, is_last)) {
+      join_shares<D>(a, static_cast<int64_t>(first_share + index) * group + first_row, shares, rows, out, shared_memory(), rings, tops);
     }
     __syncthreads();
   }
@@ -214,8 +203,10 @@ __global__ void __launch_bounds__(MOST_WARPS * 32, 1) decode_attention_kernel(co
 
 template <int D, Dtype DTYPE, int QUERY_TILES>
 cudaError_t launch_tiles(const DecodeAttention &a, cudaStream_t stream) {
-  static_assert(2 * piece_bytes(DTYPE, D) >= QUERY_TILES * 8 * D * static_cast<int>(sizeof(float)), "a ring of two stages holds a warp's outputs");
-  const size_t shared = static_cast<size_t>(ring_bytes(a.shape, piece_bytes(DTYPE, D), QUERY_TILES)) + static_cast<size_t>(a.shape.warps) * 2 * ROWS * sizeof(float);
+  static_assert(2 * piece_bytes(DTYPE, D) >= QUERY_TILES * 8 * Attend<D, DTYPE, QUERY_TILES>::OUT_STRIDE * static_cast<int>(sizeof(float)),
+                "a ring of two stages holds a warp's outputs");
+  static_assert(piece_bytes(DTYPE, D) >= D * static_cast<int>(sizeof(float)), "a stage holds an entry's vector before it is encoded");
+  const auto shared = static_cast<size_t>(ring_bytes(a.shape, piece_bytes(DTYPE, D), QUERY_TILES) + tail_bytes(a.shape.warps, D));
   const auto passes = static_cast<unsigned>(ceil_divide(a.heads / a.kv_heads, QUERY_TILES * 8));
   return launch_dependent({dim3(static_cast<unsigned>(a.shape.blocks), passes), a.shape.warps * 32, shared}, stream, decode_attention_kernel<D, DTYPE, QUERY_TILES>, a);
 }
@@ -243,7 +234,7 @@ cudaError_t launch_dtype(const DecodeAttention &a, cudaStream_t stream) {
 // rest wait for those. Rings of half its shared memory are enough, of more were slower by some µs; a join of shares may use more. A quarter is left for the
 // blocks of the kernel before, or this one's would have to wait for their end.
 DecodeShape choose_decode_shape(Dtype dtype, int head_dim, int multiprocessors, int64_t shared_bytes, DecodeShape request) {
-  const int64_t piece = piece_bytes(dtype, head_dim), spare = MOST_WARPS * 2 * ROWS * static_cast<int64_t>(sizeof(float));
+  const int64_t piece = piece_bytes(dtype, head_dim), spare = tail_bytes(MOST_WARPS, head_dim);
   const int64_t room = std::max<int64_t>(1, (shared_bytes - spare) / piece);  // pieces
   DecodeShape shape = request;
   if (shape.warps < 1) {

@@ -14,12 +14,21 @@ struct DecodeShape {
 // head_dim 32, 64 or 128. `shared_bytes`: what a block may have on this device.
 DecodeShape choose_decode_shape(Dtype dtype, int head_dim, int multiprocessors, int64_t shared_bytes, DecodeShape request = {});
 
+// The step's projections of each session's token, to be normed (Q/K norm) and rotated here.
+struct DecodeProjections {
+  const bf16 *qkv;                     // [batch, (H + 2G)·D]: queries, keys, values
+  const float *query_norm, *key_norm;  // [D] or null
+  float eps;
+  const float *cosine, *sine;  // [batch, D/2] of each session's length
+};
+
 struct DecodeAttention {
   const DecodeHead *plan;  // [batch·G + 1] of this layer
   DecodeShape shape;
   int32_t batch, heads, kv_heads, head_dim;
   Dtype dtype;           // of every member's cache
-  const bf16 *query;     // [batch, H, D] after rope
+  const bf16 *query;     // [batch, H, D] after rope, this step's entries being in the caches; or null: made from
+  DecodeProjections projections;  // on the way, and this step's entries written
   float *partial;        // [blocks + batch·G, group, D] scratch
   float *partial_scale;  // [blocks + batch·G, group, 2] scratch: largest score (log2), sum
   int32_t *arrived;      // [batch·H] zeros: shares of a head that are done, zeros again afterwards

@@ -61,19 +61,29 @@ struct Attend {
   float out[QUERY_TILES][D / 16][4];
   float largest[QUERY_TILES][2], sum[QUERY_TILES][2];  // of queries 2c, 2c + 1; sum: of this lane's keys
 
-  // `queries` [rows, D]; queries past `rows` are zeros.
-  __device__ __forceinline__ void begin(const bf16 *queries, int rows) {
+  // Outputs of a warp's row lie OUT_STRIDE floats from the next one's, with a gap every 32: stores of a warp fall on different banks.
+  static constexpr int OUT_STRIDE = D + 2 * (D / 32 - 1);
+  static __device__ __forceinline__ int out_place(int row, int element) { return row * OUT_STRIDE + element + element / 32 * 2; }
+
+  // `queries` [rows, D], `stride` elements apart, each on a multiple of 8 bytes; queries past `rows` are zeros.
+  __device__ __forceinline__ void begin(const bf16 *queries, int stride, int rows) {
     const int row = threadIdx.x % 32 / 4, column = threadIdx.x % 4;
 #pragma unroll
     for (int q = 0; q < QUERY_TILES; q++) {
 #pragma unroll
       for (int j = 0; j < KEY_READS; j++) {
+        const bf16 *from = queries + (q * 8 + row) * stride + (4 * j + column) * KEY_ELEMENTS;
+        uint32_t words[KEY_ELEMENTS / 2];
+#pragma unroll
+        for (int w = 0; w < KEY_ELEMENTS / 2; w += 2) {
+          const uint2 two = q * 8 + row < rows ? *reinterpret_cast<const uint2 *>(from + 2 * w) : make_uint2(0, 0);
+          words[w] = two.x, words[w + 1] = two.y;
+        }
 #pragma unroll
         for (int p = 0; p < KEY_ELEMENTS / 2; p++) {
           // Pair p in the order in which spread_word gives a key's: value i of a word's halves.
-          const int low = (4 * j + column) * KEY_ELEMENTS + p / HALF * PER_WORD + p % HALF;
-          const bf16 *from = queries + (q * 8 + row) * D + low;
-          query[q][j][p] = q * 8 + row < rows ? from[0] | static_cast<uint32_t>(from[HALF]) << 16 : 0u;
+          const int low = p / HALF * PER_WORD + p % HALF;
+          query[q][j][p] = HALF == 1 ? words[p] : permute_bytes(words[low / 2], words[(low + HALF) / 2], low % 2 == 0 ? 0x5410 : 0x7632);
         }
       }
       for (int t = 0; t < D / 16; t++) {
@@ -218,7 +228,7 @@ struct Attend {
     }
   }
 
-  // outs [rows, D], tops and sums [rows] of this warp.
+  // outs [rows] as out_place says, tops and sums [rows] of this warp.
   __device__ __forceinline__ void store(float *outs, float *tops, float *sums, int rows) {
     const int row = threadIdx.x % 32 / 4, column = threadIdx.x % 4;
 #pragma unroll
@@ -233,8 +243,7 @@ struct Attend {
 #pragma unroll
         for (int t = 0; t < D / 16; t++) {
           const int j = t / (VALUE_ELEMENTS / 2), element = (8 * j + row) * VALUE_ELEMENTS + 2 * (t % (VALUE_ELEMENTS / 2));
-          outs[at * D + element] = out[q][t][i];
-          outs[at * D + element + 1] = out[q][t][2 + i];
+          *reinterpret_cast<float2 *>(outs + out_place(at, element)) = make_float2(out[q][t][i], out[q][t][2 + i]);
         }
       }
     }

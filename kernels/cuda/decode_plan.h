@@ -15,15 +15,15 @@ struct DecodeMember {
 
 // What a step reads of one session's KV head.
 struct DecodeHead {
-  const uint8_t *key, *value;
-  const uint32_t *key_scale, *value_scale;  // or null
+  uint8_t *key, *value;
+  uint32_t *key_scale, *value_scale;  // or null
   int32_t entries;     // 1 or more
-  int32_t fresh;       // slot of this step's own entry: written by the kernel before the attention
+  int32_t fresh;       // slot of this step's own entry
   int32_t first_tile;  // place on the line that is cut into shares
 };
 
-constexpr int DECODE_TILE = 32;       // entries
-constexpr int DECODE_HEAD_TILES = 8;  // tiles whose time goes to beginning and ending a head: counted before its first
+constexpr int DECODE_TILE = 32;        // entries
+constexpr int DECODE_HEAD_TILES = 12;  // tiles whose time goes to beginning and ending a head: counted before its first
 
 __host__ __device__ inline int32_t count_tiles(int32_t entries) { return (entries + DECODE_TILE - 1) / DECODE_TILE; }
 // Tiles a block, of a layer whose plan ends with `last`.

@@ -1,4 +1,4 @@
-// Six launches a layer: norm + QKV, rope + cache write, attention, output + residual, norm + gate/up + swiglu, down + residual. All but the
+// Five launches a layer: norm + QKV, rope + cache write + attention, output + residual, norm + gate/up + swiglu, down + residual. All but the
 // first of a step are dependent launches: each begins to read its weights or old cache entries while the one before it ends.
 #include "cuda/decode_step.h"
 
@@ -17,7 +17,6 @@ DecodeStep::DecodeStep(const CudaModel &model, const std::vector<CudaSession *> 
   cosine_.resize(batch_ * half);
   sine_.resize(batch_ * half);
   qkv_.resize(batch_ * (config_.query_width() + 2 * config_.kv_width()));
-  query_.resize(batch_ * config_.query_width());
   attended_.resize(batch_ * config_.query_width());
   activated_.resize(batch_ * config_.intermediate);
   if (batch_ > 1) logits_.resize(batch_ * config_.vocab);
@@ -72,7 +71,7 @@ VectorProduct DecodeStep::describe(const DeviceMatrix &matrix, const bf16 *value
 }
 
 void DecodeStep::queue(const std::vector<CudaSession *> &sessions, const Stream &stream) {
-  const int64_t width = config_.query_width() + 2 * config_.kv_width(), half = config_.head_dim / 2;
+  const int64_t half = config_.head_dim / 2;
   check(launch_embed(tokens_.data(), model_.embedding().data(), batch_, config_.hidden, hidden_.data(), stream.get()), "reading embeddings");
   for (int64_t member = 0; member < batch_; member++) {
     // Sessions may differ in their rotary base (dynamic scaling), so each has its own row made from its own frequencies.
@@ -96,28 +95,13 @@ void DecodeStep::queue(const std::vector<CudaSession *> &sessions, const Stream 
     // The first waits for the tables and the plan in the ordinary way: later kernels read those before they wait.
     qkv.is_dependent = index > 0;
     multiply(qkv, nullptr, layer.input_norm.data(), qkv_.data());
-    RopeWrite rope{};
-    rope.query_in = qkv_.data();
-    rope.key_in = qkv_.data() + config_.query_width();
-    rope.value_in = rope.key_in + config_.kv_width();
-    rope.query_stride = rope.key_stride = width;
-    rope.query_rows = rope.rows = batch_;
-    rope.heads = static_cast<int32_t>(config_.heads), rope.kv_heads = static_cast<int32_t>(config_.kv_heads), rope.head_dim = static_cast<int32_t>(config_.head_dim);
-    rope.query_norm = layer.query_norm.data(), rope.key_norm = layer.key_norm.data();
-    rope.eps = config_.rms_norm_eps;
-    rope.cosine = cosine_.data(), rope.sine = sine_.data();
-    rope.query_out = query_.data();
-    rope.dtype = dtype_;
-    rope.members = members_.data();
-    rope.layer = static_cast<int32_t>(index);
-    check(launch_rope_write(rope, stream.get()), "writing the cache");
     DecodeAttention a{};
     a.plan = plan_.data() + index * (batch_ * config_.kv_heads + 1);
     a.shape = shape_;
     a.batch = static_cast<int32_t>(batch_);
-    a.heads = rope.heads, a.kv_heads = rope.kv_heads, a.head_dim = rope.head_dim;
+    a.heads = static_cast<int32_t>(config_.heads), a.kv_heads = static_cast<int32_t>(config_.kv_heads), a.head_dim = static_cast<int32_t>(config_.head_dim);
     a.dtype = dtype_;
-    a.query = query_.data();
+    a.projections = {qkv_.data(), layer.query_norm.data(), layer.key_norm.data(), config_.rms_norm_eps, cosine_.data(), sine_.data()};
     a.partial = partial_.data(), a.partial_scale = partial_scale_.data(), a.arrived = arrived_.data();
     a.out = attended_.data();
     check(launch_decode_attention(a, stream.get()), "decode attention");
@@ -140,7 +124,7 @@ void DecodeStep::run(const Stream &stream) { check(cudaGraphLaunch(graph_, strea
 
 int64_t DecodeStep::bytes() const {
   return tokens_.bytes() + first_bad_.bytes() + plan_.bytes() + members_.bytes() + hidden_.bytes() + cosine_.bytes() + sine_.bytes() +
-         partial_.bytes() + partial_scale_.bytes() + arrived_.bytes() + logits_.bytes() + qkv_.bytes() + query_.bytes() + attended_.bytes() + activated_.bytes();
+         partial_.bytes() + partial_scale_.bytes() + arrived_.bytes() + logits_.bytes() + qkv_.bytes() + attended_.bytes() + activated_.bytes();
 }
 
 }  // namespace duo::cuda

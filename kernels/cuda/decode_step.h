@@ -42,7 +42,7 @@ class DecodeStep {
   DeviceBuffer<DecodeHead> plan_;  // [L, batch·G + 1]
   DeviceBuffer<float> hidden_, cosine_, sine_, partial_, partial_scale_;
   DeviceBuffer<float> logits_;  // of a batch; a session alone has them written to its own
-  DeviceBuffer<bf16> qkv_, query_, attended_, activated_;
+  DeviceBuffer<bf16> qkv_, attended_, activated_;
   PinnedBuffer<int32_t> first_bad_host_;  // written by the step
   cudaGraphExec_t graph_ = nullptr;
 };

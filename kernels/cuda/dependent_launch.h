@@ -22,10 +22,11 @@ __device__ __forceinline__ void let_next_start() {
   asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
 #endif
 }
-// A hint: bring the line of `from` into L2.
-__device__ __forceinline__ void prefetch_line(const void *from) {
+// Brings the line of `from` into the multiprocessor's own cache; nobody waits for it.
+__device__ __forceinline__ void load_line(const void *from) {
 #if defined(__CUDA_ARCH__)
-  asm volatile("prefetch.global.L2 [%0];" ::"l"(from));
+  [[maybe_unused]] uint32_t word;
+  asm volatile("ld.global.b32 %0, [%1];" : "=r"(word) : "l"(from));
 #else
   (void)from;
 #endif

@@ -181,34 +181,6 @@ __device__ __forceinline__ void arrive(Barrier *barrier) {
   asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(barrier)) : "memory");
 #endif
 }
-// After opening barriers, by the thread that did: bulk copies may count on them after the block's next barrier.
-__device__ __forceinline__ void publish_barriers() {
-#if !defined(DUO_EMULATION) && DUO_HOPPER_CODE
-  asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
-#endif
-}
-// Arrive, and let the round wait for `bytes` of bulk copies too.
-__device__ __forceinline__ void expect_bytes(Barrier *barrier, uint32_t bytes) {
-#if defined(DUO_EMULATION)
-  emulation::expect_bytes_at_counting_barrier(barrier, bytes);
-#elif DUO_HOPPER_CODE
-  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(barrier)), "r"(bytes) : "memory");
-#else
-  __trap();
-#endif
-}
-// Copy `bytes` (a multiple of 16) from global to shared memory, both 16-byte aligned, and count them on the barrier as they land.
-__device__ __forceinline__ void copy_bulk(void *shared, const void *global, uint32_t bytes, Barrier *barrier) {
-#if defined(DUO_EMULATION)
-  emulation::copy_bulk(shared, global, bytes, barrier);
-#elif DUO_HOPPER_CODE
-  asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(shared_address(shared)), "l"(global), "r"(bytes),
-               "r"(shared_address(barrier))
-               : "memory");
-#else
-  __trap();
-#endif
-}
 // Until the barrier's round of this parity (0, 1, 0, …) is complete; parity 1 of a fresh barrier counts as complete.
 __device__ __forceinline__ void wait_barrier(Barrier *barrier, uint32_t parity) {
 #if defined(DUO_EMULATION)

@@ -1,7 +1,7 @@
 // Row-wise operations: one block a row for norms, one warp a head vector for rope, one thread a few elements for the rest.
 #include "cuda/layer_ops.h"
 
-#include "cuda/dependent_launch.h"
+#include "cuda/head_vector.h"
 #include "cuda/kv_encode.h"
 
 namespace duo::cuda {
@@ -83,65 +83,14 @@ __global__ void rms_norm_backward_kernel(const X *x, const float *weight, const 
   }
 }
 
-// Head vectors of up to 128 elements, element i and its partner i + D/2 on lanes: lane holds pairs lane, lane + 32.
-constexpr int PAIRS = 2;
-
-struct HeadVector {
-  float first[PAIRS], second[PAIRS];
-};
-
-__device__ __forceinline__ HeadVector load_vector(const bf16 *from, int head_dim) {
-  HeadVector v;
-  for (int p = 0; p < PAIRS; p++) {
-    const int i = threadIdx.x % 32 + 32 * p;
-    v.first[p] = i < head_dim / 2 ? widen(from[i]) : 0.0f;
-    v.second[p] = i < head_dim / 2 ? widen(from[i + head_dim / 2]) : 0.0f;
-  }
-  return v;
-}
-
-__device__ __forceinline__ void normalize_vector(HeadVector &v, const float *weight, int head_dim, float eps) {
-  float square = 0.0f;
-  for (int p = 0; p < PAIRS; p++) square += v.first[p] * v.first[p] + v.second[p] * v.second[p];
-  const float scale = 1.0f / sqrtf(sum_warp(square) / static_cast<float>(head_dim) + eps);
-  for (int p = 0; p < PAIRS; p++) {
-    const int i = threadIdx.x % 32 + 32 * p;
-    if (i >= head_dim / 2) continue;
-    v.first[p] *= scale * weight[i];
-    v.second[p] *= scale * weight[i + head_dim / 2];
-  }
-}
-
-// `direction` −1 turns back.
-__device__ __forceinline__ void rotate_vector(HeadVector &v, const float *cosine, const float *sine, int head_dim, float direction) {
-  for (int p = 0; p < PAIRS; p++) {
-    const int i = threadIdx.x % 32 + 32 * p;
-    if (i >= head_dim / 2) continue;
-    const float c = cosine[i], s = sine[i] * direction, first = v.first[p], second = v.second[p];
-    v.first[p] = first * c - second * s;
-    v.second[p] = second * c + first * s;
-  }
-}
-
-__device__ __forceinline__ void store_vector(const HeadVector &v, bf16 *to, int head_dim) {
-  for (int p = 0; p < PAIRS; p++) {
-    const int i = threadIdx.x % 32 + 32 * p;
-    if (i >= head_dim / 2) continue;
-    to[i] = narrow(v.first[p]);
-    to[i + head_dim / 2] = narrow(v.second[p]);
-  }
-}
-
 __global__ void rope_write_kernel(const RopeWrite r) {
-  let_next_start();
-  wait_for_previous();
   float *staging = reinterpret_cast<float *>(shared_memory()) + threadIdx.x / 32 * r.head_dim;  // one head vector a warp
   const int64_t item = static_cast<int64_t>(blockIdx.x) * (blockDim.x / 32) + threadIdx.x / 32;
   const int64_t queries = r.query_rows * r.heads, keys = r.rows * r.kv_heads;
   const int64_t half = r.head_dim / 2;
   if (item < queries) {
     const int64_t row = item / r.heads, head = item % r.heads;
-    const int64_t table = r.members != nullptr ? row : r.query_positions[row] - r.table_start;
+    const int64_t table = r.query_positions[row] - r.table_start;
     HeadVector v = load_vector(r.query_in + row * r.query_stride + head * r.head_dim, r.head_dim);
     if (r.query_norm != nullptr) normalize_vector(v, r.query_norm, r.head_dim, r.eps);
     rotate_vector(v, r.cosine + table * half, r.sine + table * half, r.head_dim, 1.0f);
@@ -152,30 +101,17 @@ __global__ void rope_write_kernel(const RopeWrite r) {
   const int64_t index = item - queries - (is_value ? keys : 0);
   if (index >= keys) return;
   const int64_t row = index / r.kv_heads, head = index % r.kv_heads;
-  const int64_t table = r.members != nullptr ? row : r.positions[row] - r.table_start;
+  const int64_t table = r.positions[row] - r.table_start;
   HeadVector v = load_vector((is_value ? r.value_in : r.key_in) + row * r.key_stride + head * r.head_dim, r.head_dim);
   if (!is_value) {
     if (r.key_norm != nullptr) normalize_vector(v, r.key_norm, r.head_dim, r.eps);
     rotate_vector(v, r.cosine + table * half, r.sine + table * half, r.head_dim, 1.0f);
   }
-  for (int p = 0; p < PAIRS; p++) {
-    const int i = threadIdx.x % 32 + 32 * p;
-    if (i >= half) continue;
-    staging[i] = v.first[p];
-    staging[i + half] = v.second[p];
-  }
+  spread_vector(v, staging, r.head_dim);
   __syncwarp();
   uint8_t *to = is_value ? r.value_out : r.key_out;
   uint32_t *scale = is_value ? r.value_scale : r.key_scale;
-  int64_t at = index;
-  if (r.members != nullptr) {
-    const DecodeMember &member = r.members[row];
-    const HeadCache &cache = member.caches[r.layer * r.kv_heads + head];
-    to = is_value ? cache.value : cache.key;
-    scale = is_value ? cache.value_scale : cache.key_scale;
-    at = cache_slot(cache, *member.length, member.sink, member.recent);
-  }
-  encode_vector(r.dtype, staging, r.head_dim, to + at * kv_row_bytes(r.dtype, r.head_dim), scale == nullptr ? nullptr : scale + at);
+  encode_vector(r.dtype, staging, r.head_dim, to + index * kv_row_bytes(r.dtype, r.head_dim), scale == nullptr ? nullptr : scale + index);
 }
 
 // One thread 4 bytes of a row (rows are whole words for D >= 8), threads beyond them the scale.
@@ -202,7 +138,7 @@ __global__ void rope_backward_kernel(const RopeBackward r) {
   if (item >= r.rows * r.heads) return;
   const int64_t row = item / r.heads, head = item % r.heads, half = r.head_dim / 2;
   HeadVector v;
-  for (int p = 0; p < PAIRS; p++) {
+  for (int p = 0; p < HeadVector::PAIRS; p++) {
     const int i = threadIdx.x % 32 + 32 * p;
     v.first[p] = i < half ? r.dy[item * r.head_dim + i] : 0.0f;
     v.second[p] = i < half ? r.dy[item * r.head_dim + i + half] : 0.0f;
@@ -214,7 +150,7 @@ __global__ void rope_backward_kernel(const RopeBackward r) {
   if (r.norm != nullptr) {
     const HeadVector x = load_vector(r.raw + row * r.raw_stride + head * r.head_dim, r.head_dim);
     float square = 0.0f, projection = 0.0f;
-    for (int p = 0; p < PAIRS; p++) {
+    for (int p = 0; p < HeadVector::PAIRS; p++) {
       const int i = threadIdx.x % 32 + 32 * p;
       if (i >= half) continue;
       v.first[p] *= r.norm[i];
@@ -224,7 +160,7 @@ __global__ void rope_backward_kernel(const RopeBackward r) {
     }
     const float scale = 1.0f / sqrtf(sum_warp(square) / static_cast<float>(r.head_dim) + r.eps);
     const float back = sum_warp(projection) * scale * scale * scale / static_cast<float>(r.head_dim);
-    for (int p = 0; p < PAIRS; p++) {
+    for (int p = 0; p < HeadVector::PAIRS; p++) {
       v.first[p] = v.first[p] * scale - x.first[p] * back;
       v.second[p] = v.second[p] * scale - x.second[p] * back;
     }
@@ -417,7 +353,7 @@ cudaError_t launch_rope_write(const RopeWrite &rope, cudaStream_t stream) {
   constexpr int WARPS = 4;
   const int64_t items = rope.query_rows * rope.heads + 2 * rope.rows * rope.kv_heads;
   const Grid grid{dim3(static_cast<unsigned>(ceil_divide(items, WARPS))), WARPS * 32, WARPS * rope.head_dim * sizeof(float)};
-  return rope.members != nullptr ? launch_dependent(grid, stream, rope_write_kernel, rope) : launch(grid, stream, rope_write_kernel, rope);
+  return launch(grid, stream, rope_write_kernel, rope);
 }
 cudaError_t launch_cache_copy(const CacheCopy &copy, cudaStream_t stream) {
   const int64_t width = 2 * (kv_row_bytes(copy.dtype, copy.head_dim) + kv_scale_bytes(copy.dtype)) / 4;

@@ -1,7 +1,7 @@
 // Row-wise operations of a layer. x, residual streams and gradients are fp32, inputs of products bf16; sums are fp32 in a fixed order.
 // T rows, C columns; all pointers device memory; every function launches one kernel on `stream`.
 #pragma once
-#include "cuda/decode_attention.h"
+#include "cuda/decode_plan.h"
 #include "cuda/kv_formats.h"
 
 namespace duo::cuda {
@@ -39,10 +39,6 @@ struct RopeWrite {
   Dtype dtype;                 // of the cache
   uint8_t *key_out, *value_out;       // [rows, G] rows of kv_row_bytes
   uint32_t *key_scale, *value_scale;  // [rows, G] or null
-  // Decode: row i is the next token of members[i]. Its position is that session's length, its table row i, its key and value go into the
-  // session's cache; query_positions, positions, table_start and the four outputs above are not read.
-  const DecodeMember *members;
-  int32_t layer;
 };
 // Cosines and sines [rows, D/2] of positions start + row, or of each member's length: the angle is the fp32 product position·inverse, its
 // cosine taken in fp64 and scaled, as core/rope.h does.

@@ -5,16 +5,13 @@
 // instead of 235 on one H200. Tensor cores: weight rows are a product's 16 rows, the vectors its 8 columns. A lane holds rows r and r + 8
 // (r = lane / 4) and reads parts c, c + 4, c + 8 … of 16 bytes (c = lane mod 4) of each; the vectors are read alike, so the order of the depth is free.
 // Warps' sums are added in their order, a group of rounds at a time. The depth is taken in even pieces that fit shared memory with all vectors.
-// BULK (Hopper): the block has one ring of stages of 8 chunks a row, which bulk copies fill, a stage by one warp, the warps in turn; barriers say
-// when a stage has landed and when all warps have read it. Sums as of 8 slices.
-// Shared memory: rings [warps, stages, 16] of CHUNK_BYTES, or [stages, 16] of BULK_ROW and the barriers; vectors [batch, piece + padding] bf16; sums
-// [rounds, warps, 16, batch]; sums of squares [warps, batch]; the norms' scales [batch].
+// Shared memory: rings [warps, stages, 16] of CHUNK_BYTES; vectors [batch, piece + padding] bf16; sums [rounds, warps, 16, batch]; sums of squares
+// [warps, batch]; the norms' scales [batch].
 #include "cuda/matvec.h"
 
 #include <algorithm>
 
 #include "cuda/dependent_launch.h"
-#include "cuda/hopper.h"
 #include "cuda/warp_fragments.h"
 
 namespace duo::cuda {
@@ -26,8 +23,6 @@ constexpr int VECTOR_ROUNDS = 16;          // vectors times rounds whose sums ar
 constexpr int PADDING = 32;                // elements between vectors: neighbours on other banks
 constexpr int NORM_FLOATS = (WARPS + 1) * 8;  // sums of squares and scales
 constexpr int64_t STAGE_BYTES = UNIT * CHUNK_BYTES;  // a warp
-constexpr int BULK_BYTES = WARPS * CHUNK_BYTES, BULK_ROW = BULK_BYTES + 64;  // of a row in a stage; with padding: neighbours on other banks
-constexpr int MOST_BULK_STAGES = 8, BARRIER_BYTES = 2 * MOST_BULK_STAGES * 8;
 // More than half of a multiprocessor's shared memory, so that one block is there: where two fit, those that start early (dependent_launch.h) gather on
 // the multiprocessors that come free first.
 constexpr int64_t RING_BYTES = 192 << 10;
@@ -38,7 +33,7 @@ int64_t most_of_a_piece(const DeviceSize &device) { return device.shared_bytes >
 struct Cut {
   int32_t slices, chunks, piece_chunks, pieces, stages, group_rounds;
   int64_t rounds, blocks;
-  int64_t ring_bytes, other_bytes;  // shared memory of the rings, barriers included, and besides
+  int64_t other_bytes;  // shared memory besides the rings
 };
 
 // A warp's way through its chunks: groups of rounds, in them pieces, in them rounds, in them chunks.
@@ -64,6 +59,11 @@ struct Walk {
       chunk = piece * cut.piece_chunks + slice;
     }
   }
+};
+
+// Whose sum an output is: a round of the group, a team, a vector, a row of the unit.
+struct Place {
+  int round, team, vector, row;
 };
 
 // Where part `part` of a chunk's row lies in a stage, so that what a quarter of a warp copies or reads falls on different banks.
@@ -157,10 +157,10 @@ __device__ __forceinline__ void fill_vectors(const VectorProduct &p, int64_t beg
 }
 
 // BATCH: vectors at most, 1 or 8.
-template <bool INT8, int BATCH, bool BULK>
+template <bool INT8, int BATCH>
 __global__ void __launch_bounds__(THREADS, 1) vector_product_kernel(const VectorProduct p, const Cut cut) {
   constexpr int BYTES = INT8 ? 1 : 2, STEP = 16 / BYTES, CHUNK = CHUNK_BYTES / BYTES;
-  auto *vectors = reinterpret_cast<bf16 *>(shared_memory() + cut.ring_bytes);
+  auto *vectors = reinterpret_cast<bf16 *>(shared_memory() + cut.stages * WARPS * STAGE_BYTES);
   const int piece_elements = cut.piece_chunks * CHUNK, stride = piece_elements + PADDING;
   float *sums = reinterpret_cast<float *>(vectors + p.batch * stride), *scratch = sums + cut.group_rounds * WARPS * UNIT * p.batch, *scales = scratch + WARPS * BATCH;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, row = lane / 4, column = lane % 4, slice = warp % cut.slices, teams = WARPS / cut.slices;
@@ -169,39 +169,9 @@ __global__ void __launch_bounds__(THREADS, 1) vector_product_kernel(const Vector
   const int outputs_a_unit = is_pair ? UNIT / 2 : UNIT;
   const auto unit_of = [&](int64_t round, int team) { return (round * gridDim.x + blockIdx.x) * teams + team; };
   let_next_start();
-  auto *landed = reinterpret_cast<Barrier *>(shared_memory() + cut.stages * UNIT * BULK_ROW), *read = landed + cut.stages;  // [stages] each
-  if constexpr (BULK) {
-    if (threadIdx.x == 0) {
-      for (int i = 0; i < cut.stages; i++) open_barrier(landed + i, 1), open_barrier(read + i, WARPS);
-      publish_barriers();
-    }
-    __syncthreads();
-  }
 
-  Walk ahead{0, 0, 0, BULK ? 0 : slice};
-  int filler = 0;            // the warp that fills the next stage
-  uint32_t read_parity = 1;  // of the round of `read` that must be complete before stage 0 is filled again: none before the first
+  Walk ahead{0, 0, 0, slice};
   const auto start_copy = [&](int stage) {
-    if constexpr (BULK) {
-      if (ahead.is_done(cut)) return;
-      if (warp == filler) {
-        const int64_t row_bytes = p.depth * BYTES, offset = static_cast<int64_t>(ahead.chunk) * CHUNK_BYTES, first = unit_of(ahead.round, 0) * outputs_a_unit;
-        const int64_t left = row_bytes - offset, rows = p.outputs - first < outputs_a_unit ? p.outputs - first : outputs_a_unit;
-        const auto bytes = static_cast<uint32_t>(left < BULK_BYTES ? left : BULK_BYTES);
-        wait_barrier(read + stage, read_parity);
-        if (lane == 0) expect_bytes(landed + stage, rows > 0 ? bytes * static_cast<uint32_t>(is_pair ? 2 * rows : rows) : 0);
-        __syncwarp();
-        const int at = is_pair ? lane % 8 : lane;
-        if (lane < UNIT && at < rows) {
-          const int64_t weight_row = first + at + (is_pair && lane >= 8 ? p.outputs : 0);
-          copy_bulk(shared_memory() + (stage * UNIT + lane) * BULK_ROW, static_cast<const uint8_t *>(p.weight) + weight_row * row_bytes + offset, bytes, landed + stage);
-        }
-      }
-      filler = (filler + 1) % WARPS;
-      if (stage == cut.stages - 1) read_parity ^= 1;
-      ahead.advance(cut, 0);
-      return;
-    }
     if (!ahead.is_done(cut)) {
       const int64_t row_bytes = p.depth * BYTES, element = static_cast<int64_t>(ahead.chunk) * CHUNK + lane % PARTS * STEP;
       const int64_t first = unit_of(ahead.round, warp / cut.slices) * outputs_a_unit + lane / PARTS;
@@ -220,15 +190,23 @@ __global__ void __launch_bounds__(THREADS, 1) vector_product_kernel(const Vector
   };
   for (int stage = 0; stage < cut.stages - 1; stage++) start_copy(stage);
   if (p.hidden != nullptr) {
-    for (int64_t i = threadIdx.x * 32; i < p.depth; i += THREADS * 32) prefetch_line(p.norm + i);
+    for (int64_t i = threadIdx.x * 32; i < p.depth; i += THREADS * 32) load_line(p.norm + i);
   }
   wait_for_previous();
   if (p.hidden != nullptr) find_norm_scales<BATCH>(p, scratch, scales);
 
   int stage = 0;
-  uint32_t landed_parity = 0;
   for (int64_t group = 0; group < cut.rounds; group += cut.group_rounds) {
     const int64_t group_end = group + cut.group_rounds < cut.rounds ? group + cut.group_rounds : cut.rounds;
+    const int count = static_cast<int>(group_end - group) * teams * outputs_a_unit * p.batch;
+    const auto place_of = [&](int i) { return Place{i / (outputs_a_unit * teams * p.batch), i / outputs_a_unit % teams, i / (outputs_a_unit * teams) % p.batch, i % outputs_a_unit}; };
+    const auto output_of = [&](const Place &at) { return unit_of(group + at.round, at.team) * outputs_a_unit + at.row; };
+    // What a thread's first output is added to, asked for ahead of the products: it would be waited for at their end.
+    float residual = 0.0f;
+    if (p.store == VectorStore::add_f32 && static_cast<int>(threadIdx.x) < count) {
+      const Place at = place_of(static_cast<int>(threadIdx.x));
+      if (output_of(at) < p.outputs) residual = static_cast<const float *>(p.out)[at.vector * p.outputs + output_of(at)];
+    }
     for (int piece = 0; piece < cut.pieces; piece++) {
       if (cut.pieces > 1 || group == 0) {
         if (piece > 0 || group > 0) __syncthreads();  // nobody reads the last piece any more
@@ -238,33 +216,18 @@ __global__ void __launch_bounds__(THREADS, 1) vector_product_kernel(const Vector
       const int piece_begin = piece * cut.piece_chunks, piece_end = piece_begin + cut.piece_chunks < cut.chunks ? piece_begin + cut.piece_chunks : cut.chunks;
       for (int64_t round = group; round < group_end; round++) {
         float sum[2][4] = {{0.0f, 0.0f, 0.0f, 0.0f}, {0.0f, 0.0f, 0.0f, 0.0f}};
-        for (int chunk = piece_begin + slice; BULK ? chunk - slice < piece_end : chunk < piece_end; chunk += cut.slices) {
-          if constexpr (BULK) {
-            start_copy(stage == 0 ? cut.stages - 1 : stage - 1);
-            wait_barrier(landed + stage, landed_parity);
-          } else {
-            wait_copies_left(cut.stages - 2);
-            __syncwarp();  // all lanes' copies have landed, and all lanes have left the stage that is filled next
-            start_copy(stage == 0 ? cut.stages - 1 : stage - 1);
-          }
-          if (!BULK || chunk < piece_end) {
-            const uint8_t *weights = BULK ? shared_memory() + stage * UNIT * BULK_ROW + warp * CHUNK_BYTES : nullptr;
-            const bf16 *x = row < p.batch ? vectors + row * stride + (chunk - piece_begin) * CHUNK + column * STEP : nullptr;
+        for (int chunk = piece_begin + slice; chunk < piece_end; chunk += cut.slices) {
+          wait_copies_left(cut.stages - 2);
+          __syncwarp();  // all lanes' copies have landed, and all lanes have left the stage that is filled next
+          start_copy(stage == 0 ? cut.stages - 1 : stage - 1);
+          const uint4 *weights = ring + stage * (UNIT * PARTS);
+          const bf16 *x = row < p.batch ? vectors + row * stride + (chunk - piece_begin) * CHUNK + column * STEP : nullptr;
 #pragma unroll
-            for (int j = 0; j < PARTS / 4; j++) {
-              const auto part_of = [&](int r) {
-                if constexpr (BULK) return *reinterpret_cast<const uint4 *>(weights + r * BULK_ROW + (4 * j + column) * 16);
-                return ring[stage * (UNIT * PARTS) + place_in_stage(r, 4 * j + column)];
-              };
-              multiply_chunk<INT8>(sum[j % 2], part_of(row), part_of(row + 8), x != nullptr ? x + 4 * j * STEP : nullptr);
-            }
-          }
-          if constexpr (BULK) {
-            __syncwarp();
-            if (lane == 0) arrive(read + stage);
+          for (int j = 0; j < PARTS / 4; j++) {
+            const uint4 low = weights[place_in_stage(row, 4 * j + column)], high = weights[place_in_stage(row + 8, 4 * j + column)];
+            multiply_chunk<INT8>(sum[j % 2], low, high, x != nullptr ? x + 4 * j * STEP : nullptr);
           }
           stage = stage + 1 == cut.stages ? 0 : stage + 1;
-          if (stage == 0) landed_parity ^= 1;
         }
         float *to = sums + ((round - group) * WARPS + warp) * UNIT * p.batch;
 #pragma unroll
@@ -279,57 +242,49 @@ __global__ void __launch_bounds__(THREADS, 1) vector_product_kernel(const Vector
     }
     __syncthreads();
     // Join the slices and store: a thread an output.
-    const int count = static_cast<int>(group_end - group) * teams * outputs_a_unit * p.batch;
     for (int i = static_cast<int>(threadIdx.x); i < count; i += THREADS) {
-      const int r = i % outputs_a_unit, team = i / outputs_a_unit % teams, b = i / (outputs_a_unit * teams) % p.batch, round = i / (outputs_a_unit * teams * p.batch);
-      const int64_t output = unit_of(group + round, team) * outputs_a_unit + r;
+      const Place from = place_of(i);
+      const int64_t output = output_of(from);
       if (output >= p.outputs) continue;
-      const auto total = [&](int at, int64_t weight_row) {
+      const auto total = [&](int row_of_unit, int64_t weight_row) {
         float value = 0.0f;
-        for (int s = 0; s < cut.slices; s++) value += sums[((round * WARPS + team * cut.slices + s) * UNIT + at) * p.batch + b];
+        for (int s = 0; s < cut.slices; s++) value += sums[((from.round * WARPS + from.team * cut.slices + s) * UNIT + row_of_unit) * p.batch + from.vector];
         if (INT8) value *= p.row_scale[weight_row];
         return p.bias != nullptr ? value + p.bias[weight_row] : value;
       };
-      const float value = total(r, output);
-      const int64_t at = b * p.outputs + output;
+      const float value = total(from.row, output);
+      const int64_t at = from.vector * p.outputs + output;
       if (p.store == VectorStore::swiglu) {
-        static_cast<bf16 *>(p.out)[at] = narrow(value / (1.0f + expf(-value)) * total(r + 8, output + p.outputs));
+        static_cast<bf16 *>(p.out)[at] = narrow(value / (1.0f + expf(-value)) * total(from.row + 8, output + p.outputs));
       } else if (p.store == VectorStore::bf16) {
         static_cast<bf16 *>(p.out)[at] = narrow(value);
       } else if (p.store == VectorStore::f32) {
         static_cast<float *>(p.out)[at] = value;
-        if (p.first_bad != nullptr && !is_finite(value)) lower(p.first_bad + b, static_cast<int32_t>(output));
+        if (p.first_bad != nullptr && !is_finite(value)) lower(p.first_bad + from.vector, static_cast<int32_t>(output));
       } else {
-        static_cast<float *>(p.out)[at] += value;
+        auto *sum = static_cast<float *>(p.out) + at;
+        *sum = (i < THREADS ? residual : *sum) + value;
       }
     }
     if (group_end < cut.rounds) __syncthreads();  // sums are free again
   }
 }
 
-// Bulk copies take whole chunks of rows long enough for them.
-bool can_copy_in_bulk(const VectorProduct &p) {
-  const int64_t row_bytes = p.depth * (p.row_scale != nullptr ? 1 : 2);
-  return has_hopper() && row_bytes % CHUNK_BYTES == 0 && row_bytes >= BULK_BYTES;
-}
-
-Cut cut_of(const VectorProduct &p, bool bulk) {
+Cut cut_of(const VectorProduct &p) {
   const int64_t chunk = CHUNK_BYTES / (p.row_scale != nullptr ? 1 : 2);
   Cut cut{};
-  const int64_t stage_bytes = bulk ? UNIT * BULK_ROW : WARPS * STAGE_BYTES;
+  const int64_t stage_bytes = WARPS * STAGE_BYTES;
   cut.chunks = static_cast<int32_t>(ceil_divide(p.depth, chunk));
   cut.pieces = static_cast<int32_t>(ceil_divide(cut.chunks, most_of_a_piece(p.device) / chunk));
   cut.piece_chunks = static_cast<int32_t>(ceil_divide(cut.chunks, cut.pieces));
-  if (bulk) cut.piece_chunks = static_cast<int32_t>(ceil_divide(cut.piece_chunks, WARPS)) * WARPS;
   // As many warps along the depth as share it with a seventh of their time lost at most.
   cut.slices = WARPS;
-  while (!bulk && cut.slices > 1 && ceil_divide(cut.piece_chunks, cut.slices) * cut.slices * 7 > cut.piece_chunks * 8) cut.slices /= 2;
+  while (cut.slices > 1 && ceil_divide(cut.piece_chunks, cut.slices) * cut.slices * 7 > cut.piece_chunks * 8) cut.slices /= 2;
   cut.group_rounds = std::max(1, VECTOR_ROUNDS / p.batch);
   cut.other_bytes = p.batch * (cut.piece_chunks * chunk + PADDING) * static_cast<int64_t>(sizeof(bf16)) +
                     (cut.group_rounds * WARPS * UNIT * p.batch + NORM_FLOATS) * static_cast<int64_t>(sizeof(float));
-  const int64_t room = (p.device.shared_bytes - cut.other_bytes - (bulk ? BARRIER_BYTES : 0)) / stage_bytes, wish = p.stages > 0 ? p.stages : ceil_divide(RING_BYTES, stage_bytes);
-  cut.stages = static_cast<int32_t>(std::max<int64_t>(2, std::min<int64_t>({wish, room, bulk ? MOST_BULK_STAGES : MOST_STAGES})));
-  cut.ring_bytes = cut.stages * stage_bytes + (bulk ? BARRIER_BYTES : 0);
+  const int64_t room = (p.device.shared_bytes - cut.other_bytes) / stage_bytes, wish = p.stages > 0 ? p.stages : RING_BYTES / stage_bytes;
+  cut.stages = static_cast<int32_t>(std::max<int64_t>(2, std::min<int64_t>({wish, room, MOST_STAGES})));
   const int64_t teams = WARPS / cut.slices, units = ceil_divide(p.outputs, p.store == VectorStore::swiglu ? UNIT / 2 : UNIT);
   // No more blocks than these rounds need: multiprocessors on which the kernel before this one ends last then get none, and nobody waits for them.
   cut.rounds = ceil_divide(units, teams * p.blocks_a_multiprocessor * int64_t{p.device.multiprocessors});
@@ -337,17 +292,11 @@ Cut cut_of(const VectorProduct &p, bool bulk) {
   return cut;
 }
 
-template <bool INT8, int BATCH, bool BULK>
-cudaError_t launch_kernel(const VectorProduct &p, cudaStream_t stream) {
-  const Cut cut = cut_of(p, BULK);
-  const Grid grid{dim3(static_cast<unsigned>(cut.blocks)), THREADS, static_cast<size_t>(cut.ring_bytes + cut.other_bytes)};
-  constexpr auto kernel = vector_product_kernel<INT8, BATCH, BULK>;
-  return p.is_dependent ? launch_dependent(grid, stream, kernel, p, cut) : launch(grid, stream, kernel, p, cut);
-}
-
 template <bool INT8, int BATCH>
 cudaError_t launch_type(const VectorProduct &p, cudaStream_t stream) {
-  return p.in_bulk ? launch_kernel<INT8, BATCH, true>(p, stream) : launch_kernel<INT8, BATCH, false>(p, stream);
+  const Cut cut = cut_of(p);
+  const Grid grid{dim3(static_cast<unsigned>(cut.blocks)), THREADS, static_cast<size_t>(cut.stages * WARPS * STAGE_BYTES + cut.other_bytes)};
+  return p.is_dependent ? launch_dependent(grid, stream, vector_product_kernel<INT8, BATCH>, p, cut) : launch(grid, stream, vector_product_kernel<INT8, BATCH>, p, cut);
 }
 
 }  // namespace
@@ -355,7 +304,6 @@ cudaError_t launch_type(const VectorProduct &p, cudaStream_t stream) {
 cudaError_t launch_vector_product(const VectorProduct &p, cudaStream_t stream) {
   const bool is_int8 = p.row_scale != nullptr, can_cut = p.blocks_a_multiprocessor >= 1 && p.device.multiprocessors >= 1;
   if (!can_cut || p.batch < 1 || p.batch > 8 || p.depth % (is_int8 ? 16 : 8) != 0) return cudaErrorInvalidValue;
-  if (p.in_bulk && !can_copy_in_bulk(p)) return cudaErrorInvalidValue;
   if (p.batch == 1) return is_int8 ? launch_type<true, 1>(p, stream) : launch_type<false, 1>(p, stream);
   return is_int8 ? launch_type<true, 8>(p, stream) : launch_type<false, 8>(p, stream);
 }

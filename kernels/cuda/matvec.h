@@ -21,9 +21,8 @@ struct VectorProduct {
   VectorStore store;
   DeviceSize device;
   int32_t blocks_a_multiprocessor = 1;
-  int32_t stages = 0;          // on their way or in use: of 256 bytes a row, a warp; in bulk of 2 KB a row, the block; 0: chosen
+  int32_t stages = 0;          // of 16 bytes a row on their way, a thread; 0: chosen
   bool is_dependent = false;   // weights may be read before the kernel before this one ends (dependent_launch.h)
-  bool in_bulk = false;        // weights by bulk copies: on Hopper, rows of 2 KB or more and a multiple of 256 bytes; else cudaErrorInvalidValue
   int32_t *first_bad = nullptr;  // [batch], of the f32 store: lowered to the least index of an output that is NaN or infinite
 };
 // depth a multiple of 8 (16 with int8 weights); weight 16-byte aligned. The order of each sum depends on depth and the weights' type alone.

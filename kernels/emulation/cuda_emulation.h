@@ -76,8 +76,6 @@ void forget_warpgroup_products();
 // mbarrier: rounds of `arrivals`; a wait ends when the round of that parity is complete.
 void open_counting_barrier(uint64_t *barrier, unsigned arrivals);
 void arrive_at_counting_barrier(uint64_t *barrier);
-void expect_bytes_at_counting_barrier(uint64_t *barrier, unsigned bytes);  // and arrive
-void copy_bulk(void *to, const void *from, unsigned bytes, uint64_t *barrier);
 void wait_for_counting_barrier(uint64_t *barrier, unsigned parity);
 
 // Copies asked for by cp.async: made only when the group is waited for, so that data used too early is seen to be missing.

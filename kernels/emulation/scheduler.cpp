@@ -245,34 +245,11 @@ void run_warpgroup_collective(const char *operation, void *operand, void (*execu
   for (unsigned i = first; i < first + SIZE; i++) fibers[i].wait = Wait::none;
 }
 
-// Bits 0–15 arrivals to come, 16–31 arrivals of a round, 32–62 bytes to come (as 31 bits: they may come before they are counted on), 63 parity.
 void open_counting_barrier(uint64_t *barrier, unsigned arrivals) { *barrier = static_cast<uint64_t>(arrivals) << 16 | arrivals; }
-
-namespace {
-constexpr uint64_t BYTES_TO_COME = uint64_t{0x7fffffff} << 32;
-void complete_round(uint64_t *barrier) {
-  if ((*barrier & 0xffff) == 0 && (*barrier & BYTES_TO_COME) == 0) *barrier = (*barrier ^ uint64_t{1} << 63) | (*barrier >> 16 & 0xffff);
-}
-}  // namespace
 
 void arrive_at_counting_barrier(uint64_t *barrier) {
   if ((*barrier & 0xffff) == 0) stop_with("Expected a barrier that was opened: " + describe(*running));
-  --*barrier;
-  complete_round(barrier);
-}
-
-void expect_bytes_at_counting_barrier(uint64_t *barrier, unsigned bytes) {
-  *barrier = (*barrier & ~BYTES_TO_COME) | ((*barrier + (static_cast<uint64_t>(bytes) << 32)) & BYTES_TO_COME);
-  arrive_at_counting_barrier(barrier);
-}
-
-void copy_bulk(void *to, const void *from, unsigned bytes, uint64_t *barrier) {
-  if (bytes % 16 != 0 || reinterpret_cast<uintptr_t>(to) % 16 != 0 || reinterpret_cast<uintptr_t>(from) % 16 != 0) {
-    stop_with("Expected a bulk copy of whole 16-byte words: " + describe(*running));
-  }
-  std::memcpy(to, from, bytes);
-  *barrier = (*barrier & ~BYTES_TO_COME) | ((*barrier - (static_cast<uint64_t>(bytes) << 32)) & BYTES_TO_COME);
-  complete_round(barrier);
+  if ((--*barrier & 0xffff) == 0) *barrier = (*barrier ^ uint64_t{1} << 63) | (*barrier >> 16 & 0xffff);
 }
 
 void wait_for_counting_barrier(uint64_t *barrier, unsigned parity) {

@@ -159,23 +159,13 @@ void test_vector_products() {
     int64_t depth, outputs;
     cuda::DeviceSize device;
     int stages;
-    bool in_bulk = false;
   };
   // 9008: two pieces of the depth, three where a block has less shared memory; 700 outputs: more than one group of rounds.
-  std::vector<Shape> shapes{{2, false, 9008, 5, device, 0}, {8, true, 9008, 3, small, 9}, {1, false, 8, 1, device, 2}, {1, true, 16, 700, {1, 99 << 10}, 3}, {4, false, 4096, 9, device, 4}, {1, false, 896, 9, device, 0}};
-  // Stages that end early, one chunk in the last; two pieces; more groups of rounds than one; rows that are not there.
-  for (const Shape &shape : {Shape{1, false, 8832, 21, device, 0}, Shape{8, true, 10496, 3, small, 2}, Shape{3, true, 2304, 700, {1, 99 << 10}, 3}, Shape{8, false, 4096, 37, device, 0},
-                             Shape{2, false, 1024, 9, device, 8}}) {
-    if (cuda::has_hopper()) shapes.push_back(shape), shapes.back().in_bulk = true;
-  }
-  if (!cuda::has_hopper()) std::printf("skipped: vector products by bulk copies need a Hopper GPU\n");
-  cuda::VectorProduct short_rows{};
-  short_rows.depth = 896, short_rows.outputs = 9, short_rows.batch = 1, short_rows.device = device, short_rows.in_bulk = true;
-  expect(cuda::launch_vector_product(short_rows, stream.get()) == cudaErrorInvalidValue, "bulk copies of rows too short for them are refused");
+  std::vector<Shape> shapes{{2, false, 9008, 5, device, 0}, {8, true, 9008, 3, small, 9}, {1, false, 8, 1, device, 2}, {1, true, 16, 700, {1, 99 << 10}, 3}, {4, false, 4096, 9, device, 4}};
   for (const int batch : {1, 3, 8}) {
     for (const bool int8 : {false, true}) shapes.push_back({batch, int8, 336, 37, device, 0});
   }
-  for (const auto &[batch, int8, depth, outputs, size, stages, in_bulk] : shapes) {
+  for (const auto &[batch, int8, depth, outputs, size, stages] : shapes) {
     {
       Values values(static_cast<uint64_t>(batch));
       const auto weight = round_bf16(values.floats(2 * outputs * depth)), hidden = values.floats(batch * depth), norm = values.floats(depth), bias = values.floats(2 * outputs);
@@ -186,11 +176,11 @@ void test_vector_products() {
       const auto raw = download(quantized, stream);
       const auto scales = download(scale, stream);
       const auto h = upload(hidden, stream), n = upload(norm, stream), b = upload(bias, stream);
-      const std::string name = "vector product " + std::to_string(outputs) + "x" + std::to_string(depth) + ", batch " + std::to_string(batch) + (int8 ? " int8" : "") + (in_bulk ? " in bulk" : "");
-      const auto run = [&, int8 = int8, depth = depth, outputs = outputs, batch = batch, size = size, stages = stages, in_bulk = in_bulk] {
+      const std::string name = "vector product " + std::to_string(outputs) + "x" + std::to_string(depth) + ", batch " + std::to_string(batch) + (int8 ? " int8" : "");
+      const auto run = [&, int8 = int8, depth = depth, outputs = outputs, batch = batch, size = size, stages = stages] {
       DeviceBuffer<uint16_t> out(batch * outputs);
       check(cuda::launch_vector_product({int8 ? static_cast<const void *>(quantized.data()) : w.data(), int8 ? scale.data() : nullptr, b.data(), nullptr, h.data(), n.data(), 1e-5f,
-                                         depth, outputs, batch, out.data(), cuda::VectorStore::swiglu, size, 1, stages, false, in_bulk}, stream.get()), "a vector product");
+                                         depth, outputs, batch, out.data(), cuda::VectorStore::swiglu, size, 1, stages}, stream.get()), "a vector product");
       return download(out, stream);
       };
       const auto out = run_in_every_order<std::vector<uint16_t>>(name, run);
@@ -242,9 +232,25 @@ struct DecodeCase {
   std::vector<int32_t> lengths;  // a session each
   int64_t retrieval;             // the first so many KV heads
   cuda::DecodeShape shape;       // blocks at least; zeros: chosen
+  bool is_ready = false;         // queries rotated and the step's entries written beforehand
 };
 
-// Every cache format: what is read back is what CPU arithmetic says, and decode attends to exactly the entries seen.
+// A head vector normed (`norm` [D] or null) and rotated in fp64; cosine, sine [D/2].
+std::vector<double> rotate_exactly(const float *vector, int64_t dim, const float *norm, float eps, const float *cosine, const float *sine) {
+  double square = 0;
+  for (int64_t i = 0; i < dim; i++) square += static_cast<double>(vector[i]) * vector[i];
+  const double scale = norm == nullptr ? 1 : 1 / std::sqrt(square / static_cast<double>(dim) + eps);
+  std::vector<double> out(static_cast<size_t>(dim));
+  for (int64_t i = 0; i < dim / 2; i++) {
+    const double first = vector[i] * scale * (norm == nullptr ? 1 : norm[i]), second = vector[i + dim / 2] * scale * (norm == nullptr ? 1 : norm[i + dim / 2]);
+    out[i] = first * cosine[i] - second * sine[i];
+    out[i + dim / 2] = second * cosine[i] + first * sine[i];
+  }
+  return out;
+}
+
+// Every cache format: what is read back is what CPU arithmetic says, the step's entry is written and nothing else, and decode attends to exactly the
+// entries seen.
 void test_decode(const DecodeCase &c) {
   const Stream stream;
   const int64_t slots = 700, sink = 5, recent = 41, batch = static_cast<int64_t>(c.lengths.size()), group = c.heads / c.kv_heads, pairs = batch * c.kv_heads;
@@ -264,8 +270,16 @@ void test_decode(const DecodeCase &c) {
   std::vector<cuda::DecodeMember> members;
   for (int64_t m = 0; m < batch; m++) members.push_back({cache_buffer.data() + m * c.kv_heads, length_buffer.data() + m, sink, recent});
   const auto member_buffer = upload(members, stream);
-  const auto query = round_bf16(values.floats(batch * c.heads * c.head_dim, 2.0));
-  const auto q = upload(to_bf16(query), stream);
+  const int64_t width = (c.heads + 2 * c.kv_heads) * c.head_dim;
+  const auto query = round_bf16(values.floats(batch * c.heads * c.head_dim, 2.0)), projected = round_bf16(values.floats(batch * width, 2.0));
+  const auto angles = values.floats(batch * c.head_dim / 2, 3.0), query_norm = values.floats(c.head_dim), key_norm = values.floats(c.head_dim);
+  std::vector<float> cosines, sines;
+  for (const float angle : angles) cosines.push_back(std::cos(angle)), sines.push_back(std::sin(angle));
+  const auto q = upload(to_bf16(query), stream), qkv = upload(to_bf16(projected), stream);
+  const auto query_norm_buffer = upload(query_norm, stream), key_norm_buffer = upload(key_norm, stream), cosine = upload(cosines, stream), sine = upload(sines, stream);
+  const bool has_norm = c.heads % 4 == 0;
+  const float eps = 1e-5f;
+  const cuda::DecodeProjections projections{qkv.data(), has_norm ? query_norm_buffer.data() : nullptr, has_norm ? key_norm_buffer.data() : nullptr, eps, cosine.data(), sine.data()};
   const cuda::DecodeShape shape = cuda::choose_decode_shape(c.dtype, static_cast<int>(c.head_dim), 4, 227 << 10, c.shape);
   DeviceBuffer<cuda::DecodeHead> plan(pairs + 1);
   const int64_t parts = (shape.blocks + pairs) * group;
@@ -279,10 +293,12 @@ void test_decode(const DecodeCase &c) {
     DeviceBuffer<float> partial(parts * c.head_dim), partial_scale(parts * 2);
     check(cuda::launch_decode_plan(member_buffer.data(), static_cast<int32_t>(batch), 1, static_cast<int32_t>(c.kv_heads), plan.data(), stream.get()), "a plan");
     check(cuda::launch_decode_attention({plan.data(), shape, static_cast<int32_t>(batch), static_cast<int32_t>(c.heads), static_cast<int32_t>(c.kv_heads),
-                                         static_cast<int32_t>(c.head_dim), c.dtype, q.data(), partial.data(), partial_scale.data(), arrived.data(), out.data()},
+                                         static_cast<int32_t>(c.head_dim), c.dtype, c.is_ready ? q.data() : nullptr, projections, partial.data(), partial_scale.data(), arrived.data(), out.data()},
                                         stream.get()), "decode attention");
     return download(out, stream);
   };
+  const auto bytes_before = download(memory, stream);
+  const auto words_before = download(scales, stream);
   const auto out = run_in_every_order<std::vector<uint16_t>>(name, run);
 
   // The plan: every head's tiles once, in order, after what a head costs besides.
@@ -318,14 +334,42 @@ void test_decode(const DecodeCase &c) {
       default: return ((row[i / 2] >> (4 * (i % 2)) & 15) - static_cast<double>(f16_to_float(static_cast<uint16_t>(word >> 16)))) * f16_to_float(static_cast<uint16_t>(word));
     }
   };
+  const auto cosine_of = [&](int64_t member) { return cosines.data() + member * c.head_dim / 2; };
+  const auto sine_of = [&](int64_t member) { return sines.data() + member * c.head_dim / 2; };
+  const double step = c.dtype == Dtype::f32 ? 0 : c.dtype == Dtype::bf16 ? 1.0 / 256 : c.dtype == Dtype::int8 ? 1.0 / 254 : c.dtype == Dtype::fp8 ? 1.0 / 16 : 1.0 / 12;
+  if (!c.is_ready) {
+    std::vector<double> written, wanted;
+    std::vector<uint8_t> changed(bytes.size(), 0), changed_words(words.size(), 0);
+    for (int64_t index = 0; index < pairs; index++) {
+      const int64_t member = index / c.kv_heads, fresh = heads[static_cast<size_t>(index)].fresh;
+      const float *key = projected.data() + member * width + (c.heads + index % c.kv_heads) * c.head_dim, *value = key + c.kv_heads * c.head_dim;
+      const auto rotated = rotate_exactly(key, c.head_dim, has_norm ? key_norm.data() : nullptr, eps, cosine_of(member), sine_of(member));
+      for (const bool is_value : {false, true}) {
+        for (int64_t i = 0; i < c.head_dim; i++) written.push_back(element(index, is_value, fresh, i)), wanted.push_back(is_value ? value[i] : rotated[i]);
+        const int64_t at = (2 * index + is_value) * slots + fresh;
+        std::fill_n(changed.begin() + at * row_bytes, row_bytes, 1), changed_words[at] = 1;
+      }
+    }
+    expect_within(relative_error(written, wanted), step + 1e-6, name + ": the step's entries");
+    bool is_kept = true;
+    for (size_t i = 0; i < bytes.size(); i++) is_kept &= changed[i] != 0 || bytes[i] == bytes_before[i];
+    for (size_t i = 0; i < words.size(); i++) is_kept &= changed_words[i] != 0 || words[i] == words_before[i];
+    expect(is_kept, name + ": other entries are as they were");
+  } else {
+    expect(bytes == bytes_before && words == words_before, name + ": all entries are as they were");
+  }
   std::vector<double> expected;
   for (int64_t h = 0; h < batch * c.heads; h++) {
+    const int64_t member = h / c.heads;
+    const auto made = rotate_exactly(projected.data() + member * width + h % c.heads * c.head_dim, c.head_dim, has_norm ? query_norm.data() : nullptr, eps, cosine_of(member),
+                                     sine_of(member));
+    const auto query_of = [&](int64_t i) { return c.is_ready ? static_cast<double>(query[h * c.head_dim + i]) : made[static_cast<size_t>(i)]; };
     const int64_t head = h / group, entries = heads[static_cast<size_t>(head)].entries;
     std::vector<double> weight;
     double best = -1e30, sum = 0;
     for (int64_t j = 0; j < entries; j++) {
       double score = 0;
-      for (int64_t i = 0; i < c.head_dim; i++) score += query[h * c.head_dim + i] * element(head, false, j, i);
+      for (int64_t i = 0; i < c.head_dim; i++) score += query_of(i) * element(head, false, j, i);
       weight.push_back(score / std::sqrt(static_cast<double>(c.head_dim)));
       best = std::max(best, weight.back());
     }
@@ -344,12 +388,12 @@ void test_decode(const DecodeCase &c) {
   check(cuda::launch_fill_cache(plain, Dtype::f32, static_cast<int32_t>(c.head_dim), 0, stream.get()), "filling");
   const auto exact_bytes = download(exact, stream);
   for (int64_t i = 0; i < c.head_dim * 20; i++) {
+    if (!c.is_ready && i / c.head_dim == heads[0].fresh) continue;
     float value;
     std::memcpy(&value, exact_bytes.data() + 4 * i, 4);
     wanted.push_back(value);
     stored.push_back(element(0, false, i / c.head_dim, i % c.head_dim));
   }
-  const double step = c.dtype == Dtype::f32 ? 0 : c.dtype == Dtype::bf16 ? 1.0 / 256 : c.dtype == Dtype::int8 ? 1.0 / 254 : c.dtype == Dtype::fp8 ? 1.0 / 16 : 1.0 / 12;
   expect_within(relative_error(stored, wanted), step, name + " storage");
 }
 
@@ -419,6 +463,8 @@ void test_all_decode() {
   test_decode({Dtype::bf16, 10, 1, 128, {690}, 1, {1, 3, 20, 1}});
   test_decode({Dtype::fp8, 10, 5, 64, {3, 650, 46}, 3, {4, 2, 11}});
   test_decode({Dtype::bf16, 40, 40, 32, {90, 2}, 20, {2, 2, 33}});
+  test_decode({Dtype::bf16, 8, 2, 128, {130, 31}, 1, {2, 2, 3}, true});
+  test_decode({Dtype::int4, 20, 2, 64, {650}, 1, {}, true});
 }
 
 }  // namespace

@@ -1,0 +1,98 @@
+// The results of the blocks that share a head, joined by the one that ends last, in the order of shares whichever it is, so that sums do not depend on it.
+#pragma once
+#include "cuda/decode_attention.h"
+#include "cuda/warp_fragments.h"
+
+namespace duo::cuda {
+
+// Asks for parts [shares, stride] of 16 bytes from `from` on, shares `team`, team + teams …, one quad of each, in four groups.
+__device__ __forceinline__ void start_parts(float4 *parts, int stride, const float *from, int64_t from_stride, int shares, int team, int teams) {
+  const int quarter = (shares + 4 * teams - 1) / (4 * teams);
+#pragma unroll
+  for (int part = 0, turn = 0; part < 4; part++) {
+    for (int i = 0; i < quarter; i++, turn++) {
+      const int share = team + turn * teams;
+      if (share < shares) copy_async(parts + share * stride, from + share * from_stride, true);
+    }
+    commit_copies();
+  }
+}
+
+// What the blocks that share a head have left in `partial`, joined: out [rows, D]. All of it is asked for at once, as memory is busy with the next
+// kernel's weights and each wait is long; what has come is summed while the rest comes. Teams of threads, four elements a thread, take the shares in
+// turn, and a thread reads only what it asked for itself.
+// `room` bytes of shared memory from `shared` on; totals [rows].
+template <int D>
+__device__ __forceinline__ void join_shares(const DecodeAttention &a, int64_t slot, int count, int rows, bf16 *out, uint8_t *shared, int room, float *totals) {
+  constexpr int AHEAD = 2;
+  const int group = a.heads / a.kv_heads, threads = a.shape.warps * 32, thread = threadIdx.x, lane = thread % 32;
+  const int width = rows * (D / 4), span = width < threads ? width : threads, teams = threads / span, team = thread / span;
+  auto *scales = reinterpret_cast<float2 *>(shared);  // [count, rows]: largest, then factor; sum
+  auto *parts = reinterpret_cast<float4 *>(shared) + (2 * count * rows + 3) / 4;
+  const int most = (room / 16 - (2 * count * rows + 3) / 4) / span;  // shares at a time
+  // Scales first: they are few, and needed before the parts.
+  const auto load_scale = [&](int i) { return load_fresh(reinterpret_cast<const float2 *>(a.partial_scale) + slot + static_cast<int64_t>(i / rows) * group + i % rows); };
+  float2 ahead[AHEAD];
+#pragma unroll
+  for (int j = 0; j < AHEAD; j++) {
+    if (thread + j * threads < count * rows) ahead[j] = load_scale(thread + j * threads);
+  }
+  for (int base = 0; base < width; base += span) {
+    const int quad = base + thread % span, row = quad / (D / 4);
+    const bool is_mine = team < teams && quad < width;
+    float4 sum = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+    for (int first = 0; first < count; first += most) {
+      const int here = count - first < most ? count - first : most, quarter = (here + 4 * teams - 1) / (4 * teams);
+      float4 *mine = parts + thread % span;
+      start_parts(mine, span, a.partial + (slot + static_cast<int64_t>(first) * group) * D + quad * 4, static_cast<int64_t>(group) * D, is_mine ? here : 0, team, teams);
+      if (base == 0 && first == 0) {
+#pragma unroll
+        for (int j = 0; j < AHEAD; j++) {
+          if (thread + j * threads < count * rows) scales[thread + j * threads] = ahead[j];
+        }
+        for (int i = thread + AHEAD * threads; i < count * rows; i += threads) scales[i] = load_scale(i);
+        __syncthreads();
+        for (int r = thread / 32; r < rows; r += a.shape.warps) {
+          float top = minus_infinity(), total = 0.0f;
+          for (int i = lane; i < count; i += 32) top = fmaxf(top, scales[i * rows + r].x);
+          top = max_warp(top);
+          for (int i = lane; i < count; i += 32) {
+            float2 &pair = scales[i * rows + r];
+            pair.x = exp2_of(pair.x - top);
+            total += pair.x * pair.y;
+          }
+          total = sum_warp(total);
+          if (lane == 0) totals[r] = total;
+        }
+        __syncthreads();
+      }
+      const auto add = [&](int part) {
+        for (int i = 0; i < quarter; i++) {
+          const int share = team + (part * quarter + i) * teams;
+          if (!is_mine || share >= here) return;
+          const float factor = scales[(first + share) * rows + row].x;
+          const float4 four = mine[share * span];
+          sum.x += factor * four.x, sum.y += factor * four.y, sum.z += factor * four.z, sum.w += factor * four.w;
+        }
+      };
+      wait_copies<3>(), add(0);
+      wait_copies<2>(), add(1);
+      wait_copies<1>(), add(2);
+      wait_copies<0>(), add(3);
+    }
+    if (teams > 1) {
+      __syncthreads();
+      parts[thread] = sum;
+      __syncthreads();
+      for (int t = 1; team == 0 && t < teams; t++) {
+        const float4 part = parts[t * span + thread];
+        sum.x += part.x, sum.y += part.y, sum.z += part.z, sum.w += part.w;
+      }
+    }
+    if (team > 0 || quad >= width) continue;
+    const float total = totals[row];
+    *reinterpret_cast<uint2 *>(out + quad * 4) = make_uint2(pack_bf16(sum.x / total, sum.y / total), pack_bf16(sum.z / total, sum.w / total));
+  }
+}
+
+}  // namespace duo::cuda
