@@ -37,8 +37,8 @@ __device__ __forceinline__ bool is_last_of(int32_t *arrived, int count, int32_t 
     // For the whole block: barriers before and after carry what its other threads wrote and will read.
     publish_writes();
     *is_last = count_arrival(arrived) == count - 1;
-    if (*is_last) *arrived = 0;
     publish_writes();
+    if (*is_last) *arrived = 0;  // after the fence, which would wait for it; nobody counts here before the next kernel
   }
   __syncthreads();
   return *is_last != 0;

@@ -120,6 +120,12 @@ void DecodeStep::queue(const std::vector<CudaSession *> &sessions, const Stream 
   }
 }
 
+void DecodeStep::feed(const std::vector<CudaSession *> &sessions, const int32_t *tokens, const Stream &stream) {
+  StepInputs inputs{members_.data(), tokens_.data(), static_cast<int32_t>(batch_), {}, {}};
+  for (int64_t i = 0; i < batch_; i++) inputs.tokens[i] = tokens[i], inputs.lengths[i] = static_cast<int32_t>(sessions[static_cast<size_t>(i)]->length());
+  check(launch_begin_step(inputs, stream.get()), "beginning a step");
+}
+
 void DecodeStep::run(const Stream &stream) { check(cudaGraphLaunch(graph_, stream.get()), "a decode step"); }
 
 int64_t DecodeStep::bytes() const {

@@ -6,11 +6,11 @@
 #include "cuda/cuda_model.h"
 #include "cuda/decode_attention.h"
 #include "cuda/matvec.h"
+#include "cuda/reductions.h"
 
 namespace duo::cuda {
 
 class CudaSession;
-constexpr int64_t MAX_STEP_SESSIONS = 8;
 
 class DecodeStep {
  public:
@@ -21,6 +21,8 @@ class DecodeStep {
   DecodeStep &operator=(const DecodeStep &) = delete;
 
   int32_t *tokens() const { return tokens_.data(); }  // [batch] device: what the next run feeds
+  // Queue what the next run feeds each session, and how long the session is.
+  void feed(const std::vector<CudaSession *> &sessions, const int32_t *tokens, const Stream &stream);
   // Queue the step. Lengths advance by one, logits go to the sessions.
   void run(const Stream &stream);
   // After the stream was waited for: index of the first logit of session `member` that is not finite, or −1.

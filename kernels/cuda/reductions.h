@@ -1,6 +1,6 @@
 // What ends a pass: the distillation loss, scores of next tokens, the choice of a token. Sums in a fixed order, in fp64 where they are long.
 #pragma once
-#include "cuda/decode_attention.h"
+#include "cuda/decode_plan.h"
 
 namespace duo::cuda {
 
@@ -34,6 +34,14 @@ struct SampleDraw {
 cudaError_t launch_sample(const SampleDraw &draw, cudaStream_t stream);
 
 cudaError_t launch_set_value(int32_t *to, int32_t value, cudaStream_t stream);
+constexpr int MAX_STEP_SESSIONS = 8;
+// The beginning of a decode step: token_to[i] = tokens[i], *members[i].length = lengths[i]. All of it in one launch, by value.
+struct StepInputs {
+  const DecodeMember *members;
+  int32_t *token_to;
+  int32_t count, tokens[MAX_STEP_SESSIONS], lengths[MAX_STEP_SESSIONS];
+};
+cudaError_t launch_begin_step(const StepInputs &inputs, cudaStream_t stream);
 // The end of a decode step: *members[i].length += 1; reported[i] = first_bad[i], or −1 where that is NONE_BAD, which it is again afterwards.
 //   reported [count] may be pinned host memory
 constexpr int32_t NONE_BAD = 0x7fffffff;

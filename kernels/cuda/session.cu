@@ -247,12 +247,8 @@ void CudaSession::decode_batch(DuoSession *const *sessions, const int32_t *token
     }
     CudaSession &leader = *batch.front();
     DecodeStep &step = leader.step_for(batch);
-    for (int64_t i = 0; i < count; i++) {
-      CudaSession &session = *batch[static_cast<size_t>(i)];
-      session.forget_logits();
-      check(launch_set_value(step.tokens() + i, tokens[first + i], leader.stream_.get()), "setting a token");
-      check(launch_set_value(session.length_device_.data(), static_cast<int32_t>(session.length_), leader.stream_.get()), "setting a length");
-    }
+    for (CudaSession *session : batch) session->forget_logits();
+    step.feed(batch, tokens + first, leader.stream_);
     step.run(leader.stream_);
     // Who decodes a given token wants its logits next: they come along while the device is waited for anyway.
     for (CudaSession *session : batch) session->start_logits_copy(leader.stream_);
