@@ -79,7 +79,8 @@ struct PlanWindow {
   }
 };
 
-// This step's own entry of a KV head into its cache, by one warp. staging [D] floats of shared memory that are the warp's.
+// This step's own entry of a KV head into its cache, by one warp, which may copy it from there after. staging [D] floats of shared memory that are the
+// warp's. Where a group takes two passes, both write the same bytes.
 template <int D, Dtype DTYPE>
 __device__ __forceinline__ void write_entry(const DecodeAttention &a, const DecodeHead &head, int index, float *staging) {
   const DecodeProjections &p = a.projections;
