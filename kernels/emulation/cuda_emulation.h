@@ -78,7 +78,8 @@ void open_counting_barrier(uint64_t *barrier, unsigned arrivals);
 void arrive_at_counting_barrier(uint64_t *barrier);
 void wait_for_counting_barrier(uint64_t *barrier, unsigned parity);
 
-// Copies asked for by cp.async: made only when the group is waited for, so that data used too early is seen to be missing.
+// Copies asked for by cp.async: made only when the group is waited for, so that data used too early is seen to be missing; a source that changes in between is
+// a fault. total_bytes at most 16.
 void queue_async_copy(void *to, const void *from, int bytes, int total_bytes);
 void commit_async_copies();
 void wait_async_copies(int groups_left);

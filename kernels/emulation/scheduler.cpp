@@ -28,6 +28,7 @@ struct AsyncCopy {
   void *to;
   const void *from;
   int bytes, total;
+  unsigned char seen[16];  // at `from` when it was asked for
 };
 
 struct Fiber {
@@ -279,7 +280,9 @@ void queue_async_copy(void *to, const void *from, int bytes, int total) {
   if (reinterpret_cast<uintptr_t>(to) % static_cast<uintptr_t>(total) != 0 || (bytes > 0 && reinterpret_cast<uintptr_t>(from) % static_cast<uintptr_t>(total) != 0)) {
     stop_with("Expected cp.async addresses aligned to " + std::to_string(total) + " bytes: " + describe(*running));
   }
-  running->open_copies.push_back({to, from, bytes, total});
+  AsyncCopy copy{to, from, bytes, total, {}};
+  if (bytes > 0) std::memcpy(copy.seen, from, static_cast<size_t>(bytes));
+  running->open_copies.push_back(copy);
 }
 
 void commit_async_copies() {
@@ -290,6 +293,9 @@ void commit_async_copies() {
 void wait_async_copies(int groups_left) {
   while (static_cast<int>(running->groups.size()) > groups_left) {
     for (const AsyncCopy &copy : running->groups.front()) {
+      if (copy.bytes > 0 && std::memcmp(copy.seen, copy.from, static_cast<size_t>(copy.bytes)) != 0) {
+        stop_with("Expected what cp.async copies to stay as it is until waited for: " + describe(*running));
+      }
       if (copy.bytes > 0) std::memcpy(copy.to, copy.from, static_cast<size_t>(copy.bytes));
       std::memset(static_cast<unsigned char *>(copy.to) + copy.bytes, 0, static_cast<size_t>(copy.total - copy.bytes));
     }

@@ -1,5 +1,7 @@
 // Kernels one by one against the CPU's plain references or fp64 loops, on awkward shapes. Inputs are rounded to bf16 first, so that what is
 // measured is the kernel's own rounding: of softmax weights and outputs (2^-9 each), 8e-3 with room for their sum.
+#include <array>
+
 #include "cpu/attention.h"
 #include "cuda/attention.h"
 #include "cuda/decode_attention.h"
@@ -201,6 +203,31 @@ void test_vector_products() {
       }
       expect_within(relative_error(from_bf16(out), expected), BF16_TOLERANCE, name);
     }
+  }
+}
+
+// The residual stream, which a product is added to: more outputs a block than threads, a group of rounds that ends early.
+void test_added_products() {
+  const Stream stream;
+  for (const auto &[outputs, depth, batch] : std::vector<std::array<int64_t, 3>>{{700, 64, 1}, {300, 128, 8}, {40, 2048, 3}}) {
+    Values values(static_cast<uint64_t>(outputs));
+    const auto weight = round_bf16(values.floats(outputs * depth)), x = round_bf16(values.floats(batch * depth)), before = values.floats(batch * outputs, 50.0);
+    const auto w = upload(to_bf16(weight), stream), v = upload(to_bf16(x), stream);
+    const std::string name = "added product " + std::to_string(outputs) + "x" + std::to_string(depth) + ", batch " + std::to_string(batch);
+    const auto run = [&, outputs = outputs, depth = depth, batch = batch] {
+      const auto out = upload(before, stream);
+      check(cuda::launch_vector_product({w.data(), nullptr, nullptr, v.data(), nullptr, nullptr, 0.0f, depth, outputs, static_cast<int32_t>(batch), out.data(), cuda::VectorStore::add_f32, {1, 227 << 10}},
+                                        stream.get()), "a vector product");
+      return download(out, stream);
+    };
+    const auto out = run_in_every_order<std::vector<float>>(name, run);
+    std::vector<double> expected, got(out.begin(), out.end());
+    for (int64_t i = 0; i < batch * outputs; i++) {
+      double sum = before[i];
+      for (int64_t j = 0; j < depth; j++) sum += static_cast<double>(weight[i % outputs * depth + j]) * x[i / outputs * depth + j];
+      expected.push_back(sum);
+    }
+    expect_within(relative_error(got, expected), 1e-5, name);
   }
 }
 
@@ -478,6 +505,7 @@ int main(int count, char **values) {
   if (wants("products")) {
     test_products();
     test_vector_products();
+    test_added_products();
     test_bad_logits();
   }
   if (wants("attention") || wants("small-attention")) test_all_attention(!wants("attention"));

@@ -64,6 +64,13 @@ void test_faults() {
   expect_fault("whole warps", dim3(1), dim3(33), 0, [] {});
   expect_fault("65535", dim3(1, 65536), dim3(32), 0, [] {});
   alignas(16) static unsigned char source[32] = {1, 2, 3};
+  alignas(16) static unsigned char changing[16];
+  expect_fault("stay as it is", dim3(1), dim3(32), 64, [] {
+    if (threadIdx.x == 0) cuda::copy_async(cuda::shared_memory(), changing, true);
+    cuda::commit_copies();
+    if (threadIdx.x == 0) changing[3]++;
+    cuda::wait_copies<0>();
+  });
   expect_fault("aligned", dim3(1), dim3(32), 64, [] { cuda::copy_async(cuda::shared_memory() + 1, source, true); });
   // Data asked for but not waited for is not there.
   unsigned char early = 0, late = 0;
