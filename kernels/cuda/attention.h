@@ -17,7 +17,7 @@ struct AttentionForward {
   const int32_t *positions;  // [rows] absolute, ascending
   int64_t num_rows;
   // Keys and values at positions chunk_start … chunk_start + chunk_count − 1, stored as in a cache; earlier ones are in `caches`.
-  Dtype dtype;
+  Dtype dtype;  // f16: queries and `mixed` are f16 too, and products; there are no caches then. Else these are bf16
   const uint8_t *chunk_key, *chunk_value;                // [chunk_count, G] rows
   const uint32_t *chunk_key_scale, *chunk_value_scale;   // [chunk_count, G] or null
   int64_t chunk_start, chunk_count;

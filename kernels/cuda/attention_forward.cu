@@ -13,7 +13,7 @@ constexpr int KEYS = 64;  // keys of a tile
 constexpr int WARPS = 4, THREADS = WARPS * 32;
 
 // One branch's running softmax over 16·ROW_TILES rows of a warp. Scores are in units of log2.
-template <int D, int ROW_TILES>
+template <int D, int ROW_TILES, Half HALF>
 struct OnlineSoftmax {
   float out[ROW_TILES][D / 8][4];
   float largest[ROW_TILES][2], sum[ROW_TILES][2];
@@ -56,7 +56,7 @@ struct OnlineSoftmax {
         for (int n = 0; n < KEYS / 8; n++) {
           const float first = exp2_of(row[n][0] - base), second = exp2_of(row[n][1] - base);
           total += first + second;
-          weights[n][half] = pack_bf16(first, second);
+          weights[n][half] = pack_as<HALF>(first, second);
         }
         sum[m][half] = sum[m][half] * shrink + total;
 #pragma unroll
@@ -72,8 +72,8 @@ struct OnlineSoftmax {
         for (int n = 0; n < D / 16; n++) {
           uint32_t right[4];
           load_right_transposed<D>(right, values, k * 16, n * 16);
-          multiply_tile(out[m][2 * n], left, right[0], right[1]);
-          multiply_tile(out[m][2 * n + 1], left, right[2], right[3]);
+          multiply_tile<HALF>(out[m][2 * n], left, right[0], right[1]);
+          multiply_tile<HALF>(out[m][2 * n + 1], left, right[2], right[3]);
         }
       }
     }
@@ -101,7 +101,7 @@ __device__ __forceinline__ void load_keys(bf16 *tile, const AttentionForward &a,
   }
 }
 
-template <int D, int ROW_TILES, bool FULL, bool STREAM>
+template <int D, int ROW_TILES, bool FULL, bool STREAM, Half HALF>
 __global__ void __launch_bounds__(THREADS) attention_forward_kernel(const AttentionForward a) {
   constexpr int ROWS = 16 * ROW_TILES * WARPS;
   bf16 *queries = reinterpret_cast<bf16 *>(shared_memory());
@@ -139,8 +139,8 @@ __global__ void __launch_bounds__(THREADS) attention_forward_kernel(const Attent
   load_keys<D>(values, a, kv_head, tile_of(0) * KEYS, true);
   commit_copies();
 
-  OnlineSoftmax<D, FULL ? ROW_TILES : 1> full;
-  OnlineSoftmax<D, STREAM ? ROW_TILES : 1> stream;
+  OnlineSoftmax<D, FULL ? ROW_TILES : 1, HALF> full;
+  OnlineSoftmax<D, STREAM ? ROW_TILES : 1, HALF> stream;
   if constexpr (FULL) full.reset();
   if constexpr (STREAM) stream.reset();
   const float scale = LOG2_E / sqrtf(static_cast<float>(D));
@@ -176,8 +176,8 @@ __global__ void __launch_bounds__(THREADS) attention_forward_kernel(const Attent
         load_right<D>(right, keys + buffer, n * 16, k * 16);
 #pragma unroll
         for (int m = 0; m < ROW_TILES; m++) {
-          multiply_tile(scores[m][2 * n], left[m], right[0], right[1]);
-          multiply_tile(scores[m][2 * n + 1], left[m], right[2], right[3]);
+          multiply_tile<HALF>(scores[m][2 * n], left[m], right[0], right[1]);
+          multiply_tile<HALF>(scores[m][2 * n + 1], left[m], right[2], right[3]);
         }
       }
     }
@@ -242,27 +242,27 @@ __global__ void __launch_bounds__(THREADS) attention_forward_kernel(const Attent
         // The ends of the gate are exact, whatever the other branch holds.
         const float x = gate == 1.0f ? own.x : gate == 0.0f ? other.x : gate * own.x + (1.0f - gate) * other.x;
         const float y = gate == 1.0f ? own.y : gate == 0.0f ? other.y : gate * own.y + (1.0f - gate) * other.y;
-        *reinterpret_cast<uint32_t *>(a.mixed + at) = pack_bf16(x, y);
+        *reinterpret_cast<uint32_t *>(a.mixed + at) = pack_as<HALF>(x, y);
       }
     }
   }
 }
 
-template <int D, int ROW_TILES, bool FULL, bool STREAM>
+template <int D, int ROW_TILES, bool FULL, bool STREAM, Half HALF>
 cudaError_t launch_forward(const AttentionForward &a, cudaStream_t stream) {
   constexpr int ROWS = 16 * ROW_TILES * WARPS;
   const Grid grid{dim3(static_cast<unsigned>(ceil_divide(a.num_rows, ROWS)), static_cast<unsigned>(a.num_listed * a.shape.group())), THREADS,
                   static_cast<size_t>(ROWS + 4 * KEYS) * D * sizeof(bf16)};
-  return launch(grid, stream, attention_forward_kernel<D, ROW_TILES, FULL, STREAM>, a);
+  return launch(grid, stream, attention_forward_kernel<D, ROW_TILES, FULL, STREAM, HALF>, a);
 }
 
-template <int D>
+template <int D, Half HALF>
 cudaError_t launch_branches(const AttentionForward &a, Branches branches, cudaStream_t stream) {
   switch (branches) {
     // Two row tiles a warp use each key fragment twice; both branches together leave registers for one.
-    case Branches::full: return launch_forward<D, 2, true, false>(a, stream);
-    case Branches::stream: return launch_forward<D, 2, false, true>(a, stream);
-    default: return launch_forward<D, 1, true, true>(a, stream);
+    case Branches::full: return launch_forward<D, 2, true, false, HALF>(a, stream);
+    case Branches::stream: return launch_forward<D, 2, false, true, HALF>(a, stream);
+    default: return launch_forward<D, 1, true, true, HALF>(a, stream);
   }
 }
 
@@ -275,10 +275,11 @@ cudaError_t launch_attention_forward(const AttentionForward &a, Branches branche
 }
 
 cudaError_t launch_attention_forward_plain(const AttentionForward &a, Branches branches, cudaStream_t stream) {
+  const bool f16 = a.dtype == Dtype::f16;
   switch (a.shape.head_dim) {
-    case 32: return launch_branches<32>(a, branches, stream);
-    case 64: return launch_branches<64>(a, branches, stream);
-    case 128: return launch_branches<128>(a, branches, stream);
+    case 32: return f16 ? launch_branches<32, Half::f16>(a, branches, stream) : launch_branches<32, Half::bf16>(a, branches, stream);
+    case 64: return f16 ? launch_branches<64, Half::f16>(a, branches, stream) : launch_branches<64, Half::bf16>(a, branches, stream);
+    case 128: return f16 ? launch_branches<128, Half::f16>(a, branches, stream) : launch_branches<128, Half::bf16>(a, branches, stream);
     default: return cudaErrorInvalidValue;
   }
 }

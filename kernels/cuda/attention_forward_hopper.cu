@@ -32,7 +32,7 @@ struct SharedLayout {
 // Start copying keys or values at positions first … first + KEYS − 1 of a head; positions past the chunk become zero.
 template <int D>
 __device__ __forceinline__ void copy_keys(bf16 *tile, const AttentionForward &a, int kv_head, int32_t first, bool is_value) {
-  if (a.dtype == Dtype::bf16) {
+  if (a.dtype == Dtype::bf16 || a.dtype == Dtype::f16) {
     constexpr int row_bytes = kv_row_bytes(Dtype::bf16, D);
     if (first >= a.chunk_start) {
       const int64_t at = first - a.chunk_start, left = a.chunk_count - at;
@@ -53,7 +53,7 @@ __device__ __forceinline__ void copy_keys(bf16 *tile, const AttentionForward &a,
   }
 }
 
-template <int D, bool FULL, bool STREAM>
+template <int D, bool FULL, bool STREAM, Half HALF>
 __global__ void __launch_bounds__(THREADS, 1) attention_forward_hopper_kernel(const AttentionForward a) {
 #if DUO_HOPPER_CODE
   constexpr int TILE = KEYS * D;
@@ -113,7 +113,7 @@ __global__ void __launch_bounds__(THREADS, 1) attention_forward_hopper_kernel(co
       const uint64_t keys = advance(key_tile, step % 2 * TILE * 2);
       begin_products();
 #pragma unroll
-      for (int k = 0; k < D / 16; k++) multiply_shared(scores, advance_along<ROWS>(query_tile, k), advance_along<KEYS>(keys, k), k > 0);
+      for (int k = 0; k < D / 16; k++) multiply_shared<HALF>(scores, advance_along<ROWS>(query_tile, k), advance_along<KEYS>(keys, k), k > 0);
       commit_products();
     };
     const auto begin_outputs = [&](int32_t step) {
@@ -121,7 +121,7 @@ __global__ void __launch_bounds__(THREADS, 1) attention_forward_hopper_kernel(co
       const uint64_t values = advance(value_tile, step % 2 * TILE * 2);
       begin_products();
 #pragma unroll
-      for (int k = 0; k < KEYS / 16; k++) multiply_deep(out, weights[k], advance_deep(values, k));
+      for (int k = 0; k < KEYS / 16; k++) multiply_deep<HALF>(out, weights[k], advance_deep(values, k));
       commit_products();
     };
     // Scores to weights, still fp32; `shrink` is what earlier outputs are worth now.
@@ -173,7 +173,7 @@ __global__ void __launch_bounds__(THREADS, 1) attention_forward_hopper_kernel(co
 #pragma unroll
       for (int k = 0; k < KEYS / 16; k++) {
 #pragma unroll
-        for (int i = 0; i < 4; i++) weights[k][i] = pack_bf16(scores[k * 8 + i * 2], scores[k * 8 + i * 2 + 1]);
+        for (int i = 0; i < 4; i++) weights[k][i] = pack_as<HALF>(scores[k * 8 + i * 2], scores[k * 8 + i * 2 + 1]);
       }
     };
     // The share of a row's softmax in its lane to that of the row: 1 / sum, and log2 of the sum of 2^score.
@@ -256,35 +256,36 @@ __global__ void __launch_bounds__(THREADS, 1) attention_forward_hopper_kernel(co
         // The ends of the gate are exact, whatever the other branch holds.
         const float x = gate == 1.0f ? own.x : gate == 0.0f ? other.x : gate * own.x + (1.0f - gate) * other.x;
         const float y = gate == 1.0f ? own.y : gate == 0.0f ? other.y : gate * own.y + (1.0f - gate) * other.y;
-        *reinterpret_cast<uint32_t *>(a.mixed + at) = pack_bf16(x, y);
+        *reinterpret_cast<uint32_t *>(a.mixed + at) = pack_as<HALF>(x, y);
       }
     }
   }
 #endif
 }
 
-template <int D, bool FULL, bool STREAM>
+template <int D, bool FULL, bool STREAM, Half HALF>
 cudaError_t launch_forward(const AttentionForward &a, cudaStream_t stream) {
   const Grid grid{dim3(static_cast<unsigned>(a.num_listed * a.shape.group()), static_cast<unsigned>(ceil_divide(a.num_rows, ROWS))), THREADS,
                   SharedLayout<D, FULL, STREAM>::BYTES};
-  return launch(grid, stream, attention_forward_hopper_kernel<D, FULL, STREAM>, a);
+  return launch(grid, stream, attention_forward_hopper_kernel<D, FULL, STREAM, HALF>, a);
 }
 
-template <int D>
+template <int D, Half HALF>
 cudaError_t launch_branches(const AttentionForward &a, Branches branches, cudaStream_t stream) {
   switch (branches) {
-    case Branches::full: return launch_forward<D, true, false>(a, stream);
-    case Branches::stream: return launch_forward<D, false, true>(a, stream);
-    default: return launch_forward<D, true, true>(a, stream);
+    case Branches::full: return launch_forward<D, true, false, HALF>(a, stream);
+    case Branches::stream: return launch_forward<D, false, true, HALF>(a, stream);
+    default: return launch_forward<D, true, true, HALF>(a, stream);
   }
 }
 
 }  // namespace
 
 cudaError_t launch_attention_forward_hopper(const AttentionForward &a, Branches branches, cudaStream_t stream) {
+  const bool f16 = a.dtype == Dtype::f16;
   switch (a.shape.head_dim) {
-    case 64: return launch_branches<64>(a, branches, stream);
-    case 128: return launch_branches<128>(a, branches, stream);
+    case 64: return f16 ? launch_branches<64, Half::f16>(a, branches, stream) : launch_branches<64, Half::bf16>(a, branches, stream);
+    case 128: return f16 ? launch_branches<128, Half::f16>(a, branches, stream) : launch_branches<128, Half::bf16>(a, branches, stream);
     default: return cudaErrorInvalidValue;
   }
 }

@@ -4,7 +4,7 @@
 
 namespace duo::cuda {
 
-// Elements 8·piece … 8·piece + 7 of the key or value at `position` to shared memory, as bf16: by an asynchronous copy where they are stored so.
+// Elements 8·piece … 8·piece + 7 of the key or value at `position` to shared memory, as bf16 (f16 where the chunk is): by an asynchronous copy where they are stored so.
 // Zeros for positions past the chunk.
 template <int D>
 __device__ __forceinline__ void copy_key_piece(bf16 *to, const AttentionForward &a, int kv_head, int64_t position, int piece, bool is_value) {
@@ -21,7 +21,7 @@ __device__ __forceinline__ void copy_key_piece(bf16 *to, const AttentionForward 
     index = cache_slot(cache, position, a.shape.sink, a.shape.recent);
   }
   from += index * kv_row_bytes(a.dtype, D);
-  if (a.dtype == Dtype::bf16) {
+  if (a.dtype == Dtype::bf16 || a.dtype == Dtype::f16) {
     copy_async(to, from + piece * 16, is_valid);
   } else {
     *reinterpret_cast<uint4 *>(to) = is_valid ? read_scaled(a.dtype, from, piece, scale == nullptr ? 0u : scale[index]) : make_uint4(0, 0, 0, 0);

@@ -86,7 +86,7 @@ void bench_product(Bench &b, bool own) {
   const auto left = b.random(m * k, 1), right = b.random(n * k, 2);
   DeviceBuffer<bf16> out(m * n);
   LinearAlgebra algebra;
-  const Product product{left.data(), right.data(), out.data(), m, n, k, k, k, n, false, Store::bf16};
+  const Product product{left.data(), right.data(), out.data(), m, n, k, k, k, n, false, Store::half};
   const auto multiply = [&](int64_t) {
     if (own) {
       check(launch_product(product, b.stream.get()), "a product");

@@ -1,82 +1,12 @@
-// Opening a model on the GPU: tensors go from the mapped files through two pinned buffers, as bf16, while the next piece is being converted.
+// Opening a model on the GPU: bf16 matrices, of products with one input joined into one. f16_weights.cu makes their f16 twins, where something measures.
 #include "cuda/cuda_model.h"
 
-#include <algorithm>
-#include <cstring>
-
 #include "cuda/layer_ops.h"
+#include "cuda/uploader.h"
 
 namespace duo {
 namespace cuda {
 namespace {
-
-constexpr int64_t STAGING_ELEMENTS = 8 << 20;  // 16 MB a buffer: long enough for full bus speed
-
-class Uploader {
- public:
-  explicit Uploader(Task &task) : task_(task) {
-    for (int i = 0; i < 2; i++) {
-      staging_[i].resize(STAGING_ELEMENTS);
-      check(cudaEventCreate(&done_[i]), "creating an event");
-      check(cudaEventRecord(done_[i], stream_.get()), "recording an event");
-    }
-  }
-  ~Uploader() {
-    cudaStreamSynchronize(stream_.get());
-    for (const cudaEvent_t done : done_) cudaEventDestroy(done);
-  }
-
-  void upload(const Tensor &tensor, bf16 *to) {
-    const int64_t count = tensor.rows * tensor.columns, width = dtype_bytes(tensor.dtype);
-    for (int64_t begin = 0; begin < count; begin += STAGING_ELEMENTS) {
-      task_.check_abort();
-      const int64_t here = std::min(STAGING_ELEMENTS, count - begin);
-      next_ = 1 - next_;
-      check(cudaEventSynchronize(done_[next_]), "waiting for an upload");
-      convert(tensor.dtype, tensor.data + begin * width, here, staging_[next_].data());
-      check(cudaMemcpyAsync(to + begin, staging_[next_].data(), static_cast<size_t>(here) * sizeof(bf16), cudaMemcpyHostToDevice, stream_.get()), "uploading weights");
-      check(cudaEventRecord(done_[next_], stream_.get()), "recording an event");
-    }
-  }
-
-  DeviceBuffer<float> upload_vector(const std::vector<const Tensor *> &parts) {
-    std::vector<float> values;
-    for (const Tensor *part : parts) {
-      for (int64_t i = 0; i < part->rows * part->columns; i++) values.push_back(element(*part, i));
-    }
-    DeviceBuffer<float> out(static_cast<int64_t>(values.size()));
-    copy_to_device(out.data(), values.data(), out.count(), stream_);
-    stream_.wait();
-    return out;
-  }
-  const Stream &stream() const { return stream_; }
-
- private:
-  static float element(const Tensor &tensor, int64_t index) {
-    if (tensor.dtype == Dtype::f32) {
-      float value;
-      std::memcpy(&value, tensor.data + index * 4, 4);
-      return value;
-    }
-    uint16_t half;
-    std::memcpy(&half, tensor.data + index * 2, 2);
-    return tensor.dtype == Dtype::bf16 ? bf16_to_float(half) : f16_to_float(half);
-  }
-  static void convert(Dtype dtype, const uint8_t *from, int64_t count, bf16 *to) {
-    if (dtype == Dtype::bf16) {
-      std::memcpy(to, from, static_cast<size_t>(count) * sizeof(bf16));
-      return;
-    }
-    const Tensor piece{from, dtype, 1, count};
-    for (int64_t i = 0; i < count; i++) to[i] = float_to_bf16(element(piece, i));
-  }
-
-  Task &task_;
-  Stream stream_;
-  PinnedBuffer<bf16> staging_[2];
-  cudaEvent_t done_[2] = {};
-  int next_ = 0;
-};
 
 // Rows of several tensors one under the other.
 DeviceMatrix upload_matrix(Uploader &uploader, const WeightMap &weights, const std::vector<std::string> &names, bool bias, bool int8) {
@@ -124,8 +54,9 @@ void require_supported(const ModelConfig &config, const OpenOptions &options) {
 
 }  // namespace
 
-CudaModel::CudaModel(const ModelConfig &config, const WeightMap &weights, const OpenOptions &options, Task &task)
-    : config_(config), device_index_(options.device_index) {
+CudaModel::CudaModel(const ModelConfig &config, std::shared_ptr<const WeightMap> weight_map, const OpenOptions &options, Task &task)
+    : config_(config), weights_(std::move(weight_map)), device_index_(options.device_index) {
+  const WeightMap &weights = *weights_;
   int num_devices = 0;
   if (cudaGetDeviceCount(&num_devices) != cudaSuccess || options.device_index >= num_devices) {
     fail(DUO_STATUS_CUDA, "Expected device `cuda:%d`, found %d usable CUDA devices: %s", options.device_index, num_devices,
@@ -187,7 +118,7 @@ std::unique_ptr<DuoSession> CudaModel::open_session(std::shared_ptr<DuoModel> se
 }  // namespace cuda
 
 std::shared_ptr<DuoModel> open_cuda_model(const ModelConfig &config, std::shared_ptr<const WeightMap> weights, const OpenOptions &options, Task &task) {
-  return std::make_shared<cuda::CudaModel>(config, *weights, options, task);
+  return std::make_shared<cuda::CudaModel>(config, std::move(weights), options, task);
 }
 
 }  // namespace duo

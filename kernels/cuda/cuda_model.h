@@ -9,10 +9,17 @@
 #include "core/rope.h"
 #include "core/weight_map.h"
 #include "cuda/linear_algebra.h"
+#include "cuda/mlp_scales.h"
 #include "cuda/pass_memory.h"
 #include "cuda/workspace.h"
 
 namespace duo::cuda {
+
+// Weights as f16: value = unit · f16, unit a power of two that puts the greatest near 2^14, so that what bf16 holds stays exact down to 2^-28 of it.
+struct F16Matrix {
+  DeviceBuffer<uint16_t> values;
+  float unit = 1.0f;
+};
 
 // y = x·Wᵀ + bias. Weights [rows, columns] bf16, or int8 with row_scale.
 struct DeviceMatrix {
@@ -20,6 +27,7 @@ struct DeviceMatrix {
   DeviceBuffer<bf16> values;
   DeviceBuffer<int8_t> quantized;
   DeviceBuffer<float> row_scale, bias;  // empty where there is none
+  F16Matrix f16;                        // empty until CudaModel::require_f16
   int64_t bytes() const { return values.bytes() + quantized.bytes() + row_scale.bytes() + bias.bytes(); }
 };
 
@@ -33,7 +41,7 @@ struct DeviceLayer {
 
 class CudaModel : public DuoModel {
  public:
-  CudaModel(const ModelConfig &config, const WeightMap &weights, const OpenOptions &options, Task &task);
+  CudaModel(const ModelConfig &config, std::shared_ptr<const WeightMap> weights, const OpenOptions &options, Task &task);
 
   const ModelConfig &config() const override { return config_; }
   std::string device() const override { return device_; }
@@ -56,6 +64,13 @@ class CudaModel : public DuoModel {
   const DeviceMatrix &lm_head() const { return lm_head_; }
   // The LM head's weights; the embedding itself where they are tied and not quantised.
   const bf16 *lm_head_values() const { return lm_head_.values.count() > 0 ? lm_head_.values.data() : embedding_.data(); }
+  // Make the f16 twins of all matrices, once: from the stored values, so that none is rounded to bf16 on the way. Twice the weights' memory from then on.
+  // Throws MEMORY, ABORTED.
+  void require_f16(Task &task);
+  const F16Matrix &f16_of(const DeviceMatrix &matrix) const {
+    return &matrix == &lm_head_ && lm_head_.values.count() == 0 && lm_head_.quantized.count() == 0 ? embedding_f16_ : matrix.f16;
+  }
+  const F16Matrix &embedding_f16() const { return embedding_f16_; }
   LinearAlgebra &algebra() const { return algebra_; }
   const DeviceSize &device_size() const { return device_size_; }
   WorkspacePool &workspace() const { return workspace_; }
@@ -68,13 +83,19 @@ class CudaModel : public DuoModel {
   void limit_kept_layers(int64_t most) { most_kept_layers_ = most; }
 
  private:
+  bool probe_once(const Passage &passage, const float *base_gates, const float *probe_gates, int64_t head_begin, int64_t head_end, Window window, Task &task,
+                  MlpScales &scales, int64_t &num_reported, float *differences);
   ModelConfig config_;
+  std::shared_ptr<const WeightMap> weights_;
   int device_index_;
   std::string device_;
   DeviceSize device_size_{};
   int64_t weight_bytes_ = 0;
   mutable LinearAlgebra algebra_;
   DeviceBuffer<bf16> embedding_;
+  F16Matrix embedding_f16_;
+  std::mutex f16_mutex_;
+  bool has_f16_ = false;
   std::vector<DeviceLayer> layers_;
   DeviceBuffer<float> final_norm_;
   DeviceMatrix lm_head_;

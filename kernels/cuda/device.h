@@ -43,6 +43,11 @@ __device__ __forceinline__ uint32_t pack_bf16(float low, float high) {
 }
 __device__ __forceinline__ bf16 narrow(float value) { return static_cast<bf16>(pack_bf16(value, 0.0f) & 0xffffu); }
 
+// Which of the two 16-bit floats a product's operands are. bf16 has fp32's range and 8 bits of precision: weights as published, and gradients.
+// f16 has 11 bits up to 65504: measurements, where a difference of two passes must stand above their rounding.
+enum class Half { bf16, f16 };
+constexpr float F16_MAX = 65504.0f;
+
 __device__ __forceinline__ float widen_half(uint16_t value) {
 #ifdef DUO_EMULATION
   return f16_to_float(value);
@@ -53,13 +58,15 @@ __device__ __forceinline__ float widen_half(uint16_t value) {
 #endif
 }
 
-// fp32 to fp16, round to nearest even; finite and at most 65504 in size.
+// fp32 to fp16, round to nearest even; from 65520 on infinite.
 __device__ __forceinline__ uint16_t narrow_half(float value) {
 #ifdef DUO_EMULATION
   uint32_t bits = float_to_bits(value);
   const uint16_t sign = static_cast<uint16_t>(bits >> 16 & 0x8000u);
   bits &= 0x7fffffffu;
   if (bits < 0x38800000u) return static_cast<uint16_t>(sign | static_cast<uint16_t>(std::nearbyint(bits_to_float(bits) * 16777216.0f)));
+  if (bits > 0x7f800000u) return static_cast<uint16_t>(sign | 0x7e00u);
+  if (bits >= 0x477ff000u) return static_cast<uint16_t>(sign | 0x7c00u);
   bits += 0xfffu + (bits >> 13 & 1u);
   return static_cast<uint16_t>(sign | ((bits - 0x38000000u) >> 13));
 #else
@@ -67,6 +74,35 @@ __device__ __forceinline__ uint16_t narrow_half(float value) {
   asm("cvt.rn.f16.f32 %0, %1;" : "=h"(out) : "f"(value));
   return out;
 #endif
+}
+
+// The same by kind.
+template <Half HALF>
+__device__ __forceinline__ float widen_as(uint16_t value) {
+  return HALF == Half::bf16 ? widen(value) : widen_half(value);
+}
+template <Half HALF>
+__device__ __forceinline__ float widen_low_as(uint32_t pair) {
+  return widen_as<HALF>(static_cast<uint16_t>(pair & 0xffffu));
+}
+template <Half HALF>
+__device__ __forceinline__ float widen_high_as(uint32_t pair) {
+  return widen_as<HALF>(static_cast<uint16_t>(pair >> 16));
+}
+template <Half HALF>
+__device__ __forceinline__ uint32_t pack_as(float low, float high) {
+  if constexpr (HALF == Half::bf16) return pack_bf16(low, high);
+#ifdef DUO_EMULATION
+  return static_cast<uint32_t>(narrow_half(low)) | static_cast<uint32_t>(narrow_half(high)) << 16;
+#else
+  uint32_t pair;
+  asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+  return pair;
+#endif
+}
+template <Half HALF>
+__device__ __forceinline__ uint16_t narrow_as(float value) {
+  return static_cast<uint16_t>(pack_as<HALF>(value, 0.0f) & 0xffffu);
 }
 
 // 2^x; 0 for −infinity.
@@ -191,8 +227,9 @@ __device__ __forceinline__ void load_tiles_transposed(uint32_t out[4], const voi
 
 // ---- Tensor cores ----
 
-// sum [16, 8] += a [16, 16]·b [16, 8], bf16 products, fp32 sums. With r = lane / 4, c = 2·(lane mod 4):
+// sum [16, 8] += a [16, 16]·b [16, 8], products of bf16 or f16, fp32 sums. With r = lane / 4, c = 2·(lane mod 4):
 //   a[0] (r, c..c+1), a[1] (r+8, c), a[2] (r, c+8), a[3] (r+8, c+8); b[0] (c..c+1, r), b[1] (c+8.., r); sum[0..1] (r, c..c+1), sum[2..3] (r+8, …)
+template <Half HALF = Half::bf16>
 __device__ __forceinline__ void multiply_tile(float sum[4], const uint32_t a[4], uint32_t b0, uint32_t b1) {
 #ifdef DUO_EMULATION
   struct Operand {
@@ -206,12 +243,12 @@ __device__ __forceinline__ void multiply_tile(float sum[4], const uint32_t a[4],
       const auto *one = static_cast<Operand *>(operands[lane]);
       const int r = lane / 4, c = lane % 4 * 2;
       for (int i = 0; i < 4; i++) {
-        left[r + i % 2 * 8][c + i / 2 * 8] = widen_low(one->a[i]);
-        left[r + i % 2 * 8][c + i / 2 * 8 + 1] = widen_high(one->a[i]);
+        left[r + i % 2 * 8][c + i / 2 * 8] = widen_low_as<HALF>(one->a[i]);
+        left[r + i % 2 * 8][c + i / 2 * 8 + 1] = widen_high_as<HALF>(one->a[i]);
       }
       for (int i = 0; i < 2; i++) {
-        right[c + i * 8][r] = widen_low(one->b[i]);
-        right[c + i * 8 + 1][r] = widen_high(one->b[i]);
+        right[c + i * 8][r] = widen_low_as<HALF>(one->b[i]);
+        right[c + i * 8 + 1][r] = widen_high_as<HALF>(one->b[i]);
       }
     }
     for (int lane = 0; lane < 32; lane++) {
@@ -225,9 +262,24 @@ __device__ __forceinline__ void multiply_tile(float sum[4], const uint32_t a[4],
     }
   });
 #else
-  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
-               : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
-               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+  if constexpr (HALF == Half::bf16) {
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+                 : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+  } else {
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+                 : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+  }
+#endif
+}
+
+// *at = the greater of *at and value ≥ 0, as fp32; NaN counts as the greatest. In any order the same result.
+__device__ __forceinline__ void raise_peak(float *at, float value) {
+#ifdef DUO_EMULATION
+  if (!(value <= *at)) *at = value;
+#else
+  atomicMax(reinterpret_cast<unsigned *>(at), __float_as_uint(value));  // bits of non-negative floats are ordered as they are
 #endif
 }
 

@@ -129,7 +129,7 @@ double measure_cuda(const OpenOptions &options, int32_t measure, Task &task) {
     check(launch_fill_cache({at, at + slots * 128, nullptr, nullptr, slots, 0}, Dtype::bf16, 64, 1, stream.get()), "making numbers");
   }
   LinearAlgebra algebra;
-  const Product product{left.data(), right.data(), out.data(), size, size, size, size, size, size, false, Store::bf16};
+  const Product product{left.data(), right.data(), out.data(), size, size, size, size, size, size, false, Store::half};
   return best(2.0 * static_cast<double>(size) * static_cast<double>(size) * static_cast<double>(size), [&] { algebra.multiply(product, stream); });
 }
 

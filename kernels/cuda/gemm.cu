@@ -20,7 +20,7 @@ __device__ __forceinline__ void load_block(bf16 *tile, const bf16 *from, int64_t
   }
 }
 
-template <bool DEEP>
+template <bool DEEP, Half HALF>
 __global__ void __launch_bounds__(THREADS) product_kernel(const Product p) {
   bf16 *buffers = reinterpret_cast<bf16 *>(shared_memory());
   constexpr int STAGE = 2 * TILE * DEPTH;
@@ -71,8 +71,8 @@ __global__ void __launch_bounds__(THREADS) product_kernel(const Product p) {
       for (int m = 0; m < 4; m++) {
 #pragma unroll
         for (int n = 0; n < 2; n++) {
-          multiply_tile(sum[m][2 * n], a[m], b[n][0], b[n][1]);
-          multiply_tile(sum[m][2 * n + 1], a[m], b[n][2], b[n][3]);
+          multiply_tile<HALF>(sum[m][2 * n], a[m], b[n][0], b[n][1]);
+          multiply_tile<HALF>(sum[m][2 * n + 1], a[m], b[n][2], b[n][3]);
         }
       }
     }
@@ -86,12 +86,13 @@ __global__ void __launch_bounds__(THREADS) product_kernel(const Product p) {
         const int64_t row = first_row + warp_row + m * 16 + i / 2 * 8 + lane / 4, column = first_column + warp_column + n * 8 + lane % 4 * 2 + i % 2;
         if (row >= p.m || column >= p.n) continue;
         const int64_t at = row * p.out_stride + column;
-        if (p.store == Store::bf16) {
-          static_cast<bf16 *>(p.out)[at] = narrow(sum[m][n][i]);
+        const float value = p.factor * sum[m][n][i];
+        if (p.store == Store::half) {
+          static_cast<uint16_t *>(p.out)[at] = narrow_as<HALF>(value);
         } else if (p.store == Store::f32) {
-          static_cast<float *>(p.out)[at] = sum[m][n][i];
+          static_cast<float *>(p.out)[at] = value;
         } else {
-          static_cast<float *>(p.out)[at] += sum[m][n][i];
+          static_cast<float *>(p.out)[at] += value;
         }
       }
     }
@@ -105,7 +106,8 @@ cudaError_t launch_product(const Product &p, cudaStream_t stream) {
   // Rows go along y, which holds 65535 blocks: 8 million rows.
   const Grid grid{dim3(static_cast<unsigned>(ceil_divide(p.n, TILE)), static_cast<unsigned>(ceil_divide(p.m, TILE))), THREADS,
                   STAGES * 2 * TILE * DEPTH * sizeof(bf16)};
-  return launch(grid, stream, p.right_is_deep ? product_kernel<true> : product_kernel<false>, p);
+  if (p.half == Half::f16) return launch(grid, stream, p.right_is_deep ? product_kernel<true, Half::f16> : product_kernel<false, Half::f16>, p);
+  return launch(grid, stream, p.right_is_deep ? product_kernel<true, Half::bf16> : product_kernel<false, Half::bf16>, p);
 }
 
 }  // namespace duo::cuda

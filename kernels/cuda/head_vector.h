@@ -10,12 +10,13 @@ struct HeadVector {
   float first[PAIRS], second[PAIRS];
 };
 
+template <Half HALF = Half::bf16>
 __device__ __forceinline__ HeadVector load_vector(const bf16 *from, int head_dim) {
   HeadVector v;
   for (int p = 0; p < HeadVector::PAIRS; p++) {
     const int i = threadIdx.x % 32 + 32 * p;
-    v.first[p] = i < head_dim / 2 ? widen(from[i]) : 0.0f;
-    v.second[p] = i < head_dim / 2 ? widen(from[i + head_dim / 2]) : 0.0f;
+    v.first[p] = i < head_dim / 2 ? widen_as<HALF>(from[i]) : 0.0f;
+    v.second[p] = i < head_dim / 2 ? widen_as<HALF>(from[i + head_dim / 2]) : 0.0f;
   }
   return v;
 }
@@ -43,12 +44,13 @@ __device__ __forceinline__ void rotate_vector(HeadVector &v, const float *cosine
   }
 }
 
+template <Half HALF = Half::bf16>
 __device__ __forceinline__ void store_vector(const HeadVector &v, bf16 *to, int head_dim) {
   for (int p = 0; p < HeadVector::PAIRS; p++) {
     const int i = threadIdx.x % 32 + 32 * p;
     if (i >= head_dim / 2) continue;
-    to[i] = narrow(v.first[p]);
-    to[i + head_dim / 2] = narrow(v.second[p]);
+    to[i] = narrow_as<HALF>(v.first[p]);
+    to[i + head_dim / 2] = narrow_as<HALF>(v.second[p]);
   }
 }
 

@@ -104,48 +104,76 @@ __device__ __forceinline__ void settle([[maybe_unused]] float (&sum)[N]) {
 
 // sum (+)= left·right, 16 deep: left [64, 16] from a tile's rows, right [N, 16] from a tile's rows (its transpose is multiplied by).
 // `adds` false: sum is overwritten.
+template <Half HALF = Half::bf16>
 __device__ __forceinline__ void multiply_shared(float (&sum)[32], uint64_t left, uint64_t right, bool adds) {
 #if defined(DUO_EMULATION)
-  emulation::queue_warpgroup_product({sum, 32, nullptr, left, right, false, adds});
+  emulation::queue_warpgroup_product({sum, 32, nullptr, left, right, false, adds, HALF == Half::f16});
 #elif DUO_HOPPER_CODE
-  asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %34, 0;\nwgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {" DUO_NAMES_32 "}, %32, %33, p, 1, 1, 0, 0;\n}"
-               : DUO_SUMS_32(sum, 0)
-               : "l"(left), "l"(right), "r"(static_cast<int>(adds)));
+  if constexpr (HALF == Half::bf16) {
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %34, 0;\nwgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {" DUO_NAMES_32 "}, %32, %33, p, 1, 1, 0, 0;\n}"
+                 : DUO_SUMS_32(sum, 0)
+                 : "l"(left), "l"(right), "r"(static_cast<int>(adds)));
+  } else {
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %34, 0;\nwgmma.mma_async.sync.aligned.m64n64k16.f32.f16.f16 {" DUO_NAMES_32 "}, %32, %33, p, 1, 1, 0, 0;\n}"
+                 : DUO_SUMS_32(sum, 0)
+                 : "l"(left), "l"(right), "r"(static_cast<int>(adds)));
+  }
 #else
   __trap();
 #endif
 }
+template <Half HALF = Half::bf16>
 __device__ __forceinline__ void multiply_shared(float (&sum)[64], uint64_t left, uint64_t right, bool adds) {
 #if defined(DUO_EMULATION)
-  emulation::queue_warpgroup_product({sum, 64, nullptr, left, right, false, adds});
+  emulation::queue_warpgroup_product({sum, 64, nullptr, left, right, false, adds, HALF == Half::f16});
 #elif DUO_HOPPER_CODE
-  asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %66, 0;\nwgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {" DUO_NAMES_64 "}, %64, %65, p, 1, 1, 0, 0;\n}"
-               : DUO_SUMS_32(sum, 0), DUO_SUMS_32(sum, 32)
-               : "l"(left), "l"(right), "r"(static_cast<int>(adds)));
+  if constexpr (HALF == Half::bf16) {
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %66, 0;\nwgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {" DUO_NAMES_64 "}, %64, %65, p, 1, 1, 0, 0;\n}"
+                 : DUO_SUMS_32(sum, 0), DUO_SUMS_32(sum, 32)
+                 : "l"(left), "l"(right), "r"(static_cast<int>(adds)));
+  } else {
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %66, 0;\nwgmma.mma_async.sync.aligned.m64n128k16.f32.f16.f16 {" DUO_NAMES_64 "}, %64, %65, p, 1, 1, 0, 0;\n}"
+                 : DUO_SUMS_32(sum, 0), DUO_SUMS_32(sum, 32)
+                 : "l"(left), "l"(right), "r"(static_cast<int>(adds)));
+  }
 #else
   __trap();
 #endif
 }
 
 // sum += left·right, 16 deep: left [64, 16] from registers, right [16, N] from a tile whose rows are the depth.
+template <Half HALF = Half::bf16>
 __device__ __forceinline__ void multiply_deep(float (&sum)[32], const uint32_t (&left)[4], uint64_t right) {
 #if defined(DUO_EMULATION)
-  emulation::queue_warpgroup_product({sum, 32, left, 0, right, true, true});
+  emulation::queue_warpgroup_product({sum, 32, left, 0, right, true, true, HALF == Half::f16});
 #elif DUO_HOPPER_CODE
-  asm volatile("wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {" DUO_NAMES_32 "}, {%32, %33, %34, %35}, %36, 1, 1, 1, 1;"
-               : DUO_SUMS_32(sum, 0)
-               : "r"(left[0]), "r"(left[1]), "r"(left[2]), "r"(left[3]), "l"(right));
+  if constexpr (HALF == Half::bf16) {
+    asm volatile("wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {" DUO_NAMES_32 "}, {%32, %33, %34, %35}, %36, 1, 1, 1, 1;"
+                 : DUO_SUMS_32(sum, 0)
+                 : "r"(left[0]), "r"(left[1]), "r"(left[2]), "r"(left[3]), "l"(right));
+  } else {
+    asm volatile("wgmma.mma_async.sync.aligned.m64n64k16.f32.f16.f16 {" DUO_NAMES_32 "}, {%32, %33, %34, %35}, %36, 1, 1, 1, 1;"
+                 : DUO_SUMS_32(sum, 0)
+                 : "r"(left[0]), "r"(left[1]), "r"(left[2]), "r"(left[3]), "l"(right));
+  }
 #else
   __trap();
 #endif
 }
+template <Half HALF = Half::bf16>
 __device__ __forceinline__ void multiply_deep(float (&sum)[64], const uint32_t (&left)[4], uint64_t right) {
 #if defined(DUO_EMULATION)
-  emulation::queue_warpgroup_product({sum, 64, left, 0, right, true, true});
+  emulation::queue_warpgroup_product({sum, 64, left, 0, right, true, true, HALF == Half::f16});
 #elif DUO_HOPPER_CODE
-  asm volatile("wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {" DUO_NAMES_64 "}, {%64, %65, %66, %67}, %68, 1, 1, 1, 1;"
-               : DUO_SUMS_32(sum, 0), DUO_SUMS_32(sum, 32)
-               : "r"(left[0]), "r"(left[1]), "r"(left[2]), "r"(left[3]), "l"(right));
+  if constexpr (HALF == Half::bf16) {
+    asm volatile("wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {" DUO_NAMES_64 "}, {%64, %65, %66, %67}, %68, 1, 1, 1, 1;"
+                 : DUO_SUMS_32(sum, 0), DUO_SUMS_32(sum, 32)
+                 : "r"(left[0]), "r"(left[1]), "r"(left[2]), "r"(left[3]), "l"(right));
+  } else {
+    asm volatile("wgmma.mma_async.sync.aligned.m64n128k16.f32.f16.f16 {" DUO_NAMES_64 "}, {%64, %65, %66, %67}, %68, 1, 1, 1, 1;"
+                 : DUO_SUMS_32(sum, 0), DUO_SUMS_32(sum, 32)
+                 : "r"(left[0]), "r"(left[1]), "r"(left[2]), "r"(left[3]), "l"(right));
+  }
 #else
   __trap();
 #endif

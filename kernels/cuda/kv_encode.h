@@ -15,6 +15,10 @@ __device__ __forceinline__ void encode_vector(Dtype dtype, const float *vector, 
     for (int i = lane; i < head_dim / 2; i += 32) reinterpret_cast<uint32_t *>(row)[i] = pack_bf16(vector[2 * i], vector[2 * i + 1]);
     return;
   }
+  if (dtype == Dtype::f16) {
+    for (int i = lane; i < head_dim / 2; i += 32) reinterpret_cast<uint32_t *>(row)[i] = pack_as<Half::f16>(vector[2 * i], vector[2 * i + 1]);
+    return;
+  }
   float largest = 0.0f, smallest = 0.0f;  // 0 is always inside int4's range, so its zero is one of 0…15
   for (int i = lane; i < head_dim; i += 32) {
     largest = fmaxf(largest, vector[i]);

@@ -1,6 +1,6 @@
 // How one head vector of a KV cache is stored, by dtype, and read back. Raw values of every format are exact in bf16; the value is
 // raw·scale, so that kernels multiply raw values and apply one scale a vector.
-//   f32, bf16: as they are; scale 1.   int8: −127…127, scale fp32 = max|x|/127.   fp8: e4m3, scale fp32 = max|x|/448.
+//   f32, bf16, f16 (of a measuring pass; no cache has it): as they are; scale 1.   int8: −127…127, scale fp32 = max|x|/127.   fp8: e4m3, scale fp32 = max|x|/448.
 //   int4: q − zero with q 0…15; the scale word holds fp16 scale (low half) and fp16 zero (high half), zero an integer 0…15.
 #pragma once
 #include "core/dtype.h"
@@ -10,9 +10,9 @@ namespace duo::cuda {
 
 // Bytes of D values; bytes of the scale word (0: none).
 __host__ __device__ constexpr int kv_row_bytes(Dtype dtype, int head_dim) {
-  return dtype == Dtype::f32 ? 4 * head_dim : dtype == Dtype::bf16 ? 2 * head_dim : dtype == Dtype::int4 ? head_dim / 2 : head_dim;
+  return dtype == Dtype::f32 ? 4 * head_dim : dtype == Dtype::bf16 || dtype == Dtype::f16 ? 2 * head_dim : dtype == Dtype::int4 ? head_dim / 2 : head_dim;
 }
-__host__ __device__ constexpr int kv_scale_bytes(Dtype dtype) { return dtype == Dtype::f32 || dtype == Dtype::bf16 ? 0 : 4; }
+__host__ __device__ constexpr int kv_scale_bytes(Dtype dtype) { return dtype == Dtype::f32 || dtype == Dtype::bf16 || dtype == Dtype::f16 ? 0 : 4; }
 
 // One KV head's cache of one layer. Slot of position p: p, or in a ring S + (p − S) mod R from S on (DESIGN, Semantics 6).
 struct HeadCache {

@@ -13,9 +13,10 @@ constexpr size_t NORM_SHARED = 32 * sizeof(float);
 Grid element_grid(int64_t count) { return {dim3(static_cast<unsigned>(ceil_divide(count, THREADS))), THREADS}; }
 __device__ __forceinline__ int64_t element_index() { return static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; }
 
-__global__ void embed_kernel(const int32_t *tokens, const bf16 *table, int64_t rows, int64_t width, float *x) {
+template <Half HALF>
+__global__ void embed_kernel(const int32_t *tokens, const uint16_t *table, float unit, int64_t rows, int64_t width, float *x) {
   const int64_t i = element_index();
-  if (i < rows * width) x[i] = widen(table[static_cast<int64_t>(tokens[i / width]) * width + i % width]);
+  if (i < rows * width) x[i] = unit * widen_as<HALF>(table[static_cast<int64_t>(tokens[i / width]) * width + i % width]);
 }
 
 // Four neighbours of a row, 16 bytes of fp32 or 8 of bf16; rows are whole pieces of eight.
@@ -26,6 +27,14 @@ __device__ __forceinline__ float4 load_four(const bf16 *from) {
 }
 __device__ __forceinline__ void store_four(float *to, float4 v) { *reinterpret_cast<float4 *>(to) = v; }
 __device__ __forceinline__ void store_four(bf16 *to, float4 v) { *reinterpret_cast<uint2 *>(to) = make_uint2(pack_bf16(v.x, v.y), pack_bf16(v.z, v.w)); }
+template <Half HALF>
+__device__ __forceinline__ void store_four_as(uint16_t *to, float4 v) {
+  *reinterpret_cast<uint2 *>(to) = make_uint2(pack_as<HALF>(v.x, v.y), pack_as<HALF>(v.z, v.w));
+}
+template <Half HALF>
+__device__ __forceinline__ void store_four_as(float *to, float4 v) {
+  store_four(to, v);
+}
 __device__ __forceinline__ float dot_four(float4 a, float4 b) { return a.x * b.x + a.y * b.y + a.z * b.z + a.w * b.w; }
 __device__ __forceinline__ float4 round_four(float4 v) {
   const uint32_t low = pack_bf16(v.x, v.y), high = pack_bf16(v.z, v.w);
@@ -33,7 +42,7 @@ __device__ __forceinline__ float4 round_four(float4 v) {
 }
 
 // The row is read twice, the second time out of L1. KEEPS: the norm is of the row as rounded to bf16, which is written to `kept`.
-template <typename In, typename Out, bool KEEPS>
+template <typename In, typename Out, bool KEEPS, Half HALF = Half::bf16>
 __global__ void rms_norm_kernel(const In *x, const float *weight, int64_t width, float eps, Out *out, bf16 *kept) {
   float *scratch = reinterpret_cast<float *>(shared_memory());
   const int64_t at = static_cast<int64_t>(blockIdx.x) * width;
@@ -50,7 +59,7 @@ __global__ void rms_norm_kernel(const In *x, const float *weight, int64_t width,
   for (int64_t i = threadIdx.x * 4; i < width; i += blockDim.x * 4) {
     const float4 v = value(i), w = load_four(weight + i);
     if constexpr (KEEPS) store_four(kept + at + i, v);
-    store_four(out + at + i, make_float4(v.x * scale * w.x, v.y * scale * w.y, v.z * scale * w.z, v.w * scale * w.w));
+    store_four_as<HALF>(out + at + i, make_float4(v.x * scale * w.x, v.y * scale * w.y, v.z * scale * w.z, v.w * scale * w.w));
   }
 }
 
@@ -83,6 +92,18 @@ __global__ void rms_norm_backward_kernel(const X *x, const float *weight, const 
   }
 }
 
+// An infinite key would be a score of −infinity, a key that nobody sees: what leaves f16's range is recorded.
+template <Half HALF>
+__device__ __forceinline__ void record_range(const HeadVector &v, float *peak) {
+  if (HALF != Half::f16 || peak == nullptr) return;
+  float largest = 0.0f;
+  for (int p = 0; p < HeadVector::PAIRS; p++) {
+    for (const float x : {v.first[p], v.second[p]}) largest = fabsf(x) <= F16_MAX ? largest : fmaxf(fabsf(x), 2.0f * F16_MAX);
+  }
+  if (largest > 0.0f) raise_peak(peak, largest);
+}
+
+template <Half HALF>
 __global__ void rope_write_kernel(const RopeWrite r) {
   float *staging = reinterpret_cast<float *>(shared_memory()) + threadIdx.x / 32 * r.head_dim;  // one head vector a warp
   const int64_t item = static_cast<int64_t>(blockIdx.x) * (blockDim.x / 32) + threadIdx.x / 32;
@@ -91,10 +112,11 @@ __global__ void rope_write_kernel(const RopeWrite r) {
   if (item < queries) {
     const int64_t row = item / r.heads, head = item % r.heads;
     const int64_t table = r.query_positions[row] - r.table_start;
-    HeadVector v = load_vector(r.query_in + row * r.query_stride + head * r.head_dim, r.head_dim);
+    HeadVector v = load_vector<HALF>(r.query_in + row * r.query_stride + head * r.head_dim, r.head_dim);
     if (r.query_norm != nullptr) normalize_vector(v, r.query_norm, r.head_dim, r.eps);
     rotate_vector(v, r.cosine + table * half, r.sine + table * half, r.head_dim, 1.0f);
-    store_vector(v, r.query_out + item * r.head_dim, r.head_dim);
+    record_range<HALF>(v, r.peak);
+    store_vector<HALF>(v, r.query_out + item * r.head_dim, r.head_dim);
     return;
   }
   const bool is_value = item >= queries + keys;
@@ -102,11 +124,12 @@ __global__ void rope_write_kernel(const RopeWrite r) {
   if (index >= keys) return;
   const int64_t row = index / r.kv_heads, head = index % r.kv_heads;
   const int64_t table = r.positions[row] - r.table_start;
-  HeadVector v = load_vector((is_value ? r.value_in : r.key_in) + row * r.key_stride + head * r.head_dim, r.head_dim);
+  HeadVector v = load_vector<HALF>((is_value ? r.value_in : r.key_in) + row * r.key_stride + head * r.head_dim, r.head_dim);
   if (!is_value) {
     if (r.key_norm != nullptr) normalize_vector(v, r.key_norm, r.head_dim, r.eps);
     rotate_vector(v, r.cosine + table * half, r.sine + table * half, r.head_dim, 1.0f);
   }
+  record_range<HALF>(v, r.peak);
   spread_vector(v, staging, r.head_dim);
   __syncwarp();
   uint8_t *to = is_value ? r.value_out : r.key_out;
@@ -169,8 +192,11 @@ __global__ void rope_backward_kernel(const RopeBackward r) {
 }
 
 // One thread eight neighbours; blocks along x cover a row, along y the rows, in strides where there are more than a grid holds.
-__global__ void swiglu_kernel(const bf16 *gate_up, int64_t rows, int64_t width, bf16 *out) {
+// `peak`, where it is given, rises to the greatest |silu(gate)·up|, before the factor.
+template <Half HALF>
+__global__ void swiglu_kernel(const uint16_t *gate_up, int64_t rows, int64_t width, float factor, float *peak, uint16_t *out) {
   const int64_t i = element_index() * 8;
+  float largest = 0.0f;
   if (i >= width) return;
   for (int64_t row = blockIdx.y; row < rows; row += gridDim.y) {
     const bf16 *from = gate_up + row * 2 * width + i;
@@ -179,11 +205,14 @@ __global__ void swiglu_kernel(const bf16 *gate_up, int64_t rows, int64_t width, 
     uint32_t y[4];
 #pragma unroll
     for (int p = 0; p < 4; p++) {
-      const float first = widen_low(g[p]), second = widen_high(g[p]);
-      y[p] = pack_bf16(first / (1.0f + expf(-first)) * widen_low(u[p]), second / (1.0f + expf(-second)) * widen_high(u[p]));
+      const float first = widen_low_as<HALF>(g[p]), second = widen_high_as<HALF>(g[p]);
+      const float low = first / (1.0f + expf(-first)) * widen_low_as<HALF>(u[p]), high = second / (1.0f + expf(-second)) * widen_high_as<HALF>(u[p]);
+      if constexpr (HALF == Half::f16) largest = fmaxf(largest, fmaxf(fabsf(low), fabsf(high)));
+      y[p] = pack_as<HALF>(factor * low, factor * high);
     }
     *reinterpret_cast<uint4 *>(out + row * width + i) = make_uint4(y[0], y[1], y[2], y[3]);
   }
+  if (HALF == Half::f16 && peak != nullptr) raise_peak(peak, largest);
 }
 
 __global__ void swiglu_backward_kernel(bf16 *gate_up, const bf16 *d_hidden, int64_t rows, int64_t width) {
@@ -223,12 +252,13 @@ __global__ void count_up_kernel(int64_t start, int64_t rows, int32_t *to) {
   if (i < rows) to[i] = static_cast<int32_t>(start + i);
 }
 
+template <Half HALF>
 __global__ void mix_kernel(const float *full, const float *stream, const float *gates, int64_t rows, int32_t heads, int32_t kv_heads,
-                           int32_t head_dim, bf16 *mixed) {
+                           int32_t head_dim, uint16_t *mixed) {
   const int64_t i = element_index();
   if (i >= rows * heads * head_dim) return;
   const float gate = gates[i / head_dim % heads / (heads / kv_heads)];
-  mixed[i] = narrow(gate == 1.0f ? full[i] : gate == 0.0f ? stream[i] : gate * full[i] + (1.0f - gate) * stream[i]);
+  mixed[i] = narrow_as<HALF>(gate == 1.0f ? full[i] : gate == 0.0f ? stream[i] : gate * full[i] + (1.0f - gate) * stream[i]);
 }
 
 // One block a row.
@@ -246,9 +276,10 @@ __global__ void quantize_rows_kernel(const bf16 *from, int64_t columns, int8_t *
   if (threadIdx.x == 0) scale[blockIdx.x] = step;
 }
 
+template <Half HALF>
 __global__ void dequantize_rows_kernel(const int8_t *from, const float *scale, int64_t rows, int64_t columns, bf16 *to) {
   const int64_t i = element_index();
-  if (i < rows * columns) to[i] = narrow(static_cast<float>(from[i]) * scale[i / columns]);
+  if (i < rows * columns) to[i] = narrow_as<HALF>(static_cast<float>(from[i]) * scale[i / columns]);
 }
 
 __device__ __forceinline__ float random_unit(uint64_t seed, uint64_t index) {
@@ -281,13 +312,15 @@ __global__ void gather_rows_kernel(const From *from, const int32_t *index, int64
 __global__ void scatter_rows_kernel(const float *from, const int32_t *index, int64_t width, float *to) {
   for (int64_t i = threadIdx.x * 4; i < width; i += blockDim.x * 4) store_four(to + index[blockIdx.x] * width + i, load_four(from + blockIdx.x * width + i));
 }
-__global__ void narrow_kernel(const float *from, int64_t count, bf16 *to) {
+template <Half HALF>
+__global__ void narrow_kernel(const float *from, int64_t count, uint16_t *to) {
   const int64_t i = element_index() * 4;
-  if (i < count) store_four(to + i, load_four(from + i));
+  if (i < count) store_four_as<HALF>(to + i, load_four(from + i));
 }
-__global__ void add_bias_kernel(bf16 *y, const float *bias, int64_t rows, int64_t width) {
+template <Half HALF>
+__global__ void add_bias_kernel(uint16_t *y, const float *bias, int64_t rows, int64_t width) {
   const int64_t i = element_index();
-  if (i < rows * width) y[i] = narrow(widen(y[i]) + bias[i % width]);
+  if (i < rows * width) y[i] = narrow_as<HALF>(widen_as<HALF>(y[i]) + bias[i % width]);
 }
 __global__ void add_bias_f32_kernel(float *y, const float *bias, int64_t rows, int64_t width) {
   const int64_t i = element_index();
@@ -301,10 +334,14 @@ Grid row_grid(int64_t rows) { return {dim3(static_cast<unsigned>(rows)), THREADS
 
 }  // namespace
 
-cudaError_t launch_embed(const int32_t *tokens, const bf16 *table, int64_t rows, int64_t width, float *x, cudaStream_t stream) {
-  return launch(element_grid(rows * width), stream, embed_kernel, tokens, table, rows, width, x);
+cudaError_t launch_embed(const int32_t *tokens, const bf16 *table, int64_t rows, int64_t width, float *x, cudaStream_t stream, Half half,
+                         float unit) {
+  return launch(element_grid(rows * width), stream, half == Half::f16 ? embed_kernel<Half::f16> : embed_kernel<Half::bf16>, tokens, table, unit, rows, width, x);
 }
-cudaError_t launch_rms_norm(const float *x, const float *weight, int64_t rows, int64_t width, float eps, bf16 *out, cudaStream_t stream) {
+cudaError_t launch_rms_norm(const float *x, const float *weight, int64_t rows, int64_t width, float eps, bf16 *out, cudaStream_t stream, Half half) {
+  if (half == Half::f16) {
+    return launch(row_grid(rows), stream, rms_norm_kernel<float, bf16, false, Half::f16>, x, weight, width, eps, out, static_cast<bf16 *>(nullptr));
+  }
   return launch(row_grid(rows), stream, rms_norm_kernel<float, bf16, false>, x, weight, width, eps, out, static_cast<bf16 *>(nullptr));
 }
 cudaError_t launch_rms_norm_kept(const float *x, const float *weight, int64_t rows, int64_t width, float eps, bf16 *kept, bf16 *out, cudaStream_t stream) {
@@ -335,14 +372,14 @@ cudaError_t launch_count_up(int64_t start, int64_t rows, int32_t *to, cudaStream
   return launch(element_grid(rows), stream, count_up_kernel, start, rows, to);
 }
 cudaError_t launch_mix(const float *full, const float *stream, const float *gates, int64_t rows, int32_t heads, int32_t kv_heads,
-                       int32_t head_dim, bf16 *mixed, cudaStream_t stream_) {
-  return launch(element_grid(rows * heads * head_dim), stream_, mix_kernel, full, stream, gates, rows, heads, kv_heads, head_dim, mixed);
+                       int32_t head_dim, bf16 *mixed, cudaStream_t stream_, Half half) {
+  return launch(element_grid(rows * heads * head_dim), stream_, half == Half::f16 ? mix_kernel<Half::f16> : mix_kernel<Half::bf16>, full, stream, gates, rows, heads, kv_heads, head_dim, mixed);
 }
 cudaError_t launch_quantize_rows(const bf16 *from, int64_t rows, int64_t columns, int8_t *to, float *scale, cudaStream_t stream) {
   return launch(row_grid(rows), stream, quantize_rows_kernel, from, columns, to, scale);
 }
-cudaError_t launch_dequantize_rows(const int8_t *from, const float *scale, int64_t rows, int64_t columns, bf16 *to, cudaStream_t stream) {
-  return launch(element_grid(rows * columns), stream, dequantize_rows_kernel, from, scale, rows, columns, to);
+cudaError_t launch_dequantize_rows(const int8_t *from, const float *scale, int64_t rows, int64_t columns, bf16 *to, cudaStream_t stream, Half half) {
+  return launch(element_grid(rows * columns), stream, half == Half::f16 ? dequantize_rows_kernel<Half::f16> : dequantize_rows_kernel<Half::bf16>, from, scale, rows, columns, to);
 }
 cudaError_t launch_fill_cache(HeadCache cache, Dtype dtype, int32_t head_dim, uint64_t seed, cudaStream_t stream) {
   constexpr int WARPS = 4;
@@ -353,7 +390,7 @@ cudaError_t launch_rope_write(const RopeWrite &rope, cudaStream_t stream) {
   constexpr int WARPS = 4;
   const int64_t items = rope.query_rows * rope.heads + 2 * rope.rows * rope.kv_heads;
   const Grid grid{dim3(static_cast<unsigned>(ceil_divide(items, WARPS))), WARPS * 32, WARPS * rope.head_dim * sizeof(float)};
-  return launch(grid, stream, rope_write_kernel, rope);
+  return launch(grid, stream, rope.dtype == Dtype::f16 ? rope_write_kernel<Half::f16> : rope_write_kernel<Half::bf16>, rope);
 }
 cudaError_t launch_cache_copy(const CacheCopy &copy, cudaStream_t stream) {
   const int64_t width = 2 * (kv_row_bytes(copy.dtype, copy.head_dim) + kv_scale_bytes(copy.dtype)) / 4;
@@ -363,7 +400,10 @@ cudaError_t launch_rope_backward(const RopeBackward &rope, cudaStream_t stream) 
   return launch({dim3(static_cast<unsigned>(ceil_divide(rope.rows * rope.heads, 4))), 128}, stream, rope_backward_kernel, rope);
 }
 cudaError_t launch_swiglu(const bf16 *gate_up, int64_t rows, int64_t width, bf16 *out, cudaStream_t stream) {
-  return launch(piece_grid(rows, width), stream, swiglu_kernel, gate_up, rows, width, out);
+  return launch(piece_grid(rows, width), stream, swiglu_kernel<Half::bf16>, gate_up, rows, width, 1.0f, static_cast<float *>(nullptr), out);
+}
+cudaError_t launch_swiglu_f16(const uint16_t *gate_up, int64_t rows, int64_t width, float factor, float *peak, uint16_t *out, cudaStream_t stream) {
+  return launch(piece_grid(rows, width), stream, swiglu_kernel<Half::f16>, gate_up, rows, width, factor, peak, out);
 }
 cudaError_t launch_swiglu_backward(bf16 *gate_up, const bf16 *d_hidden, int64_t rows, int64_t width, cudaStream_t stream) {
   return launch(piece_grid(rows, width), stream, swiglu_backward_kernel, gate_up, d_hidden, rows, width);
@@ -380,11 +420,11 @@ cudaError_t launch_gather_rows_widened(const bf16 *from, const int32_t *index, i
 cudaError_t launch_scatter_rows(const float *from, const int32_t *index, int64_t rows, int64_t width, float *to, cudaStream_t stream) {
   return launch(row_grid(rows), stream, scatter_rows_kernel, from, index, width, to);
 }
-cudaError_t launch_narrow(const float *from, int64_t count, bf16 *to, cudaStream_t stream) {
-  return launch(element_grid(ceil_divide(count, 4)), stream, narrow_kernel, from, count, to);
+cudaError_t launch_narrow(const float *from, int64_t count, bf16 *to, cudaStream_t stream, Half half) {
+  return launch(element_grid(ceil_divide(count, 4)), stream, half == Half::f16 ? narrow_kernel<Half::f16> : narrow_kernel<Half::bf16>, from, count, to);
 }
-cudaError_t launch_add_bias(bf16 *y, const float *bias, int64_t rows, int64_t width, cudaStream_t stream) {
-  return launch(element_grid(rows * width), stream, add_bias_kernel, y, bias, rows, width);
+cudaError_t launch_add_bias(bf16 *y, const float *bias, int64_t rows, int64_t width, cudaStream_t stream, Half half) {
+  return launch(element_grid(rows * width), stream, half == Half::f16 ? add_bias_kernel<Half::f16> : add_bias_kernel<Half::bf16>, y, bias, rows, width);
 }
 cudaError_t launch_add_bias_f32(float *y, const float *bias, int64_t rows, int64_t width, cudaStream_t stream) {
   return launch(element_grid(rows * width), stream, add_bias_f32_kernel, y, bias, rows, width);

@@ -6,11 +6,13 @@
 
 namespace duo::cuda {
 
-// x [T, C] fp32 = rows of table [V, C] bf16.
-cudaError_t launch_embed(const int32_t *tokens, const bf16 *table, int64_t rows, int64_t width, float *x, cudaStream_t stream);
+// Where a function takes `half`, the 16-bit floats that it reads and writes are of that kind.
+// x [T, C] fp32 = unit · rows of table [V, C].
+cudaError_t launch_embed(const int32_t *tokens, const bf16 *table, int64_t rows, int64_t width, float *x, cudaStream_t stream, Half half = Half::bf16,
+                         float unit = 1.0f);
 // C is a multiple of 8 in everything below, and rows lie together.
 // out [T, C] = x·rsqrt(mean x² + eps)·weight, bf16 or fp32.
-cudaError_t launch_rms_norm(const float *x, const float *weight, int64_t rows, int64_t width, float eps, bf16 *out, cudaStream_t stream);
+cudaError_t launch_rms_norm(const float *x, const float *weight, int64_t rows, int64_t width, float eps, bf16 *out, cudaStream_t stream, Half half = Half::bf16);
 cudaError_t launch_rms_norm_f32(const float *x, const float *weight, int64_t rows, int64_t width, float eps, float *out, cudaStream_t stream);
 // kept [T, C] = x rounded to bf16, out the norm of that; then, bit for bit the same, out of kept.
 cudaError_t launch_rms_norm_kept(const float *x, const float *weight, int64_t rows, int64_t width, float eps, bf16 *kept, bf16 *out, cudaStream_t stream);
@@ -36,7 +38,8 @@ struct RopeWrite {
   float eps;
   const float *cosine, *sine;  // [positions, D/2]
   bf16 *query_out;             // [query_rows, H, D]
-  Dtype dtype;                 // of the cache
+  Dtype dtype;                 // of the cache; f16: everything 16-bit here is f16, else bf16
+  float *peak;                 // f16: rises to what lies beyond its range; or null
   uint8_t *key_out, *value_out;       // [rows, G] rows of kv_row_bytes
   uint32_t *key_scale, *value_scale;  // [rows, G] or null
 };
@@ -77,6 +80,8 @@ cudaError_t launch_rope_backward(const RopeBackward &rope, cudaStream_t stream);
 
 // out [T, I] bf16 = silu(gate)·up, gate and up the halves of gate_up [T, 2I].
 cudaError_t launch_swiglu(const bf16 *gate_up, int64_t rows, int64_t width, bf16 *out, cudaStream_t stream);
+// The same of f16, times `factor`; *peak (device, or null) rises to the greatest |silu(gate)·up|.
+cudaError_t launch_swiglu_f16(const uint16_t *gate_up, int64_t rows, int64_t width, float factor, float *peak, uint16_t *out, cudaStream_t stream);
 // gate_up [T, 2I] becomes its own gradient, from d_hidden [T, I].
 cudaError_t launch_swiglu_backward(bf16 *gate_up, const bf16 *d_hidden, int64_t rows, int64_t width, cudaStream_t stream);
 
@@ -85,19 +90,19 @@ cudaError_t launch_gather_rows(const float *from, const int32_t *index, int64_t 
 cudaError_t launch_gather_rows_bf16(const bf16 *from, const int32_t *index, int64_t rows, int64_t width, bf16 *to, cudaStream_t stream);
 cudaError_t launch_gather_rows_widened(const bf16 *from, const int32_t *index, int64_t rows, int64_t width, float *to, cudaStream_t stream);
 cudaError_t launch_scatter_rows(const float *from, const int32_t *index, int64_t rows, int64_t width, float *to, cudaStream_t stream);
-cudaError_t launch_narrow(const float *from, int64_t count, bf16 *to, cudaStream_t stream);
+cudaError_t launch_narrow(const float *from, int64_t count, bf16 *to, cudaStream_t stream, Half half = Half::bf16);
 // to[row] = start + row.
 cudaError_t launch_count_up(int64_t start, int64_t rows, int32_t *to, cudaStream_t stream);
 // mixed [rows, H, D] = gate·full + (1 − gate)·stream.
 cudaError_t launch_mix(const float *full, const float *stream, const float *gates, int64_t rows, int32_t heads, int32_t kv_heads,
-                       int32_t head_dim, bf16 *mixed, cudaStream_t stream_);
+                       int32_t head_dim, bf16 *mixed, cudaStream_t stream_, Half half = Half::bf16);
 // Weights [rows, columns] to int8 and one scale a row, and back.
 cudaError_t launch_quantize_rows(const bf16 *from, int64_t rows, int64_t columns, int8_t *to, float *scale, cudaStream_t stream);
-cudaError_t launch_dequantize_rows(const int8_t *from, const float *scale, int64_t rows, int64_t columns, bf16 *to, cudaStream_t stream);
+cudaError_t launch_dequantize_rows(const int8_t *from, const float *scale, int64_t rows, int64_t columns, bf16 *to, cudaStream_t stream, Half half = Half::bf16);
 // Every key and value of a cache becomes a seeded random number of unit scale.
 cudaError_t launch_fill_cache(HeadCache cache, Dtype dtype, int32_t head_dim, uint64_t seed, cudaStream_t stream);
 // y [T, N] += bias [N].
-cudaError_t launch_add_bias(bf16 *y, const float *bias, int64_t rows, int64_t width, cudaStream_t stream);
+cudaError_t launch_add_bias(bf16 *y, const float *bias, int64_t rows, int64_t width, cudaStream_t stream, Half half = Half::bf16);
 cudaError_t launch_add_bias_f32(float *y, const float *bias, int64_t rows, int64_t width, cudaStream_t stream);
 
 }  // namespace duo::cuda

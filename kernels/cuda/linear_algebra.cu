@@ -12,7 +12,7 @@
 namespace duo::cuda {
 namespace {
 
-constexpr int32_t COMPUTE_32F = 68, REAL_32F = 0, REAL_16BF = 14, OP_N = 0, OP_T = 1;
+constexpr int32_t COMPUTE_32F = 68, REAL_32F = 0, REAL_16F = 2, REAL_16BF = 14, OP_N = 0, OP_T = 1;
 constexpr int DESC_TRANSA = 3, DESC_TRANSB = 4, PREFERENCE_MAX_WORKSPACE_BYTES = 1;
 constexpr size_t WORKSPACE_BYTES = size_t{32} << 20;  // what NVIDIA advises for Hopper
 
@@ -53,7 +53,7 @@ struct LinearAlgebra::Library {
     Algorithm algorithm{};
     bool is_usable = false;
   };
-  using Key = std::tuple<int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, bool, int>;
+  using Key = std::tuple<int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, bool, int, int>;
   std::mutex mutex;
   std::map<Key, Plan> plans;
 
@@ -93,12 +93,13 @@ struct LinearAlgebra::Library {
     HeuristicResult found{};
     int num_found = 0;
     const size_t limit = WORKSPACE_BYTES;
+    const int half = p.half == Half::f16 ? REAL_16F : REAL_16BF;
     const bool ok = desc_create(&plan.desc, COMPUTE_32F, REAL_32F) == 0 &&
                     desc_set(plan.desc, DESC_TRANSA, &transpose_right, sizeof transpose_right) == 0 &&
                     desc_set(plan.desc, DESC_TRANSB, &transpose_left, sizeof transpose_left) == 0 &&
-                    layout_create(&plan.a, REAL_16BF, p.right_is_deep ? n : k, p.right_is_deep ? k : n, p.right_stride) == 0 &&
-                    layout_create(&plan.b, REAL_16BF, k, m, p.left_stride) == 0 &&
-                    layout_create(&plan.c, p.store == Store::bf16 ? REAL_16BF : REAL_32F, n, m, p.out_stride) == 0 &&
+                    layout_create(&plan.a, half, p.right_is_deep ? n : k, p.right_is_deep ? k : n, p.right_stride) == 0 &&
+                    layout_create(&plan.b, half, k, m, p.left_stride) == 0 &&
+                    layout_create(&plan.c, p.store == Store::half ? half : REAL_32F, n, m, p.out_stride) == 0 &&
                     preference_create(&preference) == 0 && preference_set(preference, PREFERENCE_MAX_WORKSPACE_BYTES, &limit, sizeof limit) == 0 &&
                     heuristic(handle, plan.desc, plan.a, plan.b, plan.c, plan.c, preference, 1, &found, &num_found) == 0 && num_found == 1;
     if (preference != nullptr) preference_destroy(preference);
@@ -109,12 +110,12 @@ struct LinearAlgebra::Library {
 
   bool multiply(const Product &p, const Stream &stream) {
     std::lock_guard<std::mutex> lock(mutex);
-    const Key key{p.m, p.n, p.k, p.left_stride, p.right_stride, p.out_stride, p.right_is_deep, static_cast<int>(p.store)};
+    const Key key{p.m, p.n, p.k, p.left_stride, p.right_stride, p.out_stride, p.right_is_deep, static_cast<int>(p.store), static_cast<int>(p.half)};
     auto at = plans.find(key);
     if (at == plans.end()) at = plans.emplace(key, make_plan(p)).first;
     const Plan &plan = at->second;
     if (!plan.is_usable) return false;
-    const float alpha = 1.0f, beta = p.store == Store::add_f32 ? 1.0f : 0.0f;
+    const float alpha = p.factor, beta = p.store == Store::add_f32 ? 1.0f : 0.0f;
     return matmul(handle, plan.desc, &alpha, p.right, plan.a, p.left, plan.b, &beta, p.out, plan.c, p.out, plan.c, &plan.algorithm,
                   stream.scratch(static_cast<int64_t>(WORKSPACE_BYTES)), WORKSPACE_BYTES, stream.get()) == 0;
   }

@@ -23,13 +23,13 @@ void SamplePass::backward_mlp(int64_t index, const DeviceRows &rows, const bf16 
           "reading a layer's input");
     multiply_linear(model_, layer.output, 0, hidden, mixed + first * query_width, here, m.middle, hidden, Store::add_f32, scratch_, stream_);
     check(launch_rms_norm(m.middle, norm, here, hidden, eps, m.chunk_normed, stream_.get()), "a norm");
-    multiply_linear(model_, layer.gate_up, 0, 2 * intermediate, m.chunk_normed, here, m.gate_up, 2 * intermediate, Store::bf16, scratch_, stream_);
+    multiply_linear(model_, layer.gate_up, 0, 2 * intermediate, m.chunk_normed, here, m.gate_up, 2 * intermediate, Store::half, scratch_, stream_);
     check(launch_narrow(d_here, here * hidden, m.chunk_normed, stream_.get()), "rounding a gradient");
-    multiply_linear_transposed(model_, layer.down, 0, hidden, m.chunk_normed, hidden, here, m.activated, Store::bf16, scratch_, stream_);
+    multiply_linear_transposed(model_, layer.down, 0, hidden, m.chunk_normed, hidden, here, m.activated, Store::half, scratch_, stream_);
     check(launch_swiglu_backward(m.gate_up, m.activated, here, intermediate, stream_.get()), "swiglu backward");
-    multiply_linear_transposed(model_, layer.gate_up, 0, 2 * intermediate, m.gate_up, 2 * intermediate, here, m.d_normed, Store::bf16, scratch_, stream_);
+    multiply_linear_transposed(model_, layer.gate_up, 0, 2 * intermediate, m.gate_up, 2 * intermediate, here, m.d_normed, Store::half, scratch_, stream_);
     check(launch_rms_norm_backward_add(m.middle, norm, m.d_normed, here, hidden, eps, d_here, m.chunk_normed, stream_.get()), "a norm backward");
-    multiply_linear_transposed(model_, layer.output, 0, hidden, m.chunk_normed, hidden, here, m.d_mixed + first * query_width, Store::bf16, scratch_, stream_);
+    multiply_linear_transposed(model_, layer.output, 0, hidden, m.chunk_normed, hidden, here, m.d_mixed + first * query_width, Store::half, scratch_, stream_);
   }
 }
 
@@ -87,7 +87,7 @@ void SamplePass::backward_attention(int64_t index, const DeviceRows &rows, const
   const bf16 *input = m.inputs[static_cast<size_t>(index)];
   for (int64_t first = 0; first < tokens; first += chunk) {
     const int64_t here = std::min(chunk, tokens - first);
-    multiply_linear_transposed(model_, layer.qkv, 0, width, m.d_qkv + first * width, width, here, m.d_normed, Store::bf16, scratch_, stream_);
+    multiply_linear_transposed(model_, layer.qkv, 0, width, m.d_qkv + first * width, width, here, m.d_normed, Store::half, scratch_, stream_);
     check(launch_rms_norm_backward_add_kept(input + first * hidden, layer.input_norm.data(), m.d_normed, here, hidden, config_.rms_norm_eps,
                                             m.residual + first * hidden, stream_.get()), "a norm backward");
   }

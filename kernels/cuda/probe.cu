@@ -16,8 +16,8 @@ constexpr double MOST_OF_FREE_MEMORY = 0.8;  // the rest is for products' own me
 
 // One probed head on its way from its layer to the end.
 struct Lane {
-  Lane(const CudaModel &model, const Passage &passage, Window window, const float *gates, Task &task)
-      : pass(model, passage, window, PassRole::forward, 0, task),
+  Lane(const CudaModel &model, const Passage &passage, Window window, const float *gates, const MlpScales &scales, Task &task)
+      : pass(model, passage, window, PassRole::forward, 0, task, {Half::f16, scales.data()}),
         current(count_needed_tokens(passage) * model.config().hidden),
         last(passage.num_positions * model.config().hidden),
         out(passage.num_positions * model.config().hidden) {
@@ -45,14 +45,24 @@ int64_t CudaModel::choose_probe_lanes(const Passage &passage) const {
 void CudaModel::probe(const Passage &passage, const float *base_gates, const float *probe_gates, int64_t head_begin, int64_t head_end,
                       Window window, Task &task, float *differences) {
   select_device();
+  require_f16(task);
+  task.set_total(head_end - head_begin);
+  MlpScales scales(config_.layers);
+  int64_t num_reported = 0;
+  while (!probe_once(passage, base_gates, probe_gates, head_begin, head_end, window, task, scales, num_reported, differences)) {
+  }
+}
+
+// False where an MLP's product did not fit f16; `scales` are lower then. num_reported: heads that the task knows to be done.
+bool CudaModel::probe_once(const Passage &passage, const float *base_gates, const float *probe_gates, int64_t head_begin, int64_t head_end, Window window,
+                           Task &task, MlpScales &scales, int64_t &num_reported, float *differences) {
   const int64_t width = config_.hidden, rows = passage.num_positions, kv_heads = config_.kv_heads, tokens = count_needed_tokens(passage);
   const int64_t first_layer = head_begin / kv_heads, last_layer = (head_end - 1) / kv_heads;
-  task.set_total(head_end - head_begin);
   DeviceBuffer<float> input(tokens * width), base(rows * width);
-  SamplePass shared(*this, passage, window, PassRole::probe, 0, task);
+  SamplePass shared(*this, passage, window, PassRole::probe, 0, task, {Half::f16, scales.data()});
   shared.set_gates(base_gates);
   std::vector<std::unique_ptr<Lane>> lanes;
-  for (int64_t i = choose_probe_lanes(passage); i > 0; i--) lanes.push_back(std::make_unique<Lane>(*this, passage, window, base_gates, task));
+  for (int64_t i = choose_probe_lanes(passage); i > 0; i--) lanes.push_back(std::make_unique<Lane>(*this, passage, window, base_gates, scales, task));
 
   // The probed layer's output, from the mix inside `shared`, to where the lane goes on.
   const auto start = [&](int64_t layer, Lane &lane) {
@@ -84,6 +94,16 @@ void CudaModel::probe(const Passage &passage, const float *base_gates, const flo
     }
   };
 
+  const auto fits = [&](size_t count) {
+    F16Peaks peaks = shared.read_peaks();
+    for (size_t i = 0; i < count; i++) peaks.raise(lanes[i]->pass.read_peaks());
+    return scales.fit(peaks);
+  };
+  int64_t num_done = 0;
+  const auto report = [&] {
+    if (++num_done > num_reported) task.add_done(), num_reported = num_done;
+  };
+
   shared.embed(input.data());
   for (int64_t layer = 0; layer <= last_layer; layer++) {
     const float *layer_gates = base_gates + layer * kv_heads;
@@ -101,6 +121,8 @@ void CudaModel::probe(const Passage &passage, const float *base_gates, const flo
       check(cudaMemcpyAsync(base.data(), lanes[0]->out.data(), static_cast<size_t>(rows * width) * sizeof(float), cudaMemcpyDeviceToDevice,
                             lanes[0]->pass.stream().get()), "keeping the base");
       lanes[0]->pass.stream().wait();
+      if (!fits(1)) return false;
+      require_finite_f16(base.data(), rows * width, lanes[0]->pass.stream());
     }
     std::vector<int64_t> heads;
     for (int64_t head = std::max(head_begin, layer * kv_heads); head < std::min(head_end, (layer + 1) * kv_heads); head++) {
@@ -109,7 +131,7 @@ void CudaModel::probe(const Passage &passage, const float *base_gates, const flo
         continue;
       }
       std::fill_n(differences + (head - head_begin) * rows * width, rows * width, 0.0f);
-      task.add_done();
+      report();
     }
     std::vector<float> gates(layer_gates, layer_gates + kv_heads);
     for (size_t first = 0; first < heads.size(); first += lanes.size()) {
@@ -123,11 +145,12 @@ void CudaModel::probe(const Passage &passage, const float *base_gates, const flo
         start(layer, *lanes[i]);
       }
       run_on(layer, count);
+      if (!fits(count)) return false;
       for (size_t i = 0; i < count; i++) {
         Lane &lane = *lanes[i];
         check(launch_subtract(base.data(), lane.out.data(), rows * width, lane.out.data(), lane.pass.stream().get()), "a difference");
         copy_to_host(differences + (heads[first + i] - head_begin) * rows * width, lane.out.data(), rows * width, lane.pass.stream());
-        task.add_done();
+        report();
       }
     }
     if (layer < last_layer) {
@@ -135,6 +158,7 @@ void CudaModel::probe(const Passage &passage, const float *base_gates, const flo
       shared.finish_layer(layer, input.data(), tokens);
     }
   }
+  return true;
 }
 
 }  // namespace duo::cuda

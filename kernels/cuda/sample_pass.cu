@@ -7,13 +7,15 @@
 #include "core/rope.h"
 #include "cuda/branch_gradient.h"
 #include "cuda/layer_ops.h"
+#include "cuda/reductions.h"
 
 namespace duo::cuda {
 
-SamplePass::SamplePass(const CudaModel &model, const Passage &passage, Window window, PassRole role, int32_t flags, Task &task)
+SamplePass::SamplePass(const CudaModel &model, const Passage &passage, Window window, PassRole role, int32_t flags, Task &task, PassArithmetic arithmetic)
     : model_(model),
       config_(model.config()),
       task_(task),
+      arithmetic_(arithmetic),
       shape_{static_cast<int32_t>(config_.heads), static_cast<int32_t>(config_.kv_heads), static_cast<int32_t>(config_.head_dim), window.sink, window.recent},
       size_{count_needed_tokens(passage), passage.num_positions, role, 0, (flags & DUO_DISTILL_TEACHER_BRANCH) != 0} {
   const int64_t half = config_.head_dim / 2;
@@ -25,11 +27,12 @@ SamplePass::SamplePass(const CudaModel &model, const Passage &passage, Window wi
   copy_to_device(memory_.tokens, passage.tokens, size_.tokens, stream_);
   copy_to_device(memory_.wanted, passage.positions, size_.rows, stream_);
   check(launch_count_up(0, size_.tokens, memory_.all_positions, stream_.get()), "numbering positions");
-  const RopeFrequencies rope = compute_rope_frequencies(config_, size_.tokens);
+  const RopeFrequencies rope = compute_rope_frequencies(config_, passage.num_tokens);  // dynamic scaling goes by the whole sample
   DeviceBuffer<float> inverse(half);
   copy_to_device(inverse.data(), rope.inverse.data(), half, stream_);
   check(launch_rope_tables(inverse.data(), rope.attention_scale, 0, nullptr, size_.tokens, static_cast<int32_t>(half), memory_.cosine, memory_.sine, stream_.get()),
         "making rotary tables");
+  check(cudaMemsetAsync(memory_.mlp_peaks, 0, static_cast<size_t>(2 * config_.layers) * sizeof(float), stream_.get()), "clearing peaks");
   stream_.wait();  // `inverse` goes here
 }
 
@@ -53,11 +56,25 @@ void SamplePass::allocate() {
   memory_.lay_out(layout, config_, size_);
 }
 
+void require_finite_f16(const float *values, int64_t count, const Stream &stream) {
+  DeviceBuffer<int32_t> first_bad(1);
+  int32_t bad = 0;
+  check(launch_check_finite(values, 1, count, first_bad.data(), stream.get()), "looking for what is not a number");
+  copy_to_host(&bad, first_bad.data(), 1, stream);
+  if (bad >= 0) fail_f16_range();
+}
+
 void SamplePass::pace() {
   check(cudaEventRecord(layer_done_[pace_], stream_.get()), "recording an event");
   pace_ = 1 - pace_;
   check(cudaEventSynchronize(layer_done_[pace_]), "waiting for a layer");
   task_.check_abort();
+}
+
+F16Peaks SamplePass::read_peaks() const {
+  std::vector<float> peaks(static_cast<size_t>(2 * config_.layers));
+  copy_to_host(peaks.data(), memory_.mlp_peaks, 2 * config_.layers, stream_);
+  return {{peaks.begin(), peaks.begin() + config_.layers}, {peaks.begin() + config_.layers, peaks.end()}};
 }
 
 void SamplePass::set_gates(const float *gates) {
@@ -80,7 +97,10 @@ void SamplePass::set_gates(const float *gates) {
 }
 
 void SamplePass::embed(float *x) {
-  check(launch_embed(memory_.tokens, model_.embedding().data(), size_.tokens, config_.hidden, x, stream_.get()), "reading embeddings");
+  const bool is_f16 = arithmetic_.half == Half::f16;
+  check(launch_embed(memory_.tokens, is_f16 ? model_.embedding_f16().values.data() : model_.embedding().data(), size_.tokens, config_.hidden, x, stream_.get(),
+                     arithmetic_.half, is_f16 ? model_.embedding_f16().unit : 1.0f),
+        "reading embeddings");
 }
 
 void SamplePass::gather(const float *from, const DeviceRows &rows, float *to) const {
@@ -94,14 +114,14 @@ void SamplePass::project(int64_t index, const DeviceRows &rows) {
   const int64_t hidden = config_.hidden, query_width = config_.query_width(), kv_width = config_.kv_width(), width = query_width + 2 * kv_width;
   RopeWrite rope{};
   if (rows.is_all) {
-    multiply_linear(model_, layer.qkv, 0, width, m.normed, size_.tokens, m.qkv, width, Store::bf16, scratch_, stream_);
+    multiply_linear(model_, layer.qkv, 0, width, m.normed, size_.tokens, m.qkv, width, Store::half, scratch_, stream_, arithmetic_.half);
     rope.query_in = m.qkv;
     rope.query_stride = rope.key_stride = width;
     rope.key_in = m.qkv + query_width;
   } else {
-    multiply_linear(model_, layer.qkv, query_width, 2 * kv_width, m.normed, size_.tokens, m.qkv, 2 * kv_width, Store::bf16, scratch_, stream_);
+    multiply_linear(model_, layer.qkv, query_width, 2 * kv_width, m.normed, size_.tokens, m.qkv, 2 * kv_width, Store::half, scratch_, stream_, arithmetic_.half);
     check(launch_gather_rows_bf16(m.normed, rows.positions, rows.count, hidden, m.selected, stream_.get()), "gathering rows");
-    multiply_linear(model_, layer.qkv, 0, query_width, m.selected, rows.count, m.query_raw, query_width, Store::bf16, scratch_, stream_);
+    multiply_linear(model_, layer.qkv, 0, query_width, m.selected, rows.count, m.query_raw, query_width, Store::half, scratch_, stream_, arithmetic_.half);
     rope.query_in = m.query_raw;
     rope.query_stride = query_width;
     rope.key_stride = 2 * kv_width;
@@ -117,7 +137,8 @@ void SamplePass::project(int64_t index, const DeviceRows &rows) {
   rope.eps = config_.rms_norm_eps;
   rope.cosine = m.cosine, rope.sine = m.sine;
   rope.query_out = m.query;
-  rope.dtype = Dtype::bf16;
+  rope.peak = m.projection_peaks + index;
+  rope.dtype = arithmetic_.half == Half::f16 ? Dtype::f16 : Dtype::bf16;
   rope.key_out = reinterpret_cast<uint8_t *>(m.key), rope.value_out = reinterpret_cast<uint8_t *>(m.value);
   check(launch_rope_write(rope, stream_.get()), "rotating queries and keys");
 }
@@ -128,7 +149,7 @@ void SamplePass::attend(int64_t index, const DeviceRows &rows, const Attend &cal
   a.query = memory_.query;
   a.positions = rows.positions;
   a.num_rows = rows.count;
-  a.dtype = Dtype::bf16;
+  a.dtype = arithmetic_.half == Half::f16 ? Dtype::f16 : Dtype::bf16;
   a.chunk_key = reinterpret_cast<const uint8_t *>(memory_.key), a.chunk_value = reinterpret_cast<const uint8_t *>(memory_.value);
   a.chunk_count = size_.tokens;
   a.gates = gates_of(index);
@@ -154,13 +175,13 @@ void SamplePass::attend(int64_t index, const DeviceRows &rows, const Attend &cal
 }
 
 void SamplePass::attend_layer(int64_t layer, const float *x, const DeviceRows &rows) {
-  check(launch_rms_norm(x, model_.layer(layer).input_norm.data(), size_.tokens, config_.hidden, config_.rms_norm_eps, memory_.normed, stream_.get()), "a norm");
+  check(launch_rms_norm(x, model_.layer(layer).input_norm.data(), size_.tokens, config_.hidden, config_.rms_norm_eps, memory_.normed, stream_.get(), arithmetic_.half), "a norm");
   project(layer, rows);
   attend(layer, rows, {Wanted::weighed, nullptr, nullptr, nullptr, {memory_.mixed, nullptr, nullptr, nullptr}});
 }
 
 void SamplePass::attend_branches(int64_t layer, const float *x, const DeviceRows &rows) {
-  check(launch_rms_norm(x, model_.layer(layer).input_norm.data(), size_.tokens, config_.hidden, config_.rms_norm_eps, memory_.normed, stream_.get()), "a norm");
+  check(launch_rms_norm(x, model_.layer(layer).input_norm.data(), size_.tokens, config_.hidden, config_.rms_norm_eps, memory_.normed, stream_.get(), arithmetic_.half), "a norm");
   project(layer, rows);
   attend(layer, rows, {Wanted::kept, nullptr, memory_.full, memory_.stream, {memory_.mixed, nullptr, nullptr, nullptr}});
 }
@@ -168,7 +189,7 @@ void SamplePass::attend_branches(int64_t layer, const float *x, const DeviceRows
 void SamplePass::mix_again(int64_t layer, const float *gates, int64_t rows) {
   float *to = memory_.gates + layer * config_.kv_heads;
   copy_to_device(to, gates, shape_.kv_heads, stream_);
-  check(launch_mix(memory_.full, memory_.stream, to, rows, shape_.heads, shape_.kv_heads, shape_.head_dim, memory_.mixed, stream_.get()), "mixing heads");
+  check(launch_mix(memory_.full, memory_.stream, to, rows, shape_.heads, shape_.kv_heads, shape_.head_dim, memory_.mixed, stream_.get(), arithmetic_.half), "mixing heads");
 }
 
 // Both branches of every head, and of them what the gradient needs.
@@ -183,14 +204,17 @@ void SamplePass::finish_layer(int64_t index, float *x, int64_t rows, const bf16 
   const DeviceLayer &layer = model_.layer(index);
   const PassMemory &m = memory_;
   const int64_t hidden = config_.hidden, intermediate = config_.intermediate, chunk = m.chunk_rows;
-  multiply_linear(model_, layer.output, 0, hidden, mixed, rows, x, hidden, Store::add_f32, scratch_, stream_);
+  multiply_linear(model_, layer.output, 0, hidden, mixed, rows, x, hidden, Store::add_f32, scratch_, stream_, arithmetic_.half);
+  const float scale = arithmetic_.mlp_scales == nullptr ? 1.0f : arithmetic_.mlp_scales[index];
   for (int64_t first = 0; first < rows; first += chunk) {
     const int64_t here = std::min(chunk, rows - first);
     float *at = x + first * hidden;
-    check(launch_rms_norm(at, layer.post_attention_norm.data(), here, hidden, config_.rms_norm_eps, m.chunk_normed, stream_.get()), "a norm");
-    multiply_linear(model_, layer.gate_up, 0, 2 * intermediate, m.chunk_normed, here, m.gate_up, 2 * intermediate, Store::bf16, scratch_, stream_);
-    check(launch_swiglu(m.gate_up, here, intermediate, m.activated, stream_.get()), "swiglu");
-    multiply_linear(model_, layer.down, 0, hidden, m.activated, here, at, hidden, Store::add_f32, scratch_, stream_);
+    check(launch_rms_norm(at, layer.post_attention_norm.data(), here, hidden, config_.rms_norm_eps, m.chunk_normed, stream_.get(), arithmetic_.half), "a norm");
+    multiply_linear(model_, layer.gate_up, 0, 2 * intermediate, m.chunk_normed, here, m.gate_up, 2 * intermediate, Store::half, scratch_, stream_, arithmetic_.half);
+    check(arithmetic_.half == Half::f16 ? launch_swiglu_f16(m.gate_up, here, intermediate, scale, m.mlp_peaks + index, m.activated, stream_.get())
+                                        : launch_swiglu(m.gate_up, here, intermediate, m.activated, stream_.get()),
+          "swiglu");
+    multiply_linear(model_, layer.down, 0, hidden, m.activated, here, at, hidden, Store::add_f32, scratch_, stream_, arithmetic_.half, 1.0f / scale);
   }
 }
 

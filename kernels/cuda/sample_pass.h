@@ -16,10 +16,18 @@ struct DeviceRows {
   bool is_all;  // 0 … T−1
 };
 
+// What a pass computes in. bf16 is the deployed model's arithmetic and the gradient's. f16 is the measurements': a head's effect is the difference of
+// two passes, which has to stand above their rounding. f16 ends at 65504, and one value of a layer can pass that, the MLP's product silu(gate)·up: it is
+// scaled by a power of two per layer, taken out again after the down projection, and its peak is recorded so that the scale can follow.
+struct PassArithmetic {
+  Half half = Half::bf16;
+  const float *mlp_scales = nullptr;  // [L] host, powers of two; null: all 1. f16 only
+};
+
 class SamplePass {
  public:
-  // flags DUO_DISTILL_…, read where role is distill.
-  SamplePass(const CudaModel &model, const Passage &passage, Window window, PassRole role, int32_t flags, Task &task);
+  // flags DUO_DISTILL_…, read where role is distill, which computes in bf16.
+  SamplePass(const CudaModel &model, const Passage &passage, Window window, PassRole role, int32_t flags, Task &task, PassArithmetic arithmetic = {});
   ~SamplePass();
   SamplePass(const SamplePass &) = delete;
   SamplePass &operator=(const SamplePass &) = delete;
@@ -50,6 +58,9 @@ class SamplePass {
   DeviceRows wanted() const { return {memory_.wanted, size_.rows, false}; }
   DeviceRows rows_of(int64_t layer) const { return layer == config_.layers - 1 ? wanted() : all(); }
   LinearScratch &scratch() { return scratch_; }
+  // Of an f16 pass so far. Waits for the stream.
+  F16Peaks read_peaks() const;
+  Half half() const { return arithmetic_.half; }
   void gather(const float *from, const DeviceRows &rows, float *to) const;
   // Wait for all but the last queued layer, so that an abort is seen and the queue stays short.
   void pace();
@@ -84,6 +95,7 @@ class SamplePass {
   const CudaModel &model_;
   const ModelConfig &config_;
   Task &task_;
+  PassArithmetic arithmetic_;
   AttentionShape shape_;
   PassSize size_;
   std::vector<std::vector<int32_t>> class_counts_;  // [L][3] heads that are full alone, streaming alone, both
@@ -95,6 +107,9 @@ class SamplePass {
   cudaEvent_t layer_done_[2] = {};
   int pace_ = 0;
 };
+
+// Throws NUMERIC where one of `count` results (device) of an f16 pass is not finite. Waits for the stream.
+void require_finite_f16(const float *values, int64_t count, const Stream &stream);
 
 // One past the last position that is looked at.
 inline int64_t count_needed_tokens(const Passage &passage) { return int64_t{passage.positions[passage.num_positions - 1]} + 1; }

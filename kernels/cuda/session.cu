@@ -181,7 +181,7 @@ void CudaSession::feed_chunk(const int32_t *tokens, int64_t count, bool is_last)
   for (int64_t index = 0; index < config_.layers; index++) {
     const DeviceLayer &layer = model_.layer(index);
     check(launch_rms_norm(b.x, layer.input_norm.data(), count, hidden, config_.rms_norm_eps, b.normed, stream_.get()), "a norm");
-    multiply_linear(model_, layer.qkv, 0, width, b.normed, count, b.qkv, width, Store::bf16, scratch_, stream_);
+    multiply_linear(model_, layer.qkv, 0, width, b.normed, count, b.qkv, width, Store::half, scratch_, stream_);
     rope.query_norm = layer.query_norm.data(), rope.key_norm = layer.key_norm.data();
     check(launch_rope_write(rope, stream_.get()), "rotating queries and keys");
     attend_chunk(index, count);
@@ -190,7 +190,7 @@ void CudaSession::feed_chunk(const int32_t *tokens, int64_t count, bool is_last)
       const int64_t here = std::min(mlp, count - first);
       float *x = b.x + first * hidden;
       check(launch_rms_norm(x, layer.post_attention_norm.data(), here, hidden, config_.rms_norm_eps, b.normed, stream_.get()), "a norm");
-      multiply_linear(model_, layer.gate_up, 0, 2 * intermediate, b.normed, here, b.gate_up, 2 * intermediate, Store::bf16, scratch_, stream_);
+      multiply_linear(model_, layer.gate_up, 0, 2 * intermediate, b.normed, here, b.gate_up, 2 * intermediate, Store::half, scratch_, stream_);
       check(launch_swiglu(b.gate_up, here, intermediate, b.activated, stream_.get()), "swiglu");
       multiply_linear(model_, layer.down, 0, hidden, b.activated, here, x, hidden, Store::add_f32, scratch_, stream_);
     }

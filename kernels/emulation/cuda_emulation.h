@@ -65,7 +65,7 @@ struct WarpgroupProduct {
   int num_sums;
   const uint32_t *left;
   uint64_t left_tile, right_tile;
-  bool is_deep, adds;
+  bool is_deep, adds, is_f16;
 };
 void queue_warpgroup_product(const WarpgroupProduct &product);
 void commit_warpgroup_products();

@@ -26,7 +26,7 @@ std::array<Queue, MOST_GROUPS> queues;
 Queue &own_queue() { return queues[threadIdx.x / SIZE]; }
 
 // Element (row, column 0…15) of an operand whose rows lie along tile rows, or (row along the tile's columns, depth) of a deep one.
-float read(uint64_t tile, int row, int depth, bool is_deep) {
+float read(uint64_t tile, int row, int depth, bool is_deep, bool is_f16) {
   const uint64_t start = (tile & 0x3fff) << 4, leading = (tile >> 16 & 0x3fff) << 4, stride = (tile >> 32 & 0x3fff) << 4;
   uint64_t at = start;
   if (is_deep) {
@@ -37,7 +37,7 @@ float read(uint64_t tile, int row, int depth, bool is_deep) {
   at ^= (at >> 7 & 7) << 4;
   uint16_t word;
   std::memcpy(&word, current->shared + at, sizeof word);
-  return bf16_to_float(word);
+  return is_f16 ? f16_to_float(word) : bf16_to_float(word);
 }
 
 void make(const Product &p) {
@@ -47,15 +47,16 @@ void make(const Product &p) {
   for (int row = 0; row < 64; row++) {
     for (int k = 0; k < 16; k++) {
       if (p.shape.left == nullptr) {
-        left[row][k] = read(p.shape.left_tile, row, k, false);
+        left[row][k] = read(p.shape.left_tile, row, k, false, p.shape.is_f16);
       } else {
         const auto &words = p.left[static_cast<size_t>(row / 16 * 32 + row % 8 * 4 + k % 8 / 2)];
-        left[row][k] = bf16_to_float(static_cast<uint16_t>(words[static_cast<size_t>(row % 16 / 8 + k / 8 * 2)] >> (k % 2 * 16)));
+        const auto word = static_cast<uint16_t>(words[static_cast<size_t>(row % 16 / 8 + k / 8 * 2)] >> (k % 2 * 16));
+        left[row][k] = p.shape.is_f16 ? f16_to_float(word) : bf16_to_float(word);
       }
     }
   }
   for (int column = 0; column < columns; column++) {
-    for (int k = 0; k < 16; k++) right[static_cast<size_t>(column * 16 + k)] = read(p.shape.right_tile, column, k, p.shape.is_deep);
+    for (int k = 0; k < 16; k++) right[static_cast<size_t>(column * 16 + k)] = read(p.shape.right_tile, column, k, p.shape.is_deep, p.shape.is_f16);
   }
   for (unsigned thread = 0; thread < SIZE; thread++) {
     const int lane = static_cast<int>(thread % 32);
@@ -78,7 +79,8 @@ void queue_warpgroup_product(const WarpgroupProduct &product) {
     for (unsigned thread = 0; thread < SIZE; thread++) {
       const auto *one = static_cast<WarpgroupProduct *>(operands[thread]);
       const WarpgroupProduct &first = made.shape;
-      if (one->num_sums != first.num_sums || one->left_tile != first.left_tile || one->right_tile != first.right_tile || one->is_deep != first.is_deep || one->adds != first.adds) {
+      if (one->num_sums != first.num_sums || one->left_tile != first.left_tile || one->right_tile != first.right_tile || one->is_deep != first.is_deep || one->adds != first.adds ||
+          one->is_f16 != first.is_f16) {
         report_fault("Expected one product of all threads of a warpgroup, thread " + std::to_string(thread) + " brought another");
       }
       made.sums[thread] = one->sum;

@@ -1,0 +1,134 @@
+// f16 twins of a model's matrices. bf16 weights are widened on the device, without loss; others come from their files once more.
+#include "cuda/f16_weights.h"
+
+#include <cmath>
+
+#include "cuda/cuda_model.h"
+#include "cuda/layer_ops.h"
+#include "cuda/uploader.h"
+
+namespace duo::cuda {
+namespace {
+
+constexpr int THREADS = 256;
+constexpr int64_t PEAK_BLOCKS = 1024;
+
+__device__ __forceinline__ float stored_value(const void *from, Dtype dtype, int64_t i) {
+  return dtype == Dtype::f32   ? static_cast<const float *>(from)[i]
+         : dtype == Dtype::f16 ? widen_half(static_cast<const uint16_t *>(from)[i])
+                               : widen(static_cast<const uint16_t *>(from)[i]);
+}
+
+__global__ void peak_kernel(const void *from, Dtype dtype, int64_t count, float *peak) {
+  float largest = 0.0f;
+  for (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < count; i += static_cast<int64_t>(gridDim.x) * blockDim.x) {
+    largest = fmaxf(largest, fabsf(stored_value(from, dtype, i)));
+  }
+  largest = max_warp(largest);
+  if (threadIdx.x % 32 == 0) raise_peak(peak, largest);
+}
+
+__global__ void to_f16_kernel(const void *from, Dtype dtype, int64_t count, float factor, uint16_t *to) {
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (i < count) to[i] = narrow_as<Half::f16>(factor * stored_value(from, dtype, i));
+}
+
+bool is_stored_float(Dtype dtype) { return dtype == Dtype::f32 || dtype == Dtype::f16 || dtype == Dtype::bf16; }
+
+// One run of values on the device that goes into a matrix.
+struct Part {
+  const void *values;
+  Dtype dtype;
+  int64_t count;
+};
+
+F16Matrix join_parts(const std::vector<Part> &parts, const Stream &stream) {
+  F16Matrix out;
+  DeviceBuffer<float> peak(1);
+  check(cudaMemsetAsync(peak.data(), 0, sizeof(float), stream.get()), "clearing a peak");
+  int64_t count = 0;
+  for (const Part &part : parts) {
+    check(launch_peak(part.values, part.dtype, part.count, peak.data(), stream.get()), "finding the greatest weight");
+    count += part.count;
+  }
+  float greatest = 0.0f;
+  copy_to_host(&greatest, peak.data(), 1, stream);
+  // The greatest between 2^14 and 2^15: below f16's end, and far above its subnormals.
+  int exponent = 0;
+  if (greatest > 0.0f) std::frexp(greatest, &exponent);
+  out.unit = std::ldexp(1.0f, exponent - 15);
+  out.values.resize(count);
+  int64_t at = 0;
+  for (const Part &part : parts) {
+    check(launch_to_f16(part.values, part.dtype, part.count, 1.0f / out.unit, out.values.data() + at, stream.get()), "converting weights");
+    at += part.count;
+  }
+  stream.wait();
+  return out;
+}
+
+F16Matrix upload_parts(Uploader &uploader, const std::vector<const Tensor *> &tensors) {
+  std::vector<DeviceBuffer<uint8_t>> raw;
+  std::vector<Part> parts;
+  for (const Tensor *tensor : tensors) {
+    raw.emplace_back(tensor->bytes());
+    uploader.upload_raw(*tensor, raw.back().data());
+    parts.push_back({raw.back().data(), tensor->dtype, tensor->rows * tensor->columns});
+  }
+  return join_parts(parts, uploader.stream());
+}
+
+// What the bf16 or int8 matrix on the device was made of.
+F16Matrix convert_matrix(Uploader &uploader, const DeviceMatrix &matrix, const std::vector<const Tensor *> &tensors) {
+  if (matrix.quantized.count() > 0) {
+    F16Matrix out;
+    out.values.resize(matrix.quantized.count());
+    check(launch_dequantize_rows(matrix.quantized.data(), matrix.row_scale.data(), matrix.rows, matrix.columns, out.values.data(), uploader.stream().get(), Half::f16),
+          "widening weights");
+    uploader.stream().wait();
+    return out;
+  }
+  bool is_bf16 = true;
+  for (const Tensor *tensor : tensors) is_bf16 = is_bf16 && tensor->dtype == Dtype::bf16;
+  if (is_bf16) return join_parts({{matrix.values.data(), Dtype::bf16, matrix.values.count()}}, uploader.stream());
+  return upload_parts(uploader, tensors);
+}
+
+}  // namespace
+
+cudaError_t launch_peak(const void *from, Dtype dtype, int64_t count, float *peak, cudaStream_t stream) {
+  if (!is_stored_float(dtype)) return cudaErrorInvalidValue;
+  const int64_t blocks = ceil_divide(count, THREADS);
+  return launch({dim3(static_cast<unsigned>(blocks < PEAK_BLOCKS ? blocks : PEAK_BLOCKS)), THREADS}, stream, peak_kernel, from, dtype, count, peak);
+}
+cudaError_t launch_to_f16(const void *from, Dtype dtype, int64_t count, float factor, uint16_t *to, cudaStream_t stream) {
+  if (!is_stored_float(dtype)) return cudaErrorInvalidValue;
+  return launch({dim3(static_cast<unsigned>(ceil_divide(count, THREADS))), THREADS}, stream, to_f16_kernel, from, dtype, count, factor, to);
+}
+
+void CudaModel::require_f16(Task &task) {
+  std::lock_guard<std::mutex> lock(f16_mutex_);
+  if (has_f16_) return;
+  Uploader uploader(task);
+  const auto tensors = [&](const std::string &at, std::initializer_list<const char *> names) {
+    std::vector<const Tensor *> out;
+    for (const char *name : names) out.push_back(&weights_->get(at + name + ".weight"));
+    return out;
+  };
+  const Tensor &embedding = weights_->get("model.embed_tokens.weight");
+  embedding_f16_ = embedding.dtype == Dtype::bf16 ? join_parts({{embedding_.data(), Dtype::bf16, embedding_.count()}}, uploader.stream())
+                                                  : upload_parts(uploader, {&embedding});
+  if (lm_head_.values.count() + lm_head_.quantized.count() > 0) lm_head_.f16 = convert_matrix(uploader, lm_head_, tensors("", {"lm_head"}));
+  for (int64_t index = 0; index < config_.layers; index++) {
+    task.check_abort();
+    DeviceLayer &layer = layers_[static_cast<size_t>(index)];
+    const std::string at = "model.layers." + std::to_string(index) + ".";
+    layer.qkv.f16 = convert_matrix(uploader, layer.qkv, tensors(at, {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"}));
+    layer.output.f16 = convert_matrix(uploader, layer.output, tensors(at, {"self_attn.o_proj"}));
+    layer.gate_up.f16 = convert_matrix(uploader, layer.gate_up, tensors(at, {"mlp.gate_proj", "mlp.up_proj"}));
+    layer.down.f16 = convert_matrix(uploader, layer.down, tensors(at, {"mlp.down_proj"}));
+  }
+  has_f16_ = true;
+}
+
+}  // namespace duo::cuda
