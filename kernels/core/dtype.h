@@ -15,9 +15,23 @@ enum class Dtype : int32_t {
   int8 = DUO_DTYPE_INT8,
   fp8 = DUO_DTYPE_FP8,
   int4 = DUO_DTYPE_INT4,
+  // Weights of GGUF files, in blocks (gguf_blocks.h): 256 + the type's number in ggml. Never across the ABI.
+  q4_0 = 256 + 2,
+  q4_1 = 256 + 3,
+  q5_0 = 256 + 6,
+  q5_1 = 256 + 7,
+  q8_0 = 256 + 8,
+  q2_k = 256 + 10,
+  q3_k = 256 + 11,
+  q4_k = 256 + 12,
+  q5_k = 256 + 13,
+  q6_k = 256 + 14,
 };
 
-// Bytes of one element; int4 is packed two to a byte and has no entry here.
+// Stored in blocks of several elements that share scales.
+inline bool is_quantized(Dtype dtype) { return static_cast<int32_t>(dtype) >= 256; }
+
+// Bytes of one element; 0 for int4, packed two to a byte, and for what is stored in blocks.
 inline int64_t dtype_bytes(Dtype dtype) {
   switch (dtype) {
     case Dtype::f32: return 4;

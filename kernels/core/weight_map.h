@@ -1,4 +1,4 @@
-// Every tensor that a model's shape implies, by Hugging Face name: inside mapped safetensors shards, or random for benches.
+// Every tensor that a model's shape implies, by Hugging Face name: inside mapped safetensors or GGUF files, or random for benches.
 // Shapes and dtypes are checked here once; backends then read the bytes as they are.
 #pragma once
 #include <cstdint>
@@ -10,17 +10,20 @@
 
 #include "core/config.h"
 #include "core/dtype.h"
+#include "core/gguf_blocks.h"
 #include "core/task.h"
 
 namespace duo {
 
 // Bytes of one tensor, row-major, little-endian, not necessarily aligned to the element size (safetensors promises no alignment).
+// A quantised tensor is a matrix whose rows are whole blocks, aligned to 2 bytes at least (gguf_blocks.h).
 struct Tensor {
   const uint8_t *data = nullptr;
   Dtype dtype = Dtype::f32;
   int64_t rows = 0;     // 1 for a vector
   int64_t columns = 0;  // elements of a row
-  int64_t bytes() const { return rows * columns * dtype_bytes(dtype); }
+  int64_t row_bytes() const { return columns / block_elements(dtype) * block_bytes(dtype); }
+  int64_t bytes() const { return rows * row_bytes(); }
 };
 
 class WeightMap {

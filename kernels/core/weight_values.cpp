@@ -33,9 +33,25 @@ int64_t find_non_finite(const uint8_t *data, int64_t count, Dtype dtype) {
   return find_non_finite<uint16_t>(data, count, dtype == Dtype::f16 ? 0x7c00u : 0x7f80u);
 }
 
+void check_finite_blocks(const std::string &name, const Tensor &tensor, Task &task) {
+  const int64_t count = tensor.bytes() / block_bytes(tensor.dtype), step = BLOCK / block_elements(tensor.dtype);
+  for (int64_t begin = 0; begin < count; begin += step) {
+    task.check_abort();
+    const int64_t size = std::min(step, count - begin);
+    const int64_t at = find_non_finite_block(tensor.dtype, tensor.data + begin * block_bytes(tensor.dtype), size);
+    if (at < size) {
+      fail(DUO_STATUS_NUMERIC,
+           "Expected finite numbers in tensor `%s`, got a NaN or infinity in the %s block at index %" PRId64
+           "; download the file again or use another model",
+           name.c_str(), dtype_name(tensor.dtype), (begin + at) * block_elements(tensor.dtype));
+    }
+  }
+}
+
 }  // namespace
 
 void check_finite_values(const std::string &name, const Tensor &tensor, Task &task) {
+  if (is_quantized(tensor.dtype)) return check_finite_blocks(name, tensor, task);
   const int64_t count = tensor.rows * tensor.columns;
   for (int64_t begin = 0; begin < count; begin += BLOCK) {
     task.check_abort();

@@ -96,8 +96,12 @@ void swiglu_backward(const CpuContext &context, float *gate, float *up, const fl
 void embed_tokens(const CpuContext &context, const Tensor &embedding, const int32_t *tokens, int64_t count, float *out) {
   const int64_t width = embedding.columns;
   run_rows(context, count, width, [&](int64_t row) {
-    context.ops.widen(static_cast<int32_t>(embedding.dtype), embedding.data + int64_t{tokens[row]} * width * dtype_bytes(embedding.dtype), width,
-                      out + row * width);
+    const uint8_t *from = embedding.data + int64_t{tokens[row]} * embedding.row_bytes();
+    if (is_quantized(embedding.dtype)) {
+      dequantize(embedding.dtype, from, width, out + row * width);
+    } else {
+      context.ops.widen(static_cast<int32_t>(embedding.dtype), from, width, out + row * width);
+    }
   });
 }
 

@@ -1,5 +1,5 @@
 // Blocked matrix products over packed panels (the scheme of BLIS): x is packed once in row panels, each block of weight columns once a
-// block of rows, widened to fp32 on the way; a register tile multiplies panels. The depth is cut at fixed places, so that a sum's order
+// block of rows, widened to fp32 on the way (blocks of quantised weights too); a register tile multiplies panels. The depth is cut at fixed places, so that a sum's order
 // depends on the shape alone.
 #include "cpu/linear.h"
 
@@ -20,9 +20,12 @@ constexpr int64_t MAX_ROWS = 504;
 constexpr int64_t COLUMN_BLOCK = 256;
 // Up to here the matrix-vector path reads weights once without packing.
 constexpr int64_t MAX_VECTOR_ROWS = 8;
+// Weight rows that are dequantised together: as many as multiply_vectors takes side by side, and no more than the first-level cache holds.
+constexpr int64_t QUANTIZED_ROWS = 4;
 
 int64_t round_up(int64_t value, int64_t step) { return (value + step - 1) / step * step; }
 
+// Only where elements have an address of their own.
 const char *weight_at(const Tensor &weight, int64_t row, int64_t column) {
   return reinterpret_cast<const char *>(weight.data) + (row * weight.columns + column) * dtype_bytes(weight.dtype);
 }
@@ -70,9 +73,20 @@ void pack_rows(const CpuContext &context, const Product &product, const float *x
   });
 }
 
+// The same from blocks: the piece of each weight row is dequantised to fp32, then packed as fp32 weights are.
+void pack_quantized(const SimdOps &ops, const Product &product, int64_t column, int64_t width, int64_t begin, int64_t length, float *panel) {
+  const Tensor &weight = product.linear.weight;
+  const int64_t rows = product.transposed ? length : width, row = product.transposed ? begin : column;
+  const int64_t count = product.transposed ? width : length, first = product.transposed ? column : begin;
+  float *widened = thread_scratch(ScratchUse::widened, rows * count);
+  for (int64_t i = 0; i < rows; i++) dequantize_range(weight.dtype, weight.data + (row + i) * weight.row_bytes(), first, count, widened + i * count);
+  (product.transposed ? ops.pack_straight : ops.pack_transposed)(DUO_DTYPE_F32, widened, count, width, length, ops.tile_columns, panel);
+}
+
 // Columns [column, column + width) of the weights at depth [begin, begin + length).
 void pack_weights(const SimdOps &ops, const Product &product, int64_t column, int64_t width, int64_t begin, int64_t length, float *panel) {
   const Tensor &weight = product.linear.weight;
+  if (is_quantized(weight.dtype)) return pack_quantized(ops, product, column, width, begin, length, panel);
   const int32_t dtype = static_cast<int32_t>(weight.dtype);
   if (product.bf16 == nullptr) {
     if (product.transposed) {
@@ -143,6 +157,17 @@ void multiply_packed(const CpuContext &context, const Product &product, const fl
   }
 }
 
+// y[·, column … column + count) of few rows: a weight row is dequantised to fp32, then multiplied as an fp32 row is.
+void multiply_quantized_rows(const SimdOps &ops, const Tensor &weight, int64_t column, int64_t count, const float *x, int64_t x_stride, int64_t rows,
+                             float *y, int64_t y_stride, bool accumulate) {
+  float *widened = thread_scratch(ScratchUse::widened, QUANTIZED_ROWS * weight.columns);
+  for (int64_t first = 0; first < count; first += QUANTIZED_ROWS) {
+    const int64_t here = std::min(QUANTIZED_ROWS, count - first);
+    dequantize(weight.dtype, weight.data + (column + first) * weight.row_bytes(), here * weight.columns, widened);
+    ops.multiply_vectors(DUO_DTYPE_F32, x, x_stride, rows, widened, here, weight.columns, y + column + first, y_stride, accumulate);
+  }
+}
+
 // Few rows: every weight row is read once, by whoever claims its block of columns.
 void multiply_few_rows(const CpuContext &context, const Linear &linear, const float *x, int64_t x_stride, int64_t rows, float *y,
                        int64_t y_stride, bool accumulate) {
@@ -156,12 +181,16 @@ void multiply_few_rows(const CpuContext &context, const Linear &linear, const fl
     x = rounded.data();
     x_stride = linear.in();
   }
-  const int64_t row_bytes = linear.in() * dtype_bytes(linear.weight.dtype);
+  const int64_t row_bytes = linear.weight.row_bytes();
   const int64_t block = std::max<int64_t>(8, round_up((int64_t{1} << 16) / std::max<int64_t>(1, row_bytes), 4));
   context.run((linear.out() + block - 1) / block, [&](int64_t item, int64_t) {
     const int64_t column = item * block, count = std::min(block, linear.out() - column);
-    context.ops.multiply_vectors(static_cast<int32_t>(linear.weight.dtype), x, x_stride, rows, weight_at(linear.weight, column, 0), count,
-                                 linear.in(), y + column, y_stride, accumulate);
+    if (is_quantized(linear.weight.dtype)) {
+      multiply_quantized_rows(context.ops, linear.weight, column, count, x, x_stride, rows, y, y_stride, accumulate);
+    } else {
+      context.ops.multiply_vectors(static_cast<int32_t>(linear.weight.dtype), x, x_stride, rows, weight_at(linear.weight, column, 0), count,
+                                   linear.in(), y + column, y_stride, accumulate);
+    }
     if (linear.bias.empty()) return;
     for (int64_t row = 0; row < rows; row++) {
       for (int64_t i = 0; i < count; i++) y[row * y_stride + column + i] += linear.bias[static_cast<size_t>(column + i)];

@@ -1,4 +1,4 @@
-// Linear layers y = x·Wᵀ + b over weights kept as stored (F32, F16, BF16), and their input gradient.
+// Linear layers y = x·Wᵀ + b over weights kept as stored (F32, F16, BF16, or blocks of GGUF files), and their input gradient.
 // Large products go through packed panels, up to 8 rows through a matrix-vector path that reads each weight once.
 #pragma once
 #include <cstdint>

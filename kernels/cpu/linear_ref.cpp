@@ -5,15 +5,9 @@ namespace duo {
 namespace {
 
 float weight_value(const Tensor &weight, int64_t row, int64_t column) {
-  const uint8_t *at = weight.data + (row * weight.columns + column) * dtype_bytes(weight.dtype);
-  if (weight.dtype == Dtype::f32) {
-    float value;
-    std::memcpy(&value, at, sizeof value);
-    return value;
-  }
-  uint16_t half;
-  std::memcpy(&half, at, sizeof half);
-  return weight.dtype == Dtype::bf16 ? bf16_to_float(half) : f16_to_float(half);
+  float value;
+  dequantize_range(weight.dtype, weight.data + row * weight.row_bytes(), column, 1, &value);
+  return value;
 }
 
 }  // namespace

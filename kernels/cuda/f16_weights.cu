@@ -71,9 +71,15 @@ F16Matrix upload_parts(Uploader &uploader, const std::vector<const Tensor *> &te
   std::vector<DeviceBuffer<uint8_t>> raw;
   std::vector<Part> parts;
   for (const Tensor *tensor : tensors) {
-    raw.emplace_back(tensor->bytes());
-    uploader.upload_raw(*tensor, raw.back().data());
-    parts.push_back({raw.back().data(), tensor->dtype, tensor->rows * tensor->columns});
+    const int64_t count = tensor->rows * tensor->columns;
+    const bool is_widened = is_quantized(tensor->dtype);
+    raw.emplace_back(is_widened ? count * static_cast<int64_t>(sizeof(float)) : tensor->bytes());
+    if (is_widened) {
+      uploader.upload_f32(*tensor, reinterpret_cast<float *>(raw.back().data()));
+    } else {
+      uploader.upload_raw(*tensor, raw.back().data());
+    }
+    parts.push_back({raw.back().data(), is_widened ? Dtype::f32 : tensor->dtype, count});
   }
   return join_parts(parts, uploader.stream());
 }

@@ -27,13 +27,13 @@ class Uploader {
 
   // As bf16.
   void upload(const Tensor &tensor, bf16 *to) {
-    const int64_t count = tensor.rows * tensor.columns, width = dtype_bytes(tensor.dtype);
+    const int64_t count = tensor.rows * tensor.columns;
     for (int64_t begin = 0; begin < count; begin += STAGING_ELEMENTS) {
       task_.check_abort();
       const int64_t here = std::min(STAGING_ELEMENTS, count - begin);
       next_ = 1 - next_;
       check(cudaEventSynchronize(done_[next_]), "waiting for an upload");
-      convert(tensor.dtype, tensor.data + begin * width, here, staging_[next_].data());
+      convert(tensor.dtype, tensor.data + begin / block_elements(tensor.dtype) * block_bytes(tensor.dtype), here, staging_[next_].data());
       check(cudaMemcpyAsync(to + begin, staging_[next_].data(), static_cast<size_t>(here) * sizeof(bf16), cudaMemcpyHostToDevice, stream_.get()), "uploading weights");
       check(cudaEventRecord(done_[next_], stream_.get()), "recording an event");
     }
@@ -53,10 +53,29 @@ class Uploader {
     }
   }
 
+  // As fp32, from any dtype.
+  void upload_f32(const Tensor &tensor, float *to) {
+    constexpr int64_t PIECE = STAGING_ELEMENTS / 2;
+    const int64_t count = tensor.rows * tensor.columns;
+    for (int64_t begin = 0; begin < count; begin += PIECE) {
+      task_.check_abort();
+      const int64_t here = std::min(PIECE, count - begin);
+      next_ = 1 - next_;
+      check(cudaEventSynchronize(done_[next_]), "waiting for an upload");
+      dequantize(tensor.dtype, tensor.data + begin / block_elements(tensor.dtype) * block_bytes(tensor.dtype), here,
+                 reinterpret_cast<float *>(staging_[next_].data()));
+      check(cudaMemcpyAsync(to + begin, staging_[next_].data(), static_cast<size_t>(here) * sizeof(float), cudaMemcpyHostToDevice, stream_.get()),
+            "uploading weights");
+      check(cudaEventRecord(done_[next_], stream_.get()), "recording an event");
+    }
+  }
+
   DeviceBuffer<float> upload_vector(const std::vector<const Tensor *> &parts) {
     std::vector<float> values;
     for (const Tensor *part : parts) {
-      for (int64_t i = 0; i < part->rows * part->columns; i++) values.push_back(element(*part, i));
+      const size_t at = values.size();
+      values.resize(at + static_cast<size_t>(part->rows * part->columns));
+      dequantize(part->dtype, part->data, part->rows * part->columns, values.data() + at);
     }
     DeviceBuffer<float> out(static_cast<int64_t>(values.size()));
     copy_to_device(out.data(), values.data(), out.count(), stream_);
@@ -66,23 +85,18 @@ class Uploader {
   const Stream &stream() const { return stream_; }
 
  private:
-  static float element(const Tensor &tensor, int64_t index) {
-    if (tensor.dtype == Dtype::f32) {
-      float value;
-      std::memcpy(&value, tensor.data + index * 4, 4);
-      return value;
-    }
-    uint16_t half;
-    std::memcpy(&half, tensor.data + index * 2, 2);
-    return tensor.dtype == Dtype::bf16 ? bf16_to_float(half) : f16_to_float(half);
-  }
+  // From the start of a block; STAGING_ELEMENTS is a multiple of every block, so that pieces begin at one.
   static void convert(Dtype dtype, const uint8_t *from, int64_t count, bf16 *to) {
     if (dtype == Dtype::bf16) {
       std::memcpy(to, from, static_cast<size_t>(count) * sizeof(bf16));
       return;
     }
-    const Tensor piece{from, dtype, 1, count};
-    for (int64_t i = 0; i < count; i++) to[i] = float_to_bf16(element(piece, i));
+    float widened[K_BLOCK];
+    for (int64_t begin = 0; begin < count; begin += K_BLOCK) {
+      const int64_t here = std::min(K_BLOCK, count - begin);
+      dequantize(dtype, from + begin / block_elements(dtype) * block_bytes(dtype), here, widened);
+      for (int64_t i = 0; i < here; i++) to[begin + i] = float_to_bf16(widened[i]);
+    }
   }
 
   Task &task_;
