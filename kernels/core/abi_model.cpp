@@ -28,7 +28,7 @@ using namespace duo;
 int32_t duo_model_open(const duo_model_config_t *config, const char *const *shard_paths, int32_t num_shards, const char *device,
                        int32_t num_threads, int32_t weight_dtype, int32_t compute, duo_task_t *task, duo_model_t **model) {
   return guard_task(task, [&](Task &running) {
-    const ModelConfig checked = check_config(config);
+    ModelConfig checked = check_config(config);
     bool is_cuda;
     const OpenOptions options = parse_device(device, num_threads, weight_dtype, compute, &is_cuda);
     require(model, "model");
@@ -39,7 +39,12 @@ int32_t duo_model_open(const duo_model_config_t *config, const char *const *shar
     }
     std::vector<std::string> paths;
     for (int32_t i = 0; i < num_shards; i++) paths.emplace_back(require(shard_paths[i], "shard_paths[i]"));
-    *model = model_table().insert(open_model(checked, open_weight_files(checked, paths, running), options, is_cuda, running));
+    const auto weights = open_weight_files(checked, paths, running);
+    if (!weights->rope_factors().empty() && checked.rope_type != DUO_ROPE_NONE) {
+      fail(DUO_STATUS_FORMAT, "Expected no rope scaling beside `rope_freqs.weight` of `%.500s`, got DUO_ROPE_ code `%d`", paths.front().c_str(), checked.rope_type);
+    }
+    checked.rope_factors = weights->rope_factors();
+    *model = model_table().insert(open_model(checked, weights, options, is_cuda, running));
   });
 }
 

@@ -71,6 +71,7 @@ RopeFrequencies compute_rope_frequencies(const ModelConfig &config, int64_t max_
     base *= std::pow(config.rope_factor * length / original - (config.rope_factor - 1), dim / (dim - 2));
   }
   RopeFrequencies out{default_inverse(base, config.head_dim), 1.0f};
+  for (size_t i = 0; i < config.rope_factors.size(); i++) out.inverse[i] /= config.rope_factors[i];
   if (config.rope_type == DUO_ROPE_LINEAR) {
     for (float &frequency : out.inverse) frequency /= static_cast<float>(config.rope_factor);
   } else if (config.rope_type == DUO_ROPE_LLAMA3) {

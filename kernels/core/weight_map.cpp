@@ -1,8 +1,12 @@
-// The tensor list of the Llama family, and its lookup in mapped shards.
+// The tensor list of the Llama family, and its lookup in mapped safetensors or GGUF files.
 #include "core/weight_map.h"
 
 #include <cinttypes>
+#include <cmath>
+#include <cstring>
 
+#include "core/gguf.h"
+#include "core/gguf_names.h"
 #include "core/mapped_file.h"
 #include "core/safetensors.h"
 #include "core/weight_values.h"
@@ -25,12 +29,16 @@ std::string write_shape(const std::vector<int64_t> &shape) {
 
 class FileWeights : public WeightMap {
  public:
-  FileWeights(const ModelConfig &config, const std::vector<std::string> &paths, Task &task) {
+  FileWeights(const ModelConfig &config, const std::vector<std::string> &paths, Task &task) : head_dim_(config.head_dim) {
     std::unordered_map<std::string, ExpectedTensor> wanted;
     for (auto &tensor : list_expected_tensors(config)) wanted.emplace(tensor.name, tensor);
     for (const auto &path : paths) {
       task.check_abort();
       files_.push_back(std::make_unique<MappedFile>(path));
+      if (is_gguf(files_.back()->data(), files_.back()->size())) {
+        add_gguf(wanted, path);
+        continue;
+      }
       for (const auto &entry : parse_safetensors(files_.back()->data(), files_.back()->size(), path)) {
         const auto found = wanted.find(entry.name);
         if (found != wanted.end()) add(entry, found->second, path);
@@ -67,7 +75,68 @@ class FileWeights : public WeightMap {
     }
   }
 
+  // The first file of a split model names the architecture, the others have tensors alone.
+  void add_gguf(const std::unordered_map<std::string, ExpectedTensor> &wanted, const std::string &path) {
+    const GgufFile file = parse_gguf(files_.back()->data(), files_.back()->size(), path);
+    if (!file.architecture.empty()) architecture_ = file.architecture;
+    if (architecture_ != "llama" && architecture_ != "mistral" && architecture_ != "qwen2" && architecture_ != "qwen3") {
+      fail(DUO_STATUS_UNSUPPORTED, "Expected the GGUF file `%.500s` to be of architecture llama, mistral, qwen2 or qwen3, got `%.100s`", path.c_str(),
+           architecture_.c_str());
+    }
+    for (const auto &tensor : file.tensors) {
+      if (tensor.name == "rope_freqs.weight") add_rope_factors(tensor, path);
+      const auto found = wanted.find(translate_gguf_name(tensor.name));
+      if (found != wanted.end()) add(tensor, found->second, path);
+    }
+  }
+
+  void add(const GgufTensor &found, const ExpectedTensor &expected, const std::string &path) {
+    const std::vector<int64_t> shape =
+        expected.rows == 1 ? std::vector<int64_t>{expected.columns} : std::vector<int64_t>{expected.rows, expected.columns};
+    if (found.shape != shape && found.shape != std::vector<int64_t>{expected.rows, expected.columns}) {
+      fail(DUO_STATUS_SHAPE, "Expected tensor `%s` of `%.400s` to have shape %s, got %s", found.name.c_str(), path.c_str(), write_shape(shape).c_str(),
+           write_shape(found.shape).c_str());
+    }
+    if (found.dtype == Dtype::stored) {
+      fail(DUO_STATUS_UNSUPPORTED,
+           "Expected tensor `%s` of `%.400s` to be F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1 or Q2_K to Q6_K, got %s; use a file of one of those types",
+           found.name.c_str(), path.c_str(), ggml_type_name(found.type).c_str());
+    }
+    Tensor tensor{files_.back()->data() + found.begin, found.dtype, expected.rows, expected.columns};
+    if (has_paired_rows(architecture_, expected.name)) {
+      // A bias has as many rows of one element.
+      const int64_t rows = tensor.rows == 1 ? tensor.columns : tensor.rows;
+      if (rows % head_dim_ != 0 || tensor.bytes() % rows != 0) {
+        fail(DUO_STATUS_SHAPE, "Expected tensor `%s` of `%.400s` to have whole heads of %" PRId64 " rows, got shape %s", found.name.c_str(), path.c_str(), head_dim_,
+             write_shape(found.shape).c_str());
+      }
+      moved_.emplace_back(new uint8_t[static_cast<size_t>(tensor.bytes())]);
+      unpair_rows(tensor.data, rows, tensor.bytes() / rows, head_dim_, moved_.back().get());
+      tensor.data = moved_.back().get();
+    }
+    if (!tensors_.emplace(expected.name, tensor).second) {
+      fail(DUO_STATUS_FORMAT, "Expected tensor `%s` in one weight file, but `%.400s` has it again", found.name.c_str(), path.c_str());
+    }
+  }
+
+  void add_rope_factors(const GgufTensor &tensor, const std::string &path) {
+    if (tensor.dtype != Dtype::f32 || tensor.shape != std::vector<int64_t>{head_dim_ / 2}) {
+      fail(DUO_STATUS_SHAPE, "Expected tensor `rope_freqs.weight` of `%.400s` to be F32 of shape [%" PRId64 "], got %s of %s", path.c_str(), head_dim_ / 2,
+           ggml_type_name(tensor.type).c_str(), write_shape(tensor.shape).c_str());
+    }
+    rope_factors_.resize(static_cast<size_t>(head_dim_ / 2));
+    std::memcpy(rope_factors_.data(), files_.back()->data() + tensor.begin, rope_factors_.size() * sizeof(float));
+    for (const float factor : rope_factors_) {
+      if (!std::isfinite(factor) || factor <= 0) {
+        fail(DUO_STATUS_NUMERIC, "Expected tensor `rope_freqs.weight` of `%.400s` to hold finite numbers above 0, got %g", path.c_str(), static_cast<double>(factor));
+      }
+    }
+  }
+
+  int64_t head_dim_;
+  std::string architecture_;
   std::vector<std::unique_ptr<MappedFile>> files_;
+  std::vector<std::unique_ptr<uint8_t[]>> moved_;  // q and k of `llama` files in the order of Hugging Face
 };
 
 }  // namespace

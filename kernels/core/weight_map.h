@@ -32,9 +32,12 @@ class WeightMap {
   // The tensor, or throws Error FORMAT that names it. With tied embeddings "lm_head.weight" is model.embed_tokens.weight.
   const Tensor &get(const std::string &name) const;
   int64_t total_bytes() const;
+  // [D/2], by which inverse frequencies are divided (rope_freqs.weight of a GGUF file); empty where the files have none.
+  const std::vector<float> &rope_factors() const { return rope_factors_; }
 
  protected:
   std::unordered_map<std::string, Tensor> tensors_;
+  std::vector<float> rope_factors_;
 };
 
 struct ExpectedTensor {
@@ -45,7 +48,8 @@ struct ExpectedTensor {
 // All tensors the shape implies; lm_head.weight is absent when tied.
 std::vector<ExpectedTensor> list_expected_tensors(const ModelConfig &config);
 
-// Map and check shards, every value included. Throws FILE, FORMAT, SHAPE, NUMERIC, ABORTED.
+// Map and check safetensors shards or GGUF files (told apart by their first bytes), every value included.
+// Throws FILE, FORMAT, SHAPE, NUMERIC, UNSUPPORTED, ABORTED.
 std::shared_ptr<const WeightMap> open_weight_files(const ModelConfig &config, const std::vector<std::string> &paths, Task &task);
 
 // Seeded random weights in host memory, f32 or bf16: element i of a tensor depends only on seed, the tensor's name and i.

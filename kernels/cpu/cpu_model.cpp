@@ -8,7 +8,11 @@ namespace {
 
 std::vector<float> widen_vector(const SimdOps &ops, const Tensor &tensor) {
   std::vector<float> out(static_cast<size_t>(tensor.rows * tensor.columns));
-  ops.widen(static_cast<int32_t>(tensor.dtype), tensor.data, tensor.rows * tensor.columns, out.data());
+  if (is_quantized(tensor.dtype)) {
+    dequantize(tensor.dtype, tensor.data, tensor.rows * tensor.columns, out.data());
+  } else {
+    ops.widen(static_cast<int32_t>(tensor.dtype), tensor.data, tensor.rows * tensor.columns, out.data());
+  }
   return out;
 }
 

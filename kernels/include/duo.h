@@ -143,9 +143,12 @@ DUO_API int32_t duo_task_close(duo_task_t *task);
 
 /* ---- Models ---- */
 
-/* Open a model from safetensors shards, which are memory-mapped and stay mapped: no second copy on the CPU; uploaded on CUDA.
+/* Open a model from safetensors shards or GGUF files, which are memory-mapped and stay mapped: no second copy on the CPU; uploaded on CUDA.
  *   shard_paths [num_shards] pointers to UTF-8 paths, read. Every header is parsed and each tensor that config implies is found once,
  *   with its shape, as F32, F16 or BF16, inside the file, under its Hugging Face name (model.embed_tokens.weight … lm_head.weight).
+ * A GGUF file (known by its first bytes; the parts of a split one in their order) also has Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K … Q6_K, which stay
+ * in blocks on the CPU and become bf16 on CUDA. Rows of q and k that architecture `llama` keeps in pairs are copied in the order of
+ * Hugging Face; `rope_freqs.weight` divides the inverse frequencies and needs DUO_ROPE_NONE.
  *   device "cpu" (best instruction set), "cpu:plain" (reference loops), "cpu:avx2", "cpu:avx512", "cuda:<n>"
  *   num_threads 1 … 256, 0 = one for each CPU the process may use; ignored on CUDA
  *   weight_dtype DUO_DTYPE_STORED, or on CUDA _BF16 or _INT8      compute DUO_COMPUTE_…

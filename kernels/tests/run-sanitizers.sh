@@ -1,6 +1,6 @@
 #!/bin/sh
 # Builds the unit tests under AddressSanitizer with UndefinedBehaviorSanitizer, then under ThreadSanitizer, and runs them all.
-# With clang++ installed it also runs the libFuzzer target for FUZZ_SECONDS (default 10).
+# With clang++ installed it also runs the libFuzzer targets for FUZZ_SECONDS each (default 10).
 # Usage: kernels/tests/run-sanitizers.sh [build folder, default kernels/build-sanitizers]
 set -eu
 kernels=$(cd "$(dirname "$0")/.." && pwd)
@@ -16,10 +16,17 @@ for sanitizer in address,undefined thread; do
 done
 clang=$(command -v clang++ || command -v clang++-14 || true)
 if [ -n "$clang" ]; then
-  "$clang" -std=c++17 -g -O1 -fsanitize=fuzzer,address,undefined -I "$kernels" -I "$kernels/include" "$kernels/tests/fuzz_safetensors.cpp" \
-    "$kernels/core/safetensors.cpp" "$kernels/core/error.cpp" -o "$build/fuzz"
-  mkdir -p "$build/corpus"
-  "$build/fuzz" -max_total_time="${FUZZ_SECONDS:-10}" "$build/corpus" "$kernels/tests/corpus/safetensors"
+  # One target for each format, FUZZ_SECONDS each, or FUZZ_RUNS inputs where that is set.
+  fuzz() {
+    format=$1
+    shift
+    "$clang" -std=c++17 -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -I "$kernels" -I "$kernels/include" \
+      "$kernels/tests/fuzz_$format.cpp" "$kernels/core/error.cpp" "$@" -o "$build/fuzz-$format"
+    mkdir -p "$build/corpus/$format"
+    "$build/fuzz-$format" -max_total_time="${FUZZ_SECONDS:-10}" -runs="${FUZZ_RUNS:--1}" -print_final_stats=1 "$build/corpus/$format" "$kernels/tests/corpus/$format"
+  }
+  fuzz safetensors "$kernels/core/safetensors.cpp"
+  fuzz gguf "$kernels/core/gguf.cpp" "$kernels/core/gguf_blocks.cpp" "$kernels/core/gguf_names.cpp"
 else
   echo "skipped: libFuzzer needs clang++, which was not found"
 fi
