@@ -1,5 +1,5 @@
-// Attention of a run of queries over a cache and the chunk they belong to: forward of both branches, backward to queries, keys, values and
-// gates. Everything a kernel needs stands in one struct passed by value. Pointers are device memory unless said otherwise.
+// Attention of a run of queries over a cache and the chunk they belong to: forward of both branches, backward to queries, keys and values; to the
+// gates: branch_gradient.h. Everything a kernel needs is in one struct passed by value. Pointers are device memory unless said otherwise.
 #pragma once
 #include "cuda/kv_formats.h"
 
@@ -48,17 +48,16 @@ struct AttentionBackward {
   const bf16 *key, *value;   // [keys, G, D]
   int64_t num_keys;
   const bf16 *d_mixed;       // [rows, H, D]
-  const float *full, *stream;            // [rows, H, D]; full is the teacher's where it is the constant branch
   const float *full_lse, *stream_lse;    // [H, rows]
   const float *gates;        // [G]
   bool full_is_constant;     // no gradient through the full branch
-  float *full_delta, *stream_delta, *gate_delta;  // [H, rows] scratch: ⟨d, full⟩, ⟨d, stream⟩, ⟨d, full − stream⟩
-  float *d_gates;            // [G] written
+  // Of branch_gradient.h, which writes them; attention backward reads the first two.
+  float *full_delta, *stream_delta, *gate_delta;  // [H, rows]: ⟨d, full⟩, ⟨d, stream⟩, ⟨d, full − stream⟩
+  float *d_gates;            // [G]
   float *d_query, *d_key, *d_value;  // [rows, H, D], [keys, G, D] written
 };
 
-// full_delta, stream_delta, gate_delta and d_gates; then, a separate launch, d_query, d_key and d_value.
-cudaError_t launch_gate_gradient(const AttentionBackward &attention, cudaStream_t stream);
+// d_query, d_key and d_value, from the deltas of launch_branch_deltas. Which kernel, and for which head_dim: as forward.
 cudaError_t launch_attention_backward(const AttentionBackward &attention, cudaStream_t stream);
 cudaError_t launch_attention_backward_plain(const AttentionBackward &attention, cudaStream_t stream);
 cudaError_t launch_attention_backward_hopper(const AttentionBackward &attention, cudaStream_t stream);

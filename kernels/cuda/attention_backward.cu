@@ -13,40 +13,6 @@ namespace {
 constexpr int TILE = 64;  // rows a block owns, and keys or queries of a step of the query kernel
 constexpr int WARPS = 4, THREADS = WARPS * 32;
 
-// One warp a row: ⟨d, full⟩, ⟨d, stream⟩, ⟨d, full − stream⟩.
-__global__ void delta_kernel(const AttentionBackward a) {
-  const int64_t item = static_cast<int64_t>(blockIdx.x) * (blockDim.x / 32) + threadIdx.x / 32;
-  if (item >= a.num_rows * a.shape.heads) return;
-  const int64_t at = item * a.shape.head_dim, row = item / a.shape.heads, head = item % a.shape.heads;
-  float full = 0.0f, stream = 0.0f, difference = 0.0f;
-  for (int i = threadIdx.x % 32; i < a.shape.head_dim; i += 32) {
-    const float d = widen(a.d_mixed[at + i]), x = a.full[at + i], y = a.stream[at + i];
-    full += d * x;
-    stream += d * y;
-    difference += d * (x - y);
-  }
-  full = sum_warp(full);
-  stream = sum_warp(stream);
-  difference = sum_warp(difference);
-  if (threadIdx.x % 32 == 0) {
-    const int64_t to = head * a.num_rows + row;
-    a.full_delta[to] = full;
-    a.stream_delta[to] = stream;
-    a.gate_delta[to] = difference;
-  }
-}
-
-// One block a KV head: the sum of gate_delta over its group's rows, which lie together.
-__global__ void gate_gradient_kernel(const AttentionBackward a) {
-  double *scratch = reinterpret_cast<double *>(shared_memory());
-  const int64_t count = a.shape.group() * a.num_rows;
-  const float *from = a.gate_delta + static_cast<int64_t>(blockIdx.x) * count;
-  double sum = 0.0;
-  for (int64_t i = threadIdx.x; i < count; i += blockDim.x) sum += static_cast<double>(from[i]);
-  sum = sum_block(sum, scratch);
-  if (threadIdx.x == 0) a.d_gates[blockIdx.x] = static_cast<float>(sum);
-}
-
 // Weight of a pair in the mix, and its factor in front of the score's gradient: α·P_full·(dp − Δ_full) + (1−α)·P_stream·(dp − Δ_stream).
 struct PairGradient {
   float weight, score;
@@ -316,12 +282,6 @@ cudaError_t launch_backward(const AttentionBackward &a, cudaStream_t stream) {
 }
 
 }  // namespace
-
-cudaError_t launch_gate_gradient(const AttentionBackward &a, cudaStream_t stream) {
-  const cudaError_t error = launch({dim3(static_cast<unsigned>(ceil_divide(a.num_rows * a.shape.heads, 8))), 256}, stream, delta_kernel, a);
-  if (error != cudaSuccess) return error;
-  return launch({dim3(static_cast<unsigned>(a.shape.kv_heads)), 512, 16 * sizeof(double)}, stream, gate_gradient_kernel, a);
-}
 
 cudaError_t launch_attention_backward(const AttentionBackward &a, cudaStream_t stream) {
   const bool fits = a.shape.head_dim == 64 || a.shape.head_dim == 128;

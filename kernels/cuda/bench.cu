@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "core/backend.h"
-#include "cuda/attention.h"
+#include "cuda/branch_gradient.h"
 #include "cuda/decode_attention.h"
 #include "cuda/layer_ops.h"
 #include "cuda/linear_algebra.h"
@@ -272,6 +272,8 @@ void bench_attention(Bench &b, bool backward) {
   copy_to_device(gates.data(), gate_values.data(), kv_heads, b.stream);
   DeviceBuffer<bf16> mixed(tokens * width);
   DeviceBuffer<float> full, streaming, full_lse, stream_lse, deltas, d_gates, d_query, d_key, d_value;
+  DeviceBuffer<bf16> difference;
+  DeviceBuffer<double> partial;
   AttentionForward a{};
   a.shape = {static_cast<int32_t>(heads), static_cast<int32_t>(kv_heads), static_cast<int32_t>(dim), sink, recent};
   a.query = query.data(), a.positions = positions.data(), a.num_rows = a.chunk_count = tokens;
@@ -283,10 +285,10 @@ void bench_attention(Bench &b, bool backward) {
     for (auto *buffer : {&full, &streaming, &d_query}) buffer->resize(tokens * width);
     for (auto *buffer : {&full_lse, &stream_lse}) buffer->resize(tokens * heads);
     for (auto *buffer : {&d_key, &d_value}) buffer->resize(tokens * kv_width);
-    deltas.resize(3 * tokens * heads), d_gates.resize(kv_heads);
+    deltas.resize(3 * tokens * heads), d_gates.resize(kv_heads), difference.resize(tokens * width), partial.resize(kv_heads * GATE_SLICES);
     a.full = full.data(), a.stream = streaming.data(), a.full_lse = full_lse.data(), a.stream_lse = stream_lse.data();
     g.shape = a.shape, g.query = query.data(), g.positions = positions.data(), g.num_rows = g.num_keys = tokens;
-    g.key = key.data(), g.value = value.data(), g.d_mixed = gradient.data(), g.full = full.data(), g.stream = streaming.data();
+    g.key = key.data(), g.value = value.data(), g.d_mixed = gradient.data();
     g.full_lse = full_lse.data(), g.stream_lse = stream_lse.data(), g.gates = gates.data();
     g.full_delta = deltas.data(), g.stream_delta = deltas.data() + tokens * heads, g.gate_delta = deltas.data() + 2 * tokens * heads;
     g.d_gates = d_gates.data(), g.d_query = d_query.data(), g.d_key = d_key.data(), g.d_value = d_value.data();
@@ -294,11 +296,15 @@ void bench_attention(Bench &b, bool backward) {
   const Branches branches = backward || kind == 2 ? Branches::both : kind == 0 ? Branches::full : Branches::stream;
   const auto forward = [&](int64_t) { check(launch_attention_forward(a, branches, b.stream.get()), "attention"); };
   const auto back = [&](int64_t) {
-    check(launch_gate_gradient(g, b.stream.get()), "the gate gradient");
+    check(launch_branch_deltas(g, mixed.data(), difference.data(), partial.data(), b.stream.get()), "the gate gradient");
     check(launch_attention_backward(g, b.stream.get()), "attention backward");
   };
   forward(0);
-  if (backward) back(0);
+  if (backward) {
+    // The forward pass leaves the difference; a backward is the deltas and the three gradients.
+    check(launch_branch_difference(full.data(), streaming.data(), tokens * width, difference.data(), b.stream.get()), "subtracting branches");
+    back(0);
+  }
   std::vector<double> got, expected;
   for (int i = 0; i < CHECKED_ROWS; i++) {
     // One query row of one head against all its keys; of the backward, dQ, which holds P, dP and both deltas.

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "check.h"
+#include "simd_variants.h"
 #include "cpu/layer_ops.h"
 
 using namespace duo;
@@ -125,7 +126,7 @@ void test_exp(const SimdOps &ops) {
     const float total = ops.exp_sum(x.data(), count, 0.0f);
     for (int64_t i = 0; i < count; i++) {
       const double want = expected[static_cast<size_t>(i)];
-      if (want > 0) worst = std::max(worst, std::fabs(static_cast<double>(x[static_cast<size_t>(i)]) - want) / want);
+      if (want > 0) worst = worse(worst, std::fabs(static_cast<double>(x[static_cast<size_t>(i)]) - want) / want);
     }
     expect(worst < 3e-7, std::string(ops.name) + " exp relative error " + std::to_string(worst));
     expect(std::fabs(static_cast<double>(total) - sum) < 1e-6 * sum, std::string(ops.name) + " exp sum");

@@ -1,13 +1,9 @@
 // Sessions against a plain fp64 transformer that applies the mask key by key, and the laws of prefill, decode, fork and caches.
 #include <algorithm>
-#include <cmath>
-#include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <memory>
-#include <string>
-#include <vector>
 
+#include "check.h"
 #include "core/backend.h"
 #include "core/rope.h"
 #include "core/weight_map.h"
@@ -17,14 +13,6 @@
 using namespace duo;
 
 namespace {
-
-int num_failed = 0;
-
-void expect(bool holds, const std::string &what) {
-  if (holds) return;
-  num_failed++;
-  std::printf("FAILED: %s\n", what.c_str());
-}
 
 struct Case {
   std::string name;
@@ -54,36 +42,11 @@ ModelConfig make_config(const Case &shape) {
   return config;
 }
 
-template <typename A, typename B>
-double relative_error(const A *a, const B *b, int64_t count) {
-  double worst = 0, largest = 0;
-  for (int64_t i = 0; i < count; i++) {
-    worst = std::max(worst, std::fabs(static_cast<double>(a[i]) - static_cast<double>(b[i])));
-    largest = std::max(largest, std::fabs(static_cast<double>(b[i])));
-  }
-  return worst / largest;
-}
-
 uint64_t state = 1;
 int64_t draw(int64_t bound) {
   state = state * 6364136223846793005u + 1442695040888963407u;
   return static_cast<int64_t>(state >> 33) % bound;
 }
-
-// A guarded logits buffer: the words around it must survive.
-struct Guarded {
-  explicit Guarded(int64_t count) : memory(static_cast<size_t>(count + 32), GUARD), size(count) {}
-  static constexpr float GUARD = 12345.678f;
-  std::vector<float> memory;
-  int64_t size;
-  float *data() { return memory.data() + 16; }
-  bool is_intact() const {
-    for (int64_t i = 0; i < 16; i++) {
-      if (memory[i] != GUARD || memory[16 + size + i] != GUARD) return false;
-    }
-    return true;
-  }
-};
 
 std::vector<float> read_logits(DuoSession &session, int64_t vocab) {
   Guarded out(vocab);
@@ -144,9 +107,9 @@ void test_case(const Case &shape, const std::string &variant) {
       auto session = open(fixture, fixture.mask, shape.window, T + 3, kv, chunk);
       feed(*session, fixture.tokens, 0, T);
       const std::vector<float> got = read_logits(*session, V);
-      worst = std::max(worst, relative_error(got.data(), expected.data() + (T - 1) * V, V));
+      worst = worse(worst, measure_agreement(got.data(), expected.data() + (T - 1) * V, V));
       if (first.empty()) first = got;
-      const double chunking = relative_error(got.data(), first.data(), V);
+      const double chunking = measure_agreement(got.data(), first.data(), V);
       expect(chunking < (kv == Dtype::f32 ? 1e-5 : tolerance(kv)), label + "chunk " + std::to_string(chunk) + " agrees, got " + std::to_string(chunking));
     }
     expect(worst < tolerance(kv), label + "logits against fp64, kv " + std::to_string(static_cast<int>(kv)) + ", got " + std::to_string(worst));
@@ -162,7 +125,7 @@ void test_case(const Case &shape, const std::string &variant) {
   for (int64_t t = start; t < T; t++) {
     session->decode(fixture.tokens[t], task);
     const std::vector<float> got = read_logits(*session, V);
-    worst = std::max(worst, relative_error(got.data(), expected.data() + t * V, V));
+    worst = worse(worst, measure_agreement(got.data(), expected.data() + t * V, V));
   }
   expect(worst < 1e-5, label + "decode at every position, got " + std::to_string(worst));
 }
@@ -183,7 +146,7 @@ void test_laws(const Case &shape, const std::string &variant) {
     expect(run(fixture, streaming, {2, T}, false) == everything, label + "S + R >= T equals full, bit for bit");
     // A last chunk of one token takes another path than decode: the same within rounding.
     const std::vector<float> whole_chunks = run(fixture, streaming, {T, 1}, true);
-    expect(relative_error(whole_chunks.data(), everything.data(), V) < 1e-5, label + "the same, chunked, within rounding");
+    expect(measure_agreement(whole_chunks.data(), everything.data(), V) < 1e-5, label + "the same, chunked, within rounding");
     expect(run(fixture, full, shape.window, false) == everything, label + "a mask of ones equals full");
     expect(run(single, fixture.mask, shape.window, false) == run(fixture, fixture.mask, shape.window, false), label + "1 and 2 threads give the same bits");
     const std::vector<float> chunked = run(fixture, fixture.mask, shape.window, true);
@@ -211,8 +174,8 @@ void test_laws(const Case &shape, const std::string &variant) {
     one->decode_batch(batch, next, 2, task);
     one_alone->decode(next[0], task);
     two_alone->decode(next[1], task);
-    expect(relative_error(read_logits(*one, V).data(), read_logits(*one_alone, V).data(), V) < 1e-5, label + "batch member 0");
-    expect(relative_error(read_logits(*two, V).data(), read_logits(*two_alone, V).data(), V) < 1e-5, label + "batch member 1");
+    expect(measure_agreement(read_logits(*one, V).data(), read_logits(*one_alone, V).data(), V) < 1e-5, label + "batch member 0");
+    expect(measure_agreement(read_logits(*two, V).data(), read_logits(*two_alone, V).data(), V) < 1e-5, label + "batch member 1");
 
     // Memory: the formula, counted here anew.
     const int64_t bytes = kv == Dtype::f32 ? 4 : kv == Dtype::bf16 ? 2 : 1, scales = kv == Dtype::int8 ? 8 : 0;
@@ -263,7 +226,7 @@ void test_long_context(const std::string &variant) {
     auto prefilled = open(fixture, mask, shape.window, T, kv, 0);
     feed(*prefilled, fixture.tokens, 0, T);
     const std::vector<float> decoded = decode_last(fixture);
-    const double error = relative_error(decoded.data(), read_logits(*prefilled, V).data(), V);
+    const double error = measure_agreement(decoded.data(), read_logits(*prefilled, V).data(), V);
     expect(error < (kv == Dtype::f32 ? 1e-5 : tolerance(kv)), "long context " + variant + ", got " + std::to_string(error));
     expect(decode_last(single) == decoded, "long context " + variant + ": 1 and 2 threads give the same bits");
   }
@@ -334,6 +297,5 @@ int main() {
   alone.tokens = 1;
   test_case(alone, "");
   test_sampling();
-  std::printf("%s\n", num_failed == 0 ? "all passed" : "some failed");
-  return num_failed == 0 ? 0 : 1;
+  return finish("test_session");
 }

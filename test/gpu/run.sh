@@ -29,13 +29,13 @@ if wants sanitize && [ "${DUO_SANITIZE:-1}" != 0 ]; then
       tail -n 2 "$log"
     }
     for tool in memcheck racecheck; do
-      for part in products decode sampling; do sanitize $tool $part "test_cuda_ops $part"; done
+      for part in layer product decode reduction; do sanitize $tool $part "test_cuda_ops --brief $part"; done
       sanitize $tool model test_cuda_model
     done
     sanitize memcheck attention "test_cuda_ops attention"
     # racecheck takes minutes for all of attention at once.
-    sanitize racecheck attention-hopper "test_cuda_ops small-attention" --kernel-name kns=hopper
-    sanitize racecheck attention-others "test_cuda_ops small-attention" --kernel-name-exclude kns=hopper
+    sanitize racecheck attention-hopper "test_cuda_ops --brief attention" --kernel-name kns=hopper
+    sanitize racecheck attention-others "test_cuda_ops --brief attention" --kernel-name-exclude kns=hopper
   else
     echo "skipped: compute-sanitizer was not found"
   fi

@@ -1,59 +1,14 @@
-// What the CUDA tests share: counted expectations, seeded values, the error measure of DESIGN.md, host and device copies.
+// What the CUDA tests add to check.h: 16-bit floats, host and device copies, runs in every order of threads.
 #pragma once
-#include <algorithm>
-#include <cmath>
-#include <cstdio>
 #include <functional>
 #include <string>
 #include <vector>
 
+#include "check.h"
 #include "core/dtype.h"
 #include "cuda/runtime.h"
 
 namespace duo::test {
-
-inline int num_failed = 0, num_passed = 0;
-
-inline void expect(bool holds, const std::string &what) {
-  (holds ? num_passed : num_failed)++;
-  if (!holds) std::printf("FAILED: %s\n", what.c_str());
-}
-
-// max|a−b| / max|b| (DESIGN.md, Agreement).
-template <typename A, typename B>
-double relative_error(const A &a, const B &b) {
-  double worst = 0, largest = 0;
-  for (size_t i = 0; i < b.size(); i++) {
-    const double difference = std::fabs(static_cast<double>(a[i]) - static_cast<double>(b[i]));
-    if (!(difference <= worst)) worst = difference;  // a NaN stays
-    largest = std::max(largest, std::fabs(static_cast<double>(b[i])));
-  }
-  return largest == 0 ? worst : worst / largest;
-}
-
-// Prints how much of a tolerance was used (STYLE.md, principle 9).
-inline void expect_within(double error, double tolerance, const std::string &what) {
-  std::printf("%-64s %.1e of %.0e\n", what.c_str(), error, tolerance);
-  expect(error <= tolerance, what + ": " + std::to_string(error));
-}
-
-class Values {
- public:
-  explicit Values(uint64_t seed) : state_(seed * 0x9e3779b97f4a7c15ull + 1) {}
-  double unit() {  // −1 … 1
-    state_ ^= state_ << 13, state_ ^= state_ >> 7, state_ ^= state_ << 17;
-    return static_cast<double>(state_ >> 11) * 0x1p-52 - 1.0;
-  }
-  int64_t below(int64_t bound) { return static_cast<int64_t>((unit() + 1.0) * 0.5 * static_cast<double>(bound)) % bound; }
-  std::vector<float> floats(int64_t count, double scale = 1.0) {
-    std::vector<float> out;
-    for (int64_t i = 0; i < count; i++) out.push_back(static_cast<float>(unit() * scale));
-    return out;
-  }
-
- private:
-  uint64_t state_;
-};
 
 inline std::vector<uint16_t> to_bf16(const std::vector<float> &values) {
   std::vector<uint16_t> out;
@@ -107,10 +62,5 @@ Result run_in_every_order(const std::string &what, const std::function<Result()>
   return first;
 }
 #endif
-
-inline int finish() {
-  std::printf("%d passed, %d failed\n", num_passed, num_failed);
-  return num_failed == 0 ? 0 : 1;
-}
 
 }  // namespace duo::test

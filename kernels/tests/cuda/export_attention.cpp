@@ -3,7 +3,7 @@
 #include <cstdlib>
 #include <fstream>
 
-#include "cuda/attention.h"
+#include "cuda/branch_gradient.h"
 #include "cuda_test.h"
 
 using namespace duo;
@@ -51,9 +51,9 @@ int main(int count, char **arguments) {
   const float gate = count == 9 ? static_cast<float>(std::atof(arguments[8])) : 0.5f;
   const int64_t width = heads * dim, kv_width = kv_heads * dim;
   const Stream stream;
-  Values values(1);
-  const auto query = to_bf16(values.floats(tokens * width, 3.0)), key = to_bf16(values.floats(tokens * kv_width, 3.0)), value = to_bf16(values.floats(tokens * kv_width)),
-             gradient = to_bf16(values.floats(tokens * width));
+  Random values(1);
+  const auto query = to_bf16(values.values(tokens * width, 3.0)), key = to_bf16(values.values(tokens * kv_width, 3.0)), value = to_bf16(values.values(tokens * kv_width)),
+             gradient = to_bf16(values.values(tokens * width));
   std::vector<int32_t> positions, list;
   for (int32_t i = 0; i < tokens; i++) positions.push_back(i);
   for (int32_t i = 0; i < kv_heads; i++) list.push_back(i);
@@ -61,7 +61,8 @@ int main(int count, char **arguments) {
   const auto q = upload(query, stream), k = upload(key, stream), v = upload(value, stream), d = upload(gradient, stream);
   const auto at = upload(positions, stream), head_list = upload(list, stream);
   const auto gate_buffer = upload(gates, stream);
-  DeviceBuffer<uint16_t> mixed(tokens * width);
+  DeviceBuffer<uint16_t> mixed(tokens * width), difference(tokens * width);
+  DeviceBuffer<double> partial(kv_heads * cuda::GATE_SLICES);
   DeviceBuffer<float> full(tokens * width), streaming(tokens * width), full_lse(tokens * heads), stream_lse(tokens * heads), deltas(3 * tokens * heads), d_gates(kv_heads),
       d_query(tokens * width), d_key(tokens * kv_width), d_value(tokens * kv_width);
   cuda::AttentionForward a{};
@@ -74,10 +75,11 @@ int main(int count, char **arguments) {
   check(cuda::launch_attention_forward(a, cuda::Branches::both, stream.get()), "attention");
   cuda::AttentionBackward b{};
   b.shape = a.shape, b.query = q.data(), b.positions = at.data(), b.num_rows = b.num_keys = tokens, b.key = k.data(), b.value = v.data(), b.d_mixed = d.data();
-  b.full = full.data(), b.stream = streaming.data(), b.full_lse = full_lse.data(), b.stream_lse = stream_lse.data(), b.gates = gate_buffer.data();
+  b.full_lse = full_lse.data(), b.stream_lse = stream_lse.data(), b.gates = gate_buffer.data();
   b.full_delta = deltas.data(), b.stream_delta = deltas.data() + tokens * heads, b.gate_delta = deltas.data() + 2 * tokens * heads;
   b.d_gates = d_gates.data(), b.d_query = d_query.data(), b.d_key = d_key.data(), b.d_value = d_value.data();
-  check(cuda::launch_gate_gradient(b, stream.get()), "the gate gradient");
+  check(cuda::launch_branch_difference(full.data(), streaming.data(), tokens * width, difference.data(), stream.get()), "subtracting branches");
+  check(cuda::launch_branch_deltas(b, mixed.data(), difference.data(), partial.data(), stream.get()), "the gate gradient");
   check(cuda::launch_attention_backward(b, stream.get()), "attention backward");
 
   Writer writer;

@@ -48,7 +48,7 @@ void test_case(const Case &c) {
   const auto cpu = open_cpu_model(config, weights, {0, "", 2, Dtype::stored, DUO_COMPUTE_ACCURATE}, task);
   const auto gpu = open_cuda_model(config, weights, {0, "", 0, c.weights, DUO_COMPUTE_ACCURATE}, task);
   expect(gpu->device().rfind("cuda:0", 0) == 0 && gpu->weight_bytes() > 0, name + "names its device");
-  Values values(static_cast<uint64_t>(c.tokens));
+  Random values(static_cast<uint64_t>(c.tokens));
   std::vector<int32_t> tokens, positions, targets;
   for (int64_t i = 0; i < c.tokens; i++) tokens.push_back(static_cast<int32_t>(values.below(c.vocab)));
   for (int64_t i = c.tokens / 2; i < c.tokens; i += i % 3 + 1) positions.push_back(static_cast<int32_t>(i));
@@ -114,7 +114,7 @@ void test_case(const Case &c) {
     const float *at = gpu_logits.data() + row * static_cast<size_t>(c.vocab);
     double sum = 0;
     for (int64_t i = 0; i < c.vocab; i++) sum += std::exp(static_cast<double>(at[i]));
-    worst = std::max(worst, std::fabs(static_cast<double>(at[targets[row]]) - std::log(sum) - static_cast<double>(scores[row])));
+    worst = worse(worst, std::fabs(static_cast<double>(at[targets[row]]) - std::log(sum) - static_cast<double>(scores[row])));
     // Logits are of order 1: where the measured ones differ by more than the rounding of both, the prediction is theirs.
     const auto best = std::max_element(at, at + c.vocab) - at;
     is_best = is_best && at[best] - at[predictions[row]] <= 2 * static_cast<float>(OUTPUT_TOLERANCE);
@@ -131,7 +131,7 @@ void test_case(const Case &c) {
   const auto gpu_probe = probe(*gpu), cpu_probe = probe(*cpu);
   double largest = 0, error = 0;
   for (const float x : full) largest = std::max(largest, std::fabs(static_cast<double>(x)));
-  for (size_t i = 0; i < cpu_probe.size(); i++) error = std::max(error, std::fabs(static_cast<double>(gpu_probe[i]) - static_cast<double>(cpu_probe[i])));
+  for (size_t i = 0; i < cpu_probe.size(); i++) error = worse(error, std::fabs(static_cast<double>(gpu_probe[i]) - static_cast<double>(cpu_probe[i])));
   expect_within(error / largest, c.weights == Dtype::int8 ? 2 * slack * OUTPUT_TOLERANCE : MEASURED_TOLERANCE, name + "probe");
   // Of gates that are 0 or 1 a probe is the difference of two forwards, bit for bit, however many heads run side by side and wherever the call begins.
   const auto count = static_cast<size_t>(config.num_gates()), values_each = rows * static_cast<size_t>(c.hidden);
@@ -268,7 +268,7 @@ void test_measured_range() {
     double worst = 0;
     for (size_t i = 0; i < values.size(); i++) {
       const double expected = reinterpret_cast<const float *>(stored.data)[i], got = static_cast<double>(f16_to_float(values[i])) * matrix.unit;
-      worst = std::max(worst, std::fabs(got - expected) / std::fabs(expected));
+      worst = worse(worst, std::fabs(got - expected) / std::fabs(expected));
     }
     expect_within(worst, 0x1p-11, "small weights as f16, each against itself");
   }
@@ -292,5 +292,5 @@ int main() {
   test_case({"one layer", 1, 4, 2, 32, 64, 96, 50, 40, false, false, false, Dtype::stored});
   test_case({"int8", 2, 2, 2, 32, 64, 48, 40, 20, false, true, true, Dtype::int8});
   test_refusals();
-  return finish();
+  return finish("test_cuda_model");
 }

@@ -27,7 +27,7 @@ Fixture make_fixture(int64_t heads, int64_t kv_heads, int64_t head_dim, int64_t 
   const auto weights = make_random_weights(config, 7, Dtype::bf16, task);
   made.cpu = open_cpu_model(config, weights, {0, "", 2, Dtype::stored, DUO_COMPUTE_ACCURATE}, task);
   made.gpu = open_cuda_model(config, weights, {0, "", 0, weight_dtype, DUO_COMPUTE_ACCURATE}, task);
-  Values values(static_cast<uint64_t>(tokens));
+  Random values(static_cast<uint64_t>(tokens));
   for (int64_t i = 0; i < tokens; i++) made.tokens.push_back(static_cast<int32_t>(values.below(config.vocab)));
   for (int64_t i = 0; i < config.num_gates(); i++) made.mask.push_back(static_cast<uint8_t>(i % 2));
   return made;
@@ -90,7 +90,7 @@ void test_prefill_and_decode(const std::string &name, const Fixture &f, Window w
   for (int64_t t = start; t < T; t++) {
     reference->decode(f.tokens[t], task);
     session->decode(f.tokens[t], task);
-    worst = std::max(worst, relative_error(read(*session, V), read(*reference, V)));
+    worst = worse(worst, relative_error(read(*session, V), read(*reference, V)));
   }
   expect_within(worst, slack * tolerance(Dtype::bf16), name + " decode at every position");
   expect(session->length() == T, name + " counts its tokens");
@@ -141,7 +141,7 @@ void test_laws(const Fixture &f, Window window) {
     double worst = 0;
     for (size_t i = 0; i < 9; i++) {
       alone[i]->decode(next[i], task);
-      worst = std::max(worst, relative_error(read(*batch[i], V), read(*alone[i], V)));
+      worst = worse(worst, relative_error(read(*batch[i], V), read(*alone[i], V)));
     }
     expect_within(worst, 1e-5, "a batch equals its members one by one");
   }
@@ -220,5 +220,5 @@ int main(int count, char **arguments) {
   test_sampling(gqa);
   test_steps(gqa, steps);
   test_prefill_and_decode("int8 weights, norms, bias", norms, {2, 30}, {Dtype::bf16}, 3);
-  return finish();
+  return finish("test_cuda_session");
 }

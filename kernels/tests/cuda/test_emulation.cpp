@@ -14,8 +14,8 @@ void expect_fault(const std::string &part, dim3 grid, dim3 block, size_t shared,
 }
 
 void test_fragments() {
-  Values values(1);
-  const std::vector<float> a = round_bf16(values.floats(256)), b = round_bf16(values.floats(128));
+  Random values(1);
+  const std::vector<float> a = round_bf16(values.values(256)), b = round_bf16(values.values(128));
   std::vector<float> out(128), expected(128), transposed(128);
   for (int r = 0; r < 16; r++) {
     for (int c = 0; c < 8; c++) {
@@ -89,8 +89,8 @@ void test_faults() {
 
 // left [64, 64]·rightᵀ of two swizzled tiles, then weights [64, 64]·right, rows the depth; both against plain loops.
 void test_warpgroup_products() {
-  Values values(2);
-  const std::vector<float> left = round_bf16(values.floats(64 * 64)), right = round_bf16(values.floats(64 * 64));
+  Random values(2);
+  const std::vector<float> left = round_bf16(values.values(64 * 64)), right = round_bf16(values.values(64 * 64));
   std::vector<float> along(64 * 64), deep(64 * 64), expected_along(64 * 64), expected_deep(64 * 64), early(64 * 64);
   for (int r = 0; r < 64; r++) {
     for (int c = 0; c < 64; c++) {
@@ -225,5 +225,5 @@ int main() {
   test_counting_barriers();
   test_orders();
   test_memory();
-  return finish();
+  return finish("test_emulation");
 }

@@ -1,0 +1,58 @@
+// Usage: test_cuda_ops [--brief] [group | launch] …   (default all). Groups: layer, product, attention, decode, reduction. --brief: small shapes, for slow
+// tools. With no names it also requires that every launch declared in kernels/cuda/*.h has a test (DUO_CUDA_HEADERS, the folder).
+#include <algorithm>
+#include <cstdlib>
+#include <dirent.h>
+#include <fstream>
+#include <regex>
+#include <set>
+#include <sstream>
+
+#include "op_test.h"
+
+using namespace duo;
+using namespace duo::test;
+
+namespace {
+
+// launch_dependent is how a kernel is launched, no op.
+void require_all_tested(const std::string &folder) {
+  DIR *directory = opendir(folder.c_str());
+  if (directory == nullptr) {
+    std::printf("skipped: `%s` was not found, so that launches without a test are not seen\n", folder.c_str());
+    return;
+  }
+  std::set<std::string> declared, tested;
+  for (const OpTest &test : op_tests()) tested.insert(test.launch);
+  const std::regex launch("cudaError_t (launch_[a-z0-9_]+)\\(");
+  while (const dirent *entry = readdir(directory)) {
+    const std::string name = entry->d_name;
+    if (name.size() < 2 || name.substr(name.size() - 2) != ".h") continue;
+    std::ifstream file(folder + "/" + name);
+    std::stringstream text;
+    text << file.rdbuf();
+    const std::string all = text.str();
+    for (std::sregex_iterator at(all.begin(), all.end(), launch), end; at != end; ++at) {
+      if ((*at)[1] != "launch_dependent") declared.insert((*at)[1]);
+    }
+  }
+  closedir(directory);
+  expect(declared.size() > 40, "the headers declare their launches");
+  for (const std::string &name : declared) expect(tested.count(name) > 0, name + " is declared in kernels/cuda and has no op test");
+  for (const std::string &name : tested) expect(declared.count(name) > 0, name + " is tested and not declared in kernels/cuda");
+}
+
+}  // namespace
+
+int main(int count, char **values) {
+  std::set<std::string> wanted(values + 1, values + count);
+  is_brief = wanted.erase("--brief") > 0;
+  if (wanted.empty()) require_all_tested(DUO_CUDA_HEADERS);
+  std::set<std::string> unknown = wanted;
+  for (const OpTest &test : op_tests()) {
+    unknown.erase(test.group), unknown.erase(test.launch);
+    if (wanted.empty() || wanted.count(test.group) || wanted.count(test.launch)) test.run();
+  }
+  for (const std::string &name : unknown) expect(false, "Expected a group (layer, product, attention, decode, reduction) or a launch, got `" + name + "`");
+  return finish("test_cuda_ops");
+}

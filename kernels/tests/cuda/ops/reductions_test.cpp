@@ -1,0 +1,177 @@
+// What ends a pass: loss, scores, the choice of a token, the bookkeeping of a decode step.
+#include "cpu/sampling.h"
+#include "cuda/reductions.h"
+#include "op_test.h"
+
+using namespace duo;
+using namespace duo::test;
+using namespace duo::cuda;
+
+namespace {
+
+OP_TEST(reduction, launch_distill_loss) {
+  // One element; fewer than blocks; more than a pass of all blocks' threads.
+  for (const int64_t count : {int64_t{1}, int64_t{300}, int64_t{LOSS_BLOCKS} * 256 + 37}) {
+    if (is_brief && count > 1000) continue;
+    Random random(static_cast<uint64_t>(count));
+    const auto student = random.values(count, 2.0), teacher = random.values(count, 2.0);
+    const auto t = upload(teacher);
+    DeviceBuffer<double> partial(LOSS_BLOCKS), loss(1);
+    std::vector<double> loss_found;
+    const auto gradient = run_launch<float>("loss", count, [&](float *out, cudaStream_t stream) {
+      const cudaError_t error = launch_distill_loss(out, t.data(), count, partial.data(), loss.data(), stream);
+      loss_found.push_back(download(loss)[0]);
+      return error;
+    }, student);
+    double sum = 0;
+    std::vector<double> expected;
+    for (size_t i = 0; i < student.size(); i++) {
+      const double difference = static_cast<double>(student[i]) - teacher[i];
+      sum += difference * difference;
+      expected.push_back(2 * difference / static_cast<double>(count));
+    }
+    expect_within(std::fabs(loss_found[0] / (sum / static_cast<double>(count)) - 1), 1e-12, "loss of " + std::to_string(count));
+    expect_within(worst_row_error(gradient, expected, 1), 1e-7, "its gradient, each element");
+    for (const double other : loss_found) expect(other == loss_found[0], "the loss has the same bits in every order");
+  }
+}
+
+OP_TEST(reduction, launch_subtract) {
+  Random random(1);
+  const auto a = random.values(700), b = random.values(700);
+  const auto b_buffer = upload(b);
+  std::vector<float> expected;
+  for (size_t i = 0; i < a.size(); i++) expected.push_back(a[i] - b[i]);
+  expect(run_launch<float>("subtract", 700, [&](float *out, cudaStream_t stream) { return launch_subtract(out, b_buffer.data(), 700, out, stream); }, a) == expected, "a − b, in place of a");
+  expect(run_launch<float>("subtract", 700, [&](float *out, cudaStream_t stream) { return launch_subtract(b_buffer.data(), out, 700, out, stream); }, a) != expected, "not b − a");
+}
+
+OP_TEST(reduction, launch_score_rows) {
+  for (const int64_t vocab : {1, 61, 700}) {
+    Random random(static_cast<uint64_t>(vocab));
+    const int64_t rows = 4;
+    auto logits = random.values(rows * vocab, 5.0);
+    std::vector<int32_t> targets, best;
+    for (int64_t row = 0; row < rows; row++) targets.push_back(static_cast<int32_t>(random.below(vocab)));
+    if (vocab > 60) {
+      // A tie goes to the lower id, wherever the two lie; one row far from zero.
+      logits[40] = logits[7] = 9.0f;
+      logits[static_cast<size_t>(vocab + 60)] = logits[static_cast<size_t>(vocab + 33)] = 8.0f;
+      for (int64_t i = 0; i < vocab; i++) logits[static_cast<size_t>(2 * vocab + i)] -= 500.0f;
+      targets[3] = static_cast<int32_t>(vocab - 1);
+    }
+    const auto l = upload(logits);
+    const auto t = upload(targets);
+    DeviceBuffer<int32_t> predictions(rows);
+    const auto got = run_launch<float>("scores", rows, [&](float *scores, cudaStream_t stream) { return launch_score_rows(l.data(), t.data(), rows, vocab, scores, predictions.data(), stream); });
+    std::vector<double> expected;
+    for (int64_t row = 0; row < rows; row++) {
+      const float *at = logits.data() + row * vocab;
+      const auto top = std::max_element(at, at + vocab);
+      best.push_back(static_cast<int32_t>(top - at));
+      double sum = 0;
+      for (int64_t i = 0; i < vocab; i++) sum += std::exp(static_cast<double>(at[i]) - *top);
+      expected.push_back(static_cast<double>(at[targets[static_cast<size_t>(row)]]) - *top - std::log(sum));
+    }
+    double worst = 0;
+    for (int64_t row = 0; row < rows; row++) worst = worse(worst, std::fabs(got[static_cast<size_t>(row)] - expected[static_cast<size_t>(row)]) / std::max(1.0, std::fabs(expected[static_cast<size_t>(row)])));
+    expect_within(worst, 1e-7, "log-probabilities of " + std::to_string(vocab));
+    expect(download(predictions) == best, "the lowest id of the largest logit of " + std::to_string(vocab));
+  }
+}
+
+OP_TEST(reduction, launch_check_finite) {
+  const int64_t rows = 5, vocab = 3000;
+  auto logits = Random(2).values(rows * vocab);
+  const auto at = [&](int64_t row, int64_t i) -> float & { return logits[static_cast<size_t>(row * vocab + i)]; };
+  at(1, 2999) = NAN;
+  at(2, 1500) = INFINITY, at(2, 1499) = -INFINITY, at(2, 2990) = NAN;
+  at(3, 0) = NAN;
+  at(4, 1024) = 3.4028235e38f;  // large, and a number
+  const auto l = upload(logits);
+  const auto got = run_launch<int32_t>("finite", rows, [&](int32_t *bad, cudaStream_t stream) { return launch_check_finite(l.data(), rows, vocab, bad, stream); });
+  expect(got == std::vector<int32_t>({-1, 2999, 1499, 0, -1}), "the first logit that is NaN or infinite");
+}
+
+// The CPU's draw, which its own test holds to the softmax.
+OP_TEST(reduction, launch_sample) {
+  for (const int64_t vocab : {1, 3, 300, 1500}) {
+    auto logits = Random(5).values(vocab, 4.0);
+    if (vocab > 200) logits[70] = logits[200] = logits[201] = 3.9f, logits[5] = -0.0f, logits[6] = 0.0f;  // ties
+    const auto l = upload(logits);
+    const auto length = upload(std::vector<int32_t>{17});
+    DeviceBuffer<double> weights(vocab);
+    int64_t wrong = 0, draws = 0;
+    for (const float temperature : {0.0f, 0.5f, 1.0f, 3.0f}) {
+      for (const int32_t top_k : {0, 1, 3, 250}) {
+        for (const float top_p : {1.0f, 0.9f, 0.3f, 1e-6f}) {
+          if (vocab > 1000 && temperature != 1.0f) continue;
+          for (uint64_t seed = 0; seed < (is_brief || vocab != 300 ? 1u : 3u); seed++) {
+            DeviceBuffer<int32_t> token(1);
+            check(launch_sample({l.data(), vocab, length.data(), temperature, top_p, top_k, seed, weights.data(), token.data()}, test_stream().get()), "a draw");
+            wrong += download(token)[0] != sample_token(logits.data(), vocab, {temperature, top_k, top_p, seed}, 17);
+            draws++;
+          }
+        }
+      }
+    }
+    expect(wrong == 0, std::to_string(wrong) + " of " + std::to_string(draws) + " draws from " + std::to_string(vocab) + " logits differ from the CPU's");
+  }
+  const auto l = upload(std::vector<float>(64, 0.0f));
+  DeviceBuffer<double> weights(64);
+  std::vector<int32_t> drawn;
+  for (const int32_t at : {3, 4}) {
+    const auto length = upload(std::vector<int32_t>{at});
+    const auto token = run_launch<int32_t>("a draw", 1, [&](int32_t *out, cudaStream_t stream) { return launch_sample({l.data(), 64, length.data(), 1.0f, 1.0f, 0, 9, weights.data(), out}, stream); });
+    drawn.push_back(token[0]);
+  }
+  expect(drawn[0] != drawn[1], "a draw depends on the length");
+}
+
+OP_TEST(reduction, launch_set_value) {
+  expect(run_launch<int32_t>("set", 2, [](int32_t *to, cudaStream_t stream) { return launch_set_value(to, 41, stream); }, {1, 2}) == std::vector<int32_t>({41, 2}), "one value is set");
+}
+
+struct Members {
+  DeviceBuffer<int32_t> lengths;
+  DeviceBuffer<DecodeMember> members;
+};
+Members make_members(const std::vector<int32_t> &lengths) {
+  Members made{upload(lengths), {}};
+  std::vector<DecodeMember> members;
+  for (size_t i = 0; i < lengths.size(); i++) members.push_back({nullptr, made.lengths.data() + (lengths.size() - 1 - i), 0, 0});  // in another order than they lie
+  made.members = upload(members);
+  return made;
+}
+
+OP_TEST(reduction, launch_begin_step) {
+  for (const int32_t count : {1, MAX_STEP_SESSIONS}) {
+    std::vector<int32_t> lengths;
+    const auto tokens = run_launch<int32_t>("a step's beginning", MAX_STEP_SESSIONS + 1, [&](int32_t *to, cudaStream_t stream) {
+      const Members made = make_members(std::vector<int32_t>(static_cast<size_t>(count), -1));
+      StepInputs inputs{made.members.data(), to, count, {}, {}};
+      for (int i = 0; i < MAX_STEP_SESSIONS; i++) inputs.tokens[i] = 100 + i, inputs.lengths[i] = 200 + i;
+      const cudaError_t error = launch_begin_step(inputs, stream);
+      lengths = download(made.lengths);
+      return error;
+    }, std::vector<int32_t>(MAX_STEP_SESSIONS + 1, 7));
+    for (int i = 0; i <= MAX_STEP_SESSIONS; i++) expect(tokens[static_cast<size_t>(i)] == (i < count ? 100 + i : 7), "token " + std::to_string(i) + " of " + std::to_string(count));
+    for (int i = 0; i < count; i++) expect(lengths[static_cast<size_t>(count - 1 - i)] == 200 + i, "length " + std::to_string(i));
+  }
+}
+
+OP_TEST(reduction, launch_advance) {
+  std::vector<int32_t> lengths, first_bad;
+  const auto reported = run_launch<int32_t>("a step's end", 4, [&](int32_t *out, cudaStream_t stream) {
+    const Members made = make_members({10, 20, 30});
+    const auto bad = upload(std::vector<int32_t>{NONE_BAD, 5, 0, 77});
+    const cudaError_t error = launch_advance(made.members.data(), 3, bad.data(), out, stream);
+    lengths = download(made.lengths), first_bad = download(bad);
+    return error;
+  }, {-9, -9, -9, -9});
+  expect(lengths == std::vector<int32_t>({11, 21, 31}), "lengths advance by one");
+  expect(reported == std::vector<int32_t>({-1, 5, 0, -9}), "what is not finite is reported");
+  expect(first_bad == std::vector<int32_t>({NONE_BAD, NONE_BAD, NONE_BAD, 77}), "and forgotten");
+}
+
+}  // namespace
