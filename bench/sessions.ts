@@ -1,9 +1,10 @@
 // What the session benches share: a shape with random weights, a mask that spreads its streaming heads, bytes a step reads.
+import { makeHeadMask } from '../src/core/head-mask.ts';
+import { countKvBytes } from '../src/core/kv-cost.ts';
 import type { KvDtype } from '../src/core/session.ts';
 import type { HeadMask, ModelShape } from '../src/core/shapes.ts';
 import type { Engine } from '../src/engine/engine.ts';
 import { openRandomNativeEngine } from '../src/engine/native/native-engine.ts';
-import { countKvBytes } from '../src/eval/footprint.ts';
 import type { ModelConfig } from '../src/model/config.ts';
 import { checkSessions } from '../src/runtime/session-checks.ts';
 import { countDecodeWeights, findShape } from '../src/runtime/shapes.ts';
@@ -25,7 +26,7 @@ export async function openSubject(options: {
   const config = findShape(options.shape, options.layers === undefined ? {} : { layers: options.layers });
   const engine = await openRandomNativeEngine(config, { seed: 42, weightDtype: 'bf16', threads: options.threads });
   const mask = alternateHeads(config.shape);
-  for (const { law, holds, error } of await checkSessions(engine, { mask: mask.mask, kvDtype: options.kvDtype })) {
+  for (const { law, holds, error } of await checkSessions(engine, { mask, kvDtype: options.kvDtype })) {
     if (!holds) throw new Error(`${law}: error ${error}`);
   }
   return { config, engine, mask };
@@ -36,7 +37,7 @@ export function alternateHeads({ layers, kvHeads }: ModelShape): HeadMask {
   const mask = Array.from({ length: layers }, (_, layer) =>
     Array.from({ length: kvHeads }, (_, head) => (layer + head) % 2),
   );
-  return { mask, window: { sinkTokens: 128, recentTokens: 256 } };
+  return makeHeadMask(mask, { sinkTokens: 128, recentTokens: 256 });
 }
 
 /** Bytes one decode step reads: every bf16 weight once, and the entries that `texts` texts of `tokens` tokens attend to. */

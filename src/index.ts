@@ -6,7 +6,6 @@ export { compareMasks, type MaskComparison } from '../export/compare.ts';
 export { type Cut, type CutGates, cutGates, defaultStreamingFraction } from '../export/cut.ts';
 export { importPattern } from '../export/import.ts';
 export { drawGates, drawMask } from '../export/picture.ts';
-export { measureKvShare } from '../export/savings.ts';
 export { buildGates } from '../train/gates-file.ts';
 export { findMethod, HEAD_METHODS } from '../train/methods/index.ts';
 export type { HeadMethod, ScoredGates, ScoreOptions } from '../train/methods/method.ts';
@@ -14,6 +13,8 @@ export { type OptimizeOptions, type OptimizeResult, optimizeGates } from '../tra
 export type { Config } from './config/config.ts';
 export { resolveConfig } from './config/flags.ts';
 export { loadPreset } from './config/presets.ts';
+export { findOneWindow, listWindows, makeHeadMask, toMaskGrid } from './core/head-mask.ts';
+export { countKvBytes, measureKvShare } from './core/kv-cost.ts';
 export { makeRandom, type Random } from './core/random.ts';
 export type { Session, SessionMemory, SessionOptions } from './core/session.ts';
 export type {

@@ -1,4 +1,5 @@
 // What duo bench measures: a model folder or a named shape with random weights, its engine, and the mask beside full attention.
+import { makeHeadMask } from '../core/head-mask.ts';
 import { randomMask } from '../core/masks.ts';
 import { makeRandom } from '../core/random.ts';
 import type { HeadMask, ModelShape, Window } from '../core/shapes.ts';
@@ -107,7 +108,7 @@ function drawMasks(flags: BenchFlags, options: { shape: ModelShape; seed: number
     const retrievalHeads = layers * kvHeads - Math.floor(fraction * layers * kvHeads + 0.5);
     const random = makeRandom(options.seed, 'bench');
     const name = texts.length === 1 ? 'masked' : `streaming-${fraction}`;
-    return [name, { mask: randomMask({ layers, kvHeads, retrievalHeads, random }), window }];
+    return [name, makeHeadMask(randomMask({ layers, kvHeads, retrievalHeads, random }), window)];
   });
   return Object.fromEntries(masks);
 }

@@ -1,11 +1,13 @@
 // duo bench: prefill, decode, identification steps and memory of a model folder or a named shape, under masks beside full attention.
+
 import { arch, cpus, platform } from 'node:os';
 import type { Command } from 'commander';
+import { splitHeadMask } from '../core/head-mask.ts';
+import { countKvBytes } from '../core/kv-cost.ts';
 import type { KvDtype } from '../core/session.ts';
 import type { HeadMask } from '../core/shapes.ts';
 import type { Engine } from '../engine/engine.ts';
 import { EngineError } from '../errors/errors.ts';
-import { countKvBytes } from '../eval/footprint.ts';
 import { type Measure, measureDevice } from '../native/devices.ts';
 import { checkDistill, type DistillFigures, measureDistill } from '../runtime/distill-bench.ts';
 import { countPrefillOperations } from '../runtime/operations.ts';
@@ -68,7 +70,7 @@ async function bench(flags: BenchFlags, signal: AbortSignal): Promise<void> {
     const { engine, masks } = subject;
     say(`duo bench: ${subject.name}, ${engine.name} on ${engine.device}, KV ${kvDtype}; checking before timing.`);
     const checks: SessionCheck[] = [];
-    for (const [name, { mask }] of Object.entries(masks)) {
+    for (const [name, mask] of Object.entries(masks)) {
       const found = await checkSessions(engine, { mask, kvDtype });
       checks.push(...(name === 'masked' ? found : found.map((check) => ({ ...check, law: `${name}: ${check.law}` }))));
     }
@@ -97,7 +99,7 @@ async function bench(flags: BenchFlags, signal: AbortSignal): Promise<void> {
       rates.push(await measure('read-bandwidth'));
     }
     const distill: DistillFigures[] = [];
-    const { window } = Object.values(masks)[0] as HeadMask;
+    const { window } = splitHeadMask(Object.values(masks)[0] as HeadMask);
     for (const tokens of distillLengths) {
       say(`duo bench: an identification step of ${tokens} tokens.`);
       distill.push(await measureDistill(engine, { tokens, window, repeats: DISTILL_REPEATS, seed, signal }));

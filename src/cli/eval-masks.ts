@@ -2,11 +2,11 @@
 import { basename } from 'node:path';
 import { buildMask } from '../../export/build-mask.ts';
 import { parseCount } from '../config/flags.ts';
-import type { HeadMask } from '../core/shapes.ts';
+import type { HeadMask, Window } from '../core/shapes.ts';
 import { ConfigError } from '../errors/errors.ts';
 import { listBaselines, type NamedMask } from '../eval/baselines.ts';
 import { findWindow, readGates } from '../formats/gates.ts';
-import { checkMaskFits, type MaskFile, readMask, toHeadMask } from '../formats/mask.ts';
+import { checkMaskFits, type MaskFile, readMask, toHeadMask, windowOfMask } from '../formats/mask.ts';
 import type { ModelFolder } from '../model/folder.ts';
 import { readWindowFlags } from './cut-flags.ts';
 import { readIntegerFlag } from './numbers.ts';
@@ -38,7 +38,7 @@ export function listEvalMasks(flags: MaskFlags, folder: ModelFolder): NamedMask[
   const given = file === null ? null : toHeadMask(file);
   const plain =
     given === null && cuts.length > 0 ? names.filter((name) => name === 'full' || name === 'streaming') : names;
-  const window = cuts[0]?.mask.window;
+  const window = file === null ? cuts[0]?.window : windowOfMask(file);
   const baselines = listBaselines({
     ...shared,
     names: plain,
@@ -48,9 +48,9 @@ export function listEvalMasks(flags: MaskFlags, folder: ModelFolder): NamedMask[
   });
   const full = baselines.filter(({ name }) => name === 'full');
   const others = baselines.filter(({ name }) => name !== 'full');
-  const fromCuts = cuts.flatMap(({ name, mask, fraction, gates, isFirst }): NamedMask[] => {
+  const fromCuts = cuts.flatMap(({ name, mask, window, fraction, gates, isFirst }): NamedMask[] => {
     const own = isFirst ? names.filter((baseline) => baseline !== 'full' && baseline !== 'streaming') : [];
-    const made = listBaselines({ ...shared, names: own, given: mask, gates });
+    const made = listBaselines({ ...shared, names: own, given: mask, window, gates });
     return [{ name, mask }, ...made.map((one) => ({ ...one, name: `${one.name}@${fraction}` }))];
   });
   return [
@@ -69,6 +69,7 @@ interface NamedCut {
   readonly name: string;
   readonly fraction: string;
   readonly mask: HeadMask;
+  readonly window: Window;
   readonly gates: number[][];
   /** the fraction's baselines are made from the first gates file */
   readonly isFirst: boolean;
@@ -105,6 +106,7 @@ function listCuts(flags: MaskFlags, folder: ModelFolder): NamedCut[] {
         name: `${name}@${fraction}`,
         fraction,
         mask: toHeadMask(file),
+        window,
         gates: file.gates,
         isFirst: index === 0,
       };

@@ -1,5 +1,5 @@
 // The table of recall under masks that identify ends with and eval prints, and the share of the KV cache that a mask saves.
-import { measureKvShare } from '../../export/savings.ts';
+import { measureKvShare } from '../core/kv-cost.ts';
 import type { HeadMask } from '../core/shapes.ts';
 import type { EvalRow } from '../formats/results.ts';
 import { formatPercent, formatTable } from './terminal.ts';

@@ -1,7 +1,7 @@
 // duo report: turn a run folder into one HTML page, with its figures as SVG and its tables as CSV beside.
 import { join, resolve } from 'node:path';
 import type { Command } from 'commander';
-import { countKvBytes } from '../eval/footprint.ts';
+import { countKvBytes } from '../core/kv-cost.ts';
 import { makeFolder, writeFileAtomic } from '../formats/atomic-file.ts';
 import { buildReport } from '../report/report.ts';
 import { readRunFolder } from '../report/run-data.ts';

@@ -1,5 +1,5 @@
 // The session interface: one running text with its KV cache. Engines implement it, src/runtime drives it.
-import type { MaskGrid, Window } from './shapes.ts';
+import type { HeadMask } from './shapes.ts';
 
 /** How streaming heads see the tokens of one prefill call: token-exact (default), or the reference's chunk-causal variant. */
 export type PrefillSemantics = 'exact' | 'chunked';
@@ -28,8 +28,7 @@ export interface SessionMemory {
 
 /** One text in progress. Not usable after `close`; all methods then throw EngineError. */
 export interface Session {
-  readonly mask: MaskGrid | 'full';
-  readonly window: Window | null;
+  readonly mask: HeadMask | 'full';
   /** tokens seen so far */
   readonly length: number;
   /** Feed tokens; returns the logits after the last one, `[vocab]` fp32 (a copy). */

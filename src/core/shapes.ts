@@ -38,10 +38,12 @@ export interface Window {
   readonly recentTokens: number;
 }
 
-/** A head mask as engines and the runtime take it. */
+/** A head mask as engines and the runtime take it: how much of the context each KV head sees and caches. */
 export interface HeadMask {
-  readonly mask: MaskGrid;
-  readonly window: Window;
+  /** S ≥ 0, first tokens that every head sees */
+  readonly sinkTokens: number;
+  /** `[layers][kvHeads]`: null = the whole context (a retrieval head), w ≥ 1 = the w nearest tokens, the query's own included */
+  readonly windows: (number | null)[][];
 }
 
 /** Token range [start, end) of an answer inside a sample, 1 ≤ start < end ≤ T. */

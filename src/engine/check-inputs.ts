@@ -43,9 +43,7 @@ export function checkLogitsArray(into: Float32Array | undefined, model: ModelSha
 /** @throws {ConfigError} S < 0, R < 1 or not integers. */
 export function checkWindow(window: Window): void {
   const { sinkTokens, recentTokens } = window;
-  if (!Number.isInteger(sinkTokens) || sinkTokens < 0) {
-    throw new ConfigError(`Expected \`sinkTokens\` to be an integer of at least 0, got \`${sinkTokens}\``);
-  }
+  checkSinkTokens(sinkTokens);
   if (!Number.isInteger(recentTokens) || recentTokens < 1) {
     throw new ConfigError(`Expected \`recentTokens\` to be an integer of at least 1, got \`${recentTokens}\``);
   }
@@ -61,14 +59,19 @@ export function checkGates(gates: GateGrid, model: ModelShape): void {
   });
 }
 
-/** @throws {ConfigError} another shape, a value other than 0 and 1, an impossible window. */
+/** @throws {ConfigError} not a mask, another shape, S < 0, a window that is neither null nor an integer of at least 1. */
 export function checkMask(mask: HeadMask, model: ModelShape): void {
-  checkGridShape(mask.mask, 'mask', model);
-  checkWindow(mask.window);
-  mask.mask.forEach((row, layer) => {
-    const kvHead = row.findIndex((value) => value !== 0 && value !== 1);
+  if (!Array.isArray(mask?.windows) || !mask.windows.every(Array.isArray)) {
+    throw new ConfigError("Expected a mask to be 'full' or { sinkTokens, windows }, windows of [layers][kvHeads]");
+  }
+  checkGridShape(mask.windows, 'windows', model);
+  checkSinkTokens(mask.sinkTokens);
+  mask.windows.forEach((row, layer) => {
+    const kvHead = row.findIndex((window) => window !== null && !(Number.isInteger(window) && window >= 1));
     if (kvHead < 0) return;
-    throw new ConfigError(`Expected mask values 0 or 1, got ${row[kvHead]} at layer ${layer}, KV head ${kvHead}`);
+    throw new ConfigError(
+      `Expected windows of at least 1 token, or null for the whole context, got ${row[kvHead]} at layer ${layer}, KV head ${kvHead}`,
+    );
   });
 }
 
@@ -83,7 +86,12 @@ export function checkProbe(request: ProbeRequest, model: ModelShape): void {
   throw new ConfigError(`Expected KV heads [begin, end) with 0 ≤ begin < end ≤ ${count}, got [${begin}, ${end})`);
 }
 
-function checkGridShape(grid: number[][], name: string, model: ModelShape): void {
+function checkSinkTokens(sinkTokens: number): void {
+  if (Number.isInteger(sinkTokens) && sinkTokens >= 0) return;
+  throw new ConfigError(`Expected \`sinkTokens\` to be an integer of at least 0, got \`${sinkTokens}\``);
+}
+
+function checkGridShape(grid: readonly (readonly unknown[])[], name: string, model: ModelShape): void {
   const { layers, kvHeads } = model;
   if (grid.length === layers && grid.every((row) => row.length === kvHeads)) return;
   const widths = [...new Set(grid.map((row) => row.length))].join(', ');

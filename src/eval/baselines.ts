@@ -1,5 +1,6 @@
 // Baseline masks that stand beside a given one in the same run: full, streaming, random of the same size, inverted,
 // layer-uniform. All use the given mask's window, so that only the choice of heads differs.
+import { findOneWindow, makeHeadMask, toMaskGrid } from '../core/head-mask.ts';
 import { countRetrievalHeads, invertMask, randomMask } from '../core/masks.ts';
 import { makeRandom } from '../core/random.ts';
 import {
@@ -25,7 +26,7 @@ export interface NamedMask {
 /** Build the masks of the rows asked for, in the order asked; `random` becomes `random-0`, `random-1`, ….
  * @param options.given the mask that random, inverted and layer-uniform are made from; they need it, full and streaming do not.
  * @param options.gates scores by which layer-uniform ranks the heads of a layer; without them the given mask's labels rank.
- * @param options.window window of `streaming` where no mask is given.
+ * @param options.window window where no mask is given, or no head of it streams.
  * @param options.randomMasks how many random masks, default 3.  @param options.seed decides them.
  * @throws {ConfigError} unknown name, or a baseline that needs a mask without one. */
 export function listBaselines(options: {
@@ -38,7 +39,7 @@ export function listBaselines(options: {
   readonly seed: number;
 }): NamedMask[] {
   const { names, model, given, gates, seed, randomMasks = 3 } = options;
-  const window = given?.window ?? options.window;
+  const window = (given && findOneWindow(given)) ?? options.window;
   return names.flatMap((name): NamedMask[] => {
     if (!(BASELINE_NAMES as readonly string[]).includes(name)) {
       throw new ConfigError(`Expected a baseline of ${BASELINE_NAMES.join(', ')}, got \`${name}\``);
@@ -47,14 +48,14 @@ export function listBaselines(options: {
     if (window === undefined || (given === null && name !== 'streaming')) {
       throw new ConfigError(`Baseline \`${name}\` takes its size or window from a mask; give one with --mask`);
     }
-    if (name === 'streaming') return [{ name, mask: { mask: filledGrid(model.layers, model.kvHeads, 0), window } }];
-    const mask = (given as HeadMask).mask;
-    if (name === 'inverted') return [{ name, mask: { mask: invertMask(mask), window } }];
-    if (name === 'layer-uniform') return [{ name, mask: { mask: makeLayerUniformMask(mask, gates), window } }];
+    if (name === 'streaming') return [{ name, mask: makeHeadMask(filledGrid(model.layers, model.kvHeads, 0), window) }];
+    const mask = toMaskGrid(given as HeadMask);
+    if (name === 'inverted') return [{ name, mask: makeHeadMask(invertMask(mask), window) }];
+    if (name === 'layer-uniform') return [{ name, mask: makeHeadMask(makeLayerUniformMask(mask, gates), window) }];
     return Array.from({ length: randomMasks }, (_, index) => {
       const random = makeRandom(seed, 'random-mask', index);
       const drawn = randomMask({ ...model, retrievalHeads: countRetrievalHeads(mask), random });
-      return { name: `random-${index}`, mask: { mask: drawn, window } };
+      return { name: `random-${index}`, mask: makeHeadMask(drawn, window) };
     });
   });
 }

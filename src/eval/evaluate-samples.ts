@@ -1,5 +1,7 @@
 // Rows for a samples file: every sample scored under every mask by the engine, each answer token predicted from the true
 // prefix. Visibility is token-exact, so the numbers are those of a session that prefills up to each answer token.
+import { toMaskGrid } from '../core/head-mask.ts';
+import { countKvBytes } from '../core/kv-cost.ts';
 import { streamingFractionOf } from '../core/masks.ts';
 import { makeRandom } from '../core/random.ts';
 import type { KvDtype } from '../core/session.ts';
@@ -8,7 +10,7 @@ import type { Engine } from '../engine/engine.ts';
 import { AbortedError, ConfigError } from '../errors/errors.ts';
 import type { EvalRow } from '../formats/results.ts';
 import type { NamedMask } from './baselines.ts';
-import { countKvBytes, measureMeanFootprint } from './footprint.ts';
+import { measureMeanFootprint } from './footprint.ts';
 import {
   bootstrapInterval,
   computeWeightedMean,
@@ -81,7 +83,7 @@ function makeSamplesRow(options: {
     samples: scored.length,
     measure: 'teacher-forced',
     ...summariseTeacherForced(scored),
-    streamingFraction: named.mask === 'full' ? 0 : streamingFractionOf(named.mask.mask),
+    streamingFraction: named.mask === 'full' ? 0 : streamingFractionOf(toMaskGrid(named.mask)),
     kvBytes: countKvBytes({ model: engine.model, mask: named.mask, tokens: longest, dtype: kvDtype }),
     fullKvBytes: countKvBytes({ model: engine.model, mask: 'full', tokens: longest, dtype: kvDtype }),
     kvDtype,

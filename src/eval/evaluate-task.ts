@@ -1,5 +1,6 @@
 // Scores prompts at run time, through the session that deployment uses: prefill and decode with the mask, never a dense forward
 // with a mask over it. A prompt is answered by greedy decoding, or its true answer is fed token by token.
+import { toMaskGrid } from '../core/head-mask.ts';
 import { streamingFractionOf } from '../core/masks.ts';
 import type { KvDtype, PrefillSemantics, Session } from '../core/session.ts';
 import { type ModelShape, type Sample, supervisedPositions } from '../core/shapes.ts';
@@ -95,7 +96,7 @@ export async function evaluateTask(options: {
     samples: samples.length,
     measure,
     ...(measure === 'generated' ? summariseScores(scores) : summariseTeacherForced(forced)),
-    streamingFraction: mask.mask === 'full' ? 0 : streamingFractionOf(mask.mask.mask),
+    streamingFraction: mask.mask === 'full' ? 0 : streamingFractionOf(toMaskGrid(mask.mask)),
     ...memory,
     kvDtype,
     footprint: footprint.integrated,

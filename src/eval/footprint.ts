@@ -1,8 +1,8 @@
-// What a mask costs in cached keys and values: bytes at peak, and the KV footprint integrated over the tokens of a run
+// The KV footprint of a run under a mask, integrated over its tokens, and its peak
 // (PruLong, arXiv 2506.17121, section 3: entries that are kept, summed over time, over what full attention keeps).
-import { countRetrievalHeads } from '../core/masks.ts';
-import type { KvDtype, PrefillSemantics } from '../core/session.ts';
-import type { HeadMask, ModelShape, Window } from '../core/shapes.ts';
+import { countPairs, groupWindows } from '../core/kv-cost.ts';
+import type { PrefillSemantics } from '../core/session.ts';
+import type { HeadMask, Window } from '../core/shapes.ts';
 import { ConfigError } from '../errors/errors.ts';
 
 /** Entries 1 + 2 + … + n. */
@@ -28,29 +28,6 @@ export interface Footprint {
   readonly peak: number;
 }
 
-/** Bytes of one cached key or value vector of `headDim` values; int8 and fp8 keep one fp32 scale beside each vector, int4 an fp16 scale and zero. */
-export function vectorBytes(headDim: number, dtype: KvDtype): number {
-  if (dtype === 'int8' || dtype === 'fp8') return headDim + 4;
-  if (dtype === 'int4') return headDim / 2 + 4;
-  return headDim * (dtype === 'f32' ? 4 : 2);
-}
-
-/** Bytes of the caches of a session that holds `tokens` tokens: retrieval heads `tokens` entries, streaming heads min(tokens, S + R). */
-export function countKvBytes(options: {
-  readonly model: Pick<ModelShape, 'layers' | 'kvHeads' | 'headDim'>;
-  readonly mask: HeadMask | 'full';
-  readonly tokens: number;
-  readonly dtype: KvDtype;
-}): number {
-  const { model, mask, tokens, dtype } = options;
-  const entryBytes = 2 * vectorBytes(model.headDim, dtype);
-  const heads = model.layers * model.kvHeads;
-  if (mask === 'full') return heads * tokens * entryBytes;
-  const full = countRetrievalHeads(mask.mask);
-  const kept = Math.min(tokens, mask.window.sinkTokens + mask.window.recentTokens);
-  return (full * tokens + (heads - full) * kept) * entryBytes;
-}
-
 /** Entries one streaming head attends to over a whole run.
  * exact: token i attends to min(i + 1, S + R) keys. chunked: a token of the chunk [a, b) attends to what the cache holds at a,
  * min(a, S + R) keys, and to the chunk up to itself; decode is as in exact.
@@ -58,8 +35,7 @@ export function countKvBytes(options: {
 export function countStreamingEntries(run: RunShape, window: Window): number {
   const { promptTokens, outputTokens } = run;
   const width = window.sinkTokens + window.recentTokens;
-  const upTo = (tokens: number): number =>
-    tokens <= width ? triangle(tokens) : triangle(width) + (tokens - width) * width;
+  const upTo = (tokens: number): number => countPairs(tokens, width);
   const decode = upTo(promptTokens + outputTokens) - upTo(promptTokens);
   if ((run.prefill ?? 'exact') === 'exact') return upTo(promptTokens) + decode;
   let entries = decode;
@@ -83,12 +59,15 @@ export function countPeakStreamingEntries(run: RunShape, window: Window): number
 export function measureFootprint(run: RunShape, mask: HeadMask | 'full'): Footprint {
   const total = run.promptTokens + run.outputTokens;
   if (mask === 'full' || total === 0) return { integrated: 1, peak: 1 };
-  const heads = mask.mask.reduce((sum, row) => sum + row.length, 0);
-  const streaming = heads === 0 ? 0 : 1 - countRetrievalHeads(mask.mask) / heads;
-  return {
-    integrated: 1 - streaming + (streaming * countStreamingEntries(run, mask.window)) / triangle(total),
-    peak: 1 - streaming + (streaming * countPeakStreamingEntries(run, mask.window)) / total,
-  };
+  const heads = mask.windows.flat().length;
+  let [integrated, peak] = [0, 0];
+  for (const { sinkTokens, window: recentTokens, heads: count } of groupWindows(mask)) {
+    const window = recentTokens === null ? null : { sinkTokens, recentTokens };
+    const share = count / heads;
+    integrated += share * (window ? countStreamingEntries(run, window) / triangle(total) : 1);
+    peak += share * (window ? countPeakStreamingEntries(run, window) / total : 1);
+  }
+  return { integrated, peak };
 }
 
 /** Footprint of several runs under one mask: entries of all over full entries of all; the peak is the largest. */

@@ -1,7 +1,9 @@
 // What masks score on fixed samples, each mask once: kept in memory and, where a file is named, a line a mask, so that a search
 // over masks that was stopped goes on where it was.
+
 import { createHash } from 'node:crypto';
 import { appendFileSync, closeSync, existsSync, openSync, readFileSync, truncateSync } from 'node:fs';
+import { makeHeadMask } from '../core/head-mask.ts';
 import type { HeadMask, MaskGrid, ModelShape, Sample, Window } from '../core/shapes.ts';
 import { supervisedPositions } from '../core/shapes.ts';
 import type { Engine } from '../engine/engine.ts';
@@ -57,7 +59,7 @@ export class MaskScores {
     const name = mask === 'full' ? 'full' : mask.flat().join('');
     const known = this.#known.get(name);
     if (known !== undefined) return known;
-    const given: HeadMask | 'full' = mask === 'full' ? 'full' : { mask, window };
+    const given: HeadMask | 'full' = mask === 'full' ? 'full' : makeHeadMask(mask, window);
     const accuracy: number[] = [];
     const logProb: number[] = [];
     for (const sample of samples) {

@@ -1,4 +1,5 @@
 // Recall at every budget when heads are removed in a given order: what greedy removal, gates and random orders are compared by.
+import { makeHeadMask } from '../core/head-mask.ts';
 import { makeRandom } from '../core/random.ts';
 import type { Sample, Window } from '../core/shapes.ts';
 import { measureMeanFootprint } from './footprint.ts';
@@ -70,7 +71,7 @@ export async function measureCurve(options: {
     const differences = accuracy.map((value, index) => value - (full.accuracy[index] as number));
     rows.push({
       streaming,
-      footprint: measureMeanFootprint(runs, { mask, window }).integrated,
+      footprint: measureMeanFootprint(runs, makeHeadMask(mask, window)).integrated,
       accuracy: mean,
       accuracyInterval: computeWilsonInterval(mean, countEffectiveSamples(weights)),
       lossInterval: bootstrapInterval(differences, { weights, random: makeRandom(0, 'bootstrap') }),

@@ -1,6 +1,7 @@
 // Tasks × lengths × depths × masks. Each cell is a file named by the hash of everything that decides it, written whole or not
 // at all: a stopped sweep resumes where it was, a repeated one costs nothing, and two in one folder share their cells.
 import { createHash } from 'node:crypto';
+import { countKvBytes } from '../core/kv-cost.ts';
 import type { HeadMask } from '../core/shapes.ts';
 import type { Engine } from '../engine/engine.ts';
 import { AbortedError, type DuoError } from '../errors/errors.ts';
@@ -8,7 +9,6 @@ import type { EvalRow } from '../formats/results.ts';
 import type { Tokenizer } from '../text/tokenizer.ts';
 import type { NamedMask } from './baselines.ts';
 import { evaluateTask, type RunSettings } from './evaluate-task.ts';
-import { countKvBytes } from './footprint.ts';
 import { claimCell, readCell, releaseCell, writeCell } from './sweep-cells.ts';
 import type { TaskSample } from './tasks/task.ts';
 

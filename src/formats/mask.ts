@@ -1,6 +1,8 @@
 // mask.json: which KV heads keep the whole context (1) and which keep sinks and recent tokens only (0), with window, gates and provenance.
 // Holds no time, path, host or thread count. Choosing the mask is the export room's work; this module reads, checks and writes it.
+
 import { z } from 'zod';
+import { makeHeadMask } from '../core/head-mask.ts';
 import type { GateGrid, HeadMask, MaskGrid, ModelShape, Window } from '../core/shapes.ts';
 import { FormatError } from '../errors/errors.ts';
 import { stableJson, writeFileAtomic } from './atomic-file.ts';
@@ -102,7 +104,7 @@ export function windowOfMask(mask: MaskFile): Window {
 
 /** A mask file as engines and the runtime take it. */
 export function toHeadMask(mask: MaskFile): HeadMask {
-  return { mask: mask.mask, window: windowOfMask(mask) };
+  return makeHeadMask(mask.mask, windowOfMask(mask));
 }
 
 /** Refuse a mask made for another model (DESIGN, Model folders).

@@ -1,6 +1,7 @@
 // Laws of sessions, checked on a short text before anything is timed: only what was just proved right is worth a number.
+import { makeHeadMask, toMaskGrid } from '../core/head-mask.ts';
 import type { KvDtype, Session } from '../core/session.ts';
-import { filledGrid, type HeadMask, type MaskGrid } from '../core/shapes.ts';
+import { filledGrid, type HeadMask } from '../core/shapes.ts';
 import type { Engine } from '../engine/engine.ts';
 
 export interface SessionCheck {
@@ -21,15 +22,15 @@ const LIMITS: Record<KvDtype, number> = { f32: 1e-4, bf16: 1e-2, int8: 1e-2, fp8
 const CUDA_LIMIT = 3e-2;
 
 /** Check that a mask of ones equals full attention, that S + R ≥ T equals full attention, that chunks do not matter, that decode continues a
- * prefill, and that a fork equals its parent. @param mask a grid of the engine's model, with streaming heads or not. */
+ * prefill, and that a fork equals its parent. @param mask says which heads stream; the window is the checks' own. */
 export async function checkSessions(
   engine: Engine,
-  options: { readonly mask: MaskGrid; readonly kvDtype: KvDtype },
+  options: { readonly mask: HeadMask; readonly kvDtype: KvDtype },
 ): Promise<SessionCheck[]> {
   const { mask, kvDtype } = options;
   const { layers, kvHeads, vocab } = engine.model;
   const tokens = Array.from({ length: TOKENS }, (_, index) => (index * 7919 + 13) % vocab);
-  const masked: HeadMask = { mask, window: WINDOW };
+  const masked = makeHeadMask(toMaskGrid(mask), WINDOW);
   const open = (heads: HeadMask | 'full', chunkTokens = TOKENS): Promise<Session> =>
     engine.openSession(heads, { maxTokens: TOKENS + 1, kvDtype, chunkTokens });
   const run = async (heads: HeadMask | 'full', chunkTokens = TOKENS): Promise<Float32Array> =>
@@ -37,9 +38,9 @@ export async function checkSessions(
 
   const full = await run('full');
   const oneShot = await run(masked);
-  const ones = await run({ mask: filledGrid(layers, kvHeads, 1), window: WINDOW });
+  const ones = await run(makeHeadMask(filledGrid(layers, kvHeads, 1), WINDOW));
   const zeros = filledGrid(layers, kvHeads, 0);
-  const wide = await run({ mask: zeros, window: { sinkTokens: 2, recentTokens: TOKENS } });
+  const wide = await run(makeHeadMask(zeros, { sinkTokens: 2, recentTokens: TOKENS }));
   const chunked = await run(masked, 7);
   const continued = await useSession(await open(masked), async (session) => {
     await session.prefill(tokens.slice(0, TOKENS - 2));

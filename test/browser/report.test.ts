@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { type Browser, chromium, type Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { countKvBytes } from '../../src/eval/footprint.ts';
+import { countKvBytes } from '../../src/core/kv-cost.ts';
 import { buildReport } from '../../src/report/report.ts';
 import { readRunFolder } from '../../src/report/run-data.ts';
 import { writeRunFixture } from '../src/report/run-fixture.ts';

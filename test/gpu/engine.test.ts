@@ -1,5 +1,7 @@
 // The native engine on cuda:0 against the same engine on the CPU: loss, gate gradient, quadratic, evaluation, greedy text.
+
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { makeHeadMask } from '../../src/core/head-mask.ts';
 import type { GateGrid, Sample, Window } from '../../src/core/shapes.ts';
 import type { Engine } from '../../src/engine/engine.ts';
 import { openNativeEngine } from '../../src/engine/native/native-engine.ts';
@@ -67,7 +69,10 @@ describeGpu('engine on the GPU', () => {
   });
 
   test('scores answers as the CPU does', async () => {
-    const mask = { mask: gridOf(cpu, (layer, head) => (layer + head) % 2), window: WINDOW };
+    const mask = makeHeadMask(
+      gridOf(cpu, (layer, head) => (layer + head) % 2),
+      WINDOW,
+    );
     for (const given of ['full', mask] as const) {
       const expected = await cpu.evaluate(sample, given);
       const found = await gpu.evaluate(sample, given);
@@ -78,7 +83,10 @@ describeGpu('engine on the GPU', () => {
   });
 
   test('writes the same greedy text until the two best logits are closer than the tolerance', async () => {
-    const mask = { mask: gridOf(cpu, (layer, head) => (layer + head) % 2), window: WINDOW };
+    const mask = makeHeadMask(
+      gridOf(cpu, (layer, head) => (layer + head) % 2),
+      WINDOW,
+    );
     const options = { maxTokens: TOKENS + 20, kvDtype: 'bf16' } as const;
     const sessions = [await cpu.openSession(mask, options), await gpu.openSession(mask, options)];
     let logits = await Promise.all(sessions.map((session) => session.prefill(sample.tokens)));

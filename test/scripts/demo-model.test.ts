@@ -1,5 +1,6 @@
 // The two models shipped with the project, as their folders stand: what the files promise, and that they recall passkeys with every head
 // full and not when every head streams. The figures of the model cards come from more samples.
+
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -10,6 +11,7 @@ import { makeModelConfig } from '../../scripts/demo-folder.ts';
 import { RECIPES } from '../../scripts/demo-recipes.ts';
 import { buildTokenizerJson, buildVocabulary } from '../../scripts/demo-tokenizer.ts';
 import { loadPreset } from '../../src/config/presets.ts';
+import { makeHeadMask } from '../../src/core/head-mask.ts';
 import { filledGrid } from '../../src/core/shapes.ts';
 import type { Engine } from '../../src/engine/engine.ts';
 import { openTensorflowEngine } from '../../src/engine/tensorflow/tensorflow-engine.ts';
@@ -53,7 +55,7 @@ describe.each([
     const haystack = openProseHaystack(tokenizer);
     const settings = loadPreset(name).config;
     const { layers, kvHeads } = recipe.shape;
-    const streaming = { mask: filledGrid(layers, kvHeads, 0), window: { sinkTokens: 4, recentTokens: 32 } };
+    const streaming = makeHeadMask(filledGrid(layers, kvHeads, 0), { sinkTokens: 4, recentTokens: 32 });
     const full: number[] = [];
     const none: number[] = [];
     for (const index of [0, 1, 2, 3]) {

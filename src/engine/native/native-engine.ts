@@ -1,4 +1,5 @@
 // The `native` engine: kernels/ behind the Engine interface, on the CPU or an NVIDIA GPU. The default where the library loads.
+import { splitHeadMask } from '../../core/head-mask.ts';
 import type { Session, SessionOptions } from '../../core/session.ts';
 import {
   type GateGrid,
@@ -100,7 +101,7 @@ class NativeEngine implements Engine {
     if (mask !== 'full') checkMask(mask, this.model);
     const positions = supervisedPositions(sample.answers, 'predict');
     const targets = Int32Array.from(positions, (position) => sample.tokens[position + 1] as number);
-    const heads = mask === 'full' ? null : { grid: mask.mask, window: mask.window };
+    const heads = mask === 'full' ? null : splitHeadMask(mask);
     const passage = makePassage(sample, positions, heads);
     const { logProbs, predictions } = await native.evaluate(passage, targets, options);
     const numRight = predictions.reduce((count, token, index) => count + Number(token === targets[index]), 0);

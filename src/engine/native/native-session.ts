@@ -1,6 +1,7 @@
 // A session of the `native` engine: the Session interface over the library's handle.
+import { splitHeadMask } from '../../core/head-mask.ts';
 import type { Session, SessionMemory, SessionOptions } from '../../core/session.ts';
-import type { HeadMask, MaskGrid, ModelShape, Window } from '../../core/shapes.ts';
+import type { HeadMask, ModelShape } from '../../core/shapes.ts';
 import { ConfigError, EngineError } from '../../errors/errors.ts';
 import type { NativeModel } from '../../native/model.ts';
 import { decodeBatch, type NativeSession, openSession } from '../../native/session.ts';
@@ -16,10 +17,11 @@ export async function openNativeSession(
   const { maxTokens, chunkTokens, kvDtype = 'f32', prefill = 'exact' } = options;
   checkCount('maxTokens', maxTokens);
   if (chunkTokens !== undefined) checkCount('chunkTokens', chunkTokens);
+  const heads = mask === 'full' ? null : splitHeadMask(mask);
   const native = await openSession(model, {
-    mask: mask === 'full' ? null : Uint8Array.from(mask.mask.flat()),
-    sinkTokens: mask === 'full' ? 0 : mask.window.sinkTokens,
-    recentTokens: mask === 'full' ? 1 : mask.window.recentTokens,
+    mask: heads && Uint8Array.from(heads.grid.flat()),
+    sinkTokens: heads?.window.sinkTokens ?? 0,
+    recentTokens: heads?.window.recentTokens ?? 1,
     maxTokens,
     kvDtype,
     prefill,
@@ -46,16 +48,12 @@ export async function decodeNativeBatch(
 }
 
 class NativeEngineSession implements Session {
-  readonly mask: MaskGrid | 'full';
-  readonly window: Window | null;
-  readonly #headMask: HeadMask | 'full';
+  readonly mask: HeadMask | 'full';
   readonly #native: NativeSession;
   readonly #limits: { shape: ModelShape; maxTokens: number };
 
   constructor(native: NativeSession, mask: HeadMask | 'full', limits: { shape: ModelShape; maxTokens: number }) {
-    this.mask = mask === 'full' ? 'full' : mask.mask;
-    this.window = mask === 'full' ? null : mask.window;
-    this.#headMask = mask;
+    this.mask = mask;
     this.#native = native;
     this.#limits = limits;
   }
@@ -84,7 +82,7 @@ class NativeEngineSession implements Session {
   }
 
   async fork(): Promise<Session> {
-    return new NativeEngineSession(await this.#native.fork(), this.#headMask, this.#limits);
+    return new NativeEngineSession(await this.#native.fork(), this.mask, this.#limits);
   }
 
   memory(): SessionMemory {

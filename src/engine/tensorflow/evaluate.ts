@@ -1,4 +1,5 @@
 // Accuracy and log-probability of a sample's answer tokens, each predicted from the true prefix (DESIGN, Command line, `duo eval`).
+import { splitHeadMask } from '../../core/head-mask.ts';
 import { type HeadMask, type Sample, supervisedPositions } from '../../core/shapes.ts';
 import { EngineError } from '../../errors/errors.ts';
 import { computeLogits } from '../../model/transformer/forward.ts';
@@ -14,7 +15,8 @@ export async function evaluateSample(
 ): Promise<EvaluateResult> {
   const { mask, signal } = options;
   const positions = supervisedPositions(sample.answers, 'predict');
-  const branches = mask === 'full' ? { gates: null, window: null } : { gates: mask.mask, window: mask.window };
+  const heads = mask === 'full' ? null : splitHeadMask(mask);
+  const branches = { gates: heads?.grid ?? null, window: heads?.window ?? null };
   const logits = await computeLogits(transformer, sample.tokens, { ...branches, positions, signal });
   const { vocab } = transformer.config.shape;
   let right = 0;

@@ -42,8 +42,9 @@ export class HeadCache {
     return this.#keys.byteLength + this.#values.byteLength;
   }
 
-  get isStreaming(): boolean {
-    return this.#options.window !== null;
+  /** null = retrieval head */
+  get window(): Window | null {
+    return this.#options.window;
   }
 
   /** Positions still held when `length` tokens were seen, ascending. */

@@ -1,7 +1,7 @@
 // One chunk of consecutive tokens through all layers of a session: every head attends its cache ‖ the chunk.
 // The cache is only read here; the chunk's keys and values are returned, to be stored when the whole chunk is done.
 import * as tf from '@tensorflow/tfjs-core';
-import { isVisible, type Window } from '../../core/shapes.ts';
+import { isVisible } from '../../core/shapes.ts';
 import { attendHead } from '../../model/transformer/attention-head.ts';
 import { embedTokens, pause } from '../../model/transformer/forward.ts';
 import { finishLayer } from '../../model/transformer/layer.ts';
@@ -19,8 +19,6 @@ export interface ChunkInput {
   readonly start: number;
   /** `[layers][kvHeads]` */
   readonly caches: readonly (readonly HeadCache[])[];
-  /** null = no head streams */
-  readonly window: Window | null;
   /** true: streaming heads see their whole cache and the chunk causally, as the reference does; false: Semantics 1 */
   readonly chunked: boolean;
   /** T_max, which fixes the base under dynamic rope scaling */
@@ -68,16 +66,13 @@ export async function runChunk(
     stream = layer;
     await pause(input.signal);
   }
-  bag.free(rotary.cos, rotary.sin, rotary.halfTurn, masks.full, masks.streaming);
+  bag.free(rotary.cos, rotary.sin, rotary.halfTurn, ...Object.values(masks));
   return { output: stream, entries };
 }
 
-type ChunkMasks = {
-  /** `[n, start + n]` */
-  readonly full: tf.Tensor2D;
-  /** `[n, cached + n]`; null where no head streams */
-  readonly streaming: tf.Tensor2D | null;
-};
+/** Additive masks `[n, cached + n]` by the recentTokens of a head's window; `null` = the whole context, `[n, start + n]`. A plain
+ * object, because tf.tidy looks for tensors in no Map. */
+type ChunkMasks = Record<string, tf.Tensor2D>;
 
 /** @param part.query `[g, n, D]`.  @returns `[g, n, D]`. */
 function attendCache(part: {
@@ -101,13 +96,13 @@ function attendCache(part: {
     key: join(cached.keys, fresh.keys),
     value: join(cached.values, fresh.values),
   };
-  const mask = cache.isStreaming ? masks.streaming : masks.full;
+  const mask = masks[nameWindow(cache)];
   const mix = { gate: 1, causal: mask as tf.Tensor2D, streaming: null, fullOutput: null };
   return tf.reshape(attendHead(block, mix), [group, count, dim]);
 }
 
 function makeChunkMasks(input: ChunkInput): ChunkMasks {
-  const { tokens, start, window, chunked } = input;
+  const { tokens, start, chunked } = input;
   const chunk = tokens.map((_, index) => start + index);
   const fill = (cached: readonly number[], sees: (query: number, key: number) => boolean): tf.Tensor2D => {
     const keys = [...cached, ...chunk];
@@ -120,12 +115,17 @@ function makeChunkMasks(input: ChunkInput): ChunkMasks {
     return tf.tensor2d(mask, [chunk.length, keys.length]);
   };
   const isCausal = (query: number, key: number): boolean => key <= query;
-  const full = fill(
-    Array.from({ length: start }, (_, position) => position),
-    isCausal,
-  );
-  const streamingCache = input.caches.flat().find((cache) => cache.isStreaming);
-  if (streamingCache === undefined || window === null) return { full, streaming: null };
-  const sees = chunked ? isCausal : (query: number, key: number): boolean => isVisible(query, key, window);
-  return { full, streaming: fill(streamingCache.listPositions(start), sees) };
+  const masks: ChunkMasks = {};
+  for (const cache of input.caches.flat()) {
+    const { window } = cache;
+    const name = nameWindow(cache);
+    if (masks[name]) continue;
+    const sees = chunked || window === null ? isCausal : (q: number, k: number): boolean => isVisible(q, k, window);
+    masks[name] = fill(cache.listPositions(start), sees);
+  }
+  return masks;
+}
+
+function nameWindow({ window }: HeadCache): string {
+  return String(window?.recentTokens ?? null);
 }

@@ -3,7 +3,7 @@
 // so that an abort leaves the session at the last whole chunk.
 import * as tf from '@tensorflow/tfjs-core';
 import type { Session, SessionMemory, SessionOptions } from '../../core/session.ts';
-import type { HeadMask, MaskGrid, Window } from '../../core/shapes.ts';
+import type { HeadMask } from '../../core/shapes.ts';
 import { ConfigError, EngineError } from '../../errors/errors.ts';
 import { normFinal } from '../../model/transformer/forward.ts';
 import { gatherRows } from '../../model/transformer/row-selection.ts';
@@ -44,8 +44,9 @@ export function openTensorflowSession(host: SessionHost, mask: HeadMask | 'full'
   }
   const caches = Array.from({ length: config.shape.layers }, (_, layer) =>
     Array.from({ length: config.shape.kvHeads }, (_, kvHead) => {
-      const streams = mask !== 'full' && mask.mask[layer]![kvHead] === 0;
-      return new HeadCache({ maxTokens, headDim: config.shape.headDim, window: streams ? mask.window : null });
+      const recentTokens = mask === 'full' ? null : mask.windows[layer]![kvHead]!;
+      const window = mask === 'full' || recentTokens === null ? null : { sinkTokens: mask.sinkTokens, recentTokens };
+      return new HeadCache({ maxTokens, headDim: config.shape.headDim, window });
     }),
   );
   return new TensorflowSession(host, mask, {
@@ -64,10 +65,8 @@ interface SessionState {
 }
 
 class TensorflowSession implements Session {
-  readonly mask: MaskGrid | 'full';
-  readonly window: Window | null;
+  readonly mask: HeadMask | 'full';
   readonly #host: SessionHost;
-  readonly #headMask: HeadMask | 'full';
   readonly #options: CheckedOptions;
   #caches: HeadCache[][] | null;
   #length: number;
@@ -75,10 +74,8 @@ class TensorflowSession implements Session {
   #isBusy = false;
 
   constructor(host: SessionHost, mask: HeadMask | 'full', state: SessionState) {
-    this.mask = mask === 'full' ? 'full' : mask.mask;
-    this.window = mask === 'full' ? null : mask.window;
+    this.mask = mask;
     this.#host = host;
-    this.#headMask = mask;
     this.#options = state.options;
     this.#caches = state.caches;
     this.#length = state.length;
@@ -126,7 +123,7 @@ class TensorflowSession implements Session {
   async fork(): Promise<Session> {
     const caches = this.#requireOpen();
     this.#requireIdle();
-    return new TensorflowSession(this.#host, this.#headMask, {
+    return new TensorflowSession(this.#host, this.mask, {
       caches: caches.map((layer) => layer.map((cache) => cache.clone())),
       length: this.#length,
       logits: this.#logits,
@@ -181,7 +178,7 @@ class TensorflowSession implements Session {
     const { maxTokens } = this.#options;
     const bag = new TensorBag();
     try {
-      const input = { tokens, start: this.#length, caches, window: this.window, maxTokens, ...options };
+      const input = { tokens, start: this.#length, caches, maxTokens, ...options };
       const { output, entries } = await runChunk(transformer, input, bag);
       const logits = options.wantsLogits ? readLogits(transformer, { output, row: tokens.length - 1, bag }) : null;
       this.#requireOpen();

@@ -33,20 +33,19 @@ it('cuts gates with a path by its ranking, and others by themselves', () => {
     const found = listEvalMasks(flags, folder).find(({ name }) => name === 'quadratic@0.25');
     return found?.mask;
   });
-  const window = { sinkTokens: 4, recentTokens: 32 };
   const [first, last] = [
     [
-      [0, 0, 1, 1],
-      [1, 1, 1, 1],
+      [32, 32, null, null],
+      [null, null, null, null],
     ],
     [
-      [1, 1, 1, 1],
-      [1, 1, 0, 0],
+      [null, null, null, null],
+      [null, null, 32, 32],
     ],
   ];
   expect(masks).toEqual([
-    { mask: first, window },
-    { mask: last, window },
-    { mask: last, window },
+    { sinkTokens: 4, windows: first },
+    { sinkTokens: 4, windows: last },
+    { sinkTokens: 4, windows: last },
   ]);
 });

@@ -1,5 +1,7 @@
 // Baseline masks: sizes, seeds, and what each refuses.
+
 import { describe, expect, it } from 'vitest';
+import { findOneWindow, makeHeadMask, toMaskGrid } from '../../../src/core/head-mask.ts';
 import { countRetrievalHeads, streamingFractionOf } from '../../../src/core/masks.ts';
 import type { HeadMask } from '../../../src/core/shapes.ts';
 import {
@@ -10,14 +12,13 @@ import {
 } from '../../../src/eval/baselines.ts';
 
 const model = { layers: 3, kvHeads: 4 };
-const given: HeadMask = {
-  mask: [
-    [1, 1, 1, 1],
-    [0, 1, 0, 0],
-    [0, 0, 0, 0],
-  ],
-  window: { sinkTokens: 2, recentTokens: 3 },
-};
+const grid = [
+  [1, 1, 1, 1],
+  [0, 1, 0, 0],
+  [0, 0, 0, 0],
+];
+const window = { sinkTokens: 2, recentTokens: 3 };
+const given = makeHeadMask(grid, window);
 const names = ['full', 'streaming', 'random', 'inverted', 'layer-uniform'];
 
 describe('listBaselines', () => {
@@ -32,22 +33,22 @@ describe('listBaselines', () => {
       'inverted',
       'layer-uniform',
     ]);
-    for (const row of rows.slice(1)) expect((row.mask as HeadMask).window).toEqual(given.window);
+    for (const row of rows.slice(1)) expect(findOneWindow(row.mask as HeadMask)).toEqual(window);
   });
 
   it('draws random masks of the same size: same seed same masks, other seed others', () => {
     const draw = (seed: number) => listBaselines({ names: ['random'], model, given, seed, randomMasks: 20 });
     expect(draw(1)).toEqual(draw(1));
     expect(draw(1)).not.toEqual(draw(2));
-    for (const row of draw(1)) expect(countRetrievalHeads((row.mask as HeadMask).mask)).toBe(5);
+    for (const row of draw(1)) expect(countRetrievalHeads(toMaskGrid(row.mask as HeadMask))).toBe(5);
     expect(new Set(draw(1).map((row) => JSON.stringify(row.mask))).size).toBeGreaterThan(10);
   });
 
   it('inverts head for head', () => {
     const row = listBaselines({ names: ['inverted'], model, given, seed: 1 })[0] as NamedMask;
-    const inverted = (row.mask as HeadMask).mask;
-    expect(inverted.map((line, layer) => line.map((value, head) => value + (given.mask[layer]?.[head] ?? 9)))).toEqual(
-      given.mask.map((line) => line.map(() => 1)),
+    const inverted = toMaskGrid(row.mask as HeadMask);
+    expect(inverted.map((line, layer) => line.map((value, head) => value + (grid[layer]?.[head] ?? 9)))).toEqual(
+      grid.map((line) => line.map(() => 1)),
     );
     expect(streamingFractionOf(inverted)).toBeCloseTo(5 / 12, 12);
   });
@@ -57,7 +58,7 @@ describe('listBaselines', () => {
       'Expected a baseline of full, streaming, random, inverted, layer-uniform, got `best`',
     );
     expect(() => listBaselines({ names: ['random'], model, given: null, seed: 1 })).toThrow('give one with --mask');
-    expect(listBaselines({ names: ['streaming'], model, given: null, window: given.window, seed: 1 })).toHaveLength(1);
+    expect(listBaselines({ names: ['streaming'], model, given: null, window, seed: 1 })).toHaveLength(1);
   });
 });
 
@@ -68,7 +69,7 @@ describe('makeLayerUniformMask', () => {
       [0.1, 0.2, 0.3, 0.4],
       [0.9, 0.1, 0.1, 0.1],
     ];
-    expect(makeLayerUniformMask(given.mask, gates)).toEqual([
+    expect(makeLayerUniformMask(grid, gates)).toEqual([
       [0, 1, 1, 0],
       [0, 0, 1, 1],
       [1, 0, 0, 0],
@@ -76,8 +77,8 @@ describe('makeLayerUniformMask', () => {
   });
 
   it('prefers the retrieval heads of the mask without gates', () => {
-    expect(makeLayerUniformMask(given.mask)[1]).toEqual([0, 1, 0, 1]);
-    expect(countRetrievalHeads(makeLayerUniformMask(given.mask))).toBe(5);
+    expect(makeLayerUniformMask(grid)[1]).toEqual([0, 1, 0, 1]);
+    expect(countRetrievalHeads(makeLayerUniformMask(grid))).toBe(5);
   });
 });
 

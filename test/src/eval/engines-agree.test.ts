@@ -1,8 +1,10 @@
 // Tasks on the demo model: sessions of the native engine, sessions of the tensorflow engine and its one-pass evaluation agree.
+
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { openProseHaystack } from '../../../data-gen/haystack.ts';
-import type { HeadMask } from '../../../src/core/shapes.ts';
+import { makeHeadMask } from '../../../src/core/head-mask.ts';
+import { filledGrid } from '../../../src/core/shapes.ts';
 import type { Engine } from '../../../src/engine/engine.ts';
 import { openNativeEngine } from '../../../src/engine/native/native-engine.ts';
 import { openTensorflowEngine } from '../../../src/engine/tensorflow/tensorflow-engine.ts';
@@ -36,11 +38,11 @@ describeNative('the demo model', () => {
     const tokenizer = openTokenizer(DEMO);
     const { layers, kvHeads } = engine.model;
     // layer 1 holds most of what recall needs: its heads are full, the others stream
-    const mixed: HeadMask = {
-      mask: Array.from({ length: layers }, (_, layer) => new Array<number>(kvHeads).fill(layer === 1 ? 1 : 0)),
+    const mixed = makeHeadMask(
+      Array.from({ length: layers }, (_, layer) => new Array<number>(kvHeads).fill(layer === 1 ? 1 : 0)),
       window,
-    };
-    const streaming: HeadMask = { mask: mixed.mask.map((row) => row.map(() => 0)), window };
+    );
+    const streaming = makeHeadMask(filledGrid(layers, kvHeads, 0), window);
     const masks: NamedMask[] = [
       { name: 'full', mask: 'full' },
       { name: 'mixed', mask: mixed },

@@ -1,11 +1,11 @@
 // Scoring through real sessions of the golden model, held to the engine's own one-pass evaluation.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { countKvBytes } from '../../../src/core/kv-cost.ts';
 import type { Engine } from '../../../src/engine/engine.ts';
 import { openTensorflowEngine } from '../../../src/engine/tensorflow/tensorflow-engine.ts';
 import type { NamedMask } from '../../../src/eval/baselines.ts';
 import { evaluateSamples } from '../../../src/eval/evaluate-samples.ts';
 import { evaluateTask } from '../../../src/eval/evaluate-task.ts';
-import { countKvBytes } from '../../../src/eval/footprint.ts';
 import { type ModelFolder, openModelFolder } from '../../../src/model/folder.ts';
 import {
   GOLDEN_FOLDER,

@@ -1,7 +1,9 @@
 // KV footprint against sums written out by hand.
+
 import { describe, expect, it } from 'vitest';
+import { makeHeadMask } from '../../../src/core/head-mask.ts';
+import { countKvBytes } from '../../../src/core/kv-cost.ts';
 import {
-  countKvBytes,
   countPeakStreamingEntries,
   countStreamingEntries,
   measureFootprint,
@@ -9,7 +11,7 @@ import {
 } from '../../../src/eval/footprint.ts';
 
 const window = { sinkTokens: 1, recentTokens: 2 };
-const half = { mask: [[1, 0]], window };
+const half = makeHeadMask([[1, 0]], window);
 
 describe('countStreamingEntries', () => {
   it('counts min(i + 1, S + R) keys a token when prefill is exact', () => {
@@ -55,7 +57,7 @@ describe('measureFootprint', () => {
 
   it('is 1 for full, for a window as long as the run, and for nothing', () => {
     const run = { promptTokens: 5, outputTokens: 3, chunkTokens: 2 };
-    const wide = { mask: [[0, 0]], window: { sinkTokens: 4, recentTokens: 4 } };
+    const wide = makeHeadMask([[0, 0]], { sinkTokens: 4, recentTokens: 4 });
     expect(measureFootprint(run, 'full')).toEqual({ integrated: 1, peak: 1 });
     expect(measureFootprint(run, wide)).toEqual({ integrated: 1, peak: 1 });
     expect(measureFootprint({ ...run, prefill: 'chunked' }, wide)).toEqual({ integrated: 1, peak: 1 });
@@ -65,7 +67,8 @@ describe('measureFootprint', () => {
   it('never falls when a head turns from streaming to retrieval', () => {
     const run = { promptTokens: 50, outputTokens: 4, chunkTokens: 8 };
     const budgets = [0, 1, 2, 3].map(
-      (ones) => measureFootprint(run, { mask: [[0, 1, 2].map((head) => (head < ones ? 1 : 0))], window }).integrated,
+      (ones) =>
+        measureFootprint(run, makeHeadMask([[0, 1, 2].map((head) => (head < ones ? 1 : 0))], window)).integrated,
     );
     expect([...budgets].sort((a, b) => a - b)).toEqual(budgets);
     expect(budgets[3]).toBe(1);
@@ -75,7 +78,7 @@ describe('measureFootprint', () => {
     const short = { promptTokens: 2, outputTokens: 0 };
     const long = { promptTokens: 8, outputTokens: 0 };
     // streaming entries 3 and 3 + 18 = 21 of 3 and 36
-    const streaming = { mask: [[0]], window };
+    const streaming = makeHeadMask([[0]], window);
     expect(measureMeanFootprint([short, long], streaming).integrated).toBeCloseTo((3 + 21) / (3 + 36), 12);
   });
 
@@ -101,9 +104,7 @@ it('counts bytes: 2·D·bytes an entry', () => {
   // the published arithmetic: Llama-3-8B keeps 131,072 bytes a token, 65,536 with half of the heads full
   const llama = { layers: 32, kvHeads: 8, headDim: 128 };
   expect(countKvBytes({ model: llama, mask: 'full', tokens: 1, dtype: 'bf16' })).toBe(131_072);
-  const mask = {
-    mask: Array.from({ length: 32 }, () => [1, 0, 1, 0, 1, 0, 1, 0]),
-    window: { sinkTokens: 128, recentTokens: 256 },
-  };
+  const grid = Array.from({ length: 32 }, () => [1, 0, 1, 0, 1, 0, 1, 0]);
+  const mask = makeHeadMask(grid, { sinkTokens: 128, recentTokens: 256 });
   expect(countKvBytes({ model: llama, mask, tokens: 131_072, dtype: 'bf16' })).toBe((131_072 + 384) * 65_536);
 });

@@ -12,19 +12,19 @@ export const goldenTokenizer = openTokenizer(GOLDEN_FOLDER);
 
 /** All heads stream with a window far shorter than the texts. */
 export const STREAMING: HeadMask = {
-  mask: [
-    [0, 0, 0, 0],
-    [0, 0, 0, 0],
+  sinkTokens: 4,
+  windows: [
+    [32, 32, 32, 32],
+    [32, 32, 32, 32],
   ],
-  window: { sinkTokens: 4, recentTokens: 32 },
 };
 
 /** Half of the heads stream. */
 export const MIXED: HeadMask = {
   ...STREAMING,
-  mask: [
-    [1, 1, 1, 1],
-    [0, 0, 0, 0],
+  windows: [
+    [null, null, null, null],
+    [32, 32, 32, 32],
   ],
 };
 

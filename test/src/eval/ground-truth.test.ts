@@ -3,6 +3,7 @@ import { appendFileSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { makeHeadMask } from '../../../src/core/head-mask.ts';
 import type { Sample } from '../../../src/core/shapes.ts';
 import type { Engine } from '../../../src/engine/engine.ts';
 import { openTensorflowEngine } from '../../../src/engine/tensorflow/tensorflow-engine.ts';
@@ -71,10 +72,8 @@ describe('ground truth of the golden model', () => {
     expect(ablations.map(({ layer, head }) => layer * 4 + head)).toEqual([0, 1, 2, 3, 4, 5, 6, 7]);
     const cheapest = [...ablations].sort((a, b) => a.logProbLost - b.logProbLost)[0];
     expect(cheapest).toMatchObject({ layer: removed[0]?.layer, head: removed[0]?.head });
-    const direct = await engine.evaluate(samples[0] as Sample, {
-      mask: makeRemovedMask(removed, engine.model),
-      window,
-    });
+    const mask = makeHeadMask(makeRemovedMask(removed, engine.model), window);
+    const direct = await engine.evaluate(samples[0] as Sample, mask);
     expect(removed.at(-1)?.logProb).toBe(direct.logProb);
   });
 

@@ -66,11 +66,11 @@ describe('mask.json', () => {
 
   test('gives engines labels and window', () => {
     expect(toHeadMask(makeMask({ sink: 4, recent: 32 }))).toEqual({
-      mask: [
-        [1, 0],
-        [0, 1],
+      sinkTokens: 4,
+      windows: [
+        [null, 32],
+        [32, null],
       ],
-      window: { sinkTokens: 4, recentTokens: 32 },
     });
   });
 

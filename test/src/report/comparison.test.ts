@@ -2,8 +2,8 @@
 import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { countKvBytes } from '../../../src/core/kv-cost.ts';
 import { FormatError } from '../../../src/errors/errors.ts';
-import { countKvBytes } from '../../../src/eval/footprint.ts';
 import { readComparison } from '../../../src/report/comparison.ts';
 import { buildReport } from '../../../src/report/report.ts';
 import { readRunFolder } from '../../../src/report/run-data.ts';

@@ -2,8 +2,8 @@
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { countKvBytes } from '../../../src/core/kv-cost.ts';
 import { FileError, FormatError } from '../../../src/errors/errors.ts';
-import { countKvBytes } from '../../../src/eval/footprint.ts';
 import { buildReport, type Report } from '../../../src/report/report.ts';
 import { readRunFolder } from '../../../src/report/run-data.ts';
 import { describeSummary } from '../../../src/report/summary.ts';

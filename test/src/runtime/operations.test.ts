@@ -1,5 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { countPairs, countPrefillOperations } from '../../../src/runtime/operations.ts';
+import { makeHeadMask } from '../../../src/core/head-mask.ts';
+import { countPairs } from '../../../src/core/kv-cost.ts';
+import { countPrefillOperations } from '../../../src/runtime/operations.ts';
 import { findShape } from '../../../src/runtime/shapes.ts';
 
 describe('countPairs', () => {
@@ -19,7 +21,7 @@ describe('countPrefillOperations', () => {
   const { heads, kvHeads, headDim, layers, vocab, hidden } = config.shape;
   const window = { sinkTokens: 2, recentTokens: 3 };
   const count = (kind: number | null): { linear: number; attention: number } => {
-    const mask = kind === null ? 'full' : { mask: [Array(kvHeads).fill(kind), Array(kvHeads).fill(1)], window };
+    const mask = kind === null ? 'full' : makeHeadMask([Array(kvHeads).fill(kind), Array(kvHeads).fill(1)], window);
     return countPrefillOperations({ config, mask, tokens: 10 });
   };
 

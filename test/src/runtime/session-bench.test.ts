@@ -40,7 +40,7 @@ describe('median', () => {
 describe('measureContext and checkSessions', () => {
   let engine: Engine;
   let folder: ModelFolder;
-  const mask = { mask: [Array(4).fill(1), Array(4).fill(0)], window: { sinkTokens: 2, recentTokens: 4 } };
+  const mask = { sinkTokens: 2, windows: [Array(4).fill(null), Array(4).fill(4)] };
   beforeAll(async () => {
     folder = openModelFolder('test/golden/mha-2l');
     engine = await openTensorflowEngine(folder, { backend: 'cpu' });
@@ -74,7 +74,7 @@ describe('measureContext and checkSessions', () => {
   });
 
   it('finds the laws holding on a right engine, and broken on a wrong one', async () => {
-    const checks = await checkSessions(engine, { mask: mask.mask, kvDtype: 'f32' });
+    const checks = await checkSessions(engine, { mask, kvDtype: 'f32' });
     expect(checks.map(({ holds }) => holds)).toEqual([true, true, true, true, true]);
     const wrong: Engine = Object.assign(Object.create(engine), {
       model: engine.model,
@@ -82,7 +82,7 @@ describe('measureContext and checkSessions', () => {
       openSession: (heads: typeof mask | 'full', options: Parameters<Engine['openSession']>[1]) =>
         engine.openSession(options.chunkTokens === 7 ? 'full' : heads, options),
     });
-    const broken = await checkSessions(wrong, { mask: mask.mask, kvDtype: 'f32' });
+    const broken = await checkSessions(wrong, { mask, kvDtype: 'f32' });
     expect(broken.find(({ holds }) => !holds)?.law).toBe('prefill in chunks of 7 equals one shot');
   });
 });

@@ -1,8 +1,10 @@
 // The methods that read attention, on the golden model: the heads they find are the ones recall needs.
+
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { makeHeadMask } from '../../../src/core/head-mask.ts';
 import type { GateGrid, Sample } from '../../../src/core/shapes.ts';
 import type { Engine } from '../../../src/engine/engine.ts';
 import { openTensorflowEngine } from '../../../src/engine/tensorflow/tensorflow-engine.ts';
@@ -66,8 +68,8 @@ describe.each(['attention-mass', 'retrieval-score'])('%s', (name) => {
     expect([stepsDone, provenance.samplesUsed]).toEqual([2, 2]);
     expect(existsSync(join(out, 'metrics.jsonl'))).toBe(false);
     const sample = samples[0] as Sample;
-    const kept = await engine.evaluate(sample, { mask: keepBest(gates, 4, 1), window });
-    const dropped = await engine.evaluate(sample, { mask: keepBest(gates, 4, 0), window });
+    const kept = await engine.evaluate(sample, makeHeadMask(keepBest(gates, 4, 1), window));
+    const dropped = await engine.evaluate(sample, makeHeadMask(keepBest(gates, 4, 0), window));
     expect(kept.accuracy).toBe(1);
     expect(dropped.accuracy).toBeLessThan(0.5);
   });

@@ -1,12 +1,14 @@
 // Sessions of the native engine: golden logits in any chunking, the runtime's laws, sampling against its TypeScript twin, and lifetimes.
+
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { makeHeadMask } from '../../../../src/core/head-mask.ts';
+import { countKvBytes } from '../../../../src/core/kv-cost.ts';
 import type { Session } from '../../../../src/core/session.ts';
 import type { HeadMask, MaskGrid } from '../../../../src/core/shapes.ts';
 import type { Engine } from '../../../../src/engine/engine.ts';
 import { listModelConfigValues } from '../../../../src/engine/native/model-config.ts';
 import { openNativeEngine, openRandomNativeEngine } from '../../../../src/engine/native/native-engine.ts';
 import { openTensorflowEngine } from '../../../../src/engine/tensorflow/tensorflow-engine.ts';
-import { countKvBytes } from '../../../../src/eval/footprint.ts';
 import { openModelFolder } from '../../../../src/model/folder.ts';
 import { openModel } from '../../../../src/native/model.ts';
 import { openSession } from '../../../../src/native/session.ts';
@@ -32,8 +34,12 @@ function toGrid(flat: ArrayLike<number>, kvHeads: number): MaskGrid {
   );
 }
 
-const binary: HeadMask = { mask: toGrid(golden.tensor('gates.binary'), 3), window: short.window };
-const streaming: HeadMask = { mask: binary.mask.map((row) => row.map(() => 0)), window: short.window };
+const grid = toGrid(golden.tensor('gates.binary'), 3);
+const binary = makeHeadMask(grid, short.window);
+const streaming = makeHeadMask(
+  grid.map((row) => row.map(() => 0)),
+  short.window,
+);
 const MASKS = { full: 'full', stream: streaming, binary } as const;
 
 function goldenRow(name: string, row: number): ArrayLike<number> {
@@ -275,7 +281,7 @@ describeNative('native sessions', () => {
     const config = { ...named, shape: { ...named.shape, hidden: 1024, intermediate: 4096, heads: 16, vocab: 5000 } };
     const large = await openRandomNativeEngine(config, { seed: 1, weightDtype: 'bf16' });
     const text = Array.from({ length: 1024 }, (_, index) => (index * 97) % 5000);
-    const mask = { mask: [0, 1, 0, 1].map((bit) => Array(8).fill(bit)), window: { sinkTokens: 4, recentTokens: 60 } };
+    const mask = { sinkTokens: 4, windows: [60, null, 60, null].map((window) => Array(8).fill(window)) };
     const session = await large.openSession(mask, { maxTokens: 1024, chunkTokens: 128 });
     const calm = await large.openSession(mask, { maxTokens: 1024, chunkTokens: 128 });
     const controller = new AbortController();

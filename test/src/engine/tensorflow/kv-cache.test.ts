@@ -39,7 +39,7 @@ describe.each([
 
 it('a retrieval head holds everything', () => {
   const cache = new HeadCache({ maxTokens: 9, headDim: DIM, window: null });
-  expect(cache.isStreaming).toBe(false);
+  expect(cache.window).toBeNull();
   expect(cache.byteLength).toBe(2 * 4 * DIM * 9);
   cache.write(0, entriesOf(0, 4));
   cache.write(4, entriesOf(4, 5));

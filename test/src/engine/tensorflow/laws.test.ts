@@ -1,9 +1,11 @@
 // Laws of the tensorflow engine on wasm: gate ends, windows, supervise rules, sessions in any chunking, forks, lifetimes, errors.
+
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { makeHeadMask, splitHeadMask } from '../../../../src/core/head-mask.ts';
 import { filledGrid, type HeadMask, type Sample } from '../../../../src/core/shapes.ts';
 import type { Engine } from '../../../../src/engine/engine.ts';
 import { openTensorflowEngine } from '../../../../src/engine/tensorflow/tensorflow-engine.ts';
@@ -21,13 +23,11 @@ import {
 const path = mkdtempSync(join(tmpdir(), 'duo-laws-'));
 const T = 40;
 const window = { sinkTokens: 3, recentTokens: 6 };
-const mask: HeadMask = {
-  mask: [
-    [0, 1],
-    [1, 0],
-  ],
-  window,
-};
+const grid = [
+  [0, 1],
+  [1, 0],
+];
+const mask = makeHeadMask(grid, window);
 let model: ReferenceModel;
 let folder: ModelFolder;
 let engine: Engine;
@@ -59,7 +59,8 @@ afterAll(async () => {
 
 /** Logits `[T][vocab]` of the float64 loops. */
 function expectedLogits(given: HeadMask | 'full', fed: number[] = tokens): Float64Array[] {
-  const options = given === 'full' ? { gates: null, window: null } : { gates: given.mask, window: given.window };
+  const heads = given === 'full' ? null : splitHeadMask(given);
+  const options = { gates: heads?.grid ?? null, window: heads?.window ?? null };
   return referenceLogits(model, referenceForward(model, fed, options).hidden);
 }
 
@@ -139,6 +140,31 @@ describe('evaluate', () => {
 });
 
 describe('sessions', () => {
+  it('give every head its own window: one that covers the text is the whole context, a smaller one is not', async () => {
+    const run = async (windows: HeadMask['windows'], chunkTokens: number): Promise<Float32Array> => {
+      const session = await engine.openSession({ sinkTokens: 3, windows }, { maxTokens: T, chunkTokens });
+      const logits = await session.prefill(tokens);
+      await session.close();
+      return logits;
+    };
+    const windows = [
+      [6, T],
+      [11, 2],
+    ];
+    const oneShot = await run(windows, T);
+    const equal = await run([[6, null], windows[1]!], T);
+    expectAgreement(oneShot, equal, { tolerance: 'reference', label: 'covering window' });
+    expectAgreement(await run(windows, 7), oneShot, { tolerance: 'reference', label: 'windows in chunks' });
+    const uniform = await run(
+      [
+        [6, T],
+        [6, 6],
+      ],
+      T,
+    );
+    expect(Math.max(...oneShot.map((value, index) => Math.abs(value - uniform[index]!)))).toBeGreaterThan(1e-3);
+  });
+
   it.each([1, 2, 7, 256])('prefill in chunks of %i gives the logits of the float64 loops', async (chunkTokens) => {
     for (const given of ['full', mask] as const) {
       const session = await engine.openSession(given, { maxTokens: T, chunkTokens });
@@ -155,7 +181,7 @@ describe('sessions', () => {
     [3, 6],
     [50, 4],
   ])('decode after prefill equals one longer prefill, sink %i, recent %i', async (sinkTokens, recentTokens) => {
-    const given = { mask: mask.mask, window: { sinkTokens, recentTokens } };
+    const given = makeHeadMask(grid, { sinkTokens, recentTokens });
     const expected = expectedLogits(given);
     const session = await engine.openSession(given, { maxTokens: T });
     await session.prefill(tokens.slice(0, 4));
@@ -290,13 +316,30 @@ describe('inputs', () => {
     ],
     [
       'sink −1',
-      () => engine.evaluate(sample, { ...mask, window: { sinkTokens: -1, recentTokens: 1 } }),
+      () => engine.evaluate(sample, { ...mask, sinkTokens: -1 }),
       'Expected `sinkTokens` to be an integer of at least 0, got `-1`',
     ],
     [
-      'a mask value of 0.5',
-      () => engine.evaluate(sample, { mask: filledGrid(2, 2, 0.5), window }),
-      'Expected mask values 0 or 1, got 0.5',
+      'a window of 0.5',
+      () => engine.evaluate(sample, { sinkTokens: 1, windows: filledGrid(2, 2, 0.5) }),
+      'Expected windows of at least 1 token, or null for the whole context, got 0.5 at layer 0, KV head 0',
+    ],
+    [
+      'what is no mask',
+      () => engine.openSession([[1, 1]] as unknown as HeadMask, { maxTokens: T }),
+      "Expected a mask to be 'full' or { sinkTokens, windows }",
+    ],
+    [
+      'several windows in one pass',
+      () =>
+        engine.evaluate(sample, {
+          sinkTokens: 1,
+          windows: [
+            [4, null],
+            [8, 4],
+          ],
+        }),
+      'Expected a mask whose streaming heads all have one window, got windows of 4, 8 tokens',
     ],
   ];
   it.each(bad)('refuses %s', async (_name, run, message) => {

@@ -1,0 +1,66 @@
+// What a head mask costs in cached keys and values: entries per head, bytes, the share of a full cache, visible pairs.
+// One place for a count that the runtime, the evaluation, the report and the command line all show.
+import { ConfigError } from '../errors/errors.ts';
+import type { KvDtype } from './session.ts';
+import type { HeadMask, ModelShape } from './shapes.ts';
+
+/** Entries that one KV head keeps of `tokens` tokens. @param window w of the head; null = the whole context. */
+export function countHeadEntries(tokens: number, { sinkTokens, window }: HeadWindow): number {
+  return window === null ? tokens : Math.min(tokens, sinkTokens + window);
+}
+
+/** What one KV head sees: S sinks and the `window` nearest tokens, or everything (null). */
+export interface HeadWindow {
+  readonly sinkTokens: number;
+  readonly window: number | null;
+}
+
+/** Heads of a mask that have the same window. */
+export interface WindowGroup extends HeadWindow {
+  readonly heads: number;
+}
+
+/** The mask's windows with the number of KV heads that have each, in order of first appearance by (layer, head). */
+export function groupWindows({ sinkTokens, windows }: HeadMask): WindowGroup[] {
+  const counts = new Map<number | null, number>();
+  for (const window of windows.flat()) counts.set(window, (counts.get(window) ?? 0) + 1);
+  return [...counts].map(([window, heads]) => ({ sinkTokens, window, heads }));
+}
+
+/** Entries of all heads together that a mask keeps of `tokens` tokens. */
+export function countEntries(mask: HeadMask, tokens: number): number {
+  return groupWindows(mask).reduce((sum, group) => sum + group.heads * countHeadEntries(tokens, group), 0);
+}
+
+/** Share of the full KV cache that a mask keeps at `tokens` tokens: Σ min(n, S + w_h) / (L·G·n), 0..1.
+ * @throws {ConfigError} tokens below 1. */
+export function measureKvShare(mask: HeadMask | 'full', tokens: number): number {
+  if (!(tokens >= 1)) throw new ConfigError(`Expected \`tokens\` to be at least 1, got \`${tokens}\``);
+  if (mask === 'full') return 1;
+  return countEntries(mask, tokens) / (mask.windows.flat().length * tokens);
+}
+
+/** Bytes of one cached key or value vector of `headDim` values; int8 and fp8 keep one fp32 scale with each vector, int4 an fp16 scale and zero. */
+export function vectorBytes(headDim: number, dtype: KvDtype): number {
+  if (dtype === 'int8' || dtype === 'fp8') return headDim + 4;
+  if (dtype === 'int4') return headDim / 2 + 4;
+  return headDim * (dtype === 'f32' ? 4 : 2);
+}
+
+/** Bytes of the caches of a session that holds `tokens` tokens. */
+export function countKvBytes(options: {
+  readonly model: Pick<ModelShape, 'layers' | 'kvHeads' | 'headDim'>;
+  readonly mask: HeadMask | 'full';
+  readonly tokens: number;
+  readonly dtype: KvDtype;
+}): number {
+  const { model, mask, tokens, dtype } = options;
+  const entries = mask === 'full' ? model.layers * model.kvHeads * tokens : countEntries(mask, tokens);
+  return entries * 2 * vectorBytes(model.headDim, dtype);
+}
+
+/** Query-key pairs of one head over `tokens` tokens: the causal half, or what a head that sees `visibleTokens` keys per query computes of it. */
+export function countPairs(tokens: number, visibleTokens = tokens): number {
+  const visible = Math.min(tokens, visibleTokens);
+  return (visible * (visible + 1)) / 2 + (tokens - visible) * visible;
+}
