@@ -1,11 +1,12 @@
 #!/usr/bin/env node
-// Starts the compiled command line. In a clone whose install scripts were blocked, `dist/` is compiled here on first use.
+// Starts the compiled command line under its supervisor. In a clone whose install scripts were blocked, `dist/` is compiled here on first use.
 import { execFileSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const entry = new URL('../dist/src/cli/main.js', import.meta.url);
+const supervisor = new URL('../dist/src/cli/supervise.js', import.meta.url);
 if (!existsSync(entry)) {
   try {
     execFileSync(process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.build.json'], {
@@ -17,5 +18,6 @@ if (!existsSync(entry)) {
     process.exit(1);
   }
 }
-const { main } = await import(entry.href);
-await main(process.argv);
+const { canSupervise, supervise } = await import(supervisor.href);
+if (canSupervise()) supervise(fileURLToPath(import.meta.url), process.argv.slice(2));
+else await (await import(entry.href)).main(process.argv);

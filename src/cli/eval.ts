@@ -14,8 +14,10 @@ import { listEvalMasks, type MaskFlags } from './eval-masks.ts';
 import { formatCriticalTable, formatTaskTable } from './eval-table.ts';
 import { addTaskOptions, asksForTasks, evaluateTasks, type TaskFlags } from './eval-tasks.ts';
 import { addEngineOptions, type EngineFlags, openEngine, openModel } from './open.ts';
+import { checkOutput, checkOutputFolder } from './outputs.ts';
 import { formatRecallTable } from './recall-table.ts';
 import { limitsOf } from './sample-source.ts';
+import { withTimeToStop } from './stopping.ts';
 import { makeProgress, printJson, printResult, say } from './terminal.ts';
 import { readVersion } from './version.ts';
 
@@ -58,13 +60,13 @@ async function evaluate(flags: EvalFlags, signal: AbortSignal): Promise<void> {
   if (flags.samples === undefined && !asksForTasks(flags)) {
     throw new ConfigError('Expected --samples, --tasks or --suite to say what to evaluate on, got none.');
   }
-  if (flags.out !== undefined) makeFolder(flags.out);
+  if (flags.out !== undefined) enterOutputFolder(flags.out, flags);
   const folder = openModel(flags.model);
   try {
     const masks = listEvalMasks(flags, folder);
     const engine = await openEngine(folder, flags);
     try {
-      const rows = await evaluateAll({ flags, folder, engine, masks, signal });
+      const rows = await withTimeToStop(() => evaluateAll({ flags, folder, engine, masks, signal }));
       const critical = listCriticalFootprints(rows);
       const random = summariseRandomMasks(rows);
       if (flags.out !== undefined) {
@@ -85,6 +87,15 @@ async function evaluate(flags: EvalFlags, signal: AbortSignal): Promise<void> {
   } finally {
     folder.close();
   }
+}
+
+/** Make the folder of --out. @throws {ConfigError} it holds files that are not ours under the names of ours, or inputs. */
+function enterOutputFolder(out: string, flags: EvalFlags): void {
+  checkOutputFolder(out);
+  const inputs = [flags.mask, flags.samples, ...(flags.otherMask ?? []), ...(flags.gates ?? [])];
+  checkOutput(join(out, 'results.json'), { kind: 'results', inputs, overwrite: null });
+  checkOutput(join(out, 'results.csv'), { kind: 'results-table', inputs, overwrite: null });
+  makeFolder(out);
 }
 
 async function evaluateAll(parts: {

@@ -3,13 +3,16 @@ import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import type { Split } from '../../data-gen/length.ts';
 import { generateSamples, pickPasskeySettings } from '../../data-gen/passkey.ts';
-import { ConfigError } from '../errors/errors.ts';
+import { AbortedError, ConfigError } from '../errors/errors.ts';
+import { isReplacedWhole } from '../formats/output.ts';
 import type { JsonRecord } from '../formats/read-json.ts';
-import { writeSamples } from '../formats/samples.ts';
+import { metaPathOf, streamSamples } from '../formats/samples.ts';
 import { addConfigOptions, readConfigFlags } from './config-flags.ts';
 import { readIntegerFlag } from './numbers.ts';
 import { openModel } from './open.ts';
+import { checkOutput, checkStdoutIsFree, nameOutput } from './outputs.ts';
 import { openOrigin } from './sample-source.ts';
+import { stdoutClosed } from './stdout.ts';
 import { makeProgress, printJson, say } from './terminal.ts';
 import { readVersion } from './version.ts';
 
@@ -19,6 +22,7 @@ interface GenerateFlags {
   readonly haystack?: string;
   readonly count?: string;
   readonly split: string;
+  readonly overwrite?: boolean;
   readonly json?: boolean;
 }
 
@@ -27,7 +31,11 @@ export function addGenerateCommand(program: Command, signal: AbortSignal): void 
     .command('generate')
     .description('write multi-passkey samples for a model as JSONL')
     .requiredOption('--model <dir|demo>', 'model folder; only config.json and the tokenizer are read')
-    .requiredOption('--out <file>', 'samples file to write; its provenance goes to <file without .jsonl>.meta.json')
+    .requiredOption(
+      '--out <file>',
+      'samples file to write, - for standard output; provenance goes to <file without .jsonl>.meta.json',
+    )
+    .option('--overwrite', 'replace a file of another kind at --out')
     .option('--count <n>', 'number of samples; default: the steps of the preset')
     .option('--split <name>', 'train or held-out: two sets that share no text and no draw', 'train')
     .option('--haystack <path>', 'text file, folder, JSONL, JSONL.gz or JSONL.zst; default: generated prose')
@@ -40,6 +48,7 @@ async function generate(flags: GenerateFlags & Record<string, unknown>, signal: 
     throw new ConfigError(`Expected --split to be train or held-out, got \`${flags.split}\`.`);
   }
   const split: Split = flags.split;
+  checkOutputs(flags);
   const folder = openModel(flags.model, { weights: 'optional' });
   try {
     const config = readConfigFlags(flags, { name: flags.model, shape: folder.config.shape });
@@ -47,7 +56,7 @@ async function generate(flags: GenerateFlags & Record<string, unknown>, signal: 
     const { hash, inputs, ...origin } = await openOrigin({ folder, config, haystackPath: flags.haystack });
     const progress = makeProgress('samples');
     const { haystackHash, tokenizerHash } = inputs as { haystackHash: string; tokenizerHash: string };
-    const meta = writeSamples(flags.out, {
+    const meta = await streamSamples(flags.out, {
       samples: untilAborted(generateSamples({ ...origin, split, count }), signal),
       provenance: {
         tool: `duo ${readVersion()}`,
@@ -60,17 +69,27 @@ async function generate(flags: GenerateFlags & Record<string, unknown>, signal: 
       },
       onWritten: (written) => progress.update(written, count),
     });
-    progress.finish();
     if (flags.json) printJson({ out: resolve(flags.out), count: meta.count, samples: meta.samples });
-    else say(`Wrote ${meta.count} samples to ${flags.out} (${meta.samples}).`);
+    else say(`Wrote ${meta.count} samples to ${nameOutput(flags.out)} (${meta.samples}).`);
   } finally {
     folder.close();
   }
 }
 
-function* untilAborted<Item>(items: Iterable<Item>, signal: AbortSignal): Generator<Item> {
+/** @throws {ConfigError} an output that would destroy something. */
+function checkOutputs(flags: GenerateFlags): void {
+  const options = { inputs: [flags.haystack], overwrite: flags.overwrite === true };
+  checkStdoutIsFree(flags.out, flags);
+  checkOutput(flags.out, { ...options, kind: 'samples' });
+  if (isReplacedWhole(flags.out)) checkOutput(metaPathOf(flags.out), { ...options, kind: 'samples-meta' });
+}
+
+/** The items one by one, with a turn for signals and timers before each. @throws {AbortedError} before the next one. */
+async function* untilAborted<Item>(items: Iterable<Item>, signal: AbortSignal): AsyncGenerator<Item> {
   for (const item of items) {
-    signal.throwIfAborted();
+    await new Promise((turn) => setImmediate(turn));
+    if (signal.aborted || stdoutClosed.aborted)
+      throw new AbortedError('The samples were not written; generation was stopped.');
     yield item;
   }
 }

@@ -33,6 +33,7 @@ import {
   openGeneratedSource,
   type SampleSource,
 } from './sample-source.ts';
+import { withTimeToStop } from './stopping.ts';
 import { isColourful, makeProgress, printJson, printResult, say } from './terminal.ts';
 
 interface IdentifyFlags extends EngineFlags {
@@ -183,7 +184,7 @@ async function scoreAndReport(options: {
   };
   await announceEstimate({ method, config, source, score });
   const startMs = performance.now();
-  const scored = await method.score(score);
+  const scored = await withTimeToStop(() => method.score(score));
   progress.finish();
   const scoreSeconds = (performance.now() - startMs) / 1000;
 

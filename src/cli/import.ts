@@ -1,16 +1,19 @@
 // duo import: read a published pattern (full_attention_heads.tsv and config.json) and write it as mask.json.
+import { join } from 'node:path';
 import type { Command } from 'commander';
 import { buildMask, describeCut } from '../../export/build-mask.ts';
-import { importPattern } from '../../export/import.ts';
+import { importPattern, PATTERN_CONFIG, PATTERN_FILE } from '../../export/import.ts';
 import { writeMask } from '../formats/mask.ts';
 import { addCutOptions, type CutFlags, readCutFlags, readWindowFlags } from './cut-flags.ts';
 import { openModel } from './open.ts';
+import { checkOutput, checkStdoutIsFree, nameOutput } from './outputs.ts';
 import { printJson, say } from './terminal.ts';
 import { readVersion } from './version.ts';
 
 interface ImportFlags extends CutFlags {
   readonly model: string;
   readonly out: string;
+  readonly overwrite?: boolean;
   readonly json?: boolean;
 }
 
@@ -20,12 +23,19 @@ export function addImportCommand(program: Command): void {
     .description('turn a published DuoAttention pattern into mask.json')
     .argument('<folder>', 'folder with full_attention_heads.tsv and config.json')
     .requiredOption('--model <dir>', 'folder of the model it belongs to; config.json alone is enough')
-    .requiredOption('--out <file>', 'mask.json to write')
+    .requiredOption('--out <file>', 'mask.json to write, - for standard output')
+    .option('--overwrite', 'replace a file of another kind at --out')
     .option('--json', 'print what was decided as JSON');
   addCutOptions(command).action(importMask);
 }
 
 function importMask(folder: string, flags: ImportFlags): void {
+  checkStdoutIsFree(flags.out, flags);
+  checkOutput(flags.out, {
+    kind: 'mask',
+    inputs: [join(folder, PATTERN_FILE), join(folder, PATTERN_CONFIG)],
+    overwrite: flags.overwrite === true,
+  });
   const model = openModel(flags.model, { weights: 'optional' });
   try {
     const { shape } = model.config;
@@ -42,7 +52,9 @@ function importMask(folder: string, flags: ImportFlags): void {
     if (flags.json) {
       printJson({ out: flags.out, streamingHeads, retrievalHeads, tieDecided, clipped: pattern.clipped });
     } else {
-      say(`${describeCut(built.cut)} ${pattern.clipped} values outside 0 to 1 were clipped. Written to ${flags.out}.`);
+      say(
+        `${describeCut(built.cut)} ${pattern.clipped} values outside 0 to 1 were clipped. Written to ${nameOutput(flags.out)}.`,
+      );
     }
   } finally {
     model.close();

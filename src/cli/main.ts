@@ -1,7 +1,11 @@
 // The `duo` command: builds the parser from one file a command, maps errors to exit codes, turns signals into an abort.
-// Exit codes: 0 done, 1 failed, 2 wrong usage, 130 SIGINT or SIGTERM.
+// Exit codes: 0 done, 1 failed, 2 wrong usage, 130 SIGINT, SIGTERM or SIGHUP.
+import { Socket } from 'node:net';
 import { Command, CommanderError } from 'commander';
 import { DuoError } from '../errors/errors.ts';
+import { ClosedStdoutError } from '../formats/output.ts';
+import { listenToTemporaries, removeTemporaries } from '../formats/temporary-files.ts';
+import { endWithParent } from '../native/parent-death.ts';
 import { addBenchCommand } from './bench.ts';
 import { addBuildCommand } from './build.ts';
 import { addDoctorCommand } from './doctor.ts';
@@ -13,12 +17,19 @@ import { addImportCommand } from './import.ts';
 import { addInspectCommand } from './inspect.ts';
 import { addReportCommand } from './report.ts';
 import { addRunCommand } from './run.ts';
+import { finishStdout, watchStreams, writeStdout } from './stdout.ts';
+import { listenToWork } from './stopping.ts';
+import { CONTROL_VARIABLE, EXIT_SIGNAL, REPORTS, STOP_SIGNALS } from './supervise.ts';
 import { say } from './terminal.ts';
 import { readVersion } from './version.ts';
 
 const EXIT_FAILED = 1;
 const EXIT_USAGE = 2;
-const EXIT_SIGNAL = 130;
+
+const PARSER_OUTPUT = {
+  writeOut: writeStdout,
+  outputError: (text: string, write: (text: string) => void) => write(text.replace(/^error: /, 'duo: ')),
+};
 
 function makeProgram(signal: AbortSignal): Command {
   const program = new Command('duo')
@@ -28,7 +39,7 @@ function makeProgram(signal: AbortSignal): Command {
     .version(readVersion())
     .option('--debug', 'print the stack of an error')
     .showSuggestionAfterError()
-    .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'duo: ')) })
+    .configureOutput(PARSER_OUTPUT)
     .exitOverride();
   for (const add of [
     addIdentifyCommand,
@@ -47,7 +58,7 @@ function makeProgram(signal: AbortSignal): Command {
   }
   for (const command of program.commands) {
     command.exitOverride().showSuggestionAfterError().allowExcessArguments(false);
-    command.configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'duo: ')) });
+    command.configureOutput(PARSER_OUTPUT);
     command.option('--debug', 'print the stack of an error');
   }
   return program;
@@ -56,29 +67,63 @@ function makeProgram(signal: AbortSignal): Command {
 /** Parse and run one command line, then set the process's exit code. Never throws. */
 export async function main(argv: readonly string[]): Promise<void> {
   const controller = new AbortController();
+  const isSupervised = connectToSupervisor();
   const stop = (name: NodeJS.Signals): void => {
-    if (controller.signal.aborted) process.exit(EXIT_SIGNAL);
+    if (controller.signal.aborted) {
+      // Under supervision the supervisor ends a process that is told twice.
+      if (!isSupervised) process.exit(EXIT_SIGNAL);
+      return;
+    }
     say(`duo: ${name} received, stopping at the next safe point (again to stop at once).`);
     controller.abort();
   };
-  process.on('SIGINT', stop).on('SIGTERM', stop);
-  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code === 'EPIPE') process.exit(EXIT_FAILED);
-  });
-  const program = makeProgram(controller.signal);
+  for (const signal of STOP_SIGNALS) process.on(signal, stop);
+  process.once('exit', removeTemporaries);
+  watchStreams();
+  const fail = (error: unknown): void => {
+    if (error instanceof ClosedStdoutError && !controller.signal.aborted) return;
+    process.exitCode = controller.signal.aborted ? EXIT_SIGNAL : exitCodeOf(error);
+    if (error instanceof CommanderError) return;
+    say(`duo: ${error instanceof Error ? error.message : String(error)}`);
+    if (argv.includes('--debug') && error instanceof Error) say(error.stack ?? '');
+    else if (!(error instanceof DuoError)) say('duo: this is a defect of duo; run again with --debug for its stack.');
+  };
   try {
-    await program.parseAsync([...argv]);
+    await makeProgram(controller.signal).parseAsync([...argv]);
+    // A signal that came when everything was done is not a failure of what was done, but whoever sent it wants to see 130.
     if (controller.signal.aborted) process.exitCode = EXIT_SIGNAL;
   } catch (error) {
-    process.exitCode = controller.signal.aborted ? EXIT_SIGNAL : exitCodeOf(error);
-    if (!(error instanceof CommanderError)) {
-      say(`duo: ${error instanceof Error ? error.message : String(error)}`);
-      if (argv.includes('--debug') && error instanceof Error) say(error.stack ?? '');
-      else if (!(error instanceof DuoError)) say('duo: this is a defect of duo; run again with --debug for its stack.');
-    }
-  } finally {
-    process.off('SIGINT', stop).off('SIGTERM', stop);
+    fail(error);
   }
+  try {
+    await finishStdout();
+  } catch (error) {
+    if (!process.exitCode) fail(error);
+  }
+  for (const signal of STOP_SIGNALS) process.off(signal, stop);
+}
+
+/** Report to the supervisor, if there is one, what it must remove and what is worth waiting for; end when it is killed.
+ * @returns true where there is one. */
+function connectToSupervisor(): boolean {
+  const descriptor = process.env[CONTROL_VARIABLE];
+  if (descriptor === undefined) return false;
+  delete process.env[CONTROL_VARIABLE];
+  endWithParent();
+  const control = new Socket({ fd: Number(descriptor), readable: true, writable: true });
+  const end = (): void => {
+    removeTemporaries();
+    process.kill(process.pid, 'SIGKILL');
+  };
+  control.on('error', () => {}).on('end', end);
+  control.resume();
+  control.unref();
+  const send = (line: string): void => {
+    control.write(`${line}\n`);
+  };
+  listenToTemporaries(({ path, isMade }) => send(`${isMade ? REPORTS.made : REPORTS.gone}${JSON.stringify(path)}`));
+  listenToWork((isRunning) => send(isRunning ? REPORTS.keeping : REPORTS.idle));
+  return true;
 }
 
 function exitCodeOf(error: unknown): number {

@@ -3,10 +3,23 @@ import { join, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { countKvBytes } from '../core/kv-cost.ts';
 import { makeFolder, writeFileAtomic } from '../formats/atomic-file.ts';
+import { STDOUT_PATH } from '../formats/output.ts';
 import { buildReport } from '../report/report.ts';
 import { readRunFolder } from '../report/run-data.ts';
 import { describeSummary } from '../report/summary.ts';
+import { checkOutput, checkOutputFolder, checkStdoutIsFree, nameOutput } from './outputs.ts';
 import { printJson, printResult, say } from './terminal.ts';
+
+/** What a report is made from; its page replaces none of them. */
+const RUN_INPUTS = [
+  'run.json',
+  'gates.json',
+  'mask.json',
+  'metrics.jsonl',
+  'results.json',
+  'bench.json',
+  'comparison.json',
+];
 
 interface ReportFlags {
   readonly out?: string;
@@ -29,10 +42,13 @@ export function addReportCommand(program: Command, _signal: AbortSignal): void {
 }
 
 function report(folder: string, flags: ReportFlags): void {
+  checkStdoutIsFree(flags.out ?? '', flags);
   const data = readRunFolder(folder);
   const built = buildReport(data, { countKvBytes });
-  const page = resolve(flags.out ?? join(data.path, 'report.html'));
+  const page = flags.out === STDOUT_PATH ? flags.out : resolve(flags.out ?? join(data.path, 'report.html'));
   const assets = resolve(flags.assets ?? join(data.path, 'report-files'));
+  checkOutputFolder(flags.assets ?? '', '--assets');
+  checkOutput(page, { kind: 'page', inputs: RUN_INPUTS.map((name) => join(data.path, name)), overwrite: null });
   makeFolder(assets);
   for (const { name, text } of built.files) writeFileAtomic(join(assets, name), text);
   writeFileAtomic(page, built.html);
@@ -41,7 +57,8 @@ function report(folder: string, flags: ReportFlags): void {
     printJson({ page, assets, files: built.files.map(({ name }) => name), summary, missing });
     return;
   }
-  printResult(describeSummary(summary).join('\n'));
+  const tell = page === STDOUT_PATH ? say : printResult;
+  tell(describeSummary(summary).join('\n'));
   for (const { title, reason, command } of missing) say(`Left out: ${title} (${reason}); ${command} produces it.`);
-  printResult(`Written to ${page}, with ${built.files.length} figures and tables in ${assets}.`);
+  tell(`Written to ${nameOutput(page)}, with ${built.files.length} figures and tables in ${assets}.`);
 }

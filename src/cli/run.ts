@@ -4,7 +4,7 @@ import type { Command } from 'commander';
 import type { KvDtype, PrefillSemantics, SessionMemory } from '../core/session.ts';
 import type { HeadMask } from '../core/shapes.ts';
 import type { Engine } from '../engine/engine.ts';
-import { ConfigError, FileError } from '../errors/errors.ts';
+import { AbortedError, ConfigError, FileError } from '../errors/errors.ts';
 import { checkMaskFits, readMask, toHeadMask } from '../formats/mask.ts';
 import type { ModelFolder } from '../model/folder.ts';
 import { type GenerateResult, generateText } from '../runtime/generate.ts';
@@ -12,6 +12,7 @@ import { type ChatMessage, encodeChat } from '../text/chat-template.ts';
 import { openTokenizer, type Tokenizer } from '../text/tokenizer.ts';
 import { readChoiceFlag, readIntegerFlag, readNumberFlag } from './numbers.ts';
 import { addEngineOptions, type EngineFlags, openEngine, openModel } from './open.ts';
+import { stdoutClosed, writeStdout } from './stdout.ts';
 import { formatBytes, makeProgress, printJson, say } from './terminal.ts';
 
 interface RunFlags extends EngineFlags {
@@ -82,16 +83,19 @@ async function run(flags: RunFlags, signal: AbortSignal): Promise<void> {
             maxNewTokens,
             stopTokens: [...new Set([...folder.config.eosTokenIds, ...tokenizer.eosTokenIds])],
             stopStrings: flags.stop,
-            signal,
+            signal: AbortSignal.any([signal, stdoutClosed]),
             onPrefill: (done, total) => (done < total ? progress.update(done, total) : progress.finish()),
             onText: (piece) => {
-              if (!flags.json) process.stdout.write(piece);
+              if (!flags.json) writeStdout(piece);
             },
           },
         );
         const maxTokens = prompt.length + maxNewTokens;
         const ropeBaseTokens = folder.config.ropeScaling.type === 'dynamic' ? maxTokens : null;
         report({ flags, result, memory: session.memory(), engine, promptTokens: prompt.length, ropeBaseTokens });
+      } catch (error) {
+        // Nobody reads on: what was asked for is done.
+        if (!(error instanceof AbortedError && stdoutClosed.aborted && !signal.aborted)) throw error;
       } finally {
         await session.close();
       }
@@ -208,7 +212,7 @@ function report(ran: {
     });
     return;
   }
-  process.stdout.write('\n');
+  writeStdout('\n');
   const decoded =
     decodeRate === null ? '' : ` · decode ${result.decodedTokens} tokens, ${decodeRate.toFixed(1)} tokens/s`;
   say(

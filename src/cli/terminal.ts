@@ -1,4 +1,5 @@
 // What commands print: data on stdout, everything else on stderr; bars and colour only where a person is watching.
+import { writeStdout } from './stdout.ts';
 
 /** True where colour codes may be written to `stream`: a terminal, NO_COLOR unset, TERM not dumb. */
 export function isColourful(stream: NodeJS.WriteStream): boolean {
@@ -12,12 +13,12 @@ export function say(line: string): void {
 
 /** The command's result, on stdout. */
 export function printResult(text: string): void {
-  process.stdout.write(text.endsWith('\n') ? text : `${text}\n`);
+  writeStdout(text.endsWith('\n') ? text : `${text}\n`);
 }
 
 /** One JSON document on stdout. */
 export function printJson(value: unknown): void {
-  process.stdout.write(`${JSON.stringify(value, null, 2)}\n`);
+  writeStdout(`${JSON.stringify(value, null, 2)}\n`);
 }
 
 /** Bytes in binary units: 1536 → "1.5 KiB". */

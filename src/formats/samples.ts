@@ -1,12 +1,12 @@
 // samples.jsonl: a sample a line, `{"tokens": […], "answers": [[start, end), …], …}`; other keys are kept. From us or anybody.
 // Read and written as a stream, so that a file may be larger than memory. Beside ours stands samples.meta.json with the provenance.
 import { createHash } from 'node:crypto';
-import { closeSync, fstatSync, fsyncSync, openSync, readSync, renameSync, rmSync, writeSync } from 'node:fs';
-import { basename, dirname, join } from 'node:path';
+import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { z } from 'zod';
 import type { Sample } from '../core/shapes.ts';
 import { FormatError } from '../errors/errors.ts';
-import { fileErrorOf, stableJson, syncFolder, writeFileAtomic } from './atomic-file.ts';
+import { fileErrorOf, stableJson, writeFileAtomic } from './atomic-file.ts';
+import { isReplacedWhole, type Output, openOutput } from './output.ts';
 import {
   checkJson,
   exactly,
@@ -255,57 +255,83 @@ export function readSamplesMeta(path: string): SamplesMeta {
   return checkJson(metaSchema, { value: readJson(metaPath, MAX_META_BYTES), path: metaPath });
 }
 
+interface WriteOptions<Samples> {
+  readonly samples: Samples;
+  readonly provenance: JsonRecord;
+  /** called after each sample with the number written so far */
+  readonly onWritten?: (count: number) => void;
+}
+
 /** Write samples as they come, whole or not at all, and their provenance beside them. Same samples, same bytes.
- * @param options.onWritten called after each sample with the number written so far.
+ * Where `path` is `-`, a FIFO or a device the samples go there as they come, and no provenance is written.
  * @throws {FormatError} a malformed sample, or none; {FileError} disk full, read-only, no such folder; whatever `samples` throws. */
-export function writeSamples(
-  path: string,
-  options: { samples: Iterable<Sample>; provenance: JsonRecord; onWritten?: (count: number) => void },
-): SamplesMeta {
-  const beside = join(dirname(path), `.${basename(path)}.${process.pid}.tmp`);
-  const hash = createHash('sha256');
-  let count = 0;
-  const write = <Result>(action: () => Result): Result => {
-    try {
-      return action();
-    } catch (cause) {
-      throw fileErrorOf('write', path, cause);
-    }
-  };
-  const file = write(() => openSync(beside, 'w'));
+export function writeSamples(path: string, options: WriteOptions<Iterable<Sample>>): SamplesMeta {
+  const writer = new SampleWriter(path, options);
   try {
-    try {
-      for (const sample of options.samples) {
-        const bytes = Buffer.from(
-          `${JSON.stringify(checkSample(sample, { place: `sample ${count + 1} for ${path}` }))}\n`,
-        );
-        hash.update(bytes);
-        write(() => {
-          for (let written = 0; written < bytes.length; ) written += writeSync(file, bytes, written);
-        });
-        count++;
-        options.onWritten?.(count);
-      }
-      if (count === 0) throw new FormatError(`Expected at least one sample to write to ${path}, got none.`);
-      write(() => fsyncSync(file));
-    } finally {
-      closeSync(file);
-    }
-    write(() => {
-      renameSync(beside, path);
-      syncFolder(dirname(path));
-    });
+    for (const sample of options.samples) writer.add(sample);
+    return writer.finish();
   } catch (cause) {
-    rmSync(beside, { force: true });
+    writer.discard();
     throw cause;
   }
-  const meta: SamplesMeta = {
-    schema: SAMPLES_SCHEMA,
-    version: SAMPLES_VERSION,
-    count,
-    samples: `sha256:${hash.digest('hex')}`,
-    provenance: options.provenance,
-  };
-  writeFileAtomic(metaPathOf(path), stableJson(checkJson(metaSchema, { value: meta, path: metaPathOf(path) })));
-  return meta;
+}
+
+/** `writeSamples` for samples that are made asynchronously, so that others get their turn in between. */
+export async function streamSamples(path: string, options: WriteOptions<AsyncIterable<Sample>>): Promise<SamplesMeta> {
+  const writer = new SampleWriter(path, options);
+  try {
+    for await (const sample of options.samples) writer.add(sample);
+    return writer.finish();
+  } catch (cause) {
+    writer.discard();
+    throw cause;
+  }
+}
+
+/** A samples file being written. */
+class SampleWriter {
+  readonly #path: string;
+  readonly #options: Omit<WriteOptions<unknown>, 'samples'>;
+  readonly #hash = createHash('sha256');
+  readonly #hasMeta: boolean;
+  readonly #output: Output;
+  #count = 0;
+
+  constructor(path: string, options: Omit<WriteOptions<unknown>, 'samples'>) {
+    this.#path = path;
+    this.#options = options;
+    this.#hasMeta = isReplacedWhole(path);
+    this.#output = openOutput(path);
+  }
+
+  add(sample: Sample): void {
+    const place = `sample ${this.#count + 1} for ${this.#path}`;
+    const bytes = Buffer.from(`${JSON.stringify(checkSample(sample, { place }))}\n`);
+    this.#hash.update(bytes);
+    this.#output.write(bytes);
+    this.#count++;
+    this.#options.onWritten?.(this.#count);
+  }
+
+  finish(): SamplesMeta {
+    if (this.#count === 0) throw new FormatError(`Expected at least one sample to write to ${this.#path}, got none.`);
+    this.#output.commit();
+    const metaPath = metaPathOf(this.#path);
+    const meta = checkJson(metaSchema, {
+      value: {
+        schema: SAMPLES_SCHEMA,
+        version: SAMPLES_VERSION,
+        count: this.#count,
+        samples: `sha256:${this.#hash.digest('hex')}`,
+        provenance: this.#options.provenance,
+      },
+      path: metaPath,
+    });
+    if (this.#hasMeta) writeFileAtomic(metaPath, stableJson(meta));
+    return meta;
+  }
+
+  discard(): void {
+    this.#output.discard();
+  }
 }

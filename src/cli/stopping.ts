@@ -1,0 +1,19 @@
+// Work that is worth waiting for when a signal comes: it ends with a checkpoint, or prints what it has. Everything else is ended at once
+// where it does not stop by itself.
+
+let hears: (isRunning: boolean) => void = () => {};
+
+/** Tell `listener` when such work begins and ends, from now on. */
+export function listenToWork(listener: (isRunning: boolean) => void): void {
+  hears = listener;
+}
+
+/** Run `work`, which heeds its abort signal and then keeps or prints what it has done. */
+export async function withTimeToStop<Result>(work: () => Promise<Result>): Promise<Result> {
+  hears(true);
+  try {
+    return await work();
+  } finally {
+    hears(false);
+  }
+}

@@ -1,0 +1,37 @@
+// The files that this process is writing beside their targets. Whoever ends the process in the middle of a write removes them:
+// the process itself where it still can, else its supervisor, which hears of each one (src/cli/supervise.ts).
+import { rmSync } from 'node:fs';
+
+/** Hears of each temporary file when it is made, and when it is gone: renamed or removed. */
+export type TemporaryListener = (change: { readonly path: string; readonly isMade: boolean }) => void;
+
+const live = new Set<string>();
+let listener: TemporaryListener = () => {};
+
+/** Tell `hears` of every temporary file from now on. There is one listener; the last one given stays. */
+export function listenToTemporaries(hears: TemporaryListener): void {
+  listener = hears;
+}
+
+/** Remember a temporary file that is about to be made. @param path absolute. */
+export function addTemporary(path: string): void {
+  live.add(path);
+  listener({ path, isMade: true });
+}
+
+/** Forget a temporary file that was renamed or removed. */
+export function forgetTemporary(path: string): void {
+  if (live.delete(path)) listener({ path, isMade: false });
+}
+
+/** Remove every temporary file of this process, at its end. Never throws. */
+export function removeTemporaries(): void {
+  for (const path of live) {
+    try {
+      rmSync(path, { force: true });
+    } catch {
+      // The process is ending; there is nobody left to tell.
+    }
+  }
+  live.clear();
+}
