@@ -1,6 +1,6 @@
 // Tables of `duo eval`: a row a task, length, depth and mask, with what each cost; and critical footprints.
 import type { CriticalRow } from '../eval/summarise-rows.ts';
-import type { EvalRow } from '../formats/results.ts';
+import type { EvalRow, FailedRow } from '../formats/results.ts';
 import { formatBytes, formatPercent, formatTable } from './terminal.ts';
 
 export function formatTaskTable(rows: readonly EvalRow[]): string {
@@ -18,7 +18,14 @@ export function formatTaskTable(rows: readonly EvalRow[]): string {
     formatPercent(row.footprint),
     row.seconds.toFixed(1),
   ]);
-  return formatTable([[...header, ...costs], ...lines]);
+  const notes = [...new Set(rows.flatMap((row) => (row.note === undefined ? [] : [`${row.task}: ${row.note}`])))];
+  return [formatTable([[...header, ...costs], ...lines]), ...notes].join('\n');
+}
+
+/** Rows that could not be computed, each with its reason. */
+export function formatFailedTable(rows: readonly FailedRow[]): string {
+  const lines = rows.map((row) => [row.task, row.length === null ? '' : String(row.length), row.mask, row.error]);
+  return formatTable([['task', 'tokens', 'mask', 'not computed'], ...lines]);
 }
 
 /** Smallest KV footprint that keeps 90 and 99 % of full attention's score, by method. */

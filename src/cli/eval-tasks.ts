@@ -5,20 +5,24 @@ import { join } from 'node:path';
 import { type Command, Option } from 'commander';
 import { openHaystack } from '../../data-gen/haystack.ts';
 import { parseCount } from '../config/flags.ts';
+import { KV_DTYPES, type KvDtype } from '../core/session.ts';
 import type { Engine } from '../engine/engine.ts';
 import { ConfigError } from '../errors/errors.ts';
 import type { NamedMask } from '../eval/baselines.ts';
 import type { RunSettings } from '../eval/evaluate-task.ts';
+import { CODE_SIMILARITIES, type CodeSimilarity } from '../eval/metrics/edit-similarity.ts';
 import { readSuite, SUITE_KINDS } from '../eval/suites/read-suite.ts';
 import { runSweep, type SweepGroup } from '../eval/sweep.ts';
-import { makeSuiteGroups, makeTaskGroups } from '../eval/sweep-groups.ts';
+import { type ChatUse, makeSuiteGroups, makeTaskGroups } from '../eval/sweep-groups.ts';
 import { adaptTokenizer } from '../eval/tasks/adapt-tokenizer.ts';
 import { listDepths } from '../eval/tasks/niah.ts';
 import type { Wording } from '../eval/tasks/task.ts';
 import { hashTaskFiles, openTaskFiles } from '../eval/tasks/task-files.ts';
 import { EVAL_TASKS, findTasks } from '../eval/tasks/task-list.ts';
-import type { EvalRow } from '../formats/results.ts';
+import type { Prediction } from '../formats/predictions.ts';
+import type { EvalRow, FailedRow } from '../formats/results.ts';
 import type { ModelFolder } from '../model/folder.ts';
+import { hasChatTemplate, renderChat } from '../text/chat-template.ts';
 import { openTokenizer } from '../text/tokenizer.ts';
 import { readIntegerFlag } from './numbers.ts';
 import { formatDuration, makeProgress } from './terminal.ts';
@@ -39,7 +43,9 @@ export interface TaskFlags {
   readonly hotpotqa?: string;
   readonly prefill: 'exact' | 'chunked';
   readonly chunkTokens?: string;
-  readonly kvDtype?: 'f32' | 'bf16' | 'int8';
+  readonly kvDtype?: KvDtype;
+  readonly chat: ChatUse;
+  readonly codeSimilarity: CodeSimilarity;
   readonly concurrent: string;
   readonly seed: string;
   readonly out?: string;
@@ -68,7 +74,10 @@ export function addTaskOptions(command: Command): Command {
       ]),
     )
     .option('--suite <kind:path>', `file of a suite, again for more; kinds: ${SUITE_KINDS.join(', ')}`, collect)
-    .option('--max-length <n>', "most tokens of a suite's prompt and answer; default: what the model allows")
+    .option(
+      '--max-length <n>',
+      "most tokens of a suite's prompt, where the suite cuts its middle; else of prompt and answer; default: what the model allows",
+    )
     .option('--haystack <path>', 'text around the needles; default: generated prose')
     .option('--essays <path>', 'essays (.txt, folder, or JSON with text) for the niah tasks that hide needles in them')
     .option('--squad <file>', 'SQuAD JSON for qa_1')
@@ -79,7 +88,17 @@ export function addTaskOptions(command: Command): Command {
         .default('exact'),
     )
     .option('--chunk-tokens <n>', "tokens of a prefill chunk; default: the engine's")
-    .addOption(new Option('--kv-dtype <name>', 'storage of cached keys and values').choices(['f32', 'bf16', 'int8']))
+    .addOption(new Option('--kv-dtype <name>', 'storage of cached keys and values').choices([...KV_DTYPES]))
+    .addOption(
+      new Option('--chat <use>', "suites' prompts through the model's chat template; auto: where the suite does so")
+        .choices(['auto', 'on', 'off'])
+        .default('auto'),
+    )
+    .addOption(
+      new Option('--code-similarity <how>', 'score of lcc and repobench-p; difflib is that of the published tables')
+        .choices([...CODE_SIMILARITIES])
+        .default('difflib'),
+    )
     .option('--concurrent <n>', 'cells of a sweep that run at once', '1')
     .option(
       '--out <folder>',
@@ -99,6 +118,8 @@ export async function evaluateTasks(options: {
   readonly engine: Engine;
   readonly masks: readonly NamedMask[];
   readonly signal: AbortSignal;
+  readonly onFailed: (row: FailedRow) => void;
+  readonly onPredictions: (row: EvalRow, predictions: readonly Prediction[]) => void;
 }): Promise<EvalRow[]> {
   const { flags, folder, engine, masks, signal } = options;
   const tokenizer = openTokenizer(folder.path);
@@ -116,6 +137,8 @@ export async function evaluateTasks(options: {
       folder: flags.out ?? null,
       concurrent: readIntegerFlag('--concurrent', { text: flags.concurrent, least: 1 }),
       signal,
+      onFailed: options.onFailed,
+      onPredictions: options.onPredictions,
       onProgress: ({ done, total, secondsLeft }) =>
         progress.update(done, total, secondsLeft === null ? '' : `(${formatDuration(secondsLeft)} by work)`),
     });
@@ -161,8 +184,8 @@ async function listTaskGroups(flags: TaskFlags, folder: ModelFolder): Promise<Sw
 
 async function listSuiteGroups(flags: TaskFlags, folder: ModelFolder): Promise<SweepGroup[]> {
   const { maxPositions } = folder.config.shape;
-  const parsed = flags.maxLength === undefined ? maxPositions : parseCount(flags.maxLength);
-  if (parsed === null || !Number.isInteger(parsed) || parsed < 1 || parsed > maxPositions) {
+  const parsed = flags.maxLength === undefined ? undefined : parseCount(flags.maxLength);
+  if (parsed === null || (parsed !== undefined && (!Number.isInteger(parsed) || parsed < 1 || parsed > maxPositions))) {
     throw new ConfigError(
       `Expected --max-length to be an integer from 1 to ${maxPositions}, got \`${flags.maxLength}\`.`,
     );
@@ -170,18 +193,30 @@ async function listSuiteGroups(flags: TaskFlags, folder: ModelFolder): Promise<S
   const limit = readTaskSamples(flags);
   const groups: SweepGroup[] = [];
   for (const spec of flags.suite ?? []) {
-    const items = await readSuite(spec);
-    const tokenizer = adaptTokenizer(openTokenizer(folder.path));
+    const items = (await readSuite(spec, { codeSimilarity: flags.codeSimilarity })).slice(0, limit);
+    const cuts = items.every((item) => item.tooLong !== 'refuse');
     groups.push(
       ...makeSuiteGroups({
-        items: items.slice(0, limit),
-        maxTokens: parsed,
-        tokenizer,
+        items,
+        // a suite that cuts means the prompt alone, and its answer comes on top
+        maxTokens: cuts ? maxPositions : (parsed ?? maxPositions),
+        ...(cuts && parsed !== undefined ? { maxPromptTokens: parsed } : {}),
+        tokenizer: adaptTokenizer(openTokenizer(folder.path)),
+        renderChat: findChat(flags, folder),
+        chat: flags.chat,
         inputsHash: hashTokenizer(folder),
       }),
     );
   }
   return groups;
+}
+
+/** The model's chat template round one user's message; null where it has none. @throws {ConfigError} none, and --chat on. */
+function findChat(flags: TaskFlags, folder: ModelFolder): ((message: string) => string) | null {
+  if (flags.chat === 'off') return null;
+  if (hasChatTemplate(folder.path)) return (content) => renderChat(folder.path, [{ role: 'user', content }]);
+  if (flags.chat === 'auto') return null;
+  throw new ConfigError(`Expected a chat template in ${folder.path} for --chat on, found none; use --chat off.`);
 }
 
 function readTaskSamples(flags: TaskFlags): number | undefined {

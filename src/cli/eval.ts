@@ -7,11 +7,12 @@ import type { NamedMask } from '../eval/baselines.ts';
 import { evaluateSamples } from '../eval/evaluate-samples.ts';
 import { listCriticalFootprints, summariseRandomMasks } from '../eval/summarise-rows.ts';
 import { makeFolder, writeFileAtomic } from '../formats/atomic-file.ts';
-import { type EvalRow, formatRowsCsv, writeResults } from '../formats/results.ts';
+import { writePredictions } from '../formats/predictions.ts';
+import { type EvalRow, type FailedRow, formatRowsCsv, writeResults } from '../formats/results.ts';
 import { readSamples } from '../formats/samples.ts';
 import type { ModelFolder } from '../model/folder.ts';
 import { listEvalMasks, type MaskFlags } from './eval-masks.ts';
-import { formatCriticalTable, formatTaskTable } from './eval-table.ts';
+import { formatCriticalTable, formatFailedTable, formatTaskTable } from './eval-table.ts';
 import { addTaskOptions, asksForTasks, evaluateTasks, type TaskFlags } from './eval-tasks.ts';
 import { addEngineOptions, type EngineFlags, openEngine, openModel } from './open.ts';
 import { checkOutput, checkOutputFolder } from './outputs.ts';
@@ -20,6 +21,9 @@ import { limitsOf } from './sample-source.ts';
 import { withTimeToStop } from './stopping.ts';
 import { makeProgress, printJson, printResult, say } from './terminal.ts';
 import { readVersion } from './version.ts';
+
+/** Set where a row failed while the others were computed. */
+const EXIT_FAILED = 1;
 
 interface EvalFlags extends EngineFlags, MaskFlags, TaskFlags {
   readonly samples?: string;
@@ -66,7 +70,11 @@ async function evaluate(flags: EvalFlags, signal: AbortSignal): Promise<void> {
     const masks = listEvalMasks(flags, folder);
     const engine = await openEngine(folder, flags);
     try {
-      const rows = await withTimeToStop(() => evaluateAll({ flags, folder, engine, masks, signal }));
+      const failed: FailedRow[] = [];
+      const predictions: object[] = [];
+      const rows = await withTimeToStop(() =>
+        evaluateAll({ flags, folder, engine, masks, signal, failed, predictions }),
+      );
       const critical = listCriticalFootprints(rows);
       const random = summariseRandomMasks(rows);
       if (flags.out !== undefined) {
@@ -76,11 +84,17 @@ async function evaluate(flags: EvalFlags, signal: AbortSignal): Promise<void> {
           device: engine.device,
           model: folder.fingerprint,
         };
-        writeResults(join(flags.out, 'results.json'), rows, { ...about, critical, random });
-        writeFileAtomic(join(flags.out, 'results.csv'), formatRowsCsv(rows));
+        writeResults(join(flags.out, 'results.json'), [...rows, ...failed], { ...about, critical, random });
+        writeFileAtomic(join(flags.out, 'results.csv'), formatRowsCsv([...rows, ...failed]));
+        if (predictions.length > 0) writePredictions(join(flags.out, 'predictions.jsonl'), predictions);
       }
-      if (flags.json) printJson({ rows, ...(critical.length + random.length > 0 ? { critical, random } : {}) });
-      else printRows(rows);
+      const summaries = critical.length + random.length > 0 ? { critical, random } : {};
+      if (flags.json) printJson({ rows: [...rows, ...failed], ...summaries });
+      else printRows(rows, failed);
+      if (failed.length > 0) {
+        say(`duo eval: ${failed.length} rows could not be computed: ${failed[0]?.error}`);
+        process.exitCode = EXIT_FAILED;
+      }
     } finally {
       await engine.close();
     }
@@ -104,8 +118,12 @@ async function evaluateAll(parts: {
   readonly engine: Engine;
   readonly masks: readonly NamedMask[];
   readonly signal: AbortSignal;
+  /** filled with the rows that fail */
+  readonly failed: FailedRow[];
+  /** filled with the generated texts, in the order of the rows */
+  readonly predictions: object[];
 }): Promise<EvalRow[]> {
-  const { flags, folder, engine, masks, signal } = parts;
+  const { flags, folder, engine, masks, signal, failed, predictions } = parts;
   const rows: EvalRow[] = [];
   if (flags.samples !== undefined) {
     const samples = [...readSamples(flags.samples, limitsOf(folder))];
@@ -118,17 +136,32 @@ async function evaluateAll(parts: {
     say(
       `duo eval: tasks × ${masks.length} masks, engine ${engine.name} on ${engine.device}, prefill ${flags.prefill}.`,
     );
-    rows.push(...(await evaluateTasks(parts)));
+    const onPredictions: Parameters<typeof evaluateTasks>[0]['onPredictions'] = (row, made) => {
+      const { mask, length, depth } = row;
+      predictions.push(...made.map((prediction) => ({ mask, length, depth, ...prediction })));
+    };
+    rows.push(
+      ...(await evaluateTasks({
+        flags,
+        folder,
+        engine,
+        masks,
+        signal,
+        onFailed: (row) => failed.push(row),
+        onPredictions,
+      })),
+    );
   }
   return rows;
 }
 
-function printRows(rows: readonly EvalRow[]): void {
+function printRows(rows: readonly EvalRow[], failed: readonly FailedRow[]): void {
   const samples = rows.filter((row) => row.task === 'samples');
   const tasks = rows.filter((row) => row.task !== 'samples');
   if (samples.length > 0) printResult(formatRecallTable(samples));
   if (samples.length > 0 && tasks.length > 0) printResult('\n');
   if (tasks.length > 0) printResult(formatTaskTable(tasks));
+  if (failed.length > 0) printResult(`\n${formatFailedTable(failed)}`);
   const critical = listCriticalFootprints(rows);
   if (critical.length > 0) printResult(`\n${formatCriticalTable(critical)}`);
 }

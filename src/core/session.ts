@@ -5,7 +5,10 @@ import type { HeadMask } from './shapes.ts';
 export type PrefillSemantics = 'exact' | 'chunked';
 
 /** Storage of cached keys and values; fp8 and int4 on CUDA devices. */
-export type KvDtype = 'f32' | 'bf16' | 'int8' | 'fp8' | 'int4';
+export type KvDtype = (typeof KV_DTYPES)[number];
+
+/** Every storage, widest first. */
+export const KV_DTYPES = ['f32', 'bf16', 'int8', 'fp8', 'int4'] as const;
 
 export interface SessionOptions {
   /** T_max: most tokens the session can hold (prompt and generated). */

@@ -1,18 +1,21 @@
 // Scores prompts at run time, through the session that deployment uses: prefill and decode with the mask, never a dense forward
 // with a mask over it. A prompt is answered by greedy decoding, or its true answer is fed token by token.
+import { createHash } from 'node:crypto';
 import { toMaskGrid } from '../core/head-mask.ts';
 import { streamingFractionOf } from '../core/masks.ts';
 import type { KvDtype, PrefillSemantics, Session } from '../core/session.ts';
 import { type ModelShape, type Sample, supervisedPositions } from '../core/shapes.ts';
 import type { Engine } from '../engine/engine.ts';
 import { AbortedError, ConfigError, EngineError } from '../errors/errors.ts';
+import type { Prediction } from '../formats/predictions.ts';
 import type { EvalRow } from '../formats/results.ts';
 import { generateText } from '../runtime/generate.ts';
 import type { Tokenizer } from '../text/tokenizer.ts';
 import type { NamedMask } from './baselines.ts';
 import { type ScoredSample, summariseTeacherForced } from './evaluate-samples.ts';
 import { measureMeanFootprint, type RunShape } from './footprint.ts';
-import { computeWilsonInterval } from './metrics/confidence.ts';
+import { summariseScores } from './metrics/summarise-scores.ts';
+import { averageBuckets } from './suites/longbench-score.ts';
 import type { TaskSample } from './tasks/task.ts';
 
 /** How a session of a row is opened. */
@@ -24,6 +27,19 @@ export interface RunSettings {
   /** default the engine's */
   readonly kvDtype?: KvDtype;
 }
+
+type ScoreFields = Pick<
+  EvalRow,
+  | 'accuracy'
+  | 'accuracyInterval'
+  | 'logProb'
+  | 'logProbInterval'
+  | 'answerTokens'
+  | 'metric'
+  | 'others'
+  | 'note'
+  | 'buckets'
+>;
 
 /** Score the samples of one task, length and depth under one mask.
  * @param options.measure 'generated': the task's score of a greedy answer; 'teacher-forced': share of answer tokens right.
@@ -44,6 +60,8 @@ export async function evaluateTask(options: {
   readonly settings?: RunSettings;
   readonly signal?: AbortSignal;
   readonly onProgress?: (done: number, total: number) => void;
+  /** called with each generated text and its score */
+  readonly onPrediction?: (prediction: Prediction) => void;
 }): Promise<EvalRow> {
   const { engine, task, samples, mask, measure, settings = {}, signal } = options;
   if (settings.prefill === 'chunked' && settings.chunkTokens === undefined) {
@@ -56,7 +74,7 @@ export async function evaluateTask(options: {
   const memory = { kvBytes: 0, fullKvBytes: 0 };
   let kvDtype: KvDtype = 'f32';
   const runs: RunShape[] = [];
-  const scores: number[] = [];
+  const predictions: Prediction[] = [];
   const forced: ScoredSample[] = [];
   for (const [index, sample] of samples.entries()) {
     const tokens =
@@ -68,9 +86,12 @@ export async function evaluateTask(options: {
       if (measure === 'generated') {
         const { promptTokens, maxNewTokens } = sample;
         const source = { session, tokenizer: options.tokenizer, prompt: promptTokens };
-        const stop = { stopTokens: options.stopTokens, ...(signal && { signal }) };
-        const { text, decodedTokens } = await generateText(source, { maxNewTokens, ...stop });
-        scores.push(sample.score(text));
+        const stopTokens = [...options.stopTokens, ...(sample.stopTokens ?? [])];
+        const stop = { stopTokens, minNewTokens: sample.minNewTokens ?? 0, ...(signal && { signal }) };
+        const { text, decodedTokens, stopReason } = await generateText(source, { maxNewTokens, ...stop });
+        const prediction = makePrediction({ task, index, sample, text, stopReason });
+        predictions.push(prediction);
+        options.onPrediction?.(prediction);
         runs.push({ promptTokens: promptTokens.length, outputTokens: decodedTokens, ...settings });
       } else {
         const answered = requireAnswer(task, sample);
@@ -95,7 +116,7 @@ export async function evaluateTask(options: {
     depth: options.depth ?? null,
     samples: samples.length,
     measure,
-    ...(measure === 'generated' ? summariseScores(scores) : summariseTeacherForced(forced)),
+    ...(measure === 'generated' ? summarisePredictions(samples, predictions) : summariseTeacherForced(forced)),
     streamingFraction: mask.mask === 'full' ? 0 : streamingFractionOf(toMaskGrid(mask.mask)),
     ...memory,
     kvDtype,
@@ -152,12 +173,64 @@ function computeLogProb(logits: Float32Array, token: number): number {
   return (logits[token] as number) - top - Math.log(sum);
 }
 
-function summariseScores(
-  scores: readonly number[],
-): Pick<EvalRow, 'accuracy' | 'accuracyInterval' | 'logProb' | 'logProbInterval' | 'answerTokens'> {
-  const accuracy = Math.min(1, scores.reduce((a, b) => a + b, 0) / (100 * scores.length));
-  const accuracyInterval = computeWilsonInterval(accuracy, scores.length);
-  return { accuracy, accuracyInterval, logProb: null, logProbInterval: null, answerTokens: null };
+function makePrediction(parts: {
+  readonly task: string;
+  readonly index: number;
+  readonly sample: TaskSample;
+  readonly text: string;
+  readonly stopReason: Prediction['stopReason'];
+}): Prediction {
+  const { task, index, sample, text, stopReason } = parts;
+  const others = Object.entries(sample.others ?? {}).map(([name, score]) => [name, score(text)] as const);
+  return {
+    task,
+    index,
+    promptHash: `sha256:${createHash('sha256').update(sample.prompt).digest('hex')}`,
+    promptTokens: sample.promptTokens.length,
+    prediction: text,
+    answers: [...sample.references],
+    score: sample.score(text),
+    metric: sample.metric ?? 'string-match',
+    ...(others.length === 0 ? {} : { others: Object.fromEntries(others) }),
+    stopReason,
+    ...(sample.record === undefined ? {} : { record: sample.record }),
+  };
+}
+
+/** Mean and interval of the scores, the means of those beside them, and what is to be said of them. */
+function summarisePredictions(samples: readonly TaskSample[], predictions: readonly Prediction[]): ScoreFields {
+  const { mean, interval } = summariseScores(predictions.map(({ score }) => score));
+  const names = Object.keys(predictions[0]?.others ?? {});
+  const meanOf = (name: string): number =>
+    predictions.reduce((sum, { others }) => sum + (others?.[name] ?? 0), 0) / (100 * predictions.length);
+  const note = samples.find((sample) => sample.note !== undefined)?.note;
+  return {
+    accuracy: mean,
+    accuracyInterval: interval,
+    logProb: null,
+    logProbInterval: null,
+    answerTokens: null,
+    metric: predictions[0]?.metric ?? 'string-match',
+    ...(names.length === 0 ? {} : { others: Object.fromEntries(names.map((name) => [name, meanOf(name)])) }),
+    ...(note === undefined ? {} : { note }),
+    ...summariseBuckets(samples, predictions),
+  };
+}
+
+/** LongBench-E's means by length of the text, where the task's name ends in `_e`. */
+function summariseBuckets(
+  samples: readonly TaskSample[],
+  predictions: readonly Prediction[],
+): Pick<EvalRow, 'buckets'> {
+  const isE = predictions.some(({ task }) => /^(?:longbench|kvpress)\/.+[-_]e$/.test(task));
+  const lengths = samples.map((sample) => sample.meta.length);
+  if (!isE || !lengths.every((length) => typeof length === 'number')) return {};
+  return {
+    buckets: averageBuckets(
+      predictions.map(({ score }) => score),
+      lengths as number[],
+    ),
+  };
 }
 
 function requireAnswer(task: string, sample: TaskSample): Sample {

@@ -1,11 +1,13 @@
-// The files of a sweep's cells: `cells/<name>.json` holds inputs and row of a finished one, `cells/<name>.claim` the process
+// The files of a sweep's cells: `cells/<name>.json` holds inputs and row of a finished one, `predictions/<name>.jsonl` the texts
+// that it generated, written first, and `cells/<name>.claim` the process
 // that is at work on one. A claim only saves work; results do not depend on it.
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { fileErrorOf, makeFolder, stableJson, writeFileAtomic } from '../formats/atomic-file.ts';
-import { checkJson, exactly, readJson } from '../formats/read-json.ts';
+import { type Prediction, predictionSchema, writePredictions } from '../formats/predictions.ts';
+import { checkJson, exactly, readJson, readTextWithin } from '../formats/read-json.ts';
 import { type EvalRow, evalRowSchema } from '../formats/results.ts';
 
 const MAX_CELL_BYTES = 64 * 2 ** 20;
@@ -20,6 +22,18 @@ const cellSchema = z.looseObject({
 const cellPath = (folder: string, name: string): string => join(folder, 'cells', `${name}.json`);
 const claimPath = (folder: string, name: string): string => join(folder, 'cells', `${name}.claim`);
 
+const predictionsPath = (folder: string, name: string): string => join(folder, 'predictions', `${name}.jsonl`);
+
+/** The texts that a finished cell generated; none where its answers were fed. @throws {FormatError}; {FileError}. */
+export function readCellPredictions(folder: string, name: string): Prediction[] {
+  const path = predictionsPath(folder, name);
+  if (!existsSync(path)) return [];
+  const lines = readTextWithin(path, MAX_CELL_BYTES)
+    .split('\n')
+    .filter((line) => line !== '');
+  return lines.map((line) => checkJson(predictionSchema, { value: JSON.parse(line), path }));
+}
+
 /** Row of a finished cell, null where there is none. @throws {FormatError} the file is not a cell; {FileError}. */
 export function readCell(folder: string, name: string): EvalRow | null {
   const path = cellPath(folder, name);
@@ -31,10 +45,15 @@ export function readCell(folder: string, name: string): EvalRow | null {
 export function writeCell(
   folder: string,
   name: string,
-  cell: { readonly inputs: unknown; readonly row: EvalRow },
+  cell: { readonly inputs: unknown; readonly row: EvalRow; readonly predictions: readonly Prediction[] },
 ): void {
+  const { predictions, ...rest } = cell;
   makeFolder(join(folder, 'cells'));
-  writeFileAtomic(cellPath(folder, name), stableJson({ schema: 'duo.eval-cell', version: 1, ...cell }));
+  if (predictions.length > 0) {
+    makeFolder(join(folder, 'predictions'));
+    writePredictions(predictionsPath(folder, name), predictions);
+  }
+  writeFileAtomic(cellPath(folder, name), stableJson({ schema: 'duo.eval-cell', version: 1, ...rest }));
 }
 
 /** Claim a cell for this process. A claim of a process of this machine that no longer runs is taken over.

@@ -2,10 +2,14 @@
 import { createHash } from 'node:crypto';
 import type { EvalRow } from '../formats/results.ts';
 import type { HaystackSource } from './haystack.ts';
-import { makeSuiteSample, type SuiteItem } from './suites/suite-item.ts';
+import type { SuiteItem } from './suites/suite-item.ts';
+import { makeSuiteSample } from './suites/suite-sample.ts';
 import type { SweepGroup } from './sweep.ts';
 import type { EvalTask, TaskTokenizer, Wording } from './tasks/task.ts';
 import type { TaskFiles } from './tasks/task-files.ts';
+
+/** Whether prompts go through the model's chat template. */
+export type ChatUse = 'on' | 'off' | 'auto';
 
 /** Groups of tasks × lengths × depths.
  * @param options.depths 0 to 1; only tasks with a movable needle get them, the others one group a length; default: depths drawn.
@@ -50,26 +54,49 @@ export function makeTaskGroups(options: {
 }
 
 /** One group a task among the items, all answered by generated text.
- * @param options.maxTokens prompt and answer together; longer prompts are cut or refused as their suite does. */
+ * @param options.maxTokens prompt and answer together that the model takes; longer prompts are cut or refused as their suite does.
+ * @param options.maxPromptTokens most tokens of the prompt alone, for suites that cut.
+ * @param options.renderChat the model's chat template round a user's message; null where it has none.
+ * @param options.chat 'auto': the template where there is one and the suite wants it. */
 export function makeSuiteGroups(options: {
   readonly items: readonly SuiteItem[];
   readonly maxTokens: number;
+  readonly maxPromptTokens?: number;
   readonly tokenizer: TaskTokenizer;
+  readonly renderChat: ((message: string) => string) | null;
+  readonly chat: ChatUse;
   readonly inputsHash: string;
 }): SweepGroup[] {
-  const { items, maxTokens, tokenizer, inputsHash } = options;
+  const { items, maxTokens, maxPromptTokens, tokenizer, renderChat, chat, inputsHash } = options;
   return [...new Set(items.map((item) => item.task))].map((task): SweepGroup => {
     const own = items.filter((item) => item.task === task);
     const hash = createHash('sha256');
-    for (const item of own) hash.update(JSON.stringify([item.prompt, item.references, item.maxNewTokens]));
+    for (const { scoring, record, ...item } of own)
+      hash.update(JSON.stringify([item, record, scoring.metric, scoring.note]));
+    const template = (item: SuiteItem): typeof renderChat =>
+      chat === 'on' || (chat === 'auto' && item.wantsChat) ? renderChat : null;
     return {
       task,
       length: null,
       measure: 'generated',
-      identity: { items: hash.digest('hex'), maxTokens, inputsHash },
+      identity: {
+        items: hash.digest('hex'),
+        maxTokens,
+        maxPromptTokens: maxPromptTokens ?? null,
+        chat: own.some((item) => template(item) !== null),
+        inputsHash,
+      },
       numSamples: own.length,
       mostTokens: maxTokens,
-      build: () => own.map((item) => makeSuiteSample(item, { tokenizer, maxTokens })),
+      build: () =>
+        own.map((item) =>
+          makeSuiteSample(item, {
+            tokenizer,
+            maxTokens,
+            ...(maxPromptTokens === undefined ? {} : { maxPromptTokens }),
+            renderChat: template(item),
+          }),
+        ),
     };
   });
 }

@@ -4,16 +4,17 @@ import { createHash } from 'node:crypto';
 import { countKvBytes } from '../core/kv-cost.ts';
 import type { HeadMask } from '../core/shapes.ts';
 import type { Engine } from '../engine/engine.ts';
-import { AbortedError, type DuoError } from '../errors/errors.ts';
-import type { EvalRow } from '../formats/results.ts';
+import { AbortedError, DuoError } from '../errors/errors.ts';
+import type { Prediction } from '../formats/predictions.ts';
+import type { EvalRow, FailedRow } from '../formats/results.ts';
 import type { Tokenizer } from '../text/tokenizer.ts';
 import type { NamedMask } from './baselines.ts';
 import { evaluateTask, type RunSettings } from './evaluate-task.ts';
-import { claimCell, readCell, releaseCell, writeCell } from './sweep-cells.ts';
+import { claimCell, readCell, readCellPredictions, releaseCell, writeCell } from './sweep-cells.ts';
 import type { TaskSample } from './tasks/task.ts';
 
 /** Part of every cell's name; raised when a task, a score or the way of running changes its numbers. */
-const CELLS_VERSION = 1;
+const CELLS_VERSION = 2;
 /** Prompts of that many task × length × depth groups are kept while their masks run. */
 const MOST_PROMPT_GROUPS = 2;
 
@@ -47,7 +48,9 @@ export interface SweepProgress {
  * @param options.concurrent cells that run at once, default 1.  @param options.memoryBytes bound on the KV caches of cells that run
  *   at once (one alone may pass it), default unbounded.
  * @returns a row a cell: groups in order, masks in order within each, whichever ran first.
- * @throws {AbortedError}, {DuoError} of the first cell that fails; finished cells stay. */
+ * @param options.onFailed told of each cell that cannot be computed, while the others go on; without it the first one ends the sweep.
+ * @param options.onPredictions told of each cell's generated texts, kept ones included, in the order of the rows.
+ * @throws {AbortedError}, {DuoError} of the first cell that fails where nothing is told of it; finished cells stay. */
 export async function runSweep(options: {
   readonly engine: Engine;
   readonly model: string;
@@ -61,10 +64,14 @@ export async function runSweep(options: {
   readonly memoryBytes?: number;
   readonly signal?: AbortSignal;
   readonly onProgress?: (progress: SweepProgress) => void;
+  readonly onFailed?: (row: FailedRow) => void;
+  readonly onPredictions?: (row: EvalRow, predictions: readonly Prediction[]) => void;
 }): Promise<EvalRow[]> {
   const { groups, masks, folder, signal, concurrent = 1, memoryBytes = Number.POSITIVE_INFINITY } = options;
   const cells = groups.flatMap((group) => masks.map((mask) => makeCell(options, group, mask)));
   const rows = new Map<Cell, EvalRow>();
+  const predictions = new Map<Cell, readonly Prediction[]>();
+  const reasons = new Map<Cell, string>();
   for (const cell of cells) {
     const row = folder === null ? null : readCell(folder, cell.name);
     if (row !== null) rows.set(cell, row);
@@ -78,15 +85,23 @@ export async function runSweep(options: {
 
   const run = async (cell: Cell): Promise<void> => {
     const finished = folder === null ? null : readCell(folder, cell.name);
-    const row = finished ?? (await computeCell(options, cell, prompts));
-    if (folder !== null && finished === null) writeCell(folder, cell.name, { inputs: cell.inputs, row });
+    const made: Prediction[] = [];
+    const row = finished ?? (await computeCell(options, cell, { prompts, onPrediction: (one) => made.push(one) }));
+    if (folder !== null && finished === null)
+      writeCell(folder, cell.name, { inputs: cell.inputs, row, predictions: made });
+    if (folder === null) predictions.set(cell, made);
     rows.set(cell, row);
     meter.finish(cell);
   };
   const start = (cell: Cell): void => {
     const work = run(cell)
       .catch((error: unknown) => {
-        failure ??= error;
+        const isTold = options.onFailed !== undefined && error instanceof DuoError && !(error instanceof AbortedError);
+        if (!isTold) failure ??= error;
+        else {
+          reasons.set(cell, error.message);
+          meter.finish(cell);
+        }
       })
       .finally(() => {
         if (folder !== null) releaseCell(folder, cell.name);
@@ -117,7 +132,22 @@ export async function runSweep(options: {
   await Promise.all(running.values());
   if (failure !== null) throw failure as DuoError;
   if (signal?.aborted) throw new AbortedError('The sweep was stopped; run it again with the same folder to go on.');
-  return cells.map((cell) => ({ ...(rows.get(cell) as EvalRow), mask: cell.mask.name }));
+  return cells.flatMap((cell): EvalRow[] => {
+    const found = rows.get(cell);
+    if (found === undefined) {
+      const { task, length, depth = null } = cell.group;
+      options.onFailed?.({ task, mask: cell.mask.name, length, depth, error: reasons.get(cell) as string });
+      return [];
+    }
+    const row = { ...found, mask: cell.mask.name };
+    if (options.onPredictions !== undefined) {
+      options.onPredictions(
+        row,
+        folder === null ? (predictions.get(cell) ?? []) : readCellPredictions(folder, cell.name),
+      );
+    }
+    return [row];
+  });
 }
 
 interface Cell {
@@ -169,13 +199,15 @@ function makeCell(
 async function computeCell(
   options: Parameters<typeof runSweep>[0],
   cell: Cell,
-  prompts: PromptStore,
+  parts: { readonly prompts: PromptStore; readonly onPrediction: (prediction: Prediction) => void },
 ): Promise<EvalRow> {
   const { group, mask } = cell;
+  const { prompts, onPrediction } = parts;
   return evaluateTask({
     engine: options.engine,
     task: group.task,
     samples: await prompts.take(group),
+    onPrediction,
     mask,
     measure: group.measure,
     tokenizer: options.tokenizer,

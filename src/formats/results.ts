@@ -45,17 +45,43 @@ export const evalRowSchema = z.looseObject({
   prefill: z.enum(['exact', 'chunked']),
   /** wall-clock seconds of the row */
   seconds: finiteNumber,
+  /** generated texts: name of the score behind `accuracy` */
+  metric: z.string().optional(),
+  /** means of further scores, 0 to 1, by name: more lenient readings, which no table of a suite has */
+  others: z.record(z.string(), unitNumber).optional(),
+  /** why `accuracy` cannot stand beside published values */
+  note: z.string().optional(),
+  /** LongBench-E: mean score (0 to 100) by length of the text */
+  buckets: z.record(z.string(), z.object({ score: finiteNumber, samples: count })).optional(),
 });
+
+/** A row that could not be computed, and why. */
+export const failedRowSchema = z.looseObject({
+  task: z.string().min(1),
+  mask: z.string().min(1),
+  length: integerWithin(1, Number.MAX_SAFE_INTEGER).nullable(),
+  depth: unitNumber.nullable(),
+  /** one sentence */
+  error: z.string().min(1),
+});
+
+export type FailedRow = z.infer<typeof failedRowSchema>;
 
 export type EvalRow = z.infer<typeof evalRowSchema>;
 
 export const resultsSchema = z.looseObject({
   schema: exactly('duo.results'),
   version: exactly(1),
-  rows: z.array(evalRowSchema),
+  rows: z.array(z.union([failedRowSchema, evalRowSchema])),
 });
 
-export type Results = z.infer<typeof resultsSchema>;
+/** What results.json holds, rows that failed apart. */
+export interface Results extends Omit<z.infer<typeof resultsSchema>, 'rows'> {
+  readonly rows: EvalRow[];
+  readonly failed: FailedRow[];
+}
+
+const isFailed = (row: EvalRow | FailedRow): row is FailedRow => typeof row.error === 'string';
 
 /** Columns of the CSV, in order; an interval takes two columns. */
 const COLUMNS = [
@@ -78,28 +104,36 @@ const COLUMNS = [
   'peakFootprint',
   'prefill',
   'seconds',
-] as const satisfies readonly (keyof EvalRow)[];
+  'metric',
+  'note',
+  'error',
+] as const;
 
 /** Write rows, with any further fields, as results.json.
  * @throws {FileError} disk full, read-only, no such folder. */
-export function writeResults(path: string, rows: readonly EvalRow[], fields: Record<string, unknown> = {}): void {
+export function writeResults(
+  path: string,
+  rows: readonly (EvalRow | FailedRow)[],
+  fields: Record<string, unknown> = {},
+): void {
   writeFileAtomic(path, stableJson({ schema: 'duo.results', version: 1, ...fields, rows }));
 }
 
 /** Read and check results.json.
  * @throws {FileError} absent or unreadable; {FormatError} too large, not JSON, or not of this form, with the first wrong place. */
 export function readResults(path: string): Results {
-  return checkJson<Results>(resultsSchema, { value: readJson(path, MAX_FILE_BYTES), path });
+  const { rows, ...rest } = checkJson(resultsSchema, { value: readJson(path, MAX_FILE_BYTES), path });
+  return { ...rest, rows: rows.filter((row) => !isFailed(row)) as EvalRow[], failed: rows.filter(isFailed) };
 }
 
 /** Rows as CSV (RFC 4180, LF): a header, a line a row, null as an empty field. */
-export function formatRowsCsv(rows: readonly EvalRow[]): string {
+export function formatRowsCsv(rows: readonly (EvalRow | FailedRow)[]): string {
   const header = COLUMNS.flatMap((column) =>
     column.endsWith('Interval') ? [`${column}Low`, `${column}High`] : [column],
   );
   const lines = rows.map((row) =>
     COLUMNS.flatMap((column) => {
-      const value = row[column];
+      const value = (row as Record<string, unknown>)[column] ?? null;
       if (column.endsWith('Interval')) return (value as [number, number] | null) ?? [null, null];
       return [value as string | number | null];
     })

@@ -11,6 +11,8 @@ export interface GenerateOptions extends SamplingOptions {
   readonly maxNewTokens: number;
   /** ids that end the text; they are neither shown nor fed */
   readonly stopTokens?: readonly number[];
+  /** tokens before which no stop token can be drawn, default 0 */
+  readonly minNewTokens?: number;
   /** strings that end the text, also across tokens; they are not shown */
   readonly stopStrings?: readonly string[];
   /** called with each piece of text as it becomes certain */
@@ -72,6 +74,8 @@ export async function generateText(
   let stopReason: GenerateResult['stopReason'] = 'length';
   while (tokens.length < maxNewTokens) {
     if (signal?.aborted) throw new AbortedError('Generation was stopped on request.');
+    // a stop token that may not come yet has no chance, as transformers' min_new_tokens has it
+    if (tokens.length < (options.minNewTokens ?? 0)) for (const id of stopTokens) logits[id] = Number.NEGATIVE_INFINITY;
     const token = sampleToken(logits, sampling, session.length);
     tokens.push(token);
     if (stopTokens.has(token)) {

@@ -52,6 +52,14 @@ export function encodeChat(
   return tokenizer.encode(renderChat(chat.modelFolder, chat.messages, chat.options), { addSpecialTokens: false });
 }
 
+/** True where a model folder has a chat template. @throws {FileError}; {FormatError} tokenizer_config.json is malformed. */
+export function hasChatTemplate(modelFolder: string): boolean {
+  return (
+    existsSync(join(modelFolder, TEMPLATE_FILE)) ||
+    pickTemplate(readTokenizerConfig(modelFolder).chat_template) !== null
+  );
+}
+
 function findTemplate(modelFolder: string, config: Record<string, unknown>): { text: string; place: string } {
   const path = join(modelFolder, TEMPLATE_FILE);
   if (existsSync(path)) return { text: readTextWithin(path, MOST_TEMPLATE_BYTES), place: path };

@@ -1,35 +1,30 @@
-// Text normalisation of the question-answering scores, as SQuAD and LongBench do it, for English and Chinese.
-// No word segmenter is at hand for Chinese: a word is then one character, or one run of Latin letters or digits. LongBench
-// segments with jieba, so Chinese F1 and ROUGE-L here are those of characters, not comparable with its tables to the digit.
+// Words of the question-answering scores, as SQuAD, LongBench and InfiniteBench normalise them.
+import { ASCII_PUNCTUATION, splitWhiteSpace } from './python-text.ts';
 
-/** ASCII punctuation as Python's string.punctuation has it, and full-width punctuation. */
-const ENGLISH_PUNCTUATION = /[!"#$%&'()*+,\-./:;<=>?@[\\\]^_`{|}~]/g;
+/** Punctuation that the suites take out of Chinese answers besides ASCII's. The opening 《 is not among it. */
 const CHINESE_PUNCTUATION =
-  /[！？。。＂＃＄％＆＇（）＊＋，－／：；＜＝＞＠［＼］＾＿｀｛｜｝～｟｠｢｣､、〃》「」『』【】〔〕〖〗〘〙〚〛〜〝〞〟〰〾〿–—‘’‛“”„‟…‧﹏.]/g;
+  '！？｡。＂＃＄％＆＇（）＊＋，－／：；＜＝＞＠［＼］＾＿｀｛｜｝～｟｠｢｣､、〃》「」『』【】〔〕〖〗〘〙〚〛〜〝〞〟〰〾〿–—‘’‛“”„‟…‧﹏.';
+const ASCII_MARKS = new Set(ASCII_PUNCTUATION);
+const ALL_MARKS = new Set(ASCII_PUNCTUATION + CHINESE_PUNCTUATION);
 
-export type Language = 'en' | 'zh';
+/** `\b(a|an|the)\b` with Python's idea of a word: letters and digits of every script, and the underscore. */
+const ARTICLES = /(?<![\p{L}\p{N}_])(?:a|an|the)(?![\p{L}\p{N}_])/gu;
 
-/** Lower case, without punctuation, articles and surplus white space. */
+/** Lower case, without ASCII punctuation, articles and surplus white space. */
 export function normaliseEnglish(text: string): string {
-  return text
-    .toLowerCase()
-    .replace(ENGLISH_PUNCTUATION, '')
-    .replace(/\b(a|an|the)\b/g, ' ')
-    .replace(/\s+/g, ' ')
-    .trim();
+  return splitWhiteSpace(dropCharacters(text.toLowerCase(), ASCII_MARKS).replace(ARTICLES, ' ')).join(' ');
 }
 
 /** Lower case, without punctuation of either script and without white space. */
 export function normaliseChinese(text: string): string {
-  return text.toLowerCase().replace(ENGLISH_PUNCTUATION, '').replace(CHINESE_PUNCTUATION, '').replace(/\s+/g, '');
+  return splitWhiteSpace(dropCharacters(text.toLowerCase(), ALL_MARKS)).join('');
 }
 
-/** Words of a text after normalisation; for Chinese characters, Latin words and numbers. */
-export function listWords(text: string, language: Language): string[] {
-  if (language === 'en')
-    return normaliseEnglish(text)
-      .split(' ')
-      .filter((word) => word !== '');
-  const spaced = text.toLowerCase().replace(ENGLISH_PUNCTUATION, ' ').replace(CHINESE_PUNCTUATION, ' ');
-  return spaced.match(/[a-z0-9]+|[^\sa-z0-9]/gu) ?? [];
+/** Words of an English text after normalisation. */
+export function listEnglishWords(text: string): string[] {
+  return splitWhiteSpace(normaliseEnglish(text));
+}
+
+function dropCharacters(text: string, unwanted: ReadonlySet<string>): string {
+  return [...text].filter((character) => !unwanted.has(character)).join('');
 }

@@ -1,30 +1,46 @@
-// RULER's two scores: the share of references that occur in a prediction, and whether any one does. Letter case and the
-// amount of white space do not count.
+// Whether references occur in a prediction: RULER's two scores, and lenient ones beside them.
+import { stripWhiteSpace } from './python-text.ts';
 
-const simplify = (text: string): string => text.toLowerCase().replace(/\s+/g, ' ').trim();
+/** A prediction as RULER's evaluate.py cleans it: outer white space and then control characters, each a line break, go. */
+export function cleanPrediction(prediction: string): string {
+  return stripWhiteSpace(stripWhiteSpace(prediction).replace(CONTROL, '\n'));
+}
 
-/** 100 × the share of references that occur in the prediction (RULER's string_match_all). */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: RULER names exactly these
+const CONTROL = /[\x00-\x1f]/g;
+
+/** As kvpress cleans it: control characters are taken out. */
+export function removeControlCharacters(prediction: string): string {
+  return stripWhiteSpace(stripWhiteSpace(prediction).replace(CONTROL, ''));
+}
+
+/** 100 × the share of references that occur in the prediction, whatever their case (RULER's string_match_all). */
 export function scoreAllReferences(prediction: string, references: readonly string[]): number {
   if (references.length === 0) return 0;
-  const found = references.filter((reference) => simplify(prediction).includes(simplify(reference)));
+  const said = prediction.toLowerCase();
+  const found = references.filter((reference) => said.includes(reference.toLowerCase()));
   return (100 * found.length) / references.length;
 }
 
-/** 100 if any reference occurs in the prediction, else 0 (RULER's string_match_part). */
+/** 100 if any reference occurs in the prediction, whatever its case, else 0 (RULER's string_match_part). */
 export function scoreAnyReference(prediction: string, references: readonly string[]): number {
-  return references.some((reference) => simplify(prediction).includes(simplify(reference))) ? 100 : 0;
+  const said = prediction.toLowerCase();
+  return references.some((reference) => said.includes(reference.toLowerCase())) ? 100 : 0;
 }
+
+/** Lower case, white space as single spaces: for lenient scores. */
+export const foldSpace = (text: string): string => text.toLowerCase().replace(/\s+/g, ' ').trim();
 
 /** 100 if the prediction equals a reference but for case, white space and a final full stop, else 0. */
 export function scoreExact(prediction: string, references: readonly string[]): number {
-  const strip = (text: string): string => simplify(text).replace(/[.。]$/, '');
+  const strip = (text: string): string => foldSpace(text).replace(/[.。]$/, '');
   return references.some((reference) => strip(reference) === strip(prediction)) ? 100 : 0;
 }
 
 /** 100 × the share of a reference's different words that occur in the prediction, for the best reference: 100 for the
  * reference itself, however often it repeats a word. */
 export function scoreWordRecall(prediction: string, references: readonly string[]): number {
-  const wordsOf = (text: string): Set<string> => new Set(simplify(text).match(/[\p{L}\p{N}]+/gu) ?? []);
+  const wordsOf = (text: string): Set<string> => new Set(foldSpace(text).match(/[\p{L}\p{N}]+/gu) ?? []);
   const said = wordsOf(prediction);
   const shares = references.map((reference) => {
     const words = [...wordsOf(reference)];

@@ -1,106 +1,69 @@
-// InfiniteBench: one JSONL a task, {id, context, input, answer, options}. The suite keeps its prompts in Python; ours are plain.
-// Scores follow its compute_scores.py; summaries get LongBench's ROUGE-L, which differs from its stemmed ROUGE-Lsum.
+// InfiniteBench: one JSONL a task, {id, context, input, answer, options}, with the suite's own prompts where its src/prompt.py lies
+// near, else with plain ones of duo's.
 import { basename } from 'node:path';
 import { FormatError } from '../../errors/errors.ts';
-import { scoreOption } from '../metrics/choice.ts';
-import { scoreQaF1 } from '../metrics/qa-f1.ts';
-import { scoreRougeL } from '../metrics/rouge-l.ts';
-import { type PlacedRecord, readJsonLines, textField, textListField } from './read-records.ts';
-import { type SuiteItem, scoreBest } from './suite-item.ts';
+import { fillInfinitebenchPrompt, findPrompts } from './infinitebench-prompts.ts';
+import { CHOICE_TASKS, INFINITEBENCH_TASKS, type Label, scoreInfinitebench } from './infinitebench-score.ts';
+import { type PlacedRecord, readJsonLines, textListField } from './read-records.ts';
+import type { SuiteItem } from './suite-item.ts';
 
-interface TaskRule {
-  /** at least the suite's; number tasks allow a token a digit and a few words before */
-  readonly maxNewTokens: number;
-  readonly hasOptions?: true;
-  readonly score: (prediction: string, references: readonly string[]) => number;
-}
-
-const wordsOf = (text: string): string[] =>
-  text
-    .replace(/[\n:"'.,?!{}]/g, ' ')
-    .split(/\s+/)
-    .filter((word) => word !== '');
-
-const firstNumber = (text: string): string | undefined => /-?\d+(?:\.\d+)?/.exec(text)?.[0];
-const digits: TaskRule['score'] = (prediction, [reference]) => (/\d+/.exec(prediction)?.[0] === reference ? 100 : 0);
-const option: TaskRule['score'] = (prediction, references) => scoreOption(prediction, references[1] as string);
-
-const RULES: Readonly<Record<string, TaskRule>> = {
-  passkey: { maxNewTokens: 16, score: digits },
-  number_string: { maxNewTokens: 20, score: digits },
-  kv_retrieval: {
-    maxNewTokens: 50,
-    score: (prediction, [reference]) => (wordsOf(prediction).includes(reference as string) ? 100 : 0),
-  },
-  longbook_sum_eng: {
-    maxNewTokens: 1200,
-    score: (prediction, references) => scoreBest(references, (reference) => scoreRougeL(prediction, reference)),
-  },
-  longbook_qa_eng: {
-    maxNewTokens: 40,
-    score: (prediction, references) => scoreBest(references, (reference) => scoreQaF1(prediction, reference)),
-  },
-  longbook_qa_chn: {
-    maxNewTokens: 40,
-    score: (prediction, references) => scoreBest(references, (reference) => scoreQaF1(prediction, reference, 'zh')),
-  },
-  longbook_choice_eng: { maxNewTokens: 40, hasOptions: true, score: option },
-  code_debug: { maxNewTokens: 16, hasOptions: true, score: option },
-  longdialogue_qa_eng: {
-    maxNewTokens: 40,
-    score: (prediction, references) => {
-      const names = references.map((reference) => reference.toUpperCase());
-      return wordsOf(prediction.toUpperCase()).some((word) => names.includes(word)) ? 100 : 0;
-    },
-  },
-  math_find: {
-    maxNewTokens: 8,
-    score: (prediction, [reference]) => (Number(firstNumber(prediction)) === Number(reference) ? 100 : 0),
-  },
-  math_calc: { maxNewTokens: 30_000, score: scoreRunningResults },
-  code_run: {
-    maxNewTokens: 12,
-    score: (prediction, [reference]) => {
-      const numbers = prediction.match(/-?\d+/g) ?? [];
-      return numbers.length > 0 && Number(numbers.at(-1)) === Number(reference) ? 100 : 0;
-    },
-  },
+/** DATA_NAME_TO_MAX_NEW_TOKENS of the suite. Numbers are cut short where a tokenizer has a token per digit: so are the suite's. */
+const MAX_NEW_TOKENS: Readonly<Record<string, number>> = {
+  passkey: 6,
+  number_string: 12,
+  kv_retrieval: 50,
+  longbook_sum_eng: 1200,
+  longbook_choice_eng: 40,
+  longbook_qa_eng: 40,
+  longbook_qa_chn: 40,
+  longdialogue_qa_eng: 40,
+  math_find: 3,
+  math_calc: 30_000,
+  code_run: 5,
+  code_debug: 5,
 };
 
 /** Read one task's JSONL; the task is the name of the file.
  * @throws {FileError}; {FormatError} the name is no task of the suite, or a malformed line, with its number. */
 export function readInfinitebench(path: string): SuiteItem[] {
   const task = basename(path).replace(/\.jsonl$/, '');
-  const rule = RULES[task];
-  if (rule === undefined) {
+  if (!INFINITEBENCH_TASKS.includes(task)) {
     throw new FormatError(
-      `Expected ${path} to have the name of an InfiniteBench task (${Object.keys(RULES).join(', ')}), got \`${task}\`.`,
+      `Expected ${path} to have the name of an InfiniteBench task (${INFINITEBENCH_TASKS.join(', ')}), got \`${task}\`.`,
     );
   }
+  const prompts = findPrompts(path);
   return readJsonLines(path).map((placed): SuiteItem => {
-    const input = textField(placed, 'input');
-    const options = rule.hasOptions ? readOptions(placed) : [];
-    const answers = textListField(placed, 'answer');
-    const references = rule.hasOptions ? [answers[0] as string, findLetter(answers, options, placed)] : answers;
-    const listed = options.map((text, index) => `${'ABCD'[index]}. ${text}`).join('\n');
-    const question = [input, listed, 'Answer:'].filter((part) => part !== '').join('\n');
+    const options = CHOICE_TASKS.has(task) ? readOptions(placed) : [];
+    const answers = readAnswers(placed);
+    const label: Label = CHOICE_TASKS.has(task)
+      ? [answers[0] as string, findLetter(answers, options, placed)]
+      : answers;
+    const scoring = scoreInfinitebench(task, label);
     return {
       task: `infinitebench/${task}`,
       place: placed.place,
-      prompt: `${textField(placed, 'context')}\n\n${question}`,
-      references,
-      maxNewTokens: rule.maxNewTokens,
-      score: (prediction) => rule.score(prediction, references),
-      tooLong: 'cut-middle',
+      prompt: fillInfinitebenchPrompt(prompts.templates[task] as string, { task, placed, options }),
+      references: label.map(String),
+      maxNewTokens: MAX_NEW_TOKENS[task] as number,
+      scoring: prompts.note === null ? scoring : { ...scoring, note: prompts.note },
+      tooLong: 'cut-joined',
+      wantsChat: prompts.note !== null,
+      record: { label },
     };
   });
 }
 
-/** Share of the results that are right before the first wrong one. */
-function scoreRunningResults(prediction: string, references: readonly string[]): number {
-  const said = prediction.match(/-?\d+/g) ?? [];
-  const wrong = references.findIndex((reference, index) => said[index] !== reference);
-  return (100 * (wrong < 0 ? references.length : wrong)) / references.length;
+/** Answers as a flat list; math_calc's are published nested in a second list. */
+export function readAnswers(placed: PlacedRecord, key = 'answer'): Label {
+  const value = placed.record[key];
+  if (!Array.isArray(value) || !Array.isArray(value[0])) {
+    const list = textListField(placed, key);
+    return Array.isArray(value) ? (value as Label) : typeof value === 'number' ? [value] : list;
+  }
+  return textListField({ ...placed, record: { [key]: value[0] } }, key).map((text, index) =>
+    typeof value[0][index] === 'number' ? (value[0][index] as number) : text,
+  );
 }
 
 function readOptions(placed: PlacedRecord): string[] {
@@ -110,10 +73,10 @@ function readOptions(placed: PlacedRecord): string[] {
 }
 
 /** The letter of the right option: given as second answer, or the place of the first among the options. */
-function findLetter(answers: readonly string[], options: readonly string[], placed: PlacedRecord): string {
-  const given = answers[1];
-  if (given !== undefined && /^[A-D]$/.test(given)) return given;
-  const letter = 'ABCD'[options.indexOf(answers[0] as string)];
+function findLetter(answers: Label, options: readonly string[], placed: PlacedRecord): string {
+  const given = String(answers[1] ?? '');
+  if (/^[A-D]$/.test(given)) return given;
+  const letter = 'ABCD'[options.indexOf(String(answers[0]))];
   if (letter !== undefined) return letter;
   throw new FormatError(`Expected \`answer\` in ${placed.place} to be one of its options, got \`${answers[0]}\`.`);
 }

@@ -1,37 +1,73 @@
-// Parquet in the form kvpress distributes RULER: columns context, question, answer_prefix, answer, max_new_tokens, and task
+// Parquet in the form kvpress distributes suites: columns context, question, answer_prefix, answer, max_new_tokens, and task
 // where one file holds several. hyparquet decodes it: plain and snappy-compressed pages, as those files are.
 import { readFileSync, statSync } from 'node:fs';
-import { basename } from 'node:path';
+import { basename, dirname } from 'node:path';
 import { parquetReadObjects } from 'hyparquet';
 import { FormatError } from '../../errors/errors.ts';
 import { fileErrorOf } from '../../formats/atomic-file.ts';
-import { scoreAllReferences } from '../metrics/string-match.ts';
-import { textField, textListField } from './read-records.ts';
-import { chooseRulerScoring } from './ruler.ts';
+import { findKvpressSuite, scoreKvpress } from './kvpress-score.ts';
+import type { LongbenchOptions } from './longbench-score.ts';
+import { classesField, countField, type PlacedRecord, textField, textListField } from './read-records.ts';
 import type { SuiteItem } from './suite-item.ts';
 
 const MAX_FILE_BYTES = 2 ** 31 - 1;
+/** The options of a multiple-choice row end its question. */
+const OPTIONS = /\nA\. (.*)\nB\. (.*)\nC\. (.*)\nD\. (.*)$/;
 
-/** Read a parquet file of prompts. A task of RULER's name gets its score, others the share of answers found.
- * @throws {FileError}; {FormatError} not parquet, or a column absent or of another type, with the row. */
-export async function readKvpressParquet(path: string): Promise<SuiteItem[]> {
+/** Read a parquet file of prompts, each scored by the task it comes from.
+ * @throws {FileError}; {FormatError} not parquet, a task that duo does not score, or a column absent or of another type, with the row. */
+export async function readKvpressParquet(path: string, options: LongbenchOptions = {}): Promise<SuiteItem[]> {
   const rows = await readRows(path);
   return rows.map((record, index): SuiteItem => {
     const placed = { record, place: `${path}, row ${index}` };
-    const references = textListField(placed, 'answer');
-    const task = record.task === undefined ? basename(path).replace(/\.parquet$/, '') : textField(placed, 'task');
-    const score = chooseRulerScoring(task)?.score ?? scoreAllReferences;
-    const prefix = textField(placed, 'answer_prefix');
+    const answers = textListField(
+      placed,
+      record.answer === undefined && record.answers !== undefined ? 'answers' : 'answer',
+    );
+    const task = findTask(placed, path);
+    const context = textField(placed, 'context');
+    const question = textField(placed, 'question');
+    const listed = OPTIONS.exec(question === '' ? context : question);
+    const length = countField(placed, 'length');
     return {
       task: `kvpress/${task}`,
       place: placed.place,
-      prompt: textField(placed, 'context') + textField(placed, 'question') + prefix,
-      references,
+      prompt: context + question,
+      answerPrefix: textField(placed, 'answer_prefix'),
+      joint: '\n',
+      references: answers,
       maxNewTokens: readMaxNewTokens(record.max_new_tokens, placed.place),
-      score: (prediction) => score(prediction, references),
+      scoring: scoreKvpress(
+        task,
+        { answers, classes: classesField(placed), ...(listed === null ? {} : { options: listed.slice(1) }) },
+        options,
+      ),
       tooLong: 'refuse',
+      wantsChat: true,
+      record: {
+        answer: answers,
+        ...(classesField(placed).length === 0 ? {} : { all_classes: classesField(placed) }),
+        ...(listed === null ? {} : { options: listed.slice(1) }),
+        ...(length === null ? {} : { length }),
+      },
+      ...(length === null ? {} : { length }),
     };
   });
+}
+
+/** The row's task, else the file's or its folder's name.
+ * @throws {FormatError} none of them is a task that duo scores: no score is better than a wrong one. */
+function findTask(placed: PlacedRecord, path: string): string {
+  const names = [placed.record.task, basename(path).replace(/\.parquet$/, ''), basename(dirname(path))];
+  const known = names.filter((name): name is string => typeof name === 'string');
+  // a row that names its task is scored by that name alone
+  const task = (typeof placed.record.task === 'string' ? known.slice(0, 1) : known).find(
+    (name) => findKvpressSuite(name) !== null,
+  );
+  if (task !== undefined) return task;
+  throw new FormatError(
+    `Expected ${placed.place} to come from RULER, LongBench, LongBench v2 or InfiniteBench, got task \`${known[0]}\`; duo does not compute that task's score.`,
+  );
 }
 
 async function readRows(path: string): Promise<Record<string, unknown>[]> {

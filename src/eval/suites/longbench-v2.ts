@@ -4,8 +4,8 @@ import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { FormatError } from '../../errors/errors.ts';
 import { readJson, readTextWithin } from '../../formats/read-json.ts';
-import { scoreOption } from '../metrics/choice.ts';
-import { textField } from './read-records.ts';
+import { scoreLongbenchV2 } from './longbench-v2-score.ts';
+import { pickFields, textField } from './read-records.ts';
 import type { SuiteItem } from './suite-item.ts';
 
 /** The published file has 465 MB. */
@@ -16,7 +16,8 @@ const MAX_NEW_TOKENS = 128;
 
 const OWN_PROMPT =
   'Read the text and answer the question on it.\n\n$DOC$\n\nQuestion: $Q$\nA. $C_A$\nB. $C_B$\nC. $C_C$\nD. $C_D$\n\n' +
-  'Answer with the letter of the right option, in the form "The correct answer is (letter)".\nThe correct answer is (';
+  'Answer with one sentence in the form "The correct answer is (letter)".';
+const OWN_PROMPT_NOTE = "not comparable: duo's own prompt, for want of the suite's prompts/0shot.txt beside the data";
 
 /** Read data.json. @throws {FileError}; {FormatError} not an array, or a malformed entry, with its index. */
 export function readLongbenchV2(path: string): SuiteItem[] {
@@ -26,7 +27,7 @@ export function readLongbenchV2(path: string): SuiteItem[] {
       `Expected ${path} to be a JSON array of questions, got \`${Array.isArray(entries) ? 'an empty one' : typeof entries}\`.`,
     );
   }
-  const template = readTemplate(path);
+  const { template, isOwn } = readTemplate(path);
   return entries.map((record: unknown, index): SuiteItem => {
     const place = `${path}, entry ${index}`;
     if (typeof record !== 'object' || record === null) throw new FormatError(`Expected ${place} to be an object.`);
@@ -48,13 +49,20 @@ export function readLongbenchV2(path: string): SuiteItem[] {
       prompt: template.replace(/\$(DOC|Q|C_[ABCD])\$/g, (_, slot: string) => slots[slot] as string),
       references: [answer],
       maxNewTokens: MAX_NEW_TOKENS,
-      score: (prediction) => scoreOption(prediction, answer),
-      tooLong: 'cut-middle',
+      scoring: isOwn ? { ...scoreLongbenchV2(answer), note: OWN_PROMPT_NOTE } : scoreLongbenchV2(answer),
+      tooLong: 'cut-joined',
+      wantsChat: true,
+      record: pickFields(placed.record, ['_id', 'answer', 'difficulty', 'length']),
     };
   });
 }
 
-function readTemplate(path: string): string {
-  const file = join(dirname(path), 'prompts', '0shot.txt');
-  return existsSync(file) ? readTextWithin(file, MAX_PROMPT_BYTES) : OWN_PROMPT;
+function readTemplate(path: string): { template: string; isOwn: boolean } {
+  const folder = dirname(path);
+  const file = [folder, join(folder, '..')]
+    .map((place) => join(place, 'prompts', '0shot.txt'))
+    .find((candidate) => existsSync(candidate));
+  return file === undefined
+    ? { template: OWN_PROMPT, isOwn: true }
+    : { template: readTextWithin(file, MAX_PROMPT_BYTES), isOwn: false };
 }

@@ -1,90 +1,48 @@
 // LongBench v1: one JSONL a dataset, with the suite's dataset2prompt.json and dataset2maxlen.json beside it or in `config/`.
-// Long prompts lose their middle; the few-shot datasets score the first line of an answer only.
+// Long prompts lose their middle; the few-shot datasets and code go without a chat template.
 import { existsSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { FormatError } from '../../errors/errors.ts';
 import { readJson } from '../../formats/read-json.ts';
-import { scoreClassification, scoreCount, scoreRetrieval } from '../metrics/choice.ts';
-import { scoreEditSimilarity } from '../metrics/edit-similarity.ts';
-import { scoreQaF1 } from '../metrics/qa-f1.ts';
-import { scoreRougeL } from '../metrics/rouge-l.ts';
-import { type PlacedRecord, readJsonLines, textField, textListField } from './read-records.ts';
-import { type SuiteItem, scoreBest } from './suite-item.ts';
+import { LONGBENCH_SETS, type LongbenchOptions, scoreLongbench } from './longbench-score.ts';
+import { classesField, countField, readJsonLines, textField, textListField } from './read-records.ts';
+import type { SuiteItem } from './suite-item.ts';
 
-type Score = (prediction: string, reference: string, classes: readonly string[]) => number;
-
-const english: Score = (prediction, reference) => scoreQaF1(prediction, reference, 'en');
-const chinese: Score = (prediction, reference) => scoreQaF1(prediction, reference, 'zh');
-const summary: Score = (prediction, reference) => scoreRougeL(prediction, reference, 'en');
-const chineseSummary: Score = (prediction, reference) => scoreRougeL(prediction, reference, 'zh');
-
-/** dataset2metric of the suite. */
-const SCORES: Readonly<Record<string, Score>> = {
-  narrativeqa: english,
-  qasper: english,
-  multifieldqa_en: english,
-  multifieldqa_zh: chinese,
-  hotpotqa: english,
-  '2wikimqa': english,
-  musique: english,
-  dureader: chineseSummary,
-  gov_report: summary,
-  qmsum: summary,
-  multi_news: summary,
-  vcsum: chineseSummary,
-  trec: scoreClassification,
-  triviaqa: english,
-  samsum: summary,
-  lsht: scoreClassification,
-  passage_retrieval_en: scoreRetrieval,
-  passage_count: scoreCount,
-  passage_retrieval_zh: scoreRetrieval,
-  lcc: scoreEditSimilarity,
-  'repobench-p': scoreEditSimilarity,
-};
-
-const FIRST_LINE_ONLY = new Set(['trec', 'triviaqa', 'samsum', 'lsht']);
+/** Sets on which the suite's pred.py builds no chat. */
+const WITHOUT_CHAT: ReadonlySet<string> = new Set(['trec', 'triviaqa', 'samsum', 'lsht', 'lcc', 'repobench-p']);
 const MAX_SETTINGS_BYTES = 2 ** 20;
 
-/** Read one dataset's JSONL (LongBench-E's `…_e.jsonl` too).
+/** Read one dataset's JSONL; LongBench-E's `…_e.jsonl` keeps its `_e` in the task.
  * @throws {FileError}; {FormatError} settings absent or without this dataset, unknown dataset, malformed line with its number. */
-export function readLongbench(path: string): SuiteItem[] {
-  const dataset = basename(path)
-    .replace(/\.jsonl$/, '')
-    .replace(/_e$/, '');
-  const score = SCORES[dataset];
-  if (score === undefined) {
+export function readLongbench(path: string, options: LongbenchOptions = {}): SuiteItem[] {
+  const name = basename(path).replace(/\.jsonl$/, '');
+  const dataset = name.replace(/_e$/, '');
+  if (!LONGBENCH_SETS.includes(dataset)) {
     throw new FormatError(`Expected ${path} to have the name of a LongBench dataset, got \`${dataset}\`.`);
   }
   const template = readSetting(path, 'dataset2prompt.json', dataset, 'string') as string;
   const maxNewTokens = readSetting(path, 'dataset2maxlen.json', dataset, 'number') as number;
   return readJsonLines(path).map((placed): SuiteItem => {
-    const references = textListField(placed, 'answers');
-    const classes = readClasses(placed);
+    const answers = textListField(placed, 'answers');
     const slots: Readonly<Record<string, string>> = {
       context: textField(placed, 'context'),
       input: textField(placed, 'input'),
     };
+    const length = countField(placed, 'length');
     return {
-      task: `longbench/${dataset}`,
+      task: `longbench/${name}`,
       place: placed.place,
       prompt: template.replace(/\{(context|input)\}/g, (_, slot: string) => slots[slot] as string),
-      references,
+      references: answers,
       maxNewTokens,
-      score: (prediction) => {
-        const said = FIRST_LINE_ONLY.has(dataset)
-          ? (prediction.replace(/^\n+/, '').split('\n')[0] as string)
-          : prediction;
-        return scoreBest(references, (reference) => score(said, reference, classes));
-      },
-      tooLong: 'cut-middle',
+      scoring: scoreLongbench(dataset, { answers, classes: classesField(placed) }, options),
+      tooLong: 'cut-halves',
+      wantsChat: !WITHOUT_CHAT.has(dataset),
+      ...(dataset === 'samsum' ? { endsWithLine: true } : {}),
+      record: { answers, all_classes: placed.record.all_classes ?? null, ...(length === null ? {} : { length }) },
+      ...(length === null ? {} : { length }),
     };
   });
-}
-
-function readClasses(placed: PlacedRecord): string[] {
-  const value = placed.record.all_classes;
-  return value === null || value === undefined ? [] : textListField(placed, 'all_classes');
 }
 
 function readSetting(path: string, name: string, dataset: string, type: 'string' | 'number'): unknown {

@@ -15,7 +15,9 @@ export interface PlacedRecord {
 /** Every line of a JSONL file as an object; blank lines are skipped.
  * @throws {FileError}; {FormatError} too large, a line that is not a JSON object, no line at all. */
 export function readJsonLines(path: string): PlacedRecord[] {
+  // a byte-order mark, as some editors write it, belongs to no record
   const records = readTextWithin(path, MAX_FILE_BYTES)
+    .replace(/^\ufeff/, '')
     .split('\n')
     .flatMap((line, index): PlacedRecord[] => {
       if (line.trim() === '') return [];
@@ -52,6 +54,27 @@ export function textListField({ record, place }: PlacedRecord, key: string): str
   throw new FormatError(
     `Expected \`${key}\` in ${place} to be a string or a list of strings, got \`${describe(value)}\`.`,
   );
+}
+
+/** Class names of a LongBench record; none where it has none. @throws {FormatError} another type. */
+export function classesField(placed: PlacedRecord): string[] {
+  const value = placed.record.all_classes;
+  if (value === null || value === undefined || (Array.isArray(value) && value.length === 0)) return [];
+  return textListField(placed, 'all_classes');
+}
+
+/** A field that is an integer of at least 0, null where it is absent or of another type (v2's `length` is a word). */
+export function countField({ record }: PlacedRecord, key: string): number | null {
+  const value = typeof record[key] === 'bigint' ? Number(record[key]) : record[key];
+  return Number.isInteger(value) && (value as number) >= 0 ? (value as number) : null;
+}
+
+/** The named fields that a record has. */
+export function pickFields(
+  record: Readonly<Record<string, unknown>>,
+  names: readonly string[],
+): Record<string, unknown> {
+  return Object.fromEntries(names.filter((name) => record[name] !== undefined).map((name) => [name, record[name]]));
 }
 
 /** Words for a value of the wrong type. */

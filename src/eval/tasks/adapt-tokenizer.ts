@@ -2,16 +2,29 @@
 import type { Tokenizer } from '../../text/tokenizer.ts';
 import type { TaskTokenizer } from './task.ts';
 
-/** Prompts begin with BOS where the tokenizer names one, and never end with an end-of-text token. */
+/** Prompts begin with exactly one BOS where the tokenizer names one, also where the text has it written, and never end with an
+ * end-of-text token. */
 export function adaptTokenizer(tokenizer: Tokenizer): TaskTokenizer {
   const { bosTokenId, eosTokenIds } = tokenizer;
+  const decode = (tokens: readonly number[]): string => tokenizer.decode(tokens, { skipSpecialTokens: true });
   return {
     encode(text) {
       const tokens = tokenizer.encode(text, { addSpecialTokens: true });
       if (tokens.length > 0 && eosTokenIds.includes(tokens[tokens.length - 1] as number)) tokens.pop();
-      if (bosTokenId !== null && tokens[0] !== bosTokenId) tokens.unshift(bosTokenId);
+      if (bosTokenId === null) return tokens;
+      if (tokens[0] !== bosTokenId) tokens.unshift(bosTokenId);
+      else if (tokens[1] === bosTokenId) tokens.shift();
       return tokens;
     },
-    decode: (tokens) => tokenizer.decode(tokens, { skipSpecialTokens: true }),
+    decode,
+    encodeTemplated: (text) => tokenizer.encode(text),
+    beginsWithSpecial(text) {
+      const first = tokenizer.encode(text.slice(0, LONGEST_SPECIAL_TEXT))[0];
+      if (first === undefined) return false;
+      return decode([first]) === '' && tokenizer.decode([first]) !== '';
+    },
   };
 }
+
+/** Characters in which a special token at the start of a text ends. */
+const LONGEST_SPECIAL_TEXT = 100;

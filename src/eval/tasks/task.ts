@@ -9,6 +9,10 @@ import type { TaskFiles } from './task-files.ts';
 export interface TaskTokenizer {
   encode(text: string): number[];
   decode(tokens: readonly number[]): string;
+  /** tokens of a text that a chat template wrote: nothing is added, for the template writes BOS itself */
+  encodeTemplated(text: string): number[];
+  /** true where the text's first token is a special one, written in the text itself */
+  beginsWithSpecial(text: string): boolean;
 }
 
 /** `plain` for language models; `small-vocabulary` keeps to the closed vocabulary of the demo model. */
@@ -40,6 +44,18 @@ export interface TaskSample {
   readonly maxNewTokens: number;
   /** 0 to 100 for a generated text */
   readonly score: (prediction: string) => number;
+  /** name of that score; default `string-match` */
+  readonly metric?: string;
+  /** further scores that are kept beside it, 0 to 100, by name */
+  readonly others?: Readonly<Record<string, (prediction: string) => number>>;
+  /** why the score cannot stand beside published ones */
+  readonly note?: string;
+  /** ids that end the answer besides the model's own */
+  readonly stopTokens?: readonly number[];
+  /** what else a kept prediction needs to be scored again: the fields of the suite's own prediction files */
+  readonly record?: Readonly<Record<string, unknown>>;
+  /** tokens of an answer that no stop token may take the place of, default 0 */
+  readonly minNewTokens?: number;
   /** prompt and answer as one sample with answer ranges; null where the answer has no single order or spelling */
   readonly teacherForced: Sample | null;
   readonly meta: Readonly<Record<string, unknown>>;

@@ -6,10 +6,12 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Engine } from '../../../src/engine/engine.ts';
 import { openTensorflowEngine } from '../../../src/engine/tensorflow/tensorflow-engine.ts';
+import { ConfigError } from '../../../src/errors/errors.ts';
 import type { NamedMask } from '../../../src/eval/baselines.ts';
 import { runSweep, type SweepGroup, type SweepProgress } from '../../../src/eval/sweep.ts';
 import { claimCell, readCell, releaseCell } from '../../../src/eval/sweep-cells.ts';
-import type { EvalRow } from '../../../src/formats/results.ts';
+import type { Prediction } from '../../../src/formats/predictions.ts';
+import type { EvalRow, FailedRow } from '../../../src/formats/results.ts';
 import { type ModelFolder, openModelFolder } from '../../../src/model/folder.ts';
 import { GOLDEN_FOLDER, goldenTokenizer } from './golden-prompts.ts';
 import { goldenGroup, goldenGroups, goldenMasks } from './golden-sweep.ts';
@@ -93,6 +95,48 @@ it('gives the same rows after a kill -9, and takes over what the dead process ha
   expect(kept.filter((name) => name.endsWith('.claim'))).toHaveLength(1);
   expect(timeless(await sweep(folder))).toEqual(reference);
   expect(readdirSync(join(folder, 'cells')).filter((name) => !name.endsWith('.json'))).toEqual([]);
+});
+
+it('keeps every generated text, and hands kept ones out again', async () => {
+  const folder = join(root, 'predictions');
+  const collect = async (where: string | null): Promise<[string, readonly Prediction[]][]> => {
+    const kept: [string, readonly Prediction[]][] = [];
+    await sweep(where, { onPredictions: (row, made) => kept.push([`${row.task} ${row.mask}`, made]) });
+    return kept;
+  };
+  const first = await collect(folder);
+  expect(first.map(([, made]) => made.length)).toEqual([0, 0, 0, 0, 0, 0, 1, 1, 1]);
+  expect(readdirSync(join(folder, 'predictions'))).toHaveLength(3);
+  const one = first.at(-1)?.[1][0];
+  expect(one).toMatchObject({
+    task: 'golden-0',
+    index: 0,
+    metric: 'string-match',
+    promptHash: expect.stringMatching(/^sha256:[0-9a-f]{64}$/),
+  });
+  expect(await collect(folder)).toEqual(first);
+  expect(await collect(null)).toEqual(first);
+});
+
+it('makes a group that cannot be built a failed row per mask, and computes all others', async () => {
+  const broken: SweepGroup = {
+    ...group(1),
+    task: 'broken',
+    build: () => {
+      throw new ConfigError('Expected 4 words, got 3');
+    },
+  };
+  const failed: FailedRow[] = [];
+  const rows = await sweep(null, {
+    groups: [broken, ...groups],
+    onFailed: (row) => failed.push(row),
+    onProgress: ({ secondsLeft }) => expect(secondsLeft ?? 0).toBeGreaterThanOrEqual(0),
+  });
+  expect(timeless(rows)).toEqual(reference);
+  expect(failed.map(({ task, mask, error }) => `${task} ${mask}: ${error}`)).toEqual(
+    masks.map(({ name }) => `broken ${name}: Expected 4 words, got 3`),
+  );
+  await expect(sweep(null, { groups: [broken] })).rejects.toThrow('Expected 4 words, got 3');
 });
 
 it('shares a folder between two sweeps at once', async () => {

@@ -9,7 +9,8 @@ import { readKvpressParquet } from '../../../../src/eval/suites/kvpress-parquet.
 import { readLongbench } from '../../../../src/eval/suites/longbench.ts';
 import { readLongbenchV2 } from '../../../../src/eval/suites/longbench-v2.ts';
 import { readRuler } from '../../../../src/eval/suites/ruler.ts';
-import { makeSuiteSample, type SuiteItem } from '../../../../src/eval/suites/suite-item.ts';
+import type { SuiteItem } from '../../../../src/eval/suites/suite-item.ts';
+import { makeSuiteSample } from '../../../../src/eval/suites/suite-sample.ts';
 import { adaptTokenizer } from '../../../../src/eval/tasks/adapt-tokenizer.ts';
 import { makeByteTokenizer } from '../tasks/byte-tokenizer.ts';
 
@@ -36,14 +37,14 @@ describe('RULER', () => {
 
   it('reads prompt, prefix and task from the folder, and scores all references', () => {
     const item = only(readRuler(write('niah_multivalue/validation.jsonl', [record])));
-    expect(item.prompt).toBe('Text. Question? The answers are');
+    expect([item.prompt, item.answerPrefix]).toEqual(['Text. Question?', ' The answers are']);
     expect([item.task, item.maxNewTokens]).toEqual(['ruler/niah_multivalue', 128]);
-    expect([item.score('456 123'), item.score('123'), item.score('no')]).toEqual([100, 50, 0]);
+    expect([item.scoring.score('456 123'), item.scoring.score('123'), item.scoring.score('no')]).toEqual([100, 50, 0]);
   });
 
   it('scores any reference of a question task, named by its file', () => {
     const item = only(readRuler(write('qa_1.jsonl', [{ ...record, answer_prefix: undefined }])));
-    expect([item.score('456'), item.score('no'), item.maxNewTokens]).toEqual([100, 0, 32]);
+    expect([item.scoring.score('456'), item.scoring.score('no'), item.maxNewTokens]).toEqual([100, 0, 32]);
     expect(item.prompt).toBe('Text. Question?');
   });
 
@@ -81,13 +82,21 @@ describe('LongBench', () => {
     const item = only(readLongbench(write('longbench/hotpotqa.jsonl', [record])));
     expect(item.prompt).toBe('Read: Long {input} text.\nQ: Who? {context}\nA:');
     expect([item.task, item.maxNewTokens]).toEqual(['longbench/hotpotqa', 32]);
-    expect([item.score('ann'), item.score('Bob'), item.score('Ann Smith')]).toEqual([100, 0, 200 / 3]);
+    expect([item.scoring.score('ann'), item.scoring.score('Bob'), item.scoring.score('Ann Smith')]).toEqual([
+      100,
+      0,
+      200 / 3,
+    ]);
   });
 
   it('scores the first line of few-shot tasks, and classes', () => {
     const trec = { ...record, answers: ['Date'], all_classes: ['Date', 'City'] };
     const item = only(readLongbench(write('longbench/trec_e.jsonl', [trec])));
-    expect([item.score('\nDate\nType: City'), item.score('City\nDate'), item.score('Date City')]).toEqual([100, 0, 50]);
+    expect([
+      item.scoring.score('\nDate\nType: City'),
+      item.scoring.score('City\nDate'),
+      item.scoring.score('Date City'),
+    ]).toEqual([100, 0, 50]);
   });
 
   it('refuses an unknown dataset, absent settings, a dataset without a prompt, a malformed line', () => {
@@ -120,10 +129,11 @@ describe('LongBench v2', () => {
     const item = only(readLongbenchV2(path));
     expect(item.prompt).toBe('Some text|Which?|one|two|three|four');
     expect([
-      item.score('The correct answer is (C)'),
-      item.score('The correct answer is (A)'),
-      item.score('C)'),
-    ]).toEqual([100, 0, 100]);
+      item.scoring.score('The correct answer is (C)'),
+      item.scoring.score('The correct answer is (A)'),
+      item.scoring.score('C)'),
+      item.scoring.others?.['stated-option']?.('C)'),
+    ]).toEqual([100, 0, 0, 100]);
   });
 
   it('refuses what is not an array, and a wrong entry by index', () => {
@@ -149,21 +159,21 @@ describe('InfiniteBench', () => {
     ['longbook_qa_eng', { answer: ['Ann', 'the Lee'] }, 'Lee', 'Bob'],
     ['longbook_qa_chn', { answer: ['北京'] }, '北京。', '上海'],
     ['longbook_sum_eng', { answer: ['a short text'] }, 'a short text', 'nothing'],
-    ['longbook_choice_eng', { answer: ['two'], options: ['one', 'two', 'three', 'four'] }, 'B', 'A'],
-    ['code_debug', { answer: ['f', 'D'], options: ['a', 'b', 'c', 'f'] }, '(D)', '(C)'],
-    ['longdialogue_qa_eng', { answer: ['Holmes'] }, 'HOLMES said', 'Watson'],
+    ['longbook_choice_eng', { answer: ['two'], options: ['one', 'two', 'three', 'four'] }, " 'B'.", 'A'],
+    ['code_debug', { answer: ['f', 'D'], options: ['a', 'b', 'c', 'f'] }, 'D. f', ' A'],
+    ['longdialogue_qa_eng', { answer: ['HOLMES'] }, 'Holmes said', 'Watson'],
     ['math_find', { answer: 2.5 }, '2.5', '25'],
-    ['math_calc', { answer: [1, -2, 3] }, '1, -2, 3', '9'],
-    ['code_run', { answer: -7 }, 'so f(1) is -7', 'no'],
+    ['math_calc', { answer: [[1, 2, 3]] }, '1, 2, 3', '9'],
+    ['code_run', { answer: -7 }, 'so f(1) is -7.', '-7\n\nThe value of func_4'],
   ])('%s reaches 100 and 0', (task, more, right, wrong) => {
     const item = read(task, more);
-    expect(item.score(right)).toBeCloseTo(100, 9);
-    expect(item.score(wrong)).toBe(0);
+    expect(item.scoring.score(right)).toBeCloseTo(100, 9);
+    expect(item.scoring.score(wrong)).toBe(0);
     expect(item.task).toBe(`infinitebench/${task}`);
   });
 
   it('gives part of the score up to the first wrong result', () => {
-    expect(read('math_calc', { answer: [1, 2, 3, 4] }).score('1 2 9 4')).toBe(50);
+    expect(read('math_calc', { answer: [1, 2, 3, 4] }).scoring.score('1 2 9 4')).toBe(50);
   });
 
   it('refuses a foreign name and a malformed line', () => {
@@ -196,12 +206,13 @@ describe('kvpress parquet', () => {
   it('reads every row', async () => {
     const items = await readKvpressParquet(store('data.parquet', columns(3)));
     expect(items).toHaveLength(3);
-    expect([only(items).task, only(items).prompt, only(items).maxNewTokens]).toEqual([
+    expect([only(items).task, only(items).prompt, only(items).answerPrefix, only(items).maxNewTokens]).toEqual([
       'kvpress/qa_1',
-      'Text. Which? It is',
+      'Text. Which?',
+      ' It is',
       7,
     ]);
-    expect([only(items).score('42!'), only(items).score('no')]).toEqual([100, 0]);
+    expect([only(items).scoring.score('42!'), only(items).scoring.score('no')]).toEqual([100, 0]);
   });
 
   it('reads lists of answers', async () => {
@@ -234,17 +245,19 @@ describe('makeSuiteSample', () => {
     prompt: Array.from({ length: 200 }, (_, index) => `word${index}`).join(' '),
     references: ['x'],
     maxNewTokens: 10,
-    score: () => 0,
-    tooLong: 'cut-middle',
+    scoring: { metric: 'none', score: () => 0 },
+    record: {},
+    wantsChat: true,
+    tooLong: 'cut-halves',
   };
 
   it('keeps a prompt that fits', () => {
-    const sample = makeSuiteSample(item, { tokenizer, maxTokens: 5000 });
+    const sample = makeSuiteSample(item, { tokenizer, maxTokens: 5000, renderChat: null });
     expect([sample.prompt, sample.meta.isCut]).toEqual([item.prompt, false]);
   });
 
   it('cuts the middle, keeps both ends and fits', () => {
-    const sample = makeSuiteSample(item, { tokenizer, maxTokens: 110 });
+    const sample = makeSuiteSample(item, { tokenizer, maxTokens: 110, renderChat: null });
     expect(sample.promptTokens.length).toBeLessThanOrEqual(100);
     expect(sample.promptTokens.length).toBeGreaterThan(95);
     expect(sample.prompt.startsWith('word0 word1')).toBe(true);
@@ -253,8 +266,8 @@ describe('makeSuiteSample', () => {
   });
 
   it('refuses where the suite cuts nothing', () => {
-    expect(() => makeSuiteSample({ ...item, tooLong: 'refuse' }, { tokenizer, maxTokens: 110 })).toThrow(
-      /^Expected f, line 1 to fit into 110 tokens, got \d+ and 10 for the answer/,
-    );
+    expect(() =>
+      makeSuiteSample({ ...item, tooLong: 'refuse' }, { tokenizer, maxTokens: 110, renderChat: null }),
+    ).toThrow(/^Expected f, line 1 to fit into 110 tokens, got \d+ and 10 for the answer/);
   });
 });
