@@ -11,7 +11,7 @@ export interface FramedPieces {
 
 /** All pieces of a sample but the haystack and the passkeys. */
 export interface TemplatePieces {
-  /** BOS, if the model has one, and the head */
+  /** BOS, if the tokenizer puts one before a text, and the head */
   readonly head: readonly number[];
   /** by ordinal */
   readonly needles: readonly FramedPieces[];
@@ -70,8 +70,9 @@ export function encodeTemplates(
   const frames = (template: string): FramedPieces[] =>
     options.ordinals.map((ordinal) => encodeFrame(tokenizer, template.replaceAll('{ordinal}', ordinal)));
   const bos = tokenizer.bosTokenId;
+  const start = encodePiece(tokenizer, head);
   return {
-    head: [...(bos === null ? [] : [bos]), ...encodePiece(tokenizer, head)],
+    head: bos === null || start[0] === bos ? start : [bos, ...start],
     needles: frames(separator + needle + separator),
     close: encodePiece(tokenizer, close),
     questions: frames(question + separator),

@@ -6,13 +6,15 @@ import { join } from 'node:path';
 import { Tokenizer as LibraryTokenizer } from '@huggingface/tokenizers';
 import { FormatError } from '../errors/errors.ts';
 import { readJson } from '../formats/read-json.ts';
+import { checkMerges } from './check-merges.ts';
 import { listSpecialTokens, readTokenizerConfig } from './special-tokens.ts';
 import { splitWords } from './split-words.ts';
 
 /** A model's tokenizer. Deterministic. */
 export interface Tokenizer {
   /** Token ids of `text`; special tokens written in the text count as such.
-   * @param options.addSpecialTokens what the model puts round a text (mostly BOS before it), default false.
+   * @param options.addSpecialTokens put BOS before it where the tokenizer does so and the text does not begin with it, default false.
+   *   Nothing is put behind a text, because texts here are continued.
    * @throws {FormatError} a piece is not in a vocabulary without an unknown token. */
   encode(text: string, options?: { addSpecialTokens?: boolean }): number[];
   /** The text of `tokens`; ids outside the vocabulary (padding of the embedding matrix) give nothing. Cut characters become U+FFFD.
@@ -20,6 +22,8 @@ export interface Tokenizer {
   decode(tokens: ArrayLike<number>, options?: { skipSpecialTokens?: boolean }): string;
   /** one more than the highest id */
   readonly vocabSize: number;
+  /** The token that stands before every text, null where the tokenizer puts none there, even if it names one (SmolLM2).
+   * The rule: `add_bos_token` of tokenizer_config.json where given, else what the post-processor of tokenizer.json does. */
   readonly bosTokenId: number | null;
   /** of the tokenizer's own settings; a model's config may name more */
   readonly eosTokenIds: readonly number[];
@@ -45,6 +49,7 @@ export function openTokenizer(modelFolder: string): Tokenizer {
   const json = readDescription(path);
   const config = readTokenizerConfig(modelFolder);
   const specials = listSpecialTokens(config);
+  if (json.model.type === 'BPE') checkMerges(json.model, path);
   // The WordLevel lookup takes its unknown token from here, the other models from tokenizer.json.
   const unknown = json.model.type === 'WordLevel' ? { unk_token: json.model.unk_token } : {};
   let library: LibraryTokenizer;
@@ -58,7 +63,13 @@ export function openTokenizer(modelFolder: string): Tokenizer {
       },
     );
   }
-  return new FolderTokenizer({ library, path, specials, vocabSize: countVocabulary(json, path) });
+  return new FolderTokenizer({
+    library,
+    path,
+    specials,
+    addBos: config.add_bos_token,
+    vocabSize: countVocabulary(json, path),
+  });
 }
 
 interface Description {
@@ -120,6 +131,13 @@ function countVocabulary(json: Description, path: string): number {
   return json.added_tokens.reduce((most, { id }) => Math.max(most, id + 1), size);
 }
 
+/** The token that the post-processor puts before a text; null where it puts none. */
+function findFirstToken(library: LibraryTokenizer): number | null {
+  const bare: readonly number[] = library.encode('a', { add_special_tokens: false }).ids;
+  const whole: readonly number[] = library.encode('a', { add_special_tokens: true }).ids;
+  return whole.length > bare.length && bare.some((id, index) => whole[index] !== id) ? whole[0]! : null;
+}
+
 class FolderTokenizer implements Tokenizer {
   readonly vocabSize: number;
   readonly bosTokenId: number | null;
@@ -131,6 +149,7 @@ class FolderTokenizer implements Tokenizer {
     library: LibraryTokenizer;
     path: string;
     specials: Record<string, string>;
+    addBos: unknown;
     vocabSize: number;
   }) {
     const { library, path, specials } = parts;
@@ -139,20 +158,23 @@ class FolderTokenizer implements Tokenizer {
     this.vocabSize = parts.vocabSize;
     const idOf = (token: string | undefined): number | undefined =>
       token === undefined ? undefined : library.token_to_id(token);
-    this.bosTokenId = idOf(specials.bos_token) ?? null;
+    const ownFirst = findFirstToken(library);
+    if (parts.addBos === false) this.bosTokenId = null;
+    else this.bosTokenId = ownFirst ?? (parts.addBos === true ? (idOf(specials.bos_token) ?? null) : null);
     const eos = idOf(specials.eos_token);
     this.eosTokenIds = eos === undefined ? [] : [eos];
   }
 
   encode(text: string, options?: { addSpecialTokens?: boolean }): number[] {
-    const { ids, tokens } = this.library.encode(text, { add_special_tokens: options?.addSpecialTokens ?? false });
+    const { ids, tokens } = this.library.encode(text, { add_special_tokens: false });
     const unknown = (ids as unknown[]).findIndex((id) => typeof id !== 'number');
     if (unknown >= 0) {
       throw new FormatError(
         `Expected every piece of the text in the vocabulary of ${this.path}, got \`${tokens[unknown]}\`, and the tokenizer has no unknown token.`,
       );
     }
-    return ids;
+    const bos = options?.addSpecialTokens ? this.bosTokenId : null;
+    return bos === null || ids[0] === bos ? ids : [bos, ...ids];
   }
 
   decode(tokens: ArrayLike<number>, options?: { skipSpecialTokens?: boolean }): string {

@@ -1,21 +1,13 @@
-// A model folder's tokenizer as the tasks use it: whole prompts with BOS where the model has one, answers without special tokens.
+// A model folder's tokenizer as the tasks use it: whole prompts with BOS where the tokenizer puts one, answers without special tokens.
 import type { Tokenizer } from '../../text/tokenizer.ts';
 import type { TaskTokenizer } from './task.ts';
 
-/** Prompts begin with exactly one BOS where the tokenizer names one, also where the text has it written, and never end with an
+/** Prompts begin with exactly one BOS where the tokenizer puts one, also where the text has it written, and never end with an
  * end-of-text token. */
 export function adaptTokenizer(tokenizer: Tokenizer): TaskTokenizer {
-  const { bosTokenId, eosTokenIds } = tokenizer;
   const decode = (tokens: readonly number[]): string => tokenizer.decode(tokens, { skipSpecialTokens: true });
   return {
-    encode(text) {
-      const tokens = tokenizer.encode(text, { addSpecialTokens: true });
-      if (tokens.length > 0 && eosTokenIds.includes(tokens[tokens.length - 1] as number)) tokens.pop();
-      if (bosTokenId === null) return tokens;
-      if (tokens[0] !== bosTokenId) tokens.unshift(bosTokenId);
-      else if (tokens[1] === bosTokenId) tokens.shift();
-      return tokens;
-    },
+    encode: (text) => tokenizer.encode(text, { addSpecialTokens: true }),
     decode,
     encodeTemplated: (text) => tokenizer.encode(text),
     beginsWithSpecial(text) {

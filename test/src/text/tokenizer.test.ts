@@ -62,8 +62,34 @@ describe('byte-level BPE', () => {
     expect(tokenizer.bosTokenId).toBe(0);
     expect(tokenizer.eosTokenIds).toEqual([1]);
     const bare = open(makeByteLevelBpe([]), null);
-    expect([bare.bosTokenId, bare.eosTokenIds]).toEqual([null, []]);
-    expect(open(makeByteLevelBpe([]), { bos_token: 'absent' }).bosTokenId).toBeNull();
+    expect([bare.bosTokenId, bare.eosTokenIds]).toEqual([0, []]);
+    expect(open(makeByteLevelBpe([]), { bos_token: 'absent' }).bosTokenId).toBe(0);
+  });
+
+  it('puts BOS before a text by add_bos_token, else by the post-processor, and never twice', () => {
+    const plain = { ...makeByteLevelBpe(['the']), post_processor: null };
+    expect(open(plain).bosTokenId).toBeNull();
+    expect(open(plain).encode('the', { addSpecialTokens: true })).toEqual([258]);
+    const asked = open(plain, { ...TOKENIZER_CONFIG, add_bos_token: true });
+    expect(asked.encode('the', { addSpecialTokens: true })).toEqual([0, 258]);
+    expect(asked.encode('<bos>the', { addSpecialTokens: true })).toEqual([0, 258]);
+    const declined = open(makeByteLevelBpe(['the']), { ...TOKENIZER_CONFIG, add_bos_token: false });
+    expect(declined.encode('the', { addSpecialTokens: true })).toEqual([258]);
+    expect(tokenizer.encode('<bos>the', { addSpecialTokens: true })).toEqual([0, 258]);
+  });
+
+  it('refuses a vocabulary that lacks what its merges take or make, and two tokens with one id', () => {
+    const merges = [
+      ['t', 'h'],
+      ['th', 'e'],
+    ];
+    expect(() => open(makeByteLevelBpe(['th'], { merges, ignoreMerges: false }))).toThrow(
+      /to hold the token `the`, which the merge of `th` and `e` needs, found none/,
+    );
+    expect(() => open(makeByteLevelBpe(['the'], { merges, ignoreMerges: false }))).toThrow(/the token `th`/);
+    const json = makeByteLevelBpe(['the']) as { model: { vocab: Record<string, number> } };
+    json.model.vocab.other = 258;
+    expect(() => open(json)).toThrow(/an id of its own, got `258` for `the` and `other`/);
   });
 
   it('names the one token of a text', () => {
