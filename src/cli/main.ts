@@ -17,6 +17,7 @@ import { addImportCommand } from './import.ts';
 import { addInspectCommand } from './inspect.ts';
 import { addReportCommand } from './report.ts';
 import { addRunCommand } from './run.ts';
+import { addScoreCommand } from './score.ts';
 import { finishStdout, watchStreams, writeStdout } from './stdout.ts';
 import { listenToWork } from './stopping.ts';
 import { CONTROL_VARIABLE, EXIT_SIGNAL, REPORTS, STOP_SIGNALS } from './supervise.ts';
@@ -48,6 +49,7 @@ function makeProgram(signal: AbortSignal): Command {
     addImportCommand,
     addRunCommand,
     addEvalCommand,
+    addScoreCommand,
     addBenchCommand,
     addReportCommand,
     addInspectCommand,

@@ -37,6 +37,25 @@ export function readJsonLines(path: string): PlacedRecord[] {
   return records;
 }
 
+/** Records of a JSONL file, or of one JSON list of them, as some projects write it.
+ * @throws {FileError}; {FormatError} as readJsonLines. */
+export function readJsonRecords(path: string): PlacedRecord[] {
+  const text = readTextWithin(path, MAX_FILE_BYTES).replace(/^\ufeff/, '');
+  if (!text.trimStart().startsWith('[')) return readJsonLines(path);
+  let list: unknown;
+  try {
+    list = JSON.parse(text);
+  } catch (cause) {
+    throw new FormatError(`Expected ${path} to be JSON: ${(cause as Error).message}.`, { cause });
+  }
+  return (list as unknown[]).map((record, index) => {
+    const place = `${path}, entry ${index}`;
+    if (typeof record === 'object' && record !== null && !Array.isArray(record))
+      return { record: record as Record<string, unknown>, place };
+    throw new FormatError(`Expected ${place} to be a JSON object.`);
+  });
+}
+
 /** A string field. @throws {FormatError} absent or of another type. */
 export function textField({ record, place }: PlacedRecord, key: string): string {
   const value = record[key];
