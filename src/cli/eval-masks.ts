@@ -117,7 +117,8 @@ function listCuts(flags: MaskFlags, folder: ModelFolder): NamedCut[] {
 function readFittingMask(path: string, options: { flags: MaskFlags; folder: ModelFolder }): MaskFile {
   const { flags, folder } = options;
   const file = readMask(path);
-  const model = { shape: folder.config.shape, fingerprint: folder.fingerprint };
+  const { fingerprint, olderFingerprint } = folder;
+  const model = { shape: folder.config.shape, fingerprint, olderFingerprint };
   checkMaskFits(file, model, { path, allowOther: flags.allowOtherModel === true });
   return file;
 }

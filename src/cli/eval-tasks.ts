@@ -1,7 +1,5 @@
 // The tasks and suites of `duo eval`: reads their flags, builds the groups of a sweep and runs it.
 import { createHash } from 'node:crypto';
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { type Command, Option } from 'commander';
 import { openHaystack } from '../../data-gen/haystack.ts';
 import { parseCount } from '../config/flags.ts';
@@ -23,7 +21,7 @@ import type { Prediction } from '../formats/predictions.ts';
 import type { EvalRow, FailedRow } from '../formats/results.ts';
 import type { ModelFolder } from '../model/folder.ts';
 import { hasChatTemplate, renderChat } from '../text/chat-template.ts';
-import { openTokenizer } from '../text/tokenizer.ts';
+import { hashTokenizer, openTokenizer } from '../text/tokenizer.ts';
 import { readIntegerFlag } from './numbers.ts';
 import { formatDuration, makeProgress } from './terminal.ts';
 
@@ -178,7 +176,7 @@ async function listTaskGroups(flags: TaskFlags, folder: ModelFolder): Promise<Sw
     tokenizer: adaptTokenizer(tokenizer),
     haystack,
     files: openTaskFiles(paths),
-    inputsHash: hashText([hashTokenizer(folder), haystack.hash, hashTaskFiles(paths)].join('\n')),
+    inputsHash: hashText([hashTokenizer(folder.path), haystack.hash, hashTaskFiles(paths)].join('\n')),
   });
 }
 
@@ -204,7 +202,7 @@ async function listSuiteGroups(flags: TaskFlags, folder: ModelFolder): Promise<S
         tokenizer: adaptTokenizer(openTokenizer(folder.path)),
         renderChat: findChat(flags, folder),
         chat: flags.chat,
-        inputsHash: hashTokenizer(folder),
+        inputsHash: hashTokenizer(folder.path),
       }),
     );
   }
@@ -235,8 +233,6 @@ function readSettings(flags: TaskFlags): RunSettings {
   }
   return { prefill: flags.prefill, ...chunk, ...(flags.kvDtype === undefined ? {} : { kvDtype: flags.kvDtype }) };
 }
-
-const hashTokenizer = (folder: ModelFolder): string => hashText(readFileSync(join(folder.path, 'tokenizer.json')));
 
 function hashText(data: string | Uint8Array): string {
   return `sha256:${createHash('sha256').update(data).digest('hex')}`;

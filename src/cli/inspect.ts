@@ -8,6 +8,7 @@ import { countKvBytes } from '../core/kv-cost.ts';
 import { countRetrievalHeads } from '../core/masks.ts';
 import { FileError, FormatError } from '../errors/errors.ts';
 import { GATES_SCHEMA, readGates } from '../formats/gates.ts';
+import { isGgufFile } from '../formats/gguf.ts';
 import { MASK_SCHEMA, readMask, toHeadMask } from '../formats/mask.ts';
 import { openSamples } from '../formats/samples.ts';
 import { readRunFolder } from '../report/run-data.ts';
@@ -30,7 +31,7 @@ export function addInspectCommand(program: Command): void {
   program
     .command('inspect')
     .description('show a mask, gates, samples or a model folder; with a second mask, compare the two')
-    .argument('<path>', 'mask.json, gates.json, samples.jsonl, a run folder or a model folder')
+    .argument('<path>', 'mask.json, gates.json, samples.jsonl, a run folder, a model folder or a GGUF file')
     .argument('[other]', 'a second mask.json to compare with')
     .option('--json', 'print as JSON')
     .action((path: string, other: string | undefined, flags: InspectFlags) => {
@@ -48,6 +49,7 @@ function inspect(path: string): Inspection {
     );
   }
   if (statSync(path).isDirectory()) return existsSync(join(path, 'run.json')) ? inspectRun(path) : inspectModel(path);
+  if (isGgufFile(path)) return inspectModel(path);
   const schema = findSchema(path);
   if (schema === MASK_SCHEMA) return inspectMask(path);
   if (schema === GATES_SCHEMA) return inspectGates(path);

@@ -155,7 +155,8 @@ export function readMaskFlag(
 ): HeadMask | 'full' {
   if (flags.mask === undefined) return 'full';
   const file = readMask(flags.mask);
-  const model = { shape: folder.config.shape, fingerprint: folder.fingerprint };
+  const { fingerprint, olderFingerprint } = folder;
+  const model = { shape: folder.config.shape, fingerprint, olderFingerprint };
   checkMaskFits(file, model, { path: flags.mask, allowOther: flags.allowOtherModel === true });
   return toHeadMask(file);
 }

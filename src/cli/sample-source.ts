@@ -1,7 +1,5 @@
 // Where identify's samples come from: a samples file, read in file order again and again, or the generator.
 import { createHash } from 'node:crypto';
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { openHaystack } from '../../data-gen/haystack.ts';
 import { drawLength } from '../../data-gen/length.ts';
 import {
@@ -17,7 +15,7 @@ import { ConfigError, ModelError } from '../errors/errors.ts';
 import type { JsonRecord } from '../formats/read-json.ts';
 import { openSamples, type SampleLimits } from '../formats/samples.ts';
 import type { ModelFolder } from '../model/folder.ts';
-import { openTokenizer } from '../text/tokenizer.ts';
+import { hashTokenizer, openTokenizer } from '../text/tokenizer.ts';
 
 /** Samples by step, with what a resume and a record need to know of them. */
 export interface SampleSource {
@@ -61,7 +59,7 @@ export async function openOrigin(options: {
   const { folder, config, haystackPath } = options;
   const tokenizer = openTokenizer(folder.path);
   const haystack = await openHaystack({ path: haystackPath ?? null, tokenizer });
-  const tokenizerHash = hashText(readFileSync(join(folder.path, 'tokenizer.json')));
+  const tokenizerHash = hashTokenizer(folder.path);
   if (tokenizer.vocabSize > folder.config.shape.vocab) {
     throw new ModelError(
       `Expected the tokenizer of ${folder.path} to have at most the model's ${folder.config.shape.vocab} tokens, got \`${tokenizer.vocabSize}\`; check that tokenizer.json belongs to these weights.`,

@@ -108,12 +108,12 @@ export function toHeadMask(mask: MaskFile): HeadMask {
 }
 
 /** Refuse a mask made for another model (DESIGN, Model folders).
- * @param model shape and fingerprint of the model at hand; a null fingerprint on either side leaves the shapes to decide.
+ * @param model shape and fingerprints of the model at hand, of which either may be the mask's; a null fingerprint on either side leaves the shapes to decide.
  * @param allowOther accept another fingerprint where the shapes agree.
  * @throws {FormatError} shapes or fingerprints differ; names both. */
 export function checkMaskFits(
   mask: MaskFile,
-  model: { shape: ModelShape; fingerprint: string | null },
+  model: { shape: ModelShape; fingerprint: string | null; olderFingerprint?: string | null },
   options: { path: string; allowOther?: boolean },
 ): void {
   for (const key of ['layers', 'heads', 'kvHeads', 'headDim'] as const) {
@@ -124,7 +124,7 @@ export function checkMaskFits(
     }
   }
   if (options.allowOther || mask.model.fingerprint === null || model.fingerprint === null) return;
-  if (mask.model.fingerprint !== model.fingerprint) {
+  if (mask.model.fingerprint !== model.fingerprint && mask.model.fingerprint !== (model.olderFingerprint ?? null)) {
     throw new FormatError(
       `Expected \`model.fingerprint\` in ${options.path} to be the model's \`${model.fingerprint}\`, got \`${mask.model.fingerprint}\`; pass --allow-other-model to use the mask of another model of the same shape.`,
     );

@@ -18,6 +18,8 @@ import { readRopeSettings } from './rope-scaling.ts';
 export type RopeScaling =
   | { readonly type: 'none' }
   | { readonly type: 'linear'; readonly factor: number }
+  /** a GGUF file's `rope_freqs.weight`, `[D/2]`: each divides its inverse frequency */
+  | { readonly type: 'factors'; readonly factors: readonly number[] }
   | { readonly type: 'dynamic'; readonly factor: number; readonly originalMaxPositions: number }
   | {
       readonly type: 'llama3';

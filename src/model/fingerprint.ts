@@ -1,21 +1,40 @@
-// The fingerprint of a model: the same for the same weights in any folder, another for another model of the same shape.
-// Reads headers and the ends of each data section only, so that it takes milliseconds on any size.
+// The fingerprint of a model: the same for the same weights in any folder, however they are saved and sharded, and another for another model
+// of the same shape. Reads a few KiB of each tensor, so that it takes milliseconds on any size.
 import { createHash } from 'node:crypto';
 import type { ModelConfig } from './config.ts';
 import { readBytes } from './safetensors.ts';
+import { listExpectedTensors } from './tensor-names.ts';
 import type { WeightStore } from './weights.ts';
 
-/** bytes taken from the start and from the end of each shard's data */
-const EDGE_BYTES = 2 ** 16;
+/** bytes taken from the start and from the end of each tensor */
+const EDGE_BYTES = 2 ** 12;
+/** bytes that the older kind takes from the start and from the end of each shard's data */
+const OLDER_EDGE_BYTES = 2 ** 16;
 
-/** `sha256:` and hex over shape and rope fields in a fixed order, then, by shard in name order: header bytes, first and last 64 KiB of its data.
- * @throws {FileError} reading failed; {FormatError} a shard was cut since it was opened. */
+/** `sha256:` and hex over shape and rope fields in a fixed order, then, by tensor in order of name: name, dtype, shape, first and last 4 KiB of
+ * its values as they are stored (GGUF: of its blocks). Tensors that the model does not use have no part in it.
+ * @throws {FileError} reading failed; {FormatError} a file was cut since it was opened. */
 export function computeFingerprint(config: ModelConfig, weights: WeightStore): string {
+  const hash = createHash('sha256');
+  hash.update(describeCanonically(config));
+  const names = listExpectedTensors(config).map(({ name }) => name);
+  for (const name of names.sort()) {
+    const { dtype, shape } = weights.info(name);
+    hash.update(JSON.stringify([name, dtype, shape]));
+    for (const edge of weights.readEdges(name, EDGE_BYTES)) hash.update(edge);
+  }
+  return `sha256:${hash.digest('hex')}`;
+}
+
+/** The kind that masks of before carry, which goes by files: by shard in name order its header bytes, first and last 64 KiB of its data.
+ * @returns null for GGUF, which never had one. @throws as computeFingerprint. */
+export function computeOlderFingerprint(config: ModelConfig, weights: WeightStore): string | null {
+  if (weights.shards.length === 0) return null;
   const hash = createHash('sha256');
   hash.update(describeCanonically(config));
   for (const shard of weights.shards) {
     hash.update(shard.headerBytes);
-    const edge = new Uint8Array(Math.min(EDGE_BYTES, shard.dataBytes));
+    const edge = new Uint8Array(Math.min(OLDER_EDGE_BYTES, shard.dataBytes));
     readBytes(shard, edge, shard.dataOffset);
     hash.update(edge);
     readBytes(shard, edge, shard.dataOffset + shard.dataBytes - edge.length);

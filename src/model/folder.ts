@@ -1,48 +1,61 @@
-// A Hugging Face model folder as downloaded: finds config.json and the weights, checks one against the other, names the model.
+// A Hugging Face model folder as downloaded, or a GGUF file: finds config.json and the weights, checks one against the other, names the model.
 // The tokenizer and the chat template of the same folder are read by src/text.
-import { closeSync, existsSync, openSync, readdirSync, readSync, type Stats, statSync } from 'node:fs';
+import { existsSync, readdirSync, type Stats, statSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 import { ModelError } from '../errors/errors.ts';
 import { fileErrorOf } from '../formats/atomic-file.ts';
+import { isGgufFile } from '../formats/gguf.ts';
 import { readJson } from '../formats/read-json.ts';
 import { type ModelConfig, parseModelConfig } from './config.ts';
 import { isRecord, readTokenIds } from './config-fields.ts';
-import { computeFingerprint } from './fingerprint.ts';
+import { computeFingerprint, computeOlderFingerprint } from './fingerprint.ts';
+import { nameGgufModel, openGgufModel } from './gguf-model.ts';
 import { listExpectedTensors } from './tensor-names.ts';
 import { openWeights, type WeightStore } from './weights.ts';
 
 /** An open model folder; `close` releases its files. */
 export interface ModelFolder {
+  /** the folder, or the GGUF file (of a split model the first) */
   readonly path: string;
-  /** last part of the path */
+  /** last part of the path; of a GGUF file without its ending and part number */
   readonly name: string;
   readonly config: ModelConfig;
   /** null where the folder holds none and they were optional */
   readonly weights: WeightStore | null;
   /** `sha256:…`, null without weights */
   readonly fingerprint: string | null;
+  /** of the kind that goes by files, which older masks carry; null without safetensors weights */
+  readonly olderFingerprint: string | null;
   close(): void;
 }
 
 /** Published ones stay under 100 KB. */
 const MOST_CONFIG_BYTES = 2 ** 22;
 
-/** Open and check a model folder; values are not read yet.
- * @param path the folder.  @param options.weights `required` (default), or `optional`: config.json alone is enough.
- * @throws {ModelError} no folder, a hub name, GGUF, an unsupported model, a missing or unfit tensor; {FormatError} a malformed file; {FileError}. */
+/** Open and check a model folder or a GGUF file; values are not read yet.
+ * @param path the folder or file.  @param options.weights `required` (default), or `optional`: config.json alone is enough.
+ * @throws {ModelError} no folder, a hub name, an unsupported model, a missing or unfit tensor; {FormatError} a malformed file; {FileError}. */
 export function openModelFolder(path: string, options?: { weights?: 'required' | 'optional' }): ModelFolder {
+  if (isGgufFile(path) || (path.toLowerCase().endsWith('.gguf') && isFile(path))) {
+    const { config, weights } = openGgufModel(path);
+    return checkModel({ path: weights.files[0]!, name: nameGgufModel(path), config, weights });
+  }
   refuseOtherPaths(path);
   const config = readConfig(path);
   const weights = openWeights(path);
   if (weights === null && options?.weights !== 'optional') throw missingWeights(path);
+  return checkModel({ path, name: basename(resolve(path)), config, weights });
+}
+
+/** Check weights against the config; closes them where they do not fit. */
+function checkModel(model: Pick<ModelFolder, 'path' | 'name' | 'config' | 'weights'>): ModelFolder {
+  const { path, config, weights } = model;
   try {
     if (weights !== null) checkTensors(config, { weights, path });
     return {
-      path,
-      name: basename(resolve(path)),
-      config,
-      weights,
+      ...model,
       fingerprint: weights === null ? null : computeFingerprint(config, weights),
+      olderFingerprint: weights === null ? null : computeOlderFingerprint(config, weights),
       close: () => weights?.close(),
     };
   } catch (cause) {
@@ -67,8 +80,9 @@ function refuseOtherPaths(path: string): void {
     return;
   }
   if (stats !== undefined) {
-    if (isGguf(path)) throw ggufError(path);
-    throw new ModelError(`Expected a model folder, got the file ${path}; pass the folder that holds config.json.`);
+    throw new ModelError(
+      `Expected a model folder or a GGUF file, got the file ${path}; pass the folder that holds config.json.`,
+    );
   }
   if (/^[A-Za-z0-9][\w.-]*\/[A-Za-z0-9][\w.-]*$/.test(path)) {
     throw new ModelError(
@@ -125,9 +139,11 @@ function missingWeights(path: string): ModelError {
   return new ModelError(`Expected *.safetensors weights in ${path}, found none; ${cure}.`);
 }
 
+/** A folder of GGUF files, of which a person has to choose one. */
 function ggufError(path: string): ModelError {
+  const files = listFiles(path, '.gguf').sort();
   return new ModelError(
-    `Expected a Hugging Face model folder with safetensors weights, got GGUF at ${path}, which duo does not read; download the original model folder.`,
+    `Expected config.json and *.safetensors weights in ${path}, found ${files.length === 1 ? 'a GGUF file' : `${files.length} GGUF files`}; pass the file itself, for example --model ${join(path, files[0]!)}.`,
   );
 }
 
@@ -135,19 +151,10 @@ function listFiles(folder: string, ...endings: string[]): string[] {
   return readdirSync(folder).filter((name) => endings.some((ending) => name.toLowerCase().endsWith(ending)));
 }
 
-/** By its name or its first four bytes. */
-function isGguf(path: string): boolean {
-  if (path.toLowerCase().endsWith('.gguf')) return true;
-  const magic = Buffer.alloc(4);
+function isFile(path: string): boolean {
   try {
-    const file = openSync(path, 'r');
-    try {
-      readSync(file, magic, 0, 4, 0);
-    } finally {
-      closeSync(file);
-    }
+    return statSync(path).isFile();
   } catch {
     return false;
   }
-  return magic.toString('latin1') === 'GGUF';
 }

@@ -25,6 +25,10 @@ export function computeRope(
       const factor = fround(scaling.factor);
       return { inverseFrequencies: invert(computePeriods(theta, headDim)).map((f) => f / factor), attentionScale: 1 };
     }
+    case 'factors': {
+      const plain = invert(computePeriods(theta, headDim));
+      return { inverseFrequencies: plain.map((f, pair) => f / scaling.factors[pair]!), attentionScale: 1 };
+    }
     case 'dynamic': {
       const stretch =
         (scaling.factor * Math.max(maxTokens, scaling.originalMaxPositions)) / scaling.originalMaxPositions;

@@ -3,10 +3,11 @@
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { FormatError } from '../errors/errors.ts';
 import { fileErrorOf } from '../formats/atomic-file.ts';
+import type { GgufType } from './gguf-blocks.ts';
 import { type HeaderEntry, parseHeader } from './safetensors-header.ts';
 
-/** Number types duo computes with. */
-export type WeightDtype = 'F32' | 'F16' | 'BF16';
+/** Number types duo computes with: those of safetensors files, and the blocks of GGUF files. */
+export type WeightDtype = GgufType;
 
 /** A tensor as a file stores it; `dtype` is any of the format's. */
 export interface StoredTensor {

@@ -16,9 +16,11 @@ export interface WeightStore {
   /** The values in float32, row-major; F16 and BF16 convert exactly. Allocates 4 bytes a value.
    * @throws {ModelError} as `info`; a value is NaN or infinite; {FormatError} the file was cut since it was opened. */
   readF32(name: string): Float32Array;
+  /** The first and the last `most` bytes of a tensor as it is stored (all of it, twice, where it is shorter). @throws as `readF32`. */
+  readEdges(name: string, most: number): [first: Uint8Array, last: Uint8Array];
   /** shard paths in name order */
   readonly files: readonly string[];
-  /** as `files` */
+  /** as `files`; none for GGUF */
   readonly shards: readonly Shard[];
   close(): void;
 }
@@ -125,13 +127,17 @@ class ShardStore implements WeightStore {
     const bits = new Uint32Array(values.buffer);
     if (info.dtype === 'F32') readBytes(shard, new Uint8Array(values.buffer), info.offset);
     else readHalves(shard, { info, bits });
-    const at = findNonFinite(bits);
-    if (at >= 0) {
-      throw new ModelError(
-        `Expected finite numbers in tensor \`${name}\` of ${info.file}, got ${values[at]} at index ${at}; download the file again or use another model.`,
-      );
-    }
+    refuseNonFinite(values, info);
     return values;
+  }
+
+  readEdges(name: string, most: number): [first: Uint8Array, last: Uint8Array] {
+    const { info, shard } = this.find(name);
+    const first = new Uint8Array(Math.min(most, info.byteLength));
+    const last = new Uint8Array(first.length);
+    readBytes(shard, first, info.offset);
+    readBytes(shard, last, info.offset + info.byteLength - last.length);
+    return [first, last];
   }
 
   close(): void {
@@ -157,6 +163,15 @@ class ShardStore implements WeightStore {
   }
 }
 
+/** @throws {ModelError} a value is NaN or infinite; names the first. */
+export function refuseNonFinite(values: Float32Array, info: TensorInfo): void {
+  const at = findNonFinite(new Uint32Array(values.buffer, values.byteOffset, values.length));
+  if (at < 0) return;
+  throw new ModelError(
+    `Expected finite numbers in tensor \`${info.name}\` of ${info.file}, got ${values[at]} at index ${at}; download the file again or use another model.`,
+  );
+}
+
 /** Index of the first float32 whose exponent is all ones, or −1. */
 function findNonFinite(bits: Uint32Array): number {
   const { length } = bits;
@@ -170,7 +185,8 @@ function isReadable(info: StoredTensor): info is TensorInfo {
   return READABLE.includes(info.dtype);
 }
 
-function allocateValues(info: TensorInfo): Float32Array<ArrayBuffer> {
+/** @throws {ModelError} too little memory. */
+export function allocateValues(info: TensorInfo): Float32Array<ArrayBuffer> {
   const count = info.shape.reduce((product, size) => product * size, 1);
   try {
     return new Float32Array(count);

@@ -4,7 +4,9 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { FormatError } from '../errors/errors.ts';
+import { isGgufFile } from '../formats/gguf.ts';
 import { readJson } from '../formats/read-json.ts';
+import { readGgufTokenizer } from './gguf-tokenizer.ts';
 
 /** Chat templates included, published files stay under 1 MB. */
 const MOST_CONFIG_BYTES = 2 ** 25;
@@ -12,8 +14,10 @@ const MOST_CONFIG_BYTES = 2 ** 25;
 const ROLES = ['bos_token', 'eos_token', 'unk_token', 'pad_token'];
 
 /** tokenizer_config.json of a model folder; special tokens that it does not name come from special_tokens_map.json. `{}` where both are absent.
+ * A GGUF file says the same in its metadata.
  * @throws {FormatError} not a JSON object; {FileError}. */
 export function readTokenizerConfig(modelFolder: string): Record<string, unknown> {
+  if (isGgufFile(modelFolder)) return readGgufTokenizer(modelFolder).config;
   const config = readObject(join(modelFolder, 'tokenizer_config.json'));
   const named = readObject(join(modelFolder, 'special_tokens_map.json'));
   // null in the configuration says that there is no such token.

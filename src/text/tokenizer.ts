@@ -1,12 +1,15 @@
 // Text to token ids and back, by the tokenizer.json of a model folder. BPE (also with `ignore_merges` and an empty merges list), Unigram
 // and WordPiece are the library's; it knows no WordLevel but looks whole words up when handed the unknown token, which is all WordLevel does.
 // What the library would let through as undefined (unknown words without an unknown token, foreign ids) is stopped here.
-import { existsSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Tokenizer as LibraryTokenizer } from '@huggingface/tokenizers';
 import { FormatError } from '../errors/errors.ts';
+import { isGgufFile } from '../formats/gguf.ts';
 import { readJson } from '../formats/read-json.ts';
 import { checkMerges } from './check-merges.ts';
+import { readGgufTokenizer } from './gguf-tokenizer.ts';
 import { listSpecialTokens, readTokenizerConfig } from './special-tokens.ts';
 import { splitWords } from './split-words.ts';
 
@@ -37,17 +40,19 @@ const MOST_FILE_BYTES = 2 ** 27;
 const MOST_VOCAB = 2 ** 24;
 const KNOWN_MODELS = ['BPE', 'Unigram', 'WordPiece', 'WordLevel'];
 
-/** Load the tokenizer of a model folder.
+/** Load the tokenizer of a model folder, or of a GGUF file.
  * @throws {FormatError} tokenizer.json is absent, malformed or of a kind that is not supported; {FileError} reading failed. */
 export function openTokenizer(modelFolder: string): Tokenizer {
-  const path = join(modelFolder, FILE_NAME);
+  const isGguf = isGgufFile(modelFolder);
+  const path = isGguf ? modelFolder : join(modelFolder, FILE_NAME);
   if (!existsSync(path)) {
     throw new FormatError(
       `Expected ${FILE_NAME} in ${modelFolder}, found none; download it as well, or convert the model's tokenizer with transformers' \`save_pretrained\`.`,
     );
   }
-  const json = readDescription(path);
-  const config = readTokenizerConfig(modelFolder);
+  const gguf = isGguf ? readGgufTokenizer(path) : null;
+  const json = checkDescription(gguf?.json ?? readJson(path, MOST_FILE_BYTES), path);
+  const config = gguf?.config ?? readTokenizerConfig(modelFolder);
   const specials = listSpecialTokens(config);
   if (json.model.type === 'BPE') checkMerges(json.model, path);
   // The WordLevel lookup takes its unknown token from here, the other models from tokenizer.json.
@@ -72,15 +77,23 @@ export function openTokenizer(modelFolder: string): Tokenizer {
   });
 }
 
+/** `sha256:…` of what makes the tokenizer: the bytes of tokenizer.json, or the fields of a GGUF file. @throws as openTokenizer. */
+export function hashTokenizer(modelFolder: string): string {
+  const data = isGgufFile(modelFolder)
+    ? JSON.stringify(readGgufTokenizer(modelFolder).json)
+    : readFileSync(join(modelFolder, FILE_NAME));
+  return `sha256:${createHash('sha256').update(data).digest('hex')}`;
+}
+
 interface Description {
   readonly model: Record<string, unknown> & { type: string; vocab: object };
   readonly added_tokens: readonly { id: number; content: string }[];
   readonly pre_tokenizer: unknown;
 }
 
-/** Read tokenizer.json, name the model kind and fill in what older files leave out. */
-function readDescription(path: string): Description {
-  const json = readJson(path, MOST_FILE_BYTES) as (Record<string, unknown> & { model?: unknown }) | null;
+/** Check tokenizer.json, name the model kind and fill in what older files leave out. */
+function checkDescription(value: unknown, path: string): Description {
+  const json = value as (Record<string, unknown> & { model?: unknown }) | null;
   const model = json?.model as (Record<string, unknown> & { type?: unknown }) | null | undefined;
   if (typeof model !== 'object' || model === null || typeof model.vocab !== 'object' || model.vocab === null) {
     throw new FormatError(`Expected ${path} to hold a \`model\` with a \`vocab\`, got none; download it again.`);

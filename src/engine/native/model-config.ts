@@ -41,6 +41,7 @@ function listRopeValues({ ropeTheta, ropeScaling }: ModelConfig): RopeValues {
   };
   switch (ropeScaling.type) {
     case 'none':
+    case 'factors': // the library takes them from the GGUF file itself
       return none;
     case 'linear':
       return { ...none, rope_type: ROPE.LINEAR, rope_factor: ropeScaling.factor };

@@ -130,6 +130,13 @@ describe('checkMaskFits', () => {
     expect(() => fits(makeMask({ model: { ...makeMask().model, fingerprint: null } }), 'sha256:bb')).not.toThrow();
   });
 
+  test('accepts the older kind of fingerprint beside the newer one', () => {
+    const model = { shape, fingerprint: 'sha256:bb', olderFingerprint: 'sha256:aa' };
+    expect(() => checkMaskFits(makeMask(), model, { path: 'm.json' })).not.toThrow();
+    const other = { ...model, olderFingerprint: 'sha256:cc' };
+    expect(() => checkMaskFits(makeMask(), other, { path: 'm.json' })).toThrow(/sha256:bb/);
+  });
+
   test('refuses another fingerprint unless that is allowed', () => {
     expect(() => fits(makeMask(), 'sha256:bb')).toThrow(/`sha256:bb`, got `sha256:aa`; pass --allow-other-model/);
     expect(() => fits(makeMask(), 'sha256:bb', true)).not.toThrow();

@@ -96,12 +96,40 @@ describe('fingerprint', () => {
     ['rope_theta', makeModelFiles({ rope_theta: 5e5 })],
     ['rope scaling', makeModelFiles({ rope_scaling: { type: 'linear', factor: 2 } })],
     ['positions', makeModelFiles({ max_position_embeddings: 1024 })],
-    ['sharding', makeShardedFiles(2)],
   ])('changes with %s', (_, files) => {
     expect(of(files)).not.toBe(plain);
   });
 
-  it('changes with the first and the last value of a shard, wherever they lie', () => {
+  it('does not change with sharding, the order of tensors, metadata, or tensors that the model does not use', () => {
+    expect(of(makeShardedFiles(2))).toBe(plain);
+    expect(of(makeShardedFiles(3))).toBe(plain);
+    const json = makeConfigJson();
+    const unused = { name: 'model.layers.0.self_attn.rotary_emb.inv_freq', dtype: 'F32' as const, shape: [2] };
+    const tensors = [{ ...unused, values: new Float32Array(2) }, ...makeTensors(json).reverse()];
+    expect(of({ 'config.json': json, 'model.safetensors': encodeSafetensors(tensors) })).toBe(plain);
+  });
+
+  it('changes with the dtype, and with the ends of any tensor', () => {
+    const json = makeConfigJson();
+    const save = (tensors: ReturnType<typeof makeTensors>): string =>
+      of({ 'config.json': json, 'model.safetensors': encodeSafetensors(tensors) });
+    expect(save(makeTensors(json, { dtype: 'BF16' }))).not.toBe(plain);
+    const found = makeTensors(json).map((_, index) => {
+      const tensors = makeTensors(json);
+      tensors[index]!.values[tensors[index]!.values.length - 1] = 42;
+      return save(tensors);
+    });
+    expect(new Set([plain, ...found]).size).toBe(found.length + 1);
+  });
+
+  it('keeps the kind that goes by files for masks made before', () => {
+    const demo = open(new URL('../../../models/demo', import.meta.url).pathname);
+    // As bench/results/2026-11-23-demo-ground-truth has it.
+    expect(demo.olderFingerprint).toBe('sha256:fa39eadabe2de9a7820795d77cb3ec4e86fb15a593ee3dcd9b332389e1aae32d');
+    expect(demo.fingerprint).not.toBe(demo.olderFingerprint);
+  });
+
+  it('changes with the first and the last value of a file, wherever they lie', () => {
     const large = (at: number | null): string => {
       const json = makeConfigJson({ vocab_size: 30_000 });
       const tensors = makeTensors(json);
@@ -150,21 +178,34 @@ describe('openModelFolder refuses', () => {
     const file = join(write(makeModelFiles()), 'model.safetensors');
     expectError(
       file,
-      new ModelError(`Expected a model folder, got the file ${file}; pass the folder that holds config.json.`),
+      new ModelError(
+        `Expected a model folder or a GGUF file, got the file ${file}; pass the folder that holds config.json.`,
+      ),
     );
   });
 
-  it('GGUF by name, by content, and as the only file of a folder', () => {
-    const folder = write({ 'model.GGUF': 'x', renamed: 'GGUF\x03\0\0\0' });
-    const withConfig = write({ 'config.json': makeConfigJson(), 'model.gguf': 'x' });
-    for (const path of [join(folder, 'model.GGUF'), join(folder, 'renamed'), folder, withConfig]) {
-      expectError(
-        path,
-        new ModelError(
-          `Expected a Hugging Face model folder with safetensors weights, got GGUF at ${path}, which duo does not read; download the original model folder.`,
-        ),
-      );
-    }
+  it('a .gguf file that is none, and a folder of GGUF files', () => {
+    const folder = write({ 'model.GGUF': 'version https://git-lfs.github.com/spec/v1' });
+    const file = join(folder, 'model.GGUF');
+    expectError(
+      file,
+      new FormatError(
+        `Expected ${file} to begin with \`GGUF\`, got other bytes, as a Git LFS pointer or a web page has; download it again.`,
+      ),
+    );
+    expectError(
+      folder,
+      new ModelError(
+        `Expected config.json and *.safetensors weights in ${folder}, found a GGUF file; pass the file itself, for example --model ${file}.`,
+      ),
+    );
+    const withConfig = write({ 'config.json': makeConfigJson(), 'a.gguf': 'x', 'b.gguf': 'x' });
+    expectError(
+      withConfig,
+      new ModelError(
+        `Expected config.json and *.safetensors weights in ${withConfig}, found 2 GGUF files; pass the file itself, for example --model ${join(withConfig, 'a.gguf')}.`,
+      ),
+    );
   });
 
   it('a folder without config.json, or with one that is not JSON', () => {
