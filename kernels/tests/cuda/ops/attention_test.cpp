@@ -295,6 +295,9 @@ std::vector<AttentionProblem> list_problems(bool is_hopper) {
 
 bool has_kernel(Kernel kernel) {
   if (kernel == Kernel::plain || has_hopper()) return true;
+#ifdef DUO_EMULATION
+  expect(false, "the emulation is a Hopper GPU");
+#endif
   std::printf("skipped: attention by wgmma needs a Hopper GPU\n");
   return false;
 }

@@ -1,0 +1,168 @@
+#!/usr/bin/env node
+// Do the tests see a wrong kernel? Applies each one-line mutant of mutants.txt to a copy of kernels/, rebuilds what it changed under the CUDA emulation and
+// runs the test that the list names for it: a mutant that passes has survived. Every __global__ function must have a mutant of its own.
+//   node kernels/tests/mutate.mjs [--jobs 2] [--only text] [--out record.tsv] [--folder /tmp/duo-mutants]
+// --only: mutants whose file, test or text holds it. Exit code 1 where one survives, does not apply or does not compile, or a kernel has none.
+import { spawn, spawnSync } from 'node:child_process';
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpus, tmpdir } from 'node:os';
+import { basename, dirname, join, relative } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+
+const KERNELS = dirname(dirname(fileURLToPath(import.meta.url)));
+const TEST_SECONDS = 240;
+const { values: flags } = parseArgs({
+  options: {
+    jobs: { type: 'string', default: String(Math.min(2, cpus().length)) },
+    only: { type: 'string', default: '' },
+    out: { type: 'string' },
+    folder: { type: 'string', default: join(tmpdir(), 'duo-mutants') },
+  },
+});
+
+/** The list: "@ file : program arguments", pairs of "- text" (once in the file; "-2 text": its second place) and "+ text", and "! file kernel : reason". */
+const excused = new Set();
+function readMutants() {
+  const mutants = [];
+  let file;
+  let test;
+  let from;
+  for (const line of readFileSync(join(KERNELS, 'tests/mutants.txt'), 'utf8').split('\n')) {
+    if (line.startsWith('! ')) excused.add(line.slice(2).split(' : ')[0]);
+    if (line.startsWith('@ ')) [file, test] = line.slice(2).split(' : ');
+    const removed = /^-(\d*) (.*)$/.exec(line);
+    if (removed) from = { text: removed[2], place: Number(removed[1] || 0) };
+    if (line.startsWith('+')) mutants.push({ file, test, from, to: line.slice(2) });
+  }
+  return mutants;
+}
+
+/** Where the mutant's text is: its offset, or why it cannot be said. */
+function locate(source, { text, place }) {
+  const places = [];
+  for (let at = source.indexOf(text); at >= 0; at = source.indexOf(text, at + 1)) places.push(at);
+  if (places.length === 0) return 'the text is not in the file';
+  if (place === 0 && places.length > 1) return `the text is ${places.length} times in the file`;
+  return places[Math.max(0, place - 1)] ?? `the text is only ${places.length} times in the file`;
+}
+
+/** The kernel that an offset lies in: the last __global__ function before it, where it is not past that function's end; else ''. */
+function kernelAt(source, offset) {
+  let name = '';
+  for (const found of source.matchAll(/__global__ void (?:__launch_bounds__\([^)]*\) )?(\w+)\(/g)) {
+    if (found.index > offset) break;
+    const end = source.indexOf('\n}', found.index);
+    name = offset <= end ? found[1] : '';
+  }
+  return name;
+}
+
+function listKernels() {
+  const kernels = new Map();
+  for (const name of readdirSync(join(KERNELS, 'cuda'))) {
+    if (!name.endsWith('.cu')) continue;
+    const source = readFileSync(join(KERNELS, 'cuda', name), 'utf8');
+    for (const found of source.matchAll(/__global__ void (?:__launch_bounds__\([^)]*\) )?(\w+)\(/g)) kernels.set(`${name} ${found[1]}`, 0);
+  }
+  return kernels;
+}
+
+function run(command, parameters, options = {}) {
+  return new Promise((resolve) => {
+    const child = spawn(command, parameters, { stdio: ['ignore', 'pipe', 'pipe'], ...options });
+    let output = '';
+    for (const stream of [child.stdout, child.stderr]) stream.on('data', (data) => (output = (output + data).slice(-20000)));
+    const timer = setTimeout(() => child.kill('SIGKILL'), options.limit ?? 3600_000);
+    child.on('close', (code, signal) => {
+      clearTimeout(timer);
+      resolve({ ok: code === 0, code, signal, output });
+    });
+  });
+}
+
+async function prepare(job) {
+  const root = join(flags.folder, String(job));
+  rmSync(join(root, 'kernels'), { recursive: true, force: true });
+  mkdirSync(join(root, 'kernels'), { recursive: true });
+  for (const entry of readdirSync(KERNELS)) {
+    if (!entry.startsWith('build')) cpSync(join(KERNELS, entry), join(root, 'kernels', entry), { recursive: true });
+  }
+  const build = join(root, 'build');
+  const launcher = spawnSync('ccache', ['--version']).status === 0 ? ['-DCMAKE_CXX_COMPILER_LAUNCHER=ccache'] : [];
+  const generator = spawnSync('ninja', ['--version']).status === 0 ? ['-G', 'Ninja'] : [];
+  const configured = await run('cmake', ['-S', join(root, 'kernels'), '-B', build, ...generator, ...launcher, '-DCMAKE_BUILD_TYPE=Release', '-DDUO_CUDA=EMULATED', '-DDUO_TESTS=ON']);
+  if (!configured.ok) throw new Error(configured.output);
+  return { root, build };
+}
+const programOf = (test) => test.split(' ')[0];
+const buildTest = ({ build }, test) => run('cmake', ['--build', build, '--target', programOf(test)]);
+const runTest = ({ build }, test) => {
+  const [program, ...parameters] = test.split(' ');
+  return run(join(build, 'tests/cuda', program), parameters, { limit: TEST_SECONDS * 1000 });
+};
+
+const began = Date.now();
+const mutants = readMutants().filter((mutant) => [mutant.file, mutant.test, mutant.from.text, mutant.to].some((text) => text.includes(flags.only)));
+const kernels = listKernels();
+for (const mutant of mutants) {
+  const source = readFileSync(join(KERNELS, mutant.file), 'utf8');
+  const at = locate(source, mutant.from);
+  if (typeof at === 'string') {
+    mutant.result = `does not apply: ${at}`;
+    continue;
+  }
+  mutant.line = source.slice(0, at).split('\n').length;
+  mutant.kernel = kernelAt(source, at);
+  mutant.changed = source.slice(0, at) + mutant.to + source.slice(at + mutant.from.text.length);
+  const key = `${basename(mutant.file)} ${mutant.kernel}`;
+  if (kernels.has(key)) kernels.set(key, kernels.get(key) + 1);
+}
+const workers = [];
+for (let job = 0; job < Number(flags.jobs); job++) workers.push(await prepare(job));
+
+// Without a mutant, every test passes.
+for (const test of new Set(mutants.map((mutant) => mutant.test))) {
+  for (const worker of workers) {
+    const built = await buildTest(worker, test);
+    if (!built.ok) throw new Error(`${test} does not build:\n${built.output}`);
+  }
+  const passed = await runTest(workers[0], test);
+  if (!passed.ok) throw new Error(`${test} fails without a mutant:\n${passed.output}`);
+}
+
+const left = mutants.filter((mutant) => mutant.result === undefined);
+let next = 0;
+await Promise.all(
+  workers.map(async (worker) => {
+    while (next < left.length) {
+      const mutant = left[next++];
+      const path = join(worker.root, 'kernels', mutant.file);
+      const original = readFileSync(path, 'utf8');
+      writeFileSync(path, mutant.changed);
+      const built = await buildTest(worker, mutant.test);
+      if (built.ok) {
+        const tested = await runTest(worker, mutant.test);
+        mutant.result = tested.ok ? 'SURVIVED' : tested.signal === 'SIGKILL' ? `caught: ran past ${TEST_SECONDS} s` : 'caught';
+        mutant.checks = (/(\d+) checks, (\d+) failed/.exec(tested.output) ?? [])[2] ?? (tested.ok ? '0' : 'stopped');
+      } else {
+        mutant.result = 'does not compile';
+        mutant.log = built.output.slice(-1500);
+      }
+      writeFileSync(path, original);
+      console.log(`${mutant.result}\t${mutant.checks ?? ''}\t${mutant.file}:${mutant.line} ${mutant.kernel}\t${mutant.to.trim()}`);
+      if (mutant.log) console.log(mutant.log);
+    }
+  }),
+);
+const bad = mutants.filter((mutant) => !mutant.result.startsWith('caught'));
+for (const mutant of bad) console.log(`${mutant.result}: ${mutant.file} (${mutant.test})\n  - ${mutant.from.text}\n  + ${mutant.to}`);
+const without = flags.only === '' ? [...kernels].filter(([name, count]) => count === 0 && !excused.has(name)).map(([name]) => name) : [];
+for (const name of without) console.log(`no mutant: ${name}`);
+const summary = `${mutants.length - bad.length} of ${mutants.length} mutants caught, ${kernels.size - without.length} of ${kernels.size} kernels have one, ${((Date.now() - began) / 60000).toFixed(1)} minutes on ${flags.jobs} cores`;
+console.log(summary);
+if (flags.out) {
+  const rows = mutants.map((mutant) => [mutant.result, mutant.checks ?? '', mutant.file, mutant.kernel ?? '', mutant.test, mutant.from.text.trim(), mutant.to.trim()].join('\t'));
+  if (existsSync(dirname(flags.out))) writeFileSync(flags.out, `# ${summary}; ${relative(process.cwd(), fileURLToPath(import.meta.url))}\nresult\tfailed checks\tfile\tkernel\ttest\tfrom\tto\n${rows.join('\n')}\n`);
+}
+process.exitCode = bad.length + without.length > 0 ? 1 : 0;
