@@ -1,18 +1,17 @@
 // How decode's kernels are best cut to a card: each choice of warps, stages and blocks a multiprocessor, checked, then timed. For finding the
 // defaults in kernels/cuda; `bench/gpu.mjs` times those. Runs on the compiled JavaScript:
 //   node bench/gpu-decode.mjs [attention] [product] [step]
-// attention: decode_attention at 128K, H32/G8/D128, by KV type and retrieval heads; sizes end in warps, stages, blocks a multiprocessor.
-// product: vector_product of the llama-3-8b layers; sizes end in stages, blocks a multiprocessor.
+// attention: decode_attention at 128K, H32/G8/D128, by KV type and retrieval heads, with a choice of warps, stages, blocks per multiprocessor.
+// product: vector_product of the llama-3-8b layers, with a choice of stages, blocks per multiprocessor.
 // step: whole steps of eight of llama-3-8b's layers, with and without DUO_DEPENDENT_LAUNCH=0.
 // A choice of 0 is the kernel's own.
-import { benchOp } from '../dist/src/native/devices.js';
+import { benchOp } from './duo-bench.mjs';
 
 const parts = process.argv.slice(2);
 const wants = (part) => parts.length === 0 || parts.includes(part);
-const [BF16, INT8, FP8, INT4] = [2, 3, 4, 5];
-const NAMES = { [BF16]: 'bf16', [INT8]: 'int8', [FP8]: 'fp8', [INT4]: 'int4' };
 /** Bytes of a key or value vector of 128 elements with its scale. */
-const ROW = { [BF16]: 256, [INT8]: 132, [FP8]: 132, [INT4]: 68 };
+const ROW = { bf16: 256, int8: 132, fp8: 132, int4: 68 };
+const LLAMA = { heads: 32, kv_heads: 8, head_dim: 128, sink: 128, recent: 256 };
 
 async function time(label, op, sizes, bytes) {
   try {
@@ -28,7 +27,7 @@ async function time(label, op, sizes, bytes) {
 }
 
 if (wants('attention')) {
-  for (const dtype of [BF16, INT8, FP8, INT4]) {
+  for (const dtype of Object.keys(ROW)) {
     const choices = [
       [0, 0, 0],
       [8, 2, 1],
@@ -37,15 +36,17 @@ if (wants('attention')) {
       [4, 2, 2],
       [4, 3, 2],
     ];
-    for (const retrieval of dtype === BF16 ? [8, 4, 2] : [8, 2]) {
+    for (const retrieval of dtype === 'bf16' ? [8, 4, 2] : [8, 2]) {
       const entries = retrieval * 131072 + (8 - retrieval) * 384;
-      for (const choice of choices)
+      for (const choice of choices) {
+        const [warps, stages, blocks] = choice;
         await time(
-          `attention ${NAMES[dtype]} ${retrieval} of 8 heads: ${choice}`,
+          `attention ${dtype} ${retrieval} of 8 heads: ${choice}`,
           'decode_attention',
-          [32, 8, 128, 131072, retrieval, 128, 256, dtype, ...choice],
+          { ...LLAMA, tokens: 131072, retrieval, dtype, warps, stages, blocks },
           2 * ROW[dtype] * entries,
         );
+      }
     }
   }
 }
@@ -69,7 +70,7 @@ if (wants('product')) {
         await time(
           `product ${outputs}x${depth} batch ${batch}: ${choice}`,
           'vector_product',
-          [outputs, depth, batch, ...choice],
+          { outputs, depth, batch, stages: choice[0], blocks: choice[1] },
           2 * outputs * depth,
         );
     }
@@ -89,7 +90,17 @@ if (wants('step')) {
       await time(
         `step, ${LAYERS} layers, ${tokens}, ${retrieval} of 8 heads: ${launch} launches`,
         'decode_step',
-        [LAYERS, 32, 8, 128, 4096, 14336, 128256, tokens, retrieval, 128, 256, BF16, 1],
+        {
+          ...LLAMA,
+          layers: LAYERS,
+          hidden: 4096,
+          intermediate: 14336,
+          vocab: 128256,
+          tokens,
+          retrieval,
+          dtype: 'bf16',
+          batch: 1,
+        },
         weights + LAYERS * 512 * (retrieval * tokens + (8 - retrieval) * 384),
       );
   }

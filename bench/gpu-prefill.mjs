@@ -3,10 +3,11 @@
 // streaming the best is t_linear + t_attention/2 + t_window/2, the mean of the two; the bound that is aimed at counts the window in full. Laws are
 // checked first. Runs on the compiled JavaScript: node bench/gpu-prefill.mjs [--json] [tokens]
 import { openRandomNativeEngine } from '../dist/src/engine/native/native-engine.js';
-import { benchOp, measureDevice } from '../dist/src/native/devices.js';
+import { measureDevice } from '../dist/src/native/devices.js';
 import { countPrefillOperations } from '../dist/src/runtime/operations.js';
 import { checkSessions } from '../dist/src/runtime/session-checks.js';
 import { findShape } from '../dist/src/runtime/shapes.js';
+import { benchOp } from './duo-bench.mjs';
 
 const device = 'cuda:0';
 const tokens = Number(process.argv.slice(2).find((value) => !value.startsWith('--')) ?? 131072);
@@ -55,9 +56,17 @@ await engine.close();
 const middle = (values) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)];
 const typical = { full: middle(seconds.full), streaming: middle(seconds.streaming), half: middle(seconds.half) };
 
-// The window's own time, by its kernel: sizes as bench/gpu.mjs; 1 = streaming heads.
-const attention = async (kind) => {
-  const sizes = [tokens, heads, kvHeads, headDim, window.sinkTokens, window.recentTokens, kind];
+// The window's own time, by its kernel: 1 = the streaming branch.
+const attention = async (branch) => {
+  const sizes = {
+    tokens,
+    heads,
+    kv_heads: kvHeads,
+    head_dim: headDim,
+    sink: window.sinkTokens,
+    recent: window.recentTokens,
+    branch,
+  };
   return layers * middle((await benchOp('attention_forward', sizes, { device, repeats: 3 })).seconds);
 };
 const windowSeconds = await attention(1);

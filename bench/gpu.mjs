@@ -1,7 +1,8 @@
 // Kernels of cuda:0 one by one: each checked against fp64 on the host, then timed, beside the card's measured bandwidth and matrix rate, so that
 // each row says how far from the floor it is. Runs on the compiled JavaScript: node bench/gpu.mjs [--json] [--small]
-// What may stand at the end of an op's sizes to choose how its kernel is cut: kernels/core/bench_ops.h; bench/gpu-decode.mjs tries choices.
-import { benchOp, measureDevice } from '../dist/src/native/devices.js';
+// What an op takes, also to choose how its kernel is tiled: kernels/bench/ops.h; bench/gpu-decode.mjs tries choices.
+import { measureDevice } from '../dist/src/native/devices.js';
+import { benchOp } from './duo-bench.mjs';
 
 const device = 'cuda:0';
 const isSmall = process.argv.includes('--small');
@@ -9,13 +10,13 @@ const isSmall = process.argv.includes('--small');
 const LIMIT = 2e-2;
 const SINK = 128;
 const RECENT = 256;
-const BF16 = 2;
 /** Bytes of one element, and of a vector's scale, by KV type. */
-const FORMATS = { [BF16]: [2, 0], 3: [1, 4], 4: [1, 4], 5: [0.5, 4] };
+const FORMATS = { bf16: [2, 0], int8: [1, 4], fp8: [1, 4], int4: [0.5, 4] };
 
 const copy = await measureDevice('copy-bandwidth', { device });
 const matrix = await measureDevice('matmul-bf16', { device });
 const [heads, kvHeads, headDim] = isSmall ? [4, 2, 32] : [32, 8, 128];
+const shape = { heads, kv_heads: kvHeads, head_dim: headDim, sink: SINK, recent: RECENT };
 const contexts = isSmall ? [300] : [32768, 131072];
 const lengths = isSmall ? [130] : [8192, 32768];
 
@@ -26,7 +27,7 @@ for (const context of contexts) {
     for (const [dtype, [element, scale]] of Object.entries(FORMATS)) {
       cases.push({
         op: 'decode_attention',
-        sizes: [heads, kvHeads, headDim, context, retrieval, SINK, RECENT, Number(dtype)],
+        sizes: { ...shape, tokens: context, retrieval, dtype },
         bytes: 2 * (element * headDim + scale) * entries + 4 * heads * headDim,
       });
     }
@@ -35,12 +36,12 @@ for (const context of contexts) {
 for (const tokens of lengths) {
   const full = 4 * heads * headDim * ((tokens * tokens) / 2);
   const window = 4 * heads * headDim * tokens * Math.min(tokens, SINK + RECENT);
-  for (const [kind, operations] of [full, window, full + window].entries())
-    cases.push({ op: 'attention_forward', sizes: [tokens, heads, kvHeads, headDim, SINK, RECENT, kind], operations });
-  for (const [kind, operations] of [full, window, full].entries())
+  for (const [branch, operations] of [full, window, full + window].entries())
+    cases.push({ op: 'attention_forward', sizes: { ...shape, tokens, branch }, operations });
+  for (const [gates, operations] of [full, window, full].entries())
     cases.push({
       op: 'attention_backward',
-      sizes: [tokens, heads, kvHeads, headDim, SINK, RECENT, kind],
+      sizes: { ...shape, tokens, gates },
       operations: 2.5 * operations,
     });
 }
@@ -53,10 +54,10 @@ const linear = isSmall
       [128256, 4096],
     ];
 for (const [outputs, depth] of linear)
-  cases.push({ op: 'vector_product', sizes: [outputs, depth, 1], bytes: 2 * outputs * depth });
+  cases.push({ op: 'vector_product', sizes: { outputs, depth, batch: 1 }, bytes: 2 * outputs * depth });
 for (const op of ['matmul_bf16', 'matmul_bf16_own']) {
-  const sizes = isSmall ? [130, 64, 64] : [8192, 14336, 4096];
-  cases.push({ op, sizes, operations: 2 * sizes[0] * sizes[1] * sizes[2] });
+  const [rows, columns, depth] = isSmall ? [130, 64, 64] : [8192, 14336, 4096];
+  cases.push({ op, sizes: { rows, columns, depth }, operations: 2 * rows * columns * depth });
 }
 
 const rows = [];
@@ -76,7 +77,7 @@ if (process.argv.includes('--json')) {
   for (const row of rows) {
     const rate = `${(row.rate / 1e12).toFixed(2)} T${row.unit}`;
     console.log(
-      `${row.op.padEnd(20)} ${row.sizes.join(',').padEnd(40)} ${(row.seconds * 1e6).toFixed(0).padStart(9)} µs ${rate.padStart(14)} ${(100 * row.share).toFixed(0).padStart(4)} %  error ${row.relativeError.toExponential(1)}`,
+      `${row.op.padEnd(20)} ${Object.values(row.sizes).join(',').padEnd(40)} ${(row.seconds * 1e6).toFixed(0).padStart(9)} µs ${rate.padStart(14)} ${(100 * row.share).toFixed(0).padStart(4)} %  error ${row.relativeError.toExponential(1)}`,
     );
   }
 }

@@ -4,7 +4,7 @@ import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { benchOp } from '../src/native/devices.ts';
+import { benchOp } from './duo-bench.mjs';
 import type { Bench } from './run.ts';
 
 /** Agreement of a product with its plain reference before it is timed. */
@@ -30,7 +30,7 @@ export const bench: Bench = {
       let error = 0;
       for (let round = 0; round < Number(flags.rounds); round++) {
         best.onednn = Math.min(best.onednn, ...runPeer(peer, [dtype, ...sizes.map(String), String(repeats)]));
-        const own = await benchOp(`matmul_${dtype}`, sizes, { threads: 1, repeats });
+        const own = await benchOp(`matmul_${dtype}`, { rows, columns, depth }, { threads: 1, repeats });
         if (own.relativeError > LIMITS[dtype]) throw new Error(`matmul_${dtype}: error ${own.relativeError}`);
         error = Math.max(error, own.relativeError);
         best.duo = Math.min(best.duo, ...own.seconds);

@@ -1,4 +1,4 @@
-// Device listing, measurement and the op bench of duo.h.
+// Device listing and measurement of duo.h.
 #include <cstdio>
 #include <cstring>
 
@@ -70,26 +70,5 @@ int32_t duo_device_measure(const char *device, int32_t num_threads, int32_t meas
 #endif
     if (is_cuda) fail(DUO_STATUS_UNSUPPORTED, "Expected device `%s` to be usable, but the library was built without CUDA", device);
     *rate = measure_cpu(options, measure, running);
-  });
-}
-
-int32_t duo_bench_op(const char *device, int32_t num_threads, const char *op, const int64_t *sizes, int32_t num_sizes, int32_t num_repeats,
-                     duo_task_t *task, double *seconds, double *relative_error) {
-  return guard_task(task, [&](Task &running) {
-    bool is_cuda;
-    const OpenOptions options = parse_device(device, num_threads, DUO_DTYPE_STORED, DUO_COMPUTE_ACCURATE, &is_cuda);
-    require_range("num_sizes", num_sizes, 0, 32);
-    require_range("num_repeats", num_repeats, 1, 100000);
-    if (num_sizes > 0) require(sizes, "sizes");
-    require(seconds, "seconds");
-    require(relative_error, "relative_error");
-    const std::string name = require(op, "op");
-    const std::vector<int64_t> size_list(sizes, sizes + num_sizes);
-    bool known = false;
-#ifdef DUO_WITH_CUDA
-    if (is_cuda) known = bench_cuda_op(options, name, size_list, num_repeats, running, seconds, relative_error);
-#endif
-    if (!is_cuda) known = bench_cpu_op(options, name, size_list, num_repeats, running, seconds, relative_error);
-    if (!known) fail(DUO_STATUS_UNSUPPORTED, "Expected `op` to be one that device `%s` has, got `%.100s`", device, op);
   });
 }

@@ -108,16 +108,11 @@ DeviceInfo describe_cpu();
 std::shared_ptr<DuoModel> open_cpu_model(const ModelConfig &config, std::shared_ptr<const WeightMap> weights, const OpenOptions &options,
                                          Task &task);
 double measure_cpu(const OpenOptions &options, int32_t measure, Task &task);
-// Returns false for an op it does not know.
-bool bench_cpu_op(const OpenOptions &options, const std::string &op, const std::vector<int64_t> &sizes, int32_t num_repeats, Task &task,
-                  double *seconds, double *relative_error);
 
 // CUDA, kernels/cuda/; declared always, defined where DUO_WITH_CUDA is.
 std::vector<DeviceInfo> describe_cuda_devices();  // at least one entry, which says why there is none
 std::shared_ptr<DuoModel> open_cuda_model(const ModelConfig &config, std::shared_ptr<const WeightMap> weights, const OpenOptions &options,
                                           Task &task);
 double measure_cuda(const OpenOptions &options, int32_t measure, Task &task);
-bool bench_cuda_op(const OpenOptions &options, const std::string &op, const std::vector<int64_t> &sizes, int32_t num_repeats, Task &task,
-                   double *seconds, double *relative_error);
 
 }  // namespace duo

@@ -1,4 +1,4 @@
-// What the machine can do, and the op bench: each op is checked against its plain twin before it is timed.
+// What the machine can do: bandwidth and matrix rate.
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -33,7 +33,7 @@ double best_of(int repeats, Task &task, const std::function<void()> &body) {
   return best;
 }
 
-// One random product y = x·wᵀ of the op bench.
+// One random product y = x·wᵀ.
 struct ProductCase {
   int64_t rows, columns, depth;
   ScratchBuffer x, weight, y;
@@ -51,20 +51,6 @@ struct ProductCase {
                      bf16 ? Dtype::bf16 : Dtype::f32, columns, depth};
   }
   void multiply(const CpuContext &context) { multiply_linear(context, linear, x.data(), depth, rows, y.data(), columns, false); }
-  // Against the plain loops on every seventh row, so that a large case is checked in a bounded time.
-  double relative_error() const {
-    double error = 0, largest = 0;
-    std::vector<float> expected(static_cast<size_t>(columns));
-    for (int64_t row = 0; row < rows; row += rows > 64 ? rows / 8 + 1 : 1) {
-      multiply_linear_ref(linear, x.data() + row * depth, depth, 1, expected.data(), columns, false);
-      for (int64_t i = 0; i < columns; i++) {
-        const double reference = static_cast<double>(expected[static_cast<size_t>(i)]);
-        error = std::max(error, std::fabs(static_cast<double>(y.data()[row * columns + i]) - reference));
-        largest = std::max(largest, std::fabs(reference));
-      }
-    }
-    return largest == 0 ? error : error / largest;
-  }
 };
 
 double measure_bandwidth(ThreadPool &pool, bool copy, Task &task) {
@@ -102,22 +88,6 @@ double measure_cpu(const OpenOptions &options, int32_t measure, Task &task) {
   const CpuContext context{pool, choose_simd_ops(options.variant), measure == DUO_MEASURE_MATMUL_BF16 ? DUO_COMPUTE_BF16 : DUO_COMPUTE_ACCURATE};
   ProductCase product(2048, 2048, 512, measure == DUO_MEASURE_MATMUL_BF16);
   return 2.0 * 2048 * 2048 * 512 / best_of(10, task, [&] { product.multiply(context); });
-}
-
-bool bench_cpu_op(const OpenOptions &options, const std::string &op, const std::vector<int64_t> &sizes, int32_t num_repeats, Task &task,
-                  double *seconds, double *relative_error) {
-  if (op != "matmul_f32" && op != "matmul_bf16") return false;
-  if (sizes.size() != 3) fail(DUO_STATUS_SHAPE, "Expected 3 `sizes` for op `%s` (rows, columns, depth), got %zu", op.c_str(), sizes.size());
-  for (const int64_t size : sizes) {
-    if (size < 1 || size > (1 << 20)) fail(DUO_STATUS_ARGUMENT, "Expected every size of op `%s` to be 1 to 1048576, got `%lld`", op.c_str(), static_cast<long long>(size));
-  }
-  ThreadPool pool(options.num_threads == 0 ? count_usable_cpus() : options.num_threads);
-  const CpuContext context{pool, choose_simd_ops(options.variant), options.compute};
-  ProductCase product(sizes[0], sizes[1], sizes[2], op == "matmul_bf16");
-  product.multiply(context);
-  *relative_error = product.relative_error();
-  for (int32_t i = 0; i < num_repeats; i++) seconds[i] = best_of(1, task, [&] { product.multiply(context); });
-  return true;
 }
 
 }  // namespace duo

@@ -1,9 +1,9 @@
 // What CUDA devices the machine has, and their measured rates.
 #include <algorithm>
-#include <functional>
 #include <vector>
 
 #include "core/backend.h"
+#include "cuda/device_timer.h"
 #include "cuda/layer_ops.h"
 #include "cuda/linear_algebra.h"
 #include "cuda/runtime.h"

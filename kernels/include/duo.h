@@ -120,13 +120,6 @@ DUO_API int32_t duo_device_describe(int32_t device_index, char *json, int64_t js
  *   device as in duo_model_open      num_threads as in duo_model_open      measure DUO_MEASURE_…      rate [1] double, written, unit by measure */
 DUO_API int32_t duo_device_measure(const char *device, int32_t num_threads, int32_t measure, duo_task_t *task, double *rate);
 
-/* Check one operation against its plain reference, then time it: what bench/ and the tests of a GPU machine stand on.
- *   op name, such as "matmul_f32"; sizes [num_sizes] int64, read, meaning by op (kernels/core/bench_ops.h lists them)
- *   seconds [num_repeats] double, written, one timing a run      relative_error [1] double, written, max|a−b|/max|b| against the reference
- * Returns DUO_STATUS_UNSUPPORTED for an unknown op. */
-DUO_API int32_t duo_bench_op(const char *device, int32_t num_threads, const char *op, const int64_t *sizes, int32_t num_sizes,
-                             int32_t num_repeats, duo_task_t *task, double *seconds, double *relative_error);
-
 /* ---- Tasks: progress, abort and error text of one long call. Every `task` argument may be null. ---- */
 
 /* A task serves one call at a time and may be used again after it. */

@@ -63,7 +63,8 @@ function listKernels() {
   for (const name of readdirSync(join(KERNELS, 'cuda'))) {
     if (!name.endsWith('.cu')) continue;
     const source = readFileSync(join(KERNELS, 'cuda', name), 'utf8');
-    for (const found of source.matchAll(/__global__ void (?:__launch_bounds__\([^)]*\) )?(\w+)\(/g)) kernels.set(`${name} ${found[1]}`, 0);
+    for (const found of source.matchAll(/__global__ void (?:__launch_bounds__\([^)]*\) )?(\w+)\(/g))
+      kernels.set(`${name} ${found[1]}`, 0);
   }
   return kernels;
 }
@@ -72,7 +73,8 @@ function run(command, parameters, options = {}) {
   return new Promise((resolve) => {
     const child = spawn(command, parameters, { stdio: ['ignore', 'pipe', 'pipe'], ...options });
     let output = '';
-    for (const stream of [child.stdout, child.stderr]) stream.on('data', (data) => (output = (output + data).slice(-20000)));
+    for (const stream of [child.stdout, child.stderr])
+      stream.on('data', (data) => (output = (output + data).slice(-20000)));
     const timer = setTimeout(() => child.kill('SIGKILL'), options.limit ?? 3600_000);
     child.on('close', (code, signal) => {
       clearTimeout(timer);
@@ -91,7 +93,17 @@ async function prepare(job) {
   const build = join(root, 'build');
   const launcher = spawnSync('ccache', ['--version']).status === 0 ? ['-DCMAKE_CXX_COMPILER_LAUNCHER=ccache'] : [];
   const generator = spawnSync('ninja', ['--version']).status === 0 ? ['-G', 'Ninja'] : [];
-  const configured = await run('cmake', ['-S', join(root, 'kernels'), '-B', build, ...generator, ...launcher, '-DCMAKE_BUILD_TYPE=Release', '-DDUO_CUDA=EMULATED', '-DDUO_TESTS=ON']);
+  const configured = await run('cmake', [
+    '-S',
+    join(root, 'kernels'),
+    '-B',
+    build,
+    ...generator,
+    ...launcher,
+    '-DCMAKE_BUILD_TYPE=Release',
+    '-DDUO_CUDA=EMULATED',
+    '-DDUO_TESTS=ON',
+  ]);
   if (!configured.ok) throw new Error(configured.output);
   return { root, build };
 }
@@ -103,7 +115,9 @@ const runTest = ({ build }, test) => {
 };
 
 const began = Date.now();
-const mutants = readMutants().filter((mutant) => [mutant.file, mutant.test, mutant.from.text, mutant.to].some((text) => text.includes(flags.only)));
+const mutants = readMutants().filter((mutant) =>
+  [mutant.file, mutant.test, mutant.from.text, mutant.to].some((text) => text.includes(flags.only)),
+);
 const kernels = listKernels();
 for (const mutant of mutants) {
   const source = readFileSync(join(KERNELS, mutant.file), 'utf8');
@@ -143,26 +157,50 @@ await Promise.all(
       const built = await buildTest(worker, mutant.test);
       if (built.ok) {
         const tested = await runTest(worker, mutant.test);
-        mutant.result = tested.ok ? 'SURVIVED' : tested.signal === 'SIGKILL' ? `caught: ran past ${TEST_SECONDS} s` : 'caught';
+        mutant.result = tested.ok
+          ? 'SURVIVED'
+          : tested.signal === 'SIGKILL'
+            ? `caught: ran past ${TEST_SECONDS} s`
+            : 'caught';
         mutant.checks = (/(\d+) checks, (\d+) failed/.exec(tested.output) ?? [])[2] ?? (tested.ok ? '0' : 'stopped');
       } else {
         mutant.result = 'does not compile';
         mutant.log = built.output.slice(-1500);
       }
       writeFileSync(path, original);
-      console.log(`${mutant.result}\t${mutant.checks ?? ''}\t${mutant.file}:${mutant.line} ${mutant.kernel}\t${mutant.to.trim()}`);
+      console.log(
+        `${mutant.result}\t${mutant.checks ?? ''}\t${mutant.file}:${mutant.line} ${mutant.kernel}\t${mutant.to.trim()}`,
+      );
       if (mutant.log) console.log(mutant.log);
     }
   }),
 );
 const bad = mutants.filter((mutant) => !mutant.result.startsWith('caught'));
-for (const mutant of bad) console.log(`${mutant.result}: ${mutant.file} (${mutant.test})\n  - ${mutant.from.text}\n  + ${mutant.to}`);
-const without = flags.only === '' ? [...kernels].filter(([name, count]) => count === 0 && !excused.has(name)).map(([name]) => name) : [];
+for (const mutant of bad)
+  console.log(`${mutant.result}: ${mutant.file} (${mutant.test})\n  - ${mutant.from.text}\n  + ${mutant.to}`);
+const without =
+  flags.only === ''
+    ? [...kernels].filter(([name, count]) => count === 0 && !excused.has(name)).map(([name]) => name)
+    : [];
 for (const name of without) console.log(`no mutant: ${name}`);
 const summary = `${mutants.length - bad.length} of ${mutants.length} mutants caught, ${kernels.size - without.length} of ${kernels.size} kernels have one, ${((Date.now() - began) / 60000).toFixed(1)} minutes on ${flags.jobs} cores`;
 console.log(summary);
 if (flags.out) {
-  const rows = mutants.map((mutant) => [mutant.result, mutant.checks ?? '', mutant.file, mutant.kernel ?? '', mutant.test, mutant.from.text.trim(), mutant.to.trim()].join('\t'));
-  if (existsSync(dirname(flags.out))) writeFileSync(flags.out, `# ${summary}; ${relative(process.cwd(), fileURLToPath(import.meta.url))}\nresult\tfailed checks\tfile\tkernel\ttest\tfrom\tto\n${rows.join('\n')}\n`);
+  const rows = mutants.map((mutant) =>
+    [
+      mutant.result,
+      mutant.checks ?? '',
+      mutant.file,
+      mutant.kernel ?? '',
+      mutant.test,
+      mutant.from.text.trim(),
+      mutant.to.trim(),
+    ].join('\t'),
+  );
+  if (existsSync(dirname(flags.out)))
+    writeFileSync(
+      flags.out,
+      `# ${summary}; ${relative(process.cwd(), fileURLToPath(import.meta.url))}\nresult\tfailed checks\tfile\tkernel\ttest\tfrom\tto\n${rows.join('\n')}\n`,
+    );
 }
 process.exitCode = bad.length + without.length > 0 ? 1 : 0;

@@ -1,4 +1,4 @@
-// What the native library finds on this machine: devices, their measured rates, and its checked op bench.
+// What the native library finds on this machine: devices and their measured rates.
 import { MEASURE } from './abi.ts';
 import { call, decodeText, runCall, TASK_ARGUMENT, type TaskOptions } from './call.ts';
 
@@ -46,21 +46,4 @@ export async function measureDevice(
   const values = [options.device ?? 'cpu', options.threads ?? 0, MEASURES[measure], TASK_ARGUMENT, rate];
   await runCall('duo_device_measure', values, options);
   return rate[0] as number;
-}
-
-/** Check one operation against its plain reference, then time it (kernels/core/bench_ops.h lists them).
- * @returns seconds of each run, and max|a−b|/max|b| against the reference. @throws {NativeError} unknown op or sizes. */
-export async function benchOp(
-  op: string,
-  sizes: readonly number[],
-  options: { device?: string; threads?: number; repeats?: number } & TaskOptions = {},
-): Promise<{ seconds: number[]; relativeError: number }> {
-  const repeats = options.repeats ?? 10;
-  const seconds = new Float64Array(repeats);
-  const relativeError = new Float64Array(1);
-  const device = [options.device ?? 'cpu', options.threads ?? 0];
-  const sizeList = BigInt64Array.from(sizes, BigInt);
-  const values = [...device, op, sizeList, sizes.length, repeats, TASK_ARGUMENT, seconds, relativeError];
-  await runCall('duo_bench_op', values, options);
-  return { seconds: [...seconds], relativeError: relativeError[0] as number };
 }

@@ -6,7 +6,7 @@ import { listModelConfigValues } from '../../../src/engine/native/model-config.t
 import { AbortedError, EngineError, NativeError } from '../../../src/errors/errors.ts';
 import { parseModelConfig } from '../../../src/model/config.ts';
 import { encodeSafetensors } from '../../../src/model/safetensors-writer.ts';
-import { benchOp, listDevices } from '../../../src/native/devices.ts';
+import { listDevices } from '../../../src/native/devices.ts';
 import { type NativeModel, openModel, openRandomModel, type Passage } from '../../../src/native/model.ts';
 import { expectAgreement, printToleranceUse } from '../../reference/agreement.ts';
 import { describeNative, listCpuVariants } from '../../reference/native-library.ts';
@@ -199,12 +199,5 @@ describeNative('errors and lifetime', () => {
     }
     expect(hidden[1]).toEqual(hidden[0]);
     expect(hidden[2]).not.toEqual(hidden[0]);
-  });
-
-  it('the op bench checks what it times', async () => {
-    const { seconds, relativeError } = await benchOp('matmul_f32', [33, 65, 129], { repeats: 3 });
-    expect(seconds).toHaveLength(3);
-    expect(relativeError).toBeLessThan(1e-5);
-    await expect(benchOp('no such op', [1])).rejects.toMatchObject({ status: 'UNSUPPORTED' });
   });
 });

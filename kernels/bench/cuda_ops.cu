@@ -1,24 +1,26 @@
-// The op bench on the GPU: each op is checked against fp64 loops on the host, on rows spread over the output, then timed with cold caches.
-#include <algorithm>
-#include <cmath>
+// CUDA's operations: each is checked against fp64 on the host, on rows spread over the output, then timed with cold caches.
 #include <cstring>
 #include <functional>
 #include <vector>
 
-#include "core/backend.h"
+#include "attention_reference.h"
 #include "cuda/branch_gradient.h"
 #include "cuda/decode_attention.h"
+#include "cuda/device_timer.h"
 #include "cuda/layer_ops.h"
 #include "cuda/linear_algebra.h"
 #include "cuda/matvec.h"
+#include "kv_rows.h"
+#include "ops.h"
 
-namespace duo {
-namespace cuda {
+namespace duo::bench {
 
-double time_seconds(const Stream &stream, const std::function<void()> &body);  // devices.cu
-void bench_decode_step(int device_index, const std::vector<int64_t> &sizes, int32_t num_repeats, Task &task, double *seconds, double *relative_error);  // bench_step.cu
+void bench_decode_step(int device_index, const std::vector<int64_t> &sizes, int32_t num_repeats, double *seconds, double *relative_error);  // decode_step.cu
 
 namespace {
+
+using namespace duo::cuda;
+using test::AttentionProblem;
 
 constexpr int64_t COLD_BYTES = int64_t{256} << 20;  // several times any L2: buffers used in turn are out of it again
 constexpr int CHECKED_ROWS = 6;
@@ -35,7 +37,6 @@ __global__ void hold_kernel() {
 struct Bench {
   const std::vector<int64_t> &sizes;
   int32_t repeats;
-  Task &task;
   double *seconds, *relative_error;
   Stream stream;
 
@@ -54,34 +55,16 @@ struct Bench {
     for (const bf16 value : raw) out.push_back(bf16_to_float(value));
     return out;
   }
-  int64_t size_or_zero(size_t index) const { return index < sizes.size() ? sizes[index] : 0; }
   void run(const std::function<void(int64_t)> &body) const {
     for (int32_t i = 0; i < repeats; i++) {
-      task.check_abort();
       check(launch({dim3(1), 32}, stream.get(), hold_kernel), "holding the device");
       seconds[i] = time_seconds(stream, [&] { body(i + 1); });
     }
   }
-  void compare(const std::vector<double> &got, const std::vector<double> &expected) const {
-    double worst = 0, largest = 0;
-    for (size_t i = 0; i < got.size(); i++) {
-      const double difference = std::fabs(got[i] - expected[i]);
-      if (!(difference <= worst)) worst = difference;
-      largest = std::max(largest, std::fabs(expected[i]));
-    }
-    *relative_error = largest > 0 ? worst / largest : worst;
-  }
-  // `optional` more may follow: how a kernel is cut, 0 for its own choice.
-  void require_sizes(size_t count, size_t optional = 0) const {
-    if (sizes.size() < count || sizes.size() > count + optional) fail(DUO_STATUS_SHAPE, "Expected %zu sizes for this op, got %zu", count, sizes.size());
-    for (const int64_t size : sizes) {
-      if (size < 0 || size > int64_t{1} << 32) fail(DUO_STATUS_ARGUMENT, "Expected sizes of 0 to 2^32, got `%lld`", static_cast<long long>(size));
-    }
-  }
+  void compare(const std::vector<double> &got, const std::vector<double> &expected) const { *relative_error = duo::relative_error(got, expected); }
 };
 
 void bench_product(Bench &b, bool own) {
-  b.require_sizes(3);
   const int64_t m = b.sizes[0], n = b.sizes[1], k = b.sizes[2];
   const auto left = b.random(m * k, 1), right = b.random(n * k, 2);
   DeviceBuffer<bf16> out(m * n);
@@ -111,7 +94,6 @@ void bench_product(Bench &b, bool own) {
 }
 
 void bench_vector_product(Bench &b, const DeviceSize &device) {
-  b.require_sizes(3, 2);
   const int64_t outputs = b.sizes[0], depth = b.sizes[1], batch = b.sizes[2], copies = std::min<int64_t>(16, 1 + COLD_BYTES / (outputs * depth * 2));
   std::vector<DeviceBuffer<bf16>> weights;
   for (int64_t i = 0; i < copies; i++) weights.push_back(b.random(outputs * depth, static_cast<uint64_t>(i)));
@@ -125,8 +107,8 @@ void bench_vector_product(Bench &b, const DeviceSize &device) {
     product.out = out.data();
     product.store = VectorStore::f32;
     product.device = device;
-    product.stages = static_cast<int32_t>(b.size_or_zero(3));
-    product.blocks_a_multiprocessor = static_cast<int32_t>(std::max<int64_t>(1, b.size_or_zero(4)));
+    product.stages = static_cast<int32_t>(b.sizes[3]);
+    product.blocks_a_multiprocessor = static_cast<int32_t>(std::max<int64_t>(1, b.sizes[4]));
     check(launch_vector_product(product, b.stream.get()), "a vector product");
   };
   multiply(0);
@@ -146,57 +128,28 @@ void bench_vector_product(Bench &b, const DeviceSize &device) {
   b.run(multiply);
 }
 
-// softmax(q·kᵀ/√D)·v over keys for which `sees` holds; key, value [n, stride], rows of D.
-std::vector<double> attend_plain(const float *query, const std::vector<float> &key, const std::vector<float> &value, int64_t n, int64_t dim,
-                                 const std::function<bool(int64_t)> &sees) {
-  std::vector<double> weight(static_cast<size_t>(n), 0.0), out(static_cast<size_t>(dim), 0.0);
-  double best = -1e300, sum = 0;
-  for (int64_t j = 0; j < n; j++) {
-    for (int64_t i = 0; i < dim; i++) weight[j] += static_cast<double>(query[i]) * static_cast<double>(key[j * dim + i]);
-    weight[j] /= std::sqrt(static_cast<double>(dim));
-    if (sees(j)) best = std::max(best, weight[j]);
-  }
-  for (int64_t j = 0; j < n; j++) sum += weight[j] = sees(j) ? std::exp(weight[j] - best) : 0.0;
-  for (int64_t j = 0; j < n; j++) {
-    for (int64_t i = 0; i < dim; i++) out[i] += weight[j] / sum * static_cast<double>(value[j * dim + i]);
-  }
+// Rows of a head's cache on the host, as the numbers they stand for.
+std::vector<float> host_rows(const Bench &b, const uint8_t *from, const uint32_t *scales, int64_t rows, int64_t dim, Dtype dtype) {
+  const int64_t row_bytes = test::kv_bytes(dtype, dim);
+  std::vector<uint8_t> raw(static_cast<size_t>(rows * row_bytes));
+  std::vector<uint32_t> words(static_cast<size_t>(rows));
+  copy_to_host(raw.data(), from, static_cast<int64_t>(raw.size()), b.stream);
+  if (scales != nullptr) copy_to_host(words.data(), scales, rows, b.stream);
+  std::vector<float> out;
+  for (int64_t i = 0; i < rows * dim; i++) out.push_back(static_cast<float>(test::kv_value(dtype, raw.data() + i / dim * row_bytes, words[static_cast<size_t>(i / dim)], i % dim)));
   return out;
 }
 
-// Rows of a head's cache on the host, as the numbers they stand for.
-std::vector<float> host_rows(const Bench &b, const uint8_t *from, const uint32_t *scales, int64_t rows, int64_t dim, Dtype dtype) {
-  const int64_t row_bytes = kv_row_bytes(dtype, static_cast<int>(dim));
-  std::vector<uint8_t> raw(static_cast<size_t>(rows * row_bytes));
-  std::vector<uint32_t> words(static_cast<size_t>(scales == nullptr ? 0 : rows));
-  copy_to_host(raw.data(), from, static_cast<int64_t>(raw.size()), b.stream);
-  copy_to_host(words.data(), scales, static_cast<int64_t>(words.size()), b.stream);
-  std::vector<float> out(static_cast<size_t>(rows * dim));
-  for (int64_t i = 0; i < rows * dim; i++) {
-    const uint8_t *row = raw.data() + i / dim * row_bytes;
-    const int64_t at = i % dim;
-    const uint32_t word = scales == nullptr ? 0 : words[static_cast<size_t>(i / dim)];
-    if (dtype == Dtype::f32) {
-      std::memcpy(&out[i], row + 4 * at, 4);
-    } else if (dtype == Dtype::bf16) {
-      bf16 half;
-      std::memcpy(&half, row + 2 * at, 2);
-      out[i] = bf16_to_float(half);
-    } else if (dtype == Dtype::int8) {
-      out[i] = static_cast<float>(static_cast<int8_t>(row[at])) * bits_to_float(word);
-    } else if (dtype == Dtype::fp8) {
-      const int exponent = row[at] >> 3 & 15, mantissa = row[at] & 7;
-      const float magnitude = exponent == 0 ? std::ldexp(static_cast<float>(mantissa), -9) : std::ldexp(static_cast<float>(8 + mantissa), exponent - 10);
-      out[i] = (row[at] & 0x80 ? -magnitude : magnitude) * bits_to_float(word);
-    } else {
-      const float zero = f16_to_float(static_cast<uint16_t>(word >> 16));
-      out[i] = (static_cast<float>(row[at / 2] >> (4 * (at % 2)) & 15) - zero) * f16_to_float(static_cast<uint16_t>(word));
-    }
-  }
-  return out;
+// One query of one head, at the last of `keys`.
+AttentionProblem one_row(int64_t dim, int64_t keys, int64_t sink, int64_t recent, std::vector<float> query, std::vector<float> key, std::vector<float> value) {
+  AttentionProblem p{};
+  p.heads = p.kv_heads = 1, p.dim = dim, p.tokens = keys, p.sink = sink, p.recent = recent;
+  p.positions = {static_cast<int32_t>(keys - 1)};
+  p.query = std::move(query), p.key = std::move(key), p.value = std::move(value);
+  return p;
 }
 
 void bench_decode(Bench &b, const DeviceSize &device) {
-  b.require_sizes(8, 3);
   const int64_t heads = b.sizes[0], kv_heads = b.sizes[1], dim = b.sizes[2], tokens = b.sizes[3], retrieval = b.sizes[4], sink = b.sizes[5], recent = b.sizes[6];
   const auto dtype = static_cast<Dtype>(b.sizes[7]);
   if (kv_heads < 1 || heads % kv_heads != 0 || tokens < 1 || retrieval > kv_heads || recent < 1) fail(DUO_STATUS_ARGUMENT, "Expected H a multiple of G, 1 or more tokens, at most G retrieval heads, R of at least 1");
@@ -204,8 +157,8 @@ void bench_decode(Bench &b, const DeviceSize &device) {
   const int64_t bytes = 2 * (row + kv_scale_bytes(dtype)) * (retrieval * tokens + (kv_heads - retrieval) * ring);
   const int64_t copies = std::min<int64_t>(64, 1 + COLD_BYTES / bytes);
   const DecodeShape shape = choose_decode_shape(dtype, static_cast<int>(dim), device.multiprocessors, device.shared_bytes,
-                                                {static_cast<int32_t>(b.size_or_zero(8)), static_cast<int32_t>(b.size_or_zero(9)),
-                                                 static_cast<int32_t>(b.size_or_zero(10)) * device.multiprocessors});
+                                                {static_cast<int32_t>(b.sizes[8]), static_cast<int32_t>(b.sizes[9]),
+                                                 static_cast<int32_t>(b.sizes[10]) * device.multiprocessors});
   std::vector<DeviceBuffer<uint8_t>> memory;
   std::vector<DeviceBuffer<HeadCache>> tables;
   std::vector<DeviceBuffer<DecodeHead>> plans;
@@ -241,8 +194,11 @@ void bench_decode(Bench &b, const DeviceSize &device) {
   DeviceBuffer<int32_t> arrived(heads);
   clear(arrived, b.stream);
   const auto attend = [&](int64_t turn) {
-    check(launch_decode_attention({plans[static_cast<size_t>(turn % copies)].data(), shape, 1, static_cast<int32_t>(heads), static_cast<int32_t>(kv_heads),
-                                   static_cast<int32_t>(dim), dtype, query.data(), {}, partial.data(), partial_scale.data(), arrived.data(), out.data()}, b.stream.get()), "decode attention");
+    DecodeAttention a{};
+    a.plan = plans[static_cast<size_t>(turn % copies)].data(), a.shape = shape, a.batch = 1;
+    a.heads = static_cast<int32_t>(heads), a.kv_heads = static_cast<int32_t>(kv_heads), a.head_dim = static_cast<int32_t>(dim), a.dtype = dtype;
+    a.query = query.data(), a.partial = partial.data(), a.partial_scale = partial_scale.data(), a.arrived = arrived.data(), a.out = out.data();
+    check(launch_decode_attention(a, b.stream.get()), "decode attention");
   };
   attend(0);
   std::vector<double> got, expected;
@@ -250,7 +206,7 @@ void bench_decode(Bench &b, const DeviceSize &device) {
     const HeadCache &cache = first_caches[static_cast<size_t>(head)];
     const auto key = host_rows(b, cache.key, cache.key_scale, cache.slots, dim, dtype), value = host_rows(b, cache.value, cache.value_scale, cache.slots, dim, dtype);
     const auto q = b.host(query, head * group * dim, dim), y = b.host(out, head * group * dim, dim);
-    for (const double x : attend_plain(q.data(), key, value, cache.slots, dim, [](int64_t) { return true; })) expected.push_back(x);
+    for (const double x : test::attend_exactly(one_row(dim, cache.slots, 0, 1, q, key, value), false).out) expected.push_back(x);
     for (const float x : y) got.push_back(x);
   }
   b.compare(got, expected);
@@ -258,7 +214,6 @@ void bench_decode(Bench &b, const DeviceSize &device) {
 }
 
 void bench_attention(Bench &b, bool backward) {
-  b.require_sizes(7);
   const int64_t tokens = b.sizes[0], heads = b.sizes[1], kv_heads = b.sizes[2], dim = b.sizes[3], sink = b.sizes[4], recent = b.sizes[5], kind = b.sizes[6];
   if (tokens < 1 || kv_heads < 1 || heads % kv_heads != 0 || recent < 1 || kind > 2) fail(DUO_STATUS_ARGUMENT, "Expected tokens, H a multiple of G, R of at least 1, a kind of 0 to 2");
   const int64_t width = heads * dim, kv_width = kv_heads * dim, group = heads / kv_heads;
@@ -315,33 +270,14 @@ void bench_attention(Bench &b, bool backward) {
       k.insert(k.end(), all_keys.begin() + j * kv_width + kv * dim, all_keys.begin() + j * kv_width + (kv + 1) * dim);
       v.insert(v.end(), all_values.begin() + j * kv_width + kv * dim, all_values.begin() + j * kv_width + (kv + 1) * dim);
     }
-    const auto sees = [&](int64_t j) { return j < sink || row - j < recent; };
+    const AttentionProblem p = one_row(dim, row + 1, sink, recent, q, k, v);
     if (!backward) {
-      const auto x = attend_plain(q.data(), k, v, row + 1, dim, [](int64_t) { return true; }), y = attend_plain(q.data(), k, v, row + 1, dim, sees);
+      const auto x = test::attend_exactly(p, false).out, y = test::attend_exactly(p, true).out;
       for (int64_t d = 0; d < dim; d++) expected.push_back(static_cast<double>(gate) * x[d] + (1.0 - static_cast<double>(gate)) * y[d]);
       for (const float z : b.host(mixed, at, dim)) got.push_back(z);
       continue;
     }
-    const auto dy = b.host(gradient, at, dim);
-    std::vector<double> dq(static_cast<size_t>(dim), 0.0);
-    for (const bool is_stream : {false, true}) {
-      const double factor = is_stream ? 1.0 - static_cast<double>(gate) : static_cast<double>(gate);
-      std::vector<double> weight(static_cast<size_t>(row + 1)), dp(weight);
-      double best = -1e300, sum = 0, delta = 0;
-      for (int64_t j = 0; j <= row; j++) {
-        for (int64_t d = 0; d < dim; d++) {
-          weight[j] += static_cast<double>(q[d]) * static_cast<double>(k[j * dim + d]) / std::sqrt(static_cast<double>(dim));
-          dp[j] += static_cast<double>(dy[d]) * static_cast<double>(v[j * dim + d]);
-        }
-        if (is_stream && !sees(j)) weight[j] = -1e300;
-        best = std::max(best, weight[j]);
-      }
-      for (double &w : weight) sum += w = std::exp(w - best);
-      for (int64_t j = 0; j <= row; j++) delta += weight[j] / sum * dp[j];
-      for (int64_t j = 0; j <= row; j++) {
-        for (int64_t d = 0; d < dim; d++) dq[d] += factor * weight[j] / sum * (dp[j] - delta) / std::sqrt(static_cast<double>(dim)) * static_cast<double>(k[j * dim + d]);
-      }
-    }
+    const auto dq = test::attend_backward_exactly(p, {gate}, false, b.host(gradient, at, dim)).query;
     std::vector<float> own(static_cast<size_t>(dim));
     copy_to_host(own.data(), d_query.data() + at, dim, b.stream);
     for (int64_t d = 0; d < dim; d++) got.push_back(own[d]), expected.push_back(dq[d]);
@@ -351,28 +287,16 @@ void bench_attention(Bench &b, bool backward) {
 }
 
 }  // namespace
-}  // namespace cuda
 
-bool bench_cuda_op(const OpenOptions &options, const std::string &op, const std::vector<int64_t> &sizes, int32_t num_repeats, Task &task,
-                   double *seconds, double *relative_error) {
-  using namespace cuda;
+void run_cuda_op(const OpenOptions &options, const std::string &op, const std::vector<int64_t> &sizes, int32_t num_repeats, double *seconds, double *relative_error) {
   check(cudaSetDevice(options.device_index), "selecting the device");
   const DeviceSize device = size_of_device(options.device_index);
-  Bench bench{sizes, num_repeats, task, seconds, relative_error, {}};
-  if (op == "matmul_bf16" || op == "matmul_bf16_own") {
-    bench_product(bench, op == "matmul_bf16_own");
-  } else if (op == "vector_product") {
-    bench_vector_product(bench, device);
-  } else if (op == "decode_attention") {
-    bench_decode(bench, device);
-  } else if (op == "decode_step") {
-    bench_decode_step(options.device_index, sizes, num_repeats, task, seconds, relative_error);
-  } else if (op == "attention_forward" || op == "attention_backward") {
-    bench_attention(bench, op == "attention_backward");
-  } else {
-    return false;
-  }
-  return true;
+  Bench bench{sizes, num_repeats, seconds, relative_error, {}};
+  if (op == "vector_product") return bench_vector_product(bench, device);
+  if (op == "decode_attention") return bench_decode(bench, device);
+  if (op == "decode_step") return bench_decode_step(options.device_index, sizes, num_repeats, seconds, relative_error);
+  if (op == "attention_forward" || op == "attention_backward") return bench_attention(bench, op == "attention_backward");
+  bench_product(bench, op == "matmul_bf16_own");
 }
 
-}  // namespace duo
+}  // namespace duo::bench

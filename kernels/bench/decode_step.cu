@@ -5,14 +5,15 @@
 #include <cmath>
 #include <memory>
 
+#include "check.h"
 #include "core/backend.h"
 #include "core/weight_map.h"
 #include "cuda/runtime.h"
 
-namespace duo::cuda {
+namespace duo::bench {
 
-void bench_decode_step(int device_index, const std::vector<int64_t> &sizes, int32_t num_repeats, Task &task, double *seconds, double *relative_error) {
-  if (sizes.size() != 13) fail(DUO_STATUS_SHAPE, "Expected 13 sizes for this op, got %zu", sizes.size());
+void bench_decode_step(int device_index, const std::vector<int64_t> &sizes, int32_t num_repeats, double *seconds, double *relative_error) {
+  Task task;
   ModelConfig config{};
   config.layers = sizes[0], config.heads = sizes[1], config.kv_heads = sizes[2], config.head_dim = sizes[3];
   config.hidden = sizes[4], config.intermediate = sizes[5], config.vocab = sizes[6];
@@ -38,13 +39,7 @@ void bench_decode_step(int device_index, const std::vector<int64_t> &sizes, int3
   session->prefill(text.data(), 39, task);
   session->decode(text[39], task);
   session->logits(got.data());
-  float worst = 0.0f, largest = 0.0f;
-  for (size_t i = 0; i < got.size(); i++) {
-    const float difference = std::fabs(got[i] - expected[i]);
-    if (!(difference <= worst)) worst = difference;
-    largest = std::max(largest, std::fabs(expected[i]));
-  }
-  *relative_error = static_cast<double>(worst / largest);
+  *relative_error = duo::relative_error(got, expected);
   session.reset();
 
   std::vector<std::unique_ptr<DuoSession>> sessions;
@@ -63,4 +58,4 @@ void bench_decode_step(int device_index, const std::vector<int64_t> &sizes, int3
   }
 }
 
-}  // namespace duo::cuda
+}  // namespace duo::bench

@@ -1,0 +1,5 @@
+export function benchOp(
+  op: string,
+  sizes: Record<string, number | string>,
+  options?: { device?: string; threads?: number; repeats?: number },
+): Promise<{ seconds: number[]; relativeError: number }>;

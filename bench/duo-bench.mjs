@@ -1,0 +1,36 @@
+// Runs duo_bench (kernels/bench), building it first where it is not there: in DUO_BUILD, or else beside the native library.
+import { execFile, execFileSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+
+const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
+
+function findProgram() {
+  const library = process.env.DUO_NATIVE_LIBRARY;
+  const build = process.env.DUO_BUILD ?? (library ? dirname(library) : join(ROOT, 'kernels/build'));
+  const program = join(build, 'bench/duo_bench');
+  if (!existsSync(program)) execFileSync('cmake', ['--build', build, '--target', 'duo_bench'], { stdio: 'inherit' });
+  return program;
+}
+
+let program;
+
+/** Check an operation against its reference, then time it. @param sizes by name, as `duo_bench --list` says; dtype: f32, bf16, int8, fp8, int4.
+ * @returns seconds of each run, and max|a−b|/max|b|. */
+export async function benchOp(op, sizes, { device = 'cpu', threads = 0, repeats = 10 } = {}) {
+  program ??= findProgram();
+  const named = Object.entries(sizes).map(([name, value]) => `${name}=${value}`);
+  const { stdout } = await promisify(execFile)(program, [
+    op,
+    ...named,
+    '--device',
+    device,
+    '--threads',
+    String(threads),
+    '--repeats',
+    String(repeats),
+  ]);
+  return JSON.parse(stdout);
+}
