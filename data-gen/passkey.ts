@@ -78,7 +78,8 @@ function countFixedTokens(pieces: TemplatePieces): number {
 interface Prepared {
   readonly pieces: TemplatePieces;
   readonly fixedTokens: number;
-  readonly leastTokens: number;
+  /** mean and variance of the tokens of an alphabet word inside a passkey */
+  readonly word: { readonly mean: number; readonly variance: number };
 }
 
 const prepared = new WeakMap<Tokenizer, WeakMap<PasskeySettings, Prepared>>();
@@ -95,21 +96,26 @@ function prepare(tokenizer: Tokenizer, settings: PasskeySettings): Prepared {
     const ordinals = settings.ordinals.slice(0, settings.passkeys);
     const pieces = encodeTemplates(tokenizer, { templates: settings.templates, ordinals });
     const fixedTokens = countFixedTokens(pieces);
-    const longestWord = settings.alphabet.reduce(
-      (most, word) => Math.max(most, encodePasskey(tokenizer, [word]).length),
-      1,
-    );
-    const passkeyTokens = 2 * settings.passkeys * settings.wordsPerPasskey * longestWord;
-    result = { pieces, fixedTokens, leastTokens: fixedTokens + passkeyTokens + settings.passkeys + 1 };
+    const lengths = settings.alphabet.map((word) => encodePasskey(tokenizer, [word]).length);
+    const mean = sum(lengths) / lengths.length;
+    const variance = sum(lengths.map((length) => (length - mean) ** 2)) / lengths.length;
+    result = { pieces, fixedTokens, word: { mean, variance } };
     known.set(settings, result);
   }
   return result;
 }
 
-/** The least length in tokens that holds every draw of these settings: the longest alphabet word in each place, and one haystack
- * token before each needle and one after the last. */
-export function leastTokens(options: { tokenizer: Tokenizer; settings: PasskeySettings }): number {
-  return prepare(options.tokenizer, options.settings).leastTokens;
+/** Standard deviations above the mean: one sample in a billion needs more. */
+const ROOM_DEVIATIONS = 6;
+
+/** A length in tokens that samples of these settings fit into: the templates, every passkey twice in words of the alphabet's mean length with room
+ * for chance, and one haystack token before each needle and one after the last. */
+export function neededTokens(options: { tokenizer: Tokenizer; settings: PasskeySettings }): number {
+  const { settings } = options;
+  const { fixedTokens, word } = prepare(options.tokenizer, settings);
+  const words = settings.passkeys * settings.wordsPerPasskey;
+  const drawn = words * word.mean + ROOM_DEVIATIONS * Math.sqrt(words * word.variance);
+  return fixedTokens + 2 * Math.ceil(drawn) + settings.passkeys + 1;
 }
 
 /** Distinct passkeys; the preset's check has made sure that there are enough. */
@@ -170,18 +176,13 @@ function assemble(parts: Parts): { tokens: number[]; needles: AnswerRange[]; ans
 
 /** Sample `index`: a function of the seed, the split, the index, the settings, the tokenizer and the haystack, and of nothing else.
  * @param options.lengthTokens tokens in all; default drawn as the settings say (`drawLength`, for held-out samples `heldOutLengths`).
- * @throws {ConfigError} too short for its passkeys (names the least length), longer than `maxPositions`, or passkeys that the haystack
+ * @throws {ConfigError} too short for its passkeys (names a length that holds them), longer than `maxPositions`, or passkeys that the haystack
  *   keeps repeating by itself. */
 export function generateSample(options: SampleOrigin & { index: number; lengthTokens?: number }): PasskeySample {
   const { tokenizer, haystack, settings, seed, split, index, maxPositions = Number.POSITIVE_INFINITY } = options;
   const lengths = split === 'train' ? settings : heldOutLengths(settings, maxPositions);
   const length = options.lengthTokens ?? drawLength(lengths, { seed, split, index });
-  const { pieces, fixedTokens, leastTokens: least } = prepare(tokenizer, settings);
-  if (length < least) {
-    throw new ConfigError(
-      `Expected samples of at least ${least} tokens for ${settings.passkeys} passkeys of ${settings.wordsPerPasskey} words, got \`${length}\`; raise --min-tokens, or lower --passkeys or --words-per-passkey.`,
-    );
-  }
+  const { pieces, fixedTokens } = prepare(tokenizer, settings);
   if (length > maxPositions) {
     throw new ConfigError(
       `Expected samples of at most the ${maxPositions} tokens that the model allows, got \`${length}\`; lower --max-tokens.`,
@@ -189,11 +190,14 @@ export function generateSample(options: SampleOrigin & { index: number; lengthTo
   }
   const random = makeRandom(seed, 'sample', split, index);
   const room = length - fixedTokens;
+  if (room <= 0) throw tooShort(options, length);
   const text = haystack.take({ tokens: room, random, split });
   for (let draw = 0; draw < MAX_DRAWS; draw++) {
     const words = drawPasskeys(settings, random);
     const passkeys = words.map((passkey) => encodePasskey(tokenizer, passkey));
-    const hay = text.slice(0, room - 2 * sum(passkeys.map((ids) => ids.length)));
+    const hayTokens = room - 2 * sum(passkeys.map((ids) => ids.length));
+    if (hayTokens < settings.passkeys + 1) throw tooShort(options, length);
+    const hay = text.slice(0, hayTokens);
     const depths = drawDepths(settings, random);
     const positions = placeNeedles(hay, { depths, tokenizer });
     const inOrder = passkeys.map((_, ordinal) => ordinal);
@@ -215,6 +219,13 @@ export function generateSample(options: SampleOrigin & { index: number; lengthTo
   }
   throw new ConfigError(
     `Expected passkeys that stand nowhere else in the text, got ${MAX_DRAWS} draws that do; raise --words-per-passkey or choose another --alphabet.`,
+  );
+}
+
+function tooShort(origin: SampleOrigin, length: number): ConfigError {
+  const { passkeys, wordsPerPasskey } = origin.settings;
+  return new ConfigError(
+    `Expected samples of at least ${neededTokens(origin)} tokens for ${passkeys} passkeys of ${wordsPerPasskey} words, got \`${length}\`; raise --min-tokens, or lower --passkeys or --words-per-passkey.`,
   );
 }
 
