@@ -5,7 +5,7 @@ import type { Tokenizer } from '../src/text/tokenizer.ts';
 import { neededTokens } from './passkey.ts';
 
 /** Passkeys and templates take at most this share of the longest sample, so that there is a text to hide them in. */
-const MOST_PASSKEY_SHARE = 0.5;
+const MOST_PASSKEY_SHARE = 0.6;
 const MIN_WORDS = 4;
 
 /** Fit `config` to a tokenizer.
@@ -22,7 +22,8 @@ export function fitPasskeys(
   const longest = Math.min(given.has('maxTokens') ? fitted.maxTokens : maxPositions, maxPositions);
   const isTight = (): boolean => needed() > MOST_PASSKEY_SHARE * longest;
   if (!given.has('wordsPerPasskey')) {
-    while (isTight() && fitted.wordsPerPasskey > MIN_WORDS) fitted.wordsPerPasskey = Math.ceil(fitted.wordsPerPasskey / 2);
+    while (isTight() && fitted.wordsPerPasskey > MIN_WORDS)
+      fitted.wordsPerPasskey = Math.ceil(fitted.wordsPerPasskey / 2);
   }
   if (!given.has('passkeys')) {
     while (isTight() && fitted.passkeys > 1) fitted.passkeys--;
@@ -34,7 +35,9 @@ export function fitPasskeys(
   }
   const least = needed();
   if (!given.has('minTokens') && fitted.minTokens < least && least <= longest) {
-    changes.push(`Samples begin at ${least} tokens instead of ${fitted.minTokens}, which this tokenizer's passkeys need.`);
+    changes.push(
+      `Samples begin at ${least} tokens instead of ${fitted.minTokens}, which this tokenizer's passkeys need.`,
+    );
     fitted.minTokens = least;
   }
   if (!given.has('maxTokens') && fitted.maxTokens < fitted.minTokens) {

@@ -3,7 +3,7 @@ import { openProseHaystack } from '../../data-gen/haystack.ts';
 import {
   generateSample,
   generateSamples,
-  leastTokens,
+  neededTokens,
   type PasskeySample,
   type PasskeySettings,
   pickPasskeySettings,
@@ -118,7 +118,7 @@ describe('generateSample', () => {
         templates: random.pick([demo.templates, resolveConfig({ preset: 'base' }).templates]),
       };
       const plain = random.pick([true, false]) ? tokenizer : makeWordTokenizer({ bos: false });
-      const length = leastTokens({ tokenizer: plain, settings }) + random.pick([0, 1, 7, 500, 3000]);
+      const length = neededTokens({ tokenizer: plain, settings }) + random.pick([0, 1, 7, 500, 3000]);
       const haystack = openProseHaystack(plain);
       const sample = generateSample({
         ...origin,
@@ -134,7 +134,7 @@ describe('generateSample', () => {
   });
 
   it('makes the least length and refuses one token less', () => {
-    const least = leastTokens({ tokenizer, settings: demo });
+    const least = neededTokens({ tokenizer, settings: demo });
     expectLawful(generateSample({ ...origin, index: 0, lengthTokens: least }), demo, least);
     expect(() => generateSample({ ...origin, index: 0, lengthTokens: least - 1 })).toThrow(
       `Expected samples of at least ${least} tokens for 5 passkeys of 5 words, got \`${least - 1}\`; raise --min-tokens, or lower --passkeys or --words-per-passkey.`,
