@@ -40,11 +40,12 @@ export function makeProseFiller(text: string): Filler {
   };
 }
 
-/** A few sentences over and over, one a line. */
+/** The same few sentences on every line, as RULER's noise. */
 export function makeNoiseFiller(sentences: readonly string[]): Filler {
+  const line = sentences.join(' ');
   return {
     separator: '\n',
-    unit: (index) => sentences[index % sentences.length] as string,
+    unit: () => line,
     mayInsertBefore: () => true,
   };
 }

@@ -16,6 +16,8 @@ export interface Question {
   readonly answers: readonly string[];
   /** indices into `documents` */
   readonly gold: readonly number[];
+  /** indices of other documents on the same matter: the hardest to tell from the right one */
+  readonly related: readonly number[];
 }
 
 export interface QuestionSet {
@@ -95,45 +97,59 @@ function readEssay(path: string): string {
 }
 
 function readSquad(path: string): QuestionSet {
-  const documents: string[] = [];
+  const documents = new DocumentList();
   const questions: Question[] = [];
   const data = field(readJson(path, MAX_FILE_BYTES), 'data', path);
   for (const [a, article] of listOf(data, 'data', path).entries()) {
     const paragraphs = listOf(field(article, 'paragraphs', `${path}, data[${a}]`), 'paragraphs', `${path}, data[${a}]`);
+    const own = paragraphs.map((paragraph, p): number => {
+      const place = `${path}, data[${a}].paragraphs[${p}]`;
+      return documents.add(textOf(field(paragraph, 'context', place), 'context', place));
+    });
     for (const [p, paragraph] of paragraphs.entries()) {
       const place = `${path}, data[${a}].paragraphs[${p}]`;
-      const gold = [documents.length];
-      documents.push(textOf(field(paragraph, 'context', place), 'context', place));
+      const gold = own[p] as number;
+      const related = [...new Set(own)].filter((index) => index !== gold);
       for (const [q, qa] of listOf(field(paragraph, 'qas', place), 'qas', place).entries()) {
         const answers = listOf(field(qa, 'answers', `${place}.qas[${q}]`), 'answers', `${place}.qas[${q}]`);
         if (answers.length === 0) continue;
         const question = textOf(field(qa, 'question', `${place}.qas[${q}]`), 'question', `${place}.qas[${q}]`);
         const texts = answers.map((answer) => textOf(field(answer, 'text', place), 'text', `${place}.qas[${q}]`));
-        questions.push({ question, answers: [...new Set(texts)], gold });
+        questions.push({ question, answers: [...new Set(texts)], gold: [gold], related });
       }
     }
   }
-  return checkQuestions({ documents, questions }, path);
+  return checkQuestions({ documents: documents.texts, questions }, path);
 }
 
 function readHotpotqa(path: string): QuestionSet {
-  const documents: string[] = [];
-  const known = new Map<string, number>();
+  const documents = new DocumentList();
   const questions = listOf(readJson(path, MAX_FILE_BYTES), 'the document', path).map((entry, index): Question => {
     const place = `${path}, [${index}]`;
     const gold = listOf(field(entry, 'context', place), 'context', place).map((paragraph) => {
       const [title, sentences] = listOf(paragraph, 'context entry', place);
       const lines = listOf(sentences, 'sentences', place).map((line) => textOf(line, 'sentence', place));
       const text = `${textOf(title, 'title', place)}\n${lines.join('')}`;
-      const at = known.get(text) ?? documents.length;
-      if (at === documents.length) documents.push(text);
-      known.set(text, at);
-      return at;
+      return documents.add(text);
     });
     const question = textOf(field(entry, 'question', place), 'question', place);
-    return { question, answers: [textOf(field(entry, 'answer', place), 'answer', place)], gold };
+    return { question, answers: [textOf(field(entry, 'answer', place), 'answer', place)], gold, related: [] };
   });
-  return checkQuestions({ documents, questions }, path);
+  return checkQuestions({ documents: documents.texts, questions }, path);
+}
+
+/** Documents, equal ones once. */
+class DocumentList {
+  readonly texts: string[] = [];
+  readonly #known = new Map<string, number>();
+
+  /** @returns the document's index. */
+  add(text: string): number {
+    const at = this.#known.get(text) ?? this.texts.length;
+    if (at === this.texts.length) this.texts.push(text);
+    this.#known.set(text, at);
+    return at;
+  }
 }
 
 function checkQuestions(set: QuestionSet, path: string): QuestionSet {

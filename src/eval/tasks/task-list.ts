@@ -6,35 +6,20 @@ import { needleInHaystack } from './niah.ts';
 import { numberString } from './number-string.ts';
 import { commonWords } from './ruler-style/cwe.ts';
 import { frequentWords } from './ruler-style/fwe.ts';
-import { niahMultikey1 } from './ruler-style/niah-multikey-1.ts';
-import { niahMultikey2 } from './ruler-style/niah-multikey-2.ts';
-import { niahMultikey3 } from './ruler-style/niah-multikey-3.ts';
-import { niahMultiquery } from './ruler-style/niah-multiquery.ts';
-import { niahMultivalue } from './ruler-style/niah-multivalue.ts';
-import { niahSingle1 } from './ruler-style/niah-single-1.ts';
-import { niahSingle2 } from './ruler-style/niah-single-2.ts';
-import { niahSingle3 } from './ruler-style/niah-single-3.ts';
-import { qa1 } from './ruler-style/qa-1.ts';
-import { qa2 } from './ruler-style/qa-2.ts';
+import { NEEDLE_TASKS } from './ruler-style/needle-tasks.ts';
+import { defineQaTask } from './ruler-style/qa.ts';
 import { variableTracking } from './ruler-style/vt.ts';
 import { singlePasskey } from './single-passkey.ts';
 import type { EvalTask } from './task.ts';
 
 /** The tasks in the manner of RULER's 13. */
 export const RULER_STYLE_TASKS: readonly EvalTask[] = [
-  niahSingle1,
-  niahSingle2,
-  niahSingle3,
-  niahMultikey1,
-  niahMultikey2,
-  niahMultikey3,
-  niahMultivalue,
-  niahMultiquery,
+  ...NEEDLE_TASKS,
   variableTracking,
   commonWords,
   frequentWords,
-  qa1,
-  qa2,
+  defineQaTask('qa_1', 'squad'),
+  defineQaTask('qa_2', 'hotpotqa'),
 ];
 
 export const EVAL_TASKS: readonly EvalTask[] = [

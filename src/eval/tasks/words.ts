@@ -49,9 +49,13 @@ export function drawNumber(random: Random, digits: number): string {
   return first + Array.from({ length: digits - 1 }, () => random.integer(10)).join('');
 }
 
-/** `adjective-noun`. */
-export function drawHyphenated(random: Random): string {
-  return `${random.pick(ADJECTIVES)}-${random.pick(NOUNS)}`;
+/** How many different words `drawHyphenated` gives with one adjective. */
+export const HYPHENATED_WORDS = ADJECTIVES.length * NOUNS.length;
+
+/** `adjective-noun`, or with two adjectives one of some three million: for texts that take more than half of the others. */
+export function drawHyphenated(random: Random, numAdjectives = 1): string {
+  const parts = Array.from({ length: numAdjectives }, () => random.pick(ADJECTIVES));
+  return [...parts, random.pick(NOUNS)].join('-');
 }
 
 /** `count` values of `draw` that differ from each other and for which `isFree` holds; tries a bounded number of times.

@@ -1,8 +1,8 @@
 // Common words with RULER's parameters: a numbered list in which 10 words stand 30 times and the others 3 times (6 times and
-// once below 4096 tokens); the 10 are asked for. A worked example of the same form with 40 words (10 and 3 times) stands before it.
+// once below 4096 tokens); the 10 are asked for, numbered as the list is. A worked example of the same form with 40 words (10 and 3 times) stands before it.
 import type { Random } from '../../../core/random.ts';
 import { scoreAllReferences } from '../../metrics/string-match.ts';
-import { countAnswerTokens, joinAnswers } from '../answer-text.ts';
+import { countAnswerTokens } from '../answer-text.ts';
 import { completeSample } from '../complete-sample.ts';
 import { fitPrompt } from '../fit-length.ts';
 import { chooseWording, type EvalTask, makeSampleRandom } from '../task.ts';
@@ -10,8 +10,9 @@ import { ADJECTIVES, drawDistinct, NOUNS } from '../words.ts';
 
 export const COMMON_WORDS = 10;
 const SHORT_TOKENS = 4096;
-/** Longer lists need more words than there are pairs of an adjective and a noun. */
-const LONG_TOKENS = 200_000;
+/** Single words, drawn first; the shorter ones, of a token or two, are asked for and stand in the example. */
+const WORDS = [...ADJECTIVES, ...NOUNS];
+const SHORT_WORDS = WORDS.filter((word) => word.length <= 6);
 /** RULER's tokens_to_generate. */
 const MAX_NEW_TOKENS = 120;
 
@@ -37,33 +38,19 @@ export const commonWords: EvalTask = {
     chooseWording(commonWords, options);
     const random = makeSampleRandom('cwe', options);
     const repeats = chooseRepeats(options.lengthTokens);
-    // `isFree` below keeps an answer from being part of another word, where string matching would count it
-    const isLong = options.lengthTokens > LONG_TOKENS;
-    const drawWord = (): string =>
-      (isLong ? random.pick(ADJECTIVES) : '') + random.pick(ADJECTIVES) + random.pick(NOUNS);
-    const example = drawDistinct({ count: repeats.exampleWords, draw: drawWord });
-    const used = new Set(example);
-    const common = drawDistinct({ count: COMMON_WORDS, draw: drawWord, isFree: (word) => !used.has(word) });
-    for (const word of common) used.add(word);
-    const isFree = (word: string): boolean => !used.has(word) && !common.some((other) => word.includes(other));
-    const others: string[] = [];
-    const takeOthers = (count: number): string[] => {
-      while (others.length < count) {
-        const [word] = drawDistinct({ count: 1, draw: drawWord, isFree });
-        used.add(word as string);
-        others.push(word as string);
-      }
-      return others.slice(0, count);
-    };
+    const short = random.shuffle(SHORT_WORDS);
+    const example = short.slice(0, repeats.exampleWords);
+    const common = short.slice(repeats.exampleWords, repeats.exampleWords + COMMON_WORDS);
+    const others = makeOtherWords(random, [...example, ...common], common);
     const exampleList = writeList(random, [
       [example.slice(0, COMMON_WORDS), repeats.exampleCommon],
       [example.slice(COMMON_WORDS), repeats.exampleOther],
     ]);
-    const worked = `${writeBlock(exampleList)} ${example.slice(0, COMMON_WORDS).join(', ')}`;
+    const worked = `${writeBlock(exampleList)} ${numberEntries(example.slice(0, COMMON_WORDS))}`;
     const order = makeOrder(random);
     const maxNewTokens = Math.max(
       MAX_NEW_TOKENS,
-      countAnswerTokens(options.tokenizer, joinAnswers(common, { between: ',' })) + 4,
+      countAnswerTokens(options.tokenizer, [{ text: ` ${numberEntries(common)}`, isAnswer: true }]) + 4,
     );
     const fitted = fitPrompt({
       task: 'cwe',
@@ -73,7 +60,7 @@ export const commonWords: EvalTask = {
       write: (units) => {
         const entries = [
           ...common.flatMap((word) => new Array<string>(repeats.common).fill(word)),
-          ...takeOthers(units).flatMap((word) => new Array<string>(repeats.other).fill(word)),
+          ...others(units).flatMap((word) => new Array<string>(repeats.other).fill(word)),
         ];
         return `${worked}\n\n${writeBlock(numberEntries(order(entries)))}`;
       },
@@ -89,6 +76,31 @@ export const commonWords: EvalTask = {
     });
   },
 };
+
+/** The first n of the words that are not asked for: single words in random order, then adjective and noun in one, then with two
+ * adjectives, each once. None has an answer in it, where string matching would count the answer. */
+function makeOtherWords(
+  random: Random,
+  used: readonly string[],
+  answers: readonly string[],
+): (count: number) => readonly string[] {
+  const taken = new Set(used);
+  const isFree = (word: string): boolean => !taken.has(word) && !answers.some((answer) => word.includes(answer));
+  const others = random.shuffle(WORDS.filter(isFree));
+  for (const word of others) taken.add(word);
+  const drawWord = (): string => {
+    const isCrowded = taken.size > (ADJECTIVES.length * NOUNS.length) / 2;
+    return (isCrowded ? random.pick(ADJECTIVES) : '') + random.pick(ADJECTIVES) + random.pick(NOUNS);
+  };
+  return (count) => {
+    while (others.length < count) {
+      const [word] = drawDistinct({ count: 1, draw: drawWord, isFree }) as [string];
+      taken.add(word);
+      others.push(word);
+    }
+    return others.slice(0, count);
+  };
+}
 
 /** A shuffle that grows: entry i of the list goes to a place that its own random key decides, whatever the number of entries. */
 function makeOrder(random: Random): (entries: readonly string[]) => string[] {

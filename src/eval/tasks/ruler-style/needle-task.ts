@@ -1,5 +1,5 @@
 // Needles in a haystack with the parameters of RULER (arXiv 2404.06654, its scripts/synthetic.yaml) and our own wording:
-// k keys hidden, v values for each, q keys asked. One file beside this one names each of the eight settings.
+// k keys hidden, v values for each, q keys asked. needle-tasks.ts lists the eight settings.
 import type { Random } from '../../../core/random.ts';
 import { type Filler, fillHaystack, makeLineFiller, makeNoiseFiller, makeProseFiller } from '../../haystack.ts';
 import { scoreAllReferences } from '../../metrics/string-match.ts';
@@ -16,7 +16,15 @@ import {
   type TaskSample,
   type Wording,
 } from '../task.ts';
-import { drawDistinct, drawHyphenated, drawNumber, drawUuid, SMALL_ANSWER_WORDS, SMALL_NAMES } from '../words.ts';
+import {
+  drawDistinct,
+  drawHyphenated,
+  drawNumber,
+  drawUuid,
+  HYPHENATED_WORDS,
+  SMALL_ANSWER_WORDS,
+  SMALL_NAMES,
+} from '../words.ts';
 
 export interface NeedleSettings {
   readonly name: string;
@@ -102,20 +110,25 @@ function buildNeedleSample(task: EvalTask, settings: NeedleSettings, options: Bu
       ? random.pick(SMALL_NAMES)
       : settings.keyType === 'uuids'
         ? drawUuid(random)
-        : drawHyphenated(random);
+        : drawHyphenated(random, usedKeys.size > HYPHENATED_WORDS / 2 ? 2 : 1);
+  const usedKeys = new Set<string>();
   const keys = drawDistinct({ count: numKeys, draw: drawKey });
   const valuesOf = new Map(keys.map((key) => [key, Array.from({ length: numValues }, drawValue)]));
   const kind = settings.valueType === 'numbers' ? 'number' : 'identifier';
   const write = (key: string, value: string): string => fillTemplate(words.needle, { kind, key, value });
 
-  const usedKeys = new Set(keys);
+  for (const key of keys) usedKeys.add(key);
   const distract = (): string => {
     const [key] = drawDistinct({ count: 1, draw: drawKey, isFree: (other) => !usedKeys.has(other) });
     usedKeys.add(key as string);
     return write(key as string, drawValue());
   };
   const filler = chooseFiller({ settings, wording, running, distract });
-  const grid = random.distinct(numKeys * numValues, DEPTH_POINTS).map((point) => point / (DEPTH_POINTS - 1));
+  // RULER puts needles between any two lines of noise, and at the points of a grid in essays only
+  const grid =
+    settings.haystack === 'essays'
+      ? random.distinct(numKeys * numValues, DEPTH_POINTS).map((point) => point / (DEPTH_POINTS - 1))
+      : Array.from({ length: numKeys * numValues }, () => random.uniform());
   const needles = random.shuffle(
     keys.flatMap((key) => (valuesOf.get(key) as string[]).map((value) => ({ key, value }))),
   );

@@ -1,5 +1,5 @@
-// Questions over documents with RULER's parameters: the documents that hold the answer among others of the same file, in
-// random order. qa_1 reads the user's SQuAD (--squad), qa_2 HotpotQA (--hotpotqa).
+// Questions over documents with RULER's parameters: the documents that hold the answer, then other paragraphs of the same article
+// as far as there are any, then others of the file, in random order. qa_1 reads the user's SQuAD (--squad), qa_2 HotpotQA (--hotpotqa).
 import { makeRandom } from '../../../core/random.ts';
 import { makeLineFiller } from '../../haystack.ts';
 import { scoreAnyReference } from '../../metrics/string-match.ts';
@@ -26,10 +26,12 @@ export function defineQaTask(name: 'qa_1' | 'qa_2', set: 'squad' | 'hotpotqa'): 
       const order = makeRandom(options.seed, 'eval', name, 'questions').distinct(questions.length, questions.length);
       const asked = questions[order[options.index % questions.length] as number] as (typeof questions)[number];
       const gold = new Set(asked.gold);
-      const others = random
-        .distinct(documents.length, documents.length)
-        .filter((index) => !gold.has(index))
-        .map((index) => documents[index] as string);
+      const related = new Set(asked.related);
+      const rest = random.distinct(documents.length, documents.length).filter((index) => !gold.has(index));
+      const others = [
+        ...rest.filter((index) => related.has(index)),
+        ...rest.filter((index) => !related.has(index)),
+      ].map((index) => documents[index] as string);
       const placeSeed = random.integer(2 ** 31);
       const filler = makeLineFiller((index) => others[index] as string);
       const fitted = fitPrompt({
@@ -51,7 +53,7 @@ export function defineQaTask(name: 'qa_1' | 'qa_2', set: 'squad' | 'hotpotqa'): 
         maxNewTokens: MAX_NEW_TOKENS,
         pieces: null,
         score: scoreAnyReference,
-        meta: { documents: fitted.units + gold.size },
+        meta: { documents: fitted.units + gold.size, related: Math.min(related.size, fitted.units) },
       });
     },
   };

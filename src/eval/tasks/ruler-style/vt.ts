@@ -11,7 +11,8 @@ import { chooseWording, type EvalTask, makeSampleRandom } from '../task.ts';
 import { drawDistinct, drawNumber } from '../words.ts';
 
 const HOPS = 4;
-const EXAMPLE_UNITS = 10;
+/** lines of noise in the worked example */
+const EXAMPLE_UNITS = 3;
 /** RULER's tokens_to_generate. */
 const MAX_NEW_TOKENS = 30;
 

@@ -10,6 +10,7 @@ import { countOccurrences } from '../../../../src/eval/tasks/complete-sample.ts'
 import type { BuildOptions, EvalTask, TaskSample, Wording } from '../../../../src/eval/tasks/task.ts';
 import { openTaskFiles } from '../../../../src/eval/tasks/task-files.ts';
 import { EVAL_TASKS, findTasks, RULER_STYLE_TASKS } from '../../../../src/eval/tasks/task-list.ts';
+import { ADJECTIVES, NOUNS } from '../../../../src/eval/tasks/words.ts';
 import { makeByteTokenizer } from './byte-tokenizer.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'duo-tasks-'));
@@ -189,6 +190,56 @@ describe('how often an answer occurs', () => {
     const person = two.references[0] as string;
     expect(countOccurrences(two.prompt, `${person} leads`)).toBe(1);
     expect(new Set(two.prompt.match(/^\[\d+\]$/gm)).size).toBe(two.meta.documents);
+  });
+});
+
+describe("as hard as RULER's", () => {
+  it('qa_1: paragraphs of the same article come first, equal ones once', () => {
+    const article = (title: string, count: number): object => ({
+      paragraphs: Array.from({ length: count }, (_, index) => ({
+        context: `${title} ${index} is a place with ${index} gates and a wall.`,
+        qas: [{ question: `What is ${title} ${index}?`, answers: [{ text: 'a place' }] }],
+      })),
+    });
+    const path = join(folder, 'articles.json');
+    writeFileSync(path, JSON.stringify({ data: [article('Alba', 6), article('Brix', 60), article('Alba', 6)] }));
+    const set = openTaskFiles({ squad: path });
+    expect(set.squad().documents).toHaveLength(66);
+    for (let index = 0; index < 8; index++) {
+      const sample = build(byName('qa_1'), { files: set, lengthTokens: 1000, index });
+      const title = /What is (\w+) \d+\?\nAnswer:$/.exec(sample.prompt)?.[1] as string;
+      const shown = sample.prompt.match(/^\w+ \d+ is a place/gm) as string[];
+      const same = shown.filter((line) => line.startsWith(title)).length;
+      expect(same).toBe(Math.min(shown.length, title === 'Alba' ? 6 : 60));
+    }
+  });
+
+  it('cwe: single words, a numbered example answer, and no answer inside another word', () => {
+    const sample = build(byName('cwe'));
+    const list = sample.prompt.slice(sample.prompt.lastIndexOf('most often.'));
+    const words = [...new Set([...list.matchAll(/\d+\. ([a-z]+)/g)].map((match) => match[1] as string))];
+    const single = new Set([...ADJECTIVES, ...NOUNS]);
+    expect(words.filter((word) => !single.has(word))).toEqual([]);
+    expect(sample.prompt).toMatch(/most frequent words are 1\. [a-z]+ 2\. [a-z]+ .*10\. [a-z]+\n\n/);
+    const long = build(byName('cwe'), { lengthTokens: 60_000 });
+    const entries = [...long.prompt.slice(long.prompt.lastIndexOf('most often.')).matchAll(/\d+\. ([a-z]+)/g)];
+    const others = new Set(entries.map((match) => match[1] as string));
+    expect(others.size).toBeGreaterThan(single.size);
+    for (const answer of long.references) others.delete(answer);
+    expect([...others].filter((word) => long.references.some((answer) => word.includes(answer)))).toEqual([]);
+  });
+
+  it('noise: five sentences a line', () => {
+    const lines = build(byName('niah_single_1')).prompt.split('\n');
+    expect(lines.filter((line) => line.match(/[^.]+\./g)?.length === 5).length).toBeGreaterThan(20);
+  });
+
+  it('niah_multikey_2 has keys for any length', () => {
+    const letters = { ...adaptTokenizer(tokenizer), encode: (text: string) => text.split(' ').map(() => 1) };
+    const sample = byName('niah_multikey_2').build(options({ tokenizer: letters, lengthTokens: 300_000 }));
+    const keys = [...sample.prompt.matchAll(/a secret number of (\S+) is/g)].map((match) => match[1]);
+    expect(keys.length).toBeGreaterThan(25_000);
+    expect(new Set(keys).size).toBe(keys.length);
   });
 });
 
