@@ -93,7 +93,7 @@ OpenOptions parse_device(const char *device, int32_t num_threads, int32_t weight
   OpenOptions options{0, "", num_threads, static_cast<Dtype>(weight_dtype), compute};
   require_range("num_threads", num_threads, 0, 256);
   require_range("weight_dtype", weight_dtype, DUO_DTYPE_STORED, DUO_DTYPE_INT4);
-  require_range("compute", compute, DUO_COMPUTE_ACCURATE, DUO_COMPUTE_BF16);
+  require_range("compute", compute, DUO_COMPUTE_ACCURATE, DUO_COMPUTE_INT8);
   *is_cuda = false;
   if (name == "cpu") return options;
   for (const char *variant : {"plain", "avx2", "avx512"}) {

@@ -46,11 +46,37 @@ CpuModel::CpuModel(const ModelConfig &config, std::shared_ptr<const WeightMap> w
     layer.down = linear(prefix + "mlp.down_proj", config_.mlp_bias);
     layers_.push_back(std::move(layer));
   }
+  pack_quantized();
 }
 
-std::string CpuModel::device() const { return std::string("cpu ") + ops_.name + (compute_ != DUO_COMPUTE_BF16 ? "" : choose_bf16_ops(ops_) != nullptr ? " bf16" : " bf16-rounded"); }
+void CpuModel::pack_quantized() {
+  std::vector<Linear *> quantized;
+  const auto add = [&](Linear &linear) {
+    if (!is_quantized(linear.weight.dtype)) return;
+    quantized.push_back(&linear);
+    panel_bytes_ += count_panel_bytes(linear.weight);
+  };
+  for (CpuLayer &layer : layers_) {
+    for (Linear *linear : {&layer.query, &layer.key, &layer.value, &layer.output, &layer.gate, &layer.up, &layer.down}) add(*linear);
+  }
+  add(lm_head_);
+  if (quantized.empty()) return;
+  panels_ = std::make_unique<PageBlock>(panel_bytes_);
+  uint8_t *to = panels_->data();
+  for (Linear *linear : quantized) {
+    linear->panels = pack_panels(*pool_, linear->weight, to);
+    to += count_panel_bytes(linear->weight);
+  }
+}
 
-int64_t CpuModel::weight_bytes() const { return weights_->total_bytes(); }
+std::string CpuModel::device() const {
+  const std::string name = std::string("cpu ") + ops_.name;
+  if (compute_ == DUO_COMPUTE_BF16) return name + (choose_bf16_ops(ops_) != nullptr ? " bf16" : " bf16-rounded");
+  if (compute_ == DUO_COMPUTE_INT8) return name + " int8 activations (" + choose_block_ops(ops_).name + ")";
+  return name;
+}
+
+int64_t CpuModel::weight_bytes() const { return weights_->total_bytes() + panel_bytes_; }
 
 std::unique_ptr<DuoSession> CpuModel::open_session(std::shared_ptr<DuoModel> self, const SessionOptions &options, Task &task) {
   return open_cpu_session(std::move(self), *this, options, task);

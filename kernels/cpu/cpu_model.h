@@ -1,4 +1,4 @@
-// The CPU's DuoModel: weights of every layer as Linear views of the mapped files, norms and biases widened to fp32, one thread pool.
+// The CPU's DuoModel: weights of every layer as Linear views of the mapped files, quantised ones laid out for products once more, norms and biases widened to fp32, one thread pool.
 #pragma once
 #include <memory>
 #include <string>
@@ -8,6 +8,7 @@
 #include "core/rope.h"
 #include "core/weight_map.h"
 #include "cpu/linear.h"
+#include "cpu/page_block.h"
 #include "cpu/thread_pool.h"
 
 namespace duo {
@@ -38,18 +39,26 @@ class CpuModel : public DuoModel {
   std::unique_ptr<DuoSession> open_session(std::shared_ptr<DuoModel> self, const SessionOptions &options, Task &task) override;
 
   // What sessions build on.
-  CpuContext context(const Task *task = nullptr) const { return {*pool_, ops_, compute_, task}; }
+  CpuContext session_context(const Task *task = nullptr) const { return {*pool_, ops_, compute_, task}; }
+  // Of whole-sample operations, which never round activations to int8.
+  CpuContext context(const Task *task = nullptr) const {
+    return {*pool_, ops_, compute_ == DUO_COMPUTE_INT8 ? DUO_COMPUTE_ACCURATE : compute_, task};
+  }
   const CpuLayer &layer(int64_t index) const { return layers_[static_cast<size_t>(index)]; }
   const Tensor &embedding() const { return embedding_; }
   const std::vector<float> &final_norm() const { return final_norm_; }
   const Linear &lm_head() const { return lm_head_; }
 
  private:
+  void pack_quantized();
+
   ModelConfig config_;
   std::shared_ptr<const WeightMap> weights_;
   const SimdOps &ops_;
   int32_t compute_;
   std::unique_ptr<ThreadPool> pool_;
+  std::unique_ptr<PageBlock> panels_;  // of all quantised linear layers; null where there are none
+  int64_t panel_bytes_ = 0;
   Tensor embedding_;
   std::vector<CpuLayer> layers_;
   std::vector<float> final_norm_;

@@ -1,12 +1,9 @@
 // Layout, rounding, and the ring of the KV cache.
 #include "cpu/kv_cache.h"
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <new>
 
 #include "core/error.h"
 
@@ -72,15 +69,6 @@ uint64_t mix(uint64_t x) {
 }
 
 }  // namespace
-
-PageBlock::PageBlock(int64_t bytes) : bytes_(std::max<int64_t>(bytes, 1)) {
-  void *block = mmap(nullptr, static_cast<size_t>(bytes_), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (block == MAP_FAILED) throw std::bad_alloc();
-  data_ = static_cast<uint8_t *>(block);
-  madvise(block, static_cast<size_t>(bytes_), MADV_HUGEPAGE);
-}
-
-PageBlock::~PageBlock() { munmap(data_, static_cast<size_t>(bytes_)); }
 
 void round_to_cache(Dtype dtype, float *vector, int64_t head_dim) {
   if (dtype == Dtype::bf16) {

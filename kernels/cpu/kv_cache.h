@@ -6,23 +6,10 @@
 #include <vector>
 
 #include "core/backend.h"
+#include "cpu/page_block.h"
 #include "cpu/simd/cache_ops.h"
 
 namespace duo {
-
-// Zeroed memory straight from the system, on huge pages where it gives them; untouched pages cost nothing.
-class PageBlock {
- public:
-  explicit PageBlock(int64_t bytes);
-  ~PageBlock();
-  PageBlock(const PageBlock &) = delete;
-  PageBlock &operator=(const PageBlock &) = delete;
-  uint8_t *data() const { return data_; }
-
- private:
-  uint8_t *data_ = nullptr;
-  int64_t bytes_;
-};
 
 // Round a head vector to what the cache will give back for it, in place.
 void round_to_cache(Dtype dtype, float *vector, int64_t head_dim);

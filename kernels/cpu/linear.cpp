@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "cpu/cpu_features.h"
+#include "cpu/linear_blocks.h"
 #include "cpu/scratch.h"
 
 namespace duo {
@@ -84,8 +85,10 @@ void pack_quantized(const SimdOps &ops, const Product &product, int64_t column, 
 }
 
 // Columns [column, column + width) of the weights at depth [begin, begin + length).
-void pack_weights(const SimdOps &ops, const Product &product, int64_t column, int64_t width, int64_t begin, int64_t length, float *panel) {
+void pack_weights(const CpuContext &context, const Product &product, int64_t column, int64_t width, int64_t begin, int64_t length, float *panel) {
+  const SimdOps &ops = context.ops;
   const Tensor &weight = product.linear.weight;
+  if (!product.transposed && !product.linear.panels.empty()) return dequantize_tile(context, product.linear.panels, column, begin, length, panel);
   if (is_quantized(weight.dtype)) return pack_quantized(ops, product, column, width, begin, length, panel);
   const int32_t dtype = static_cast<int32_t>(weight.dtype);
   if (product.bf16 == nullptr) {
@@ -118,7 +121,7 @@ void multiply_block(const CpuContext &context, const Product &product, const flo
     const int64_t width = std::min(tile_columns, column_end - column);
     for (int64_t begin = 0; begin < product.depth; begin += DEPTH) {
       const int64_t length = std::min(DEPTH, product.depth - begin);
-      pack_weights(ops, product, column, width, begin, length, panel);
+      pack_weights(context, product, column, width, begin, length, panel);
       const bool add = accumulate || begin > 0;
       for (int64_t row = row_begin; row < row_end; row += tile_rows) {
         multiply_tile(length, packed + begin * padded + row / tile_rows * length * tile_rows, panel, y + row * y_stride + column, y_stride,
@@ -168,43 +171,85 @@ void multiply_quantized_rows(const SimdOps &ops, const Tensor &weight, int64_t c
   }
 }
 
-// Few rows: every weight row is read once, by whoever claims its block of columns.
-void multiply_few_rows(const CpuContext &context, const Linear &linear, const float *x, int64_t x_stride, int64_t rows, float *y,
-                       int64_t y_stride, bool accumulate) {
-  // About 64 KB of weights an item: long enough to stream, and the second pass over rows 5 to 8 finds them in the cache.
-  ScratchBuffer rounded;
-  if (context.compute == DUO_COMPUTE_BF16 && linear.weight.dtype == Dtype::bf16) {
-    rounded.resize(rows * linear.in());
-    for (int64_t row = 0; row < rows; row++) {
-      for (int64_t k = 0; k < linear.in(); k++) rounded.data()[row * linear.in() + k] = bf16_to_float(float_to_bf16(x[row * x_stride + k]));
-    }
-    x = rounded.data();
-    x_stride = linear.in();
+// Columns [column, column + count) of one output.
+void multiply_few_columns(const CpuContext &context, const LinearOutput &output, const float *x, int64_t x_stride, int64_t rows, int64_t column,
+                          int64_t count) {
+  const Linear &linear = *output.linear;
+  if (is_quantized(linear.weight.dtype)) {
+    multiply_quantized_rows(context.ops, linear.weight, column, count, x, x_stride, rows, output.y, output.y_stride, output.accumulate);
+  } else {
+    context.ops.multiply_vectors(static_cast<int32_t>(linear.weight.dtype), x, x_stride, rows, weight_at(linear.weight, column, 0), count, linear.in(),
+                                 output.y + column, output.y_stride, output.accumulate);
   }
-  const int64_t row_bytes = linear.weight.row_bytes();
-  const int64_t block = std::max<int64_t>(8, round_up((int64_t{1} << 16) / std::max<int64_t>(1, row_bytes), 4));
-  context.run((linear.out() + block - 1) / block, [&](int64_t item, int64_t) {
-    const int64_t column = item * block, count = std::min(block, linear.out() - column);
-    if (is_quantized(linear.weight.dtype)) {
-      multiply_quantized_rows(context.ops, linear.weight, column, count, x, x_stride, rows, y, y_stride, accumulate);
-    } else {
-      context.ops.multiply_vectors(static_cast<int32_t>(linear.weight.dtype), x, x_stride, rows, weight_at(linear.weight, column, 0), count,
-                                   linear.in(), y + column, y_stride, accumulate);
-    }
-    if (linear.bias.empty()) return;
+  if (linear.bias.empty()) return;
+  for (int64_t row = 0; row < rows; row++) {
+    for (int64_t i = 0; i < count; i++) output.y[row * output.y_stride + column + i] += linear.bias[static_cast<size_t>(column + i)];
+  }
+}
+
+// Columns of an item: about 64 KB of weights, long enough to stream, and the second pass over rows 5 to 8 finds them in the cache. Smaller
+// layers are cut finer, so that threads end together.
+int64_t choose_columns(const CpuContext &context, const LinearOutput *outputs, int64_t num_outputs) {
+  int64_t bytes = 0, row_bytes = 1;
+  for (int64_t i = 0; i < num_outputs; i++) {
+    bytes += outputs[i].linear->weight.bytes();
+    row_bytes = std::max(row_bytes, outputs[i].linear->weight.row_bytes());
+  }
+  const int64_t item_bytes = std::min(int64_t{1} << 16, bytes / (8 * context.pool.num_threads()));
+  return std::max<int64_t>(8, round_up(item_bytes / row_bytes, 4));
+}
+
+// Few rows: every weight row is read once, by whoever claims its block of columns.
+void multiply_few_rows(const CpuContext &context, const float *x, int64_t x_stride, int64_t rows, const LinearOutput *outputs, int64_t num_outputs) {
+  ScratchBuffer rounded;
+  const int64_t depth = outputs[0].linear->in();
+  const bool rounds = context.compute == DUO_COMPUTE_BF16;
+  if (rounds) {
+    rounded.resize(rows * depth);
     for (int64_t row = 0; row < rows; row++) {
-      for (int64_t i = 0; i < count; i++) y[row * y_stride + column + i] += linear.bias[static_cast<size_t>(column + i)];
+      for (int64_t k = 0; k < depth; k++) rounded.data()[row * depth + k] = bf16_to_float(float_to_bf16(x[row * x_stride + k]));
+    }
+  }
+  const int64_t block = choose_columns(context, outputs, num_outputs);
+  int64_t num_items = 0;
+  for (int64_t i = 0; i < num_outputs; i++) num_items += (outputs[i].linear->out() + block - 1) / block;
+  context.run(num_items, [&](int64_t item, int64_t) {
+    const LinearOutput *output = outputs;
+    for (; item >= (output->linear->out() + block - 1) / block; output++) item -= (output->linear->out() + block - 1) / block;
+    const int64_t column = item * block, count = std::min(block, output->linear->out() - column);
+    if (rounds && output->linear->weight.dtype == Dtype::bf16) {
+      multiply_few_columns(context, *output, rounded.data(), depth, rows, column, count);
+    } else {
+      multiply_few_columns(context, *output, x, x_stride, rows, column, count);
     }
   });
 }
 
 }  // namespace
 
+void multiply_linears(const CpuContext &context, const float *x, int64_t x_stride, int64_t rows, std::initializer_list<LinearOutput> outputs) {
+  if (rows <= 0) return;
+  const LinearOutput *all = outputs.begin();
+  const auto count = static_cast<int64_t>(outputs.size());
+  const auto takes = [&](const LinearOutput &output) { return takes_blocks(context, *output.linear, rows); };
+  if (std::all_of(outputs.begin(), outputs.end(), takes)) return multiply_blocks(context, x, x_stride, rows, all, count);
+  if (rows <= MAX_VECTOR_ROWS && std::none_of(outputs.begin(), outputs.end(), takes)) {
+    return multiply_few_rows(context, x, x_stride, rows, all, count);
+  }
+  for (const LinearOutput &output : outputs) {
+    if (takes(output)) {
+      multiply_blocks(context, x, x_stride, rows, &output, 1);
+    } else if (rows <= MAX_VECTOR_ROWS) {
+      multiply_few_rows(context, x, x_stride, rows, &output, 1);
+    } else {
+      multiply_packed(context, make_product(context, *output.linear, false), x, x_stride, rows, output.y, output.y_stride, output.accumulate);
+    }
+  }
+}
+
 void multiply_linear(const CpuContext &context, const Linear &linear, const float *x, int64_t x_stride, int64_t rows, float *y,
                      int64_t y_stride, bool accumulate) {
-  if (rows <= 0) return;
-  if (rows <= MAX_VECTOR_ROWS) return multiply_few_rows(context, linear, x, x_stride, rows, y, y_stride, accumulate);
-  multiply_packed(context, make_product(context, linear, false), x, x_stride, rows, y, y_stride, accumulate);
+  multiply_linears(context, x, x_stride, rows, {{&linear, y, y_stride, accumulate}});
 }
 
 void multiply_linear_transposed(const CpuContext &context, const Linear &linear, const float *dy, int64_t dy_stride, int64_t rows, float *dx,

@@ -43,7 +43,7 @@ class ScratchBuffer {
 };
 
 // What a thread's kept buffer is for; nested uses must differ.
-enum class ScratchUse { weights, rounded, widened, attention, cache, count };
+enum class ScratchUse { weights, rounded, widened, activations, attention, cache, count };
 
 // The calling thread's buffer of at least `count` floats for one use; contents are what the last use left.
 inline float *thread_scratch(ScratchUse use, int64_t count) {

@@ -26,9 +26,8 @@ void run_layers(const CpuContext &context, const CpuModel &model, SessionWorkspa
   for (int64_t index = 0; index < config.layers; index++) {
     const CpuLayer &layer = model.layer(index);
     rms_norm(context, workspace.hidden, layer.input_norm.data(), rows, hidden, config.rms_norm_eps, workspace.normed);
-    multiply_linear(context, layer.query, workspace.normed, hidden, rows, workspace.query, query_width, false);
-    multiply_linear(context, layer.key, workspace.normed, hidden, rows, workspace.key, kv_width, false);
-    multiply_linear(context, layer.value, workspace.normed, hidden, rows, workspace.value, kv_width, false);
+    multiply_linears(context, workspace.normed, hidden, rows,
+                     {{&layer.query, workspace.query, query_width, false}, {&layer.key, workspace.key, kv_width, false}, {&layer.value, workspace.value, kv_width, false}});
     if (config.qk_norm) {
       rms_norm(context, workspace.query, layer.query_norm.data(), rows * config.heads, head_dim, config.rms_norm_eps, workspace.query);
       rms_norm(context, workspace.key, layer.key_norm.data(), rows * config.kv_heads, head_dim, config.rms_norm_eps, workspace.key);
@@ -38,8 +37,8 @@ void run_layers(const CpuContext &context, const CpuModel &model, SessionWorkspa
     attend(index);
     multiply_linear(context, layer.output, workspace.attended, query_width, rows, workspace.hidden, hidden, true);
     rms_norm(context, workspace.hidden, layer.post_attention_norm.data(), rows, hidden, config.rms_norm_eps, workspace.normed);
-    multiply_linear(context, layer.gate, workspace.normed, hidden, rows, workspace.gate, config.intermediate, false);
-    multiply_linear(context, layer.up, workspace.normed, hidden, rows, workspace.up, config.intermediate, false);
+    multiply_linears(context, workspace.normed, hidden, rows,
+                     {{&layer.gate, workspace.gate, config.intermediate, false}, {&layer.up, workspace.up, config.intermediate, false}});
     swiglu(context, workspace.gate, workspace.up, rows, config.intermediate);
     multiply_linear(context, layer.down, workspace.gate, config.intermediate, rows, workspace.hidden, hidden, true);
   }
@@ -102,7 +101,7 @@ void CpuSession::prefill(const int32_t *tokens, int64_t num_tokens, Task &task) 
 }
 
 void CpuSession::feed_chunk(const int32_t *tokens, int64_t count, bool is_last, Task &task) {
-  const CpuContext context = model_.context(&task);
+  const CpuContext context = model_.session_context(&task);
   workspace_.reserve(count);
   embed_tokens(context, model_.embedding(), tokens, count, workspace_.hidden);
   fill_rope_tables(rope_, length_, count, workspace_.cos, workspace_.sin);
@@ -110,7 +109,7 @@ void CpuSession::feed_chunk(const int32_t *tokens, int64_t count, bool is_last, 
   std::vector<float> logits(is_last ? logits_.size() : 0);
   if (is_last) compute_logits(context, model_, workspace_.hidden + (count - 1) * config_.hidden, 1, workspace_.normed, logits.data());
   // From here on nothing may stop half way.
-  commit_held(model_.context(), count);
+  commit_held(model_.session_context(), count);
   length_ += count;
   has_logits_ = false;
   if (is_last) set_logits(context, logits.data());
@@ -175,7 +174,7 @@ void CpuSession::decode_batch(DuoSession *const *sessions, const int32_t *tokens
     batch.push_back(static_cast<CpuSession *>(sessions[i]));
     may_stop = may_stop && !batch.back()->options_.chunked_prefill;
   }
-  const CpuContext context = model_.context(may_stop ? &task : nullptr);
+  const CpuContext context = model_.session_context(may_stop ? &task : nullptr);
   workspace_.reserve(num_sessions);
   embed_tokens(context, model_.embedding(), tokens, num_sessions, workspace_.hidden);
   for (int64_t i = 0; i < num_sessions; i++) {
@@ -245,7 +244,7 @@ int64_t CpuSession::generate(int64_t num_tokens, const Sampling &sampling, const
 
 std::unique_ptr<DuoSession> CpuSession::fork(Task &task) {
   auto forked = std::make_unique<CpuSession>(self_, model_, options_);
-  model_.context(&task).run(config_.num_gates(), [&](int64_t gate, int64_t) {
+  model_.session_context(&task).run(config_.num_gates(), [&](int64_t gate, int64_t) {
     forked->cache_.copy_live(cache_, gate / config_.kv_heads, gate % config_.kv_heads, length_);
   });
   forked->logits_ = logits_;
@@ -264,7 +263,7 @@ void CpuSession::fill(int64_t length, uint64_t seed, Task &task) {
   has_logits_ = false;
   length_ = 0;
   task.set_total(config_.num_gates());
-  model_.context(&task).run(config_.num_gates(), [&](int64_t gate, int64_t) {
+  model_.session_context(&task).run(config_.num_gates(), [&](int64_t gate, int64_t) {
     cache_.fill(gate / config_.kv_heads, gate % config_.kv_heads, length, seed);
     task.add_done();
   });

@@ -52,6 +52,8 @@ extern "C" {
 
 #define DUO_COMPUTE_ACCURATE 0 /* CPU: fp32 products whatever the weights' dtype; CUDA: bf16 products, fp32 sums */
 #define DUO_COMPUTE_BF16 1     /* CPU: activations rounded to bf16 before a product with bf16 weights, fp32 sums */
+#define DUO_COMPUTE_INT8 2     /* CPU sessions: activations rounded to int8 in blocks of 32 before a product with weights in quantised blocks, int32 sums
+                                  in a block, fp32 sums over blocks; everything else as ACCURATE. CUDA: as ACCURATE */
 
 #define DUO_DISTILL_DEFAULT 0
 #define DUO_DISTILL_TEACHER_BRANCH 1 /* the full branch of the mix is the teacher's output (DESIGN, Semantics 2) */

@@ -7,6 +7,7 @@
 #include "check.h"
 #include "core/gguf_blocks.h"
 #include "cpu/layer_ops.h"
+#include "quantized_values.h"
 
 using namespace duo;
 
@@ -14,8 +15,6 @@ namespace {
 
 // fp32 sums over the depth of a product: a few units of rounding.
 constexpr double TOLERANCE = 2e-6;
-
-constexpr Dtype TYPES[] = {Dtype::q4_0, Dtype::q4_1, Dtype::q5_0, Dtype::q5_1, Dtype::q8_0, Dtype::q2_k, Dtype::q3_k, Dtype::q4_k, Dtype::q5_k, Dtype::q6_k};
 
 std::vector<uint8_t> read_golden(Dtype dtype, const char *ending) {
   std::ifstream file(std::string(DUO_GOLDEN_FOLDER "/") + dtype_name(dtype) + ending, std::ios::binary);
@@ -38,27 +37,6 @@ void test_golden(Dtype dtype) {
     expect(std::equal(piece.data(), piece.data() + count, values.begin() + begin) && piece.is_intact(), name + " range");
   }
   expect(find_non_finite_block(dtype, blocks.data(), 512 / block_elements(dtype)) == 512 / block_elements(dtype), name + " is finite");
-}
-
-// Random bytes with scales near 0.01, which float16 0x2000 … 0x23ff are.
-std::vector<uint8_t> draw_blocks(Random &random, Dtype dtype, int64_t elements) {
-  std::vector<uint8_t> bytes(static_cast<size_t>(elements / block_elements(dtype) * block_bytes(dtype)));
-  for (auto &byte : bytes) byte = static_cast<uint8_t>(random.bits() >> 32);
-  for (int64_t block = 0; block < elements / block_elements(dtype); block++) {
-    uint8_t *at = bytes.data() + block * block_bytes(dtype);
-    const auto set = [&](int64_t offset) { at[offset + 1] = static_cast<uint8_t>(0x20 | (at[offset + 1] & 3)); };
-    switch (dtype) {
-      case Dtype::q2_k: set(80), set(82); break;
-      case Dtype::q3_k: set(108); break;
-      case Dtype::q6_k: set(208); break;
-      case Dtype::q4_1:
-      case Dtype::q5_1:
-      case Dtype::q4_k:
-      case Dtype::q5_k: set(0), set(2); break;
-      default: set(0);
-    }
-  }
-  return bytes;
 }
 
 void test_linear(const CpuContext &context, Random &random, int64_t rows, int64_t out, int64_t in, Dtype dtype) {
@@ -113,7 +91,7 @@ void test_non_finite(Dtype dtype) {
 }  // namespace
 
 int main() {
-  for (const Dtype dtype : TYPES) {
+  for (const Dtype dtype : QUANTIZED_TYPES) {
     test_golden(dtype);
     test_non_finite(dtype);
   }
@@ -121,7 +99,7 @@ int main() {
   for (const SimdOps *ops : list_simd_ops()) {
     const CpuContext context{three, *ops, DUO_COMPUTE_ACCURATE};
     Random random(11);
-    for (const Dtype dtype : TYPES) {
+    for (const Dtype dtype : QUANTIZED_TYPES) {
       const int64_t step = block_elements(dtype);
       const int64_t shapes[][3] = {{1, 9, step}, {1, 33, 3 * step}, {8, 5, step}, {9, 7, 2 * step}, {13, ops->tile_columns + 1, 3 * step}, {40, 300, 512}};
       for (const auto &shape : shapes) test_linear(context, random, shape[0], shape[1], shape[2], dtype);

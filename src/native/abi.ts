@@ -28,7 +28,7 @@ export const DTYPE = { STORED: -1, F32: 0, F16: 1, BF16: 2, INT8: 3, FP8: 4, INT
 export const ROPE = { NONE: 0, LINEAR: 1, DYNAMIC: 2, LLAMA3: 3, YARN: 4 } as const;
 
 /** DUO_COMPUTE_… */
-export const COMPUTE = { ACCURATE: 0, BF16: 1 } as const;
+export const COMPUTE = { ACCURATE: 0, BF16: 1, INT8: 2 } as const;
 
 /** DUO_DISTILL_… */
 export const DISTILL = { DEFAULT: 0, TEACHER_BRANCH: 1 } as const;
