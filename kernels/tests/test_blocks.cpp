@@ -6,6 +6,7 @@
 #include "cpu/block_panels.h"
 #include "cpu/page_block.h"
 #include "quantized_values.h"
+#include "simd_variants.h"
 
 using namespace duo;
 

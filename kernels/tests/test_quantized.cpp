@@ -8,6 +8,7 @@
 #include "core/gguf_blocks.h"
 #include "cpu/layer_ops.h"
 #include "quantized_values.h"
+#include "simd_variants.h"
 
 using namespace duo;
 

@@ -7,6 +7,7 @@ import type { Engine } from '../engine/engine.ts';
 import { openRandomNativeEngine } from '../engine/native/native-engine.ts';
 import { ConfigError } from '../errors/errors.ts';
 import type { ModelConfig } from '../model/config.ts';
+import type { ModelFolder } from '../model/folder.ts';
 import { findShape } from '../runtime/shapes.ts';
 import { readChoiceFlag, readIntegerFlag, readNumberFlag } from './numbers.ts';
 import { type EngineFlags, openEngine, openModel } from './open.ts';
@@ -59,6 +60,9 @@ async function openShape(flags: BenchFlags, seed: number): Promise<Subject> {
   if (flags.engine === 'tensorflow' || flags.backend !== undefined) {
     throw new ConfigError('Expected the native engine with --shape; the tensorflow engine needs a model folder.');
   }
+  if (flags.activations === 'int8') {
+    throw new ConfigError('Expected --activations int8 only with a GGUF file as --model, got it with --shape.');
+  }
   const layers =
     flags.layers === undefined ? {} : { layers: readIntegerFlag('--layers', { text: flags.layers, least: 1 }) };
   const config = findShape(flags.shape as string, layers);
@@ -84,16 +88,27 @@ async function openFolder(flags: BenchFlags, seed: number): Promise<Subject> {
     const given = readMaskFlag(flags, folder);
     const masks = given === 'full' ? drawMasks(flags, { shape: config.shape, seed }) : { masked: given };
     const engine = await openEngine(folder, flags);
-    const info = folder.weights?.info('model.layers.0.self_attn.q_proj.weight');
     const close = async (): Promise<void> => {
       await engine.close();
       folder.close();
     };
-    return { name: folder.name, engine, config, weightBytes: info?.dtype === 'F32' ? 4 : 2, masks, close };
+    return { name: folder.name, engine, config, weightBytes: meanWeightBytes(folder), masks, close };
   } catch (error) {
     folder.close();
     throw error;
   }
+}
+
+/** Bytes of a weight of the linear layers, mean over those of the first layer. */
+function meanWeightBytes(folder: ModelFolder): number {
+  let [bytes, weights] = [0, 0];
+  for (const name of ['self_attn.q_proj', 'self_attn.o_proj', 'mlp.gate_proj', 'mlp.down_proj']) {
+    const info = folder.weights?.info(`model.layers.0.${name}.weight`);
+    if (info === undefined) return 2;
+    bytes += info.byteLength;
+    weights += info.shape.reduce((product, size) => product * size, 1);
+  }
+  return bytes / weights;
 }
 
 function drawMasks(flags: BenchFlags, options: { shape: ModelShape; seed: number }): Record<string, HeadMask> {

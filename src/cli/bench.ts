@@ -17,7 +17,7 @@ import { countDecodeWeights, NAMED_SHAPES } from '../runtime/shapes.ts';
 import { type BenchFlags, openSubject, type Subject } from './bench-subject.ts';
 import { type ContextReport, formatReport } from './bench-table.ts';
 import { readChoiceFlag, readIntegerFlag } from './numbers.ts';
-import { addEngineOptions } from './open.ts';
+import { addActivationsOption, addEngineOptions } from './open.ts';
 import { KV_DTYPES } from './run.ts';
 import { printJson, printResult, say } from './terminal.ts';
 
@@ -49,7 +49,7 @@ export function addBenchCommand(program: Command, signal: AbortSignal): void {
     .option('--seed <n>', 'decides random weights, mask and text', '42')
     .option('--allow-other-model', 'accept a mask made for another model of the same shape')
     .option('--json', 'print everything as JSON');
-  addEngineOptions(command).action((flags: BenchFlags) => bench(flags, signal));
+  addActivationsOption(addEngineOptions(command)).action((flags: BenchFlags) => bench(flags, signal));
 }
 
 async function bench(flags: BenchFlags, signal: AbortSignal): Promise<void> {
@@ -110,6 +110,7 @@ async function bench(flags: BenchFlags, signal: AbortSignal): Promise<void> {
       model: subject.name,
       engine: engine.name,
       device: engine.device,
+      activations: flags.activations ?? 'float32',
       kvDtype,
       steps,
       batch,

@@ -7,6 +7,7 @@ import { openTensorflowEngine } from '../engine/tensorflow/tensorflow-engine.ts'
 import { ConfigError, EngineError } from '../errors/errors.ts';
 import { type ModelFolder, openModelFolder } from '../model/folder.ts';
 import { loadLibrary } from '../native/library.ts';
+import { readChoiceFlag } from './numbers.ts';
 import { say } from './terminal.ts';
 import { findPackageRoot } from './version.ts';
 
@@ -19,7 +20,13 @@ export interface EngineFlags {
   readonly device?: string;
   readonly backend?: string;
   readonly threads?: number;
+  readonly activations?: string;
 }
+
+/** What activations are rounded to before a product with quantised weights; float32 leaves them as they are. */
+const ACTIVATIONS = ['float32', 'int8'] as const;
+/** Of every layer, what a GGUF file may hold in blocks. */
+const QUANTIZABLE = ['self_attn.q_proj', 'self_attn.v_proj', 'mlp.gate_proj', 'mlp.down_proj'];
 
 /** Open the folder of `--model`; `demo` is the shipped one. @throws {ModelError}. */
 export function openModel(
@@ -38,6 +45,15 @@ export function addEngineOptions(command: Command): Command {
     .option('--threads <n>', 'native engine on a CPU: threads; default: one for each CPU', parseThreads);
 }
 
+/** Add --activations, for commands that generate or time: identify and eval always compute with float32. */
+export function addActivationsOption(command: Command): Command {
+  return command.option(
+    '--activations <dtype>',
+    'native engine on a CPU, GGUF weights in blocks: float32, or int8, faster and rounded',
+    'float32',
+  );
+}
+
 /** Open the engine the flags ask for. Without --engine the native one serves where its library loads, else tensorflow, and stderr says so.
  * @throws {ConfigError} flags that contradict each other; {EngineError} the engine asked for does not load. */
 export async function openEngine(folder: ModelFolder, flags: EngineFlags): Promise<Engine> {
@@ -47,6 +63,10 @@ export async function openEngine(folder: ModelFolder, flags: EngineFlags): Promi
   if (flags.backend !== undefined && !BACKENDS.includes(flags.backend as Backend)) {
     throw new ConfigError(`Expected --backend to be one of ${BACKENDS.join(', ')}, got \`${flags.backend}\`.`);
   }
+  const roundsActivations =
+    flags.activations !== undefined &&
+    readChoiceFlag('--activations', { text: flags.activations, names: ACTIVATIONS }) === 'int8';
+  if (roundsActivations) checkInt8Activations(folder, flags);
   if (flags.backend !== undefined && flags.engine === 'native') {
     throw new ConfigError('Expected --backend only with --engine tensorflow, got it with --engine native.');
   }
@@ -58,7 +78,8 @@ export async function openEngine(folder: ModelFolder, flags: EngineFlags): Promi
     }
     return openTensorflowEngine(folder, flags.backend ? { backend: flags.backend as Backend } : {});
   }
-  const mustBeNative = flags.engine === 'native' || flags.device !== undefined || flags.threads !== undefined;
+  const mustBeNative =
+    flags.engine === 'native' || flags.device !== undefined || flags.threads !== undefined || roundsActivations;
   if (!mustBeNative) {
     const problem = describeLoadProblem();
     if (problem !== null) {
@@ -69,7 +90,25 @@ export async function openEngine(folder: ModelFolder, flags: EngineFlags): Promi
   return openNativeEngine(folder, {
     ...(flags.device !== undefined && { device: flags.device }),
     ...(flags.threads !== undefined && { threads: flags.threads }),
+    ...(roundsActivations && { compute: 'int8' as const }),
   });
+}
+
+/** @throws {ConfigError} int8 activations would change nothing: another engine or device, or no weights in blocks. */
+function checkInt8Activations(folder: ModelFolder, flags: EngineFlags): void {
+  if (flags.engine === 'tensorflow' || flags.backend !== undefined) {
+    throw new ConfigError('Expected --activations int8 only with --engine native, got it with the tensorflow engine.');
+  }
+  if (flags.device?.startsWith('cuda')) {
+    throw new ConfigError(`Expected --activations int8 only with --device cpu, got it with \`${flags.device}\`.`);
+  }
+  const names = QUANTIZABLE.map((name) => `model.layers.0.${name}.weight`);
+  const isQuantized = names.some((name) => /^Q\d/.test(folder.weights?.info(name).dtype ?? ''));
+  if (!isQuantized) {
+    throw new ConfigError(
+      `Expected a GGUF file with weights in blocks (Q4_0 to Q6_K) for --activations int8, but the weights of ${folder.name} are not quantised; leave the flag out.`,
+    );
+  }
 }
 
 /** Why the native library cannot be used here; null where it loads. */

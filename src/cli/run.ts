@@ -11,7 +11,7 @@ import { type GenerateResult, generateText } from '../runtime/generate.ts';
 import { type ChatMessage, encodeChat } from '../text/chat-template.ts';
 import { openTokenizer, type Tokenizer } from '../text/tokenizer.ts';
 import { readChoiceFlag, readIntegerFlag, readNumberFlag } from './numbers.ts';
-import { addEngineOptions, type EngineFlags, openEngine, openModel } from './open.ts';
+import { addActivationsOption, addEngineOptions, type EngineFlags, openEngine, openModel } from './open.ts';
 import { stdoutClosed, writeStdout } from './stdout.ts';
 import { formatBytes, makeProgress, printJson, say } from './terminal.ts';
 
@@ -59,7 +59,7 @@ export function addRunCommand(program: Command, signal: AbortSignal): void {
     .option('--prefill <how>', 'exact, or chunked as the reference does: streaming heads see the chunk', 'exact')
     .option('--allow-other-model', 'accept a mask made for another model of the same shape')
     .option('--json', 'print one JSON document at the end instead of the text as it comes');
-  addEngineOptions(command).action((flags: RunFlags) => run(flags, signal));
+  addActivationsOption(addEngineOptions(command)).action((flags: RunFlags) => run(flags, signal));
 }
 
 async function run(flags: RunFlags, signal: AbortSignal): Promise<void> {
@@ -210,6 +210,7 @@ function report(ran: {
       ropeBaseTokens,
       engine: engine.name,
       device: engine.device,
+      activations: flags.activations ?? 'float32',
     });
     return;
   }

@@ -8,7 +8,7 @@ export interface ModelOpenOptions extends TaskOptions {
   readonly device?: string | undefined;
   /** CPU threads; default one for each CPU the process may use */
   readonly threads?: number | undefined;
-  readonly compute?: 'accurate' | 'bf16' | undefined;
+  readonly compute?: 'accurate' | 'bf16' | 'int8' | undefined;
   /** how the device holds the weights; default as stored (random: bf16) */
   readonly weightDtype?: 'f32' | 'bf16' | 'int8' | undefined;
 }
@@ -26,7 +26,7 @@ export interface Passage {
 }
 
 const WEIGHT_DTYPES = { f32: DTYPE.F32, bf16: DTYPE.BF16, int8: DTYPE.INT8 } as const;
-const COMPUTES = { accurate: COMPUTE.ACCURATE, bf16: COMPUTE.BF16 } as const;
+const COMPUTES = { accurate: COMPUTE.ACCURATE, bf16: COMPUTE.BF16, int8: COMPUTE.INT8 } as const;
 const DEVICE_BYTES = 256;
 
 /** An open model. Not usable after close; its sessions go on. */

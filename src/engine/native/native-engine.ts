@@ -32,8 +32,9 @@ export interface NativeEngineOptions {
   readonly device?: string;
   /** CPU threads; default one for each CPU the process may use. Results do not depend on it. */
   readonly threads?: number;
-  /** `bf16`: on the CPU, round activations to bf16 before products with bf16 weights; default `accurate` */
-  readonly compute?: 'accurate' | 'bf16';
+  /** Default `accurate`. On the CPU, `bf16` rounds activations to bf16 before products with bf16 weights, and `int8` those of sessions
+   * to int8 in blocks of 32 before products with quantised weights. */
+  readonly compute?: 'accurate' | 'bf16' | 'int8';
 }
 
 /** What an estimate assumes of a step it knows only the length of: the base preset's window, and a supervised eighth. */
