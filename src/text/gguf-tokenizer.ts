@@ -119,26 +119,25 @@ function describeSentencePiece(vocabulary: Vocabulary): TokenizerFiles {
   });
 }
 
-/** Every way to make a piece of two others, the piece with the greatest score first; as transformers' conversion orders equal ones. */
+/** Every way to make a piece of two others, the piece with the greatest score first, ways of one piece by the ids of their parts:
+ * the order of the tokenizer.json files that Llama 2 and Mistral were published with. */
 function listMerges(vocabulary: Vocabulary, scores: readonly number[]): [string, string][] {
   const { tokens, types } = vocabulary;
   const ids = new Map(tokens.map((token, id) => [token, id]));
-  const merges: { pair: [string, string]; score: number; lengths: [number, number] }[] = [];
+  const merges: { pair: [string, string]; score: number }[] = [];
   for (const [id, token] of tokens.entries()) {
     if (types[id] !== NORMAL) continue;
     const characters = [...token];
-    const own: [string, string, number][] = [];
+    const own: [string, string][] = [];
     for (let cut = 1; cut < characters.length; cut++) {
       const left = characters.slice(0, cut).join('');
       const right = characters.slice(cut).join('');
-      if (ids.has(left) && ids.has(right)) own.push([left, right, cut]);
+      if (ids.has(left) && ids.has(right)) own.push([left, right]);
     }
     own.sort((a, b) => ids.get(a[0])! - ids.get(b[0])! || ids.get(a[1])! - ids.get(b[1])!);
-    for (const [left, right, cut] of own) {
-      merges.push({ pair: [left, right], score: scores[id]!, lengths: [cut, characters.length - cut] });
-    }
+    for (const pair of own) merges.push({ pair, score: scores[id]! });
   }
-  merges.sort((a, b) => b.score - a.score || b.lengths[0] - a.lengths[0] || b.lengths[1] - a.lengths[1]);
+  merges.sort((a, b) => b.score - a.score);
   return merges.map(({ pair }) => pair);
 }
 
