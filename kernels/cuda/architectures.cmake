@@ -1,7 +1,8 @@
-# Which GPUs to compile for: the one present, else sm_80 and sm_90a (wgmma and bulk copies pay there); a release covers all.
+# Which GPUs to compile for: those present, else sm_80 and sm_90a (wgmma needs it); a release covers all. PTX of compute_80 behind them, which a driver
+# compiles for any other card: a library that was built without seeing a GPU is never without a kernel image.
 set(DUO_CUDA_ARCHITECTURE_LIST ${DUO_CUDA_ARCHITECTURES})
 if(DUO_CUDA_ARCHITECTURES STREQUAL "release")
-  set(DUO_CUDA_ARCHITECTURE_LIST 80-real 86-real 89-real 90a-real 90-virtual)
+  set(DUO_CUDA_ARCHITECTURE_LIST 80-real 86-real 89-real 90a-real 100-real 120-real 80-virtual)
 elseif(NOT DUO_CUDA_ARCHITECTURES)
   execute_process(COMMAND nvidia-smi --query-gpu=compute_cap --format=csv,noheader
     OUTPUT_VARIABLE DUO_PRESENT_CAPABILITIES OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET RESULT_VARIABLE DUO_SMI_RESULT)
@@ -12,6 +13,6 @@ elseif(NOT DUO_CUDA_ARCHITECTURES)
     list(TRANSFORM DUO_CUDA_ARCHITECTURE_LIST REPLACE "^90$" "90a")
     list(TRANSFORM DUO_CUDA_ARCHITECTURE_LIST APPEND "-real")
   else()
-    set(DUO_CUDA_ARCHITECTURE_LIST 80-real 90a-real)
+    set(DUO_CUDA_ARCHITECTURE_LIST 80-real 90a-real 80-virtual)
   endif()
 endif()

@@ -79,7 +79,7 @@ struct OnlineSoftmax {
     }
   }
 
-  // Lanes hold parts of a row's sum; afterwards all four have it, and `sum` its reciprocal's base-2 logarithm partner.
+  // Lanes hold parts of a row's sum; afterwards all four of a row have the whole.
   __device__ __forceinline__ void finish() {
     for (int m = 0; m < ROW_TILES; m++) {
       for (int half = 0; half < 2; half++) {

@@ -35,9 +35,12 @@ __device__ __forceinline__ void load_line(const void *from) {
 #ifndef DUO_EMULATION
 // Whether the machine code that would run has the waits above: a kernel compiled for an older target lacks them.
 inline bool can_overlap(const void *kernel) {
-  const char *wish = std::getenv("DUO_DEPENDENT_LAUNCH");
+  static const bool is_wanted = [] {
+    const char *wish = std::getenv("DUO_DEPENDENT_LAUNCH");
+    return wish == nullptr || wish[0] != '0';
+  }();
   cudaFuncAttributes attributes;
-  return (wish == nullptr || wish[0] != '0') && cudaFuncGetAttributes(&attributes, kernel) == cudaSuccess && attributes.ptxVersion >= 90 && attributes.binaryVersion >= 90;
+  return is_wanted && cudaFuncGetAttributes(&attributes, kernel) == cudaSuccess && attributes.ptxVersion >= 90 && attributes.binaryVersion >= 90;
 }
 #endif
 

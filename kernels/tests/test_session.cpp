@@ -9,6 +9,7 @@
 #include "core/weight_map.h"
 #include "cpu/sampling.h"
 #include "reference_transformer.h"
+#include "sampling_vectors.h"
 
 using namespace duo;
 
@@ -233,6 +234,10 @@ void test_long_context(const std::string &variant) {
 }
 
 void test_sampling() {
+  const SamplingVectors vectors = read_sampling_vectors();
+  for (const SamplingVector &draw : vectors.draws) {
+    expect(sample_token(vectors.logits.data(), static_cast<int64_t>(vectors.logits.size()), draw.sampling, draw.length) == draw.token, "the draw of seed " + std::to_string(draw.sampling.seed));
+  }
   const std::vector<float> logits = {1.0f, 3.0f, 3.0f, -2.0f, 0.5f};
   expect(sample_token(logits.data(), 5, {0.0f, 0, 1.0f, 1}, 4) == 1, "greedy takes the lowest id of a tie");
   expect(sample_token(logits.data(), 5, {1.0f, 1, 1.0f, 1}, 4) == 1, "top_k 1 is greedy");

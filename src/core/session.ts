@@ -29,6 +29,17 @@ export interface SessionMemory {
   readonly workspaceBytes: number;
 }
 
+/** How a token is drawn; `checkSampling` of src/runtime makes one from options. */
+export interface TokenSampling {
+  /** 0 = greedy, the lowest id on a tie */
+  readonly temperature: number;
+  /** 0 = all */
+  readonly topK: number;
+  /** 1 = all */
+  readonly topP: number;
+  readonly seed: number;
+}
+
 /** One text in progress. Not usable after `close`; all methods then throw EngineError. */
 export interface Session {
   readonly mask: HeadMask | 'full';
@@ -42,6 +53,9 @@ export interface Session {
   /** Feed one token; returns the logits after it, `[vocab]` fp32 (a copy): `into`, where that is given, which spares a loop
    * a new array of half a megabyte a token. */
   decode(token: number, into?: Float32Array): Promise<Float32Array>;
+  /** Feed one token and draw the next, where the engine can: on its device, so that only the token crosses. Draws what `sampleToken` draws from the
+   * logits after `token`. */
+  step?(token: number, sampling: TokenSampling): Promise<number>;
   /** Logits after the last token fed. */
   logits(): Float32Array;
   /** An independent session with the same state. */

@@ -1,4 +1,6 @@
 // A session of the native library: prefill, decode, sample, fork. One call at a time; the library serialises what comes at once.
+
+import type { TokenSampling } from '../core/session.ts';
 import { DTYPE, PREFILL } from './abi.ts';
 import { call, runCall, TASK_ARGUMENT, type TaskOptions } from './call.ts';
 import { NativeHandle } from './handle.ts';
@@ -15,16 +17,6 @@ export interface SessionOpenOptions {
   readonly prefill: 'exact' | 'chunked';
   /** 0 = the library chooses */
   readonly chunkTokens: number;
-}
-
-export interface Sampling {
-  /** 0 = greedy */
-  readonly temperature: number;
-  /** 0 = all */
-  readonly topK: number;
-  /** 1 = all */
-  readonly topP: number;
-  readonly seed: number;
 }
 
 const KV_DTYPES = { f32: DTYPE.F32, bf16: DTYPE.BF16, int8: DTYPE.INT8, fp8: DTYPE.FP8, int4: DTYPE.INT4 } as const;
@@ -64,7 +56,7 @@ export class NativeSession {
   }
 
   /** Draw a token from the logits; the session is not changed. */
-  sample({ temperature, topK, topP, seed }: Sampling): number {
+  sample({ temperature, topK, topP, seed }: TokenSampling): number {
     const token = new Int32Array(1);
     call('duo_session_sample', this.handle.id, temperature, topK, topP, seed, token);
     return token[0] as number;
@@ -73,7 +65,7 @@ export class NativeSession {
   /** Sample and feed `count` tokens, fewer where a stop token is drawn (written last, not fed). */
   async generate(
     count: number,
-    { temperature, topK, topP, seed, stopTokens = [] }: Sampling & { stopTokens?: readonly number[] },
+    { temperature, topK, topP, seed, stopTokens = [] }: TokenSampling & { stopTokens?: readonly number[] },
     options: TaskOptions = {},
   ): Promise<Int32Array> {
     const stops = Int32Array.from(stopTokens);

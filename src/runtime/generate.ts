@@ -29,7 +29,7 @@ export interface GenerateResult {
   readonly stopReason: 'length' | 'stop-token' | 'stop-string';
   /** time to the logits of the prompt */
   readonly prefillSeconds: number;
-  /** time of the decode steps */
+  /** time of the decode steps, and of drawing where the engine draws */
   readonly decodeSeconds: number;
   /** tokens fed by decode steps; tokens a second = decodedTokens / decodeSeconds */
   readonly decodedTokens: number;
@@ -72,11 +72,14 @@ export async function generateText(
   let decodeSeconds = 0;
   let decodedTokens = 0;
   let stopReason: GenerateResult['stopReason'] = 'length';
-  while (tokens.length < maxNewTokens) {
-    if (signal?.aborted) throw new AbortedError('Generation was stopped on request.');
+  const mayStop = (): boolean => tokens.length >= (options.minNewTokens ?? 0);
+  const draw = (): number => {
     // a stop token that may not come yet has no chance, as transformers' min_new_tokens has it
-    if (tokens.length < (options.minNewTokens ?? 0)) for (const id of stopTokens) logits[id] = Number.NEGATIVE_INFINITY;
-    const token = sampleToken(logits, sampling, session.length);
+    if (!mayStop()) for (const id of stopTokens) logits[id] = Number.NEGATIVE_INFINITY;
+    return sampleToken(logits, sampling, session.length);
+  };
+  for (let token = draw(); ; ) {
+    if (signal?.aborted) throw new AbortedError('Generation was stopped on request.');
     tokens.push(token);
     if (stopTokens.has(token)) {
       stopReason = 'stop-token';
@@ -90,8 +93,15 @@ export async function generateText(
     // The last token's logits would serve nobody.
     if (tokens.length === maxNewTokens) break;
     const stepMs = performance.now();
-    logits = await session.decode(token, logits);
-    decodeSeconds += (performance.now() - stepMs) / 1000;
+    if (session.step && mayStop()) {
+      // Drawn where the logits are: a row of 128K logits would be half a megabyte per token.
+      token = await session.step(token, sampling);
+      decodeSeconds += (performance.now() - stepMs) / 1000;
+    } else {
+      logits = await session.decode(token, logits);
+      decodeSeconds += (performance.now() - stepMs) / 1000;
+      token = draw();
+    }
     decodedTokens++;
   }
   if (stopText.found === null) {

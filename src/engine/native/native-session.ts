@@ -1,6 +1,6 @@
 // A session of the `native` engine: the Session interface over the library's handle.
 import { splitHeadMask } from '../../core/head-mask.ts';
-import type { Session, SessionMemory, SessionOptions } from '../../core/session.ts';
+import type { Session, SessionMemory, SessionOptions, TokenSampling } from '../../core/session.ts';
 import type { HeadMask, ModelShape } from '../../core/shapes.ts';
 import { ConfigError, EngineError } from '../../errors/errors.ts';
 import type { NativeModel } from '../../native/model.ts';
@@ -75,6 +75,12 @@ class NativeEngineSession implements Session {
     const native = this.requireRoom([token], into);
     await native.decode(token);
     return native.logits(into);
+  }
+
+  async step(token: number, sampling: TokenSampling): Promise<number> {
+    const native = this.requireRoom([token]);
+    await native.decode(token);
+    return native.sample(sampling);
   }
 
   logits(): Float32Array {

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { makeRandom } from '../../../src/core/random.ts';
 import { checkSampling, drawUniform, sampleToken } from '../../../src/runtime/sampling.ts';
@@ -14,6 +15,18 @@ function countDraws(options: Parameters<typeof checkSampling>[0], draws = 4000):
 }
 
 describe('sampleToken', () => {
+  it('draws what kernels/cpu and kernels/cuda draw', () => {
+    const lines = readFileSync('kernels/tests/sampling_vectors.txt', 'utf8').split('\n');
+    const logits = Float32Array.from(
+      (lines.find((line) => line.startsWith('logits ')) as string).split(' ').slice(1),
+      Number,
+    );
+    const draws = lines.filter((line) => /^\d/.test(line)).map((line) => line.split(' ').map(Number));
+    expect(draws.length).toBeGreaterThan(150);
+    for (const [temperature = 0, topK = 0, topP = 1, seed = 0, length = 0, token = 0] of draws)
+      expect(sampleToken(logits, checkSampling({ temperature, topK, topP, seed }), length)).toBe(token);
+  });
+
   it('is greedy at temperature 0 and takes the lowest id of a tie', () => {
     expect(sampleToken(LOGITS, checkSampling({}), 4)).toBe(1);
     expect(sampleToken(LOGITS, checkSampling({ temperature: 1, topK: 1 }), 4)).toBe(1);

@@ -355,12 +355,32 @@ OP_TEST(attention, launch_attention_forward_hopper) {
     return launch_attention_forward_hopper(a, Branches::full, test_stream().get());
   }, {32, 96});
 }
-// The choice: every head dimension works, and nothing is launched for no heads and no rows.
+// The mixed output of both branches by a kernel.
+std::vector<uint16_t> mix_with(Kernel kernel, const AttentionProblem &p) {
+  const auto q = upload(to_bf16(p.query)), k = upload(to_bf16(p.key)), v = upload(to_bf16(p.value));
+  const auto positions = upload(p.positions);
+  const auto gates = upload(std::vector<float>(static_cast<size_t>(p.kv_heads), 0.3f));
+  const auto list = upload(std::vector<int32_t>{0, 1, 2});
+  DeviceBuffer<uint16_t> mixed(static_cast<int64_t>(p.query.size()));
+  AttentionForward a{};
+  a.shape = shape_of(p), a.query = q.data(), a.positions = positions.data(), a.num_rows = p.rows(), a.dtype = Dtype::bf16;
+  a.chunk_key = reinterpret_cast<const uint8_t *>(k.data()), a.chunk_value = reinterpret_cast<const uint8_t *>(v.data()), a.chunk_count = p.tokens;
+  a.kv_list = list.data(), a.num_listed = 3, a.gates = gates.data(), a.mixed = mixed.data();
+  check(run_forward(kernel, a, Branches::both), "attention");
+  return download(mixed);
+}
+
+// The choice: every head dimension works, by the kernel that fits the device; nothing is launched for no heads and no rows.
 OP_TEST(attention, launch_attention_forward) {
   for (const int64_t dim : {32, 64, 128}) {
     AttentionProblem p{};
     p.heads = 3, p.kv_heads = 3, p.dim = dim, p.tokens = 20, p.sink = 2, p.recent = 7;
     test_forward(p, Kernel::chosen, Half::bf16, 0);
+    p.tokens = 150;
+    draw(p, Half::bf16, 7);
+    const bool takes_wgmma = has_hopper() && dim > 32;
+    expect(mix_with(Kernel::chosen, p) == mix_with(takes_wgmma ? Kernel::hopper : Kernel::plain, p), "the kernel that fits the device, D" + std::to_string(dim));
+    if (takes_wgmma) expect(mix_with(Kernel::hopper, p) != mix_with(Kernel::plain, p), "and the other one has other bits");
   }
   AttentionForward a{};
   a.shape = {1, 1, 64, 0, 1};

@@ -2,6 +2,7 @@
 #include "cpu/sampling.h"
 #include "cuda/reductions.h"
 #include "op_test.h"
+#include "sampling_vectors.h"
 
 using namespace duo;
 using namespace duo::test;
@@ -116,6 +117,19 @@ OP_TEST(reduction, launch_sample) {
       }
     }
     expect(wrong == 0, std::to_string(wrong) + " of " + std::to_string(draws) + " draws from " + std::to_string(vocab) + " logits differ from the CPU's");
+  }
+  // The vectors of all three implementations.
+  const SamplingVectors vectors = read_sampling_vectors();
+  const auto vocab = static_cast<int64_t>(vectors.logits.size());
+  const auto logit_buffer = upload(vectors.logits);
+  DeviceBuffer<double> scratch(vocab);
+  for (const SamplingVector &draw : vectors.draws) {
+    if (is_brief) break;
+    const auto length = upload(std::vector<int32_t>{static_cast<int32_t>(draw.length)});
+    DeviceBuffer<int32_t> token(1);
+    const Sampling &s = draw.sampling;
+    check(launch_sample({logit_buffer.data(), vocab, length.data(), s.temperature, s.top_p, s.top_k, s.seed, scratch.data(), token.data()}, test_stream().get()), "a draw");
+    expect(download(token)[0] == draw.token, "the draw of seed " + std::to_string(s.seed));
   }
   const auto l = upload(std::vector<float>(64, 0.0f));
   DeviceBuffer<double> weights(64);

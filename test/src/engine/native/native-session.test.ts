@@ -170,6 +170,21 @@ describeNative('native sessions', () => {
     for (const session of [...sessions, ...forks]) await session.close();
   });
 
+  it('step as decode and sample do', async () => {
+    const session = await open(binary);
+    await session.prefill(tokens.slice(0, 30));
+    const other = await session.fork();
+    let token = 5;
+    for (let seed = 0; seed < 8; seed++) {
+      const sampling = checkSampling({ temperature: 3, topK: 20, topP: 0.9, seed });
+      const expected = sampleToken(await other.decode(token), sampling, other.length);
+      token = (await session.step?.(token, sampling)) as number;
+      expect(token).toBe(expected);
+    }
+    await session.close();
+    await other.close();
+  });
+
   it('draw the tokens that sampling.ts draws, and generate as a loop of them', async () => {
     const folder = openModelFolder(golden.path);
     const model = await openModel(listModelConfigValues(folder.config), folder.weights?.files as string[], {});
