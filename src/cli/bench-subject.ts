@@ -6,6 +6,7 @@ import type { HeadMask, ModelShape, Window } from '../core/shapes.ts';
 import type { Engine } from '../engine/engine.ts';
 import { openRandomNativeEngine } from '../engine/native/native-engine.ts';
 import { ConfigError } from '../errors/errors.ts';
+import { checkMaskFits, readMask, toHeadMask } from '../formats/mask.ts';
 import type { ModelConfig } from '../model/config.ts';
 import type { ModelFolder } from '../model/folder.ts';
 import { findShape } from '../runtime/shapes.ts';
@@ -56,7 +57,6 @@ export async function openSubject(flags: BenchFlags, seed: number): Promise<Subj
 }
 
 async function openShape(flags: BenchFlags, seed: number): Promise<Subject> {
-  if (flags.mask !== undefined) throw new ConfigError('Expected --mask only with --model, got it with --shape.');
   if (flags.engine === 'tensorflow' || flags.backend !== undefined) {
     throw new ConfigError('Expected the native engine with --shape; the tensorflow engine needs a model folder.');
   }
@@ -66,6 +66,7 @@ async function openShape(flags: BenchFlags, seed: number): Promise<Subject> {
   const layers =
     flags.layers === undefined ? {} : { layers: readIntegerFlag('--layers', { text: flags.layers, least: 1 }) };
   const config = findShape(flags.shape as string, layers);
+  const given = flags.mask === undefined ? null : readShapeMask(flags.mask, config.shape);
   const weightDtype = readChoiceFlag('--weights', { text: flags.weights, names: ['bf16', 'f32'] });
   const { device, threads } = flags;
   const engine = await openRandomNativeEngine(config, {
@@ -74,10 +75,17 @@ async function openShape(flags: BenchFlags, seed: number): Promise<Subject> {
     ...(device !== undefined && { device }),
     ...(threads !== undefined && { threads }),
   });
-  const masks = drawMasks(flags, { shape: config.shape, seed });
+  const masks = given === null ? drawMasks(flags, { shape: config.shape, seed }) : { masked: given };
   const name = `${flags.shape}, ${config.shape.layers} layers, random ${weightDtype} weights`;
   const close = (): Promise<void> => engine.close();
   return { name, engine, config, weightBytes: weightDtype === 'bf16' ? 2 : 4, masks, close };
+}
+
+/** A mask for a shape without weights: whatever model it was made for, layers and KV heads must agree. */
+function readShapeMask(path: string, shape: ModelShape): HeadMask {
+  const file = readMask(path);
+  checkMaskFits(file, { shape, fingerprint: null }, { path, allowOther: true });
+  return toHeadMask(file);
 }
 
 async function openFolder(flags: BenchFlags, seed: number): Promise<Subject> {

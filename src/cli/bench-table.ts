@@ -15,8 +15,10 @@ export interface ContextReport {
   /** by one decode step */
   readonly readBytes: ByMask<number>;
   readonly prefillOperations: ByMask<number>;
-  /** of the first mask against full */
-  readonly comparison: Comparison;
+  /** masks that the device's memory does not hold at this context, and what it said */
+  readonly failed: ByMask<string>;
+  /** of the first mask against full; null where one of them was not measured */
+  readonly comparison: Comparison | null;
   readonly comparisons: ByMask<Comparison>;
 }
 
@@ -27,8 +29,17 @@ export interface DeviceRates {
   readonly matrixRate: number | null;
 }
 
+/** Tokens that a device's memory holds beside the weights. */
+export interface CapacityReport {
+  readonly memoryBytes: number;
+  readonly weightBytes: number;
+  /** null: no bound */
+  readonly rows: readonly { readonly kvDtype: string; readonly tokens: ByMask<number | null> }[];
+}
+
 interface Figures {
   readonly reports: readonly ContextReport[];
+  readonly capacity: CapacityReport | null;
   readonly distill: readonly DistillFigures[];
   readonly checks: readonly SessionCheck[];
   readonly rates: DeviceRates;
@@ -41,6 +52,7 @@ export function formatReport(found: Figures): string {
   );
   const worst = Math.max(...found.checks.map(({ error, limit }) => error / limit));
   const tables = [formatContexts(found)];
+  if (found.capacity !== null) tables.push('', formatCapacity(found.capacity));
   if (found.distill.length > 0) tables.push('', formatDistill(found));
   return [
     ...tables,
@@ -56,9 +68,10 @@ function formatContexts(found: Figures): string {
   if (matrixRate !== null) header.push('TFLOP/s', 'of matrix rate');
   header.push('decode ms', 'best ms', 'tokens/s', 'KV cache', 'read GB/s', 'of bandwidth');
   if (copyBandwidth !== null) header.push('of copy rate');
-  const rows = found.reports.flatMap((report) =>
-    Object.keys(report.figures).map((mask) => formatRow(report, mask, found)),
-  );
+  const rows = found.reports.flatMap((report) => [
+    ...Object.keys(report.figures).map((mask) => formatRow(report, mask, found)),
+    ...Object.entries(report.failed).map(([mask, reason]) => [`${report.context}`, mask, `not measured: ${reason}`]),
+  ]);
   return formatTable([header, ...rows]);
 }
 
@@ -84,6 +97,16 @@ function formatRow(report: ContextReport, mask: string, { rates, batch }: Figure
   );
   if (rates.copyBandwidth !== null) row.push(formatShare(rate / rates.copyBandwidth));
   return row;
+}
+
+function formatCapacity({ memoryBytes, weightBytes, rows }: CapacityReport): string {
+  const masks = Object.keys(rows[0]?.tokens ?? {});
+  const header = [`most tokens in ${formatBytes(memoryBytes)}, of which ${formatBytes(weightBytes)} weights`, ...masks];
+  const lines = rows.map(({ kvDtype, tokens }) => [
+    kvDtype,
+    ...masks.map((mask) => (tokens[mask] === null ? 'no bound' : String(tokens[mask]))),
+  ]);
+  return formatTable([header, ...lines]);
 }
 
 function formatDistill({ distill, rates }: Figures): string {

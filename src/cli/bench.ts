@@ -7,15 +7,15 @@ import { countKvBytes } from '../core/kv-cost.ts';
 import type { KvDtype } from '../core/session.ts';
 import type { HeadMask } from '../core/shapes.ts';
 import type { Engine } from '../engine/engine.ts';
-import { EngineError } from '../errors/errors.ts';
-import { type Measure, measureDevice } from '../native/devices.ts';
+import { EngineError, NativeError } from '../errors/errors.ts';
+import { listDevices, type Measure, measureDevice } from '../native/devices.ts';
 import { checkDistill, type DistillFigures, measureDistill } from '../runtime/distill-bench.ts';
 import { countPrefillOperations } from '../runtime/operations.ts';
 import { type Comparison, type ContextFigures, compareMasks, measureContext } from '../runtime/session-bench.ts';
 import { checkSessions, type SessionCheck } from '../runtime/session-checks.ts';
 import { countDecodeWeights, NAMED_SHAPES } from '../runtime/shapes.ts';
 import { type BenchFlags, openSubject, type Subject } from './bench-subject.ts';
-import { type ContextReport, formatReport } from './bench-table.ts';
+import { type CapacityReport, type ContextReport, formatReport } from './bench-table.ts';
 import { readChoiceFlag, readIntegerFlag } from './numbers.ts';
 import { addActivationsOption, addEngineOptions } from './open.ts';
 import { KV_DTYPES } from './run.ts';
@@ -32,7 +32,7 @@ export function addBenchCommand(program: Command, signal: AbortSignal): void {
     .option('--shape <name>', `random weights of a shape: ${Object.keys(NAMED_SHAPES).join(', ')}`)
     .option('--layers <n>', 'with --shape: keep this many layers')
     .option('--weights <dtype>', 'with --shape: bf16 or f32', 'bf16')
-    .option('--mask <file>', 'mask.json of the model')
+    .option('--mask <file>', 'mask.json of the model, or with --shape of one with as many layers and heads')
     .option(
       '--streaming-fraction <f,g>',
       'instead of a mask: these shares of KV heads stream, drawn by --seed; default 0.5',
@@ -84,7 +84,7 @@ async function bench(flags: BenchFlags, signal: AbortSignal): Promise<void> {
     const reports: ContextReport[] = [];
     for (const context of contexts) {
       say(`duo bench: ${context} tokens.`);
-      const figures = await measureContext(engine, {
+      const { figures, failed } = await measureWhatFits(engine, {
         context,
         masks: { full: 'full', ...masks },
         kvDtype,
@@ -95,7 +95,7 @@ async function bench(flags: BenchFlags, signal: AbortSignal): Promise<void> {
         feedsContext: context <= prefillUpTo,
         ...(chunkTokens !== undefined && { chunkTokens }),
       });
-      reports.push(makeReport({ subject, context, figures, kvDtype, steps, batch }));
+      reports.push(makeReport({ subject, context, figures, failed, kvDtype, steps, batch }));
       rates.push(await measure('read-bandwidth'));
     }
     const distill: DistillFigures[] = [];
@@ -118,11 +118,77 @@ async function bench(flags: BenchFlags, signal: AbortSignal): Promise<void> {
       window,
     };
     const measured = { readBandwidth: bandwidth, copyBandwidth, matrixRate };
-    if (flags.json) printJson({ ...settings, machine, ...measured, checks, contexts: reports, distill });
-    else printResult(formatReport({ reports, distill, checks, rates: measured, batch }));
+    const capacity = countCapacity({ subject, batch });
+    if (flags.json) printJson({ ...settings, machine, ...measured, checks, contexts: reports, capacity, distill });
+    else printResult(formatReport({ reports, capacity, distill, checks, rates: measured, batch }));
   } finally {
     await subject.close();
   }
+}
+
+/** All masks side by side; where memory does not hold them together, each alone, and for one that it does not hold either, why not.
+ * @throws {EngineError} no mask fits; what is not for want of memory; {AbortedError}. */
+async function measureWhatFits(
+  engine: Engine,
+  options: Parameters<typeof measureContext<string>>[1],
+): Promise<{ figures: Record<string, ContextFigures>; failed: Record<string, string> }> {
+  try {
+    return { figures: await measureContext(engine, options), failed: {} };
+  } catch (error) {
+    if (!isOutOfMemory(error)) throw error;
+    const figures: Record<string, ContextFigures> = {};
+    const failed: Record<string, string> = {};
+    for (const [name, mask] of Object.entries(options.masks)) {
+      try {
+        Object.assign(figures, await measureContext(engine, { ...options, masks: { [name]: mask } }));
+      } catch (alone) {
+        if (!isOutOfMemory(alone)) throw alone;
+        failed[name] = (alone as Error).message;
+      }
+    }
+    if (Object.keys(figures).length === 0) throw error;
+    return { figures, failed };
+  }
+}
+
+const isOutOfMemory = (error: unknown): boolean => error instanceof NativeError && error.status === 'MEMORY';
+
+/** Most tokens of each KV storage and mask whose caches fit beside the weights, by the formula, with no scratch counted.
+ * Null where the device's memory is not known. */
+function countCapacity({ subject, batch }: { subject: Subject; batch: number }): CapacityReport | null {
+  const { engine, config, masks, weightBytes } = subject;
+  if (engine.name !== 'native') return null;
+  const device = listDevices().find(({ name }) => engine.device.startsWith(name));
+  if (device === undefined) return null;
+  const { hidden, vocab } = config.shape;
+  const embedding = config.tiedEmbeddings ? 0 : hidden * vocab;
+  const room = device.memoryBytes - (countDecodeWeights(config) + embedding) * weightBytes;
+  const rows = KV_DTYPES.map((dtype) => ({
+    kvDtype: dtype,
+    tokens: Object.fromEntries(
+      Object.entries({ full: 'full' as const, ...masks }).map(([name, mask]) => [
+        name,
+        findMostTokens((tokens) => batch * countKvBytes({ model: config.shape, mask, tokens, dtype }) <= room),
+      ]),
+    ),
+  }));
+  return { memoryBytes: device.memoryBytes, weightBytes: device.memoryBytes - room, rows };
+}
+
+/** Above it a mask without retrieval heads fits any text. */
+const MOST_TOKENS = 2 ** 40;
+
+/** The largest number for which `fits` holds; null where that has no bound. */
+function findMostTokens(fits: (tokens: number) => boolean): number | null {
+  if (fits(MOST_TOKENS)) return null;
+  let low = 0;
+  let high = MOST_TOKENS;
+  while (high - low > 1) {
+    const middle = Math.floor((low + high) / 2);
+    if (fits(middle)) low = middle;
+    else high = middle;
+  }
+  return low;
 }
 
 function requireHolding(checks: readonly SessionCheck[]): void {
@@ -147,23 +213,26 @@ function makeReport(run: {
   subject: Subject;
   context: number;
   figures: Record<string, ContextFigures>;
+  failed: Record<string, string>;
   kvDtype: KvDtype;
   steps: number;
   batch: number;
 }): ContextReport {
-  const { subject, context, figures, kvDtype, steps, batch } = run;
+  const { subject, context, figures, failed, kvDtype, steps, batch } = run;
   const model = subject.config.shape;
   const masks: Record<string, HeadMask | 'full'> = { full: 'full', ...subject.masks };
-  const full = figures.full as ContextFigures;
+  const full = figures.full;
+  const any = Object.values(figures)[0] as ContextFigures;
   const count = (mask: HeadMask | 'full', tokens: number): number =>
     countKvBytes({ model, mask, tokens, dtype: kvDtype });
-  const maxTokens = Math.round(full.fullKvBytes / count('full', 1));
+  const maxTokens = Math.round(any.fullKvBytes / count('full', 1));
   const weights = countDecodeWeights(subject.config) * subject.weightBytes;
   const forEachMask = <Value>(get: (mask: HeadMask | 'full') => Value): Record<string, Value> =>
     Object.fromEntries(Object.entries(masks).map(([name, mask]) => [name, get(mask)]));
   const readBytes = forEachMask((mask) => weights + batch * count(mask, context + Math.ceil(steps / 2)));
   const comparisons: Record<string, Comparison> = {};
   for (const name of Object.keys(subject.masks)) {
+    if (full === undefined || figures[name] === undefined) continue;
     comparisons[name] = compareMasks(
       { full, masked: figures[name] as ContextFigures },
       { full: readBytes.full as number, masked: readBytes[name] as number },
@@ -172,13 +241,14 @@ function makeReport(run: {
   return {
     context,
     figures,
+    failed,
     expectedKvBytes: forEachMask((mask) => count(mask, maxTokens)),
     readBytes,
     prefillOperations: forEachMask((mask) => {
       const { linear, attention } = countPrefillOperations({ config: subject.config, mask, tokens: context });
       return linear + attention;
     }),
-    comparison: Object.values(comparisons)[0] as Comparison,
+    comparison: Object.values(comparisons)[0] ?? null,
     comparisons,
   };
 }

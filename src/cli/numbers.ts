@@ -4,7 +4,9 @@ import { ConfigError } from '../errors/errors.ts';
 
 /** An integer flag such as `--contexts 2k`. @throws {ConfigError} not an integer, or below `least`. */
 export function readIntegerFlag(flag: string, options: { text: string; least: number }): number {
-  const value = parseCount(options.text);
+  const parsed = parseCount(options.text);
+  // a count with a unit may be a fraction of it: 3.3m is the nearest whole number of tokens
+  const value = parsed !== null && /[km]\s*$/i.test(options.text) ? Math.round(parsed) : parsed;
   if (value === null || !Number.isInteger(value) || value < options.least) {
     throw new ConfigError(`Expected ${flag} to be an integer of at least ${options.least}, got \`${options.text}\`.`);
   }

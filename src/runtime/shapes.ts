@@ -4,8 +4,8 @@ import type { ModelShape } from '../core/shapes.ts';
 import { ConfigError } from '../errors/errors.ts';
 import type { ModelConfig, RopeScaling } from '../model/config.ts';
 
-/** Contexts are timed up to a million tokens, whatever a model declares. */
-const BENCH_POSITIONS = 2 ** 20;
+/** Contexts are timed up to eight million tokens, whatever a model declares. */
+const BENCH_POSITIONS = 2 ** 23;
 
 const NO_SCALING: RopeScaling = { type: 'none' };
 const LLAMA_32_SCALING: RopeScaling = {

@@ -1,5 +1,9 @@
 // duo bench on a small model: laws first, then a table or JSON whose bytes are the formula's.
+import { mkdtempSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { describeNative } from '../../reference/native-library.ts';
 import { GOLDEN_MODEL, runDuo } from './run-duo.ts';
 
 const SMALL = ['--contexts', '24', '--steps', '2', '--sink', '2', '--recent', '6', '--streaming-fraction', '0.5'];
@@ -85,4 +89,45 @@ describe('duo bench', () => {
     expect(code).toBe(2);
     expect(stderr).toContain(message);
   });
+});
+
+describeNative('duo bench on a shape', () => {
+  it('measures a mask on a shape of its size, reads fractions of k, and says what memory holds', async () => {
+    const path = join(mkdtempSync(join(tmpdir(), 'duo-bench-')), 'mask.json');
+    const model = {
+      architecture: 'llama',
+      layers: 1,
+      heads: 32,
+      kvHeads: 8,
+      headDim: 64,
+      fingerprint: `sha256:${'0'.repeat(64)}`,
+    };
+    const mask = [[1, 0, 0, 0, 0, 0, 0, 1]];
+    const shares = { sink: 2, recent: 6, streamingFraction: 0.75, threshold: null };
+    writeFileSync(
+      path,
+      JSON.stringify({ schema: 'duo.head-mask', version: 1, model, ...shares, mask, gates: mask, provenance: {} }),
+    );
+    const shape = ['--shape', 'llama-3.2-1b', '--layers', '1', '--mask', path, '--contexts', '0.03k', '--steps', '1'];
+    const { code, stdout, stderr } = await runDuo([
+      'bench',
+      ...shape,
+      '--device',
+      'cpu',
+      '--kv-dtype',
+      'f32',
+      '--json',
+    ]);
+    expect(code, stderr).toBe(0);
+    const report = JSON.parse(stdout);
+    const [at] = report.contexts;
+    expect(at.context).toBe(31);
+    expect(at.failed).toEqual({});
+    // 31 + 2 warm-up + 1 step; 2 × 64 values × 4 bytes a slot
+    expect(at.figures.masked.kvBytes).toBe((2 * 34 + 6 * 8) * 512);
+    const f32 = report.capacity.rows[0];
+    const room = report.capacity.memoryBytes - report.capacity.weightBytes;
+    expect(f32.tokens.full).toBe(Math.floor(room / (8 * 512)));
+    expect(f32.tokens.masked).toBe(Math.floor((room - 6 * 8 * 512) / (2 * 512)));
+  }, 60_000);
 });
