@@ -9,6 +9,7 @@ const RANKS: Record<string, number> = {
   'src/errors': 0,
   'src/core': 1,
   'src/formats': 2,
+  'src/hub': 2.5,
   'src/config': 3,
   'src/model': 3,
   'src/text': 3,

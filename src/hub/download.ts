@@ -1,0 +1,258 @@
+// One file into the cache: written to <blob>.incomplete, continued there after a break or a kill, checked by size and hash, and only then renamed.
+// Two processes that want the same file take turns by a lock file whose holder touches it.
+import { createHash, type Hash } from 'node:crypto';
+import {
+  closeSync,
+  createReadStream,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
+import { open } from 'node:fs/promises';
+import { hostname } from 'node:os';
+import { dirname } from 'node:path';
+import { AbortedError, DuoError, FileError } from '../errors/errors.ts';
+import { fileErrorOf } from '../formats/file-errors.ts';
+import type { HubFile } from './choose-files.ts';
+import { describeCause, type HubHttp, HubUnreachable, pause } from './http.ts';
+
+export interface DownloadOptions {
+  readonly url: string;
+  readonly file: HubFile;
+  /** where the blob goes */
+  readonly path: string;
+  readonly http: HubHttp;
+  readonly signal?: AbortSignal | undefined;
+  /** bytes of this file that are there */
+  readonly onProgress?: ((bytes: number) => void) | undefined;
+  /** the error of an answer that is not one */
+  readonly refuse: (response: Response) => Promise<Error>;
+}
+
+/** A transfer that ended early or brought other bytes; the file beside stays, so that the next run goes on. */
+export class TransferError extends FileError {
+  override name = 'TransferError';
+}
+
+const LOCK_TOUCH_MS = 5000;
+const LOCK_STALE_MS = 30_000;
+const LOCK_POLL_MS = 200;
+
+/** Fetch a file unless its blob is there. @throws {TransferError}; {FileError} disk full; {AbortedError}; what `refuse` makes. */
+export async function downloadFile(options: DownloadOptions): Promise<void> {
+  const { path, signal } = options;
+  if (isWhole(options)) return;
+  try {
+    mkdirSync(dirname(path), { recursive: true });
+  } catch (cause) {
+    throw fileErrorOf('write', path, cause);
+  }
+  const release = await takeLock(`${path}.lock`, signal);
+  try {
+    if (isWhole(options)) return; // another process has brought it meanwhile
+    await fetchChecked(options);
+  } finally {
+    release();
+  }
+}
+
+function isWhole({ path, file }: DownloadOptions): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.size === file.size;
+}
+
+async function fetchChecked(options: DownloadOptions): Promise<void> {
+  const { file, path } = options;
+  const beside = `${path}.incomplete`;
+  // What is there may be another's, or spoilt: where the whole has the wrong hash, the file is fetched once more from its start.
+  for (let attempt = 0; ; attempt++) {
+    const isFresh = !existsSync(beside);
+    const found = await fetchBytes(options, beside);
+    if (found === file.etag) break;
+    rmSync(beside, { force: true });
+    if (isFresh || attempt > 0) {
+      throw new TransferError(
+        `Expected ${file.path} with the hash ${file.etag}, got ${found}: the transfer spoilt it; run again, and if it comes again, check the network and HF_ENDPOINT.`,
+      );
+    }
+  }
+  try {
+    renameSync(beside, path);
+  } catch (cause) {
+    throw fileErrorOf('write', path, cause);
+  }
+}
+
+/** Bring the rest of a file. @returns the hash of all its bytes. */
+async function fetchBytes(options: DownloadOptions, beside: string): Promise<string> {
+  const { file, http, signal, onProgress, refuse } = options;
+  let have = statSync(beside, { throwIfNoEntry: false })?.size ?? 0;
+  if (have > file.size) {
+    truncateSync(beside, 0);
+    have = 0;
+  }
+  let hash = startHash(file);
+  if (have > 0) await hashFile(hash, beside, signal);
+  onProgress?.(have);
+  let fruitless = 0;
+  while (have < file.size) {
+    if (signal?.aborted) throw new AbortedError(`Stopped in ${file.path}; the next run goes on where it was.`);
+    const before = have;
+    const response = await requestRest(options, have);
+    if (!response.ok) throw await refuse(response);
+    if (have > 0 && !continuesAt(response, have)) {
+      // A server without ranges sends the whole again.
+      truncateSync(beside, 0);
+      have = 0;
+      hash = startHash(file);
+    }
+    let reason = 'the connection ended early';
+    try {
+      have = await append({ response, beside, have, hash, file, onProgress });
+    } catch (cause) {
+      if (cause instanceof DuoError) throw cause;
+      if (signal?.aborted) throw new AbortedError(`Stopped in ${file.path}; the next run goes on where it was.`);
+      have = statSync(beside).size;
+      reason = describeCause(cause);
+    }
+    if (have >= file.size) break;
+    // A break that brought something is no reason to give up: only breaks in a row that bring nothing are.
+    fruitless = have > before ? 0 : fruitless + 1;
+    const waitMs = http.waitsMs[fruitless];
+    if (waitMs === undefined) {
+      throw endedEarly(file, have, reason);
+    }
+    await pause(waitMs, signal);
+  }
+  return hash.digest('hex');
+}
+
+async function requestRest({ file, url, http, signal }: DownloadOptions, have: number): Promise<Response> {
+  const range: Record<string, string> = have > 0 ? { range: `bytes=${have}-` } : {};
+  try {
+    return await http.request(url, { headers: { 'accept-encoding': 'identity', ...range }, signal });
+  } catch (cause) {
+    if (!(cause instanceof HubUnreachable)) throw cause;
+    throw endedEarly(file, have, cause.message);
+  }
+}
+
+function endedEarly(file: HubFile, have: number, reason: string): TransferError {
+  return new TransferError(
+    `Expected ${file.size} bytes of ${file.path}, got ${have}: ${reason}; run again, and it goes on from there.`,
+  );
+}
+
+function continuesAt(response: Response, have: number): boolean {
+  return response.status === 206 && (response.headers.get('content-range') ?? '').startsWith(`bytes ${have}-`);
+}
+
+/** Add a body to the file, hashing as it comes. @returns bytes of the file now. */
+async function append(parts: {
+  response: Response;
+  beside: string;
+  have: number;
+  hash: Hash;
+  file: HubFile;
+  onProgress: ((bytes: number) => void) | undefined;
+}): Promise<number> {
+  const { response, beside, hash, file, onProgress } = parts;
+  let have = parts.have;
+  if (response.body === null) return have;
+  const output = await open(beside, have > 0 ? 'r+' : 'w').catch((cause) =>
+    Promise.reject(fileErrorOf('write', beside, cause)),
+  );
+  try {
+    for await (const chunk of response.body as unknown as AsyncIterable<Uint8Array>) {
+      if (have + chunk.length > file.size) {
+        throw new TransferError(
+          `Expected ${file.size} bytes of ${file.path}, got more; the server sends another file, check HF_ENDPOINT and the proxy.`,
+        );
+      }
+      await writeAll(output, chunk, { position: have, beside });
+      hash.update(chunk);
+      have += chunk.length;
+      onProgress?.(have);
+    }
+    return have;
+  } catch (cause) {
+    // Bytes past what was hashed would be hashed again on the next try.
+    await output.truncate(have).catch(() => {});
+    throw cause;
+  } finally {
+    await output.close();
+  }
+}
+
+async function writeAll(
+  output: Awaited<ReturnType<typeof open>>,
+  chunk: Uint8Array,
+  place: { position: number; beside: string },
+): Promise<void> {
+  try {
+    for (let done = 0; done < chunk.length; ) {
+      done += (await output.write(chunk, done, chunk.length - done, place.position + done)).bytesWritten;
+    }
+  } catch (cause) {
+    throw fileErrorOf('write', place.beside, cause);
+  }
+}
+
+function startHash(file: HubFile): Hash {
+  return file.isLarge ? createHash('sha256') : createHash('sha1').update(`blob ${file.size}\0`);
+}
+
+async function hashFile(hash: Hash, path: string, signal: AbortSignal | undefined): Promise<void> {
+  for await (const chunk of createReadStream(path, { highWaterMark: 2 ** 20 })) {
+    if (signal?.aborted) throw new AbortedError('Stopped while reading what was downloaded before.');
+    hash.update(chunk as Uint8Array);
+  }
+}
+
+/** Take a lock file. Its holder touches it; one that was not touched for long, or whose process on this host is gone, is taken over. */
+async function takeLock(path: string, signal: AbortSignal | undefined): Promise<() => void> {
+  const own = `${process.pid}\n${hostname()}\n`;
+  for (;;) {
+    try {
+      const file = openSync(path, 'wx');
+      writeFileSync(file, own);
+      closeSync(file);
+      break;
+    } catch (cause) {
+      if ((cause as NodeJS.ErrnoException).code !== 'EEXIST') throw fileErrorOf('write', path, cause);
+    }
+    if (isStale(path)) rmSync(path, { force: true });
+    else await pause(LOCK_POLL_MS, signal);
+  }
+  const timer = setInterval(() => {
+    const now = new Date();
+    try {
+      utimesSync(path, now, now);
+    } catch {
+      // Gone: whoever removed it has taken over; the checks of size and hash still hold.
+    }
+  }, LOCK_TOUCH_MS);
+  timer.unref();
+  return () => {
+    clearInterval(timer);
+    rmSync(path, { force: true });
+  };
+}
+
+function isStale(path: string): boolean {
+  try {
+    if (Date.now() - statSync(path).mtimeMs > LOCK_STALE_MS) return true;
+    const [pid, host] = readFileSync(path, 'utf8').split('\n');
+    if (host !== hostname() || !pid) return false;
+    process.kill(Number(pid), 0);
+    return false;
+  } catch (cause) {
+    return (cause as NodeJS.ErrnoException).code === 'ESRCH';
+  }
+}
