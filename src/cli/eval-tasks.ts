@@ -3,10 +3,12 @@ import { createHash } from 'node:crypto';
 import { type Command, Option } from 'commander';
 import { openHaystack } from '../../data-gen/haystack.ts';
 import { parseCount } from '../config/flags.ts';
+import { makeRandom } from '../core/random.ts';
 import { KV_DTYPES, type KvDtype } from '../core/session.ts';
 import type { Engine } from '../engine/engine.ts';
 import { ConfigError } from '../errors/errors.ts';
 import type { NamedMask } from '../eval/baselines.ts';
+import { evaluateLongRange, LONG_RANGE_TASK } from '../eval/evaluate-long-range.ts';
 import type { RunSettings } from '../eval/evaluate-task.ts';
 import { CODE_SIMILARITIES, type CodeSimilarity } from '../eval/metrics/edit-similarity.ts';
 import { readSuite, SUITE_KINDS } from '../eval/suites/read-suite.ts';
@@ -36,6 +38,7 @@ export interface TaskFlags {
   readonly suite?: readonly string[];
   readonly maxLength?: string;
   readonly haystack?: string;
+  readonly documents?: string;
   readonly essays?: string;
   readonly squad?: string;
   readonly hotpotqa?: string;
@@ -56,7 +59,10 @@ export function addTaskOptions(command: Command): Command {
   const collect = (value: string, before: string[] | undefined): string[] => [...(before ?? []), value];
   const names = EVAL_TASKS.map((task) => task.name).join(', ');
   return command
-    .option('--tasks <a,b>', `tasks run through sessions: ${names}; or ruler for the thirteen in its manner`)
+    .option(
+      '--tasks <a,b>',
+      `tasks run through sessions: ${names}; or ruler for the thirteen in its manner; long-range: kept gain on --documents`,
+    )
     .option('--lengths <1k,4k>', 'tokens of prompt and answer together', '1k')
     .option('--depths <n>', 'needles at n depths from start to end, a row each; default: drawn')
     .option('--task-samples <n>', 'prompts a task, length and depth; default 10, of a suite all')
@@ -77,6 +83,7 @@ export function addTaskOptions(command: Command): Command {
       "most tokens of a suite's prompt, where the suite cuts its middle; else of prompt and answer; default: what the model allows",
     )
     .option('--haystack <path>', 'text around the needles; default: generated prose')
+    .option('--documents <path>', 'running text of task long-range (as --haystack); its held-out part is scored')
     .option('--essays <path>', 'essays (.txt, folder, or JSON with text) for the niah tasks that hide needles in them')
     .option('--squad <file>', 'SQuAD JSON for qa_1')
     .option('--hotpotqa <file>', 'HotpotQA JSON for qa_2')
@@ -121,10 +128,11 @@ export async function evaluateTasks(options: {
 }): Promise<EvalRow[]> {
   const { flags, folder, engine, masks, signal } = options;
   const tokenizer = openTokenizer(folder.path);
+  const longRange = await evaluateLongRangeTask(options);
   const groups = [...(await listTaskGroups(flags, folder)), ...(await listSuiteGroups(flags, folder))];
   const progress = makeProgress('cells');
   try {
-    return await runSweep({
+    const rows = await runSweep({
       engine,
       model: folder.fingerprint ?? folder.path,
       tokenizer,
@@ -140,14 +148,45 @@ export async function evaluateTasks(options: {
       onProgress: ({ done, total, secondsLeft }) =>
         progress.update(done, total, secondsLeft === null ? '' : `(${formatDuration(secondsLeft)} by work)`),
     });
+    return [...longRange, ...rows];
   } finally {
     progress.finish();
   }
 }
 
+const listTaskNames = (flags: TaskFlags): string[] => (flags.tasks ?? '').split(',').map((name) => name.trim());
+
+/** Rows of task long-range, none where it is not asked for: kept gain on held-out parts of --documents. */
+async function evaluateLongRangeTask(options: Parameters<typeof evaluateTasks>[0]): Promise<EvalRow[]> {
+  const { flags, folder, engine, masks, signal } = options;
+  if (!listTaskNames(flags).includes(LONG_RANGE_TASK)) return [];
+  if (flags.documents === undefined) {
+    throw new ConfigError(`Expected --documents for task ${LONG_RANGE_TASK}: a text, a folder of texts, or JSONL.`);
+  }
+  const tokenizer = openTokenizer(folder.path);
+  const documents = await openHaystack({ path: flags.documents, tokenizer });
+  const bos = tokenizer.encode('', { addSpecialTokens: true });
+  const numTexts = readTaskSamples(flags) ?? DEFAULT_TASK_SAMPLES;
+  const seed = readIntegerFlag('--seed', { text: flags.seed, least: 0 });
+  const rows: EvalRow[] = [];
+  for (const text of flags.lengths.split(',')) {
+    const length = readIntegerFlag('--lengths', { text, least: 2 });
+    const texts = Array.from({ length: numTexts }, (_, index) => {
+      const random = makeRandom(seed, 'eval', LONG_RANGE_TASK, length, index);
+      return [...bos, ...documents.take({ tokens: length, random, split: 'held-out' })].slice(0, length);
+    });
+    const progress = makeProgress('texts');
+    const onProgress = progress.update;
+    rows.push(...(await evaluateLongRange({ engine, texts, masks, length, signal, onProgress })));
+    progress.finish();
+  }
+  return rows;
+}
+
 async function listTaskGroups(flags: TaskFlags, folder: ModelFolder): Promise<SweepGroup[]> {
   if (flags.tasks === undefined) return [];
-  const tasks = findTasks(flags.tasks.split(',').map((name) => name.trim()));
+  const tasks = findTasks(listTaskNames(flags).filter((name) => name !== LONG_RANGE_TASK));
+  if (tasks.length === 0) return [];
   const { maxPositions } = folder.config.shape;
   const lengths = flags.lengths.split(',').map((text) => readIntegerFlag('--lengths', { text, least: 1 }));
   const tooLong = lengths.find((length) => length > maxPositions);

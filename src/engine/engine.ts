@@ -63,6 +63,13 @@ export interface Engine {
   /** Loss and gate gradient of one sample. Deterministic. @throws {EngineError} not a number, out of memory; {AbortedError}. */
   distill(sample: Sample, gates: GateGrid, window: Window, options?: DistillOptions): Promise<DistillResult>;
   evaluate(sample: Sample, mask: HeadMask | 'full', options?: { signal?: AbortSignal }): Promise<EvaluateResult>;
+  /** Where the engine can: natural-log probability of each token from the second on, from the true prefix: `[tokens − 1]` fp32.
+   * One forward pass. Deterministic. @throws as `evaluate`. */
+  scoreTokens?(
+    tokens: readonly number[],
+    mask: HeadMask | 'full',
+    options?: { signal?: AbortSignal },
+  ): Promise<Float32Array>;
   /** Where the engine can: hidden states after the final norm at the supervised positions, `[positions, hidden]` fp32, row-major.
    * Forward passes only. @param gates 'full': every head full, `window` is not looked at. @throws as `distill`. */
   computeHidden?(

@@ -51,6 +51,11 @@ export const evalRowSchema = z.looseObject({
   others: z.record(z.string(), unitNumber).optional(),
   /** why `accuracy` cannot stand beside published values */
   note: z.string().optional(),
+  /** task `long-range`: kept gain, null where `note` says why, with its 95 % interval, and mean losses over all tokens */
+  keptGain: finiteNumber.nullable().optional(),
+  keptGainInterval: interval.nullable().optional(),
+  loss: finiteNumber.optional(),
+  fullLoss: finiteNumber.optional(),
   /** LongBench-E: mean score (0 to 100) by length of the text */
   buckets: z.record(z.string(), z.object({ score: finiteNumber, samples: count })).optional(),
 });

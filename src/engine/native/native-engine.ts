@@ -110,6 +110,21 @@ class NativeEngine implements Engine {
     return { accuracy: numRight / targets.length, logProb: sum / targets.length };
   }
 
+  async scoreTokens(
+    tokens: readonly number[],
+    mask: HeadMask | 'full',
+    options: { signal?: AbortSignal } = {},
+  ): Promise<Float32Array> {
+    const native = this.#requireOpen();
+    const sample: Sample = { tokens: [...tokens], answers: [[1, tokens.length]] };
+    checkSample(sample, this.model);
+    if (mask !== 'full') checkMask(mask, this.model);
+    const positions = supervisedPositions(sample.answers, 'predict');
+    const passage = makePassage(sample, positions, mask === 'full' ? null : splitHeadMask(mask));
+    const { logProbs } = await native.evaluate(passage, Int32Array.from(tokens.slice(1)), options);
+    return logProbs;
+  }
+
   async computeHidden(
     sample: Sample,
     gates: GateGrid | 'full',

@@ -13,14 +13,26 @@ export async function evaluateSample(
   sample: Sample,
   options: { mask: HeadMask | 'full'; signal?: AbortSignal | undefined },
 ): Promise<EvaluateResult> {
+  const { logProbs, numRight } = await scorePositions(transformer, sample, options);
+  let logProb = 0;
+  for (const value of logProbs) logProb += value;
+  return { accuracy: numRight / logProbs.length, logProb: logProb / logProbs.length };
+}
+
+/** Log-probability of each answer token from the true prefix, and how many are the greedy prediction. Errors as evaluateSample. */
+export async function scorePositions(
+  transformer: Transformer,
+  sample: Sample,
+  options: { mask: HeadMask | 'full'; signal?: AbortSignal | undefined },
+): Promise<{ logProbs: Float64Array; numRight: number }> {
   const { mask, signal } = options;
   const positions = supervisedPositions(sample.answers, 'predict');
   const heads = mask === 'full' ? null : splitHeadMask(mask);
   const branches = { gates: heads?.grid ?? null, window: heads?.window ?? null };
   const logits = await computeLogits(transformer, sample.tokens, { ...branches, positions, signal });
   const { vocab } = transformer.config.shape;
-  let right = 0;
-  let logProb = 0;
+  const logProbs = new Float64Array(positions.length);
+  let numRight = 0;
   positions.forEach((position, index) => {
     const row = logits.subarray(index * vocab, (index + 1) * vocab);
     const answer = sample.tokens[position + 1] as number;
@@ -30,10 +42,10 @@ export async function evaluateSample(
         `Expected finite logits at position ${position}, got a value that is not a number; check the model's weights`,
       );
     }
-    if (best === answer) right++;
-    logProb += (row[answer] as number) - logSum;
+    if (best === answer) numRight++;
+    logProbs[index] = (row[answer] as number) - logSum;
   });
-  return { accuracy: right / positions.length, logProb: logProb / positions.length };
+  return { logProbs, numRight };
 }
 
 /** Index of the largest logit (the lowest index on a tie) and the logarithm of the sum of exponentials. */

@@ -27,7 +27,7 @@ import type {
 } from '../engine.ts';
 import { type Backend, type BackendName, openBackend } from './backend.ts';
 import { estimateStep } from './estimate.ts';
-import { evaluateSample } from './evaluate.ts';
+import { evaluateSample, scorePositions } from './evaluate.ts';
 import { openTensorflowSession, type SessionHost } from './tensorflow-session.ts';
 
 /** wasm32 addresses no more. */
@@ -97,6 +97,20 @@ class TensorflowEngine implements Engine {
     if (mask !== 'full') checkMask(mask, this.model);
     await this.#backend.activate();
     return evaluateSample(transformer, sample, { mask, signal: options.signal });
+  }
+
+  async scoreTokens(
+    tokens: readonly number[],
+    mask: HeadMask | 'full',
+    options: { signal?: AbortSignal } = {},
+  ): Promise<Float32Array> {
+    const transformer = this.#requireOpen();
+    const sample: Sample = { tokens: [...tokens], answers: [[1, tokens.length]] };
+    checkSample(sample, this.model);
+    if (mask !== 'full') checkMask(mask, this.model);
+    await this.#backend.activate();
+    const { logProbs } = await scorePositions(transformer, sample, { mask, signal: options.signal });
+    return Float32Array.from(logProbs);
   }
 
   async computeHidden(

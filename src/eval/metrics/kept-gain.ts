@@ -1,0 +1,89 @@
+// Kept gain: how much of what long context gives a mask keeps, over the tokens of running text that need it. It asks for no labels.
+// A long-range token is one whose log-probability under full attention is above -2 and more than 2 above that with every head
+// streaming (the idea of LongPPL's key tokens, arXiv 2410.23771).
+import { makeRandom } from '../../core/random.ts';
+import type { Interval } from './confidence.ts';
+
+/** Log-probabilities of one text's tokens, each from the true prefix, natural logarithms, equally long. */
+export interface TextLogProbs {
+  readonly full: ArrayLike<number>;
+  readonly streaming: ArrayLike<number>;
+  readonly mask: ArrayLike<number>;
+}
+
+const LEAST_LOG_PROB = -2;
+const LEAST_GAIN = 2;
+/** Fewer texts or tokens make no ratio worth reporting. */
+const LEAST_TEXTS = 8;
+const LEAST_TOKENS = 100;
+const BOOTSTRAP_ROUNDS = 1000;
+
+export interface KeptGain {
+  /** (mask − streaming) / (full − streaming), sums over all texts; null where `reason` says why */
+  readonly keptGain: number | null;
+  /** 95 %, bootstrap over texts, seeded by their number */
+  readonly interval: Interval | null;
+  readonly reason?: string;
+  readonly longRangeTokens: number;
+  readonly texts: number;
+  readonly tokens: number;
+  /** mean negative log-probability over all tokens, nats */
+  readonly loss: number;
+  /** the same under full attention */
+  readonly fullLoss: number;
+}
+
+/** True for a token that only long context predicts. */
+export function isLongRange(full: number, streaming: number): boolean {
+  return full > LEAST_LOG_PROB && full - streaming > LEAST_GAIN;
+}
+
+/** Kept gain of one mask over texts. */
+export function measureKeptGain(texts: readonly TextLogProbs[]): KeptGain {
+  const sums = texts.map(sumText);
+  const total = (key: keyof TextSums): number => sums.reduce((sum, text) => sum + text[key], 0);
+  const tokens = total('tokens');
+  const found = { longRangeTokens: total('longRange'), texts: texts.length, tokens };
+  const losses = { loss: -total('mask') / tokens, fullLoss: -total('full') / tokens };
+  if (texts.length < LEAST_TEXTS || found.longRangeTokens < LEAST_TOKENS) {
+    const reason = `too little to measure: ${found.texts} texts with ${found.longRangeTokens} long-range tokens, of at least ${LEAST_TEXTS} and ${LEAST_TOKENS}`;
+    return { keptGain: null, interval: null, reason, ...found, ...losses };
+  }
+  const random = makeRandom(0, 'kept gain', texts.length);
+  const ratios = Array.from({ length: BOOTSTRAP_ROUNDS }, () =>
+    divide(sums.map(() => sums[random.integer(sums.length)] as TextSums)),
+  )
+    .filter(Number.isFinite)
+    .sort((a, b) => a - b);
+  const at = (share: number): number => ratios[Math.round(share * (ratios.length - 1))] as number;
+  return { keptGain: divide(sums), interval: [at(0.025), at(0.975)], ...found, ...losses };
+}
+
+interface TextSums {
+  readonly tokens: number;
+  readonly longRange: number;
+  /** over long-range tokens */
+  readonly kept: number;
+  readonly gain: number;
+  /** log-probabilities of all tokens */
+  readonly mask: number;
+  readonly full: number;
+}
+
+function sumText({ full, streaming, mask }: TextLogProbs): TextSums {
+  const sums = { tokens: full.length, longRange: 0, kept: 0, gain: 0, mask: 0, full: 0 };
+  for (let index = 0; index < full.length; index++) {
+    const [f, s, m] = [full[index], streaming[index], mask[index]] as [number, number, number];
+    sums.mask += m;
+    sums.full += f;
+    if (!isLongRange(f, s)) continue;
+    sums.longRange++;
+    sums.kept += m - s;
+    sums.gain += f - s;
+  }
+  return sums;
+}
+
+function divide(sums: readonly TextSums[]): number {
+  return sums.reduce((sum, text) => sum + text.kept, 0) / sums.reduce((sum, text) => sum + text.gain, 0);
+}
