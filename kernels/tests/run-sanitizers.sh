@@ -16,14 +16,15 @@ for sanitizer in address,undefined thread; do
 done
 clang=$(command -v clang++ || command -v clang++-14 || true)
 if [ -n "$clang" ]; then
-  # One target for each format, FUZZ_SECONDS each, or FUZZ_RUNS inputs where that is set.
+  # One target for each format: FUZZ_SECONDS each, or FUZZ_RUNS inputs where that is set alone.
+  seconds=${FUZZ_SECONDS:-${FUZZ_RUNS:+0}}
   fuzz() {
     format=$1
     shift
     "$clang" -std=c++17 -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -I "$kernels" -I "$kernels/include" \
       "$kernels/tests/fuzz_$format.cpp" "$kernels/core/error.cpp" "$@" -o "$build/fuzz-$format"
     mkdir -p "$build/corpus/$format"
-    "$build/fuzz-$format" -max_total_time="${FUZZ_SECONDS:-10}" -runs="${FUZZ_RUNS:--1}" -print_final_stats=1 "$build/corpus/$format" "$kernels/tests/corpus/$format"
+    "$build/fuzz-$format" -max_total_time="${seconds:-10}" -runs="${FUZZ_RUNS:--1}" -print_final_stats=1 "$build/corpus/$format" "$kernels/tests/corpus/$format"
   }
   fuzz safetensors "$kernels/core/safetensors.cpp"
   fuzz gguf "$kernels/core/gguf.cpp" "$kernels/core/gguf_blocks.cpp" "$kernels/core/gguf_names.cpp"
