@@ -9,6 +9,9 @@
 #include <string>
 #include <vector>
 
+#include "core/dtype.h"
+#include "core/error.h"
+
 namespace duo {
 
 // tolerances.def: tolerance::NAME.

@@ -3,6 +3,8 @@
 #include <algorithm>
 
 #include "check.h"
+#include "cpu/linear.h"
+#include "simd_variants.h"
 #include "cpu/block_panels.h"
 #include "cpu/page_block.h"
 #include "quantized_values.h"

@@ -124,19 +124,23 @@ void test_abort() {
   using Clock = std::chrono::steady_clock;
   Clock::time_point aborted;
   std::thread stopper([&] {
-    std::this_thread::sleep_for(std::chrono::milliseconds(30));
+    // Once the call has begun: its first layer alone takes longer than what follows here.
+    for (int64_t done = 0, total = 0; total == 0;) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      duo_task_progress(task, &done, &total);
+    }
     aborted = Clock::now();
     duo_task_abort(task);
   });
   const int32_t status = duo_hidden(model, tokens.data(), 8000, positions, 1, nullptr, 0, 1, task, hidden.data());
   [[maybe_unused]] const auto returned = Clock::now();
   stopper.join();
-  expect(status == DUO_STATUS_ABORTED || status == DUO_STATUS_OK, "abort status");
+  expect(status == DUO_STATUS_ABORTED, "abort status");
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-  if (status == DUO_STATUS_ABORTED) expect(returned - aborted < std::chrono::milliseconds(100), "abort within 100 ms");
+  expect(returned - aborted < std::chrono::milliseconds(100), "abort within 100 ms");
 #endif
   char text[200];
-  expect(duo_task_error(task, text, sizeof text) == DUO_STATUS_OK && (status == DUO_STATUS_OK || std::strlen(text) > 0), "text of an aborted task");
+  expect(duo_task_error(task, text, sizeof text) == DUO_STATUS_OK && std::strlen(text) > 0, "text of an aborted task");
   expect(duo_hidden(model, tokens.data(), 10, positions, 1, nullptr, 0, 1, task, hidden.data()) != DUO_STATUS_OK, "an aborted task stays aborted");
   duo_task_reset(task);
   const int32_t first[] = {9};

@@ -270,7 +270,7 @@ int main() {
       {"two tokens", 1, 2, 1, 8, 16, 24, 11, 2, {0, 1}, Dtype::f32, false, false, false},
   };
   std::vector<std::string> variants = {"plain"};
-  for (const std::string variant : {"avx2", "avx512"}) {
+  for (const std::string variant : {"avx2", "avx512", "neon"}) {
     try {
       make_fixture(cases[5], variant, 1);
       variants.push_back(variant);
