@@ -1,19 +1,24 @@
-// Decode of llama.cpp (through node-llama-cpp) beside duo's, on one shape with random bf16 weights, in turn. The peer is no dependency:
-//   npm install --prefix bench/.peers --no-save --ignore-scripts --omit=optional node-llama-cpp@3.22.1 @node-llama-cpp/linux-x64@3.22.1
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
-import { createRequire } from 'node:module';
+// Decode and prefill of llama.cpp (llama-peer.ts says how to install it) beside duo's, in turn: on one GGUF file (--model), or on a shape with
+// random bf16 weights.
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { fileURLToPath, pathToFileURL } from 'node:url';
+import { basename, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { Engine } from '../src/engine/engine.ts';
+import { openNativeEngine } from '../src/engine/native/native-engine.ts';
+import { openModelFolder } from '../src/model/folder.ts';
 import { measureDevice } from '../src/native/devices.ts';
 import { type ContextFigures, measureContext } from '../src/runtime/session-bench.ts';
 import { writeGguf } from './gguf.ts';
-import type { Bench } from './run.ts';
+import { openPeer, type Timing } from './llama-peer.ts';
+import type { Bench, BenchResult } from './run.ts';
 import { openSubject, type Subject } from './sessions.ts';
 
 export const bench: Bench = {
-  about: 'decode and prefill against llama.cpp on the same shape (install it as this file says)',
+  about: 'decode and prefill against llama.cpp on the same GGUF file or shape (install it as llama-peer.ts says)',
   flags: {
+    model: { default: '', about: 'a GGUF file; else a shape with random weights' },
+    rounds: { default: '3', about: 'with --model: turns of each' },
     shape: { default: 'llama-3.2-1b', about: 'a named llama shape' },
     layers: { default: '16', about: 'layers kept, in both' },
     contexts: { default: '2048,8192', about: 'tokens before the timed steps, prefilled in both' },
@@ -22,6 +27,7 @@ export const bench: Bench = {
     peers: { default: fileURLToPath(new URL('.peers', import.meta.url)), about: 'folder the peer was installed in' },
   },
   async run(flags) {
+    if (flags.model !== '') return compareOnFile(flags);
     const peerFolder = flags.peers as string;
     const threads = Number(flags.threads);
     const steps = Number(flags.steps);
@@ -68,66 +74,70 @@ export const bench: Bench = {
   },
 };
 
+/** One file in both: duo with int8 and with float32 activations and llama.cpp take turns; the best of each counts. */
+async function compareOnFile(flags: Record<string, string>): Promise<BenchResult> {
+  const { model, threads, steps, rounds } = {
+    model: flags.model as string,
+    threads: Number(flags.threads),
+    steps: Number(flags.steps),
+    rounds: Number(flags.rounds),
+  };
+  const folder = openModelFolder(model);
+  const engines: Record<string, Engine> = {
+    'duo int8': await openNativeEngine(folder, { threads, compute: 'int8' }),
+    'duo float32': await openNativeEngine(folder, { threads }),
+  };
+  const peer = await openPeer(flags.peers as string, { path: model, threads });
+  const figures = [];
+  const lines: string[] = [];
+  try {
+    for (const context of (flags.contexts as string).split(',').map(Number)) {
+      const timings: Record<string, Timing[]> = { 'llama.cpp': [] };
+      for (let round = 0; round < rounds; round++) {
+        (timings['llama.cpp'] as Timing[]).push(await peer.measure(context, steps));
+        for (const [name, engine] of Object.entries(engines)) {
+          const masks = { full: 'full' as const };
+          const run = { context, steps, masks, kvDtype: 'bf16' as const, batch: 1, feedsContext: true, seed: 1 };
+          const { prefillSeconds, stepSeconds } = (await measureContext(engine, run)).full;
+          timings[name] ??= [];
+          timings[name].push({ prefillSeconds: prefillSeconds as number, stepSeconds: [...stepSeconds] });
+        }
+      }
+      const best = (name: string): { prefill: number; decode: number } => ({
+        prefill: context / Math.min(...(timings[name] as Timing[]).map(({ prefillSeconds }) => prefillSeconds)),
+        decode: 1 / Math.min(...(timings[name] as Timing[]).flatMap(({ stepSeconds }) => stepSeconds)),
+      });
+      const theirs = best('llama.cpp');
+      lines.push(
+        `${context} tokens, llama.cpp: prefill ${theirs.prefill.toFixed(1)}, decode ${theirs.decode.toFixed(2)} tokens/s`,
+      );
+      for (const name of Object.keys(engines)) {
+        const ours = best(name);
+        lines.push(
+          `${context} tokens, ${name}: prefill ${ours.prefill.toFixed(1)} (${(ours.prefill / theirs.prefill).toFixed(2)}×), decode ${ours.decode.toFixed(2)} (${(ours.decode / theirs.decode).toFixed(2)}×)`,
+        );
+      }
+      figures.push({
+        context,
+        best: Object.fromEntries(Object.keys(timings).map((name) => [name, best(name)])),
+        timings,
+      });
+    }
+  } finally {
+    await peer.close();
+    for (const engine of Object.values(engines)) await engine.close();
+    folder.close();
+  }
+  lines.push(
+    `${basename(model)}, ${threads} threads each, bf16 cache in duo and f16 cache with flash attention in llama.cpp, best of ${rounds} × ${steps} steps in turn`,
+  );
+  return { table: lines.join('\n'), figures };
+}
+
 function measureOurs(
   subject: Subject,
   run: { context: number; steps: number },
 ): Promise<Record<'full' | 'masked', ContextFigures>> {
   const masks = { full: 'full' as const, masked: subject.mask };
   return measureContext(subject.engine, { ...run, masks, kvDtype: 'bf16', batch: 1, feedsContext: true, seed: 1 });
-}
-
-interface Timing {
-  readonly prefillSeconds: number;
-  readonly stepSeconds: number[];
-}
-
-interface Peer {
-  measure(context: number, steps: number): Promise<Timing>;
-  close(): Promise<void>;
-}
-
-/** What of node-llama-cpp is used here. */
-interface LlamaModule {
-  getLlama(options: object): Promise<{ loadModel(options: object): Promise<LlamaModel>; dispose(): Promise<void> }>;
-}
-interface LlamaModel {
-  createContext(options: object): Promise<{ getSequence(): LlamaSequence; dispose(): Promise<void> }>;
-}
-interface LlamaSequence {
-  evaluateWithoutGeneratingNewTokens(tokens: number[]): Promise<void>;
-  evaluate(tokens: number[], options: object): AsyncIterable<number>;
-}
-
-async function openPeer(folder: string, options: { path: string; threads: number }): Promise<Peer> {
-  const anchor = join(folder, 'package.json');
-  if (!existsSync(join(folder, 'node_modules', 'node-llama-cpp'))) {
-    throw new Error(`Expected node-llama-cpp in ${folder}; bench/llama-cpp.ts says how to install it`);
-  }
-  const entry = createRequire(anchor).resolve('node-llama-cpp');
-  const { getLlama } = (await import(pathToFileURL(entry).href)) as LlamaModule;
-  const { path, threads } = options;
-  const llama = await getLlama({ gpu: false, build: 'never', maxThreads: threads, logLevel: 'error' });
-  const model = await llama.loadModel({ modelPath: path, gpuLayers: 0 });
-  return {
-    async measure(context, steps) {
-      const running = await model.createContext({ contextSize: context + steps + 8, threads, batchSize: 512 });
-      const sequence = running.getSequence();
-      const tokens = Array.from({ length: context }, (_, index) => 3 + ((index * 7919) % 30_000));
-      const startMs = performance.now();
-      await sequence.evaluateWithoutGeneratingNewTokens(tokens);
-      const prefillSeconds = (performance.now() - startMs) / 1000;
-      const stepSeconds: number[] = [];
-      let beforeMs = performance.now();
-      // Greedy; ending tokens are not heeded, so that every step is timed.
-      for await (const _ of sequence.evaluate([5], { temperature: 0, yieldEogToken: true })) {
-        const nowMs = performance.now();
-        stepSeconds.push((nowMs - beforeMs) / 1000);
-        beforeMs = nowMs;
-        if (stepSeconds.length > steps) break;
-      }
-      await running.dispose();
-      return { prefillSeconds, stepSeconds: stepSeconds.slice(1) };
-    },
-    close: () => llama.dispose(),
-  };
 }
