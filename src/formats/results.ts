@@ -77,16 +77,15 @@ export type EvalRow = z.infer<typeof evalRowSchema>;
 export const resultsSchema = z.looseObject({
   schema: exactly('duo.results'),
   version: exactly(1),
-  rows: z.array(z.union([failedRowSchema, evalRowSchema])),
+  rows: z.array(evalRowSchema),
 });
 
 /** What results.json holds, rows that failed apart. */
-export interface Results extends Omit<z.infer<typeof resultsSchema>, 'rows'> {
-  readonly rows: EvalRow[];
+export interface Results extends z.infer<typeof resultsSchema> {
   readonly failed: FailedRow[];
 }
 
-const isFailed = (row: EvalRow | FailedRow): row is FailedRow => typeof row.error === 'string';
+const isFailed = (row: unknown): boolean => typeof (row as { error?: unknown } | null)?.error === 'string';
 
 /** Columns of the CSV, in order; an interval takes two columns. */
 const COLUMNS = [
@@ -127,8 +126,12 @@ export function writeResults(
 /** Read and check results.json.
  * @throws {FileError} absent or unreadable; {FormatError} too large, not JSON, or not of this form, with the first wrong place. */
 export function readResults(path: string): Results {
-  const { rows, ...rest } = checkJson(resultsSchema, { value: readJson(path, MAX_FILE_BYTES), path });
-  return { ...rest, rows: rows.filter((row) => !isFailed(row)) as EvalRow[], failed: rows.filter(isFailed) };
+  const value = readJson(path, MAX_FILE_BYTES);
+  const all = (value as { rows?: unknown } | null)?.rows;
+  if (!Array.isArray(all) || !all.some(isFailed)) return { ...checkJson(resultsSchema, { value, path }), failed: [] };
+  const rows = all.filter((row) => !isFailed(row));
+  const failed = all.filter(isFailed).map((row) => checkJson(failedRowSchema, { value: row, path }));
+  return { ...checkJson(resultsSchema, { value: { ...(value as object), rows }, path }), failed };
 }
 
 /** Rows as CSV (RFC 4180, LF): a header, a line a row, null as an empty field. */

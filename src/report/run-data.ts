@@ -6,6 +6,7 @@ import { FileError, FormatError } from '../errors/errors.ts';
 import { type GatesFile, type ModelTag, readGates } from '../formats/gates.ts';
 import { type MaskFile, readMask } from '../formats/mask.ts';
 import { type MetricsLine, readMetrics } from '../formats/metrics.ts';
+import { type KeptPrediction, readPredictions } from '../formats/predictions.ts';
 import { checkJson, finiteNumber, readJson } from '../formats/read-json.ts';
 import { type EvalRow, evalRowSchema, type Results, readResults } from '../formats/results.ts';
 import { type RunFile, readRun } from '../formats/run.ts';
@@ -26,12 +27,16 @@ const benchSchema = z.looseObject({
   device: z.string(),
   kvDtype: z.string(),
   batch: finiteNumber,
-  contexts: z.array(
-    z.looseObject({
-      context: finiteNumber,
-      figures: z.looseObject({ full: figures, masked: figures }),
-      comparison: z.looseObject({ decodeSpeedup: finiteNumber, prefillSpeedup: finiteNumber.nullable() }),
-    }),
+  // contexts where full attention did not fit have nothing to draw beside the mask
+  contexts: z.preprocess(
+    (list) => (Array.isArray(list) ? list.filter((at: { comparison?: unknown }) => at?.comparison !== null) : list),
+    z.array(
+      z.looseObject({
+        context: finiteNumber,
+        figures: z.looseObject({ full: figures, masked: figures }),
+        comparison: z.looseObject({ decodeSpeedup: finiteNumber, prefillSpeedup: finiteNumber.nullable() }),
+      }),
+    ),
   ),
 });
 export type BenchFile = z.infer<typeof benchSchema>;
@@ -52,6 +57,8 @@ export interface RunData {
   readonly heldOut: readonly EvalRow[];
   /** what `duo eval --out` wrote */
   readonly results: Results | null;
+  /** texts that `duo eval --out` kept */
+  readonly predictions?: readonly KeptPrediction[];
   /** what `duo bench --json` printed, kept as bench.json */
   readonly bench: BenchFile | null;
   /** what scripts/compare-methods.ts wrote, kept as comparison.json */
@@ -82,6 +89,7 @@ export function readRunFolder(folder: string): RunData {
     metrics: read('metrics.jsonl', readMetrics) ?? [],
     heldOut: readHeldOut(run, join(path, 'run.json')),
     results: read('results.json', readResults),
+    predictions: read('predictions.jsonl', readPredictions) ?? [],
     bench: read('bench.json', (file) => checkJson(benchSchema, { value: readJson(file, MAX_BENCH_BYTES), path: file })),
     comparison: read('comparison.json', readComparison),
   };

@@ -9,6 +9,7 @@ import { drawRecallDots } from '../figures/recall-dots.ts';
 import type { RunData } from '../run-data.ts';
 import { type Column, makeTable, type Table } from '../table.ts';
 import { formatBytes, formatSeconds, formatShare, formatShareInterval, formatTokens } from '../words.ts';
+import { makePredictionTable } from './predictions.ts';
 import type { SectionResult } from './section.ts';
 
 /** Tasks beyond it are told by the table alone. */
@@ -42,7 +43,7 @@ export function buildClosingSection({ heldOut, name }: RunData): SectionResult {
   };
 }
 
-export function buildTasksSection({ results, name }: RunData): SectionResult {
+export function buildTasksSection({ results, predictions = [], name }: RunData): SectionResult {
   const title = 'Held-out tasks';
   if (!results || results.rows.length === 0) {
     return {
@@ -55,12 +56,14 @@ export function buildTasksSection({ results, name }: RunData): SectionResult {
   const maps = drawNeedleMaps(rows);
   const curves = drawBudgetCurves(rows);
   const critical = makeCriticalTable(results);
+  const answers = makePredictionTable(predictions);
   return {
     id: 'tasks',
     title,
     figures: [...maps, ...curves, ...drawSingleCuts(rows)].slice(0, MAX_TASK_FIGURES),
     tables: [
       ...(critical ? [critical] : []),
+      ...(answers ? [answers] : []),
       makeRowTable(rows, { name: 'results', title: 'Every row', isFolded: rows.length > 12 }),
     ],
   };
