@@ -2,6 +2,7 @@
 // streaming. From the first two follow the parts: t(full) = t_linear + t_attention, t(streaming) = t_linear + t_window. With half of the heads
 // streaming the best is t_linear + t_attention/2 + t_window/2, the mean of the two; the bound that is aimed at counts the window in full. Laws are
 // checked first. Runs on the compiled JavaScript: node bench/gpu-prefill.mjs [--json] [tokens]
+import { makeHeadMask } from '../dist/src/core/head-mask.js';
 import { openRandomNativeEngine } from '../dist/src/engine/native/native-engine.js';
 import { measureDevice } from '../dist/src/native/devices.js';
 import { countPrefillOperations } from '../dist/src/runtime/operations.js';
@@ -18,18 +19,19 @@ const config = findShape('llama-3-8b');
 const { layers, heads, kvHeads, headDim, vocab } = config.shape;
 const matrix = await measureDevice('matmul-bf16', { device });
 const engine = await openRandomNativeEngine(config, { seed: 42, weightDtype: 'bf16', device });
-const makeMask = (isRetrieval) => ({
-  mask: Array.from({ length: layers }, (_, layer) =>
-    Array.from({ length: kvHeads }, (_, head) => Number(isRetrieval(layer, head))),
-  ),
-  window,
-});
+const makeMask = (isRetrieval) =>
+  makeHeadMask(
+    Array.from({ length: layers }, (_, layer) =>
+      Array.from({ length: kvHeads }, (_, head) => Number(isRetrieval(layer, head))),
+    ),
+    window,
+  );
 const masks = {
   full: 'full',
   streaming: makeMask(() => false),
   half: makeMask((layer, head) => (layer + head) % 2 === 1),
 };
-for (const check of await checkSessions(engine, { mask: masks.half.mask, kvDtype: 'bf16' })) {
+for (const check of await checkSessions(engine, { mask: masks.half, kvDtype: 'bf16' })) {
   if (!check.holds) throw new Error(`Expected that ${check.law} within ${check.limit}, got ${check.error}`);
 }
 
