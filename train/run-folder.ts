@@ -18,6 +18,17 @@ export const RUN_FILES = [
   'report.html',
   'run.json',
 ] as const;
+/** What other commands leave in a run's folder about its mask; `overwrite` removes it, for the mask is another then. */
+const RESULT_FILES = [
+  'bench.json',
+  'cells',
+  'comparison.json',
+  'predictions',
+  'predictions.jsonl',
+  'report-files',
+  'results.csv',
+  'results.json',
+] as const;
 const LOCK_FILE = '.lock';
 
 export type RunFileName = (typeof RUN_FILES)[number];
@@ -51,6 +62,9 @@ export function enterRunFolder(options: { path: string; entry: RunEntry; identit
     }
     if (hasRun && entry === 'resume') checkSameRun(path, identity);
     removeTornFiles(path);
+    if (entry === 'overwrite' && hasRun) {
+      for (const name of RESULT_FILES) rmSync(join(path, name), { recursive: true, force: true });
+    }
     if (entry === 'overwrite') for (const name of RUN_FILES) rmSync(join(path, name), { force: true });
     return {
       path,

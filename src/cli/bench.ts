@@ -8,6 +8,7 @@ import type { KvDtype } from '../core/session.ts';
 import type { HeadMask } from '../core/shapes.ts';
 import type { Engine } from '../engine/engine.ts';
 import { EngineError, NativeError } from '../errors/errors.ts';
+import { hashMask } from '../formats/mask-hash.ts';
 import { listDevices, type Measure, measureDevice } from '../native/devices.ts';
 import { checkDistill, type DistillFigures, measureDistill } from '../runtime/distill-bench.ts';
 import { countPrefillOperations } from '../runtime/operations.ts';
@@ -119,7 +120,8 @@ async function bench(flags: BenchFlags, signal: AbortSignal): Promise<void> {
     };
     const measured = { readBandwidth: bandwidth, copyBandwidth, matrixRate };
     const capacity = countCapacity({ subject, batch });
-    if (flags.json) printJson({ ...settings, machine, ...measured, checks, contexts: reports, capacity, distill });
+    const maskHash = hashMask(Object.values(masks)[0] as HeadMask);
+    if (flags.json) printJson({ ...settings, maskHash, machine, ...measured, checks, contexts: reports, capacity, distill });
     else printResult(formatReport({ reports, capacity, distill, checks, rates: measured, batch }));
   } finally {
     await subject.close();

@@ -59,6 +59,10 @@ function report(folder: string, flags: ReportFlags): void {
   }
   const tell = page === STDOUT_PATH ? say : printResult;
   tell(describeSummary(summary).join('\n'));
-  for (const { title, reason, command } of missing) say(`Left out: ${title} (${reason}); ${command} produces it.`);
+  for (const name of data.ofAnotherMask) {
+    say(`duo: ${name} was measured with another mask than mask.json; the report labels its rows, or leaves them out.`);
+  }
+  for (const { title, reason, command } of missing)
+    say(`Left out: ${title} (${reason})${command === null ? '' : `; ${command} produces it`}.`);
   tell(`Written to ${nameOutput(page)}, with ${built.files.length} figures and tables in ${assets}.`);
 }

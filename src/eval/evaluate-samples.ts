@@ -8,6 +8,7 @@ import type { KvDtype } from '../core/session.ts';
 import { type Sample, supervisedPositions } from '../core/shapes.ts';
 import type { Engine } from '../engine/engine.ts';
 import { AbortedError, ConfigError } from '../errors/errors.ts';
+import { hashMask } from '../formats/mask-hash.ts';
 import type { EvalRow } from '../formats/results.ts';
 import type { NamedMask } from './baselines.ts';
 import { measureMeanFootprint } from './footprint.ts';
@@ -78,6 +79,7 @@ function makeSamplesRow(options: {
   return {
     task: 'samples',
     mask: named.name,
+    maskHash: hashMask(named.mask),
     length: null,
     depth: null,
     samples: scored.length,

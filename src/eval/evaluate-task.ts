@@ -8,6 +8,7 @@ import { type ModelShape, type Sample, supervisedPositions } from '../core/shape
 import type { Engine } from '../engine/engine.ts';
 import { AbortedError, ConfigError, EngineError } from '../errors/errors.ts';
 import type { Prediction } from '../formats/predictions.ts';
+import { hashMask } from '../formats/mask-hash.ts';
 import type { EvalRow } from '../formats/results.ts';
 import { generateText } from '../runtime/generate.ts';
 import type { Tokenizer } from '../text/tokenizer.ts';
@@ -112,6 +113,7 @@ export async function evaluateTask(options: {
   return {
     task,
     mask: mask.name,
+    maskHash: hashMask(mask.mask),
     length: options.length,
     depth: options.depth ?? null,
     samples: samples.length,

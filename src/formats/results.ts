@@ -15,6 +15,8 @@ export const evalRowSchema = z.looseObject({
   task: z.string().min(1),
   /** `full`, `given`, `streaming`, `random-0`, … or a name of the caller's */
   mask: z.string().min(1),
+  /** sha256 of the mask (mask-hash.ts), null for full attention; absent in files of an older duo */
+  maskHash: z.string().nullable().optional(),
   /** tokens asked for; null where the samples have lengths of their own */
   length: integerWithin(1, Number.MAX_SAFE_INTEGER).nullable(),
   /** depth of the needle, 0 to 1, in a length × depth grid */

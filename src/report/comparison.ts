@@ -47,6 +47,8 @@ const comparisonSchema = z.looseObject({
   tokens: finiteNumber,
   lambda: finiteNumber,
   heldOut: finiteNumber,
+  /** hash of the run's mask beside it; absent where it was written outside a run */
+  maskHash: z.string().nullable().optional(),
   /** numbers of streaming heads, rising */
   budgets: z.array(finiteNumber),
   rows: z.array(rowSchema),

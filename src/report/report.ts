@@ -148,5 +148,5 @@ function formatFigure({ name, title, caption, wide, narrow }: Figure): Html {
 }
 
 function formatMissing({ title, reason, command }: MissingSection): Html {
-  return html`<li><b>${title}</b> is left out: ${reason}. <code>${command}</code> produces it.</li>`;
+  return html`<li><b>${title}</b> is left out: ${reason}.${command === null ? null : html` <code>${command}</code> produces it.`}</li>`;
 }

@@ -2,15 +2,19 @@
 import { existsSync, statSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 import { z } from 'zod';
+import { toMaskGrid } from '../core/head-mask.ts';
+import { streamingFractionOf } from '../core/masks.ts';
 import { FileError, FormatError } from '../errors/errors.ts';
 import { type GatesFile, type ModelTag, readGates } from '../formats/gates.ts';
-import { type MaskFile, readMask } from '../formats/mask.ts';
+import { type MaskFile, readMask, toHeadMask } from '../formats/mask.ts';
+import { hashMask } from '../formats/mask-hash.ts';
 import { type MetricsLine, readMetrics } from '../formats/metrics.ts';
 import { type KeptPrediction, readPredictions } from '../formats/predictions.ts';
 import { checkJson, finiteNumber, readJson } from '../formats/read-json.ts';
 import { type EvalRow, evalRowSchema, type Results, readResults } from '../formats/results.ts';
 import { type RunFile, readRun } from '../formats/run.ts';
 import { type Comparison, readComparison } from './comparison.ts';
+import { isOfAnotherMask, labelResults } from './own-mask.ts';
 
 /** `duo bench --json` of a few contexts is a few KB. */
 const MAX_BENCH_BYTES = 16 * 2 ** 20;
@@ -27,6 +31,8 @@ const benchSchema = z.looseObject({
   device: z.string(),
   kvDtype: z.string(),
   batch: finiteNumber,
+  /** hash of the mask behind `masked`; absent in files of an older duo */
+  maskHash: z.string().nullable().optional(),
   // contexts where full attention did not fit have nothing to draw beside the mask
   contexts: z.preprocess(
     (list) => (Array.isArray(list) ? list.filter((at: { comparison?: unknown }) => at?.comparison !== null) : list),
@@ -48,6 +54,10 @@ export interface RunData {
   readonly path: string;
   /** the folder's own name */
   readonly name: string;
+  /** the model's folder as run.json names it, to be filled into commands; a placeholder where there is no run.json */
+  readonly model: string;
+  /** files that were measured with another mask than the run's: labelled, or left out */
+  readonly ofAnotherMask: readonly string[];
   readonly run: RunFile | null;
   readonly gates: GatesFile | null;
   readonly mask: MaskFile | null;
@@ -80,18 +90,35 @@ export function readRunFolder(folder: string): RunData {
     return existsSync(file) ? reader(file) : null;
   };
   const run = read('run.json', readRun);
+  const mask = read('mask.json', readMask);
+  const own = mask === null ? null : describeMask(mask);
+  const found = read('results.json', readResults);
+  const labelled = found === null ? null : labelResults(found, own);
+  const bench = read('bench.json', (file) =>
+    checkJson(benchSchema, { value: readJson(file, MAX_BENCH_BYTES), path: file }),
+  );
+  const comparison = read('comparison.json', readComparison);
+  const isOtherBench = isOfAnotherMask(bench?.maskHash, own?.hash ?? null);
+  const isOtherComparison = isOfAnotherMask(comparison?.maskHash, own?.hash ?? null);
   const data: RunData = {
     path,
     name: basename(path),
+    model: typeof run?.inputs.model === 'string' ? run.inputs.model : '<model folder>',
+    ofAnotherMask: [
+      ...(labelled?.isOther ? ['results.json'] : []),
+      ...(isOtherBench ? ['bench.json'] : []),
+      ...(isOtherComparison ? ['comparison.json'] : []),
+    ],
     run,
     gates: read('gates.json', readGates),
-    mask: read('mask.json', readMask),
+    mask,
     metrics: read('metrics.jsonl', readMetrics) ?? [],
     heldOut: readHeldOut(run, join(path, 'run.json')),
-    results: read('results.json', readResults),
-    predictions: read('predictions.jsonl', readPredictions) ?? [],
-    bench: read('bench.json', (file) => checkJson(benchSchema, { value: readJson(file, MAX_BENCH_BYTES), path: file })),
-    comparison: read('comparison.json', readComparison),
+    results: labelled?.results ?? null,
+    // texts under another mask would stand beside the run's own
+    predictions: labelled?.isOther ? [] : (read('predictions.jsonl', readPredictions) ?? []),
+    bench: isOtherBench ? null : bench,
+    comparison: isOtherComparison ? null : comparison,
   };
   if (!data.run && !data.gates && !data.mask && !data.results && data.metrics.length === 0) {
     throw new FormatError(
@@ -105,6 +132,11 @@ export function readRunFolder(folder: string): RunData {
 /** The model the run's heads belong to; null where neither gates nor mask are there. */
 export function modelOfRun(data: RunData): ModelTag | null {
   return data.mask?.model ?? data.gates?.model ?? null;
+}
+
+function describeMask(file: MaskFile): { hash: string; streamingFraction: number } {
+  const mask = toHeadMask(file);
+  return { hash: hashMask(mask) as string, streamingFraction: streamingFractionOf(toMaskGrid(mask)) };
 }
 
 function readHeldOut(run: RunFile | null, path: string): EvalRow[] {

@@ -56,6 +56,24 @@ describe('enterRunFolder', () => {
     expect(readdirSync(path)).toEqual(['samples.jsonl']);
   });
 
+  test('overwrite clears what eval, bench and report left about the old mask', () => {
+    const path = newFolder();
+    fillRun(path);
+    mkdirSync(join(path, 'cells'));
+    for (const name of [
+      'results.json',
+      'results.csv',
+      'cells/a.json',
+      'bench.json',
+      'comparison.json',
+      'predictions.jsonl',
+      'mine.txt',
+    ])
+      writeFileSync(join(path, name), 'x');
+    enter(path, 'overwrite').close();
+    expect(readdirSync(path)).toEqual(['mine.txt']);
+  });
+
   test('refuses a run unless told what to do with it, and leaves it whole', () => {
     const path = newFolder();
     fillRun(path);

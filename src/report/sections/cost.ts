@@ -1,5 +1,7 @@
 // What the mask saves: bytes of the KV cache by context, counted, and time, as `duo bench` measured it.
+import { join } from 'node:path';
 import { toHeadMask } from '../../formats/mask.ts';
+import { formatCommand, quote } from '../commands.ts';
 import { drawDecodeSpeed } from '../figures/decode-speed.ts';
 import { drawKvMemory, type KvSize } from '../figures/kv-memory.ts';
 import type { RunData } from '../run-data.ts';
@@ -50,13 +52,13 @@ export function buildMemorySection({ mask, name }: RunData, measures: Measures):
   };
 }
 
-export function buildSpeedSection({ bench, name }: RunData): SectionResult {
+export function buildSpeedSection({ bench, path, model, ofAnotherMask }: RunData): SectionResult {
   const title = 'Speed';
   if (!bench || bench.contexts.length === 0) {
     return {
       title,
-      reason: 'no bench.json',
-      command: `duo bench --model <dir> --mask ${name}/mask.json --contexts 2k,8k --json > ${name}/bench.json`,
+      reason: ofAnotherMask.includes('bench.json') ? 'bench.json was measured with another mask' : 'no bench.json',
+      command: `${formatCommand(['duo', 'bench', '--model', model, '--mask', join(path, 'mask.json'), '--contexts', '2k,8k', '--json'])} > ${quote(join(path, 'bench.json'))}`,
     };
   }
   const times = bench.contexts.map(({ context, figures }) => ({

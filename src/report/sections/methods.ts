@@ -7,13 +7,15 @@ import { makeTable, type Table } from '../table.ts';
 import { formatSeconds, formatShare } from '../words.ts';
 import type { SectionResult } from './section.ts';
 
-export function buildMethodsSection({ comparison, name }: RunData): SectionResult {
+export function buildMethodsSection({ comparison, ofAnotherMask }: RunData): SectionResult {
   const title = 'Methods compared';
   if (!comparison) {
     return {
       title,
-      reason: 'no comparison.json',
-      command: `npx tsx scripts/compare-methods.ts --model <dir> --preset <preset> --out ${name}/comparison.json`,
+      reason: ofAnotherMask.includes('comparison.json')
+        ? 'comparison.json was made beside another mask'
+        : 'no comparison.json, which scripts/compare-methods.ts of the repository writes',
+      command: null,
     };
   }
   return {

@@ -1,7 +1,9 @@
 // What the mask keeps: the closing table of identify, and the tasks of `duo eval` as grids, budget curves and rows.
+import { join } from 'node:path';
 import { z } from 'zod';
 import { finiteNumber, unitNumber } from '../../formats/read-json.ts';
 import type { EvalRow, Results } from '../../formats/results.ts';
+import { formatCommand } from '../commands.ts';
 import { drawBudgetCurves } from '../figures/budget-curve.ts';
 import type { Figure } from '../figures/figure.ts';
 import { drawNeedleMaps } from '../figures/needle-map.ts';
@@ -26,13 +28,23 @@ const criticalSchema = z.array(
   }),
 );
 
-export function buildClosingSection({ heldOut, name }: RunData): SectionResult {
+export function buildClosingSection({ heldOut, path, model }: RunData): SectionResult {
   const title = 'Held-out recall';
   if (heldOut.length === 0) {
     return {
       title,
       reason: 'run.json has no closing table',
-      command: `duo identify --model <dir> --out ${name} --held-out-samples 10`,
+      command: formatCommand([
+        'duo',
+        'identify',
+        '--model',
+        model,
+        '--out',
+        path,
+        '--held-out-samples',
+        '10',
+        '--resume',
+      ]),
     };
   }
   return {
@@ -43,13 +55,16 @@ export function buildClosingSection({ heldOut, name }: RunData): SectionResult {
   };
 }
 
-export function buildTasksSection({ results, predictions = [], name }: RunData): SectionResult {
+export function buildTasksSection({ results, predictions = [], path, model, ofAnotherMask }: RunData): SectionResult {
   const title = 'Held-out tasks';
   if (!results || results.rows.length === 0) {
     return {
       title,
       reason: 'no results.json',
-      command: `duo eval --model <dir> --mask ${name}/mask.json --tasks niah,multi-passkey --lengths 1k,4k --depths 5 --out ${name}`,
+      command: formatCommand([
+        ...['duo', 'eval', '--model', model, '--mask', join(path, 'mask.json'), '--tasks', 'niah,multi-passkey'],
+        ...['--lengths', '1k,4k', '--depths', '5', '--out', path],
+      ]),
     };
   }
   const { rows } = results;
@@ -64,7 +79,13 @@ export function buildTasksSection({ results, predictions = [], name }: RunData):
     tables: [
       ...(critical ? [critical] : []),
       ...(answers ? [answers] : []),
-      makeRowTable(rows, { name: 'results', title: 'Every row', isFolded: rows.length > 12 }),
+      makeRowTable(rows, {
+        name: 'results',
+        title: ofAnotherMask.includes('results.json')
+          ? 'Every row; `another mask` is not the mask of this run'
+          : 'Every row',
+        isFolded: rows.length > 12,
+      }),
     ],
   };
 }

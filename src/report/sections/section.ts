@@ -18,8 +18,8 @@ export interface MissingSection {
   readonly title: string;
   /** what is not there */
   readonly reason: string;
-  /** the command that produces it */
-  readonly command: string;
+  /** the command that produces it, ready for a shell; null where no command of duo does */
+  readonly command: string | null;
 }
 
 export type SectionResult = Section | MissingSection;

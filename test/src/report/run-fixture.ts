@@ -90,7 +90,10 @@ export function writeRunFixture(options: FixtureOptions = {}): string {
   }
   if (files.includes('metrics')) writeFileSync(join(folder, 'metrics.jsonl'), makeMetrics(gates, steps));
   if (files.includes('results')) {
-    const rows = [...makeGridRows(), ...makeBudgetRows()];
+    const share = mask.flat().filter((label) => label === 0).length / mask.flat().length;
+    const rows = [...makeGridRows(), ...makeBudgetRows()].map((row) =>
+      row.mask === 'given' ? { ...row, streamingFraction: share } : row,
+    );
     const critical = [
       { task: 'multi-passkey', length: 4096, method: 'gates', keep: 0.99, footprint: 0.31, isUpperBound: false },
       { task: 'multi-passkey', length: 4096, method: 'random', keep: 0.9, footprint: 0.94, isUpperBound: true },
