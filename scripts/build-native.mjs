@@ -37,7 +37,7 @@ function main(flags) {
     if (isOptional) {
       const [reason] = error.message.split('\n');
       console.error(
-        `duo: the native library was not built: ${reason}; the tensorflow engine serves, \`npx duo build\` tries again.`,
+        `duo: the native library was not built: ${reason}; the tensorflow engine serves, \`duo build\` tries again.`,
       );
       return;
     }

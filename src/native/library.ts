@@ -17,7 +17,7 @@ export type Library = { readonly path: string; readonly functions: Readonly<Reco
 
 /** Names the library to load before any other place. */
 const PATH_VARIABLE = 'DUO_NATIVE_LIBRARY';
-const REMEDY = 'build it with `npx duo build`, or use --engine tensorflow';
+const REMEDY = 'build it with `duo build`, or use --engine tensorflow';
 
 let loaded: Library | undefined;
 

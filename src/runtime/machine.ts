@@ -127,7 +127,7 @@ function listAdvice(found: {
     ].filter((tool) => tool !== '');
     const first = missing.length === 0 ? '' : `install ${missing.join(', ')}, then `;
     advice.push(
-      `The native engine is not here: ${first}run \`npx duo build\`. Until then the tensorflow engine serves.`,
+      `The native engine is not here: ${first}run \`duo build\`. Until then the tensorflow engine serves.`,
     );
   }
   const gpus = found.native.devices.filter(({ name }) => name.startsWith('cuda'));
@@ -135,7 +135,7 @@ function listAdvice(found: {
     advice.push(`No GPU can be used: ${gpus[0]?.reason ?? ''}.`.replace(/\.\.$/, '.'));
   }
   if (found.native.works && gpus.length === 0 && has('nvcc')) {
-    advice.push('nvcc is here but the library was built without CUDA: run `npx duo build --cuda`.');
+    advice.push('nvcc is here but the library was built without CUDA: run `duo build --cuda`.');
   }
   return advice;
 }

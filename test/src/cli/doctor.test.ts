@@ -16,7 +16,7 @@ describe('duo doctor', () => {
     const report = JSON.parse(stdout);
     expect(report.native).toMatchObject({ path: null, works: false, devices: [] });
     expect(report.native.detail).toContain('/nowhere/libduo.so');
-    expect(report.advice.join(' ')).toContain('npx duo build');
+    expect(report.advice.join(' ')).toContain('duo build');
     expect(report.tensorflow.map(({ name }: { name: string }) => name)).toEqual(['node-gpu', 'node', 'wasm', 'cpu']);
   });
 });

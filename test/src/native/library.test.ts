@@ -23,7 +23,7 @@ describe('findLibrary', () => {
     const missing = join(folder, 'libduo.so');
     expect(findLibrary(missing)).toEqual({
       path: null,
-      reason: `Expected the native library at ${missing}, found none; build it with \`npx duo build\`, or use --engine tensorflow`,
+      reason: `Expected the native library at ${missing}, found none; build it with \`duo build\`, or use --engine tensorflow`,
     });
   });
 
@@ -37,7 +37,7 @@ describe('loadLibrary', () => {
   it('fails with one sentence where the named file is absent', () => {
     const path = join(folder, 'absent.so');
     expect(tryLoad(path)).toBe(
-      `EngineError: Expected the native library at ${path}, found none; build it with \`npx duo build\`, or use --engine tensorflow`,
+      `EngineError: Expected the native library at ${path}, found none; build it with \`duo build\`, or use --engine tensorflow`,
     );
   });
 

@@ -57,7 +57,7 @@ describe('results of another mask', () => {
     expect(summariseRun({ ...data, heldOut: [] }, { countKvBytes }).recall).toBeNull();
     const { html } = buildReport(data, { countKvBytes });
     expect(html).toContain('given (another mask)');
-    expect(html).not.toMatch(/needle-niah-given/);
+    expect(html).not.toMatch(/needle-niah-given"/);
   });
 
   it('without a hash are told by the share of heads that stream', () => {
