@@ -126,9 +126,7 @@ function listAdvice(found: {
       has('make', 'ninja') ? '' : 'Make or Ninja (Debian: make)',
     ].filter((tool) => tool !== '');
     const first = missing.length === 0 ? '' : `install ${missing.join(', ')}, then `;
-    advice.push(
-      `The native engine is not here: ${first}run \`duo build\`. Until then the tensorflow engine serves.`,
-    );
+    advice.push(`The native engine is not here: ${first}run \`duo build\`. Until then the tensorflow engine serves.`);
   }
   const gpus = found.native.devices.filter(({ name }) => name.startsWith('cuda'));
   if (found.native.works && gpus.length > 0 && !gpus.some(({ available }) => available)) {
