@@ -121,7 +121,8 @@ async function bench(flags: BenchFlags, signal: AbortSignal): Promise<void> {
     const measured = { readBandwidth: bandwidth, copyBandwidth, matrixRate };
     const capacity = countCapacity({ subject, batch });
     const maskHash = hashMask(Object.values(masks)[0] as HeadMask);
-    if (flags.json) printJson({ ...settings, maskHash, machine, ...measured, checks, contexts: reports, capacity, distill });
+    if (flags.json)
+      printJson({ ...settings, maskHash, machine, ...measured, checks, contexts: reports, capacity, distill });
     else printResult(formatReport({ reports, capacity, distill, checks, rates: measured, batch }));
   } finally {
     await subject.close();
