@@ -2,16 +2,18 @@
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import type { Split } from '../../data-gen/length.ts';
-import { generateSamples, pickPasskeySettings } from '../../data-gen/passkey.ts';
+import { generateSamples, type PasskeySample, pickPasskeySettings } from '../../data-gen/passkey.ts';
+import { listChanges } from '../config/fit.ts';
 import { AbortedError, ConfigError } from '../errors/errors.ts';
 import { isReplacedWhole } from '../formats/output.ts';
 import type { JsonRecord } from '../formats/read-json.ts';
 import { metaPathOf, streamSamples } from '../formats/samples.ts';
-import { addConfigOptions, readConfigFlags } from './config-flags.ts';
+import type { ModelFolder } from '../model/folder.ts';
+import { addConfigOptions, readConfigFlags, sayChanges } from './config-flags.ts';
 import { readIntegerFlag } from './numbers.ts';
 import { openModel } from './open.ts';
 import { checkOutput, checkStdoutIsFree, nameOutput } from './outputs.ts';
-import { openOrigin } from './sample-source.ts';
+import { checkIds, openOrigin } from './sample-source.ts';
 import { stdoutClosed } from './stdout.ts';
 import { makeProgress, printJson, say } from './terminal.ts';
 import { readVersion } from './version.ts';
@@ -51,13 +53,15 @@ async function generate(flags: GenerateFlags & Record<string, unknown>, signal: 
   checkOutputs(flags);
   const folder = openModel(flags.model, { weights: 'optional' });
   try {
-    const config = readConfigFlags(flags, { name: flags.model, shape: folder.config.shape });
-    const count = readIntegerFlag('--count', { text: flags.count ?? String(config.steps), least: 1 });
-    const { hash, inputs, ...origin } = await openOrigin({ folder, config, haystackPath: flags.haystack });
+    const { asked, config: read, ...fit } = readConfigFlags(flags, { name: flags.model, shape: folder.config.shape });
+    const count = readIntegerFlag('--count', { text: flags.count ?? String(read.steps), least: 1 });
+    const opened = await openOrigin({ folder, config: read, haystackPath: flags.haystack, ...fit });
+    const { hash, inputs, config, ...origin } = opened;
+    sayChanges(listChanges(asked, config), 'the model and its tokenizer');
     const progress = makeProgress('samples');
     const { haystackHash, tokenizerHash } = inputs as { haystackHash: string; tokenizerHash: string };
     const meta = await streamSamples(flags.out, {
-      samples: untilAborted(generateSamples({ ...origin, split, count }), signal),
+      samples: untilAborted(withCheckedIds(generateSamples({ ...origin, split, count }), folder), signal),
       provenance: {
         tool: `duo ${readVersion()}`,
         seed: config.seed,
@@ -92,4 +96,8 @@ async function* untilAborted<Item>(items: Iterable<Item>, signal: AbortSignal): 
       throw new AbortedError('The samples were not written; generation was stopped.');
     yield item;
   }
+}
+
+function* withCheckedIds(samples: Iterable<PasskeySample>, folder: ModelFolder): Generator<PasskeySample> {
+  for (const sample of samples) yield checkIds(sample, folder);
 }

@@ -12,6 +12,8 @@ import { readVersion } from './version.ts';
 /** What the record is made from. */
 export interface RecordParts {
   readonly config: Config;
+  /** what fitting changed of the preset, as clauses */
+  readonly fitted: readonly string[];
   readonly engine: Engine;
   readonly folder: ModelFolder;
   readonly source: SampleSource;
@@ -64,6 +66,7 @@ export function startRecord(
       fingerprint: folder.fingerprint,
       heldOut: parts.heldOutPath ?? null,
       ...source.inputs,
+      fitted: [...parts.fitted],
     },
     host: {
       platform: `${process.platform}-${process.arch}`,

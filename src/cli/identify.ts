@@ -4,11 +4,13 @@ import type { Command } from 'commander';
 import { buildMask, describeCut } from '../../export/build-mask.ts';
 import { type Cut, chooseCut, cutGates } from '../../export/cut.ts';
 import { drawGates, drawMask } from '../../export/picture.ts';
+import { fitToCpu } from '../../train/cpu-budget.ts';
 import { buildGates } from '../../train/gates-file.ts';
 import { findMethod } from '../../train/methods/index.ts';
 import type { HeadMethod, ScoreOptions } from '../../train/methods/method.ts';
 import { enterRunFolder, type RunEntry, type RunFolder } from '../../train/run-folder.ts';
 import type { Config } from '../config/config.ts';
+import { listChanges } from '../config/fit.ts';
 import type { Window } from '../core/shapes.ts';
 import type { Engine } from '../engine/engine.ts';
 import { AbortedError, ConfigError } from '../errors/errors.ts';
@@ -21,7 +23,7 @@ import type { EvalRow } from '../formats/results.ts';
 import { type RunFile, writeRun } from '../formats/run.ts';
 import { readSamples } from '../formats/samples.ts';
 import type { ModelFolder } from '../model/folder.ts';
-import { addConfigOptions, readConfigFlags } from './config-flags.ts';
+import { addConfigOptions, type ReadSettings, readConfigFlags, sayChanges } from './config-flags.ts';
 import { announceEstimate } from './identify-estimate.ts';
 import { describeIdentity, describeProvenance, type RecordParts, startRecord } from './identify-record.ts';
 import { addEngineOptions, type EngineFlags, openEngine, openModel } from './open.ts';
@@ -76,37 +78,58 @@ async function identify(flags: IdentifyFlags & Record<string, unknown>, signal: 
   const folder = openModel(flags.model);
   try {
     const { shape } = folder.config;
-    const config = readConfigFlags(flags, { name: flags.model, shape });
-    const method = findMethod(config.method);
-    const engineFlags = chooseEngineFlags(flags, method);
-    const cut = chooseCut({
-      streamingFraction: config.streamingFraction ?? undefined,
-      threshold: config.threshold ?? undefined,
-      model: shape,
-    });
-    const source = flags.samples
-      ? openFileSource(flags.samples, folder)
-      : await openGeneratedSource({ folder, config, haystackPath: flags.haystack });
+    const read = readConfigFlags(flags, { name: flags.model, shape });
+    const engine = await openEngine(folder, chooseEngineFlags(flags, findMethod(read.config.method)));
     try {
-      source.sampleAt(0);
-      const engine = await openEngine(folder, engineFlags);
+      const { source, config, fitted } = await openSource({ flags, folder, read, engine });
+      const method = findMethod(config.method);
+      const cut = chooseCut({
+        streamingFraction: config.streamingFraction ?? undefined,
+        threshold: config.threshold ?? undefined,
+        model: shape,
+      });
       try {
-        await runIdentify({ flags, folder, config, method, cut, source, engine, entry, signal });
+        source.sampleAt(0);
+        await runIdentify({ flags, folder, config, fitted, method, cut, source, engine, entry, signal });
       } finally {
-        await engine.close();
+        source.close();
       }
     } finally {
-      source.close();
+      await engine.close();
     }
   } finally {
     folder.close();
   }
 }
 
+/** The samples, with the settings fitted to what computes them: on a CPU fewer and shorter ones, by the tokenizer as long as they must be. */
+async function openSource(options: {
+  flags: IdentifyFlags;
+  folder: ModelFolder;
+  read: ReadSettings;
+  engine: Engine;
+}): Promise<{ source: SampleSource; config: Config; fitted: string[] }> {
+  const { flags, folder, read, engine } = options;
+  const { asked, given } = read;
+  if (flags.samples !== undefined) {
+    return { source: openFileSource(flags.samples, folder), config: read.config, fitted: [] };
+  }
+  const isGpu = engine.device.startsWith('cuda');
+  const canProbe = engine.probe !== undefined && engine.computeHidden !== undefined;
+  const config = isGpu ? read.config : fitToCpu(read.config, { model: folder.config, given, canProbe });
+  const isCut = read.isCut || config.maxTokens < read.config.maxTokens;
+  const source = await openGeneratedSource({ folder, config, haystackPath: flags.haystack, given, isCut });
+  const fitted = listChanges(asked, source.config);
+  sayChanges(fitted, `the model, its tokenizer and ${engine.device}`);
+  return { source, config: source.config, fitted };
+}
+
 interface Parts {
   readonly flags: IdentifyFlags;
   readonly folder: ModelFolder;
   readonly config: Config;
+  /** changes of the preset, as clauses */
+  readonly fitted: readonly string[];
   readonly method: HeadMethod;
   readonly cut: Cut;
   readonly source: SampleSource;
@@ -115,8 +138,8 @@ interface Parts {
   readonly signal: AbortSignal;
 }
 
-function recordPartsOf({ config, engine, folder, source, flags }: Parts): RecordParts {
-  return { config, engine, folder, source, heldOutPath: flags.heldOut };
+function recordPartsOf({ config, fitted, engine, folder, source, flags }: Parts): RecordParts {
+  return { config, fitted, engine, folder, source, heldOutPath: flags.heldOut };
 }
 
 async function runIdentify(parts: Parts): Promise<void> {

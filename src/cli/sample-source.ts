@@ -1,5 +1,6 @@
 // Where identify's samples come from: a samples file, read in file order again and again, or the generator.
 import { createHash } from 'node:crypto';
+import { fitPasskeys } from '../../data-gen/fit-passkeys.ts';
 import { openHaystack } from '../../data-gen/haystack.ts';
 import { drawLength } from '../../data-gen/length.ts';
 import {
@@ -50,29 +51,39 @@ export function openFileSource(path: string, folder: ModelFolder): SampleSource 
   };
 }
 
-/** Where generated samples come from. @throws {FormatError} no tokenizer, malformed haystack; {FileError}. */
-export async function openOrigin(options: {
-  folder: ModelFolder;
-  config: Config;
-  haystackPath: string | undefined;
-}): Promise<Omit<SampleOrigin, 'split'> & { hash: string; inputs: JsonRecord }> {
-  const { folder, config, haystackPath } = options;
+/** How generated samples are asked for: settings fitted to the model, and what of them may still change (`readConfigFlags`). */
+export interface OriginOptions {
+  readonly folder: ModelFolder;
+  readonly config: Config;
+  readonly haystackPath: string | undefined;
+  /** keys the person set; default: every key, so that nothing changes */
+  readonly given?: ReadonlySet<string>;
+  readonly isCut?: boolean;
+}
+
+/** Where generated samples come from, with the settings fitted to the tokenizer. @throws {FormatError} no tokenizer, malformed haystack; {FileError}. */
+export async function openOrigin(
+  options: OriginOptions,
+): Promise<Omit<SampleOrigin, 'split'> & { config: Config; hash: string; inputs: JsonRecord }> {
+  const { folder, haystackPath, given, isCut = false } = options;
+  const { maxPositions } = folder.config.shape;
   const tokenizer = openTokenizer(folder.path);
   const haystack = await openHaystack({ path: haystackPath ?? null, tokenizer });
   const tokenizerHash = hashTokenizer(folder.path);
-  if (tokenizer.vocabSize > folder.config.shape.vocab) {
-    throw new ModelError(
-      `Expected the tokenizer of ${folder.path} to have at most the model's ${folder.config.shape.vocab} tokens, got \`${tokenizer.vocabSize}\`; check that tokenizer.json belongs to these weights.`,
-    );
-  }
+  // Where the CPU or the model cut the lengths, passkeys must fit into what is left.
+  const longest = isCut ? Math.min(options.config.maxTokens, maxPositions) : maxPositions;
+  const { config } = given
+    ? fitPasskeys(options.config, { tokenizer, maxPositions: longest, given })
+    : { config: options.config };
   const settings = pickPasskeySettings(config);
-  const hash = hashText(JSON.stringify([settings, config.seed, haystack.hash, tokenizerHash]));
+  const hash = hashText(JSON.stringify([settings, config.seed, haystack.hash, tokenizerHash, tokenizer.bosTokenId]));
   return {
     tokenizer,
     haystack,
     settings,
     seed: config.seed,
-    maxPositions: folder.config.shape.maxPositions,
+    maxPositions,
+    config,
     hash,
     inputs: {
       haystack: haystackPath ?? haystack.description,
@@ -84,37 +95,48 @@ export async function openOrigin(options: {
 }
 
 /** Generated samples; each is made when its step asks for it. @throws {ConfigError} lengths that the model or the passkeys forbid. */
-export async function openGeneratedSource(options: {
-  folder: ModelFolder;
-  config: Config;
-  haystackPath: string | undefined;
-}): Promise<SampleSource> {
-  const { config } = options;
-  const origin = await openOrigin(options);
+export async function openGeneratedSource(options: OriginOptions): Promise<SampleSource & { config: Config }> {
+  const { config, ...origin } = await openOrigin(options);
   const maxPositions = options.folder.config.shape.maxPositions;
   if (config.maxTokens > maxPositions) {
     throw new ConfigError(
       `Expected --max-tokens of at most the ${maxPositions} tokens that the model allows, got \`${config.maxTokens}\`; lower --max-tokens.`,
     );
   }
+  const generate = (index: number, lengthTokens?: number): Sample =>
+    checkIds(
+      generateSample({ ...origin, split: 'train', index, ...(lengthTokens === undefined ? {} : { lengthTokens }) }),
+      options.folder,
+    );
   return {
-    sampleAt: (index) => generateSample({ ...origin, split: 'train', index }),
+    config,
+    sampleAt: (index) => generate(index),
     lengthAt: (index) => drawLength(config, { seed: config.seed, split: 'train', index }),
-    shortSample: () => generateSample({ ...origin, split: 'train', index: 0, lengthTokens: config.minTokens }),
+    shortSample: () => generate(0, config.minTokens),
     hash: origin.hash,
     inputs: origin.inputs,
     close: () => {},
   };
 }
 
+/** The sample, if the model has a row for each of its ids: a tokenizer may have more ids than the model, as long as no text uses them.
+ * @throws {ModelError} an id without a row. */
+export function checkIds<Item extends Sample>(sample: Item, folder: ModelFolder): Item {
+  const { vocab } = folder.config.shape;
+  const id = sample.tokens.find((token) => token >= vocab);
+  if (id === undefined) return sample;
+  throw new ModelError(
+    `Expected token ids below the model's ${vocab}, got \`${id}\` from the tokenizer of ${folder.path}; check that tokenizer.json belongs to these weights.`,
+  );
+}
+
 /** Held-out samples: other draws, other text, lengths up to `heldOutLengthFactor` times the longest. */
-export async function makeHeldOutSamples(options: {
-  folder: ModelFolder;
-  config: Config;
-  haystackPath: string | undefined;
-}): Promise<PasskeySample[]> {
+export async function makeHeldOutSamples(options: OriginOptions): Promise<PasskeySample[]> {
   const origin = await openOrigin(options);
-  return [...generateSamples({ ...origin, split: 'held-out', count: options.config.heldOutSamples })];
+  const count = options.config.heldOutSamples;
+  return Array.from(generateSamples({ ...origin, split: 'held-out', count }), (sample) =>
+    checkIds(sample, options.folder),
+  );
 }
 
 function hashText(data: string | Uint8Array): string {

@@ -28,3 +28,23 @@ export function fitConfig(config: Config, shape: ModelShape, options: { given?: 
   }
   return fitted;
 }
+
+/** Keys that fitting may change. */
+const SHOWN_KEYS = [
+  'method',
+  'minTokens',
+  'maxTokens',
+  'lengthCount',
+  'passkeys',
+  'wordsPerPasskey',
+  'quadraticSamples',
+  'heldOutSamples',
+  'heldOutLengthFactor',
+] as const satisfies readonly (keyof Config)[];
+
+/** The keys in which `after` differs from `before`, as clauses: "wordsPerPasskey 14 instead of 32". */
+export function listChanges(before: Config, after: Config): string[] {
+  return SHOWN_KEYS.filter((key) => before[key] !== after[key]).map(
+    (key) => `${key} ${after[key]} instead of ${before[key]}`,
+  );
+}

@@ -16,6 +16,8 @@ export interface Preset {
   /** what it is for and how it differs from the base preset */
   readonly description: string;
   readonly config: Config;
+  /** keys that a person's own file sets; empty for a preset of configs/ */
+  readonly ownKeys: ReadonlySet<string>;
 }
 
 /** Names of the files in configs/. */
@@ -71,5 +73,6 @@ export function loadPreset(nameOrPath: string): Preset {
   const base = readPresetFile(join(folder, 'base.json')).keys;
   const { description, keys } = readPresetFile(path);
   checkKeys(keys, path);
-  return { name: nameOrPath, description, config: checkConfig(mergeKeys(base, keys), { source: path }) };
+  const config = checkConfig(mergeKeys(base, keys), { source: path });
+  return { name: nameOrPath, description, config, ownKeys: new Set(isName ? [] : Object.keys(keys)) };
 }

@@ -52,6 +52,7 @@ describe('loadPreset', () => {
     expect(preset).toEqual({
       name: path,
       description: 'Mine.',
+      ownKeys: new Set(['sink', 'recentTokens', 'templates']),
       config: { ...base, sinkTokens: 4, recentTokens: 8, templates: { ...base.templates, close: ' End.' } },
     });
   });

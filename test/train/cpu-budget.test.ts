@@ -1,0 +1,57 @@
+import { describe, expect, it } from 'vitest';
+import { loadPreset } from '../../src/config/presets.ts';
+import type { ModelConfig } from '../../src/model/config.ts';
+import { parseModelConfig } from '../../src/model/config.ts';
+import { fitToCpu } from '../../train/cpu-budget.ts';
+
+/** config.json of SmolLM2-135M-Instruct, as far as it is read. */
+const smol = parseModelConfig(
+  {
+    model_type: 'llama',
+    hidden_size: 576,
+    intermediate_size: 1536,
+    num_hidden_layers: 30,
+    num_attention_heads: 9,
+    num_key_value_heads: 3,
+    max_position_embeddings: 8192,
+    vocab_size: 49152,
+    rope_theta: 100000,
+    tie_word_embeddings: true,
+  },
+  'config.json',
+);
+const base = { ...loadPreset('llama').config, maxTokens: 8192 };
+const fitBase = (given: string[] = [], model: ModelConfig = smol, canProbe = true) =>
+  fitToCpu(base, { model, given: new Set(given), canProbe });
+
+describe('fitToCpu', () => {
+  it('measures a 135M model on few short samples', () => {
+    const { method, quadraticSamples, minTokens, maxTokens, heldOutSamples, heldOutLengthFactor } = fitBase();
+    expect({ method, quadraticSamples, minTokens, maxTokens, heldOutSamples, heldOutLengthFactor }).toEqual({
+      method: 'quadratic',
+      quadraticSamples: 1,
+      minTokens: 1664,
+      maxTokens: 1664,
+      heldOutSamples: 3,
+      heldOutLengthFactor: 1,
+    });
+  });
+
+  it('takes one short sample of a large model', () => {
+    const large = { ...smol, shape: { ...smol.shape, hidden: 4096, intermediate: 14336, heads: 32, headDim: 128 } };
+    expect(fitBase([], large)).toMatchObject({ quadraticSamples: 1, maxTokens: 1024, heldOutSamples: 2 });
+  });
+
+  it('leaves what the person set, and an engine that cannot probe', () => {
+    for (const key of ['method', 'steps', 'lr']) expect(fitBase([key])).toEqual(base);
+    expect(fitBase([], smol, false)).toEqual(base);
+    expect(fitBase(['maxTokens'])).toMatchObject({ method: 'quadratic', minTokens: 2048, maxTokens: 8192 });
+    expect(fitBase(['quadraticSamples', 'heldOutSamples'])).toMatchObject({ quadraticSamples: 2, heldOutSamples: 10 });
+  });
+
+  it('leaves a run within the budget as it is', () => {
+    const demo = loadPreset('demo').config;
+    const small = { ...smol, shape: { ...smol.shape, hidden: 64, intermediate: 128, layers: 4 } };
+    expect(fitToCpu(demo, { model: small, given: new Set(), canProbe: true })).toEqual(demo);
+  });
+});
