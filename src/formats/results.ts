@@ -33,6 +33,10 @@ export const evalRowSchema = z.looseObject({
   /** 95 % interval of `logProb` (bootstrap over samples) */
   logProbInterval: interval.nullable(),
   answerTokens: count.nullable(),
+  /** generated texts: name of the score behind `accuracy` */
+  metric: z.string().optional(),
+  /** means of further scores, 0 to 1, by name: more lenient readings, which no table of a suite has */
+  others: z.record(z.string(), unitNumber).optional(),
   /** share of KV heads that stream */
   streamingFraction: unitNumber,
   /** cached keys and values of the longest run, bytes */
@@ -47,10 +51,6 @@ export const evalRowSchema = z.looseObject({
   prefill: z.enum(['exact', 'chunked']),
   /** wall-clock seconds of the row */
   seconds: finiteNumber,
-  /** generated texts: name of the score behind `accuracy` */
-  metric: z.string().optional(),
-  /** means of further scores, 0 to 1, by name: more lenient readings, which no table of a suite has */
-  others: z.record(z.string(), unitNumber).optional(),
   /** why `accuracy` cannot stand beside published values */
   note: z.string().optional(),
   /** task `long-range`: kept gain, null where `note` says why, with its 95 % interval, and mean losses over all tokens */

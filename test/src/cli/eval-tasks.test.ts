@@ -92,7 +92,6 @@ it.each([
     'Expected --lengths of at most the 4096 tokens that the model allows, got `1048576`.',
   ],
   [['--tasks', 'niah', '--gates', 'gates.json'], 'Expected --gates and --fractions together'],
-  [['--tasks', 'qa_1'], 'give its path with --squad'],
   [['--tasks', 'niah', '--prefill', 'chunked'], 'Expected --chunk-tokens with --prefill chunked'],
   [['--tasks', 'niah', '--baselines', 'random'], 'give one with --mask'],
   [
@@ -103,6 +102,12 @@ it.each([
   const { code, stdout, stderr } = await runDuo([...EVAL, ...flags]);
   expect([code, stdout]).toEqual([2, '']);
   expect(stderr).toContain(message);
+});
+
+it('gives a task without its file a row that says why, and exit code 1', async () => {
+  const { code, stdout, stderr } = await runDuo([...EVAL, '--tasks', 'qa_1', '--json']);
+  expect(code).toBe(1);
+  expect(`${stdout}${stderr}`).toContain('give its path with --squad');
 });
 
 it('refuses a malformed suite by file and line', async () => {

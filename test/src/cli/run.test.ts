@@ -36,13 +36,13 @@ describe('duo run', () => {
   it('streams the text to stdout and figures to stderr', async () => {
     const { code, stdout, stderr } = await runDuo([...RUN, '--prompt', PROMPT]);
     expect({ code, text: stdout.trim() }).toEqual({ code: 0, text: 'victor oscar golf quebec' });
-    expect(stderr).toMatch(/prefill 38 tokens in .* decode 3 tokens, .* KV cache 84 KiB \(86016 bytes\)/);
+    expect(stderr).toMatch(/prefill 37 tokens in .* decode 3 tokens, .* KV cache 82 KiB \(83968 bytes\)/);
   });
 
   it('prints one JSON document with --json, and nothing else on stdout', async () => {
     const { code, stdout } = await runDuo([...RUN, '--prompt', PROMPT, '--json', '--stop', 'car go']);
     expect(code).toBe(0);
-    expect(JSON.parse(stdout)).toMatchObject({ text: ' victor os', stopReason: 'stop-string', promptTokens: 38 });
+    expect(JSON.parse(stdout)).toMatchObject({ text: ' victor os', stopReason: 'stop-string', promptTokens: 37 });
   });
 
   it('reads the prompt from a file and holds the cache of a mask', async () => {
@@ -51,8 +51,9 @@ describe('duo run', () => {
     const mask = writeTestMask(filledGrid(2, 4, 0));
     const { code, stdout } = await runDuo([...RUN, '--prompt-file', file, '--mask', mask, '--json']);
     expect(code).toBe(0);
-    // 8 heads × min(42, 2 + 8) slots × 2 × 32 values × 4 bytes, of 42 slots with every head full
-    expect(JSON.parse(stdout)).toMatchObject({ kvBytes: 8 * 10 * 256, fullKvBytes: 8 * 42 * 256 });
+    // The prompt writes BOS itself and gets no second one: 37 tokens and 4 more.
+    // 8 heads × min(41, 2 + 8) slots × 2 × 32 values × 4 bytes, of 41 slots with every head full
+    expect(JSON.parse(stdout)).toMatchObject({ kvBytes: 8 * 10 * 256, fullKvBytes: 8 * 41 * 256 });
   });
 
   it("wraps the prompt in the model's chat template with --chat", async () => {
