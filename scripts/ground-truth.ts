@@ -78,7 +78,7 @@ async function findTruth(options: {
   return { task, scores, samples, removals, heads };
 }
 
-const folder = openModel(values.model);
+const folder = await openModel(values.model);
 const engine = await openEngine(folder, { engine: values.engine });
 const { config } = loadPreset(values.config);
 const window = { sinkTokens: config.sinkTokens, recentTokens: config.recentTokens };

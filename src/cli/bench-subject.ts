@@ -90,7 +90,7 @@ function readShapeMask(path: string, shape: ModelShape): HeadMask {
 
 async function openFolder(flags: BenchFlags, seed: number): Promise<Subject> {
   if (flags.layers !== undefined) throw new ConfigError('Expected --layers only with --shape, got it with --model.');
-  const folder = openModel(flags.model as string);
+  const folder = await openModel(flags.model as string);
   try {
     const { config } = folder;
     const given = readMaskFlag(flags, folder);

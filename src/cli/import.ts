@@ -29,14 +29,14 @@ export function addImportCommand(program: Command): void {
   addCutOptions(command).action(importMask);
 }
 
-function importMask(folder: string, flags: ImportFlags): void {
+async function importMask(folder: string, flags: ImportFlags): Promise<void> {
   checkStdoutIsFree(flags.out, flags);
   checkOutput(flags.out, {
     kind: 'mask',
     inputs: [join(folder, PATTERN_FILE), join(folder, PATTERN_CONFIG)],
     overwrite: flags.overwrite === true,
   });
-  const model = openModel(flags.model, { weights: 'optional' });
+  const model = await openModel(flags.model, { weights: 'optional' });
   try {
     const { shape } = model.config;
     const cut = readCutFlags(flags, { model: shape, isRequired: false });

@@ -11,6 +11,7 @@ import { GATES_SCHEMA, readGates } from '../formats/gates.ts';
 import { isGgufFile } from '../formats/gguf.ts';
 import { MASK_SCHEMA, readMask, toHeadMask } from '../formats/mask.ts';
 import { openSamples } from '../formats/samples.ts';
+import { parseHubName } from '../hub/hub-name.ts';
 import { readRunFolder } from '../report/run-data.ts';
 import { describeSummary, summariseRun } from '../report/summary.ts';
 import { openModel } from './open.ts';
@@ -31,19 +32,20 @@ export function addInspectCommand(program: Command): void {
   program
     .command('inspect')
     .description('show a mask, gates, samples or a model folder; with a second mask, compare the two')
-    .argument('<path>', 'mask.json, gates.json, samples.jsonl, a run folder, a model folder or a GGUF file')
+    .argument('<path>', 'mask.json, gates.json, samples.jsonl, a run folder, a model folder, a GGUF file or a Hub name')
     .argument('[other]', 'a second mask.json to compare with')
     .option('--json', 'print as JSON')
-    .action((path: string, other: string | undefined, flags: InspectFlags) => {
-      const found = other === undefined ? inspect(path) : inspectPair(path, other);
+    .action(async (path: string, other: string | undefined, flags: InspectFlags) => {
+      const found = other === undefined ? await inspect(path) : inspectPair(path, other);
       if (flags.json) printJson(found.json);
       else printResult(found.text);
     });
 }
 
-function inspect(path: string): Inspection {
+async function inspect(path: string): Promise<Inspection> {
   if (path === 'demo') return inspectModel(path);
   if (!existsSync(path)) {
+    if (parseHubName(path)) return inspectModel(path);
     throw new FileError(
       `Expected a mask, gates, samples file or model folder at ${path}, found nothing there; check the path.`,
     );
@@ -134,8 +136,8 @@ function inspectSamples(path: string): Inspection {
   }
 }
 
-function inspectModel(path: string): Inspection {
-  const folder = openModel(path, { weights: 'optional' });
+async function inspectModel(path: string): Promise<Inspection> {
+  const folder = await openModel(path, { weights: 'optional', need: 'config' });
   try {
     const { shape, ropeTheta, ropeScaling, tiedEmbeddings, qkvBias, qkNorm } = folder.config;
     const text = [

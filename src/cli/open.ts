@@ -1,14 +1,17 @@
 // Opens what --model, --engine and --device name: the model folder (or the demo's) and the engine that computes it.
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import type { Engine } from '../engine/engine.ts';
 import { openNativeEngine } from '../engine/native/native-engine.ts';
 import { openTensorflowEngine } from '../engine/tensorflow/tensorflow-engine.ts';
 import { ConfigError, EngineError } from '../errors/errors.ts';
+import type { HubNeed } from '../hub/choose-files.ts';
+import { parseHubName } from '../hub/hub-name.ts';
 import { type ModelFolder, openModelFolder } from '../model/folder.ts';
 import { loadLibrary } from '../native/library.ts';
 import { readChoiceFlag } from './numbers.ts';
-import { say } from './terminal.ts';
+import { makeProgress, say } from './terminal.ts';
 import { findPackageRoot } from './version.ts';
 
 const ENGINES = ['native', 'tensorflow'];
@@ -28,12 +31,31 @@ const ACTIVATIONS = ['float32', 'int8'] as const;
 /** Of every layer, what a GGUF file may hold in blocks. */
 const QUANTIZABLE = ['self_attn.q_proj', 'self_attn.v_proj', 'mlp.gate_proj', 'mlp.down_proj'];
 
-/** Open the folder of `--model`; `demo` is the shipped one. @throws {ModelError}. */
-export function openModel(
+/** Open what `--model` names: `demo` is the shipped model, then a folder or a GGUF file, then a name on the Hub (org/name[@revision][:quantisation]),
+ * which is fetched into the cache of the Python tools where it is not there whole.
+ * @param options.need of a Hub name: what is fetched; default all with weights, the tokenizer without.
+ * @throws {ModelError} nothing there, or not a model that duo computes; {FormatError}; {FileError} a broken transfer, a full disk. */
+export async function openModel(
   name: string,
-  options: { weights: 'required' | 'optional' } = { weights: 'required' },
-): ModelFolder {
-  return openModelFolder(name === 'demo' ? join(findPackageRoot(), 'models', 'demo') : name, options);
+  options: { weights?: 'required' | 'optional'; need?: HubNeed } = {},
+): Promise<ModelFolder> {
+  const { weights = 'required' } = options;
+  if (name === 'demo') return openModelFolder(join(findPackageRoot(), 'models', 'demo'), { weights });
+  const hubName = existsSync(name) ? null : parseHubName(name);
+  if (hubName === null) return openModelFolder(name, { weights });
+  // The Hub's client is loaded only where a name is one.
+  const { fetchModel } = await import('../hub/fetch-model.ts');
+  const progress = makeProgress(`fetch ${name}`);
+  try {
+    const fetched = await fetchModel(hubName, {
+      need: options.need ?? (weights === 'required' ? 'weights' : 'tokenizer'),
+      onProgress: (done, total) => progress.update(done, total),
+      onNote: (note) => say(`duo: ${note}`),
+    });
+    return { ...openModelFolder(fetched.path, { weights }), name: fetched.name };
+  } finally {
+    progress.finish();
+  }
 }
 
 /** Add --engine, --device, --backend and --threads to a command. */

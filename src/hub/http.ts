@@ -21,6 +21,8 @@ export class HubUnreachable extends Error {
 }
 
 const WAITS_MS = [500, 1000, 2000, 4000, 8000];
+/** No route, no name, nobody listening. */
+const ABSENT = /ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ENETUNREACH|EHOSTUNREACH/;
 /** A server that asks for more patience is asked later by the person. */
 const MAX_RETRY_AFTER_MS = 30_000;
 const CONNECT_TIMEOUT_MS = 10_000;
@@ -64,7 +66,9 @@ export function openHubHttp(settings: HubSettings, options: { waitsMs?: readonly
           if (asked > 0) waitMs = Math.min(asked, MAX_RETRY_AFTER_MS);
         } catch (cause) {
           if (signal?.aborted) throw new AbortedError('Stopped while asking the Hub.');
-          if (waitMs === undefined) throw new HubUnreachable(describeCause(cause), { cause });
+          // Without a network every start would wait; one more try tells a hiccup from that.
+          const isAbsent = attempt > 0 && ABSENT.test(describeCause(cause));
+          if (waitMs === undefined || isAbsent) throw new HubUnreachable(describeCause(cause), { cause });
         }
         await pause(waitMs, signal);
       }

@@ -86,7 +86,7 @@ function refuseOtherPaths(path: string): void {
   }
   if (/^[A-Za-z0-9][\w.-]*\/[A-Za-z0-9][\w.-]*$/.test(path)) {
     throw new ModelError(
-      `Expected a model folder, got \`${path}\`, which looks like a name on the Hugging Face hub: download it first, for example with \`huggingface-cli download ${path} --local-dir ${basename(path)}\`, and pass that folder.`,
+      `Expected a model folder, got \`${path}\`, which looks like a name on the Hugging Face hub: download it first, for example with \`hf download ${path} --local-dir ${basename(path)}\`, and pass that folder.`,
     );
   }
   throw new ModelError(`Expected a model folder at ${path}, found nothing there; check the path.`);

@@ -155,9 +155,10 @@ describe('duo identify', () => {
     const absent = await runDuo(['identify', '--model', join(folder, 'none'), '--samples', samples]);
     expect(absent).toMatchObject({ code: 1, stdout: '' });
     expect(absent.stderr).toMatch(/^duo: Expected a model folder at .*none, found nothing there; check the path\.$/m);
-    const hub = await runDuo(['identify', '--model', 'meta-llama/Llama-3.1-8B', '--samples', samples]);
+    const offline = { env: { HF_HUB_OFFLINE: '1', HF_HOME: join(folder, 'home') } };
+    const hub = await runDuo(['identify', '--model', 'meta-llama/Llama-3.1-8B', '--samples', samples], offline);
     expect(hub.code).toBe(1);
-    expect(hub.stderr).toContain('huggingface-cli download');
+    expect(hub.stderr).toContain('because HF_HUB_OFFLINE is set, found none; fetch it once with a connection');
     const file = join(folder, 'file');
     writeFileSync(file, '');
     const blocked = await runDuo(identifyFlags({ samples, out: join(file, 'run') }));

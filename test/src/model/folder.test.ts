@@ -162,7 +162,7 @@ describe('openModelFolder refuses', () => {
     expectError(
       'meta-llama/Llama-3.1-8B',
       new ModelError(
-        'Expected a model folder, got `meta-llama/Llama-3.1-8B`, which looks like a name on the Hugging Face hub: download it first, for example with `huggingface-cli download meta-llama/Llama-3.1-8B --local-dir Llama-3.1-8B`, and pass that folder.',
+        'Expected a model folder, got `meta-llama/Llama-3.1-8B`, which looks like a name on the Hugging Face hub: download it first, for example with `hf download meta-llama/Llama-3.1-8B --local-dir Llama-3.1-8B`, and pass that folder.',
       ),
     );
   });
