@@ -102,7 +102,7 @@ int main() {
     Random random(11);
     for (const Dtype dtype : QUANTIZED_TYPES) {
       const int64_t step = block_elements(dtype);
-      const int64_t shapes[][3] = {{1, 9, step}, {1, 33, 3 * step}, {8, 5, step}, {9, 7, 2 * step}, {13, ops->tile_columns + 1, 3 * step}, {40, 300, 512}};
+      const int64_t shapes[][3] = {{1, 9, step}, {1, 33, 3 * step}, {8, 5, step}, {9, 7, 2 * step}, {13, ops->tile_columns + 1, 3 * step}, {20, 70, 512}};
       for (const auto &shape : shapes) test_linear(context, random, shape[0], shape[1], shape[2], dtype);
       test_embedding(context, random, dtype);
       const auto x = random.values(40 * 512);
