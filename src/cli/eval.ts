@@ -65,7 +65,7 @@ async function evaluate(flags: EvalFlags, signal: AbortSignal): Promise<void> {
     throw new ConfigError('Expected --samples, --tasks or --suite to say what to evaluate on, got none.');
   }
   if (flags.out !== undefined) enterOutputFolder(flags.out, flags);
-  const folder = await openModel(flags.model);
+  const folder = await openModel(flags.model, { signal });
   try {
     const masks = listEvalMasks(flags, folder);
     const engine = await openEngine(folder, flags);

@@ -51,7 +51,7 @@ async function generate(flags: GenerateFlags & Record<string, unknown>, signal: 
   }
   const split: Split = flags.split;
   checkOutputs(flags);
-  const folder = await openModel(flags.model, { weights: 'optional' });
+  const folder = await openModel(flags.model, { weights: 'optional', signal });
   try {
     const { asked, config: read, ...fit } = readConfigFlags(flags, { name: flags.model, shape: folder.config.shape });
     const count = readIntegerFlag('--count', { text: flags.count ?? String(read.steps), least: 1 });

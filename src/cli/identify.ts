@@ -75,7 +75,7 @@ async function identify(flags: IdentifyFlags & Record<string, unknown>, signal: 
   if (flags.samples !== undefined && flags.haystack !== undefined) {
     throw new ConfigError('Expected --samples or --haystack, got both; samples from a file need no haystack.');
   }
-  const folder = await openModel(flags.model);
+  const folder = await openModel(flags.model, { signal });
   try {
     const { shape } = folder.config;
     const read = readConfigFlags(flags, { name: flags.model, shape });

@@ -11,7 +11,7 @@ import { parseHubName } from '../hub/hub-name.ts';
 import { type ModelFolder, openModelFolder } from '../model/folder.ts';
 import { loadLibrary } from '../native/library.ts';
 import { readChoiceFlag } from './numbers.ts';
-import { makeProgress, say } from './terminal.ts';
+import { formatBytes, makeProgress, say } from './terminal.ts';
 import { findPackageRoot } from './version.ts';
 
 const ENGINES = ['native', 'tensorflow'];
@@ -34,10 +34,11 @@ const QUANTIZABLE = ['self_attn.q_proj', 'self_attn.v_proj', 'mlp.gate_proj', 'm
 /** Open what `--model` names: `demo` is the shipped model, then a folder or a GGUF file, then a name on the Hub (org/name[@revision][:quantisation]),
  * which is fetched into the cache of the Python tools where it is not there whole.
  * @param options.need of a Hub name: what is fetched; default all with weights, the tokenizer without.
+ * @param options.signal stops a fetch; the next one goes on where it was.
  * @throws {ModelError} nothing there, or not a model that duo computes; {FormatError}; {FileError} a broken transfer, a full disk. */
 export async function openModel(
   name: string,
-  options: { weights?: 'required' | 'optional'; need?: HubNeed } = {},
+  options: { weights?: 'required' | 'optional'; need?: HubNeed; signal?: AbortSignal } = {},
 ): Promise<ModelFolder> {
   const { weights = 'required' } = options;
   if (name === 'demo') return openModelFolder(join(findPackageRoot(), 'models', 'demo'), { weights });
@@ -49,6 +50,9 @@ export async function openModel(
   try {
     const fetched = await fetchModel(hubName, {
       need: options.need ?? (weights === 'required' ? 'weights' : 'tokenizer'),
+      ...(options.signal && { signal: options.signal }),
+      onFetch: ({ bytes, folder }) =>
+        say(`duo: fetching ${formatBytes(bytes)} of ${hubName.repository} into ${folder}.`),
       onProgress: (done, total) => progress.update(done, total),
       onNote: (note) => say(`duo: ${note}`),
     });

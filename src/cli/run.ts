@@ -65,7 +65,7 @@ export function addRunCommand(program: Command, signal: AbortSignal): void {
 async function run(flags: RunFlags, signal: AbortSignal): Promise<void> {
   const text = readPrompt(flags);
   const options = readRunOptions(flags);
-  const folder = await openModel(flags.model);
+  const folder = await openModel(flags.model, { signal });
   try {
     const mask = readMaskFlag(flags, folder);
     const tokenizer = openTokenizer(folder.path);

@@ -7,6 +7,7 @@ import {
   mkdirSync,
   readFileSync,
   renameSync,
+  statSync,
   symlinkSync,
   unlinkSync,
   writeFileSync,
@@ -43,9 +44,10 @@ export class ModelCache {
     return join(this.folder, 'blobs', etag);
   }
 
-  /** True where a file of a snapshot is there; a link whose blob is gone is not. */
-  has(commit: string, file: string): boolean {
-    return existsSync(join(this.snapshot(commit), file));
+  /** True where a file of a snapshot is there, of `size` bytes where that is known; a link whose blob is gone is not. */
+  has(commit: string, file: string, size?: number): boolean {
+    const found = statSync(join(this.snapshot(commit), file), { throwIfNoEntry: false });
+    return found !== undefined && (size === undefined || found.size === size);
   }
 
   /** Remember which commit a revision means. @throws {FileError}. */

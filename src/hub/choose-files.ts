@@ -15,8 +15,8 @@ export interface HubFile {
 export type HubNeed = 'config' | 'tokenizer' | 'weights';
 
 export const INDEX_FILE = 'model.safetensors.index.json';
-const CONFIG_FILES = ['config.json', 'generation_config.json'];
 const TOKENIZER_FILES = [
+  'generation_config.json',
   'tokenizer.json',
   'tokenizer_config.json',
   'special_tokens_map.json',
@@ -27,7 +27,7 @@ const EXTRA_TEMPLATES = /^additional_chat_templates\/[^/]+\.jinja$/;
 
 /** Files of a safetensors model that do not depend on its index. */
 export function chooseTextFiles(files: readonly HubFile[], need: HubNeed): HubFile[] {
-  const names = new Set([...CONFIG_FILES, ...(need === 'config' ? [] : TOKENIZER_FILES)]);
+  const names = new Set(['config.json', ...(need === 'config' ? [] : TOKENIZER_FILES)]);
   const isWanted = ({ path }: HubFile): boolean => names.has(path) || (need !== 'config' && EXTRA_TEMPLATES.test(path));
   return files.filter(isWanted);
 }

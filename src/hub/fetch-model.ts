@@ -17,6 +17,8 @@ export interface FetchOptions {
   readonly signal?: AbortSignal | undefined;
   /** bytes there, and bytes in all, of what this call fetches */
   readonly onProgress?: (done: number, total: number) => void;
+  /** called before weights are fetched */
+  readonly onFetch?: (what: { bytes: number; folder: string }) => void;
   /** a sentence for people, on what is done instead of what was asked */
   readonly onNote?: (note: string) => void;
   /** for tests: waits before further tries, in ms */
@@ -66,11 +68,7 @@ async function fetchOnline(context: Context): Promise<FetchedModel> {
   const { name, cache, need, options } = context;
   const { signal } = options;
   const commit = await findHubCommit({ ...context, signal });
-  const known = findWhole({ name, cache, need, commit });
-  if (known) {
-    cache.writeRef(name.revision, commit);
-    return known;
-  }
+  // A part of what is needed may be in the cache, such as all but the chat template: only the list says what is missing.
   const files = await listHubFiles({ ...context, signal }, commit);
   if (name.quantisation !== null) {
     const parts = chooseGguf(files, name.quantisation, name.repository);
@@ -97,10 +95,13 @@ function finish({ name, cache }: Pick<Context, 'name' | 'cache'>, commit: string
 }
 
 async function fetchAll(context: Context, commit: string, files: readonly HubFile[]): Promise<void> {
-  const { name, cache, settings, http, options } = context;
+  const { name, cache, need, settings, http, options } = context;
   const total = files.reduce((sum, { size }) => sum + size, 0);
-  let before = 0;
-  for (const file of files) {
+  const missing = files.filter((file) => !cache.has(commit, file.path, file.size));
+  const bytes = missing.reduce((sum, { size }) => sum + size, 0);
+  if (need === 'weights' && bytes > 0) options.onFetch?.({ bytes, folder: cache.folder });
+  let before = total - bytes;
+  for (const file of missing) {
     const done = before;
     await downloadFile({
       url: `${settings.endpoint}/${name.repository}/resolve/${commit}/${file.path.split('/').map(encodeURIComponent).join('/')}`,

@@ -13,16 +13,17 @@ export interface HubName {
 
 const PART = /^[A-Za-z0-9](?:[\w.-]*[A-Za-z0-9_])?$/;
 const REVISION = /^[A-Za-z0-9][\w./-]*$/;
+const FILE_ENDING = /\.(?:gguf|safetensors|jsonl?|tsv)$/i;
 const QUANTISATION = /^[A-Za-z0-9][\w.-]*$/;
 /** The Hub's own limit for each part of a name. */
 const MAX_PART_LENGTH = 96;
 
-/** The parts of a name, or null where the text has not the form of one: a path never has, since it begins with `/`, `.` or `~`, or has more than
- * one slash.
+/** The parts of a name, or null where the text has not the form of one: a path never has, since it begins with `/`, `.` or `~`, has more than one
+ * slash, or ends as the files do that `--model` and inspect take, so that a mistyped one is not looked for on the Hub.
  * @throws {ModelError} the form of a name, but with a revision or quantisation that cannot be. */
 export function parseHubName(text: string): HubName | null {
   const match = /^([^/@:\s]+)\/([^/@:\s]+)(?:@([^:\s]*))?(?::(\S*))?$/.exec(text);
-  if (!match) return null;
+  if (!match || FILE_ENDING.test(text)) return null;
   const [, organisation, name, revision, quantisation] = match as unknown as [
     string,
     string,

@@ -95,17 +95,29 @@ describe('fetching a model', () => {
     expect(server.log.filter((url) => /bin$|onnx|README|gguf/.test(url))).toEqual([]);
   });
 
-  it('asks once more only which commit it is, then uses the cache', async () => {
+  it('asks only which commit it is and what it holds, then uses the cache', async () => {
     await fetchModel(name('org/model'), options());
     server.log.length = 0;
     await fetchModel(name('org/model'), options());
-    expect(server.log).toHaveLength(1);
+    expect(server.log.filter((url) => !url.includes('/api/'))).toEqual([]);
     expect(server.log[0]).toContain('/revision/main');
   });
 
   it('reads config.json alone for inspect', async () => {
     const { path } = await fetchModel(name('org/model'), options({ need: 'config' }));
-    expect(readdirSync(path).sort()).toEqual(['config.json', 'generation_config.json']);
+    expect(readdirSync(path).sort()).toEqual(['config.json']);
+  });
+
+  it('brings what Python tools did not fetch, and leaves what they did', async () => {
+    const { path } = await fetchModel(name('org/model'), options());
+    rmSync(join(path, 'tokenizer_config.json'));
+    rmSync(join(path, 'config.json'));
+    writeFileSync(join(path, 'config.json'), '{"model_'); // half of it, as a copy that was cut
+    server.log.length = 0;
+    await fetchModel(name('org/model'), options());
+    expect(readFileSync(join(path, 'tokenizer_config.json'), 'utf8')).toBe('{"a": 1}');
+    expect(readFileSync(join(path, 'config.json')).equals((FILES['config.json'] as ServerFile).bytes)).toBe(true);
+    expect(server.log.filter((url) => url.includes('.safetensors'))).toEqual([]);
   });
 
   it('takes the GGUF file of a quantisation, all parts of a split one', async () => {
@@ -330,10 +342,21 @@ describe('names', () => {
     ['org/name:Q4_K_M', { repository: 'org/name', revision: 'main', quantisation: 'Q4_K_M' }],
     ['org/name@refs/pr/1:Q8_0', { repository: 'org/name', revision: 'refs/pr/1', quantisation: 'Q8_0' }],
   ])('%s', (value, expected) => expect(parseHubName(value)).toEqual(expected));
-  it.each(['/a/b', './a/b', '../b', '~/b', 'a', 'a/b/c', 'a/..', 'a b/c', 'a--b/c', '-a/b', 'a/b.'])(
-    '%s is a path',
-    (value) => {
-      expect(parseHubName(value)).toBeNull();
-    },
-  );
+  it.each([
+    '/a/b',
+    './a/b',
+    '../b',
+    '~/b',
+    'a',
+    'a/b/c',
+    'a/..',
+    'a b/c',
+    'a--b/c',
+    '-a/b',
+    'a/b.',
+    'a/b.gguf',
+    'a/b.json',
+  ])('%s is a path', (value) => {
+    expect(parseHubName(value)).toBeNull();
+  });
 });
