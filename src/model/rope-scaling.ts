@@ -1,5 +1,5 @@
 // Reads the rotary settings of a config.json: `rope_theta` with `rope_scaling` (transformers 4) or `rope_parameters` (5).
-// Rules and defaults are those of transformers' modeling_rope_utils; the frequencies are computed in rope.ts.
+// Rules and defaults are those of transformers' modeling_rope_utils, but for yarn's `attn_factor`; the frequencies are computed in rope.ts.
 import { ModelError } from '../errors/errors.ts';
 import type { RopeScaling } from './config.ts';
 import {
@@ -116,10 +116,12 @@ function readYarn(
   };
 }
 
-/** The factor on cos and sin: given, or from `mscale` and `mscale_all_dim` where both are set and not 0, or 0.1·ln(factor) + 1. */
+/** The factor on cos and sin: `attention_factor`, or from `mscale` and `mscale_all_dim` where both are set and not 0, or 0.1·ln(factor) + 1;
+ * each times `attn_factor`, as vLLM and SGLang have it and transformers does not. */
 function readAttentionFactor(rope: FieldSource, factor: number): number {
-  if ((rope.fields.attention_factor ?? null) !== null) return readPositive(rope, 'attention_factor');
+  const own = readPositive(rope, 'attn_factor', 1);
+  if ((rope.fields.attention_factor ?? null) !== null) return own * readPositive(rope, 'attention_factor');
   const growth = (mscale: number): number => (factor <= 1 ? 1 : 0.1 * mscale * Math.log(factor) + 1);
-  if (!rope.fields.mscale || !rope.fields.mscale_all_dim) return growth(1);
-  return growth(readPositive(rope, 'mscale')) / growth(readPositive(rope, 'mscale_all_dim'));
+  if (!rope.fields.mscale || !rope.fields.mscale_all_dim) return own * growth(1);
+  return (own * growth(readPositive(rope, 'mscale'))) / growth(readPositive(rope, 'mscale_all_dim'));
 }

@@ -145,6 +145,21 @@ describe('parseModelConfig', () => {
     expect(yarn({ factor: null, original_max_position_embeddings: 128 })).toMatchObject({ factor: 4 });
   });
 
+  it('multiplies the attention factor of yarn by `attn_factor`', () => {
+    const scale = (fields: object): number => {
+      const { ropeScaling } = parse({ rope_scaling: { rope_type: 'yarn', factor: 4, attn_factor: 0.5, ...fields } });
+      return ropeScaling.type === 'yarn' ? ropeScaling.attentionFactor : Number.NaN;
+    };
+    // DeepSeek-R1-0528-Qwen3-8B: 1/(0.1·ln 4 + 1), so that nothing is scaled.
+    expect(scale({ attn_factor: 0.8782488562869419 })).toBeCloseTo(1, 14);
+    expect(scale({})).toBeCloseTo(0.569314718, 9);
+    expect(scale({ attention_factor: 1.5 })).toBe(0.75);
+    expect(scale({ mscale: 1, mscale_all_dim: 1 })).toBe(0.5);
+    expect(() => scale({ attn_factor: 0 })).toThrow(
+      'Expected `attn_factor` of `rope_scaling` of /m/config.json to be a number greater than 0, got `0`.',
+    );
+  });
+
   it.each([
     ['mistral', { sliding_window: 512 }],
     ['mistral', { sliding_window: null }],
