@@ -43,7 +43,7 @@ export async function openModel(
   const { weights = 'required' } = options;
   if (name === 'demo') return openModelFolder(join(findPackageRoot(), 'models', 'demo'), { weights });
   const hubName = existsSync(name) ? null : parseHubName(name);
-  if (hubName === null) return openModelFolder(name, { weights });
+  if (hubName === null) return sayNotes(openModelFolder(name, { weights }));
   // The Hub's client is loaded only where a name is one.
   const { fetchModel } = await import('../hub/fetch-model.ts');
   const progress = makeProgress(`fetch ${name}`);
@@ -56,10 +56,16 @@ export async function openModel(
       onProgress: (done, total) => progress.update(done, total),
       onNote: (note) => say(`duo: ${note}`),
     });
-    return { ...openModelFolder(fetched.path, { weights }), name: fetched.name };
+    return sayNotes({ ...openModelFolder(fetched.path, { weights }), name: fetched.name });
   } finally {
     progress.finish();
   }
+}
+
+/** What the model's files say and duo ignores, on stderr. */
+function sayNotes(folder: ModelFolder): ModelFolder {
+  for (const note of folder.config.notes) say(`duo: ${note}.`);
+  return folder;
 }
 
 /** Add --engine, --device, --backend and --threads to a command. */

@@ -14,6 +14,12 @@ export function showValue(value: unknown): string {
   return `\`${text.length > 60 ? `${text.slice(0, 57)}...` : text}\``;
 }
 
+/** A key as a note shows it: on one line, cut at 60 characters. */
+export function showName(name: string): string {
+  const text = JSON.stringify(name).slice(1, -1);
+  return `\`${text.length > 60 ? `${text.slice(0, 57)}...` : text}\``;
+}
+
 /** True for a JSON object; arrays and null are not. */
 export function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);

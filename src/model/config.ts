@@ -55,6 +55,8 @@ export interface ModelConfig {
   readonly qkNorm: boolean;
   readonly bosTokenId: number | null;
   readonly eosTokenIds: readonly number[];
+  /** what the files say and duo ignores, a sentence without full stop each; no part of the computation */
+  readonly notes: readonly string[];
 }
 
 interface ArchitectureFacts {
@@ -137,6 +139,7 @@ export function parseModelConfig(json: unknown, path: string): ModelConfig {
     qkNorm: architecture === 'qwen3',
     bosTokenId: readTokenIds(source, 'bos_token_id')[0] ?? null,
     eosTokenIds: readTokenIds(source, 'eos_token_id'),
+    notes: rope.notes,
   };
 }
 

@@ -9,10 +9,17 @@ import {
   readCount,
   readFlag,
   readPositive,
+  showName,
   showValue,
 } from './config-fields.ts';
 
 const KNOWN_TYPES = ['default', 'linear', 'dynamic', 'llama3', 'yarn'];
+/** Keys of a rope block that are read, or that say nothing beside their type; `attn_factor` is yarn's alone. */
+const KNOWN_KEYS = [
+  ...['rope_type', 'type', 'rope_theta', 'partial_rotary_factor', 'factor', 'original_max_position_embeddings'],
+  ...['low_freq_factor', 'high_freq_factor', 'beta_fast', 'beta_slow'],
+  ...['attention_factor', 'mscale', 'mscale_all_dim', 'truncate'],
+];
 const DEFAULT_THETA = 10_000;
 /** YaRN's rotations at which interpolation starts and ends (arXiv 2309.00071, section 3.2). */
 const DEFAULT_BETA_FAST = 32;
@@ -23,6 +30,8 @@ export interface RopeSettings {
   readonly scaling: RopeScaling;
   /** positions the model reaches with its scaling, from the declared `max_position_embeddings` */
   readonly maxPositions: number;
+  /** keys that were ignored, a sentence without full stop each */
+  readonly notes: readonly string[];
 }
 
 /** Read theta and scaling.
@@ -52,7 +61,19 @@ export function readRopeSettings(
     scaling.type === 'dynamic' || scaling.type === 'yarn'
       ? Math.round(scaling.factor * scaling.originalMaxPositions)
       : declaredPositions;
-  return { theta, scaling, maxPositions: Math.max(declaredPositions, reached) };
+  const notes = noteUnknownKeys(rope, scaling);
+  return { theta, scaling, maxPositions: Math.max(declaredPositions, reached), notes };
+}
+
+/** Keys that another program may compute with and duo does not. */
+function noteUnknownKeys(rope: FieldSource, scaling: RopeScaling): string[] {
+  const known = scaling.type === 'yarn' ? [...KNOWN_KEYS, 'attn_factor'] : KNOWN_KEYS;
+  const unknown = Object.keys(rope.fields).filter((key) => !known.includes(key) && (rope.fields[key] ?? null) !== null);
+  if (unknown.length === 0) return [];
+  const names = unknown.map(showName).join(', ');
+  return [
+    `${rope.place} holds ${names}, which duo ignores; check that the model was made without, or remove what has no meaning`,
+  ];
 }
 
 /** Frequencies over a part of the head only (Phi, GLM) are another computation. */

@@ -29,6 +29,7 @@ function makeConfig(sizes: Sizes, traits: Traits): ModelConfig {
     qkNorm: false,
     bosTokenId: null,
     eosTokenIds: [],
+    notes: [],
     ...traits,
     shape: { ...sizes, maxPositions: BENCH_POSITIONS },
   };

@@ -32,6 +32,7 @@ describe('parseModelConfig', () => {
       qkNorm: false,
       bosTokenId: 1,
       eosTokenIds: [2],
+      notes: [],
     });
   });
 
@@ -158,6 +159,22 @@ describe('parseModelConfig', () => {
     expect(() => scale({ attn_factor: 0 })).toThrow(
       'Expected `attn_factor` of `rope_scaling` of /m/config.json to be a number greater than 0, got `0`.',
     );
+  });
+
+  it('names the keys of a rope block that it ignores', () => {
+    const yarn = { rope_type: 'yarn', factor: 4, beta_fast: 32, attn_factor: 1, truncate: true, mscale: 1 };
+    const note = (place: string, names: string): string =>
+      `\`${place}\` of /m/config.json holds ${names}, which duo ignores; check that the model was made without, or remove what has no meaning`;
+    expect(parse({ rope_scaling: yarn }).notes).toEqual([]);
+    expect(parse({ rope_scaling: { ...yarn, finetuned: true, alpha: 1000, gamma: null } }).notes).toEqual([
+      note('rope_scaling', '`finetuned`, `alpha`'),
+    ]);
+    expect(parse({ rope_parameters: { rope_theta: 1e4, llama_4_scaling_beta: 0.1 } }).notes).toEqual([
+      note('rope_parameters', '`llama_4_scaling_beta`'),
+    ]);
+    expect(parse({ rope_scaling: { type: 'linear', factor: 2, attn_factor: 2, 'a\nb': 1 } }).notes).toEqual([
+      note('rope_scaling', '`attn_factor`, `a\\nb`'),
+    ]);
   });
 
   it.each([
