@@ -42,18 +42,8 @@ export function readRopeSettings(
   options: { declaredPositions: number; most: number },
 ): RopeSettings {
   const { declaredPositions } = options;
-  const name = isRecord(source.fields.rope_parameters) ? 'rope_parameters' : 'rope_scaling';
-  const value = source.fields[name] ?? {};
-  if (!isRecord(value)) throw fieldError(source, name, 'an object or null');
-  const rope: FieldSource = { fields: value, place: `\`${name}\` of ${source.place}` };
-  if (Object.values(value).some(isRecord)) {
-    throw new ModelError(
-      `Expected one set of rotary settings in ${rope.place}, got one for each layer type: duo turns all layers alike; use another model.`,
-    );
-  }
-  refusePartial(source);
-  refusePartial(rope);
-  const holder = (value.rope_theta ?? null) === null ? source : rope;
+  const rope = findRope(source);
+  const holder = (rope.fields.rope_theta ?? null) === null ? source : rope;
   const theta = readPositive(holder, 'rope_theta', DEFAULT_THETA);
   if (theta <= 1) throw fieldError(holder, 'rope_theta', 'a number greater than 1');
   const scaling = readScaling(rope, options);
@@ -76,6 +66,43 @@ function noteUnknownKeys(rope: FieldSource, scaling: RopeScaling): string[] {
   ];
 }
 
+/** The one block in force: that of `rope_parameters` and `rope_scaling` which scales, with the theta of `rope_parameters`.
+ * @throws {ModelError} both scale; a block that duo does not compute. */
+function findRope(source: FieldSource): FieldSource {
+  const five = readBlock(source, 'rope_parameters');
+  const four = readBlock(source, 'rope_scaling');
+  refusePartial(source);
+  if (four === null || five === null) return five ?? four ?? { fields: {}, place: source.place };
+  const [typeOfFive, typeOfFour] = [readType(five), readType(four)];
+  if (typeOfFour === 'default') return five;
+  if (typeOfFive !== 'default') {
+    throw new ModelError(
+      `Expected one rope scaling in ${source.place}, got ${showValue(typeOfFive)} in \`rope_parameters\` and ${showValue(typeOfFour)} in \`rope_scaling\`; remove the one that the model is not to be used with.`,
+    );
+  }
+  const theta = five.fields.rope_theta ?? null;
+  return theta === null ? four : { fields: { ...four.fields, rope_theta: theta }, place: four.place };
+}
+
+/** A rope block, null where absent. */
+function readBlock(source: FieldSource, name: string): FieldSource | null {
+  const value = source.fields[name] ?? null;
+  if (value === null) return null;
+  if (!isRecord(value)) throw fieldError(source, name, 'an object or null');
+  const rope: FieldSource = { fields: value, place: `\`${name}\` of ${source.place}` };
+  if (Object.values(value).some(isRecord)) {
+    throw new ModelError(
+      `Expected one set of rotary settings in ${rope.place}, got one for each layer type: duo turns all layers alike; use another model.`,
+    );
+  }
+  refusePartial(rope);
+  return rope;
+}
+
+function readType(rope: FieldSource): unknown {
+  return rope.fields.rope_type ?? rope.fields.type ?? 'default';
+}
+
 /** Frequencies over a part of the head only (Phi, GLM) are another computation. */
 function refusePartial(source: FieldSource): void {
   const partial = source.fields.partial_rotary_factor ?? 1;
@@ -86,7 +113,7 @@ function refusePartial(source: FieldSource): void {
 }
 
 function readScaling(rope: FieldSource, options: { declaredPositions: number; most: number }): RopeScaling {
-  const type = rope.fields.rope_type ?? rope.fields.type ?? 'default';
+  const type = readType(rope);
   if (type === 'default') return { type: 'none' };
   if (typeof type !== 'string' || !KNOWN_TYPES.includes(type)) {
     throw new ModelError(

@@ -177,6 +177,20 @@ describe('parseModelConfig', () => {
     ]);
   });
 
+  it('takes the one scaling of `rope_scaling` and `rope_parameters`, with the theta of the latter', () => {
+    const yarn = { rope_type: 'yarn', factor: 4, original_max_position_embeddings: 512 };
+    const plain = { rope_type: 'default', rope_theta: 1e6 };
+    const alone = parse({ rope_theta: 1e6, rope_scaling: yarn });
+    expect(alone.ropeScaling.type).toBe('yarn');
+    const both = { rope_theta: undefined, rope_parameters: plain, rope_scaling: yarn };
+    expect(parse(both)).toEqual(alone);
+    expect(parse({ ...both, rope_theta: 5e5 }).ropeTheta).toBe(1e6);
+    expect(parse({ ...both, rope_theta: 5e5, rope_parameters: {} }).ropeTheta).toBe(5e5);
+    const turned = { rope_parameters: { ...yarn, rope_theta: 1e6 }, rope_scaling: { type: 'default' } };
+    expect(parse({ ...both, ...turned })).toEqual(alone);
+    expect(parse({ ...both, rope_scaling: null }).ropeScaling).toEqual({ type: 'none' });
+  });
+
   it.each([
     ['mistral', { sliding_window: 512 }],
     ['mistral', { sliding_window: null }],
@@ -225,6 +239,11 @@ const REFUSED: [object, typeof FormatError | typeof ModelError, string][] = [
     { rope_parameters: { full_attention: { rope_theta: 1e6 }, sliding_attention: { rope_theta: 1e4 } } },
     ModelError,
     'Expected one set of rotary settings in `rope_parameters` of /m/config.json, got one for each layer type: duo turns all layers alike; use another model.',
+  ],
+  [
+    { rope_parameters: { rope_type: 'linear', factor: 2 }, rope_scaling: { type: 'yarn', factor: 4 } },
+    ModelError,
+    'Expected one rope scaling in /m/config.json, got `"linear"` in `rope_parameters` and `"yarn"` in `rope_scaling`; remove the one that the model is not to be used with.',
   ],
   [
     { partial_rotary_factor: 0.5 },
