@@ -97,6 +97,7 @@ export function parseModelConfig(json: unknown, path: string): ModelConfig {
   const { architecture } = facts;
   refuseQuantization(source);
   refuseActivation(source);
+  refuseBidirectional(source);
 
   const heads = readCount(source, 'num_attention_heads', { most: MOST_HEADS });
   const kvHeads = readCount(source, 'num_key_value_heads', { most: MOST_HEADS, fallback: heads });
@@ -178,6 +179,14 @@ function refuseActivation(source: FieldSource): void {
   if (activation === 'silu') return;
   throw new ModelError(
     `Expected \`hidden_act\` of ${source.place} to be "silu", got ${showValue(activation)}: duo computes no other activation; use another model.`,
+  );
+}
+
+/** Embedding models that keep the class of a language model (gte-Qwen2). */
+function refuseBidirectional(source: FieldSource): void {
+  if (readFlag(source, 'is_causal', true)) return;
+  throw new ModelError(
+    `Expected \`is_causal\` of ${source.place} to be true or absent, got \`false\`: duo computes causal attention only; use a model that generates text.`,
   );
 }
 

@@ -231,6 +231,11 @@ const REFUSED: [object, typeof FormatError | typeof ModelError, string][] = [
     'Expected `hidden_act` of /m/config.json to be "silu", got `"gelu"`: duo computes no other activation; use another model.',
   ],
   [
+    { is_causal: false },
+    ModelError,
+    'Expected `is_causal` of /m/config.json to be true or absent, got `false`: duo computes causal attention only; use a model that generates text.',
+  ],
+  [
     { rope_scaling: { type: 'longrope', factor: 4 } },
     ModelError,
     'Expected the rope type in `rope_scaling` of /m/config.json to be one of default, linear, dynamic, llama3, yarn, got `"longrope"`: duo does not compute it; use another model.',
