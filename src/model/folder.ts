@@ -11,6 +11,7 @@ import { isRecord, readTokenIds } from './config-fields.ts';
 import { computeFingerprint, computeOlderFingerprint } from './fingerprint.ts';
 import { nameGgufModel, openGgufModel } from './gguf-model.ts';
 import { listExpectedTensors } from './tensor-names.ts';
+import { checkTiedHead } from './tied-head.ts';
 import { openWeights, type WeightStore } from './weights.ts';
 
 /** An open model folder; `close` releases its files. */
@@ -51,7 +52,10 @@ export function openModelFolder(path: string, options?: { weights?: 'required' |
 function checkModel(model: Pick<ModelFolder, 'path' | 'name' | 'config' | 'weights'>): ModelFolder {
   const { path, config, weights } = model;
   try {
-    if (weights !== null) checkTensors(config, { weights, path });
+    if (weights !== null) {
+      checkTensors(config, { weights, path });
+      checkTiedHead(config, weights);
+    }
     return {
       ...model,
       fingerprint: weights === null ? null : computeFingerprint(config, weights),

@@ -1,5 +1,5 @@
 // The tensors a Hugging Face checkpoint of Llama, Mistral, Qwen2 or Qwen3 must hold, with their shapes.
-// Linear weights are [out, in] row-major: y = x·Wᵀ. Other tensors in the files (stored rotary tables, a tied lm_head) are not read.
+// Linear weights are [out, in] row-major: y = x·Wᵀ. Other tensors in the files (stored rotary tables, a tied lm_head but for tied-head.ts) are not read.
 import type { ModelConfig } from './config.ts';
 
 /** Name and shape of one tensor. */

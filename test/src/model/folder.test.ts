@@ -157,6 +157,37 @@ describe('fingerprint', () => {
   });
 });
 
+describe('a tied model that stores a head', () => {
+  /** Embeddings of 4.3 MB: more than one chunk of the comparison. */
+  const json = makeConfigJson({ tie_word_embeddings: true, vocab_size: 180_000 });
+  const save = (change: (head: WritableTensor) => WritableTensor): string => {
+    const tensors = makeTensors(json);
+    const embedding = tensors.find(({ name }) => name === 'model.embed_tokens.weight')!;
+    const head = change({ ...embedding, name: 'lm_head.weight', values: embedding.values.slice() });
+    return write({ 'config.json': json, 'model.safetensors': encodeSafetensors([...tensors, head]) });
+  };
+  const refusal = (folder: string, found: string): ModelError =>
+    new ModelError(
+      `Expected \`lm_head.weight\` of ${folder}/model.safetensors to equal \`model.embed_tokens.weight\`, because config.json sets \`tie_word_embeddings\`, got ${found}; set \`tie_word_embeddings\` to false to use the stored head, or remove \`lm_head.weight\` from the weights to use the embeddings.`,
+    );
+
+  it('opens where the head repeats the embeddings', () => {
+    expect(open(save((head) => head)).config.tiedEmbeddings).toBe(true);
+  });
+
+  it.each([0, 180_000 * 3, 180_000 * 6 - 1])('is refused where value %i differs', (at) => {
+    const folder = save((head) => ({ ...head, values: head.values.map((v, i) => (i === at ? v + 1 : v)) }));
+    expectError(folder, refusal(folder, 'other values'));
+  });
+
+  it('is refused where dtype or shape differ', () => {
+    const halved = save((head) => ({ ...head, dtype: 'BF16' }));
+    expectError(halved, refusal(halved, 'BF16 beside F32'));
+    const turned = save((head) => ({ ...head, shape: [6, 180_000] }));
+    expectError(turned, refusal(turned, '[6, 180000] beside [180000, 6]'));
+  });
+});
+
 describe('openModelFolder refuses', () => {
   it('a name on the hub', () => {
     expectError(
