@@ -81,8 +81,24 @@ export function readJson(path: string, maxBytes: number): unknown {
   try {
     return JSON.parse(text);
   } catch (cause) {
-    throw new FormatError(`Expected ${path} to hold JSON: ${(cause as Error).message}.`, { cause });
+    const literal = findPythonNumber(text);
+    if (literal !== null) {
+      throw new FormatError(
+        `Expected ${path} to hold JSON, got \`${literal.found}\` in line ${literal.line}, which Python writes and JSON has not; put a number or null there.`,
+        { cause },
+      );
+    }
+    const words = (cause as Error).message.replace(/\s+/g, ' ');
+    throw new FormatError(`Expected ${path} to hold JSON: ${words}.`, { cause });
   }
+}
+
+/** The first NaN, Infinity or -Infinity outside strings, with its line from 1. */
+function findPythonNumber(text: string): { found: string; line: number } | null {
+  for (const match of text.matchAll(/"[^"\\]*(?:\\[\s\S][^"\\]*)*"?|-?\b(?:NaN|Infinity)\b/g)) {
+    if (!match[0].startsWith('"')) return { found: match[0], line: text.slice(0, match.index).split('\n').length };
+  }
+  return null;
 }
 
 /** Check `value` against `schema`. @throws {FormatError} the first difference, with file, place, expected and found. */

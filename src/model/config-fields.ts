@@ -58,12 +58,15 @@ export function readFlag(source: FieldSource, name: string, fallback: boolean): 
   return value;
 }
 
-/** A token id, or a list of them; `[]` where absent. @throws {FormatError} another type, a negative id. */
-export function readTokenIds(source: FieldSource, name: string): number[] {
+/** A token id, or a list of them; `[]` where absent. −1, which some files write for none, is left out; @param notes gets a sentence then.
+ * @throws {FormatError} another type, another negative id. */
+export function readTokenIds(source: FieldSource, name: string, notes: string[]): number[] {
   const value = source.fields[name] ?? [];
-  const ids: unknown[] = Array.isArray(value) ? value : [value];
+  const all: unknown[] = Array.isArray(value) ? value : [value];
+  const ids = all.filter((id) => id !== -1);
   if (!ids.every((id): id is number => Number.isSafeInteger(id) && (id as number) >= 0)) {
     throw fieldError(source, name, 'a token id or a list of token ids');
   }
+  if (ids.length < all.length) notes.push(`\`${name}\` of ${source.place} holds -1, which duo reads as no token`);
   return ids;
 }

@@ -117,6 +117,7 @@ export function parseModelConfig(json: unknown, path: string): ModelConfig {
       `Expected the head size of ${path} to be at least 4 with dynamic rope scaling, got ${headDim}.`,
     );
   }
+  const notes = [...rope.notes];
   const attentionBias = architecture !== 'mistral' && readFlag(source, 'attention_bias', false);
   return {
     shape: {
@@ -138,9 +139,9 @@ export function parseModelConfig(json: unknown, path: string): ModelConfig {
     outputBias: architecture !== 'qwen2' && attentionBias,
     mlpBias: architecture === 'llama' && readFlag(source, 'mlp_bias', false),
     qkNorm: architecture === 'qwen3',
-    bosTokenId: readTokenIds(source, 'bos_token_id')[0] ?? null,
-    eosTokenIds: readTokenIds(source, 'eos_token_id'),
-    notes: rope.notes,
+    bosTokenId: readTokenIds(source, 'bos_token_id', notes)[0] ?? null,
+    eosTokenIds: readTokenIds(source, 'eos_token_id', notes),
+    notes,
   };
 }
 
@@ -176,7 +177,8 @@ function refuseQuantization(source: FieldSource): void {
 
 function refuseActivation(source: FieldSource): void {
   const activation = source.fields.hidden_act ?? 'silu';
-  if (activation === 'silu') return;
+  // Two names of one function.
+  if (activation === 'silu' || activation === 'swish') return;
   throw new ModelError(
     `Expected \`hidden_act\` of ${source.place} to be "silu", got ${showValue(activation)}: duo computes no other activation; use another model.`,
   );
@@ -192,14 +194,17 @@ function refuseBidirectional(source: FieldSource): void {
 
 function readHeadDim(source: FieldSource, sizes: { hidden: number; heads: number }): number {
   const { hidden, heads } = sizes;
-  if ((source.fields.head_dim ?? null) === null && hidden % heads !== 0) {
+  // transformers takes 0 for absent too.
+  const isAbsent = (source.fields.head_dim ?? 0) === 0;
+  if (isAbsent && hidden % heads !== 0) {
     throw fieldError(
       source,
       'hidden_size',
       `a multiple of \`num_attention_heads\` (${heads}) where \`head_dim\` is absent`,
     );
   }
-  const headDim = readCount(source, 'head_dim', { most: MOST_HEAD_DIM, fallback: hidden / heads });
+  const most = { most: MOST_HEAD_DIM };
+  const headDim = isAbsent ? hidden / heads : readCount(source, 'head_dim', most);
   if (headDim % 2 === 0) return headDim;
   throw new FormatError(
     `Expected the head size of ${source.place} to be even, because RoPE turns pairs, got ${headDim}.`,

@@ -110,8 +110,9 @@ function readConfig(path: string): ModelConfig {
   const fields = readJson(generationPath, MOST_CONFIG_BYTES);
   if (!isRecord(fields)) return config;
   // Instruct models name their end-of-turn token only here.
-  const stops = readTokenIds({ fields, place: generationPath }, 'eos_token_id');
-  return { ...config, eosTokenIds: [...new Set([...config.eosTokenIds, ...stops])] };
+  const notes = [...config.notes];
+  const stops = readTokenIds({ fields, place: generationPath }, 'eos_token_id', notes);
+  return { ...config, eosTokenIds: [...new Set([...config.eosTokenIds, ...stops])], notes };
 }
 
 /** Every tensor the model needs is there, in its shape and in a dtype that duo reads. */

@@ -119,6 +119,22 @@ describe('parseModelConfig', () => {
     expect(config).toMatchObject({ eosTokenIds: [128001, 128009], tiedEmbeddings: true });
   });
 
+  it('takes a token id of -1 for none and says so', () => {
+    const note = (name: string): string => `\`${name}\` of /m/config.json holds -1, which duo reads as no token`;
+    expect(parse({ bos_token_id: -1, eos_token_id: [7, -1] })).toMatchObject({
+      bosTokenId: null,
+      eosTokenIds: [7],
+      notes: [note('bos_token_id'), note('eos_token_id')],
+    });
+    expect(parse({ eos_token_id: -1 })).toMatchObject({ eosTokenIds: [], notes: [note('eos_token_id')] });
+  });
+
+  it('takes swish for silu and a head_dim of 0 for absent', () => {
+    expect(parse({ hidden_act: 'swish' })).toEqual(parse());
+    expect(parse({ head_dim: 0, hidden_size: 24 })).toEqual(parse({ head_dim: undefined, hidden_size: 24 }));
+    expect(parse({ head_dim: 0, hidden_size: 24 }).shape.headDim).toBe(6);
+  });
+
   it.each([
     [{ type: 'dynamic', factor: 4 }, 2048],
     [{ type: 'yarn', factor: 4, original_max_position_embeddings: 256 }, 1024],
@@ -348,9 +364,9 @@ const REFUSED: [object, typeof FormatError | typeof ModelError, string][] = [
     'Expected `tie_word_embeddings` of /m/config.json to be true or false, got `"yes"`.',
   ],
   [
-    { eos_token_id: [-1] },
+    { eos_token_id: [-2] },
     FormatError,
-    'Expected `eos_token_id` of /m/config.json to be a token id or a list of token ids, got `[-1]`.',
+    'Expected `eos_token_id` of /m/config.json to be a token id or a list of token ids, got `[-2]`.',
   ],
 ];
 

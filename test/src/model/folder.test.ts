@@ -75,6 +75,15 @@ describe('openModelFolder', () => {
     expect(open(folder).config.eosTokenIds).toEqual([2, 9, 10]);
   });
 
+  it('passes over an end token of -1 in generation_config.json with a note', () => {
+    const folder = write({ ...makeModelFiles(), 'generation_config.json': { eos_token_id: -1 } });
+    const { eosTokenIds, notes } = open(folder).config;
+    expect(eosTokenIds).toEqual([2]);
+    expect(notes).toEqual([
+      `\`eos_token_id\` of ${folder}/generation_config.json holds -1, which duo reads as no token`,
+    ]);
+  });
+
   it('needs config.json alone where weights are optional', () => {
     const model = open(write({ 'config.json': makeConfigJson() }), { weights: 'optional' });
     expect([model.weights, model.fingerprint]).toEqual([null, null]);
@@ -249,6 +258,22 @@ describe('openModelFolder refuses', () => {
     );
     expect(() => open(write({ 'config.json': '{"model_type": "lla' }))).toThrow(FormatError);
     expect(() => open(write({ 'config.json': ' '.repeat(2 ** 22 + 1) }))).toThrow('to be at most 4194304 bytes');
+  });
+
+  it.each(['NaN', 'Infinity', '-Infinity'])('a config.json with %s, in one line', (literal) => {
+    const folder = write({ 'config.json': `{\n  "a NaN \\" Infinity": 1,\n  "rms_norm_eps": ${literal}\n}\n` });
+    expectError(
+      folder,
+      new FormatError(
+        `Expected ${folder}/config.json to hold JSON, got \`${literal}\` in line 3, which Python writes and JSON has not; put a number or null there.`,
+      ),
+    );
+  });
+
+  it('other text than JSON in one line', () => {
+    expect(() => open(write({ 'config.json': '{\n  "NaN":\n tru\n}' }))).toThrow(
+      /^Expected .*config\.json to hold JSON: .*\.$/,
+    );
   });
 
   it('no weights, or PyTorch files only', () => {
