@@ -137,8 +137,12 @@ describe('gates.json', () => {
 
   test('refuses what is no JSON, an absent file, and writing a value that could not be read back', () => {
     const path = join(folder, 'b.json');
-    writeFileSync(path, '{"schema": NaN}');
+    writeFileSync(path, '{"schema": }');
     expect(() => readGates(path)).toThrow(/^Expected .*b\.json to hold JSON: /);
+    writeFileSync(path, '{"schema":\n NaN}');
+    expect(() => readGates(path)).toThrow(
+      /b\.json to hold JSON, got `NaN` in line 2, which Python writes and JSON has not; put a number or null there\.$/,
+    );
     expect(() => readGates(join(folder, 'absent.json'))).toThrow(FileError);
     expect(() =>
       writeGates(
