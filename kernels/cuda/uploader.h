@@ -27,47 +27,17 @@ class Uploader {
 
   // As bf16.
   void upload(const Tensor &tensor, bf16 *to) {
-    const int64_t count = tensor.rows * tensor.columns;
-    for (int64_t begin = 0; begin < count; begin += STAGING_ELEMENTS) {
-      task_.check_abort();
-      const int64_t here = std::min(STAGING_ELEMENTS, count - begin);
-      next_ = 1 - next_;
-      check(cudaEventSynchronize(done_[next_]), "waiting for an upload");
-      convert(tensor.dtype, tensor.data + begin / block_elements(tensor.dtype) * block_bytes(tensor.dtype), here, staging_[next_].data());
-      check(cudaMemcpyAsync(to + begin, staging_[next_].data(), static_cast<size_t>(here) * sizeof(bf16), cudaMemcpyHostToDevice, stream_.get()), "uploading weights");
-      check(cudaEventRecord(done_[next_], stream_.get()), "recording an event");
-    }
+    upload_pieces(tensor.rows * tensor.columns, to, [&](int64_t begin, int64_t count, bf16 *piece) { convert(tensor.dtype, block_at(tensor, begin), count, piece); });
   }
 
   // The bytes of a tensor as they are stored.
   void upload_raw(const Tensor &tensor, uint8_t *to) {
-    constexpr int64_t PIECE = STAGING_ELEMENTS * static_cast<int64_t>(sizeof(bf16));
-    for (int64_t begin = 0; begin < tensor.bytes(); begin += PIECE) {
-      task_.check_abort();
-      const int64_t here = std::min(PIECE, tensor.bytes() - begin);
-      next_ = 1 - next_;
-      check(cudaEventSynchronize(done_[next_]), "waiting for an upload");
-      std::memcpy(staging_[next_].data(), tensor.data + begin, static_cast<size_t>(here));
-      check(cudaMemcpyAsync(to + begin, staging_[next_].data(), static_cast<size_t>(here), cudaMemcpyHostToDevice, stream_.get()), "uploading weights");
-      check(cudaEventRecord(done_[next_], stream_.get()), "recording an event");
-    }
+    upload_pieces(tensor.bytes(), to, [&](int64_t begin, int64_t count, uint8_t *piece) { std::memcpy(piece, tensor.data + begin, static_cast<size_t>(count)); });
   }
 
   // As fp32, from any dtype.
   void upload_f32(const Tensor &tensor, float *to) {
-    constexpr int64_t PIECE = STAGING_ELEMENTS / 2;
-    const int64_t count = tensor.rows * tensor.columns;
-    for (int64_t begin = 0; begin < count; begin += PIECE) {
-      task_.check_abort();
-      const int64_t here = std::min(PIECE, count - begin);
-      next_ = 1 - next_;
-      check(cudaEventSynchronize(done_[next_]), "waiting for an upload");
-      dequantize(tensor.dtype, tensor.data + begin / block_elements(tensor.dtype) * block_bytes(tensor.dtype), here,
-                 reinterpret_cast<float *>(staging_[next_].data()));
-      check(cudaMemcpyAsync(to + begin, staging_[next_].data(), static_cast<size_t>(here) * sizeof(float), cudaMemcpyHostToDevice, stream_.get()),
-            "uploading weights");
-      check(cudaEventRecord(done_[next_], stream_.get()), "recording an event");
-    }
+    upload_pieces(tensor.rows * tensor.columns, to, [&](int64_t begin, int64_t count, float *piece) { dequantize(tensor.dtype, block_at(tensor, begin), count, piece); });
   }
 
   DeviceBuffer<float> upload_vector(const std::vector<const Tensor *> &parts) {
@@ -85,6 +55,23 @@ class Uploader {
   const Stream &stream() const { return stream_; }
 
  private:
+  // `count` elements to the device by way of the two buffers, each piece filled by fill(begin, count, piece) while the one before is on its way.
+  // A piece holds whole blocks of every stored dtype.
+  template <typename T, typename Fill>
+  void upload_pieces(int64_t count, T *to, const Fill &fill) {
+    constexpr int64_t PIECE = STAGING_ELEMENTS * static_cast<int64_t>(sizeof(bf16)) / static_cast<int64_t>(sizeof(T));
+    for (int64_t begin = 0; begin < count; begin += PIECE) {
+      task_.check_abort();
+      const int64_t here = std::min(PIECE, count - begin);
+      next_ = 1 - next_;
+      check(cudaEventSynchronize(done_[next_]), "waiting for an upload");
+      fill(begin, here, reinterpret_cast<T *>(staging_[next_].data()));
+      check(cudaMemcpyAsync(to + begin, staging_[next_].data(), static_cast<size_t>(here) * sizeof(T), cudaMemcpyHostToDevice, stream_.get()), "uploading weights");
+      check(cudaEventRecord(done_[next_], stream_.get()), "recording an event");
+    }
+  }
+  // Where element `begin`, the first of a block, is stored.
+  static const uint8_t *block_at(const Tensor &tensor, int64_t begin) { return tensor.data + begin / block_elements(tensor.dtype) * block_bytes(tensor.dtype); }
   // From the start of a block; STAGING_ELEMENTS is a multiple of every block, so that pieces begin at one.
   static void convert(Dtype dtype, const uint8_t *from, int64_t count, bf16 *to) {
     if (dtype == Dtype::bf16) {
