@@ -80,7 +80,7 @@ void test_mutations() {
   for (int round = 0; round < 20000; round++) {
     auto file = good;
     for (int64_t i = random.integer(1, 4); i > 0; i--) file[static_cast<size_t>(random.integer(0, static_cast<int64_t>(file.size()) - 1))] = static_cast<uint8_t>(random.bits());
-    file.resize(static_cast<size_t>(random.integer(0, static_cast<int64_t>(file.size()))));
+    if (random.integer(0, 1) == 0) file.resize(static_cast<size_t>(random.integer(0, static_cast<int64_t>(file.size()))));
     try {
       for (const auto &entry : parse_safetensors(file.data(), file.size(), "test.safetensors")) {
         if (entry.begin < 8 || entry.begin > entry.end || entry.end > static_cast<int64_t>(file.size())) expect(false, "an entry outside its file");
@@ -91,7 +91,7 @@ void test_mutations() {
       num_refused++;
     }
   }
-  expect(num_accepted > 10 && num_refused > 10000, "mutations: " + std::to_string(num_accepted) + " accepted, " + std::to_string(num_refused) + " refused");
+  expect(num_accepted > 100 && num_refused > 10000, "mutations: " + std::to_string(num_accepted) + " accepted, " + std::to_string(num_refused) + " refused");
 }
 
 }  // namespace
