@@ -13,6 +13,10 @@ interface LockHolder {
   readonly started: string | null;
 }
 
+/** How long a killed process may take to be gone: its memory is given back first. */
+const DYING_MS = 1000;
+const POLL_MS = 20;
+
 /** Paths locked by this process; a lock file with our pid that is not among them was left by an earlier process of the same number. */
 const heldHere = new Set<string>();
 
@@ -22,8 +26,7 @@ export function takeLock(path: string): () => void {
   const absolute = resolve(path);
   if (heldHere.has(absolute)) throw heldError(path, `this process (${process.pid})`);
   if (!createLock(path)) {
-    const text = readLock(path);
-    const holder = text === null ? null : parseHolder(text);
+    const { text, holder } = awaitHolder(path);
     if (holder === null || isAlive(holder)) {
       throw heldError(path, holder === null ? 'another process' : `process ${holder.pid} on ${holder.host}`);
     }
@@ -37,6 +40,18 @@ export function takeLock(path: string): () => void {
     heldHere.delete(absolute);
     rmSync(path, { force: true });
   };
+}
+
+/** Who holds the lock. A holder that lives is waited for a moment: one that was killed just now is still being taken down. */
+function awaitHolder(path: string): { text: string | null; holder: LockHolder | null } {
+  const endMs = performance.now() + DYING_MS;
+  for (;;) {
+    const text = readLock(path);
+    const holder = text === null ? null : parseHolder(text);
+    const isWaiting = holder !== null && holder.host === hostname() && isAlive(holder) && performance.now() < endMs;
+    if (!isWaiting) return { text, holder };
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, POLL_MS);
+  }
 }
 
 function createLock(path: string): boolean {
@@ -98,15 +113,25 @@ function isAlive({ pid, host, started }: LockHolder): boolean {
   } catch (cause) {
     return (cause as NodeJS.ErrnoException).code === 'EPERM';
   }
-  return started === null || startTimeOf(pid) === started;
+  return started === null || (startTimeOf(pid) === started && !isDead(pid));
+}
+
+/** Killed, but not yet collected by its parent; a container whose first process collects nobody keeps such entries for ever. */
+function isDead(pid: number): boolean {
+  return ['Z', 'X'].includes(readStat(pid)?.[0] ?? '');
 }
 
 /** Field 22 of /proc/<pid>/stat, clock ticks since boot; null where the system has no /proc. */
 function startTimeOf(pid: number): string | null {
+  return readStat(pid)?.[19] ?? null;
+}
+
+/** Fields of /proc/<pid>/stat from the third on, the state; null where the system has no /proc. */
+function readStat(pid: number): string[] | null {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
     // The second field, the program's name, may hold spaces and parentheses: count from its last one.
-    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? null;
+    return stat.slice(stat.lastIndexOf(')') + 2).split(' ');
   } catch {
     return null;
   }
