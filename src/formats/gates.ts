@@ -4,6 +4,7 @@ import { z } from 'zod';
 import type { Architecture, GateGrid, ModelShape, Window } from '../core/shapes.ts';
 import { FormatError } from '../errors/errors.ts';
 import { stableJson, writeFileAtomic } from './atomic-file.ts';
+import { checkLadder, type LadderEffects, ladderSchema } from './ladder-effects.ts';
 import {
   checked,
   checkJson,
@@ -16,6 +17,8 @@ import {
   unitNumber,
 } from './read-json.ts';
 
+export { type LadderEffects, makeLadderEffects } from './ladder-effects.ts';
+
 export const GATES_SCHEMA = 'duo.gates';
 export const GATES_VERSION = 1;
 
@@ -25,6 +28,9 @@ export const MAX_HEADS = 4096;
 export const MAX_HEAD_DIM = 8192;
 /** A 1024-layer grid with provenance is under 32 MiB. */
 export const MAX_GRID_FILE_BYTES = 64 * 2 ** 20;
+
+/** With a ladder of the most options: its triangle has 8 million numbers. */
+export const MAX_GATES_FILE_BYTES = 192 * 2 ** 20;
 
 /** A path has about a hundred. */
 export const MAX_PATH_POINTS = 4096;
@@ -60,6 +66,8 @@ export interface GatesFile {
   readonly gates: GateGrid;
   /** gates of other λ from the same measurement, where the method gives them; `duo export --lambda` cuts there */
   readonly path?: LambdaPath | undefined;
+  /** effects of windows of several sizes, where they were measured; `duo export --kv-share` cuts there */
+  readonly ladder?: LadderEffects | undefined;
   /** how they were found: tool, method, sink, recent, config, seed, samples by hash, and what the method itself adds */
   readonly provenance: JsonRecord;
 }
@@ -97,6 +105,7 @@ const schema: z.ZodType<GatesFile> = z.strictObject({
   model: modelTagSchema,
   gates: gateRows,
   path: pathSchema.optional(),
+  ladder: ladderSchema.optional(),
   provenance: jsonRecord,
 });
 
@@ -137,6 +146,7 @@ export function checkGates(value: unknown, path: string): GatesFile {
   const gates = checkJson(schema, { value, path });
   checkGrid(gates.gates, { name: 'gates', model: gates.model, path });
   if (gates.path) checkPath(gates.path, { model: gates.model, path });
+  if (gates.ladder) checkLadder(gates.ladder, { heads: gates.model.layers * gates.model.kvHeads, path });
   return gates;
 }
 
@@ -168,7 +178,7 @@ export function checkSchemaName(value: unknown, options: { expected: string; pat
 
 /** Read gates.json. @throws {FileError} absent; {FormatError} malformed, with file and place. */
 export function readGates(path: string): GatesFile {
-  return checkGates(readJson(path, MAX_GRID_FILE_BYTES), path);
+  return checkGates(readJson(path, MAX_GATES_FILE_BYTES), path);
 }
 
 /** The bytes of gates.json: equal values, equal bytes. @throws {FormatError} the value itself is malformed (NaN, ragged). */

@@ -16,6 +16,7 @@ import {
   type ModelTag,
   modelTagSchema,
 } from './gates.ts';
+import { MAX_WINDOW_TOKENS } from './ladder-effects.ts';
 import {
   checked,
   checkJson,
@@ -30,8 +31,7 @@ import {
 export const MASK_SCHEMA = 'duo.head-mask';
 export const MASK_VERSION = 1;
 
-/** 2^31 − 1 tokens: what a sized integer of the native library holds. */
-export const MAX_WINDOW_TOKENS = 2 ** 31 - 1;
+export { MAX_WINDOW_TOKENS };
 
 export interface MaskFile {
   readonly schema: typeof MASK_SCHEMA;
