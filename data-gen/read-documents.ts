@@ -1,9 +1,9 @@
 // Reads documents out of text, JSONL, JSONL.gz and JSONL.zst files as streams, so that only the part in use is read and decompressed.
 import { createReadStream } from 'node:fs';
 import { createGunzip } from 'node:zlib';
-import { Decompress } from 'fzstd';
 import { FormatError } from '../src/errors/errors.ts';
 import { fileErrorOf } from '../src/formats/atomic-file.ts';
+import { decompressZstd } from './zstd.ts';
 
 const READ_BYTES = 256 * 1024;
 const MAX_LINE_CHARACTERS = 2 ** 28; // bounds the memory of one JSONL line; half of what a JavaScript string holds
@@ -13,19 +13,7 @@ export function isJsonLines(path: string): boolean {
   return /\.jsonl(\.gz|\.zst)?$/i.test(path);
 }
 
-async function* decompressZstd(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
-  let ready: Uint8Array[] = [];
-  const stream = new Decompress((chunk) => ready.push(chunk));
-  for await (const chunk of chunks) {
-    stream.push(chunk);
-    yield* ready;
-    ready = [];
-  }
-  stream.push(new Uint8Array(0), true);
-  yield* ready;
-}
-
-/** The decompressed bytes of `path`, read as they are asked for. @throws {FileError}; {FormatError} broken compression. */
+/** The decompressed bytes of `path`, read as they are asked for. @throws {FileError}; {FormatError} broken compression, or a zstd window that is too large. */
 async function* readBytes(path: string): AsyncGenerator<Uint8Array> {
   const file = createReadStream(path, { highWaterMark: READ_BYTES });
   try {
@@ -34,11 +22,12 @@ async function* readBytes(path: string): AsyncGenerator<Uint8Array> {
       file.on('error', (cause) => gunzip.destroy(cause));
       yield* file.pipe(gunzip) as AsyncIterable<Uint8Array>;
     } else if (/\.zst$/i.test(path)) {
-      yield* decompressZstd(file as AsyncIterable<Uint8Array>);
+      yield* decompressZstd(file as AsyncIterable<Uint8Array>, path);
     } else {
       yield* file as AsyncIterable<Uint8Array>;
     }
   } catch (cause) {
+    if (cause instanceof FormatError) throw cause;
     const { code, syscall } = cause as NodeJS.ErrnoException;
     if (syscall !== undefined) throw fileErrorOf('read haystack', path, cause);
     throw new FormatError(

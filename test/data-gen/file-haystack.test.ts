@@ -31,6 +31,20 @@ const ZSTD = Buffer.from(
   'KLUv/WTGBzUDANQDeyJ0ZXh0IjogIkRvY3VtZW50IDAuIFRoZSBsYW1wIGlzIGluIHRoZSBnYXJkZW4ifQoxMjM0NTY3ODkxMQ0ogCMT6xD+h4T//z6kHyUntbuxW7ndjd2S292wm9wOro/jBiexDJOIpS8=',
   'base64',
 );
+/** A frame that holds no text, for other programs. */
+const zstdNote = (numBytes: number): Buffer => {
+  const frame = Buffer.alloc(8 + numBytes, 7);
+  frame.writeUInt32LE(0x184d2a53, 0);
+  frame.writeUInt32LE(numBytes, 4);
+  return frame;
+};
+/** A frame of `numBlocks` blocks of 128 KiB of one letter, 4 bytes each; the window as RFC 8878 writes it. */
+const zstdLetters = (numBlocks: number, window: number): Buffer => {
+  const block = (isLast: boolean): number[] =>
+    [((2 ** 17) << 3) | 2 | Number(isLast), 0, 0x10, 0x61].map((b) => b & 255);
+  const blocks = Array.from({ length: numBlocks }, (_, index) => block(index === numBlocks - 1)).flat();
+  return Buffer.from([0x28, 0xb5, 0x2f, 0xfd, 0, window, ...blocks]);
+};
 const take = async (
   path: string,
   options: { tokens: number; index?: number; split?: 'train' | 'held-out' },
@@ -47,6 +61,7 @@ describe('readDocuments', () => {
       ['a.jsonl.gz', gzipSync(jsonLines)],
       ['a.jsonl.zst', ZSTD],
       ['two-frames.jsonl.zst', Buffer.concat([ZSTD, ZSTD])],
+      ['two-with-notes.jsonl.zst', Buffer.concat([zstdNote(300_000), ZSTD, zstdNote(0), ZSTD, zstdNote(5)])],
     ] as const) {
       const expected = name.startsWith('two') ? [...documents, ...documents] : documents;
       expect(await readDocuments(write(name, content), 1e9), name).toEqual(expected);
@@ -87,6 +102,42 @@ describe('readDocuments', () => {
       await expect(reading, name).rejects.toThrow(message);
       await expect(reading, name).rejects.toBeInstanceOf(FormatError);
     }
+  });
+
+  it('refuses every cut of a zstd file, and takes none of its bytes for others', async () => {
+    for (let length = 1; length < ZSTD.length; length++) {
+      const reading = readDocuments(write('cut.txt.zst', ZSTD.subarray(0, length)), 1e9);
+      await expect(reading, `${length} bytes`).rejects.toThrow('Cannot decompress');
+    }
+  });
+
+  it('takes a zstd window of 128 MiB, and refuses a larger one before it is allocated', async () => {
+    const before = process.memoryUsage.rss();
+    for (const [window, size] of [
+      [(17 << 3) | 1, 144],
+      [21 << 3, 2048],
+      [(31 << 3) | 7, 3_932_160],
+    ] as const) {
+      const path = write('window.txt.zst', zstdLetters(1, window));
+      await expect(readDocuments(path, 1e9)).rejects.toThrow(
+        new FormatError(
+          `Expected ${path} to be compressed with a window of at most 128 MiB, got ${size} MiB; compress it again with \`zstd\` without --long.`,
+        ),
+      );
+    }
+    const whole = Buffer.from([0x28, 0xb5, 0x2f, 0xfd, 0xe0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0]);
+    const path = write('segment.txt.zst', whole);
+    await expect(readDocuments(path, 1e9)).rejects.toThrow('at most 128 MiB, got 4097 MiB');
+    expect(process.memoryUsage.rss() - before).toBeLessThan(2 ** 26);
+    const [text] = await readDocuments(write('letters.txt.zst', zstdLetters(3, 17 << 3)), 1e9);
+    expect(text).toBe('a'.repeat(3 * 2 ** 17));
+  });
+
+  it('decompresses no more than it hands on: a small zstd file of gigabytes costs what is read of it', async () => {
+    const path = write('bomb.txt.zst', zstdLetters(2 ** 15, 7 << 3));
+    const before = process.memoryUsage.rss();
+    expect((await readDocuments(path, 1e6))[0]).toHaveLength(1e6);
+    expect(process.memoryUsage.rss() - before).toBeLessThan(2 ** 27);
   });
 });
 
