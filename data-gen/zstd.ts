@@ -98,7 +98,7 @@ function join(first: Uint8Array, second: Uint8Array): Uint8Array {
 /** Bytes of a stream by their number, whatever the pieces in which they come. */
 class ByteSource {
   private readonly chunks: AsyncIterator<Uint8Array>;
-  private chunk = new Uint8Array(0);
+  private chunk: Uint8Array = new Uint8Array(0);
 
   constructor(chunks: AsyncIterable<Uint8Array>) {
     this.chunks = chunks[Symbol.asyncIterator]();
