@@ -8,6 +8,7 @@ import type { JsonRecord } from '../../src/formats/read-json.ts';
 import type { RunEstimate } from '../estimate.ts';
 import type { CutResult } from '../mask-stability.ts';
 import type { OptimizeFiles, OptimizeSettings } from '../optimize.ts';
+import type { LadderEffects } from '../quadratic/ladder.ts';
 
 /** Settings of the quadratic method. */
 export interface QuadraticMethodSettings {
@@ -17,6 +18,8 @@ export interface QuadraticMethodSettings {
   readonly rounds: number;
   /** a probed head goes all the way to the other side, or a little */
   readonly step: 'finite' | 'tangent';
+  /** windows whose effects are measured beside the gates, ascending tokens; absent = none */
+  readonly windows?: readonly number[];
 }
 
 /** What a method may use; it needs not use all of it. */
@@ -45,6 +48,8 @@ export interface ScoredGates {
   readonly gates: GateGrid;
   /** gates of other λ, where one measurement gives them */
   readonly path?: LambdaPath;
+  /** what each head costs at each window, where windows were asked for */
+  readonly ladder?: LadderEffects;
   /** samples used */
   readonly stepsDone: number;
   /** what the method adds to gates.json's provenance: no time, path, host or thread count */

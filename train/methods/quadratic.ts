@@ -2,8 +2,9 @@
 // then minimised exactly, for every λ at once; masks of a budget come from nested elimination. The sections of train/quadratic do the work.
 import { ConfigError } from '../../src/errors/errors.ts';
 import { estimateQuadratic } from '../quadratic/estimate-quadratic.ts';
-import { checkQuadraticSettings, identifyQuadratic } from '../quadratic/identify-quadratic.ts';
+import { identifyQuadratic } from '../quadratic/identify-quadratic.ts';
 import { requireProbing } from '../quadratic/measure-sample.ts';
+import { checkQuadraticSettings } from '../quadratic/quadratic-settings.ts';
 import type { HeadMethod, QuadraticMethodSettings, ScoreOptions } from './method.ts';
 
 /** By measurement (scripts/compare-methods.ts): masks of a budget do not depend on the rounds, which only bring the gates at λ nearer to the
@@ -19,7 +20,7 @@ export const quadraticMethod: HeadMethod = {
     const { engine, settings, files, identity, resume, signal, onProgress } = options;
     const quadratic = options.quadratic ?? DEFAULT_QUADRATIC;
     const { window, supervise, lambda } = settings;
-    const { gates, path, rounds } = await identifyQuadratic({
+    const { gates, path, rounds, ladder } = await identifyQuadratic({
       settings: { ...quadratic, lambda },
       measure: { engine: requireProbing(engine), window, supervise, signal },
       sampleAt: options.sampleAt,
@@ -29,25 +30,27 @@ export const quadraticMethod: HeadMethod = {
       onProgress,
     });
     const provenance = { quadratic: { ...quadratic }, rounds: rounds.map((record) => ({ ...record })) };
-    return { gates, path, stepsDone: quadratic.samples, provenance };
+    return { gates, path, stepsDone: quadratic.samples, provenance, ...(ladder ? { ladder } : {}) };
   },
 
   async estimate(options) {
     checkScoreOptions(options);
     const { engine, settings, sampleAt, shortSample, signal } = options;
-    const { samples, rounds } = options.quadratic ?? DEFAULT_QUADRATIC;
+    const quadratic = options.quadratic ?? DEFAULT_QUADRATIC;
+    const { samples } = quadratic;
     const { window, supervise } = settings;
     const measured = await Promise.all(Array.from({ length: samples }, (_, index) => sampleAt(index)));
     const probing = requireProbing(engine);
-    return estimateQuadratic({ engine: probing, samples: measured, shortSample, rounds, window, supervise, signal });
+    return estimateQuadratic({ engine: probing, samples: measured, shortSample, quadratic, window, supervise, signal });
   },
 };
 
-function checkScoreOptions({ settings, quadratic = DEFAULT_QUADRATIC }: ScoreOptions): void {
+function checkScoreOptions({ engine, settings, quadratic = DEFAULT_QUADRATIC }: ScoreOptions): void {
   if (settings.fullBranch !== 'student') {
     throw new ConfigError(
       `Expected \`fullBranch\` to be student for method quadratic, which measures the student's own heads, got \`${settings.fullBranch}\`.`,
     );
   }
-  checkQuadraticSettings({ ...quadratic, lambda: settings.lambda });
+  const { layers, kvHeads } = engine.model;
+  checkQuadraticSettings({ ...quadratic, lambda: settings.lambda }, layers * kvHeads);
 }

@@ -22,6 +22,8 @@ import {
   jsonRecord,
   readJson,
 } from '../../src/formats/read-json.ts';
+import type { LadderState } from './ladder.ts';
+import { countPairs } from './measure-ladder.ts';
 
 const QUADRATIC_SCHEMA = 'duo.quadratic-checkpoint';
 const QUADRATIC_VERSION = 2;
@@ -55,6 +57,8 @@ export interface QuadraticState {
   readonly samplesDone: number;
   /** their summed inner products, `[N+1, N+1]` fp64 */
   readonly sums: Float64Array;
+  /** the ladder's samples so far; null where no windows were asked for */
+  readonly ladder: LadderState | null;
 }
 
 const base64 = checked<string>(
@@ -67,6 +71,11 @@ const roundSchema: z.ZodType<RoundRecord> = z.strictObject({
   stepTaken: finiteNumber,
   streamingHeads: integerWithin(0, MAX_SAMPLES),
 });
+const ladderSchema = z.strictObject({
+  samplesDone: integerWithin(0, MAX_SAMPLES),
+  tokens: integerWithin(0, MAX_SAMPLES),
+  sums: base64,
+});
 const schema = z.strictObject({
   schema: exactly(QUADRATIC_SCHEMA),
   version: exactly(QUADRATIC_VERSION),
@@ -78,6 +87,7 @@ const schema = z.strictObject({
   gates: base64,
   samplesDone: integerWithin(0, MAX_SAMPLES),
   sums: base64,
+  ladder: ladderSchema.optional(),
 });
 
 /** Write the state whole or not at all, durable when it returns. @throws {FileError} disk full, read-only. */
@@ -93,23 +103,24 @@ export function writeQuadraticState(path: string, identity: JsonRecord, state: Q
     gates: encodeDoubles(state.gates),
     samplesDone: state.samplesDone,
     sums: encodeDoubles(state.sums),
+    ...(state.ladder ? { ladder: { ...state.ladder, sums: encodeDoubles(state.ladder.sums) } } : {}),
   };
   writeFileAtomic(path, stableJson(value));
 }
 
 /** Read the state, or null where none was written yet.
- * @param numHeads N that its arrays must fit.
+ * @param sizes.heads N, and @param sizes.numOptions of the ladder, 0 = none, that its arrays must fit.
  * @throws {FormatError} malformed, of another method or another number of heads. */
 export function findQuadraticState(
   path: string,
-  numHeads: number,
+  { heads: numHeads, numOptions }: { heads: number; numOptions: number },
 ): { identity: JsonRecord; state: QuadraticState } | null {
   if (!existsSync(path)) return null;
   const value = readJson(path, MAX_GRID_FILE_BYTES);
   checkSchemaName(value, { expected: QUADRATIC_SCHEMA, path });
   const file = checkJson(schema, { value, path });
-  const decode = (name: 'gates' | 'sums' | 'solution', length: number): Float64Array => {
-    const doubles = decodeDoubles(file[name] as string);
+  const decode = (name: 'gates' | 'sums' | 'solution' | 'ladder.sums', length: number): Float64Array => {
+    const doubles = decodeDoubles((name === 'ladder.sums' ? file.ladder?.sums : file[name]) ?? '');
     if (doubles.length === length && doubles.every(Number.isFinite)) return doubles;
     throw new FormatError(
       `Expected \`${name}\` in ${path} to be ${length} finite values, got \`${doubles.length}\` of which ${doubles.filter(Number.isFinite).length} are finite; run again with --overwrite.`,
@@ -124,9 +135,10 @@ export function findQuadraticState(
   const gates = decode('gates', numHeads);
   const solution = file.solution === null ? null : decode('solution', numHeads);
   const sums = decode('sums', (numHeads + 1) ** 2);
+  const ladder = file.ladder ? { ...file.ladder, sums: decode('ladder.sums', countPairs(numOptions)) } : null;
   return {
     identity: file.identity,
-    state: { rounds, path: lambdaPath, closed, solution, gates, samplesDone, sums },
+    state: { rounds, path: lambdaPath, closed, solution, gates, samplesDone, sums, ladder },
   };
 }
 

@@ -28,22 +28,37 @@ export function countEliminationForwards(options: { layers: number; kvHeads: num
     .reduce((sum, count) => sum + count, 0);
 }
 
+/** Forward passes of one sample over a ladder of `windows` windows. */
+export function countLadderForwards(options: {
+  layers: number;
+  kvHeads: number;
+  callsPerSample: number;
+  windows: number;
+}): number {
+  return options.windows * countMeasureForwards({ ...options, isFirst: true });
+}
+
 /** Forward passes of all rounds and of the elimination, with one of the full model a sample. Each round but an only one tries at least one
- * step, with a pass a sample. */
+ * step, with a pass a sample.
+ * @param options.windows rungs of the ladder beside the rounds, default 0.
+ * @param options.isFirstSpared true where the first round is one of them. */
 export function countQuadraticForwards(options: {
   layers: number;
   kvHeads: number;
   callsPerSample: number;
   samples: number;
   rounds: number;
+  windows?: number;
+  isFirstSpared?: boolean;
 }): number {
-  const { samples, rounds } = options;
+  const { samples, rounds, windows = 0, isFirstSpared = false } = options;
   const measured = Array.from({ length: rounds }, (_, round) =>
-    countMeasureForwards({ ...options, isFirst: round === 0 }),
+    round === 0 && isFirstSpared ? 0 : countMeasureForwards({ ...options, isFirst: round === 0 }),
   );
+  const ladder = countLadderForwards({ ...options, windows });
   const tried = rounds === 1 ? 0 : rounds;
   const inRounds = measured.reduce((sum, count) => sum + count, 0) + tried;
-  return samples * (1 + inRounds + countEliminationForwards(options));
+  return samples * (1 + ladder + inRounds + countEliminationForwards(options));
 }
 
 /** Forward passes of a gate optimisation of `steps` steps. */

@@ -5,6 +5,7 @@ import { supervisedPositions } from '../../src/core/shapes.ts';
 import type { RunEstimate } from '../estimate.ts';
 import { countOptimizerForwards, countQuadraticForwards } from './cost.ts';
 import { countBlocks, countHeldBytes, type ProbingEngine } from './measure-sample.ts';
+import { isFirstSpared, type QuadraticSettings } from './quadratic-settings.ts';
 
 const LONG_RUN_SECONDS = 3600;
 
@@ -14,12 +15,13 @@ export async function estimateQuadratic(options: {
   engine: ProbingEngine;
   samples: readonly Sample[];
   shortSample: Sample;
-  rounds: number;
+  quadratic: Pick<QuadraticSettings, 'rounds' | 'step' | 'windows'>;
   window: Window;
   supervise: Supervise;
   signal?: AbortSignal | undefined;
 }): Promise<RunEstimate> {
-  const { engine, samples, shortSample, rounds, window, supervise, signal } = options;
+  const { engine, samples, shortSample, quadratic, window, supervise, signal } = options;
+  const { rounds, windows = [] } = quadratic;
   const { layers, kvHeads, hidden } = engine.model;
   const operationsOf = (tokens: number): number => engine.estimate(tokens).operations / countOptimizerForwards(1);
   const start = performance.now();
@@ -31,10 +33,14 @@ export async function estimateQuadratic(options: {
   let memoryBytes = 0;
   for (const { tokens, answers } of samples) {
     const size = { numHeads: layers * kvHeads, length: supervisedPositions(answers, supervise).length * hidden };
-    const callsPerSample = countBlocks(size);
-    operations +=
-      operationsOf(tokens.length) * countQuadraticForwards({ layers, kvHeads, callsPerSample, samples: 1, rounds });
-    memoryBytes = Math.max(memoryBytes, engine.estimate(tokens.length).memoryBytes + countHeldBytes(size));
+    const counts = { layers, kvHeads, callsPerSample: countBlocks(size), samples: 1, rounds, windows: windows.length };
+    const forwards = countQuadraticForwards({
+      ...counts,
+      isFirstSpared: isFirstSpared(quadratic, window.recentTokens),
+    });
+    operations += operationsOf(tokens.length) * forwards;
+    const held = { ...size, numHeads: size.numHeads * Math.max(1, windows.length) };
+    memoryBytes = Math.max(memoryBytes, engine.estimate(tokens.length).memoryBytes + countHeldBytes(held));
   }
   const expected = operations / operationsPerSecond;
   return { memoryBytes, operations, seconds: expected, isLong: expected >= LONG_RUN_SECONDS };

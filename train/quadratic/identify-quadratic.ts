@@ -2,23 +2,18 @@
 // true loss agrees and measure again there (Gauss–Newton), so that heads which back each other up are seen without their backing.
 // Then the order of closing by elimination, measured again around ever smaller masks; masks of a budget are cut on it.
 import { rmSync } from 'node:fs';
-import { dirname, join } from 'node:path';
 import type { GateGrid, Sample } from '../../src/core/shapes.ts';
 import { AbortedError, ConfigError } from '../../src/errors/errors.ts';
 import type { LambdaPath } from '../../src/formats/gates.ts';
-import type { JsonRecord } from '../../src/formats/read-json.ts';
 import { describeDifference, findIdentityDifference } from '../run-identity.ts';
 import { findQuadraticState, type QuadraticState, type RoundRecord, writeQuadraticState } from './checkpoint.ts';
+import { climb } from './climb.ts';
 import { countClosing, eliminateHeads, listStages, rankClosing } from './eliminate-heads.ts';
-import {
-  computeFull,
-  isFull,
-  type MeasureOptions,
-  measureLoss,
-  measureSample,
-  type ProbeStep,
-} from './measure-sample.ts';
+import { type LadderEffects, startLadder, toEffects } from './ladder.ts';
+import { computeFull, isFull, type MeasureOptions, measureLoss, measureSample } from './measure-sample.ts';
 import { type QuadraticModel, solveGates, solvePath, toGrid } from './quadratic-model.ts';
+import { checkQuadraticSettings } from './quadratic-settings.ts';
+import { countWork, type QuadraticOptions, type Run, scratchOf } from './run.ts';
 
 /** Shares of the way to the quadratic's minimum that are tried, the first that lowers the true objective is taken. */
 const STEP_SHARES = [1, 1 / 2, 1 / 4, 1 / 8];
@@ -26,43 +21,14 @@ const STEP_SHARES = [1, 1 / 2, 1 / 4, 1 / 8];
 /** Hidden states of samples under full attention that are kept from one measurement to the next; beyond, they are computed again. */
 const KEPT_BYTES = 256 * 2 ** 20;
 
-export interface QuadraticSettings {
-  /** samples of each measurement, ≥ 1 */
-  readonly samples: number;
-  /** most rounds, ≥ 1 */
-  readonly rounds: number;
-  readonly step: ProbeStep;
-  /** λ > 0 */
-  readonly lambda: number;
-}
-
-export interface QuadraticOptions {
-  readonly settings: QuadraticSettings;
-  readonly measure: Pick<MeasureOptions, 'engine' | 'window' | 'supervise' | 'signal'>;
-  /** sample i; the same one each time it is asked */
-  readonly sampleAt: (index: number) => Sample | Promise<Sample>;
-  /** where the state is kept after each sample; blocks that memory does not hold go beside it */
-  readonly checkpointPath: string;
-  /** what decides the numbers; a resume with another is refused */
-  readonly identity: JsonRecord;
-  /** continue from the checkpoint, if there is one */
-  readonly resume?: boolean;
-  /** fraction of the work done, 0..1, were every round to run */
-  readonly onProgress?: ((fraction: number) => void) | undefined;
-}
-
-/** A run with what it keeps of its samples. */
-interface Run extends QuadraticOptions {
-  /** h(all full) by sample index */
-  readonly full: Map<number, Float32Array>;
-}
-
 export interface QuadraticResult {
   /** at λ, `[layers][kvHeads]`, 0..1 */
   readonly gates: GateGrid;
   /** of the first measurement, around all heads full: later ones know only the neighbourhood of the run's λ; ranked by elimination */
   readonly path: LambdaPath;
   readonly rounds: readonly RoundRecord[];
+  /** where windows were asked for */
+  readonly ladder?: LadderEffects;
 }
 
 /** Run the rounds and the elimination to the end, or to an abort. Same settings, samples, engine and device: the same result, however often it was
@@ -70,33 +36,52 @@ export interface QuadraticResult {
  * @throws {AbortedError}; {ConfigError} settings out of range, or a resume with others; {FormatError} a sample without supervised
  * positions; {EngineError}; {FileError}. */
 export async function identifyQuadratic(options: QuadraticOptions): Promise<QuadraticResult> {
-  checkQuadraticSettings(options.settings);
   const { settings, checkpointPath, identity } = options;
   const { layers, kvHeads } = options.measure.engine.model;
-  const found = options.resume ? findQuadraticState(checkpointPath, layers * kvHeads) : null;
+  checkQuadraticSettings(settings, layers * kvHeads);
+  const numOptions = layers * kvHeads * (settings.windows?.length ?? 0);
+  const found = options.resume ? findQuadraticState(checkpointPath, { heads: layers * kvHeads, numOptions }) : null;
   const difference = found && findIdentityDifference(found.identity, identity);
   if (difference) throw new ConfigError(describeDifference(difference));
   if (!found) rmSync(checkpointPath, { force: true });
-  const begin = { rounds: [], path: null, closed: [], solution: null };
+  const ladder = settings.windows ? startLadder(numOptions) : null;
+  const begin = { rounds: [], path: null, closed: [], solution: null, ladder };
   let state = found?.state ?? startMeasurement(begin, new Float64Array(layers * kvHeads).fill(1));
   const run: Run = { ...options, full: new Map() };
+  if (settings.windows) state = await climb(state, { run, windows: settings.windows });
   for (;;) {
     state = await measure(state, run);
     const model = toModel(state, settings.samples);
     state = state.solution ? closeMore(model, state) : await endRound(model, state, run);
     const { path, closed, solution, rounds } = state;
     if (path && solution && closed.length === solution.length) {
-      return { gates: toGrid(solution, kvHeads), path: { ...path, ranking: rankClosing(closed, kvHeads) }, rounds };
+      const ranked = { ...path, ranking: rankClosing(closed, kvHeads) };
+      return { gates: toGrid(solution, kvHeads), path: ranked, rounds, ...describeLadder(state, run) };
     }
     writeQuadraticState(checkpointPath, identity, state);
   }
 }
 
+function describeLadder(state: QuadraticState, { settings, measure }: Run): Pick<QuadraticResult, 'ladder'> {
+  if (!state.ladder || !settings.windows) return {};
+  return { ladder: toEffects(state.ladder, { sinkTokens: measure.window.sinkTokens, windows: settings.windows }) };
+}
+
 function startMeasurement(
-  done: Pick<QuadraticState, 'rounds' | 'path' | 'closed' | 'solution'>,
+  done: Pick<QuadraticState, 'rounds' | 'path' | 'closed' | 'solution' | 'ladder'>,
   gates: Float64Array,
 ): QuadraticState {
-  return { ...done, gates, samplesDone: 0, sums: new Float64Array((gates.length + 1) ** 2) };
+  const { rounds, path, closed, solution, ladder } = done;
+  return {
+    rounds,
+    path,
+    closed,
+    solution,
+    ladder,
+    gates,
+    samplesDone: 0,
+    sums: new Float64Array((gates.length + 1) ** 2),
+  };
 }
 
 /** What a round leads to: another one around its gates, or the elimination, whose first heads close by the first round's measurement. */
@@ -107,8 +92,8 @@ async function endRound(model: QuadraticModel, state: QuadraticState, run: Run):
   const path = state.path ?? solvePath(model, { lambda: settings.lambda, kvHeads: measure.engine.model.kvHeads });
   const closed = state.path ? state.closed : closeMore(model, state).closed;
   const isLast = rounds.length === settings.rounds || record.stepTaken === 0 || isStable(state.gates, gates, record);
-  if (!isLast) return startMeasurement({ rounds, path, closed, solution: null }, gates);
-  return startMeasurement({ rounds, path, closed, solution: gates }, toMask(closed, gates.length));
+  if (!isLast) return startMeasurement({ ...state, rounds, path, closed, solution: null }, gates);
+  return startMeasurement({ ...state, rounds, path, closed, solution: gates }, toMask(closed, gates.length));
 }
 
 /** One stage of elimination. */
@@ -140,14 +125,11 @@ async function measure(begun: QuadraticState, run: Run): Promise<QuadraticState>
   const isElimination = begun.solution !== null;
   const open = listOpen(begun.closed, begun.gates.length);
   const heads = isElimination ? open : undefined;
-  // Work in rounds: a stage of elimination measures only the open heads.
-  const toRounds = (sizes: readonly number[]): number =>
-    sizes.reduce((total, size) => total + size, 0) / begun.gates.length;
-  const before = isElimination
-    ? settings.rounds + toRounds(stages.filter((size) => size > open.length))
-    : begun.rounds.length;
+  const stagesDone = stages.filter((size) => size > open.length).reduce((sum, size) => sum + size, 0);
+  const work = countWork(run);
+  const done = isElimination ? settings.rounds + stagesDone / begun.gates.length : begun.rounds.length;
+  const before = work.ladder - work.spared + done;
   const share = isElimination ? open.length / begun.gates.length : 1;
-  const all = settings.rounds + toRounds(stages);
   let state = begun;
   while (state.samplesDone < settings.samples) {
     const { samplesDone } = state;
@@ -158,7 +140,8 @@ async function measure(begun: QuadraticState, run: Run): Promise<QuadraticState>
     const gram = await measureSample(sample, grid, {
       ...(await optionsOf({ index: samplesDone, sample, gates: grid }, run)),
       heads,
-      onProgress: (fraction) => onProgress?.((before + (share * (samplesDone + fraction)) / settings.samples) / all),
+      onProgress: (fraction) =>
+        onProgress?.((before + (share * (samplesDone + fraction)) / settings.samples) / work.total),
     });
     const sums = state.sums.map((sum, index) => sum + (gram[index] as number));
     state = { ...state, samplesDone: samplesDone + 1, sums };
@@ -205,8 +188,7 @@ async function measureMeanLoss(flat: Float64Array, run: Run): Promise<number> {
 /** How to measure a sample around some gates. */
 async function optionsOf(at: { index: number; sample: Sample; gates: GateGrid }, run: Run): Promise<MeasureOptions> {
   const { index, sample, gates } = at;
-  const scratchFolder = join(dirname(run.checkpointPath), '.probe');
-  const options: MeasureOptions = { ...run.measure, step: run.settings.step, scratchFolder };
+  const options: MeasureOptions = { ...run.measure, step: run.settings.step, scratchFolder: scratchOf(run) };
   if (isFull(gates)) return options;
   const full = run.full.get(index) ?? (await computeFull(sample, options));
   if (full.byteLength * run.settings.samples <= KEPT_BYTES) run.full.set(index, full);
@@ -241,16 +223,4 @@ function countStreaming(gates: Float64Array): number {
 
 function mean(values: Float64Array): number {
   return values.reduce((sum, value) => sum + value, 0) / values.length;
-}
-
-/** @throws {ConfigError} counts below 1, an unknown step, λ that is not above 0. */
-export function checkQuadraticSettings(settings: QuadraticSettings): void {
-  const expect = (isValid: boolean, name: keyof QuadraticSettings, words: string): void => {
-    if (!isValid) throw new ConfigError(`Expected \`${name}\` to be ${words}, got \`${settings[name]}\`.`);
-  };
-  expect(Number.isInteger(settings.samples) && settings.samples >= 1, 'samples', 'an integer of at least 1');
-  expect(Number.isInteger(settings.rounds) && settings.rounds >= 1, 'rounds', 'an integer of at least 1');
-  expect(settings.step === 'finite' || settings.step === 'tangent', 'step', 'finite or tangent');
-  const isLambdaValid = Number.isFinite(settings.lambda) && settings.lambda > 0;
-  expect(isLambdaValid, 'lambda', 'a number above 0 for the quadratic method, which has nothing to trade without it');
 }

@@ -4,8 +4,9 @@ import { totalmem } from 'node:os';
 import type { GateGrid, Sample, Supervise, Window } from '../../src/core/shapes.ts';
 import { supervisedPositions } from '../../src/core/shapes.ts';
 import type { Engine } from '../../src/engine/engine.ts';
-import { AbortedError, ConfigError, FormatError } from '../../src/errors/errors.ts';
+import { ConfigError, FormatError } from '../../src/errors/errors.ts';
 import { DifferenceBlocks } from './difference-blocks.ts';
+import { multiplyBlocks } from './multiply-blocks.ts';
 
 /** How far a head's gate moves while it is probed: all the way to the other side, or by a little. */
 export type ProbeStep = 'finite' | 'tangent';
@@ -37,6 +38,24 @@ export function countHeldBytes(size: DifferenceSize): number {
   return all > MEMORY_BYTES ? 2 * rowBytes * countHeadsPerBlock(size.length, BLOCK_BYTES) : all;
 }
 
+/** Values of one difference. @throws {FormatError} no supervised position. */
+export function countLength(sample: Sample, options: { supervise: Supervise; hidden: number }): number {
+  const length = supervisedPositions(sample.answers, options.supervise).length * options.hidden;
+  if (length > 0) return length;
+  throw new FormatError(
+    'Expected a sample with at least one supervised position, found none; the quadratic method needs answer ranges.',
+  );
+}
+
+/** How differences of `length` values are laid into blocks. @param limits for tests. */
+export function planBlocks(
+  length: number,
+  limits: MeasureOptions['limits'] = { blockBytes: BLOCK_BYTES, memoryBytes: MEMORY_BYTES },
+): { rowBytes: number; headsPerBlock: number; memoryBytes: number } {
+  const rowBytes = Float32Array.BYTES_PER_ELEMENT * length;
+  return { rowBytes, headsPerBlock: countHeadsPerBlock(length, limits.blockBytes), memoryBytes: limits.memoryBytes };
+}
+
 function countHeadsPerBlock(length: number, blockBytes: number): number {
   return Math.max(1, Math.floor(blockBytes / (Float32Array.BYTES_PER_ELEMENT * length)));
 }
@@ -56,7 +75,7 @@ export interface MeasureOptions {
   /** folder that may be made for blocks that memory does not hold; gone afterwards */
   readonly scratchFolder: string;
   /** bytes of differences probed at once, and kept in memory; for tests */
-  readonly limits?: { readonly blockBytes: number; readonly memoryBytes: number };
+  readonly limits?: { readonly blockBytes: number; readonly memoryBytes: number } | undefined;
   readonly signal?: AbortSignal | undefined;
   /** fraction of the sample done, 0..1 */
   readonly onProgress?: ((fraction: number) => void) | undefined;
@@ -76,15 +95,8 @@ export async function measureSample(sample: Sample, gates: GateGrid, options: Me
   const { engine, window, supervise, signal } = options;
   const { layers, kvHeads, hidden } = engine.model;
   const numHeads = layers * kvHeads;
-  const length = supervisedPositions(sample.answers, supervise).length * hidden;
-  if (length === 0) {
-    throw new FormatError(
-      'Expected a sample with at least one supervised position, found none; the quadratic method needs answer ranges.',
-    );
-  }
-  const { blockBytes, memoryBytes } = options.limits ?? { blockBytes: BLOCK_BYTES, memoryBytes: MEMORY_BYTES };
-  const rowBytes = Float32Array.BYTES_PER_ELEMENT * length;
-  const headsPerBlock = countHeadsPerBlock(length, blockBytes);
+  const length = countLength(sample, { supervise, hidden });
+  const { rowBytes, headsPerBlock, memoryBytes } = planBlocks(length, options.limits);
   const heads = options.heads ?? Array.from({ length: numHeads }, (_, head) => head);
   const totalBytes = rowBytes * (heads.length + 1);
   const blocks = new DifferenceBlocks({ totalBytes, memoryBytes, folder: options.scratchFolder });
@@ -179,60 +191,6 @@ export function isFull(gates: GateGrid): boolean {
 function findProbeGate(gate: number, step: ProbeStep): number {
   if (step === 'finite') return gate >= 0.5 ? 0 : 1;
   return gate >= TANGENT_STEP ? gate - TANGENT_STEP : gate + TANGENT_STEP;
-}
-
-/** Inner products of all rows, block by block, times 1/length. */
-async function multiplyBlocks(
-  blocks: DifferenceBlocks,
-  options: { engine: Engine; length: number; size: number; signal: AbortSignal | undefined },
-): Promise<Float64Array> {
-  const { engine, length, size, signal } = options;
-  const multiply = engine.multiplyGram?.bind(engine) ?? multiplyGram;
-  const gram = new Float64Array(size * size);
-  let firstRow = 0;
-  for (let index = 0; index < blocks.count; index++) {
-    const a = blocks.read(index);
-    const rows = a.length / length;
-    let firstColumn = 0;
-    for (let other = 0; other <= index; other++) {
-      if (signal?.aborted) throw new AbortedError('Stopped before the sample was measured.');
-      const b = other === index ? a : blocks.read(other);
-      const columns = b.length / length;
-      const part = await multiply(a, b, { length, scale: 1 / length });
-      for (let row = 0; row < rows; row++) {
-        for (let column = 0; column < columns; column++) {
-          const value = part[row * columns + column] as number;
-          gram[(firstRow + row) * size + firstColumn + column] = value;
-          gram[(firstColumn + column) * size + firstRow + row] = value;
-        }
-      }
-      firstColumn += columns;
-    }
-    firstRow += rows;
-  }
-  return gram;
-}
-
-/** `engine.multiplyGram` for engines without it: fp64 sums in index order. */
-async function multiplyGram(
-  a: Float32Array,
-  b: Float32Array,
-  options: { length: number; scale: number },
-): Promise<Float64Array> {
-  const { length, scale } = options;
-  const rows = a.length / length;
-  const columns = b.length / length;
-  const gram = new Float64Array(rows * columns);
-  for (let row = 0; row < rows; row++) {
-    const own = a.subarray(row * length, (row + 1) * length);
-    for (let column = 0; column < columns; column++) {
-      const other = b.subarray(column * length, (column + 1) * length);
-      let sum = 0;
-      for (let index = 0; index < length; index++) sum += (own[index] as number) * (other[index] as number);
-      gram[row * columns + column] = scale * sum;
-    }
-  }
-  return gram;
 }
 
 /** Entry (i, j) divided by stepᵢ·stepⱼ. */

@@ -9,12 +9,10 @@ import { openTensorflowEngine } from '../../../src/engine/tensorflow/tensorflow-
 import { AbortedError, ConfigError, FormatError } from '../../../src/errors/errors.ts';
 import { openModelFolder } from '../../../src/model/folder.ts';
 import { quadraticMethod } from '../../../train/methods/quadratic.ts';
-import {
-  identifyQuadratic,
-  type QuadraticOptions,
-  type QuadraticSettings,
-} from '../../../train/quadratic/identify-quadratic.ts';
+import { identifyQuadratic } from '../../../train/quadratic/identify-quadratic.ts';
 import { measureLoss, measureSample, requireProbing } from '../../../train/quadratic/measure-sample.ts';
+import type { QuadraticSettings } from '../../../train/quadratic/quadratic-settings.ts';
+import type { QuadraticOptions } from '../../../train/quadratic/run.ts';
 import { makeQuadraticEngine } from '../quadratic-engine.ts';
 import { GOLDEN_MODEL, goldenLambda, goldenSamples, goldenWindow } from './golden-run.ts';
 

@@ -1,0 +1,45 @@
+// The ladder of a run, sample by sample, before its first round.
+import { AbortedError } from '../../src/errors/errors.ts';
+import { type QuadraticState, writeQuadraticState } from './checkpoint.ts';
+import { addSample, pickRung, startLadder } from './ladder.ts';
+import { measureLadder } from './measure-ladder.ts';
+import { isFirstSpared } from './quadratic-settings.ts';
+import { countWork, type Run, scratchOf } from './run.ts';
+
+/** Measure the ladder's samples that are left; the state is on disk after each. Where one rung is the run's own window, whole steps around
+ * all heads full are what the first round would measure, and it is spared that. */
+export async function climb(
+  begun: QuadraticState,
+  { run, windows }: { run: Run; windows: readonly number[] },
+): Promise<QuadraticState> {
+  const { settings, checkpointPath, identity, sampleAt, onProgress } = run;
+  const { engine, supervise, signal, window } = run.measure;
+  const { sinkTokens, recentTokens } = window;
+  const heads = begun.gates.length;
+  const all = countWork(run).total;
+  let state = begun;
+  let ladder = state.ladder ?? startLadder(heads * windows.length);
+  while (ladder.samplesDone < settings.samples) {
+    const { samplesDone } = ladder;
+    if (signal?.aborted)
+      throw new AbortedError(`Stopped before sample ${samplesDone} of ${settings.samples} of the ladder.`);
+    const sample = await sampleAt(samplesDone);
+    const triangle = await measureLadder(sample, {
+      engine,
+      supervise,
+      signal,
+      sinkTokens,
+      windows,
+      scratchFolder: scratchOf(run),
+      onProgress: (fraction) => onProgress?.((windows.length * (samplesDone + fraction)) / settings.samples / all),
+    });
+    ladder = addSample(ladder, { tokens: sample.tokens.length, triangle });
+    state = { ...state, ladder };
+    writeQuadraticState(checkpointPath, identity, state);
+  }
+  const isUntouched = state.rounds.length === 0 && state.samplesDone === 0;
+  if (!isUntouched || !isFirstSpared(settings, recentTokens)) return state;
+  const rung = windows.indexOf(recentTokens);
+  const sums = pickRung(ladder.sums, { heads, rungs: windows.length, rung });
+  return { ...state, samplesDone: settings.samples, sums };
+}

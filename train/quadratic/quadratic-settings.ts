@@ -1,0 +1,38 @@
+// Settings of the quadratic method and their check.
+import { ConfigError } from '../../src/errors/errors.ts';
+import { checkLadder } from './ladder.ts';
+import type { ProbeStep } from './measure-sample.ts';
+
+export interface QuadraticSettings {
+  /** samples of each measurement, ≥ 1 */
+  readonly samples: number;
+  /** most rounds, ≥ 1 */
+  readonly rounds: number;
+  readonly step: ProbeStep;
+  /** λ > 0 */
+  readonly lambda: number;
+  /** windows whose effects are measured beside the gates, ascending tokens; absent = none */
+  readonly windows?: readonly number[] | undefined;
+}
+
+/** True where the ladder holds what the first round would measure: whole steps to the run's own window around all heads full. */
+export function isFirstSpared(
+  { windows, step }: Pick<QuadraticSettings, 'windows' | 'step'>,
+  recentTokens: number,
+): boolean {
+  return step === 'finite' && windows !== undefined && windows.includes(recentTokens);
+}
+
+/** @param heads N, KV heads of the model.
+ * @throws {ConfigError} counts below 1, an unknown step, λ that is not above 0, windows that are no ladder. */
+export function checkQuadraticSettings(settings: QuadraticSettings, heads: number): void {
+  const expect = (isValid: boolean, name: keyof QuadraticSettings, words: string): void => {
+    if (!isValid) throw new ConfigError(`Expected \`${name}\` to be ${words}, got \`${settings[name]}\`.`);
+  };
+  expect(Number.isInteger(settings.samples) && settings.samples >= 1, 'samples', 'an integer of at least 1');
+  expect(Number.isInteger(settings.rounds) && settings.rounds >= 1, 'rounds', 'an integer of at least 1');
+  expect(settings.step === 'finite' || settings.step === 'tangent', 'step', 'finite or tangent');
+  const isLambdaValid = Number.isFinite(settings.lambda) && settings.lambda > 0;
+  expect(isLambdaValid, 'lambda', 'a number above 0 for the quadratic method, which has nothing to trade without it');
+  if (settings.windows) checkLadder(settings.windows, heads);
+}

@@ -1,0 +1,43 @@
+// One run of the quadratic method: what it is given, what it keeps, and how much work it is.
+import { dirname, join } from 'node:path';
+import type { Sample } from '../../src/core/shapes.ts';
+import type { JsonRecord } from '../../src/formats/read-json.ts';
+import { listStages } from './eliminate-heads.ts';
+import type { MeasureOptions } from './measure-sample.ts';
+import { isFirstSpared, type QuadraticSettings } from './quadratic-settings.ts';
+
+export interface QuadraticOptions {
+  readonly settings: QuadraticSettings;
+  readonly measure: Pick<MeasureOptions, 'engine' | 'window' | 'supervise' | 'signal'>;
+  /** sample i; the same one each time it is asked */
+  readonly sampleAt: (index: number) => Sample | Promise<Sample>;
+  /** where the state is kept after each sample; blocks that memory does not hold go beside it */
+  readonly checkpointPath: string;
+  /** what decides the numbers; a resume with another is refused */
+  readonly identity: JsonRecord;
+  /** continue from the checkpoint, if there is one */
+  readonly resume?: boolean;
+  /** fraction of the work done, 0..1, were every round to run */
+  readonly onProgress?: ((fraction: number) => void) | undefined;
+}
+
+/** A run with what it keeps of its samples. */
+export interface Run extends QuadraticOptions {
+  /** h(all full) by sample index */
+  readonly full: Map<number, Float32Array>;
+}
+
+/** Work in rounds, each a pass over all heads: of the ladder, of the rounds, and of all with the elimination, which measures only open heads. */
+export function countWork({ settings, measure }: Run): { ladder: number; spared: number; total: number } {
+  const { engine, window } = measure;
+  const heads = engine.model.layers * engine.model.kvHeads;
+  const ladder = settings.windows?.length ?? 0;
+  const spared = Number(isFirstSpared(settings, window.recentTokens));
+  const elimination = listStages(heads).reduce((sum, size) => sum + size, 0) / heads;
+  return { ladder, spared, total: ladder - spared + settings.rounds + elimination };
+}
+
+/** Folder of blocks that memory does not hold. */
+export function scratchOf(run: Run): string {
+  return join(dirname(run.checkpointPath), '.probe');
+}
