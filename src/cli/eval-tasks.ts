@@ -25,7 +25,8 @@ import type { ModelFolder } from '../model/folder.ts';
 import { hasChatTemplate, renderChat } from '../text/chat-template.ts';
 import { hashTokenizer, openTokenizer } from '../text/tokenizer.ts';
 import { readIntegerFlag } from './numbers.ts';
-import { formatDuration, makeProgress } from './terminal.ts';
+import { makeProgress } from './progress.ts';
+import { formatDuration } from './terminal.ts';
 
 export interface TaskFlags {
   readonly model: string;
@@ -177,8 +178,11 @@ async function evaluateLongRangeTask(options: Parameters<typeof evaluateTasks>[0
     });
     const progress = makeProgress('texts');
     const onProgress = progress.update;
-    rows.push(...(await evaluateLongRange({ engine, texts, masks, length, signal, onProgress })));
-    progress.finish();
+    try {
+      rows.push(...(await evaluateLongRange({ engine, texts, masks, length, signal, onProgress })));
+    } finally {
+      progress.finish();
+    }
   }
   return rows;
 }

@@ -16,10 +16,11 @@ import { formatCriticalTable, formatFailedTable, formatTaskTable } from './eval-
 import { addTaskOptions, asksForTasks, evaluateTasks, type TaskFlags } from './eval-tasks.ts';
 import { addEngineOptions, type EngineFlags, openEngine, openModel } from './open.ts';
 import { checkOutput, checkOutputFolder } from './outputs.ts';
+import { addProgressOption, makeProgress } from './progress.ts';
 import { formatRecallTable } from './recall-table.ts';
 import { limitsOf } from './sample-source.ts';
 import { withTimeToStop } from './stopping.ts';
-import { makeProgress, printJson, printResult, say } from './terminal.ts';
+import { printJson, printResult, say } from './terminal.ts';
 import { readVersion } from './version.ts';
 
 /** Set where a row failed while the others were computed. */
@@ -57,7 +58,7 @@ export function addEvalCommand(program: Command, signal: AbortSignal): void {
     .option('--seed <n>', 'decides the random masks and the prompts of tasks', '42')
     .option('--allow-other-model', 'accept a mask made for another model of the same shape')
     .option('--json', 'print the rows as JSON');
-  addEngineOptions(addTaskOptions(command)).action((flags: EvalFlags) => evaluate(flags, signal));
+  addProgressOption(addEngineOptions(addTaskOptions(command))).action((flags: EvalFlags) => evaluate(flags, signal));
 }
 
 async function evaluate(flags: EvalFlags, signal: AbortSignal): Promise<void> {
@@ -129,8 +130,11 @@ async function evaluateAll(parts: {
     const samples = [...readSamples(flags.samples, limitsOf(folder))];
     say(`duo eval: ${samples.length} samples × ${masks.length} masks, engine ${engine.name} on ${engine.device}.`);
     const progress = makeProgress('evaluations');
-    rows.push(...(await evaluateSamples({ engine, samples, masks, signal, onProgress: progress.update })));
-    progress.finish();
+    try {
+      rows.push(...(await evaluateSamples({ engine, samples, masks, signal, onProgress: progress.update })));
+    } finally {
+      progress.finish();
+    }
   }
   if (asksForTasks(flags)) {
     say(

@@ -13,9 +13,10 @@ import { addConfigOptions, readConfigFlags, sayChanges } from './config-flags.ts
 import { readIntegerFlag } from './numbers.ts';
 import { openModel } from './open.ts';
 import { checkOutput, checkStdoutIsFree, nameOutput } from './outputs.ts';
+import { addProgressOption, makeProgress } from './progress.ts';
 import { checkIds, openOrigin } from './sample-source.ts';
 import { stdoutClosed } from './stdout.ts';
-import { makeProgress, printJson, say } from './terminal.ts';
+import { printJson, say } from './terminal.ts';
 import { readVersion } from './version.ts';
 
 interface GenerateFlags {
@@ -42,7 +43,9 @@ export function addGenerateCommand(program: Command, signal: AbortSignal): void 
     .option('--split <name>', 'train or held-out: two sets that share no text and no draw', 'train')
     .option('--haystack <path>', 'text file, folder, JSONL, JSONL.gz or JSONL.zst; default: generated prose')
     .option('--json', 'print what was written as JSON');
-  addConfigOptions(command).action((flags: GenerateFlags & Record<string, unknown>) => generate(flags, signal));
+  addProgressOption(addConfigOptions(command)).action((flags: GenerateFlags & Record<string, unknown>) =>
+    generate(flags, signal),
+  );
 }
 
 async function generate(flags: GenerateFlags & Record<string, unknown>, signal: AbortSignal): Promise<void> {

@@ -27,6 +27,7 @@ import { addConfigOptions, type ReadSettings, readConfigFlags, sayChanges } from
 import { announceEstimate } from './identify-estimate.ts';
 import { describeIdentity, describeProvenance, type RecordParts, startRecord } from './identify-record.ts';
 import { addEngineOptions, type EngineFlags, openEngine, openModel } from './open.ts';
+import { addProgressOption, makeProgress } from './progress.ts';
 import { describeSavings, formatRecallTable, listSavings } from './recall-table.ts';
 import {
   limitsOf,
@@ -36,7 +37,7 @@ import {
   type SampleSource,
 } from './sample-source.ts';
 import { withTimeToStop } from './stopping.ts';
-import { isColourful, makeProgress, printJson, printResult, say } from './terminal.ts';
+import { isColourful, printJson, printResult, say } from './terminal.ts';
 
 interface IdentifyFlags extends EngineFlags {
   readonly model: string;
@@ -65,8 +66,8 @@ export function addIdentifyCommand(program: Command, signal: AbortSignal): void 
     .option('--resume', 'continue the run in --out from its last checkpoint')
     .option('--overwrite', 'start the run in --out anew')
     .option('--json', 'print the result as JSON');
-  addEngineOptions(addConfigOptions(command)).action((flags: IdentifyFlags & Record<string, unknown>) =>
-    identify(flags, signal),
+  addProgressOption(addEngineOptions(addConfigOptions(command))).action(
+    (flags: IdentifyFlags & Record<string, unknown>) => identify(flags, signal),
   );
 }
 

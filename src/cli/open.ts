@@ -11,7 +11,8 @@ import { parseHubName } from '../hub/hub-name.ts';
 import { type ModelFolder, openModelFolder } from '../model/folder.ts';
 import { loadLibrary } from '../native/library.ts';
 import { readChoiceFlag } from './numbers.ts';
-import { formatBytes, makeProgress, say } from './terminal.ts';
+import { makeProgress } from './progress.ts';
+import { formatBytes, say } from './terminal.ts';
 import { findPackageRoot } from './version.ts';
 
 const ENGINES = ['native', 'tensorflow'];
@@ -46,14 +47,14 @@ export async function openModel(
   if (hubName === null) return sayNotes(openModelFolder(name, { weights }));
   // The Hub's client is loaded only where a name is one.
   const { fetchModel } = await import('../hub/fetch-model.ts');
-  const progress = makeProgress(`fetch ${name}`);
+  const progress = makeProgress(`fetch ${name}, MiB`);
   try {
     const fetched = await fetchModel(hubName, {
       need: options.need ?? (weights === 'required' ? 'weights' : 'tokenizer'),
       ...(options.signal && { signal: options.signal }),
       onFetch: ({ bytes, folder }) =>
         say(`duo: fetching ${formatBytes(bytes)} of ${hubName.repository} into ${folder}.`),
-      onProgress: (done, total) => progress.update(done, total),
+      onProgress: (done, total) => progress.update(Math.floor(done / 2 ** 20), Math.ceil(total / 2 ** 20)),
       onNote: (note) => say(`duo: ${note}`),
     });
     return sayNotes({ ...openModelFolder(fetched.path, { weights }), name: fetched.name });

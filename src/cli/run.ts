@@ -12,8 +12,9 @@ import { type ChatMessage, encodeChat } from '../text/chat-template.ts';
 import { openTokenizer, type Tokenizer } from '../text/tokenizer.ts';
 import { readChoiceFlag, readIntegerFlag, readNumberFlag } from './numbers.ts';
 import { addActivationsOption, addEngineOptions, type EngineFlags, openEngine, openModel } from './open.ts';
+import { addProgressOption, makeProgress } from './progress.ts';
 import { stdoutClosed, writeStdout } from './stdout.ts';
-import { formatBytes, makeProgress, printJson, say } from './terminal.ts';
+import { formatBytes, printJson, say } from './terminal.ts';
 
 interface RunFlags extends EngineFlags {
   readonly model: string;
@@ -59,7 +60,7 @@ export function addRunCommand(program: Command, signal: AbortSignal): void {
     .option('--prefill <how>', 'exact, or chunked as the reference does: streaming heads see the chunk', 'exact')
     .option('--allow-other-model', 'accept a mask made for another model of the same shape')
     .option('--json', 'print one JSON document at the end instead of the text as it comes');
-  addActivationsOption(addEngineOptions(command)).action((flags: RunFlags) => run(flags, signal));
+  addProgressOption(addActivationsOption(addEngineOptions(command))).action((flags: RunFlags) => run(flags, signal));
 }
 
 async function run(flags: RunFlags, signal: AbortSignal): Promise<void> {

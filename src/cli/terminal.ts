@@ -66,35 +66,3 @@ export function formatTable(rows: readonly (readonly string[])[]): string {
     )
     .join('\n');
 }
-
-/** A progress line with the time left, redrawn in place on a terminal and silent elsewhere. */
-export interface Progress {
-  /** `done` of `total` units; `note` is shown after the time left. */
-  update(done: number, total: number, note?: string): void;
-  /** Remove the line. */
-  finish(): void;
-}
-
-/** @param label what is being done, shown before the bar. */
-export function makeProgress(label: string, options: { unitsBefore?: number; isSilent?: boolean } = {}): Progress {
-  const stream = process.stderr;
-  if (options.isSilent || stream.isTTY !== true) return { update: () => {}, finish: () => {} };
-  const startMs = performance.now();
-  let drawnMs = 0;
-  return {
-    update(done, total, note = '') {
-      const nowMs = performance.now();
-      if (nowMs - drawnMs < 100 && done < total) return;
-      drawnMs = nowMs;
-      const unitsDone = done - (options.unitsBefore ?? 0);
-      const left =
-        unitsDone > 0 ? `${formatDuration(((nowMs - startMs) / 1000 / unitsDone) * (total - done))} left` : '';
-      const filled = Math.round((24 * done) / total);
-      const line = `${label} ${'█'.repeat(filled)}${'░'.repeat(24 - filled)} ${done}/${total} ${left} ${note}`;
-      stream.write(`\r\x1b[2K${line.slice(0, (stream.columns ?? 100) - 1)}`);
-    },
-    finish() {
-      stream.write('\r\x1b[2K');
-    },
-  };
-}
