@@ -26,7 +26,7 @@ import { hasChatTemplate, renderChat } from '../text/chat-template.ts';
 import { hashTokenizer, openTokenizer } from '../text/tokenizer.ts';
 import { readIntegerFlag } from './numbers.ts';
 import { makeProgress } from './progress.ts';
-import { formatDuration } from './terminal.ts';
+import { formatDuration, say } from './terminal.ts';
 
 export interface TaskFlags {
   readonly model: string;
@@ -117,49 +117,83 @@ export function asksForTasks(flags: TaskFlags): boolean {
   return flags.tasks !== undefined || (flags.suite ?? []).length > 0;
 }
 
-/** Run the tasks and suites of the flags under every mask. @returns rows: tasks × lengths × depths, then suites; masks within each. */
+/** What `evaluateTasks` needs: all of it is read and checked before anything is computed. */
+export interface PreparedTasks {
+  readonly groups: readonly SweepGroup[];
+  /** texts of task long-range by length */
+  readonly longRange: readonly { readonly length: number; readonly texts: readonly number[][] }[];
+  readonly settings: RunSettings;
+  readonly concurrent: number;
+}
+
+/** Read the flags and the files they name. @throws {ConfigError}, {FileError}, {FormatError} the first that is wrong. */
+export async function prepareTasks(flags: TaskFlags, folder: ModelFolder): Promise<PreparedTasks> {
+  return {
+    settings: readSettings(flags),
+    concurrent: readIntegerFlag('--concurrent', { text: flags.concurrent, least: 1 }),
+    groups: [...(await listTaskGroups(flags, folder)), ...(await listSuiteGroups(flags, folder))],
+    longRange: await takeLongRangeTexts(flags, folder),
+  };
+}
+
+/** Run the tasks and suites under every mask: tasks × lengths × depths, then suites, then long-range; masks within each.
+ * @param options.onRows given finished rows, also where the rest is not reached. */
 export async function evaluateTasks(options: {
+  readonly prepared: PreparedTasks;
   readonly flags: TaskFlags;
   readonly folder: ModelFolder;
   readonly engine: Engine;
   readonly masks: readonly NamedMask[];
   readonly signal: AbortSignal;
+  readonly onRows: (rows: readonly EvalRow[]) => void;
   readonly onFailed: (row: FailedRow) => void;
   readonly onPredictions: (row: EvalRow, predictions: readonly Prediction[]) => void;
-}): Promise<EvalRow[]> {
-  const { flags, folder, engine, masks, signal } = options;
+}): Promise<void> {
+  const { prepared, flags, folder, engine, masks, signal, onRows, onFailed, onPredictions } = options;
   const tokenizer = openTokenizer(folder.path);
-  const longRange = await evaluateLongRangeTask(options);
-  const groups = [...(await listTaskGroups(flags, folder)), ...(await listSuiteGroups(flags, folder))];
-  const progress = makeProgress('cells');
-  try {
-    const rows = await runSweep({
-      engine,
-      model: folder.fingerprint ?? folder.path,
-      tokenizer,
-      stopTokens: [...new Set([...tokenizer.eosTokenIds, ...folder.config.eosTokenIds])],
-      groups,
-      masks,
-      settings: readSettings(flags),
-      folder: flags.out ?? null,
-      concurrent: readIntegerFlag('--concurrent', { text: flags.concurrent, least: 1 }),
-      signal,
-      onFailed: options.onFailed,
-      onPredictions: options.onPredictions,
-      onProgress: ({ done, total, secondsLeft }) =>
-        progress.update(done, total, secondsLeft === null ? '' : `(${formatDuration(secondsLeft)} by work)`),
-    });
-    return [...longRange, ...rows];
-  } finally {
-    progress.finish();
+  if (prepared.groups.length > 0) {
+    const progress = makeProgress('cells');
+    try {
+      const rows = await runSweep({
+        engine,
+        model: folder.fingerprint ?? folder.path,
+        tokenizer,
+        stopTokens: [...new Set([...tokenizer.eosTokenIds, ...folder.config.eosTokenIds])],
+        groups: prepared.groups,
+        masks,
+        settings: prepared.settings,
+        folder: flags.out ?? null,
+        concurrent: prepared.concurrent,
+        signal,
+        onFailed,
+        onPredictions,
+        onStopped: onRows,
+        onUnbuilt: ({ task, length }, { message }) =>
+          say(`duo eval: ${task}${length === null ? '' : ` at ${length} tokens`} is left out: ${message}`),
+        onProgress: ({ done, total, secondsLeft }) =>
+          progress.update(done, total, secondsLeft === null ? '' : `(${formatDuration(secondsLeft)} by work)`),
+      });
+      onRows(rows);
+    } finally {
+      progress.finish();
+    }
+  }
+  for (const { length, texts } of prepared.longRange) {
+    const progress = makeProgress('texts');
+    const { update: onProgress } = progress;
+    const onRow = (row: EvalRow): void => onRows([row]);
+    try {
+      await evaluateLongRange({ engine, texts, masks, length, signal, onProgress, onRow });
+    } finally {
+      progress.finish();
+    }
   }
 }
 
 const listTaskNames = (flags: TaskFlags): string[] => (flags.tasks ?? '').split(',').map((name) => name.trim());
 
-/** Rows of task long-range, none where it is not asked for: kept gain on held-out parts of --documents. */
-async function evaluateLongRangeTask(options: Parameters<typeof evaluateTasks>[0]): Promise<EvalRow[]> {
-  const { flags, folder, engine, masks, signal } = options;
+/** Held-out parts of --documents for task long-range, by length; none where it is not asked for. */
+async function takeLongRangeTexts(flags: TaskFlags, folder: ModelFolder): Promise<PreparedTasks['longRange']> {
   if (!listTaskNames(flags).includes(LONG_RANGE_TASK)) return [];
   if (flags.documents === undefined) {
     throw new ConfigError(`Expected --documents for task ${LONG_RANGE_TASK}: a text, a folder of texts, or JSONL.`);
@@ -169,36 +203,33 @@ async function evaluateLongRangeTask(options: Parameters<typeof evaluateTasks>[0
   const bos = tokenizer.encode('', { addSpecialTokens: true });
   const numTexts = readTaskSamples(flags) ?? DEFAULT_TASK_SAMPLES;
   const seed = readIntegerFlag('--seed', { text: flags.seed, least: 0 });
-  const rows: EvalRow[] = [];
-  for (const text of flags.lengths.split(',')) {
-    const length = readIntegerFlag('--lengths', { text, least: 2 });
-    const texts = Array.from({ length: numTexts }, (_, index) => {
+  return readLengths(flags, folder, 2).map((length) => ({
+    length,
+    texts: Array.from({ length: numTexts }, (_, index) => {
       const random = makeRandom(seed, 'eval', LONG_RANGE_TASK, length, index);
       return [...bos, ...documents.take({ tokens: length, random, split: 'held-out' })].slice(0, length);
-    });
-    const progress = makeProgress('texts');
-    const onProgress = progress.update;
-    try {
-      rows.push(...(await evaluateLongRange({ engine, texts, masks, length, signal, onProgress })));
-    } finally {
-      progress.finish();
-    }
-  }
-  return rows;
+    }),
+  }));
 }
 
-async function listTaskGroups(flags: TaskFlags, folder: ModelFolder): Promise<SweepGroup[]> {
-  if (flags.tasks === undefined) return [];
-  const tasks = findTasks(listTaskNames(flags).filter((name) => name !== LONG_RANGE_TASK));
-  if (tasks.length === 0) return [];
+/** @throws {ConfigError} a length that is no count of at least `least`, or more than the model allows. */
+function readLengths(flags: TaskFlags, folder: ModelFolder, least: number): number[] {
   const { maxPositions } = folder.config.shape;
-  const lengths = flags.lengths.split(',').map((text) => readIntegerFlag('--lengths', { text, least: 1 }));
+  const lengths = flags.lengths.split(',').map((text) => readIntegerFlag('--lengths', { text, least }));
   const tooLong = lengths.find((length) => length > maxPositions);
   if (tooLong !== undefined) {
     throw new ConfigError(
       `Expected --lengths of at most the ${maxPositions} tokens that the model allows, got \`${tooLong}\`.`,
     );
   }
+  return lengths;
+}
+
+async function listTaskGroups(flags: TaskFlags, folder: ModelFolder): Promise<SweepGroup[]> {
+  if (flags.tasks === undefined) return [];
+  const tasks = findTasks(listTaskNames(flags).filter((name) => name !== LONG_RANGE_TASK));
+  if (tasks.length === 0) return [];
+  const lengths = readLengths(flags, folder, 1);
   const tokenizer = openTokenizer(folder.path);
   const haystack = await openHaystack({ path: flags.haystack ?? null, tokenizer });
   const paths = {

@@ -1,6 +1,7 @@
 // duo eval: what a mask keeps, beside baselines, on any samples file, on held-out tasks and on suites.
 import { join } from 'node:path';
 import type { Command } from 'commander';
+import type { Sample } from '../core/shapes.ts';
 import type { Engine } from '../engine/engine.ts';
 import { ConfigError } from '../errors/errors.ts';
 import type { NamedMask } from '../eval/baselines.ts';
@@ -13,7 +14,14 @@ import { readSamples } from '../formats/samples.ts';
 import type { ModelFolder } from '../model/folder.ts';
 import { listEvalMasks, type MaskFlags } from './eval-masks.ts';
 import { formatCriticalTable, formatFailedTable, formatTaskTable } from './eval-table.ts';
-import { addTaskOptions, asksForTasks, evaluateTasks, type TaskFlags } from './eval-tasks.ts';
+import {
+  addTaskOptions,
+  asksForTasks,
+  evaluateTasks,
+  type PreparedTasks,
+  prepareTasks,
+  type TaskFlags,
+} from './eval-tasks.ts';
 import { addEngineOptions, type EngineFlags, openEngine, openModel } from './open.ts';
 import { checkOutput, checkOutputFolder } from './outputs.ts';
 import { addProgressOption, makeProgress } from './progress.ts';
@@ -69,31 +77,24 @@ async function evaluate(flags: EvalFlags, signal: AbortSignal): Promise<void> {
   const folder = await openModel(flags.model, { signal });
   try {
     const masks = listEvalMasks(flags, folder);
+    const samples = flags.samples === undefined ? [] : [...readSamples(flags.samples, limitsOf(folder))];
+    const prepared = asksForTasks(flags) ? await prepareTasks(flags, folder) : null;
     const engine = await openEngine(folder, flags);
     try {
-      const failed: FailedRow[] = [];
-      const predictions: object[] = [];
-      const rows = await withTimeToStop(() =>
-        evaluateAll({ flags, folder, engine, masks, signal, failed, predictions }),
-      );
-      const critical = listCriticalFootprints(rows);
-      const random = summariseRandomMasks(rows);
-      if (flags.out !== undefined) {
-        const about = {
-          tool: `duo ${readVersion()}`,
-          engine: engine.name,
-          device: engine.device,
-          model: folder.fingerprint,
-        };
-        writeResults(join(flags.out, 'results.json'), [...rows, ...failed], { ...about, critical, random });
-        writeFileAtomic(join(flags.out, 'results.csv'), formatRowsCsv([...rows, ...failed]));
-        if (predictions.length > 0) writePredictions(join(flags.out, 'predictions.jsonl'), predictions);
+      const found: Found = { rows: [], failed: [], predictions: [] };
+      try {
+        await withTimeToStop(() => evaluateAll({ flags, folder, engine, masks, signal, samples, prepared, found }));
+      } catch (error) {
+        // What is finished is neither unsaid nor lost, whatever ended the rest.
+        if (found.rows.length > 0) {
+          handOut(found, { flags, folder, engine });
+          say(`duo eval: ended early; the ${found.rows.length} rows that were finished are above.`);
+        }
+        throw error;
       }
-      const summaries = critical.length + random.length > 0 ? { critical, random } : {};
-      if (flags.json) printJson({ rows: [...rows, ...failed], ...summaries });
-      else printRows(rows, failed);
-      if (failed.length > 0) {
-        say(`duo eval: ${failed.length} rows could not be computed: ${failed[0]?.error}`);
+      handOut(found, { flags, folder, engine });
+      if (found.failed.length > 0) {
+        say(`duo eval: ${found.failed.length} rows could not be computed: ${found.failed[0]?.error}`);
         process.exitCode = EXIT_FAILED;
       }
     } finally {
@@ -102,6 +103,37 @@ async function evaluate(flags: EvalFlags, signal: AbortSignal): Promise<void> {
   } finally {
     folder.close();
   }
+}
+
+/** What an evaluation has found so far. */
+interface Found {
+  readonly rows: EvalRow[];
+  /** rows that cannot be computed */
+  readonly failed: FailedRow[];
+  /** the generated texts, in the order of the rows */
+  readonly predictions: object[];
+}
+
+/** Write the files of --out and print the rows. */
+function handOut(found: Found, parts: { flags: EvalFlags; folder: ModelFolder; engine: Engine }): void {
+  const { rows, failed, predictions } = found;
+  const { flags, folder, engine } = parts;
+  const critical = listCriticalFootprints(rows);
+  const random = summariseRandomMasks(rows);
+  if (flags.out !== undefined) {
+    const about = {
+      tool: `duo ${readVersion()}`,
+      engine: engine.name,
+      device: engine.device,
+      model: folder.fingerprint,
+    };
+    writeResults(join(flags.out, 'results.json'), [...rows, ...failed], { ...about, critical, random });
+    writeFileAtomic(join(flags.out, 'results.csv'), formatRowsCsv([...rows, ...failed]));
+    if (predictions.length > 0) writePredictions(join(flags.out, 'predictions.jsonl'), predictions);
+  }
+  const summaries = critical.length + random.length > 0 ? { critical, random } : {};
+  if (flags.json) printJson({ rows: [...rows, ...failed], ...summaries });
+  else printRows(rows, failed);
 }
 
 /** Make the folder of --out. @throws {ConfigError} it holds files that are not ours under the names of ours, or inputs. */
@@ -113,50 +145,47 @@ function enterOutputFolder(out: string, flags: EvalFlags): void {
   makeFolder(out);
 }
 
+/** Tasks and suites, whose prompts are all built before the first is run, then samples, whose rows come first. */
 async function evaluateAll(parts: {
   readonly flags: EvalFlags;
   readonly folder: ModelFolder;
   readonly engine: Engine;
   readonly masks: readonly NamedMask[];
   readonly signal: AbortSignal;
-  /** filled with the rows that fail */
-  readonly failed: FailedRow[];
-  /** filled with the generated texts, in the order of the rows */
-  readonly predictions: object[];
-}): Promise<EvalRow[]> {
-  const { flags, folder, engine, masks, signal, failed, predictions } = parts;
-  const rows: EvalRow[] = [];
-  if (flags.samples !== undefined) {
-    const samples = [...readSamples(flags.samples, limitsOf(folder))];
-    say(`duo eval: ${samples.length} samples × ${masks.length} masks, engine ${engine.name} on ${engine.device}.`);
-    const progress = makeProgress('evaluations');
-    try {
-      rows.push(...(await evaluateSamples({ engine, samples, masks, signal, onProgress: progress.update })));
-    } finally {
-      progress.finish();
-    }
+  readonly samples: readonly Sample[];
+  readonly prepared: PreparedTasks | null;
+  readonly found: Found;
+}): Promise<void> {
+  const { flags, folder, engine, masks, signal, samples, prepared, found } = parts;
+  const where = `${masks.length} masks, engine ${engine.name} on ${engine.device}`;
+  if (prepared !== null) {
+    say(`duo eval: tasks × ${where}, prefill ${flags.prefill}.`);
+    await evaluateTasks({
+      prepared,
+      flags,
+      folder,
+      engine,
+      masks,
+      signal,
+      onRows: (rows) => found.rows.push(...rows),
+      onFailed: (row) => found.failed.push(row),
+      onPredictions: (row, made) => {
+        const { mask, length, depth } = row;
+        found.predictions.push(...made.map((prediction) => ({ mask, length, depth, ...prediction })));
+      },
+    });
   }
-  if (asksForTasks(flags)) {
-    say(
-      `duo eval: tasks × ${masks.length} masks, engine ${engine.name} on ${engine.device}, prefill ${flags.prefill}.`,
-    );
-    const onPredictions: Parameters<typeof evaluateTasks>[0]['onPredictions'] = (row, made) => {
-      const { mask, length, depth } = row;
-      predictions.push(...made.map((prediction) => ({ mask, length, depth, ...prediction })));
-    };
-    rows.push(
-      ...(await evaluateTasks({
-        flags,
-        folder,
-        engine,
-        masks,
-        signal,
-        onFailed: (row) => failed.push(row),
-        onPredictions,
-      })),
-    );
+  if (samples.length === 0) return;
+  say(`duo eval: ${samples.length} samples × ${where}.`);
+  const progress = makeProgress('evaluations');
+  const { update: onProgress } = progress;
+  let numRows = 0;
+  const onRow = (row: EvalRow): void => void found.rows.splice(numRows++, 0, row);
+  try {
+    await evaluateSamples({ engine, samples, masks, signal, onProgress, onRow });
+  } finally {
+    progress.finish();
   }
-  return rows;
 }
 
 function printRows(rows: readonly EvalRow[], failed: readonly FailedRow[]): void {

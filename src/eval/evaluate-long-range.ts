@@ -5,6 +5,7 @@ import { streamingFractionOf } from '../core/masks.ts';
 import { filledGrid, type HeadMask } from '../core/shapes.ts';
 import type { Engine } from '../engine/engine.ts';
 import { AbortedError, ConfigError } from '../errors/errors.ts';
+import { hashMask } from '../formats/mask-hash.ts';
 import type { EvalRow } from '../formats/results.ts';
 import type { NamedMask } from './baselines.ts';
 import { measureMeanFootprint } from './footprint.ts';
@@ -23,6 +24,7 @@ export async function evaluateLongRange(options: {
   readonly length: number;
   readonly signal?: AbortSignal;
   readonly onProgress?: (done: number, total: number) => void;
+  readonly onRow?: (row: EvalRow) => void;
 }): Promise<EvalRow[]> {
   const { engine, texts, masks, length, signal } = options;
   const score = engine.scoreTokens?.bind(engine);
@@ -51,7 +53,9 @@ export async function evaluateLongRange(options: {
       const at = (all: readonly Float32Array[]): Float32Array => all[index] as Float32Array;
       return { full: at(full), streaming: at(low), mask: at(own) };
     });
-    rows.push(makeRow({ engine, named, length, logProbs, seconds }));
+    const row = makeRow({ engine, named, length, logProbs, seconds });
+    rows.push(row);
+    options.onRow?.(row);
   }
   return rows;
 }
@@ -91,6 +95,7 @@ function makeRow(parts: {
   return {
     task: LONG_RANGE_TASK,
     mask: named.name,
+    maskHash: hashMask(mask),
     length,
     depth: null,
     samples: logProbs.length,

@@ -33,6 +33,7 @@ export interface ScoredSample {
  * @param options.masks rows in this order.
  * @param options.kvDtype storage assumed for kvBytes, default 'f32', as engines have it.
  * @param options.onProgress evaluations done and in all.
+ * @param options.onRow given each row when it is finished.
  * @returns a row a mask, task `samples`; accuracy and logProb are means over all answer tokens of all samples.
  * @throws {ConfigError} no samples, or a sample without answers; {AbortedError}; {EngineError}. */
 export async function evaluateSamples(options: {
@@ -42,6 +43,7 @@ export async function evaluateSamples(options: {
   readonly kvDtype?: KvDtype;
   readonly signal?: AbortSignal;
   readonly onProgress?: (done: number, total: number) => void;
+  readonly onRow?: (row: EvalRow) => void;
 }): Promise<EvalRow[]> {
   const { engine, samples, masks, signal, onProgress } = options;
   if (samples.length === 0) throw new ConfigError('Expected at least one sample to evaluate, got none');
@@ -60,7 +62,9 @@ export async function evaluateSamples(options: {
       onProgress?.(++done, total);
     }
     const seconds = (performance.now() - startMs) / 1000;
-    rows.push(makeSamplesRow({ engine, named, scored, seconds, kvDtype: options.kvDtype ?? 'f32' }));
+    const row = makeSamplesRow({ engine, named, scored, seconds, kvDtype: options.kvDtype ?? 'f32' });
+    rows.push(row);
+    options.onRow?.(row);
   }
   return rows;
 }

@@ -15,8 +15,8 @@ import type { TaskSample } from './tasks/task.ts';
 
 /** Part of every cell's name; raised when a task, a score or the way of running changes its numbers. */
 const CELLS_VERSION = 2;
-/** Prompts of that many task × length × depth groups are kept while their masks run. */
-const MOST_PROMPT_GROUPS = 2;
+/** Prompts kept between the check of all groups and their cells, in tokens of their longest: 16 million numbers. Others are built again. */
+const MOST_KEPT_TOKENS = 2 ** 24;
 
 /** The prompts of one task at one length and depth; built only when a cell of them is missing. */
 export interface SweepGroup {
@@ -48,8 +48,10 @@ export interface SweepProgress {
  * @param options.concurrent cells that run at once, default 1.  @param options.memoryBytes bound on the KV caches of cells that run
  *   at once (one alone may pass it), default unbounded.
  * @returns a row a cell: groups in order, masks in order within each, whichever ran first.
+ * @param options.onUnbuilt told of each group whose prompts cannot be built, all of them before the first cell is computed.
  * @param options.onFailed told of each cell that cannot be computed, while the others go on; without it the first one ends the sweep.
  * @param options.onPredictions told of each cell's generated texts, kept ones included, in the order of the rows.
+ * @param options.onStopped given the rows that are finished, where the sweep ends before its last one.
  * @throws {AbortedError}, {DuoError} of the first cell that fails where nothing is told of it; finished cells stay. */
 export async function runSweep(options: {
   readonly engine: Engine;
@@ -64,8 +66,10 @@ export async function runSweep(options: {
   readonly memoryBytes?: number;
   readonly signal?: AbortSignal;
   readonly onProgress?: (progress: SweepProgress) => void;
+  readonly onUnbuilt?: (group: SweepGroup, error: DuoError) => void;
   readonly onFailed?: (row: FailedRow) => void;
   readonly onPredictions?: (row: EvalRow, predictions: readonly Prediction[]) => void;
+  readonly onStopped?: (rows: EvalRow[]) => void;
 }): Promise<EvalRow[]> {
   const { groups, masks, folder, signal, concurrent = 1, memoryBytes = Number.POSITIVE_INFINITY } = options;
   const cells = groups.flatMap((group) => masks.map((mask) => makeCell(options, group, mask)));
@@ -76,9 +80,15 @@ export async function runSweep(options: {
     const row = folder === null ? null : readCell(folder, cell.name);
     if (row !== null) rows.set(cell, row);
   }
-  const prompts = new PromptStore();
+  const missing = cells.filter((cell) => !rows.has(cell));
+  const prompts = new PromptStore(missing);
+  const unbuilt = await prompts.check(options);
+  for (const cell of missing) {
+    const error = unbuilt.get(cell.group);
+    if (error !== undefined) reasons.set(cell, error.message);
+  }
   const later: Cell[] = [];
-  const queue = cells.filter((cell) => !rows.has(cell));
+  const queue = missing.filter((cell) => !reasons.has(cell));
   const meter = makeMeter({ missing: [...queue], reused: rows.size, report: options.onProgress });
   const running = new Map<Cell, Promise<void>>();
   let failure: unknown = null;
@@ -105,6 +115,7 @@ export async function runSweep(options: {
       })
       .finally(() => {
         if (folder !== null) releaseCell(folder, cell.name);
+        prompts.release(cell);
         running.delete(cell);
       });
     running.set(cell, work);
@@ -130,24 +141,31 @@ export async function runSweep(options: {
     }
   }
   await Promise.all(running.values());
-  if (failure !== null) throw failure as DuoError;
-  if (signal?.aborted) throw new AbortedError('The sweep was stopped; run it again with the same folder to go on.');
-  return cells.flatMap((cell): EvalRow[] => {
-    const found = rows.get(cell);
-    if (found === undefined) {
-      const { task, length, depth = null } = cell.group;
-      options.onFailed?.({ task, mask: cell.mask.name, length, depth, error: reasons.get(cell) as string });
-      return [];
-    }
-    const row = { ...found, mask: cell.mask.name };
-    if (options.onPredictions !== undefined) {
-      options.onPredictions(
-        row,
-        folder === null ? (predictions.get(cell) ?? []) : readCellPredictions(folder, cell.name),
-      );
-    }
-    return [row];
-  });
+  const listRows = (): EvalRow[] =>
+    cells.flatMap((cell): EvalRow[] => {
+      const found = rows.get(cell);
+      if (found === undefined) {
+        const { task, length, depth = null } = cell.group;
+        const error = reasons.get(cell);
+        if (error !== undefined) options.onFailed?.({ task, mask: cell.mask.name, length, depth, error });
+        return [];
+      }
+      const row = { ...found, mask: cell.mask.name };
+      if (options.onPredictions !== undefined) {
+        options.onPredictions(
+          row,
+          folder === null ? (predictions.get(cell) ?? []) : readCellPredictions(folder, cell.name),
+        );
+      }
+      return [row];
+    });
+  if (failure !== null || signal?.aborted) {
+    options.onStopped?.(listRows());
+    throw (
+      failure ?? new AbortedError('The sweep was stopped before its last cell; the same command with --out goes on.')
+    );
+  }
+  return listRows();
 }
 
 interface Cell {
@@ -219,17 +237,49 @@ async function computeCell(
   });
 }
 
-/** The prompts of the groups in work; a group's are built once while its masks follow each other. */
+/** The prompts of groups, built once for all their cells where memory allows. */
 class PromptStore {
   readonly #kept = new Map<SweepGroup, Promise<readonly TaskSample[]>>();
+  readonly #cellsLeft = new Map<SweepGroup, number>();
+
+  constructor(cells: readonly Cell[]) {
+    for (const { group } of cells) this.#cellsLeft.set(group, (this.#cellsLeft.get(group) ?? 0) + 1);
+  }
+
+  /** Build the prompts of every group once.  @returns what is wrong with those that cannot be built.
+   * @throws {DuoError} the first fault, where `onFailed` is not there to be told. */
+  async check(options: Parameters<typeof runSweep>[0]): Promise<Map<SweepGroup, DuoError>> {
+    const { signal, onFailed, onUnbuilt } = options;
+    const faults = new Map<SweepGroup, DuoError>();
+    let keptTokens = 0;
+    for (const group of this.#cellsLeft.keys()) {
+      if (signal?.aborted) break;
+      try {
+        await this.take(group);
+        keptTokens += group.numSamples * group.mostTokens;
+        if (keptTokens > MOST_KEPT_TOKENS) this.#kept.delete(group);
+      } catch (error) {
+        if (onFailed === undefined || !(error instanceof DuoError)) throw error;
+        faults.set(group, error);
+        onUnbuilt?.(group, error);
+      }
+    }
+    return faults;
+  }
 
   take(group: SweepGroup): Promise<readonly TaskSample[]> {
     const kept = this.#kept.get(group);
     if (kept !== undefined) return kept;
     const built = Promise.resolve().then(() => group.build());
     this.#kept.set(group, built);
-    for (const old of [...this.#kept.keys()].slice(0, -MOST_PROMPT_GROUPS)) this.#kept.delete(old);
     return built;
+  }
+
+  /** A cell of the group has ended; after its last one the prompts are let go. */
+  release({ group }: Cell): void {
+    const left = (this.#cellsLeft.get(group) ?? 0) - 1;
+    this.#cellsLeft.set(group, left);
+    if (left <= 0) this.#kept.delete(group);
   }
 }
 

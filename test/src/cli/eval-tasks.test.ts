@@ -1,5 +1,5 @@
 // `duo eval` on suites and tasks as a user runs it: rows, cuts of gates, a folder that is gone on with, refusals.
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { readResults } from '../../../src/formats/results.ts';
@@ -116,4 +116,28 @@ it('refuses a malformed suite by file and line', async () => {
   const { code, stderr } = await runDuo([...EVAL, '--suite', `ruler:${bad}`]);
   expect(code).toBe(1);
   expect(stderr).toContain(`Expected ${bad}, line 2 to be JSON`);
+});
+
+it('builds all tasks before it computes one, and prints and keeps the rows that are finished where it is stopped', async () => {
+  const out = join(folder, 'stopped');
+  const lengths = Array.from({ length: 40 }, (_, index) => String(300 + index)).join(',');
+  const tasks = ['--tasks', 'number-string,qa_1', '--lengths', lengths, '--task-samples', '2', '--out', out];
+  const { code, stdout, stderr } = await runDuo([...EVAL, ...tasks], {
+    onStart: (kill) => {
+      const watch = setInterval(() => {
+        const cells = existsSync(join(out, 'cells')) ? readdirSync(join(out, 'cells')) : [];
+        if (!cells.some((name) => name.endsWith('.json'))) return;
+        clearInterval(watch);
+        kill('SIGINT');
+      }, 5);
+    },
+  });
+  expect(code).toBe(130);
+  expect(stderr.match(/qa_1 at 3\d\d tokens is left out: .*--squad/g)).toHaveLength(40);
+  const { rows } = readResults(join(out, 'results.json'));
+  const finished = rows.filter((row) => row.task === 'number-string');
+  expect(finished.length).toBeGreaterThan(0);
+  expect(finished.length).toBeLessThan(40);
+  expect(stdout.split('\n').filter((line) => line.startsWith('number-string'))).toHaveLength(finished.length);
+  expect(stderr).toContain(`the ${finished.length} rows that were finished are above`);
 });

@@ -1,6 +1,6 @@
 // Sweeps over the golden model: stopped and resumed, repeated, killed, two at once.
 import { spawn } from 'node:child_process';
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -168,11 +168,45 @@ it('names cells by everything that decides them', async () => {
   expect(readdirSync(join(folder, 'cells'))).toHaveLength(4);
 });
 
-it('keeps finished cells when one fails, and passes its error on', async () => {
+it('builds every prompt before the first cell, and names all that cannot be built', async () => {
   const folder = join(root, 'failing');
-  const failing: SweepGroup = { ...group(1), build: () => Promise.reject(new Error('no such file')) };
-  await expect(sweep(folder, { groups: [group(0), failing] })).rejects.toThrow('no such file');
-  expect(readdirSync(join(folder, 'cells')).filter((name) => name.endsWith('.json'))).toHaveLength(3);
+  const failing = (task: string): SweepGroup => ({
+    ...group(1),
+    task,
+    build: () => Promise.reject(new ConfigError(`no ${task}`)),
+  });
+  const events: string[] = [];
+  const rows = await sweep(folder, {
+    groups: [group(0), failing('one'), failing('two')],
+    onUnbuilt: ({ task }, { message }) => events.push(`${task}: ${message}`),
+    onProgress: ({ done }) => events.push(`done ${done}`),
+    onFailed: () => {},
+  });
+  expect(events.slice(0, 3)).toEqual(['one: no one', 'two: no two', 'done 0']);
+  expect(rows).toHaveLength(3);
+  // without a listener the first fault ends the sweep before anything is computed
+  await expect(sweep(join(root, 'none'), { groups: [group(0), failing('one')] })).rejects.toThrow('no one');
+  expect(existsSync(join(root, 'none', 'cells'))).toBe(false);
+});
+
+it('builds prompts once for all their masks', async () => {
+  built = 0;
+  await sweep(null);
+  expect(built).toBe(groups.length);
+});
+
+it('hands out the finished rows where it is stopped or fails', async () => {
+  const controller = new AbortController();
+  let stopped: EvalRow[] = [];
+  const work = sweep(null, {
+    signal: controller.signal,
+    onProgress: ({ done }) => done === 4 && controller.abort(),
+    onStopped: (rows) => {
+      stopped = rows;
+    },
+  });
+  await expect(work).rejects.toThrow('stopped before its last cell');
+  expect(timeless(stopped)).toEqual(reference.slice(0, 4));
 });
 
 describe('claims', () => {
