@@ -21,6 +21,7 @@ export function buildGates(options: {
     model: tagModel(model, fingerprint),
     gates: scored.gates,
     ...(scored.path ? { path: scored.path } : {}),
+    ...(scored.ladder ? { ladder: scored.ladder } : {}),
     provenance: {
       ...provenance,
       method,

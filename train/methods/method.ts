@@ -2,13 +2,12 @@
 // A method is one file of this folder and one line of the registry in index.ts.
 import type { GateGrid, Sample } from '../../src/core/shapes.ts';
 import type { Engine } from '../../src/engine/engine.ts';
-import type { LambdaPath } from '../../src/formats/gates.ts';
+import type { LadderEffects, LambdaPath } from '../../src/formats/gates.ts';
 import type { MetricsLine } from '../../src/formats/metrics.ts';
 import type { JsonRecord } from '../../src/formats/read-json.ts';
 import type { RunEstimate } from '../estimate.ts';
 import type { CutResult } from '../mask-stability.ts';
 import type { OptimizeFiles, OptimizeSettings } from '../optimize.ts';
-import type { LadderEffects } from '../quadratic/ladder.ts';
 
 /** Settings of the quadratic method. */
 export interface QuadraticMethodSettings {

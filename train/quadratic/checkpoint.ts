@@ -7,7 +7,7 @@ import { stableJson, writeFileAtomic } from '../../src/formats/atomic-file.ts';
 import {
   checkSchemaName,
   type LambdaPath,
-  MAX_GRID_FILE_BYTES,
+  MAX_GATES_FILE_BYTES,
   MAX_HEADS,
   MAX_LAYERS,
   pathSchema,
@@ -62,7 +62,7 @@ export interface QuadraticState {
 }
 
 const base64 = checked<string>(
-  (value) => typeof value === 'string' && /^[A-Za-z0-9+/]*={0,2}$/.test(value) && value.length <= MAX_GRID_FILE_BYTES,
+  (value) => typeof value === 'string' && /^[A-Za-z0-9+/]*={0,2}$/.test(value) && value.length <= MAX_GATES_FILE_BYTES,
   'base64 of float64 values',
 );
 const roundSchema: z.ZodType<RoundRecord> = z.strictObject({
@@ -116,7 +116,7 @@ export function findQuadraticState(
   { heads: numHeads, numOptions }: { heads: number; numOptions: number },
 ): { identity: JsonRecord; state: QuadraticState } | null {
   if (!existsSync(path)) return null;
-  const value = readJson(path, MAX_GRID_FILE_BYTES);
+  const value = readJson(path, MAX_GATES_FILE_BYTES);
   checkSchemaName(value, { expected: QUADRATIC_SCHEMA, path });
   const file = checkJson(schema, { value, path });
   const decode = (name: 'gates' | 'sums' | 'solution' | 'ladder.sums', length: number): Float64Array => {

@@ -4,12 +4,12 @@
 import { rmSync } from 'node:fs';
 import type { GateGrid, Sample } from '../../src/core/shapes.ts';
 import { AbortedError, ConfigError } from '../../src/errors/errors.ts';
-import type { LambdaPath } from '../../src/formats/gates.ts';
+import type { LadderEffects, LambdaPath } from '../../src/formats/gates.ts';
 import { describeDifference, findIdentityDifference } from '../run-identity.ts';
 import { findQuadraticState, type QuadraticState, type RoundRecord, writeQuadraticState } from './checkpoint.ts';
 import { climb } from './climb.ts';
 import { countClosing, eliminateHeads, listStages, rankClosing } from './eliminate-heads.ts';
-import { type LadderEffects, startLadder, toEffects } from './ladder.ts';
+import { startLadder, toEffects } from './ladder.ts';
 import { computeFull, isFull, type MeasureOptions, measureLoss, measureSample } from './measure-sample.ts';
 import { type QuadraticModel, solveGates, solvePath, toGrid } from './quadratic-model.ts';
 import { checkQuadraticSettings } from './quadratic-settings.ts';

@@ -1,12 +1,13 @@
 // The ladder of a run: sums over samples of what each head costs at each window, alone and in pairs, as they are kept in the checkpoint,
 // and what gates.json says of them. Predicted loss of a choice of windows = sum of the effects of all pairs of chosen options.
 import { ConfigError } from '../../src/errors/errors.ts';
+import {
+  type LadderEffects,
+  MAX_LADDER_OPTIONS,
+  MAX_LADDER_WINDOWS,
+  makeLadderEffects,
+} from '../../src/formats/ladder-effects.ts';
 import { countPairs } from './measure-ladder.ts';
-
-/** A matrix of so many options is 30 MB in gates.json. */
-export const MAX_LADDER_OPTIONS = 2048;
-/** Beyond what probes in single precision tell apart. */
-const EFFECT_DIGITS = 7;
 
 /** Measured samples of a ladder. */
 export interface LadderState {
@@ -15,18 +16,6 @@ export interface LadderState {
   readonly tokens: number;
   /** summed inner products, lower triangle, fp64 */
   readonly sums: Float64Array;
-}
-
-/** What a head costs at each window: effects[i][j] = mean over samples of ⟨Dᵢ, Dⱼ⟩ over supervised positions and C, j ≤ i, of the options
- * i = (layer·kvHeads + head)·windows + rung. */
-export interface LadderEffects {
-  readonly sink: number;
-  /** tokens, ascending */
-  readonly windows: readonly number[];
-  /** of the longest sample measured */
-  readonly tokens: number;
-  /** lower triangle, row i has i + 1 values */
-  readonly effects: readonly (readonly number[])[];
 }
 
 export function startLadder(numOptions: number): LadderState {
@@ -42,17 +31,21 @@ export function addSample(state: LadderState, sample: { tokens: number; triangle
   };
 }
 
-/** Means as gates.json holds them, to seven digits. */
+/** Means as gates.json holds them. */
 export function toEffects(
   { samplesDone, tokens, sums }: LadderState,
   { sinkTokens, windows }: { sinkTokens: number; windows: readonly number[] },
 ): LadderEffects {
-  const effects: number[][] = [];
-  for (let begin = 0; begin < sums.length; begin += effects.length) {
-    const row = sums.subarray(begin, begin + effects.length + 1);
-    effects.push(Array.from(row, (sum) => Number((sum / samplesDone).toPrecision(EFFECT_DIGITS))));
+  const size = Math.round((Math.sqrt(8 * sums.length + 1) - 1) / 2);
+  const matrix = new Float64Array(size * size);
+  for (let row = 0, at = 0; row < size; row++) {
+    for (let column = 0; column <= row; column++, at++) {
+      const mean = (sums[at] as number) / samplesDone;
+      matrix[row * size + column] = mean;
+      matrix[column * size + row] = mean;
+    }
   }
-  return { sink: sinkTokens, windows: [...windows], tokens, effects };
+  return makeLadderEffects({ sink: sinkTokens, windows: [...windows], tokens, matrix });
 }
 
 /** One rung of the sums as a measurement with that window alone leaves them around all heads full: the same bytes, for products do not
@@ -72,13 +65,13 @@ export function pickRung(sums: Float64Array, options: { heads: number; rungs: nu
 }
 
 /** @throws {ConfigError} windows not ascending integers of at least 1, or more options than a gates.json takes. */
-export function checkLadder(windows: readonly number[], heads: number): void {
+export function checkWindows(windows: readonly number[], heads: number): void {
   const isValid = windows.every(
     (window, rung) => Number.isInteger(window) && window > (rung === 0 ? 0 : (windows[rung - 1] as number)),
   );
-  if (windows.length === 0 || !isValid) {
+  if (windows.length === 0 || windows.length > MAX_LADDER_WINDOWS || !isValid) {
     throw new ConfigError(
-      `Expected \`windows\` to be ascending integers of at least 1, got \`${windows.join(', ')}\`.`,
+      `Expected \`windows\` to be 1 to ${MAX_LADDER_WINDOWS} ascending integers of at least 1, got \`${windows.join(', ')}\`.`,
     );
   }
   if (windows.length * heads <= MAX_LADDER_OPTIONS) return;

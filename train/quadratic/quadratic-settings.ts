@@ -1,6 +1,6 @@
 // Settings of the quadratic method and their check.
 import { ConfigError } from '../../src/errors/errors.ts';
-import { checkLadder } from './ladder.ts';
+import { checkWindows } from './ladder.ts';
 import type { ProbeStep } from './measure-sample.ts';
 
 export interface QuadraticSettings {
@@ -34,5 +34,5 @@ export function checkQuadraticSettings(settings: QuadraticSettings, heads: numbe
   expect(settings.step === 'finite' || settings.step === 'tangent', 'step', 'finite or tangent');
   const isLambdaValid = Number.isFinite(settings.lambda) && settings.lambda > 0;
   expect(isLambdaValid, 'lambda', 'a number above 0 for the quadratic method, which has nothing to trade without it');
-  if (settings.windows) checkLadder(settings.windows, heads);
+  if (settings.windows) checkWindows(settings.windows, heads);
 }
