@@ -11,6 +11,7 @@ import type { NamedMask } from '../eval/baselines.ts';
 import { evaluateLongRange, LONG_RANGE_TASK } from '../eval/evaluate-long-range.ts';
 import type { RunSettings } from '../eval/evaluate-task.ts';
 import { CODE_SIMILARITIES, type CodeSimilarity } from '../eval/metrics/edit-similarity.ts';
+import { ANSWER_CUTS, type AnswerCut } from '../eval/suites/longbench-score.ts';
 import { readSuite, SUITE_KINDS } from '../eval/suites/read-suite.ts';
 import { runSweep, type SweepGroup } from '../eval/sweep.ts';
 import { type ChatUse, makeSuiteGroups, makeTaskGroups } from '../eval/sweep-groups.ts';
@@ -48,6 +49,7 @@ export interface TaskFlags {
   readonly kvDtype?: KvDtype;
   readonly chat: ChatUse;
   readonly codeSimilarity: CodeSimilarity;
+  readonly answerCut: AnswerCut;
   readonly concurrent: string;
   readonly seed: string;
   readonly out?: string;
@@ -104,6 +106,11 @@ export function addTaskOptions(command: Command): Command {
       new Option('--code-similarity <how>', 'score of lcc and repobench-p; difflib is that of the published tables')
         .choices([...CODE_SIMILARITIES])
         .default('difflib'),
+    )
+    .addOption(
+      new Option('--answer-cut <where>', "end of LongBench answers: whole, or llama-3 as in DuoAttention's tables")
+        .choices([...ANSWER_CUTS])
+        .default('whole'),
     )
     .option('--concurrent <n>', 'cells of a sweep that run at once', '1')
     .option(
@@ -265,7 +272,7 @@ async function listSuiteGroups(flags: TaskFlags, folder: ModelFolder): Promise<S
   const limit = readTaskSamples(flags);
   const groups: SweepGroup[] = [];
   for (const spec of flags.suite ?? []) {
-    const items = (await readSuite(spec, { codeSimilarity: flags.codeSimilarity })).slice(0, limit);
+    const items = (await readSuite(spec, flags)).slice(0, limit);
     const cuts = items.every((item) => item.tooLong !== 'refuse');
     groups.push(
       ...makeSuiteGroups({

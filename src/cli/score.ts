@@ -5,6 +5,7 @@ import { type Command, Option } from 'commander';
 import { FormatError } from '../errors/errors.ts';
 import { CODE_SIMILARITIES, type CodeSimilarity } from '../eval/metrics/edit-similarity.ts';
 import { type ScoreRow, scorePredictions } from '../eval/score-predictions.ts';
+import { ANSWER_CUTS, type AnswerCut } from '../eval/suites/longbench-score.ts';
 import { PREDICTION_SUITES } from '../eval/suites/prediction-files.ts';
 import { fileErrorOf } from '../formats/atomic-file.ts';
 import { formatTable, printJson, printResult } from './terminal.ts';
@@ -12,6 +13,7 @@ import { formatTable, printJson, printResult } from './terminal.ts';
 interface ScoreFlags {
   readonly suite?: string;
   readonly codeSimilarity: CodeSimilarity;
+  readonly answerCut: AnswerCut;
   readonly json?: boolean;
 }
 
@@ -32,6 +34,11 @@ export function addScoreCommand(program: Command): void {
       new Option('--code-similarity <how>', 'score of lcc and repobench-p; difflib is that of the published tables')
         .choices([...CODE_SIMILARITIES])
         .default('difflib'),
+    )
+    .addOption(
+      new Option('--answer-cut <where>', "end of LongBench answers: whole, or llama-3 as in DuoAttention's tables")
+        .choices([...ANSWER_CUTS])
+        .default('whole'),
     )
     .option('--json', "print the rows as JSON; scores are on the suites' own scale of 0 to 100")
     .action((paths: string[], flags: ScoreFlags) => score(paths, flags));

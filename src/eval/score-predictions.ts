@@ -1,9 +1,8 @@
 // Scores kept predictions again, without a model: duo's own predictions.jsonl, and the files that the official projects write.
 import { basename, dirname } from 'node:path';
 import { ConfigError, FormatError } from '../errors/errors.ts';
-import type { CodeSimilarity } from './metrics/edit-similarity.ts';
 import { summariseScores } from './metrics/summarise-scores.ts';
-import { averageBuckets } from './suites/longbench-score.ts';
+import { averageBuckets, type LongbenchOptions } from './suites/longbench-score.ts';
 import { findPredictionReader, PREDICTION_SUITES, type ScoredText } from './suites/prediction-files.ts';
 import { readJsonRecords } from './suites/read-records.ts';
 
@@ -30,10 +29,7 @@ export interface ScoreRow {
  * @param options.suite one of PREDICTION_SUITES; may be left out for duo's own files, whose tasks name theirs.
  * @throws {ConfigError} no such suite, or none named for a file that needs it; {FormatError} a malformed line, with its number,
  *   or a task that no score fits; {FileError}. */
-export function scorePredictions(
-  path: string,
-  options: { readonly suite?: string; readonly codeSimilarity?: CodeSimilarity },
-): ScoreRow[] {
+export function scorePredictions(path: string, options: LongbenchOptions & { readonly suite?: string }): ScoreRow[] {
   const { suite } = options;
   if (suite !== undefined && !PREDICTION_SUITES.includes(suite)) {
     throw new ConfigError(`Expected --suite to be one of ${PREDICTION_SUITES.join(', ')}, got \`${suite}\``);

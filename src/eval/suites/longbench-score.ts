@@ -16,6 +16,22 @@ interface Answer {
 export interface LongbenchOptions {
   /** default 'difflib', which the published tables used */
   readonly codeSimilarity?: CodeSimilarity;
+  /** default 'whole': as LongBench's own run */
+  readonly answerCut?: AnswerCut;
+}
+
+/** Where an answer ends before it is scored: nowhere, as in LongBench's own run of its models, or where a Llama-3 model begins another
+ * turn, as in DuoAttention's tables (its eval/LongBench/pred.py, `post_process`). */
+export type AnswerCut = (typeof ANSWER_CUTS)[number];
+export const ANSWER_CUTS = ['whole', 'llama-3'] as const;
+
+const TURN_ENDS = ['.assistant', '\n\nQuestion', '</s>'];
+const CUT_NOTE =
+  "answers cut where a Llama-3 model begins another turn, as in DuoAttention's tables, not in LongBench's";
+
+/** The answer up to the first sign of another turn, without white space around it. */
+export function cutTurn(prediction: string): string {
+  return TURN_ENDS.reduce((text, end) => text.split(end)[0] as string, prediction).trim();
 }
 
 type MakeScoring = (answer: Answer, options: LongbenchOptions) => Scoring;
@@ -110,10 +126,17 @@ export function scoreLongbench(
   answer: Answer,
   options: LongbenchOptions & { readonly stripFirst?: (prediction: string) => string } = {},
 ): Scoring {
-  const scoring = (MEASURES[dataset] as MakeScoring)(answer, options);
-  if (!FIRST_LINE_ONLY.has(dataset)) return scoring;
+  const measure = (MEASURES[dataset] as MakeScoring)(answer, options);
   const strip = options.stripFirst ?? ((text: string) => text.replace(/^\n+/, ''));
-  return { ...scoring, score: (prediction) => scoring.score(strip(prediction).split('\n')[0] as string) };
+  const scoring = FIRST_LINE_ONLY.has(dataset)
+    ? { ...measure, score: (prediction: string) => measure.score(strip(prediction).split('\n')[0] as string) }
+    : measure;
+  if (options.answerCut !== 'llama-3') return scoring;
+  return {
+    ...scoring,
+    score: (prediction) => scoring.score(cutTurn(prediction)),
+    note: [CUT_NOTE, ...(scoring.note === undefined ? [] : [scoring.note])].join('; '),
+  };
 }
 
 /** Mean scores (0 to 100) and samples of LongBench-E's three lengths; those without a sample are left out.

@@ -1,10 +1,9 @@
 // One line of a prediction file, of duo or of an official project, as a text and the way to score it.
 import { FormatError } from '../../errors/errors.ts';
-import type { CodeSimilarity } from '../metrics/edit-similarity.ts';
 import { readAnswers } from './infinitebench.ts';
 import { INFINITEBENCH_TASKS, scoreInfinitebench } from './infinitebench-score.ts';
 import { findKvpressSuite, scoreKvpress } from './kvpress-score.ts';
-import { LONGBENCH_SETS, scoreLongbench } from './longbench-score.ts';
+import { LONGBENCH_SETS, type LongbenchOptions, scoreLongbench } from './longbench-score.ts';
 import { scoreLongbenchV2 } from './longbench-v2-score.ts';
 import { classesField, countField, type PlacedRecord, textField, textListField } from './read-records.ts';
 import { findRulerTask } from './ruler.ts';
@@ -26,8 +25,7 @@ export interface ScoredText {
   readonly parts?: readonly string[];
 }
 
-interface FileOptions {
-  readonly codeSimilarity?: CodeSimilarity;
+interface FileOptions extends LongbenchOptions {
   readonly path: string;
   /** of the file, with its ending */
   readonly name: string;

@@ -1,7 +1,7 @@
 // Every pair of the golden file scores what LongBench's own eval.py gives it (test/golden/README.md).
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { averageBuckets, scoreLongbench } from '../../../../src/eval/suites/longbench-score.ts';
+import { averageBuckets, cutTurn, scoreLongbench } from '../../../../src/eval/suites/longbench-score.ts';
 
 interface Pair {
   readonly answers: string[];
@@ -51,4 +51,17 @@ it("averages LongBench-E's lengths, and leaves out one without a sample", () => 
     '0-4k': { score: 100, samples: 1 },
     '4-8k': { score: 25, samples: 2 },
   });
+});
+
+it("cuts answers as DuoAttention's run of Llama-3 models does, before the first line is taken, and says so", () => {
+  const prediction = '  \nParis.assistant\n\nQuestion: where? London';
+  const score = (dataset: string, options: object): number =>
+    scoreLongbench(dataset, { answers: ['Paris'], classes: [] }, options).score(prediction);
+  expect(score('hotpotqa', {})).toBeLessThan(100);
+  expect(score('hotpotqa', { answerCut: 'llama-3' })).toBe(100);
+  // the first line of the whole answer is blank
+  expect([score('triviaqa', {}), score('triviaqa', { answerCut: 'llama-3' })]).toEqual([0, 100]);
+  expect(cutTurn('one</s>two\n\nQuestion')).toBe('one');
+  const { note } = scoreLongbench('hotpotqa', { answers: ['a'], classes: [] }, { answerCut: 'llama-3' });
+  expect(note).toContain("as in DuoAttention's tables, not in LongBench's");
 });
