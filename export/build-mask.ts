@@ -2,7 +2,7 @@
 import type { GateGrid, Window } from '../src/core/shapes.ts';
 import { ConfigError } from '../src/errors/errors.ts';
 import type { GatesFile } from '../src/formats/gates.ts';
-import { MASK_SCHEMA, MASK_VERSION, type MaskFile } from '../src/formats/mask.ts';
+import { type BinaryMaskFile, MASK_SCHEMA, MASK_VERSION } from '../src/formats/mask.ts';
 import { type Cut, type CutGates, cutGates } from './cut.ts';
 import { findGatesAt, PATH_THRESHOLD, rankPath, requirePath } from './cut-path.ts';
 
@@ -10,7 +10,7 @@ import { findGatesAt, PATH_THRESHOLD, rankPath, requirePath } from './cut-path.t
 export type LambdaCut = { readonly lambda: number };
 
 export interface BuiltMask {
-  readonly file: MaskFile;
+  readonly file: BinaryMaskFile;
   readonly cut: CutGates;
 }
 
@@ -22,7 +22,7 @@ export function buildMask(options: { gates: GatesFile; cut: Cut | LambdaCut; win
   const { gates, cut, window } = options;
   const { grid, gridCut, how } = prepareCut(gates, cut);
   const result = cutGates(grid, gridCut);
-  const file: MaskFile = {
+  const file: BinaryMaskFile = {
     schema: MASK_SCHEMA,
     version: MASK_VERSION,
     model: gates.model,

@@ -1,7 +1,10 @@
-// Compares two masks of one shape: how far their retrieval heads are the same, and how far their gates rank the heads alike.
-import type { GateGrid } from '../src/core/shapes.ts';
+// Compares two masks of one shape: how far their retrieval heads and the entries they keep are the same, and how far their gates rank the
+// heads alike.
+import { hasSeveralWindows } from '../src/core/head-mask.ts';
+import { countEntries, countHeadEntries, measureKvShare } from '../src/core/kv-cost.ts';
+import type { GateGrid, HeadMask } from '../src/core/shapes.ts';
 import { FormatError } from '../src/errors/errors.ts';
-import type { MaskFile } from '../src/formats/mask.ts';
+import { MASK_VERSION, type MaskFile, toHeadMask } from '../src/formats/mask.ts';
 
 export interface MaskComparison {
   /** retrieval heads of each */
@@ -13,19 +16,40 @@ export interface MaskComparison {
   readonly jaccard: number;
   /** Spearman's rank correlation of the gates, −1..1; null where the gates of one side are all equal */
   readonly spearman: number | null;
-  /** heads with another label, in (layer, head) order */
-  readonly differing: readonly { layer: number; head: number; labels: readonly [number, number] }[];
+  /** heads with another label or, where a mask has several windows, another window, in (layer, head) order */
+  readonly differing: readonly DifferingHead[];
+  /** true where a mask has windows of several sizes */
+  readonly severalWindows: boolean;
+  /** what is kept of a cache of `tokens` tokens, the length that a mask was cut for, else 32K */
+  readonly entries: {
+    readonly tokens: number;
+    /** KV share of each, 0..1 */
+    readonly kvShares: readonly [number, number];
+    /** entries that both keep over those of the larger, 0..1 */
+    readonly overlap: number;
+  };
 }
+
+export interface DifferingHead {
+  readonly layer: number;
+  readonly head: number;
+  /** 1 = retrieval */
+  readonly labels: readonly [number, number];
+  /** null = the whole context */
+  readonly windows: readonly [number | null, number | null];
+}
+
+const USUAL_TOKENS = 32_768;
 
 /** Compare two masks head by head. @throws {FormatError} unequal shapes; names both. */
 export function compareMasks(a: MaskFile, b: MaskFile): MaskComparison {
   const [shapeA, shapeB] = [a, b].map(({ model }) => `${model.layers} × ${model.kvHeads}`);
   if (shapeA !== shapeB) throw new FormatError(`Expected two masks of one shape, got \`${shapeA}\` and \`${shapeB}\`.`);
-  const labels = a.mask.flatMap((row, layer) =>
-    row.map((label, head) => ({ layer, head, labels: [label, b.mask[layer]?.[head] as number] as const })),
-  );
+  const masks = [toHeadMask(a), toHeadMask(b)] as const;
+  const heads = pairHeads(masks);
+  const severalWindows = masks.some(hasSeveralWindows);
   const countOf = (isCounted: (labels: readonly [number, number]) => boolean) =>
-    labels.filter((head) => isCounted(head.labels)).length;
+    heads.filter((head) => isCounted(head.labels)).length;
   const retrievalHeads = [countOf(([x]) => x === 1), countOf(([, y]) => y === 1)] as const;
   const sharedRetrieval = countOf(([x, y]) => x === 1 && y === 1);
   const united = countOf(([x, y]) => x === 1 || y === 1);
@@ -35,7 +59,39 @@ export function compareMasks(a: MaskFile, b: MaskFile): MaskComparison {
     overlap: united === 0 ? 1 : sharedRetrieval / Math.max(...retrievalHeads),
     jaccard: united === 0 ? 1 : sharedRetrieval / united,
     spearman: correlateRanks(a.gates, b.gates),
-    differing: labels.filter((head) => head.labels[0] !== head.labels[1]),
+    differing: heads.filter(
+      ({ labels, windows }) => labels[0] !== labels[1] || (severalWindows && windows[0] !== windows[1]),
+    ),
+    severalWindows,
+    entries: compareEntries(masks, { heads, tokens: lengthOf(a) ?? lengthOf(b) ?? USUAL_TOKENS }),
+  };
+}
+
+function pairHeads([a, b]: readonly [HeadMask, HeadMask]): DifferingHead[] {
+  return a.windows.flatMap((row, layer) =>
+    row.map((window, head) => {
+      const windows = [window, b.windows[layer]?.[head] as number | null] as const;
+      return { layer, head, labels: [windows[0] === null ? 1 : 0, windows[1] === null ? 1 : 0], windows };
+    }),
+  );
+}
+
+function lengthOf(mask: MaskFile): number | null {
+  return mask.version === MASK_VERSION ? null : mask.atTokens;
+}
+
+function compareEntries(
+  masks: readonly [HeadMask, HeadMask],
+  { heads, tokens }: { heads: readonly DifferingHead[]; tokens: number },
+): MaskComparison['entries'] {
+  const [a, b] = masks;
+  const count = (mask: HeadMask, window: number | null): number =>
+    countHeadEntries(tokens, { sinkTokens: mask.sinkTokens, window });
+  const shared = heads.reduce((sum, { windows }) => sum + Math.min(count(a, windows[0]), count(b, windows[1])), 0);
+  return {
+    tokens,
+    kvShares: [measureKvShare(a, tokens), measureKvShare(b, tokens)],
+    overlap: shared / Math.max(countEntries(a, tokens), countEntries(b, tokens)),
   };
 }
 

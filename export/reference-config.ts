@@ -3,7 +3,7 @@
 import { z } from 'zod';
 import type { Window } from '../src/core/shapes.ts';
 import { writeFileAtomic } from '../src/formats/atomic-file.ts';
-import { MAX_WINDOW_TOKENS, type MaskFile, windowOfMask } from '../src/formats/mask.ts';
+import { type BinaryMaskFile, MAX_WINDOW_TOKENS, windowOfMask } from '../src/formats/mask.ts';
 import { checkJson, integerWithin, type JsonRecord, type JsonValue, readJson } from '../src/formats/read-json.ts';
 
 /** The published files have 2 KB. */
@@ -33,12 +33,12 @@ export function readReferenceConfig(path: string): Window {
 }
 
 /** Write the config.json of a pattern folder for a mask. @throws {FileError}. */
-export function writeReferenceConfig(path: string, mask: MaskFile): void {
+export function writeReferenceConfig(path: string, mask: BinaryMaskFile): void {
   writeFileAtomic(path, `${JSON.stringify(buildReferenceConfig(mask), null, 2)}\n`);
 }
 
 /** The reference's keys filled from a mask and the settings in its provenance. */
-export function buildReferenceConfig(mask: MaskFile): JsonRecord {
+export function buildReferenceConfig(mask: BinaryMaskFile): JsonRecord {
   const window = windowOfMask(mask);
   const config = (mask.provenance.config ?? {}) as JsonRecord;
   const known: Record<string, JsonValue | undefined> = {

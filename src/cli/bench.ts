@@ -2,7 +2,7 @@
 
 import { arch, cpus, platform } from 'node:os';
 import type { Command } from 'commander';
-import { splitHeadMask } from '../core/head-mask.ts';
+import { findNarrowestWindow } from '../core/head-mask.ts';
 import { countKvBytes } from '../core/kv-cost.ts';
 import type { KvDtype } from '../core/session.ts';
 import type { HeadMask } from '../core/shapes.ts';
@@ -100,7 +100,7 @@ async function bench(flags: BenchFlags, signal: AbortSignal): Promise<void> {
       rates.push(await measure('read-bandwidth'));
     }
     const distill: DistillFigures[] = [];
-    const { window } = splitHeadMask(Object.values(masks)[0] as HeadMask);
+    const window = findNarrowestWindow(Object.values(masks)[0] as HeadMask);
     for (const tokens of distillLengths) {
       say(`duo bench: an identification step of ${tokens} tokens.`);
       distill.push(await measureDistill(engine, { tokens, window, repeats: DISTILL_REPEATS, seed, signal }));

@@ -286,7 +286,7 @@ async function closeWithTable({ parts, mask }: { parts: Parts; mask: MaskFile })
 
 function printPicture({ gates, file }: { gates: number[][]; file: MaskFile }): void {
   const colour = isColourful(process.stdout);
-  printResult(`\n${drawGates(gates, { colour })}\n\n${drawMask(file.mask, { colour })}\n`);
+  printResult(`\n${drawGates(gates, { colour })}\n\n${drawMask(toHeadMask(file), { colour })}\n`);
 }
 
 function readEntry(flags: IdentifyFlags): RunEntry {

@@ -4,14 +4,16 @@ import { join } from 'node:path';
 import type { Command } from 'commander';
 import { compareMasks } from '../../export/compare.ts';
 import { drawGates, drawMask } from '../../export/picture.ts';
+import { toMaskGrid } from '../core/head-mask.ts';
 import { countKvBytes } from '../core/kv-cost.ts';
 import { countRetrievalHeads } from '../core/masks.ts';
 import { FileError, FormatError } from '../errors/errors.ts';
 import { GATES_SCHEMA, readGates } from '../formats/gates.ts';
 import { isGgufFile } from '../formats/gguf.ts';
-import { MASK_SCHEMA, readMask, toHeadMask } from '../formats/mask.ts';
+import { MASK_SCHEMA, MASK_VERSION, type MaskFile, readMask, toHeadMask } from '../formats/mask.ts';
 import { openSamples } from '../formats/samples.ts';
 import { parseHubName } from '../hub/hub-name.ts';
+import { describeBudget, describeTies, describeWindows } from '../report/mask-words.ts';
 import { readRunFolder } from '../report/run-data.ts';
 import { describeSummary, summariseRun } from '../report/summary.ts';
 import { openModel } from './open.ts';
@@ -64,7 +66,7 @@ function inspectRun(path: string): Inspection {
   const summary = summariseRun(readRunFolder(path), { countKvBytes });
   const lines = [...describeSummary(summary)];
   if (existsSync(join(path, 'mask.json'))) {
-    lines.push('', drawMask(readMask(join(path, 'mask.json')).mask, { colour: isColourful(process.stdout) }));
+    lines.push('', drawMask(toHeadMask(readMask(join(path, 'mask.json'))), { colour: isColourful(process.stdout) }));
   }
   return { text: lines.join('\n'), json: { kind: 'run', ...summary } };
 }
@@ -84,23 +86,34 @@ function inspectMask(path: string): Inspection {
   const file = readMask(path);
   const colour = isColourful(process.stdout);
   const { model } = file;
+  const mask = toHeadMask(file);
   const total = model.layers * model.kvHeads;
-  const retrieval = countRetrievalHeads(file.mask);
-  const cut = file.threshold === null ? `streaming fraction ${file.streamingFraction}` : `threshold ${file.threshold}`;
+  const retrieval = countRetrievalHeads(toMaskGrid(mask));
+  const notes = [describeBudget(file), describeTies(file)].filter((line) => line !== null);
   const lines = [
     `Mask for ${model.architecture}: ${model.layers} layers × ${model.kvHeads} KV heads (${model.heads} query heads of ${model.headDim}).`,
-    `${retrieval} of ${total} KV heads keep the whole context, ${total - retrieval} stream (${formatPercent(1 - retrieval / total)}; ${cut}; sink ${file.sink}, recent ${file.recent}).`,
-    describeSavings(toHeadMask(file)),
+    `${retrieval} of ${total} KV heads keep the whole context, ${total - retrieval} stream (${formatPercent(1 - retrieval / total)}; ${describeCutOf(file)}).`,
+    ...(file.version === MASK_VERSION ? [] : [describeWindows(file)]),
+    ...notes,
+    describeSavings(mask),
     `Model fingerprint: ${model.fingerprint ?? 'none (made from config.json alone)'}.`,
     '',
-    drawMask(file.mask, { colour }),
+    drawMask(mask, { colour }),
     '',
     drawGates(file.gates, { colour }),
   ];
   return {
     text: lines.join('\n'),
-    json: { kind: 'mask', ...file, retrievalHeads: retrieval, savings: listSavings(toHeadMask(file)) },
+    json: { kind: 'mask', ...file, retrievalHeads: retrieval, savings: listSavings(mask) },
   };
+}
+
+/** What was asked when the mask was cut, in few words. */
+function describeCutOf(file: MaskFile): string {
+  if (file.version !== MASK_VERSION) return `windows of ${file.ladder.join(', ')} tokens or all; sink ${file.sink}`;
+  const window = `sink ${file.sink}, recent ${file.recent}`;
+  if (file.threshold !== null) return `threshold ${file.threshold}; ${window}`;
+  return file.streamingFraction === null ? window : `streaming fraction ${file.streamingFraction}; ${window}`;
 }
 
 function inspectGates(path: string): Inspection {
@@ -109,13 +122,21 @@ function inspectGates(path: string): Inspection {
   const count = (isCounted: (gate: number) => boolean): number => values.filter(isCounted).length;
   const [open, closed] = [count((gate) => gate >= 0.95), count((gate) => gate <= 0.05)];
   const undecided = values.length - open - closed;
+  const { ladder } = file;
   const text = [
     `Gates of ${file.model.architecture}: ${file.model.layers} layers × ${file.model.kvHeads} KV heads.`,
     `${open} gates at 0.95 or above, ${closed} at 0.05 or below, ${undecided} between.`,
+    ...(ladder
+      ? [
+          `Effects of windows of ${ladder.windows.join(', ')} tokens (sink ${ladder.sink}), measured on samples of up to ${ladder.tokens} tokens.`,
+        ]
+      : []),
     '',
     drawGates(file.gates, { colour: isColourful(process.stdout) }),
   ].join('\n');
-  return { text, json: { kind: 'gates', ...file, open, closed, undecided } };
+  // the triangle of a ladder has a million numbers; gates.json itself holds them
+  const shown = ladder ? { ...file, ladder: { ...ladder, effects: undefined } } : file;
+  return { text, json: { kind: 'gates', ...shown, open, closed, undecided } };
 }
 
 function inspectSamples(path: string): Inspection {
@@ -154,14 +175,24 @@ async function inspectModel(path: string): Promise<Inspection> {
 
 function inspectPair(pathA: string, pathB: string): Inspection {
   const comparison = compareMasks(readMask(pathA), readMask(pathB));
-  const { retrievalHeads, sharedRetrieval, overlap, jaccard, spearman, differing } = comparison;
-  const shown = differing.slice(0, 40).map(({ layer, head, labels }) => `${layer}.${head} (${labels.join(' → ')})`);
+  const { retrievalHeads, sharedRetrieval, overlap, jaccard, spearman, differing, severalWindows, entries } =
+    comparison;
+  const name = (window: number | null): string => (window === null ? 'all' : String(window));
+  const shown = differing
+    .slice(0, 40)
+    .map(
+      ({ layer, head, labels, windows }) =>
+        `${layer}.${head} (${(severalWindows ? windows.map(name) : labels).join(' → ')})`,
+    );
+  const [kvShareA, kvShareB] = entries.kvShares.map(formatPercent);
+  const kind = severalWindows ? 'window' : 'label';
   const text = [
     `Retrieval heads: ${retrievalHeads[0]} in ${pathA}, ${retrievalHeads[1]} in ${pathB}, ${sharedRetrieval} in both.`,
     `Overlap ${formatPercent(overlap)}, Jaccard ${formatPercent(jaccard)}, rank correlation of the gates ${spearman === null ? 'undefined (all equal)' : spearman.toFixed(3)}.`,
+    `KV share at ${entries.tokens} tokens: ${kvShareA} and ${kvShareB}; both keep ${formatPercent(entries.overlap)} of the larger's entries.`,
     differing.length === 0
-      ? 'No head has another label.'
-      : `${differing.length} heads with another label (layer.head): ${shown.join(', ')}${differing.length > shown.length ? ', …' : ''}`,
+      ? `No head has another ${kind}.`
+      : `${differing.length} heads with another ${kind} (layer.head): ${shown.join(', ')}${differing.length > shown.length ? ', …' : ''}`,
   ].join('\n');
   return { text, json: { kind: 'comparison', ...comparison } };
 }

@@ -26,6 +26,16 @@ export function listWindows({ windows }: HeadMask): number[] {
   return [...new Set(finite)].sort((a, b) => a - b);
 }
 
+/** True where streaming heads differ in their windows, so that a 0/1 grid and one window do not tell the mask. */
+export function hasSeveralWindows(mask: HeadMask): boolean {
+  return listWindows(mask).length > 1;
+}
+
+/** The sinks and the smallest window of a mask, what a mask of streaming heads alone is made of; 1 token where no head streams. */
+export function findNarrowestWindow(mask: HeadMask): Window {
+  return { sinkTokens: mask.sinkTokens, recentTokens: listWindows(mask)[0] ?? 1 };
+}
+
 /** The window of every streaming head; null where no head streams.
  * @throws {ConfigError} the mask has several windows. */
 export function findOneWindow(mask: HeadMask): Window | null {

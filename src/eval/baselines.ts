@@ -1,6 +1,6 @@
 // Baseline masks that stand beside a given one in the same run: full, streaming, random of the same size, inverted,
-// layer-uniform. All use the given mask's window, so that only the choice of heads differs.
-import { findOneWindow, makeHeadMask, toMaskGrid } from '../core/head-mask.ts';
+// layer-uniform. All use the given mask's window, or its windows (window-baselines.ts), so that only the choice of heads differs.
+import { findNarrowestWindow, findOneWindow, hasSeveralWindows, makeHeadMask, toMaskGrid } from '../core/head-mask.ts';
 import { countRetrievalHeads, invertMask, randomMask } from '../core/masks.ts';
 import { makeRandom } from '../core/random.ts';
 import {
@@ -12,6 +12,7 @@ import {
   type Window,
 } from '../core/shapes.ts';
 import { ConfigError } from '../errors/errors.ts';
+import { invertWindows, makeRandomWindows, spreadWindows } from './window-baselines.ts';
 
 export const BASELINE_NAMES = ['full', 'streaming', 'random', 'inverted', 'layer-uniform'] as const;
 
@@ -26,7 +27,8 @@ export interface NamedMask {
 /** Build the masks of the rows asked for, in the order asked; `random` becomes `random-0`, `random-1`, ….
  * @param options.given the mask that random, inverted and layer-uniform are made from; they need it, full and streaming do not.
  * @param options.gates scores by which layer-uniform ranks the heads of a layer; without them the given mask's labels rank.
- * @param options.window window where no mask is given, or no head of it streams.
+ * @param options.window window where no mask is given, or no head of it streams; of all heads of `streaming` where its heads have several,
+ *   default the narrowest of them.
  * @param options.randomMasks how many random masks, default 3.  @param options.seed decides them.
  * @throws {ConfigError} unknown name, or a baseline that needs a mask without one. */
 export function listBaselines(options: {
@@ -39,7 +41,10 @@ export function listBaselines(options: {
   readonly seed: number;
 }): NamedMask[] {
   const { names, model, given, gates, seed, randomMasks = 3 } = options;
-  const window = (given && findOneWindow(given)) ?? options.window;
+  const several = given !== null && hasSeveralWindows(given) ? given : null;
+  const window = several
+    ? (options.window ?? findNarrowestWindow(several))
+    : ((given && findOneWindow(given)) ?? options.window);
   return names.flatMap((name): NamedMask[] => {
     if (!(BASELINE_NAMES as readonly string[]).includes(name)) {
       throw new ConfigError(`Expected a baseline of ${BASELINE_NAMES.join(', ')}, got \`${name}\``);
@@ -49,6 +54,14 @@ export function listBaselines(options: {
       throw new ConfigError(`Baseline \`${name}\` takes its size or window from a mask; give one with --mask`);
     }
     if (name === 'streaming') return [{ name, mask: makeHeadMask(filledGrid(model.layers, model.kvHeads, 0), window) }];
+    if (several) {
+      if (name === 'inverted') return [{ name, mask: invertWindows(several) }];
+      if (name === 'layer-uniform') return [{ name, mask: spreadWindows(several, gates) }];
+      return Array.from({ length: randomMasks }, (_, index) => ({
+        name: `random-${index}`,
+        mask: makeRandomWindows(several, { seed, index }),
+      }));
+    }
     const mask = toMaskGrid(given as HeadMask);
     if (name === 'inverted') return [{ name, mask: makeHeadMask(invertMask(mask), window) }];
     if (name === 'layer-uniform') return [{ name, mask: makeHeadMask(makeLayerUniformMask(mask, gates), window) }];

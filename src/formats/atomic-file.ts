@@ -46,8 +46,8 @@ function isFolder(path: string): boolean {
   return existsSync(path) && statSync(path).isDirectory();
 }
 
-/** JSON with sorted-as-given keys, two-space indent, rows of numbers on one line each, and a final newline: stable bytes for equal values. */
+/** JSON with sorted-as-given keys, two-space indent, rows of numbers (and nulls) on one line each, and a final newline: stable bytes for equal values. */
 export function stableJson(value: unknown): string {
   const text = JSON.stringify(value, null, 2);
-  return `${text.replace(/\[\n\s+(-?[\d.eE+-]+(?:,\s+-?[\d.eE+-]+)*)\s+\]/g, (_, inner: string) => `[${inner.replace(/\s+/g, ' ')}]`)}\n`;
+  return `${text.replace(/\[\n\s+((?:null|-?[\d.eE+-]+)(?:,\s+(?:null|-?[\d.eE+-]+))*)\s+\]/g, (_, inner: string) => `[${inner.replace(/\s+/g, ' ')}]`)}\n`;
 }

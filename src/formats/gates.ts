@@ -111,7 +111,7 @@ const schema: z.ZodType<GatesFile> = z.strictObject({
 
 /** Hold a grid to `[layers][kvHeads]` of its model. @throws {FormatError} number of rows, or the first row of another length. */
 export function checkGrid(
-  grid: readonly (readonly number[])[],
+  grid: readonly (readonly unknown[])[],
   options: { name: string; model: ModelTag; path: string },
 ): void {
   const { name, model, path } = options;
@@ -127,7 +127,7 @@ export function checkGrid(
   }
   const ragged = grid.findIndex((row) => row.length !== model.kvHeads);
   if (ragged >= 0) {
-    const found = (grid[ragged] as readonly number[]).length;
+    const found = (grid[ragged] as readonly unknown[]).length;
     throw new FormatError(
       `Expected \`${name}[${ragged}]\` in ${path} to have ${model.kvHeads} values, one a KV head, got \`${found}\`.`,
     );

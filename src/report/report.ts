@@ -1,6 +1,7 @@
 // The report of a run: one self-contained HTML page, its figures as SVG, its tables as CSV. Equal run folders, equal bytes.
 import type { Figure } from './figures/figure.ts';
 import { type Html, html, trustedHtml } from './html.ts';
+import { describeBudget, describeTies, describeWindows } from './mask-words.ts';
 import type { RunData } from './run-data.ts';
 import { formatScript } from './script.ts';
 import { buildMemorySection, buildSpeedSection } from './sections/cost.ts';
@@ -94,20 +95,27 @@ function describeLead(data: RunData, { method, heads, training }: Summary): stri
     model && `${model.architecture}, ${model.layers} layers × ${model.kvHeads} KV heads (${model.heads} query heads).`,
     method &&
       `Heads found by the method ${method}${training ? ` in ${training.steps} steps, ${formatSeconds(training.seconds)}` : ''}.`,
-    heads && data.mask && `Streaming heads see ${data.mask.sink} sink and ${data.mask.recent} recent tokens.`,
+    ...(heads && data.mask ? [describeWindows(data.mask), describeBudget(data.mask), describeTies(data.mask)] : []),
     data.run && data.run.status !== 'done' && `The run is ${data.run.status}; figures show what there is.`,
   ]
     .filter(Boolean)
     .join(' ');
 }
 
-function formatTiles({ heads, savings, recall }: Summary): Html | null {
+function formatTiles({ heads, budget, savings, recall }: Summary): Html | null {
   const tiles: [value: string, label: string, note: string][] = [];
   if (heads) {
     tiles.push([
       formatShare(heads.streaming / heads.total),
       'of the heads stream',
       `${heads.streaming} of ${heads.total} KV heads`,
+    ]);
+  }
+  if (budget) {
+    tiles.push([
+      formatShare(budget.kvShare),
+      'of a full KV cache is kept',
+      `at ${formatTokens(budget.tokens)} tokens, the length of the cut`,
     ]);
   }
   for (const { tokens, saved } of savings) {

@@ -1,9 +1,11 @@
 // The numbers a run comes down to, for the report's headline and for the terminal: heads that stream, cache saved, recall kept.
+import { toMaskGrid } from '../core/head-mask.ts';
 import { countRetrievalHeads } from '../core/masks.ts';
 import type { KvDtype } from '../core/session.ts';
 import type { HeadMask, ModelShape } from '../core/shapes.ts';
 import { toHeadMask } from '../formats/mask.ts';
 import type { EvalRow } from '../formats/results.ts';
+import { findBudgetShare } from './mask-words.ts';
 import { modelOfRun, type RunData } from './run-data.ts';
 import { formatShare, formatShareInterval, formatTokens } from './words.ts';
 
@@ -40,6 +42,8 @@ export interface Summary {
     readonly layers: number;
     readonly kvHeads: number;
   } | null;
+  /** share of a full cache that the mask keeps at the length it was cut for; null where it was not cut by a budget */
+  readonly budget: { readonly tokens: number; readonly kvShare: number } | null;
   /** share of the full KV cache that the mask saves, 0 to 1 */
   readonly savings: readonly { readonly tokens: number; readonly saved: number }[];
   readonly recall: Recall | null;
@@ -59,11 +63,12 @@ export function summariseRun(data: RunData, measures: Measures): Summary {
       mask && model
         ? {
             total,
-            streaming: total - countRetrievalHeads(mask.mask),
+            streaming: total - countRetrievalHeads(toMaskGrid(toHeadMask(mask))),
             layers: model.layers,
             kvHeads: model.kvHeads,
           }
         : null,
+    budget: mask && findBudgetShare(mask),
     savings: mask
       ? SAVING_TOKENS.map((tokens) => {
           const count = (of: HeadMask | 'full'): number =>
@@ -81,13 +86,14 @@ export function summariseRun(data: RunData, measures: Measures): Summary {
 
 /** The summary as lines for a terminal. */
 export function describeSummary(summary: Summary): string[] {
-  const { title, method, heads, savings, recall } = summary;
+  const { title, method, heads, budget, savings, recall } = summary;
   const lines = [`${title}${method ? `, method ${method}` : ''}`];
   if (heads) {
     lines.push(
       `${heads.streaming} of ${heads.total} KV heads stream (${formatShare(heads.streaming / heads.total)}; ${heads.layers} layers × ${heads.kvHeads} KV heads).`,
     );
   }
+  if (budget) lines.push(`KV share: ${formatShare(budget.kvShare)} at ${formatTokens(budget.tokens)} tokens.`);
   if (savings.length > 0) {
     lines.push(
       `KV cache saved: ${savings.map(({ tokens, saved }) => `${formatShare(saved)} at ${formatTokens(tokens)} tokens`).join(', ')}.`,

@@ -3,6 +3,7 @@ import { buildMask } from '../../export/build-mask.ts';
 import { compareMasks, correlateRanks } from '../../export/compare.ts';
 import type { GateGrid } from '../../src/core/shapes.ts';
 import { FormatError } from '../../src/errors/errors.ts';
+import { makeWindowsMask } from '../src/formats/windows-mask-fixture.ts';
 import { makeGatesFile } from './gates-fixture.ts';
 
 const window = { sinkTokens: 4, recentTokens: 32 };
@@ -25,6 +26,8 @@ describe('compareMasks', () => {
       jaccard: 1,
       spearman: 1,
       differing: [],
+      severalWindows: false,
+      entries: { tokens: 32_768, kvShares: [0.50054931640625, 0.50054931640625], overlap: 1 },
     });
   });
 
@@ -43,13 +46,48 @@ describe('compareMasks', () => {
       ],
       0.25,
     );
-    const { differing, ...rest } = compareMasks(a, b);
+    const { differing, entries, severalWindows, ...rest } = compareMasks(a, b);
+    expect([severalWindows, entries.tokens]).toEqual([false, 32_768]);
     expect(rest).toEqual({ retrievalHeads: [2, 3], sharedRetrieval: 1, overlap: 1 / 3, jaccard: 1 / 4, spearman: -1 });
     expect(differing).toEqual([
-      { layer: 0, head: 0, labels: [1, 0] },
-      { layer: 1, head: 0, labels: [0, 1] },
-      { layer: 1, head: 1, labels: [0, 1] },
+      { layer: 0, head: 0, labels: [1, 0], windows: [null, 32] },
+      { layer: 1, head: 0, labels: [0, 1], windows: [32, null] },
+      { layer: 1, head: 1, labels: [0, 1], windows: [32, null] },
     ]);
+  });
+
+  test('windows of several sizes: what differs, KV shares at the length of the cut, entries in both', () => {
+    const a = makeWindowsMask({ atTokens: 100 });
+    const windows = [
+      [32, 8, 8],
+      [32, 16, null],
+    ];
+    const { differing, entries, retrievalHeads, severalWindows } = compareMasks(a, makeWindowsMask({ windows }));
+    expect([severalWindows, retrievalHeads]).toEqual([true, [2, 1]]);
+    expect(differing).toEqual([
+      { layer: 0, head: 0, labels: [1, 0], windows: [null, 32] },
+      { layer: 1, head: 1, labels: [0, 0], windows: [8, 16] },
+    ]);
+    // entries with 4 sinks: 100 + 12 + 12 + 36 + 12 + 100 against 36 + 12 + 12 + 36 + 20 + 100
+    expect(entries).toEqual({ tokens: 100, kvShares: [272 / 600, 216 / 600], overlap: 208 / 272 });
+  });
+
+  test('against a mask of one window, streaming heads of another window differ', () => {
+    const {
+      windows: _,
+      ladder: _l,
+      kvShare: _k,
+      atTokens: _a,
+      predictedLoss: _p,
+      lossBound: _b,
+      ...rest
+    } = makeWindowsMask();
+    const mask = [
+      [1, 0, 0],
+      [0, 0, 1],
+    ];
+    const binary = { ...rest, version: 1 as const, recent: 8, streamingFraction: null, threshold: null, mask };
+    expect(compareMasks(binary, makeWindowsMask()).differing.map(({ windows }) => windows)).toEqual([[8, 32]]);
   });
 
   test('masks without a retrieval head are alike', () => {

@@ -50,6 +50,50 @@ describe('drawMask', () => {
   });
 });
 
+describe('drawMask of several windows', () => {
+  const mask = {
+    sinkTokens: 4,
+    windows: [
+      [null, 256, 512],
+      [2048, 256, null],
+    ],
+  };
+
+  test('in plain text: a shade a window, the whole context as ever', () => {
+    expect(drawMask(mask, { colour: false })).toBe(
+      [
+        'layer KV heads 0–2',
+        '    0 # . :',
+        '    1 - . #',
+        '# whole context   nearest tokens:   . 256   : 512   - 2048',
+      ].join('\n'),
+    );
+  });
+
+  test('in colours that lighten with the window', () => {
+    const rows = drawMask(mask, { colour: true }).split('\n');
+    const shades = rows.slice(1, 3).map((row) => [...row.matchAll(/48;5;(\d+)m/g)].map(([, shade]) => Number(shade)));
+    expect(shades).toEqual([
+      [214, 235, 244],
+      [252, 235, 214],
+    ]);
+    expect(stripVTControlCharacters(rows.at(-1) as string)).toContain('nearest tokens:     256     512     2048');
+  });
+
+  test('a legend of many windows stays within 80 columns, each window with a letter of its own', () => {
+    const windows = Array.from({ length: 32 }, (_, rung) => 1000 + rung);
+    const lines = drawMask({ sinkTokens: 0, windows: [windows] }, { colour: false }).split('\n');
+    for (const line of lines) expect(line.length).toBeLessThanOrEqual(80);
+    const legend = lines.slice(2).join(' ');
+    expect(new Set([...legend.matchAll(/(\S) 1\d{3}/g)].map(([, letter]) => letter)).size).toBe(32);
+  });
+
+  test('one window is drawn as labels are', () => {
+    const one = { sinkTokens: 4, windows: [[null, 256]] };
+    expect(drawMask(one, { colour: false })).toBe(drawMask([[1, 0]], { colour: false }));
+  });
+});
+
 describe('drawGates', () => {
   test('in plain text: tenths', () => {
     expect(

@@ -1,8 +1,12 @@
 // Which heads need the whole context: heat map, histogram and course of the gates, and the loss that led there.
+import { hasSeveralWindows, toMaskGrid } from '../../core/head-mask.ts';
+import { toHeadMask } from '../../formats/mask.ts';
 import { drawGateCourse } from '../figures/gate-course.ts';
 import { drawGateHistogram } from '../figures/gate-histogram.ts';
-import { drawGateMap, MAX_MAP_CELLS } from '../figures/gate-map.ts';
+import { drawGateMap } from '../figures/gate-map.ts';
+import { MAX_MAP_CELLS } from '../figures/head-map.ts';
 import { drawLossCurves } from '../figures/loss-curves.ts';
+import { drawWindowMap } from '../figures/window-map.ts';
 import type { RunData } from '../run-data.ts';
 import { makeTable } from '../table.ts';
 import { formatNumber, formatSeconds } from '../words.ts';
@@ -18,17 +22,27 @@ export function buildHeadsSection(data: RunData): SectionResult {
       command: `duo identify --model <dir> --out ${data.name} --resume`,
     };
   }
-  const mask = data.mask?.mask ?? null;
+  const headMask = data.mask && toHeadMask(data.mask);
+  const mask = headMask && toMaskGrid(headMask);
+  // windows are not cut from gates, nor are ranks: the gates' line and dots would explain nothing there
+  const several = headMask && hasSeveralWindows(headMask) ? headMask : null;
   const course = drawGateCourse(data.metrics, mask);
   const rows = gates.flatMap((row, layer) =>
-    row.map((gate, head) => ({ layer, head, gate, label: mask?.[layer]?.[head] ?? null })),
+    row.map((gate, head) => ({
+      layer,
+      head,
+      gate,
+      label: mask?.[layer]?.[head] ?? null,
+      window: headMask?.windows[layer]?.[head] ?? null,
+    })),
   );
   return {
     id: 'heads',
     title,
     figures: [
+      ...(several && rows.length <= MAX_MAP_CELLS ? [drawWindowMap(several)] : []),
       ...(rows.length <= MAX_MAP_CELLS ? [drawGateMap(gates, mask)] : []),
-      drawGateHistogram(gates, mask),
+      drawGateHistogram(gates, several ? null : mask),
       ...(course ? [course] : []),
     ],
     tables: [
@@ -42,6 +56,7 @@ export function buildHeadsSection(data: RunData): SectionResult {
           { label: 'KV head', value: (row) => row.head },
           { label: 'gate', value: (row) => row.gate, show: (row) => row.gate.toFixed(4) },
           { label: 'head', value: (row) => (row.label === null ? null : row.label === 1 ? 'retrieval' : 'streaming') },
+          ...(several ? [{ label: 'window', value: (row: (typeof rows)[number]) => row.window ?? 'all' }] : []),
         ],
       }),
     ],

@@ -1,5 +1,13 @@
 import { expect, test } from 'vitest';
-import { findOneWindow, listWindows, makeHeadMask, splitHeadMask, toMaskGrid } from '../../../src/core/head-mask.ts';
+import {
+  findNarrowestWindow,
+  findOneWindow,
+  hasSeveralWindows,
+  listWindows,
+  makeHeadMask,
+  splitHeadMask,
+  toMaskGrid,
+} from '../../../src/core/head-mask.ts';
 
 const window = { sinkTokens: 4, recentTokens: 32 };
 const grid = [
@@ -25,6 +33,13 @@ test('a mask of retrieval heads has no window', () => {
   const mask = makeHeadMask([[1, 1]], window);
   expect(findOneWindow(mask)).toBeNull();
   expect(splitHeadMask(mask).window).toEqual({ sinkTokens: 4, recentTokens: 1 });
+});
+
+test('the narrowest window stands for a mask, 1 token where none streams', () => {
+  const several = { sinkTokens: 4, windows: [[null, 64, 8]] };
+  expect(findNarrowestWindow(several)).toEqual({ sinkTokens: 4, recentTokens: 8 });
+  expect(findNarrowestWindow(makeHeadMask([[1, 1]], window))).toEqual({ sinkTokens: 4, recentTokens: 1 });
+  expect([several, makeHeadMask(grid, window)].map(hasSeveralWindows)).toEqual([true, false]);
 });
 
 test('several windows are listed, and refused where one is needed', () => {

@@ -70,6 +70,52 @@ describe('report of a whole run', () => {
   });
 });
 
+describe('report of a mask with several windows', () => {
+  const folder = writeRunFixture({ files: ['run', 'gates', 'mask'] });
+  const path = join(folder, 'mask.json');
+  const { schema, model, sink, gates, provenance } = JSON.parse(readFileSync(path, 'utf8'));
+  const windows = [
+    [null, 64, 64, 256],
+    [64, 1024, null, 64],
+    [64, 64, 64, 64],
+    [256, 64, 1024, 64],
+  ];
+  const cut = { ladder: [64, 256, 1024], kvShare: 0.25, atTokens: 8192, predictedLoss: 0.5, lossBound: null };
+  const file = { schema, version: 2, model, sink, windows, ...cut, gates, provenance };
+  writeFileSync(path, JSON.stringify(file));
+  const report = build(folder);
+
+  it('draws them as shades, each head with its window, in the page and in the CSV', () => {
+    expect(report.files.map(({ name }) => name)).toContain('window-map.svg');
+    expect(report.html).toContain('layer 1, KV head 1: 1024 nearest tokens');
+    expect(report.html).toContain('layer 1, KV head 2: whole context');
+    const shade = (head: number) =>
+      new RegExp(`ramp-(\\d+)\\)"[^>]*aria-label="layer 1, KV head ${head}:`).exec(report.html)?.[1];
+    expect([0, 1, 2].map(shade).map(Number)).toEqual(
+      [0, 1, 2]
+        .map(shade)
+        .map(Number)
+        .sort((a, b) => a - b),
+    );
+    expect(new Set([0, 1, 2].map(shade)).size).toBe(3);
+    expect(named(report, 'gates.csv').split('\n')[0]).toBe('layer,KV head,gate,head,window');
+    expect(named(report, 'gates.csv').split('\n')[1 + 4 + 1]).toMatch(/^1,1,[\d.]+,streaming,1024$/);
+  });
+
+  it('says windows and the KV share at the length of the cut', () => {
+    expect(report.html).toContain(
+      '2 of 16 KV heads see the whole context, 2 the 1024 nearest tokens, 2 the 256 nearest, 10 the 64 nearest; all see 16 sink tokens.',
+    );
+    // (2 · 8192 + 2 · 1040 + 2 · 272 + 10 · 80) / (16 · 8192)
+    expect(describeSummary(report.summary)).toContain('KV share: 15.1 % at 8K tokens.');
+    expect(report.html).toContain('<b>15.1 %</b>');
+  });
+
+  it('draws no line of a cut through the gates', () => {
+    expect(report.html).not.toContain('The line is where the mask cuts');
+  });
+});
+
 describe('report of a partial run', () => {
   it('leaves out what is absent and names the command that makes it', () => {
     const report = buildFixture({ files: ['run'] });

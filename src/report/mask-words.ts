@@ -1,0 +1,44 @@
+// A mask in sentences, for the report and for inspect: what its heads see, and what it was cut for.
+import { listWindows } from '../core/head-mask.ts';
+import { measureKvShare } from '../core/kv-cost.ts';
+import { MASK_VERSION, type MaskFile, toHeadMask } from '../formats/mask.ts';
+import { findBudget } from '../formats/mask-budget.ts';
+import { formatNumber, formatShare, formatTokens } from './words.ts';
+
+/** What the heads of a mask see, widest first. */
+export function describeWindows(file: MaskFile): string {
+  const mask = toHeadMask(file);
+  if (file.version === MASK_VERSION) return `Streaming heads see ${file.sink} sink and ${file.recent} recent tokens.`;
+  const all = mask.windows.flat();
+  const parts = [null, ...listWindows(mask).reverse()].map((window, index) => {
+    const count = all.filter((own) => own === window).length;
+    if (window === null) return `${count} of ${all.length} KV heads see the whole context`;
+    return index === 1 ? `${count} the ${window} nearest tokens` : `${count} the ${window} nearest`;
+  });
+  return `${parts.join(', ')}; all see ${mask.sinkTokens} sink tokens.`;
+}
+
+/** What the mask was cut for, and what came of it; null where it was not cut by a budget. */
+export function describeBudget(file: MaskFile): string | null {
+  const budget = findBudget(file);
+  if (budget === null) return null;
+  const { kvShare, atTokens, predictedLoss, lossBound } = budget;
+  const kept = `KV share ${formatShare(measureKvShare(toHeadMask(file), atTokens))} at ${formatTokens(atTokens)} tokens (at most ${formatShare(kvShare)} was asked)`;
+  if (predictedLoss === null) return `${kept}.`;
+  const bound = lossBound === null ? '' : `, no mask of that budget below ${formatNumber(lossBound)}`;
+  return `${kept}; predicted loss ${formatNumber(predictedLoss)}${bound} by the same effects.`;
+}
+
+/** The length at which a mask's KV share is named first: that of its budget; null where it has none. */
+export function findBudgetShare(file: MaskFile): { readonly tokens: number; readonly kvShare: number } | null {
+  const budget = findBudget(file);
+  if (budget === null) return null;
+  return { tokens: budget.atTokens, kvShare: measureKvShare(toHeadMask(file), budget.atTokens) };
+}
+
+/** How the labels of a mask were decided where the gates did not tell the heads apart; null where they did. */
+export function describeTies({ provenance }: MaskFile): string | null {
+  const { tieDecided } = provenance;
+  if (typeof tieDecided !== 'number' || tieDecided === 0) return null;
+  return `The labels of ${tieDecided} heads with equal gates were decided by (layer, head) order, not by what was measured.`;
+}

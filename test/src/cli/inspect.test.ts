@@ -1,0 +1,74 @@
+// duo inspect on masks: what a person reads of one window, of several, of a cut inside a tie, and of two masks side by side.
+import { join } from 'node:path';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { buildMask } from '../../../export/build-mask.ts';
+import { writeGates } from '../../../src/formats/gates.ts';
+import { writeMask } from '../../../src/formats/mask.ts';
+import { makeGatesFile } from '../../export/gates-fixture.ts';
+import { makeWindowsMask } from '../formats/windows-mask-fixture.ts';
+import { answerOf } from './in-process.ts';
+import { makeFolder } from './run-duo.ts';
+
+const folder = makeFolder();
+const windowsPath = join(folder, 'windows.json');
+const otherPath = join(folder, 'other.json');
+const binaryPath = join(folder, 'binary.json');
+const gatesPath = join(folder, 'gates.json');
+
+beforeAll(() => {
+  writeMask(windowsPath, makeWindowsMask());
+  const windows = [
+    [null, 16, 8],
+    [32, 8, 8],
+  ];
+  writeMask(otherPath, makeWindowsMask({ windows }));
+  const window = { sinkTokens: 4, recentTokens: 32 };
+  writeMask(
+    binaryPath,
+    buildMask({ gates: makeGatesFile([[0.9, 0.1]]), cut: { streamingFraction: 0.5 }, window }).file,
+  );
+  const effects = [[1], [0, 1], [0, 0, 1], [0, 0, 0, 1]];
+  const ladder = { sink: 4, windows: [8, 32], tokens: 500, effects };
+  writeGates(gatesPath, { ...makeGatesFile([[0.9, 0.1]]), ladder });
+});
+
+describe('duo inspect', () => {
+  it('shows a mask of several windows: heads, KV share at the length of its cut, loss, shades', async () => {
+    const { code, stdout } = await answerOf('inspect', windowsPath);
+    expect(code).toBe(0);
+    const lines = stdout.split('\n');
+    expect(lines[1]).toBe(
+      '2 of 6 KV heads keep the whole context, 4 stream (66.7 %; windows of 8, 16, 32 tokens or all; sink 4).',
+    );
+    expect(lines[2]).toBe(
+      '2 of 6 KV heads see the whole context, 1 the 32 nearest tokens, 3 the 8 nearest; all see 4 sink tokens.',
+    );
+    // (2 · 1000 + 36 + 3 · 12) / 6000
+    expect(lines[3]).toBe(
+      'KV share 34.5 % at 1000 tokens (at most 50.0 % was asked); predicted loss 0.125, no mask of that budget below 0.1 by the same effects.',
+    );
+    expect(stdout).toContain('    0 # . .\n    1 : . #\n# whole context   nearest tokens:   . 8   : 32\n');
+  });
+
+  it('shows one window as before', async () => {
+    const { stdout } = await answerOf('inspect', binaryPath);
+    expect(stdout.split('\n')[1]).toBe(
+      '1 of 2 KV heads keep the whole context, 1 stream (50.0 %; streaming fraction 0.5; sink 4, recent 32).',
+    );
+    expect(stdout).toContain('# retrieval head (whole context)   . streaming head (sinks and recent tokens)');
+  });
+
+  it('compares two masks by their windows', async () => {
+    const { stdout } = await answerOf('inspect', windowsPath, otherPath);
+    expect(stdout).toContain("KV share at 1000 tokens: 34.5 % and 18.2 %; both keep 52.3 % of the larger's entries.");
+    expect(stdout).toContain('2 heads with another window (layer.head): 0.1 (8 → 16), 1.2 (all → 8)\n');
+    expect((await answerOf('inspect', windowsPath, windowsPath)).stdout).toContain('No head has another window.');
+  });
+
+  it('names the ladder of gates, and leaves its triangle to the file', async () => {
+    const { stdout } = await answerOf('inspect', gatesPath);
+    expect(stdout).toContain('Effects of windows of 8, 32 tokens (sink 4), measured on samples of up to 500 tokens.');
+    const { ladder } = JSON.parse((await answerOf('inspect', gatesPath, '--json')).stdout);
+    expect(ladder).toEqual({ sink: 4, windows: [8, 32], tokens: 500 });
+  });
+});
