@@ -9,6 +9,7 @@
 #include "core/gguf_names.h"
 #include "core/mapped_file.h"
 #include "core/safetensors.h"
+#include "core/tensor_names.h"
 #include "core/weight_values.h"
 
 namespace duo {
@@ -40,7 +41,7 @@ class FileWeights : public WeightMap {
         continue;
       }
       for (const auto &entry : parse_safetensors(files_.back()->data(), files_.back()->size(), path)) {
-        const auto found = wanted.find(entry.name);
+        const auto found = wanted.find(find_plain_name(entry.name));
         if (found != wanted.end()) add(entry, found->second, path);
       }
     }
@@ -70,8 +71,9 @@ class FileWeights : public WeightMap {
            entry.dtype.c_str());
     }
     const Tensor tensor{files_.back()->data() + entry.begin, dtype, expected.rows, expected.columns};
-    if (!tensors_.emplace(entry.name, tensor).second) {
-      fail(DUO_STATUS_FORMAT, "Expected tensor `%s` in one weight file, but `%.400s` has it again", entry.name.c_str(), path.c_str());
+    if (!tensors_.emplace(expected.name, tensor).second) {
+      fail(DUO_STATUS_FORMAT, "Expected tensor `%s` once in the weight files, but `%.400s` has it again as `%s`", expected.name.c_str(), path.c_str(),
+           entry.name.c_str());
     }
   }
 

@@ -1,5 +1,5 @@
 // Reads single fields of a config.json and says in one sentence what is wrong with a bad one.
-// Absent and null mean the same everywhere, as in transformers. What the fields mean is config.ts's business.
+// Absent and null mean the same here; where they do not in transformers, and what the fields mean, is config.ts's business.
 import { FormatError } from '../errors/errors.ts';
 
 /** Where a field stands: the JSON object, and the words that name it in an error ("/m/config.json", "`rope_scaling` of /m/config.json"). */

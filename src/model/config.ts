@@ -1,4 +1,4 @@
-// config.json of a Hugging Face folder, checked: transformers 4 and 5 spellings of Llama, Mistral, Qwen2/2.5 and Qwen3.
+// config.json of a Hugging Face folder, checked: transformers 4 and 5 spellings of Llama, Mistral, Qwen2/2.5 and Qwen3, alone or in a wrapper.
 // Anything that would change the computation and that duo does not compute is refused by name; unknown other keys are ignored.
 import type { Architecture, ModelShape } from '../core/shapes.ts';
 import { FormatError, ModelError } from '../errors/errors.ts';
@@ -13,6 +13,7 @@ import {
   showValue,
 } from './config-fields.ts';
 import { readRopeSettings } from './rope-scaling.ts';
+import { unwrapTextConfig } from './text-config.ts';
 
 /** How rotary frequencies are stretched past the pre-training length; positions in tokens. */
 export type RopeScaling =
@@ -61,17 +62,58 @@ export interface ModelConfig {
 
 interface ArchitectureFacts {
   readonly architecture: Architecture;
-  /** class name in `architectures` */
-  readonly className: string;
-  /** transformers' default of `max_position_embeddings` */
-  readonly maxPositions: number;
+  /** `model_type` */
+  readonly type: string;
+  /** what `architectures` may name: with an output layer, and without */
+  readonly classNames: readonly string[];
+  /** transformers' defaults of absent fields; null is computed from others */
+  readonly defaults: {
+    readonly vocab: number;
+    readonly intermediate: number;
+    readonly kvHeads: number | null;
+    readonly headDim: number | null;
+    readonly positions: number;
+    readonly theta: number;
+  };
 }
 
+/** transformers' defaults that all architectures share. */
+const DEFAULT_HIDDEN = 4096;
+const DEFAULT_LAYERS = 32;
+const DEFAULT_HEADS = 32;
+const QWEN = { vocab: 151_936, intermediate: 22_016, kvHeads: 32, positions: 32_768, theta: 10_000 };
 const ARCHITECTURES: readonly ArchitectureFacts[] = [
-  { architecture: 'llama', className: 'LlamaForCausalLM', maxPositions: 2048 },
-  { architecture: 'mistral', className: 'MistralForCausalLM', maxPositions: 131_072 },
-  { architecture: 'qwen2', className: 'Qwen2ForCausalLM', maxPositions: 32_768 },
-  { architecture: 'qwen3', className: 'Qwen3ForCausalLM', maxPositions: 32_768 },
+  {
+    architecture: 'llama',
+    type: 'llama',
+    classNames: ['LlamaForCausalLM', 'LlamaModel'],
+    defaults: { vocab: 32_000, intermediate: 11_008, kvHeads: null, headDim: null, positions: 2048, theta: 10_000 },
+  },
+  {
+    architecture: 'mistral',
+    type: 'mistral',
+    classNames: ['MistralForCausalLM', 'MistralModel'],
+    defaults: { vocab: 32_000, intermediate: 14_336, kvHeads: 8, headDim: null, positions: 131_072, theta: 10_000 },
+  },
+  {
+    architecture: 'qwen2',
+    type: 'qwen2',
+    classNames: ['Qwen2ForCausalLM', 'Qwen2Model'],
+    defaults: { ...QWEN, headDim: null },
+  },
+  {
+    architecture: 'qwen3',
+    type: 'qwen3',
+    classNames: ['Qwen3ForCausalLM', 'Qwen3Model'],
+    defaults: { ...QWEN, headDim: 128 },
+  },
+  // The language model of Qwen3-VL: for text, where a token has one position, its three-part RoPE is plain RoPE.
+  {
+    architecture: 'qwen3',
+    type: 'qwen3_vl_text',
+    classNames: ['Qwen3VLTextModel'],
+    defaults: { ...QWEN, headDim: 128, positions: 128_000, theta: 500_000 },
+  },
 ];
 
 /** Bounds far above any published model; they keep products of sizes inside safe integers. */
@@ -86,49 +128,58 @@ const DEFAULT_EPS = 1e-6;
 /** MistralConfig's default of `sliding_window`, in force where the key is absent (not null). */
 const MISTRAL_DEFAULT_WINDOW = 4096;
 
-/** Check and translate a config.json.
+/** Check and translate a config.json; of a wrapper's the language model.
  * @param json parsed JSON.  @param path the file's path, for errors.
+ * @param weights.storesHead whether the weights hold an lm_head, for wrappers; absent where there are none.
  * @throws {FormatError} a field is missing, of a wrong type or out of range;
  * {ModelError} architecture, quantisation, activation, rope type or sliding window that duo does not compute. */
-export function parseModelConfig(json: unknown, path: string): ModelConfig {
+export function parseModelConfig(json: unknown, path: string, weights: { storesHead?: boolean } = {}): ModelConfig {
   if (!isRecord(json)) throw new FormatError(`Expected ${path} to hold a JSON object, got ${showValue(json)}.`);
-  const source: FieldSource = { fields: json, place: path };
+  const notes: string[] = [];
+  const file: FieldSource = { fields: json, place: path };
+  const source = unwrapTextConfig(file, { storesHead: weights.storesHead, notes });
   const facts = findArchitecture(source);
-  const { architecture } = facts;
+  const { architecture, defaults } = facts;
+  // transformers leaves fields with the default value out of a `text_config`; a config.json has all that matter.
+  const inner = <T>(fallback: T): { fallback?: T } => (source === file ? {} : { fallback });
   refuseQuantization(source);
   refuseActivation(source);
   refuseBidirectional(source);
 
-  const heads = readCount(source, 'num_attention_heads', { most: MOST_HEADS });
-  const kvHeads = readCount(source, 'num_key_value_heads', { most: MOST_HEADS, fallback: heads });
+  const heads = readCount(source, 'num_attention_heads', { most: MOST_HEADS, ...inner(DEFAULT_HEADS) });
+  const kvHeads = readCount(source, 'num_key_value_heads', {
+    most: MOST_HEADS,
+    // null is not absent here.
+    fallback: 'num_key_value_heads' in source.fields ? heads : (defaults.kvHeads ?? heads),
+  });
   if (heads % kvHeads !== 0) {
     throw fieldError(source, 'num_key_value_heads', `a divisor of \`num_attention_heads\` (${heads})`);
   }
-  const hidden = readCount(source, 'hidden_size', { most: MOST_WIDTH });
+  const hidden = readCount(source, 'hidden_size', { most: MOST_WIDTH, ...inner(DEFAULT_HIDDEN) });
   const declaredPositions = readCount(source, 'max_position_embeddings', {
     most: MOST_POSITIONS,
-    fallback: facts.maxPositions,
+    fallback: defaults.positions,
   });
-  const rope = readRopeSettings(source, { declaredPositions, most: MOST_POSITIONS });
+  const rope = readRopeSettings(source, { declaredPositions, most: MOST_POSITIONS, theta: defaults.theta });
   refuseSlidingWindow(source, { architecture, maxPositions: rope.maxPositions });
-  const headDim = readHeadDim(source, { hidden, heads });
+  const headDim = readHeadDim(source, { hidden, heads, fallback: defaults.headDim });
   if (rope.scaling.type === 'dynamic' && headDim < 4) {
     throw new FormatError(
       `Expected the head size of ${path} to be at least 4 with dynamic rope scaling, got ${headDim}.`,
     );
   }
-  const notes = [...rope.notes];
+  notes.push(...rope.notes);
   const attentionBias = architecture !== 'mistral' && readFlag(source, 'attention_bias', false);
   return {
     shape: {
       architecture,
-      layers: readCount(source, 'num_hidden_layers', { most: MOST_LAYERS }),
+      layers: readCount(source, 'num_hidden_layers', { most: MOST_LAYERS, ...inner(DEFAULT_LAYERS) }),
       heads,
       kvHeads,
       headDim,
       hidden,
-      intermediate: readCount(source, 'intermediate_size', { most: MOST_WIDTH }),
-      vocab: readCount(source, 'vocab_size', { most: MOST_VOCAB }),
+      intermediate: readCount(source, 'intermediate_size', { most: MOST_WIDTH, ...inner(defaults.intermediate) }),
+      vocab: readCount(source, 'vocab_size', { most: MOST_VOCAB, ...inner(defaults.vocab) }),
       maxPositions: rope.maxPositions,
     },
     rmsNormEps: readPositive(source, 'rms_norm_eps', DEFAULT_EPS),
@@ -145,22 +196,24 @@ export function parseModelConfig(json: unknown, path: string): ModelConfig {
   };
 }
 
-/** `model_type` decides; `architectures`, where given, must agree, so that a classifier or a multimodal wrapper is not taken for the language model. */
+/** `model_type` decides; `architectures`, where given, must agree, so that a classifier or a wrapper without `text_config` is not taken for the language model. */
 function findArchitecture(source: FieldSource): ArchitectureFacts {
   const { model_type: type, architectures } = source.fields;
   const classes: unknown[] = Array.isArray(architectures) ? architectures : [];
-  const facts = ARCHITECTURES.find(({ architecture, className }) =>
-    type === undefined || type === null ? classes.includes(className) : type === architecture,
+  const facts = ARCHITECTURES.find((known) =>
+    type === undefined || type === null ? known.classNames.some((name) => classes.includes(name)) : type === known.type,
   );
-  const known = ARCHITECTURES.map(({ architecture, className }) => `${architecture} (${className})`).join(', ');
+  const known = ARCHITECTURES.filter(({ type: name, architecture }) => name === architecture)
+    .map(({ architecture, classNames }) => `${architecture} (${classNames[0]})`)
+    .join(', ');
   if (facts === undefined) {
     throw new ModelError(
       `Expected \`model_type\` of ${source.place} to be one of ${known}, got ${showValue(type ?? architectures ?? null)}: duo does not compute this architecture; use another model.`,
     );
   }
-  if (classes.length > 0 && !classes.includes(facts.className)) {
+  if (classes.length > 0 && !facts.classNames.some((name) => classes.includes(name))) {
     throw new ModelError(
-      `Expected \`architectures\` of ${source.place} to name ${facts.className} beside \`model_type\` ${facts.architecture}, got ${showValue(architectures)}: duo computes ${known}; use another model.`,
+      `Expected \`architectures\` of ${source.place} to name ${facts.classNames[0]} beside \`model_type\` ${facts.type}, got ${showValue(architectures)}: duo computes ${known}; use another model.`,
     );
   }
   return facts;
@@ -192,10 +245,11 @@ function refuseBidirectional(source: FieldSource): void {
   );
 }
 
-function readHeadDim(source: FieldSource, sizes: { hidden: number; heads: number }): number {
+function readHeadDim(source: FieldSource, sizes: { hidden: number; heads: number; fallback: number | null }): number {
   const { hidden, heads } = sizes;
+  const { head_dim: given = sizes.fallback } = source.fields;
   // transformers takes 0 for absent too.
-  const isAbsent = (source.fields.head_dim ?? 0) === 0;
+  const isAbsent = (given ?? 0) === 0;
   if (isAbsent && hidden % heads !== 0) {
     throw fieldError(
       source,
@@ -203,7 +257,7 @@ function readHeadDim(source: FieldSource, sizes: { hidden: number; heads: number
       `a multiple of \`num_attention_heads\` (${heads}) where \`head_dim\` is absent`,
     );
   }
-  const most = { most: MOST_HEAD_DIM };
+  const most = { most: MOST_HEAD_DIM, ...(sizes.fallback !== null && { fallback: sizes.fallback }) };
   const headDim = isAbsent ? hidden / heads : readCount(source, 'head_dim', most);
   if (headDim % 2 === 0) return headDim;
   throw new FormatError(

@@ -10,7 +10,7 @@ import { type ModelConfig, parseModelConfig } from './config.ts';
 import { isRecord, readTokenIds } from './config-fields.ts';
 import { computeFingerprint, computeOlderFingerprint } from './fingerprint.ts';
 import { nameGgufModel, openGgufModel } from './gguf-model.ts';
-import { listExpectedTensors } from './tensor-names.ts';
+import { HEAD_NAME, listExpectedTensors } from './tensor-names.ts';
 import { checkTiedHead } from './tied-head.ts';
 import { openWeights, type WeightStore } from './weights.ts';
 
@@ -42,10 +42,16 @@ export function openModelFolder(path: string, options?: { weights?: 'required' |
     return checkModel({ path: weights.files[0]!, name: nameGgufModel(path), config, weights });
   }
   refuseOtherPaths(path);
-  const config = readConfig(path);
+  const json = readConfigJson(path);
   const weights = openWeights(path);
-  if (weights === null && options?.weights !== 'optional') throw missingWeights(path);
-  return checkModel({ path, name: basename(resolve(path)), config, weights });
+  try {
+    const config = readConfig(path, { json, weights });
+    if (weights === null && options?.weights !== 'optional') throw missingWeights(path);
+    return checkModel({ path, name: basename(resolve(path)), config, weights });
+  } catch (cause) {
+    weights?.close();
+    throw cause;
+  }
 }
 
 /** Check weights against the config; closes them where they do not fit. */
@@ -96,7 +102,7 @@ function refuseOtherPaths(path: string): void {
   throw new ModelError(`Expected a model folder at ${path}, found nothing there; check the path.`);
 }
 
-function readConfig(path: string): ModelConfig {
+function readConfigJson(path: string): unknown {
   const configPath = join(path, 'config.json');
   if (!existsSync(configPath)) {
     if (listFiles(path, '.gguf').length > 0) throw ggufError(path);
@@ -104,7 +110,13 @@ function readConfig(path: string): ModelConfig {
       `Expected config.json in the model folder ${path}, found none; pass a Hugging Face model folder as downloaded.`,
     );
   }
-  const config = parseModelConfig(readJson(configPath, MOST_CONFIG_BYTES), configPath);
+  return readJson(configPath, MOST_CONFIG_BYTES);
+}
+
+function readConfig(path: string, parts: { json: unknown; weights: WeightStore | null }): ModelConfig {
+  const { json, weights } = parts;
+  const storesHead = weights === null ? {} : { storesHead: weights.has(HEAD_NAME) };
+  const config = parseModelConfig(json, join(path, 'config.json'), storesHead);
   const generationPath = join(path, 'generation_config.json');
   if (!existsSync(generationPath)) return config;
   const fields = readJson(generationPath, MOST_CONFIG_BYTES);
@@ -121,8 +133,12 @@ function checkTensors(config: ModelConfig, folder: { weights: WeightStore; path:
   for (const { name, shape } of listExpectedTensors(config)) {
     const expected = `Expected tensor \`${name}\` of shape [${shape.join(', ')}]`;
     if (!weights.has(name)) {
+      const cure =
+        name === HEAD_NAME
+          ? 'set `tie_word_embeddings` to true in config.json if the model uses its embeddings there, else download the model again'
+          : 'download the model again, or check that config.json belongs to these weights';
       throw new ModelError(
-        `${expected} in ${path} (${weights.files.map((file) => basename(file)).join(', ')}), found none; download the model again, or check that config.json belongs to these weights.`,
+        `${expected} in ${path} (${weights.files.map((file) => basename(file)).join(', ')}), found none; ${cure}.`,
       );
     }
     const info = weights.info(name);

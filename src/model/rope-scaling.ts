@@ -19,8 +19,9 @@ const KNOWN_KEYS = [
   ...['rope_type', 'type', 'rope_theta', 'partial_rotary_factor', 'factor', 'original_max_position_embeddings'],
   ...['low_freq_factor', 'high_freq_factor', 'beta_fast', 'beta_slow'],
   ...['attention_factor', 'mscale', 'mscale_all_dim', 'truncate'],
+  // How Qwen3-VL's three positions of a token share a head: for text they are one.
+  ...['mrope_section', 'mrope_interleaved'],
 ];
-const DEFAULT_THETA = 10_000;
 /** YaRN's rotations at which interpolation starts and ends (arXiv 2309.00071, section 3.2). */
 const DEFAULT_BETA_FAST = 32;
 const DEFAULT_BETA_SLOW = 1;
@@ -35,16 +36,17 @@ export interface RopeSettings {
 }
 
 /** Read theta and scaling.
- * @param declaredPositions `max_position_embeddings`.  @param most bound on any position count read.
+ * @param options.declaredPositions `max_position_embeddings`.  @param options.most bound on any position count read.
+ * @param options.theta where the file gives none.
  * @throws {FormatError} a field of a wrong type or range; {ModelError} a rope type duo does not compute. */
 export function readRopeSettings(
   source: FieldSource,
-  options: { declaredPositions: number; most: number },
+  options: { declaredPositions: number; most: number; theta: number },
 ): RopeSettings {
   const { declaredPositions } = options;
   const rope = findRope(source);
   const holder = (rope.fields.rope_theta ?? null) === null ? source : rope;
-  const theta = readPositive(holder, 'rope_theta', DEFAULT_THETA);
+  const theta = readPositive(holder, 'rope_theta', options.theta);
   if (theta <= 1) throw fieldError(holder, 'rope_theta', 'a number greater than 1');
   const scaling = readScaling(rope, options);
   const reached =

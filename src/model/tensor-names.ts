@@ -1,4 +1,5 @@
 // The tensors a Hugging Face checkpoint of Llama, Mistral, Qwen2 or Qwen3 must hold, with their shapes.
+// Checkpoints may name them with another prefix; the rule here is that of kernels/core/tensor_names.cpp.
 // Linear weights are [out, in] row-major: y = x·Wᵀ. Other tensors in the files (stored rotary tables, a tied lm_head but for tied-head.ts) are not read.
 import type { ModelConfig } from './config.ts';
 
@@ -16,6 +17,28 @@ export const HEAD_NAME = 'lm_head.weight';
 /** `model.layers.<layer>.<part>`, for example part `self_attn.q_proj.weight`. */
 export function nameLayerTensor(layerIndex: number, part: string): string {
   return `model.layers.${layerIndex}.${part}`;
+}
+
+/** What saving programs put before a name: PEFT, and torch.compile anywhere in it. */
+const PEFT_PREFIX = 'base_model.model.';
+const COMPILED = '_orig_mod.';
+/** Where the language model stands: in a wrapper saved by transformers 5 and 4, bare, and saved without its output layer. */
+const PREFIXES = ['model.language_model.', 'language_model.model.', 'language_model.', 'model.', ''];
+const PARTS =
+  /^(?:embed_tokens\.weight|norm\.weight|layers\.\d+\.(?:input_layernorm|post_attention_layernorm|self_attn\.[qkvo]_proj|self_attn\.[qk]_norm|mlp\.(?:gate|up|down)_proj)\.(?:weight|bias))$/;
+
+/** The name of a stored tensor as a bare checkpoint has it: `model.language_model.layers.0.mlp.up_proj.weight` →
+ * `model.layers.0.mlp.up_proj.weight`. @returns null for a tensor that the computation does not read, such as a vision tower's. */
+export function findPlainName(stored: string): string | null {
+  let name = stored.replaceAll(COMPILED, '');
+  if (name.startsWith(PEFT_PREFIX)) name = name.slice(PEFT_PREFIX.length);
+  for (const prefix of PREFIXES) {
+    if (!name.startsWith(prefix)) continue;
+    const part = name.slice(prefix.length);
+    if (part === HEAD_NAME) return HEAD_NAME;
+    if (PARTS.test(part)) return `model.${part}`;
+  }
+  return null;
 }
 
 /** The matrix of the output layer: `lm_head.weight`, or the embeddings where they are tied. */

@@ -7,8 +7,9 @@ import { readJson } from '../formats/read-json.ts';
 import { isRecord, showValue } from './config-fields.ts';
 import { decodeBf16, decodeF16 } from './half-floats.ts';
 import { openShard, readBytes, type Shard, type StoredTensor, type TensorInfo } from './safetensors.ts';
+import { findPlainName } from './tensor-names.ts';
 
-/** Named tensors in open files. Not usable after `close`. */
+/** Named tensors in open files, those of the language model by their plain names (tensor-names.ts). Not usable after `close`. */
 export interface WeightStore {
   has(name: string): boolean;
   /** @throws {ModelError} no such tensor, or of a dtype other than F32, F16, BF16. */
@@ -98,18 +99,32 @@ class ShardStore implements WeightStore {
   constructor(shards: readonly Shard[], index: { path: string; fileOf: Map<string, string> } | null) {
     this.shards = shards;
     this.files = shards.map((shard) => shard.path);
+    const stored = new Set<string>();
     for (const shard of shards) {
       for (const info of shard.tensors) {
         // A tensor that the index places elsewhere, or does not name, is not part of the model.
-        if (index === null || index.fileOf.get(info.name) === shard.path) this.tensors.set(info.name, { info, shard });
+        if (index !== null && index.fileOf.get(info.name) !== shard.path) continue;
+        stored.add(info.name);
+        this.add(info, shard);
       }
     }
     for (const [name, file] of index?.fileOf ?? []) {
-      if (this.tensors.has(name)) continue;
+      if (stored.has(name)) continue;
       throw new FormatError(
         `Expected tensor \`${name}\` in ${file}, where ${index!.path} places it, found none; download both files again.`,
       );
     }
+  }
+
+  private add(info: StoredTensor, shard: Shard): void {
+    const name = findPlainName(info.name) ?? info.name;
+    const other = this.tensors.get(name)?.info;
+    if (other !== undefined && other.name !== info.name) {
+      throw new ModelError(
+        `Expected one language model in the weights, got both \`${other.name}\` of ${other.file} and \`${info.name}\` of ${info.file}; remove the one that is not to be used.`,
+      );
+    }
+    this.tensors.set(name, { info, shard });
   }
 
   has(name: string): boolean {

@@ -98,6 +98,19 @@ describe('parseModelConfig', () => {
     expect(config).toMatchObject({ rmsNormEps: 1e-6, ropeTheta: 10000, bosTokenId: null, eosTokenIds: [] });
   });
 
+  it('takes the key-value heads and the head size of each class where they are absent, not where they are null', () => {
+    const sizes = (type: string, changes: object = {}) => {
+      const absent = { num_attention_heads: 64, num_key_value_heads: undefined, head_dim: undefined, hidden_size: 128 };
+      const { shape } = asArchitecture(type, { ...absent, ...changes });
+      return [shape.kvHeads, shape.headDim, shape.maxPositions];
+    };
+    expect(sizes('llama')).toEqual([64, 2, 512]);
+    expect(sizes('mistral')).toEqual([8, 2, 512]);
+    expect(sizes('qwen2')).toEqual([32, 2, 512]);
+    expect(sizes('qwen3')).toEqual([32, 128, 512]);
+    expect(sizes('qwen3', { num_key_value_heads: null, head_dim: null })).toEqual([64, 2, 512]);
+  });
+
   it('knows the biases and norms of each architecture', () => {
     const facts = (type: string, changes = {}) => {
       const { qkvBias, outputBias, mlpBias, qkNorm } = asArchitecture(type, changes);
@@ -207,6 +220,73 @@ describe('parseModelConfig', () => {
     expect(parse({ ...both, rope_scaling: null }).ropeScaling).toEqual({ type: 'none' });
   });
 
+  it('reads the language model of a wrapper', () => {
+    const { model_type, architectures, ...text } = makeConfigJson({ sliding_window: null, tie_word_embeddings: true });
+    const wrap = (type: string, name: string, outer: object = {}) =>
+      parseModelConfig(
+        { model_type: type, architectures: [`${name}ForConditionalGeneration`], text_config: text, ...outer },
+        '/m/config.json',
+      );
+    const note = (type: string): string =>
+      `/m/config.json is of ${type}: duo computes its language model and reads no images`;
+    const tied = { tie_word_embeddings: true };
+    expect(wrap('llava', 'Llava')).toEqual({ ...parse(tied), notes: [note('llava')] });
+    const asMistral = { ...asArchitecture('mistral', tied), notes: [note('mistral3')] };
+    expect(wrap('mistral3', 'Mistral3')).toEqual(asMistral);
+    expect(wrap('mistral3', 'Mistral3', { architectures: undefined })).toEqual(asMistral);
+    expect(wrap('qwen3_vl', 'Qwen3VL').shape).toEqual(asArchitecture('qwen3').shape);
+    expect(wrap('llava_onevision', 'LlavaOnevision').qkvBias).toBe(true);
+    const ids = { eos_token_id: [7], bos_token_id: 9 };
+    expect(wrap('llava', 'Llava', ids)).toMatchObject({ eosTokenIds: [2], bosTokenId: 1 });
+    const { eos_token_id, ...without } = text;
+    expect(wrap('llava', 'Llava', { ...ids, text_config: without })).toMatchObject({ eosTokenIds: [7], bosTokenId: 1 });
+  });
+
+  it('takes the defaults of transformers where a `text_config` leaves fields out', () => {
+    const of = (json: object) => parseModelConfig({ text_config: {}, ...json }, 'c');
+    const llava = of({ model_type: 'llava' });
+    expect(llava.shape).toEqual({
+      architecture: 'llama',
+      layers: 32,
+      heads: 32,
+      kvHeads: 32,
+      headDim: 128,
+      hidden: 4096,
+      intermediate: 11_008,
+      vocab: 32_000,
+      maxPositions: 2048,
+    });
+    expect(llava).toMatchObject({ ropeTheta: 10_000, tiedEmbeddings: false });
+    const vl = of({ model_type: 'qwen3_vl' });
+    expect(vl.shape).toMatchObject({ architecture: 'qwen3', headDim: 128, intermediate: 22_016, vocab: 151_936 });
+    expect([vl.ropeTheta, vl.shape.maxPositions, vl.shape.kvHeads]).toEqual([500_000, 128_000, 32]);
+    const pixtral = of({ model_type: 'llava', text_config: { model_type: 'mistral', sliding_window: null } });
+    expect(pixtral.shape).toMatchObject({ kvHeads: 8, intermediate: 14_336, vocab: 32_000, maxPositions: 131_072 });
+  });
+
+  it('ties a Mistral 3 wrapper that does not say otherwise where its weights hold no head', () => {
+    const tie = (storesHead: boolean | undefined, outer: object = {}, text: object = {}): boolean =>
+      parseModelConfig(
+        {
+          model_type: 'mistral3',
+          ...outer,
+          text_config: {
+            ...makeConfigJson(),
+            model_type: 'mistral',
+            sliding_window: null,
+            architectures: undefined,
+            ...text,
+          },
+        },
+        'c',
+        storesHead === undefined ? {} : { storesHead },
+      ).tiedEmbeddings;
+    expect([tie(true), tie(undefined), tie(false)]).toEqual([false, false, true]);
+    expect(tie(true, { tie_word_embeddings: true })).toBe(false);
+    expect(tie(false, { tie_word_embeddings: false })).toBe(false);
+    expect(tie(true, {}, { tie_word_embeddings: true })).toBe(true);
+  });
+
   it.each([
     ['mistral', { sliding_window: 512 }],
     ['mistral', { sliding_window: null }],
@@ -235,6 +315,21 @@ const REFUSED: [object, typeof FormatError | typeof ModelError, string][] = [
     { architectures: ['LlamaForSequenceClassification'] },
     ModelError,
     'Expected `architectures` of /m/config.json to name LlamaForCausalLM beside `model_type` llama, got `["LlamaForSequenceClassification"]`: duo computes llama (LlamaForCausalLM), mistral (MistralForCausalLM), qwen2 (Qwen2ForCausalLM), qwen3 (Qwen3ForCausalLM); use another model.',
+  ],
+  [
+    { model_type: 'gemma3', architectures: ['Gemma3ForConditionalGeneration'], text_config: {} },
+    ModelError,
+    'Expected /m/config.json, which holds a `text_config`, to be of qwen3_vl (Qwen3VLForConditionalGeneration), mistral3 (Mistral3ForConditionalGeneration), llava (LlavaForConditionalGeneration), llava_next (LlavaNextForConditionalGeneration), llava_onevision (LlavaOnevisionForConditionalGeneration), got `"gemma3"`: duo computes the language models of these wrappers only; use another model.',
+  ],
+  [
+    { model_type: 'mistral3', architectures: undefined, text_config: { model_type: 'ministral3' } },
+    ModelError,
+    'Expected `model_type` of `text_config` of /m/config.json to be one of llama (LlamaForCausalLM), mistral (MistralForCausalLM), qwen2 (Qwen2ForCausalLM), qwen3 (Qwen3ForCausalLM), got `"ministral3"`: duo does not compute this architecture; use another model.',
+  ],
+  [
+    { model_type: 'llava', architectures: undefined, text_config: {}, quantization_config: { quant_method: 'awq' } },
+    ModelError,
+    'Expected `text_config` of /m/config.json to describe F32, F16 or BF16 weights, got `quantization_config` (`"awq"`): duo reads no quantised weights; use the unquantised model folder.',
   ],
   [
     { quantization_config: { quant_method: 'gptq', bits: 4 } },

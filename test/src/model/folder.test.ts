@@ -301,6 +301,16 @@ describe('openModelFolder refuses', () => {
     );
   });
 
+  it('a missing output layer, with the flag that may be wrong', () => {
+    const folder = writeChanged((tensors) => tensors.filter(({ name }) => name !== 'lm_head.weight'));
+    expectError(
+      folder,
+      new ModelError(
+        `Expected tensor \`lm_head.weight\` of shape [11, 6] in ${folder} (model.safetensors), found none; set \`tie_word_embeddings\` to true in config.json if the model uses its embeddings there, else download the model again.`,
+      ),
+    );
+  });
+
   it.each([
     [
       [16, 6],

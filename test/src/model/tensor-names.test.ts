@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { parseModelConfig } from '../../../src/model/config.ts';
-import { listExpectedTensors, nameHeadTensor } from '../../../src/model/tensor-names.ts';
+import { findPlainName, listExpectedTensors, nameHeadTensor } from '../../../src/model/tensor-names.ts';
 import { makeConfigJson } from './model-fixture.ts';
 
 const list = (changes: Record<string, unknown> = {}) =>
@@ -51,5 +51,36 @@ describe('listExpectedTensors', () => {
 
   it('repeats the layer for each layer', () => {
     expect(list({ num_hidden_layers: 3 }).length).toBe(3 + 3 * 9);
+  });
+});
+
+describe('findPlainName', () => {
+  it.each([
+    ['model.embed_tokens.weight', 'model.embed_tokens.weight'],
+    ['embed_tokens.weight', 'model.embed_tokens.weight'],
+    ['norm.weight', 'model.norm.weight'],
+    ['layers.11.mlp.up_proj.weight', 'model.layers.11.mlp.up_proj.weight'],
+    ['model.language_model.layers.0.self_attn.q_norm.weight', 'model.layers.0.self_attn.q_norm.weight'],
+    ['language_model.model.layers.3.self_attn.k_proj.bias', 'model.layers.3.self_attn.k_proj.bias'],
+    ['language_model.norm.weight', 'model.norm.weight'],
+    ['_orig_mod.model.layers.0._orig_mod.mlp.down_proj.weight', 'model.layers.0.mlp.down_proj.weight'],
+    ['base_model.model.model.layers.0.input_layernorm.weight', 'model.layers.0.input_layernorm.weight'],
+    ['_orig_mod.base_model.model.lm_head.weight', 'lm_head.weight'],
+    ['lm_head.weight', 'lm_head.weight'],
+    ['language_model.lm_head.weight', 'lm_head.weight'],
+    ['model.lm_head.weight', 'lm_head.weight'],
+    ['model.language_model.lm_head.weight', 'lm_head.weight'],
+    ['vision_tower.transformer.layers.0.attention.q_proj.weight', null],
+    ['model.visual.blocks.0.norm1.weight', null],
+    ['vision_tower.vision_model.encoder.layers.0.self_attn.q_proj.weight', null],
+    ['multi_modal_projector.norm.weight', null],
+    ['mtp.layers.0.mlp.up_proj.weight', null],
+    ['model.layers.x.mlp.up_proj.weight', null],
+    ['model.layers..mlp.up_proj.weight', null],
+    ['model.layers.0.mlp.experts.0.up_proj.weight', null],
+    ['model.layers.0.self_attn.rotary_emb.inv_freq', null],
+    ['base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight', null],
+  ])('%s', (stored, plain) => {
+    expect(findPlainName(stored)).toBe(plain);
   });
 });

@@ -152,7 +152,7 @@ describeNative('errors and lifetime', () => {
       await expect(opening).rejects.toThrow(message);
       await expect(opening).rejects.toMatchObject({ name: 'NativeError', status });
     }
-    await expect(openModel(config, [shard, shard])).rejects.toThrow(/in one weight file, but .* has it again/);
+    await expect(openModel(config, [shard, shard])).rejects.toThrow(/once in the weight files, but .* has it again/);
     await expect(openModel(config, [join(folder, 'absent')])).rejects.toMatchObject({ status: 'FILE' });
   });
 
