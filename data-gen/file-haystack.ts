@@ -17,6 +17,7 @@ const MAX_FILES = 1_000_000;
 const HELD_OUT_SHARE = 10; // one document in ten
 const MAX_SEEK_CHARACTERS = 400; // to the next line or sentence after a drawn offset
 const MIN_ENCODE_CHARACTERS = 256;
+const JOINT = '\n\n'; // between documents of one sample
 
 /** Text files under `path` in sorted order; a file stands for itself whatever its name. */
 function listTextFiles(path: string): string[] {
@@ -79,6 +80,25 @@ export function splitDocuments(documents: readonly string[]): Record<Split, stri
   };
 }
 
+/** Documents to learn from and documents held out as two paths name them; those in both are held out. */
+function separateDocuments(own: readonly string[], heldOut: readonly string[]): Record<Split, string[]> {
+  const kept = new Set(heldOut);
+  return { train: [...new Set(own)].filter((text) => !kept.has(text)), 'held-out': [...kept] };
+}
+
+/** Characters of a walk through all documents, with what joins them, before any text comes again. */
+function countDistinct(documents: readonly string[]): number {
+  return documents.reduce((total, text) => total + text.length, 0) + JOINT.length * (documents.length - 1);
+}
+
+function tooLittleText(parts: { path: string; split: Split; tokens: number; found: number }): FormatError {
+  const { path, split, tokens, found } = parts;
+  const part = split === 'train' ? 'to learn from' : 'held out';
+  return new FormatError(
+    `Expected ${tokens} tokens of text ${part} in ${path}, found ${found}; give more --documents or lower --max-tokens.`,
+  );
+}
+
 /** A drawn start in `text` that leaves `characters` behind it where the text is long enough: after a line or sentence end, else at a word. */
 function drawStart(text: string, options: { characters: number; random: Random }): number {
   const { characters, random } = options;
@@ -118,19 +138,12 @@ function* walkText(
       };
     }
     number = (number + 1) % documents.length;
-    text = `\n\n${documents[number]}`;
+    text = `${JOINT}${documents[number]}`;
   }
 }
 
-/** Open files as a haystack. Reads at most MAX_HAYSTACK_CHARACTERS, shared evenly among the files.
- * A split with less text than a sample needs repeats itself from its first document.
- * @throws {FileError} absent or unreadable; {FormatError} no text, not UTF-8, malformed line, broken compression. */
-export async function openFileHaystack(options: {
-  path: string;
-  tokenizer: Tokenizer;
-  maxCharacters?: number;
-}): Promise<HaystackSource> {
-  const { path, tokenizer, maxCharacters = MAX_HAYSTACK_CHARACTERS } = options;
+/** Every document under `path`, until `maxCharacters` are read, shared evenly among the files. */
+async function readAllDocuments(path: string, maxCharacters: number): Promise<string[]> {
   const files = listTextFiles(path);
   const documents: string[] = [];
   let room = maxCharacters;
@@ -141,20 +154,46 @@ export async function openFileHaystack(options: {
     for (const document of read) documents.push(document);
     room -= read.reduce((total, document) => total + document.length, 0);
   }
-  const splits = splitDocuments(documents);
+  return documents;
+}
+
+/** Open files as a haystack. Reads at most MAX_HAYSTACK_CHARACTERS of each path.
+ * A split with less text than a sample needs repeats itself from its first document.
+ * @param options.heldOutPath documents that are held out; then all others of `path` are to learn from. Default: a part of `path`.
+ * @throws {FileError} absent or unreadable; {FormatError} no text, not UTF-8, malformed line, broken compression. */
+export async function openFileHaystack(options: {
+  path: string;
+  tokenizer: Tokenizer;
+  heldOutPath?: string | undefined;
+  maxCharacters?: number;
+}): Promise<HaystackSource> {
+  const { path, tokenizer, heldOutPath, maxCharacters = MAX_HAYSTACK_CHARACTERS } = options;
+  const own = await readAllDocuments(path, maxCharacters);
+  const heldOut = heldOutPath === undefined ? null : await readAllDocuments(heldOutPath, maxCharacters);
+  const documents = heldOut === null ? own : [...own, ...heldOut];
+  const splits = heldOut === null ? splitDocuments(own) : separateDocuments(own, heldOut);
+  const pathOf = (split: Split): string => (split === 'train' ? path : (heldOutPath ?? path));
   const count = (split: Split): number => splits[split].reduce((total, text) => total + text.trim().length, 0);
-  for (const split of ['train', 'held-out'] as const) {
-    if (count(split) === 0) {
+  if (heldOutPath !== undefined) {
+    if (count('held-out') === 0) throw new FormatError(`Expected ${heldOutPath} to hold text, found none.`);
+    if (count('train') === 0) {
       throw new FormatError(
-        `Expected ${path} to hold enough text to keep a tenth for held-out samples, found ${documents.length === 0 ? 'none' : 'too little'}.`,
+        `Expected ${path} to hold text that is not in ${heldOutPath}, found none; name other documents.`,
       );
     }
   }
+  if (count('train') === 0 || count('held-out') === 0) {
+    throw new FormatError(
+      `Expected ${path} to hold enough text to keep a tenth for held-out samples, found ${documents.length === 0 ? 'none' : 'too little'}.`,
+    );
+  }
   const hash = createHash('sha256');
   for (const document of documents) hash.update(digest(document));
+  // Which documents are held out counts, where the path and not their text decides it.
+  if (heldOut !== null) hash.update(`held out: ${heldOut.length}`);
 
   return {
-    take({ tokens, random, split }) {
+    take({ tokens, random, split, repeats = true }) {
       const texts = splits[split];
       const first = random.integer(texts.length);
       // 6 characters a token is more than English needs; a sample that needs more goes on with the next document.
@@ -162,9 +201,11 @@ export async function openFileHaystack(options: {
       const ids: number[] = [];
       let charactersPerToken = 4.5;
       let taken = 0;
+      const mostCharacters = repeats ? Number.POSITIVE_INFINITY : countDistinct(texts);
       for (const takeNext of walkText(texts, { first, start })) {
+        if (taken >= mostCharacters) throw tooLittleText({ path: pathOf(split), split, tokens, found: ids.length });
         const wanted = Math.max(MIN_ENCODE_CHARACTERS, Math.ceil((tokens - ids.length) * charactersPerToken));
-        const piece = takeNext(wanted);
+        const piece = takeNext(Math.min(wanted, mostCharacters - taken));
         for (const id of encodePiece(tokenizer, piece)) ids.push(id);
         taken += piece.length;
         if (ids.length >= tokens) return ids;

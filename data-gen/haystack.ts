@@ -10,8 +10,9 @@ import { encodePiece } from './template.ts';
 
 /** Where samples take their filler from. */
 export interface HaystackSource {
-  /** At least `tokens` token ids of text for one sample, drawn with `random` alone; train and held-out never share a document. */
-  take(options: { tokens: number; random: Random; split: Split }): number[];
+  /** At least `tokens` token ids of text for one sample, drawn with `random` alone; train and held-out never share a document.
+   * @param options.repeats whether text may stand in it again where there is too little, default true. @throws {FormatError} false, and it would. */
+  take(options: { tokens: number; random: Random; split: Split; repeats?: boolean }): number[];
   /** for people: what it is and how much of it */
   readonly description: string;
   /** sha256:… over what it reads, for provenance */

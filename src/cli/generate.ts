@@ -1,27 +1,41 @@
-// duo generate: write multi-passkey samples as JSONL, with their provenance beside them.
+// duo generate: write samples as JSONL, with their provenance beside them: passkeys in a haystack, windows of running text with their
+// long-range tokens as answers, or the two by turns.
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
-import type { Split } from '../../data-gen/length.ts';
-import { generateSamples, type PasskeySample, pickPasskeySettings } from '../../data-gen/passkey.ts';
+import { pickPasskeySettings } from '../../data-gen/passkey.ts';
 import { listChanges } from '../config/fit.ts';
+import { resolveConfig } from '../config/flags.ts';
+import { loadPreset } from '../config/presets.ts';
+import type { Sample } from '../core/shapes.ts';
+import type { Engine } from '../engine/engine.ts';
 import { AbortedError, ConfigError } from '../errors/errors.ts';
 import { isReplacedWhole } from '../formats/output.ts';
 import type { JsonRecord } from '../formats/read-json.ts';
 import { metaPathOf, streamSamples } from '../formats/samples.ts';
 import type { ModelFolder } from '../model/folder.ts';
 import { addConfigOptions, readConfigFlags, sayChanges } from './config-flags.ts';
+import { describeCounts, pickLongRangeSettings } from './long-range-source.ts';
 import { readIntegerFlag } from './numbers.ts';
-import { openModel } from './open.ts';
+import {
+  addDocumentOptions,
+  type DocumentFlags,
+  type Objective,
+  refuseFlags,
+  requireDocuments,
+} from './objective-flags.ts';
+import { type ObjectiveSource, openObjectiveSource } from './objective-source.ts';
+import { addEngineOptions, type EngineFlags, openEngine, openModel } from './open.ts';
 import { checkOutput, checkStdoutIsFree, nameOutput } from './outputs.ts';
 import { addProgressOption, makeProgress } from './progress.ts';
-import { checkIds, openOrigin } from './sample-source.ts';
 import { stdoutClosed } from './stdout.ts';
 import { printJson, say } from './terminal.ts';
 import { readVersion } from './version.ts';
 
-interface GenerateFlags {
+interface GenerateFlags extends EngineFlags, DocumentFlags {
   readonly model: string;
   readonly out: string;
+  readonly config?: string;
+  readonly objective?: string;
   readonly haystack?: string;
   readonly count?: string;
   readonly split: string;
@@ -32,8 +46,8 @@ interface GenerateFlags {
 export function addGenerateCommand(program: Command, signal: AbortSignal): void {
   const command = program
     .command('generate')
-    .description('write multi-passkey samples for a model as JSONL')
-    .requiredOption('--model <dir|demo>', 'model folder; only config.json and the tokenizer are read')
+    .description('write multi-passkey or long-range samples for a model as JSONL')
+    .requiredOption('--model <dir|demo>', 'model folder; long-range samples need its weights, passkeys do not')
     .requiredOption(
       '--out <file>',
       'samples file to write, - for standard output; provenance goes to <file without .jsonl>.meta.json',
@@ -41,66 +55,126 @@ export function addGenerateCommand(program: Command, signal: AbortSignal): void 
     .option('--overwrite', 'replace a file of another kind at --out')
     .option('--count <n>', 'number of samples; default: the steps of the preset')
     .option('--split <name>', 'train or held-out: two sets that share no text and no draw', 'train')
-    .option('--haystack <path>', 'text file, folder, JSONL, JSONL.gz or JSONL.zst; default: generated prose')
+    .option(
+      '--haystack <path>',
+      'text around passkeys: file, folder, JSONL, JSONL.gz or JSONL.zst; default: generated prose',
+    )
     .option('--json', 'print what was written as JSON');
-  addProgressOption(addConfigOptions(command)).action((flags: GenerateFlags & Record<string, unknown>) =>
-    generate(flags, signal),
+  addProgressOption(addEngineOptions(addConfigOptions(addDocumentOptions(command)))).action(
+    (flags: GenerateFlags & Record<string, unknown>) => generate(flags, signal),
   );
 }
 
 async function generate(flags: GenerateFlags & Record<string, unknown>, signal: AbortSignal): Promise<void> {
-  if (flags.split !== 'train' && flags.split !== 'held-out') {
-    throw new ConfigError(`Expected --split to be train or held-out, got \`${flags.split}\`.`);
+  const { split } = flags;
+  if (split !== 'train' && split !== 'held-out') {
+    throw new ConfigError(`Expected --split to be train or held-out, got \`${split}\`.`);
   }
-  const split: Split = flags.split;
   checkOutputs(flags);
-  const folder = await openModel(flags.model, { weights: 'optional', signal });
+  const objective = readObjective(flags);
+  const folder = await openModel(flags.model, { weights: objective === 'passkey' ? 'optional' : 'required', signal });
+  let engine: Engine | null = null;
   try {
     const { asked, config: read, ...fit } = readConfigFlags(flags, { name: flags.model, shape: folder.config.shape });
     const count = readIntegerFlag('--count', { text: flags.count ?? String(read.steps), least: 1 });
-    const opened = await openOrigin({ folder, config: read, haystackPath: flags.haystack, ...fit });
-    const { hash, inputs, config, ...origin } = opened;
-    sayChanges(listChanges(asked, config), 'the model and its tokenizer');
+    if (objective !== 'passkey') engine = await openEngine(folder, flags);
+    const source = await openObjectiveSource({
+      objective,
+      folder,
+      config: read,
+      haystackPath: flags.haystack,
+      documentsPath: objective === 'passkey' ? null : requireDocuments(flags),
+      heldOutPath: flags.heldOutDocuments,
+      engine,
+      split,
+      signal,
+      ...fit,
+    });
+    sayChanges(listChanges(asked, source.config), 'the model and its tokenizer');
     const progress = makeProgress('samples');
-    const { haystackHash, tokenizerHash } = inputs as { haystackHash: string; tokenizerHash: string };
     const meta = await streamSamples(flags.out, {
-      samples: untilAborted(withCheckedIds(generateSamples({ ...origin, split, count }), folder), signal),
-      provenance: {
+      samples: makeSamples(source, { count, signal }),
+      provenance: () => ({
         tool: `duo ${readVersion()}`,
-        seed: config.seed,
+        seed: source.config.seed,
         split,
-        origin: hash,
-        settings: pickPasskeySettings(config) as unknown as JsonRecord,
-        haystack: haystackHash,
-        tokenizer: tokenizerHash,
-      },
+        ...describeSamples({ source, objective, engine, folder }),
+      }),
       onWritten: (written) => progress.update(written, count),
     });
-    if (flags.json) printJson({ out: resolve(flags.out), count: meta.count, samples: meta.samples });
-    else say(`Wrote ${meta.count} samples to ${nameOutput(flags.out)} (${meta.samples}).`);
+    const { counts } = source;
+    if (flags.json) {
+      const found = counts === null ? {} : { found: counts };
+      printJson({ out: resolve(flags.out), count: meta.count, samples: meta.samples, ...found });
+      return;
+    }
+    say(`Wrote ${meta.count} samples to ${nameOutput(flags.out)} (${meta.samples}).`);
+    if (counts !== null) say(describeCounts(counts));
   } finally {
+    await engine?.close();
     folder.close();
   }
 }
 
+/** The objective asked for. What a shipped preset says is for identify; here it is passkeys unless a person asks for another.
+ * @throws {ConfigError} an unknown objective, or flags that it has no use for. */
+function readObjective(flags: GenerateFlags): Objective {
+  const preset = loadPreset(flags.config ?? 'base');
+  const isAsked = flags.objective !== undefined || preset.ownKeys.has('objective');
+  const { objective: found } = resolveConfig({ preset, overrides: { objective: flags.objective } });
+  const objective = isAsked ? found : 'passkey';
+  const given = flags as unknown as Record<string, unknown>;
+  if (objective === 'passkey') {
+    const names = ['documents', 'heldOutDocuments', 'engine', 'device', 'backend', 'threads'];
+    refuseFlags(given, { names, objective, instead: 'long-range or both' });
+  }
+  if (objective === 'long-range') refuseFlags(given, { names: ['haystack'], objective, instead: 'passkey or both' });
+  return objective;
+}
+
+/** What decided the samples, for their provenance. */
+function describeSamples(parts: {
+  source: ObjectiveSource;
+  objective: Objective;
+  engine: Engine | null;
+  folder: ModelFolder;
+}): JsonRecord {
+  const { source, objective, engine, folder } = parts;
+  const { config, counts } = source;
+  const { haystackHash, documentsHash, tokenizerHash } = source.inputs as Record<string, string>;
+  const passkeys = { settings: pickPasskeySettings(config) as unknown as JsonRecord, haystack: haystackHash as string };
+  const shared = { origin: source.hash, tokenizer: tokenizerHash as string };
+  if (counts === null) return { ...shared, ...passkeys };
+  const own = pickLongRangeSettings(config);
+  return {
+    ...shared,
+    ...(objective === 'both' ? { ...passkeys, settings: { ...passkeys.settings, ...own } } : { settings: own }),
+    objective,
+    documents: documentsHash as string,
+    model: folder.fingerprint,
+    engine: engine?.name ?? null,
+    found: { ...counts },
+  };
+}
+
 /** @throws {ConfigError} an output that would destroy something. */
 function checkOutputs(flags: GenerateFlags): void {
-  const options = { inputs: [flags.haystack], overwrite: flags.overwrite === true };
+  const inputs = [flags.haystack, flags.documents, flags.heldOutDocuments];
+  const options = { inputs, overwrite: flags.overwrite === true };
   checkStdoutIsFree(flags.out, flags);
   checkOutput(flags.out, { ...options, kind: 'samples' });
   if (isReplacedWhole(flags.out)) checkOutput(metaPathOf(flags.out), { ...options, kind: 'samples-meta' });
 }
 
-/** The items one by one, with a turn for signals and timers before each. @throws {AbortedError} before the next one. */
-async function* untilAborted<Item>(items: Iterable<Item>, signal: AbortSignal): AsyncGenerator<Item> {
-  for (const item of items) {
+/** The samples one by one, with a turn for signals and timers before each. @throws {AbortedError} before the next one. */
+async function* makeSamples(
+  source: ObjectiveSource,
+  { count, signal }: { count: number; signal: AbortSignal },
+): AsyncGenerator<Sample> {
+  for (let index = 0; index < count; index++) {
     await new Promise((turn) => setImmediate(turn));
     if (signal.aborted || stdoutClosed.aborted)
       throw new AbortedError('The samples were not written; generation was stopped.');
-    yield item;
+    yield await source.sampleAt(index);
   }
-}
-
-function* withCheckedIds(samples: Iterable<PasskeySample>, folder: ModelFolder): Generator<PasskeySample> {
-  for (const sample of samples) yield checkIds(sample, folder);
 }

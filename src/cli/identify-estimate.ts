@@ -3,6 +3,7 @@ import { findCheckpoint } from '../../train/checkpoint.ts';
 import { describeEstimate, estimateRun, measureRate, type RunEstimate } from '../../train/estimate.ts';
 import type { HeadMethod, ScoreOptions } from '../../train/methods/method.ts';
 import type { Config } from '../config/config.ts';
+import type { Sample } from '../core/shapes.ts';
 import { ConfigError } from '../errors/errors.ts';
 import type { SampleSource } from './sample-source.ts';
 import { say } from './terminal.ts';
@@ -18,7 +19,7 @@ interface EstimateParts {
 export async function announceEstimate(parts: EstimateParts): Promise<void> {
   const { method, source, score } = parts;
   const estimate = method.estimate
-    ? await method.estimate({ ...score, shortSample: source.shortSample() })
+    ? await method.estimate({ ...score, shortSample: await source.shortSample() })
     : await estimateSteps(parts);
   say(describeEstimate(estimate));
   if (estimate.isLong) {
@@ -35,7 +36,7 @@ async function estimateSteps({ method, config, source, score }: EstimateParts): 
   const { supervise, fullBranch, window } = settings;
   const checkpoint = score.resume ? findCheckpoint(score.files.checkpoint, layers * kvHeads) : null;
   const firstStep = Math.min(checkpoint?.state.steps ?? 0, config.steps);
-  const sample = source.shortSample();
+  const sample = await source.shortSample();
   const distill = { supervise, fullBranch, ...(signal === undefined ? {} : { signal }) };
   const operationsPerSecond = method.isStepwise
     ? await measureRate({ engine, sample, window, distill })
@@ -48,7 +49,7 @@ async function estimateSteps({ method, config, source, score }: EstimateParts): 
 async function measureScoringRate(options: {
   readonly method: HeadMethod;
   readonly score: ScoreOptions;
-  readonly sample: ReturnType<SampleSource['shortSample']>;
+  readonly sample: Sample;
 }): Promise<number> {
   const { method, score, sample } = options;
   const { onProgress: _, ...quiet } = score;

@@ -90,7 +90,7 @@ async function identify(flags: IdentifyFlags & Record<string, unknown>, signal: 
         model: shape,
       });
       try {
-        source.sampleAt(0);
+        await source.sampleAt(0);
         await runIdentify({ flags, folder, config, fitted, method, cut, source, engine, entry, signal });
       } finally {
         source.close();
@@ -119,7 +119,14 @@ async function openSource(options: {
   const canProbe = engine.probe !== undefined && engine.computeHidden !== undefined;
   const config = isGpu ? read.config : fitToCpu(read.config, { model: folder.config, given, canProbe });
   const isCut = read.isCut || config.maxTokens < read.config.maxTokens;
-  const source = await openGeneratedSource({ folder, config, haystackPath: flags.haystack, given, isCut });
+  const source = await openGeneratedSource({
+    folder,
+    config,
+    haystackPath: flags.haystack,
+    given,
+    isCut,
+    split: 'train',
+  });
   const fitted = listChanges(asked, source.config);
   sayChanges(fitted, `the model, its tokenizer and ${engine.device}`);
   return { source, config: source.config, fitted };

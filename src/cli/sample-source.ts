@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { fitPasskeys } from '../../data-gen/fit-passkeys.ts';
 import { openHaystack } from '../../data-gen/haystack.ts';
-import { drawLength } from '../../data-gen/length.ts';
+import { drawLength, heldOutLengths, type Split } from '../../data-gen/length.ts';
 import {
   generateSample,
   generateSamples,
@@ -20,11 +20,11 @@ import { hashTokenizer, openTokenizer } from '../text/tokenizer.ts';
 
 /** Samples by step, with what a resume and a record need to know of them. */
 export interface SampleSource {
-  sampleAt(step: number): Sample;
+  sampleAt(step: number): Sample | Promise<Sample>;
   /** tokens of step `step`'s sample */
   lengthAt(step: number): number;
   /** a short sample, to measure the rate with */
-  shortSample(): Sample;
+  shortSample(): Sample | Promise<Sample>;
   /** `sha256:…` of the samples file, or of everything that decides the generated samples */
   readonly hash: string;
   /** for run.json: paths and hashes of what is read */
@@ -94,8 +94,11 @@ export async function openOrigin(
   };
 }
 
-/** Generated samples; each is made when its step asks for it. @throws {ConfigError} lengths that the model or the passkeys forbid. */
-export async function openGeneratedSource(options: OriginOptions): Promise<SampleSource & { config: Config }> {
+/** Passkey samples; each is made when its step asks for it. @throws {ConfigError} lengths that the model or the passkeys forbid. */
+export async function openGeneratedSource(
+  options: OriginOptions & { readonly split: Split },
+): Promise<SampleSource & { config: Config }> {
+  const { split } = options;
   const { config, ...origin } = await openOrigin(options);
   const maxPositions = options.folder.config.shape.maxPositions;
   if (config.maxTokens > maxPositions) {
@@ -105,13 +108,14 @@ export async function openGeneratedSource(options: OriginOptions): Promise<Sampl
   }
   const generate = (index: number, lengthTokens?: number): Sample =>
     checkIds(
-      generateSample({ ...origin, split: 'train', index, ...(lengthTokens === undefined ? {} : { lengthTokens }) }),
+      generateSample({ ...origin, split, index, ...(lengthTokens === undefined ? {} : { lengthTokens }) }),
       options.folder,
     );
+  const lengths = split === 'train' ? config : heldOutLengths(config, maxPositions);
   return {
     config,
     sampleAt: (index) => generate(index),
-    lengthAt: (index) => drawLength(config, { seed: config.seed, split: 'train', index }),
+    lengthAt: (index) => drawLength(lengths, { seed: config.seed, split, index }),
     shortSample: () => generate(0, config.minTokens),
     hash: origin.hash,
     inputs: origin.inputs,

@@ -31,6 +31,12 @@ export const configSchema = z.strictObject({
     pattern: /^[a-z][a-z-]*$/,
     expected: 'the name of a scoring method, such as "gates"',
   }),
+  /** What samples ask for: passkeys in a haystack, the long-range tokens of running text, or the two by turns. */
+  objective: choiceKey('what samples are made of: passkeys, long-range tokens of --documents, or both by turns', [
+    'passkey',
+    'long-range',
+    'both',
+  ]),
   /** Everything random comes from this number. */
   seed: integerKey('number that everything random is drawn from', { least: 0 }),
   /** S: first tokens a streaming head always sees. */
@@ -98,6 +104,10 @@ export const configSchema = z.strictObject({
   /** Words that number the passkeys, in order of depth. */
   ordinals: wordListKey('words that number the passkeys in order of depth'),
   templates: templatesSchema,
+  /** Nats by which full attention must beat all heads streaming at a token of the long-range objective. */
+  longRangeGain: numberKey('nats that long context must give a token of the long-range objective', { least: 0 }),
+  /** Probability that full attention must give such a token; the default is e⁻². */
+  longRangeProbability: numberKey('probability that full attention must give such a token', { least: 0, most: 1 }),
   /** Samples of the closing recall table; 0 = no table. */
   heldOutSamples: integerKey('held-out samples of the closing recall table, 0 = no table', {
     least: 0,

@@ -1,9 +1,10 @@
 // samples.jsonl: a sample a line, `{"tokens": […], "answers": [[start, end), …], …}`; other keys are kept. From us or anybody.
+// A line whose `objective` is long-range has `gains` too, one for each answer token.
 // Read and written as a stream, so that a file may be larger than memory. Beside ours stands samples.meta.json with the provenance.
 import { createHash } from 'node:crypto';
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { z } from 'zod';
-import type { Sample } from '../core/shapes.ts';
+import { type Sample, supervisedPositions } from '../core/shapes.ts';
 import { FormatError } from '../errors/errors.ts';
 import { fileErrorOf, stableJson, writeFileAtomic } from './atomic-file.ts';
 import { isReplacedWhole, type Output, openOutput } from './output.ts';
@@ -93,7 +94,18 @@ export function checkSample(value: unknown, options: SampleLimits & { place: str
       );
     }
   }
-  return value as Sample;
+  const sample = value as Sample;
+  if (sample.objective === 'long-range') checkGains(sample, place);
+  return sample;
+}
+
+/** @throws {FormatError} a long-range sample without a finite gain for each answer token. */
+function checkGains({ answers, gains }: Sample, place: string): void {
+  const count = supervisedPositions(answers, 'answer').length;
+  if (Array.isArray(gains) && gains.length === count && gains.every(Number.isFinite)) return;
+  throw new FormatError(
+    `Expected \`gains\` to be ${count} numbers, one for each answer token of a long-range sample, in ${place}, got \`${formatFound(gains)}\`.`,
+  );
 }
 
 function parseSample(line: Buffer, options: SampleLimits & { place: string }): Sample {
@@ -257,7 +269,8 @@ export function readSamplesMeta(path: string): SamplesMeta {
 
 interface WriteOptions<Samples> {
   readonly samples: Samples;
-  readonly provenance: JsonRecord;
+  /** a function is asked after the last sample, for what is known only then */
+  readonly provenance: JsonRecord | (() => JsonRecord);
   /** called after each sample with the number written so far */
   readonly onWritten?: (count: number) => void;
 }
@@ -317,13 +330,14 @@ class SampleWriter {
     if (this.#count === 0) throw new FormatError(`Expected at least one sample to write to ${this.#path}, got none.`);
     this.#output.commit();
     const metaPath = metaPathOf(this.#path);
+    const { provenance } = this.#options;
     const meta = checkJson(metaSchema, {
       value: {
         schema: SAMPLES_SCHEMA,
         version: SAMPLES_VERSION,
         count: this.#count,
         samples: `sha256:${this.#hash.digest('hex')}`,
-        provenance: this.#options.provenance,
+        provenance: typeof provenance === 'function' ? provenance() : provenance,
       },
       path: metaPath,
     });

@@ -1,6 +1,6 @@
 // Kept gain: how much of what long context gives a mask keeps, over the tokens of running text that need it. It asks for no labels.
-// A long-range token is one whose log-probability under full attention is above -2 and more than 2 above that with every head
-// streaming (the idea of LongPPL's key tokens, arXiv 2410.23771).
+// What a long-range token is, src/core/long-range.ts says.
+import { isLongRange } from '../../core/long-range.ts';
 import { makeRandom } from '../../core/random.ts';
 import type { Interval } from './confidence.ts';
 
@@ -11,8 +11,6 @@ export interface TextLogProbs {
   readonly mask: ArrayLike<number>;
 }
 
-const LEAST_LOG_PROB = -2;
-const LEAST_GAIN = 2;
 /** Fewer texts or tokens make no ratio worth reporting. */
 const LEAST_TEXTS = 8;
 const LEAST_TOKENS = 100;
@@ -31,11 +29,6 @@ export interface KeptGain {
   readonly loss: number;
   /** the same under full attention */
   readonly fullLoss: number;
-}
-
-/** True for a token that only long context predicts. */
-export function isLongRange(full: number, streaming: number): boolean {
-  return full > LEAST_LOG_PROB && full - streaming > LEAST_GAIN;
 }
 
 /** Kept gain of one mask over texts. */

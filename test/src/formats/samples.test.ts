@@ -48,6 +48,25 @@ describe('openSamples', () => {
     expect(() => file.read(0)).toThrow(`Expected ${path} to be open, but it was closed.`);
   });
 
+  it('asks a long-range sample for the gain of each answer token', () => {
+    const sample = {
+      tokens: [1, 2, 3, 4],
+      answers: [
+        [1, 2],
+        [3, 4],
+      ],
+      objective: 'long-range',
+      gains: [2.5, 3],
+    };
+    expect(checkSample(sample, { place: 'f' })).toBe(sample);
+    for (const gains of [undefined, [2.5], [2.5, null], 'many']) {
+      expect(() => checkSample({ ...sample, gains }, { place: 'f' })).toThrow(
+        'Expected `gains` to be 2 numbers, one for each answer token of a long-range sample, in f, got',
+      );
+    }
+    expect(() => checkSample({ ...sample, objective: 'mine', gains: 'free' }, { place: 'f' })).not.toThrow();
+  });
+
   it('reads lines across its reading blocks', () => {
     const random = makeRandom(5, 'blocks');
     const samples: Sample[] = [3, 70_000, 1000, 200_000, 2].map((length) => ({

@@ -1,6 +1,6 @@
 // Kept gain by hand, and its laws: full keeps 1, all streaming 0.
 import { describe, expect, it } from 'vitest';
-import { isLongRange, measureKeptGain, type TextLogProbs } from '../../../../src/eval/metrics/kept-gain.ts';
+import { measureKeptGain, type TextLogProbs } from '../../../../src/eval/metrics/kept-gain.ts';
 
 /** A text of `count` long-range tokens with gain 3, of which the mask keeps `kept`, and one token that is none. */
 const text = (count: number, kept: number): TextLogProbs => ({
@@ -10,12 +10,6 @@ const text = (count: number, kept: number): TextLogProbs => ({
 });
 
 describe('measureKeptGain', () => {
-  it('knows long-range tokens', () => {
-    expect(isLongRange(-1, -3.5)).toBe(true);
-    expect(isLongRange(-1, -3)).toBe(false);
-    expect(isLongRange(-2, -9)).toBe(false);
-  });
-
   it('is a ratio of sums, with the losses over all tokens', () => {
     const texts = [...Array.from({ length: 7 }, () => text(20, 1)), text(60, 0.5)];
     const found = measureKeptGain(texts);

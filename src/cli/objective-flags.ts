@@ -1,0 +1,52 @@
+// The flags of the long-range objective, and whose turn a step is where two objectives take turns.
+import type { Command } from 'commander';
+import type { Config } from '../config/config.ts';
+import { ConfigError } from '../errors/errors.ts';
+
+export type Objective = Config['objective'];
+
+export interface DocumentFlags {
+  readonly documents?: string;
+  readonly heldOutDocuments?: string;
+}
+
+/** Add --documents and --held-out-documents to a command. */
+export function addDocumentOptions(command: Command): Command {
+  return command
+    .option(
+      '--documents <path>',
+      'running text for long-range samples: file, folder, JSONL, JSONL.gz, JSONL.zst; one document in ten is held out',
+    )
+    .option('--held-out-documents <path>', 'documents to hold out instead of a part of --documents');
+}
+
+/** The path of the running text. @throws {ConfigError} none was given. */
+export function requireDocuments(flags: DocumentFlags): string {
+  if (flags.documents !== undefined) return flags.documents;
+  throw new ConfigError(
+    'Expected --documents with --objective long-range or both: a text, a folder of texts, or JSONL with `text`; got none.',
+  );
+}
+
+/** Refuse flags that an objective has no use for. @throws {ConfigError} naming the first. */
+export function refuseFlags(
+  flags: Readonly<Record<string, unknown>>,
+  options: { readonly names: readonly string[]; readonly objective: Objective; readonly instead: string },
+): void {
+  const { names, objective, instead } = options;
+  const found = names.find((name) => flags[name] !== undefined);
+  if (found === undefined) return;
+  const flag = found.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+  throw new ConfigError(
+    `Expected --${flag} only with --objective ${instead}, got it with \`${objective}\`; leave it out.`,
+  );
+}
+
+/** Which objective step `step` belongs to, and which of that objective's samples it takes: passkeys first where both take turns. */
+export function takeTurn(
+  objective: Objective,
+  step: number,
+): { readonly objective: 'passkey' | 'long-range'; readonly index: number } {
+  if (objective !== 'both') return { objective, index: step };
+  return { objective: step % 2 === 0 ? 'passkey' : 'long-range', index: Math.floor(step / 2) };
+}
