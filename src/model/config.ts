@@ -13,6 +13,7 @@ import {
   showValue,
 } from './config-fields.ts';
 import { readRopeSettings } from './rope-scaling.ts';
+import { findSlidingWindow, limitToWindow } from './sliding-window.ts';
 import { unwrapTextConfig } from './text-config.ts';
 
 /** How rotary frequencies are stretched past the pre-training length; positions in tokens. */
@@ -56,6 +57,9 @@ export interface ModelConfig {
   readonly qkNorm: boolean;
   readonly bosTokenId: number | null;
   readonly eosTokenIds: readonly number[];
+  /** positions that rope reaches by `max_position_embeddings`, where a window or a stated length makes `shape.maxPositions` another; the
+   * fingerprint goes by them, so that it does not change with what duo takes for the longest text */
+  readonly fingerprintPositions?: number;
   /** what the files say and duo ignores, a sentence without full stop each; no part of the computation */
   readonly notes: readonly string[];
 }
@@ -125,19 +129,22 @@ const MOST_VOCAB = 2 ** 24;
 const MOST_POSITIONS = 2 ** 30;
 /** transformers' default of `rms_norm_eps` in all four architectures. */
 const DEFAULT_EPS = 1e-6;
-/** MistralConfig's default of `sliding_window`, in force where the key is absent (not null). */
-const MISTRAL_DEFAULT_WINDOW = 4096;
 
 /** Check and translate a config.json; of a wrapper's the language model.
  * @param json parsed JSON.  @param path the file's path, for errors.
- * @param weights.storesHead whether the weights hold an lm_head, for wrappers; absent where there are none.
+ * @param files.storesHead whether the weights hold an lm_head, for wrappers; absent where there are none.
+ * @param files.textLength `model_max_length` of tokenizer_config.json, for linear scaling.
  * @throws {FormatError} a field is missing, of a wrong type or out of range;
- * {ModelError} architecture, quantisation, activation, rope type or sliding window that duo does not compute. */
-export function parseModelConfig(json: unknown, path: string, weights: { storesHead?: boolean } = {}): ModelConfig {
+ * {ModelError} architecture, quantisation, activation, rope type or layer type that duo does not compute. */
+export function parseModelConfig(
+  json: unknown,
+  path: string,
+  files: { storesHead?: boolean; textLength?: number } = {},
+): ModelConfig {
   if (!isRecord(json)) throw new FormatError(`Expected ${path} to hold a JSON object, got ${showValue(json)}.`);
   const notes: string[] = [];
   const file: FieldSource = { fields: json, place: path };
-  const source = unwrapTextConfig(file, { storesHead: weights.storesHead, notes });
+  const source = unwrapTextConfig(file, { storesHead: files.storesHead, notes });
   const facts = findArchitecture(source);
   const { architecture, defaults } = facts;
   // transformers leaves fields with the default value out of a `text_config`; a config.json has all that matter.
@@ -160,20 +167,26 @@ export function parseModelConfig(json: unknown, path: string, weights: { storesH
     most: MOST_POSITIONS,
     fallback: defaults.positions,
   });
-  const rope = readRopeSettings(source, { declaredPositions, most: MOST_POSITIONS, theta: defaults.theta });
-  refuseSlidingWindow(source, { architecture, maxPositions: rope.maxPositions });
+  const rope = readRopeSettings(source, {
+    declaredPositions,
+    most: MOST_POSITIONS,
+    theta: defaults.theta,
+    ...(files.textLength !== undefined && { textLength: files.textLength }),
+  });
+  const layers = readCount(source, 'num_hidden_layers', { most: MOST_LAYERS, ...inner(DEFAULT_LAYERS) });
+  const window = findSlidingWindow(source, { architecture, layers });
   const headDim = readHeadDim(source, { hidden, heads, fallback: defaults.headDim });
   if (rope.scaling.type === 'dynamic' && headDim < 4) {
     throw new FormatError(
       `Expected the head size of ${path} to be at least 4 with dynamic rope scaling, got ${headDim}.`,
     );
   }
-  notes.push(...rope.notes);
+  notes.push(...rope.notes, ...noteDualChunks(source));
   const attentionBias = architecture !== 'mistral' && readFlag(source, 'attention_bias', false);
-  return {
+  const config: ModelConfig = {
     shape: {
       architecture,
-      layers: readCount(source, 'num_hidden_layers', { most: MOST_LAYERS, ...inner(DEFAULT_LAYERS) }),
+      layers,
       heads,
       kvHeads,
       headDim,
@@ -182,6 +195,7 @@ export function parseModelConfig(json: unknown, path: string, weights: { storesH
       vocab: readCount(source, 'vocab_size', { most: MOST_VOCAB, ...inner(defaults.vocab) }),
       maxPositions: rope.maxPositions,
     },
+    ...(rope.maxPositions !== rope.scaledPositions && { fingerprintPositions: rope.scaledPositions }),
     rmsNormEps: readPositive(source, 'rms_norm_eps', DEFAULT_EPS),
     ropeTheta: rope.theta,
     ropeScaling: rope.scaling,
@@ -194,6 +208,7 @@ export function parseModelConfig(json: unknown, path: string, weights: { storesH
     eosTokenIds: readTokenIds(source, 'eos_token_id', notes),
     notes,
   };
+  return limitToWindow(config, window);
 }
 
 /** `model_type` decides; `architectures`, where given, must agree, so that a classifier or a wrapper without `text_config` is not taken for the language model. */
@@ -265,34 +280,13 @@ function readHeadDim(source: FieldSource, sizes: { hidden: number; heads: number
   );
 }
 
-function refuseSlidingWindow(source: FieldSource, model: { architecture: Architecture; maxPositions: number }): void {
-  const { fields, place } = source;
-  const cure =
-    'duo computes full attention only; use a model without sliding windows, or turn them off there if the model tolerates it';
-  const layerTypes = fields.layer_types ?? [];
-  if (!Array.isArray(layerTypes)) throw fieldError(source, 'layer_types', 'a list or null');
-  const other: unknown = layerTypes.find((type) => type !== 'full_attention');
-  if (other !== undefined) {
-    throw new ModelError(
-      `Expected every \`layer_types\` of ${place} to be "full_attention", got ${showValue(other)}: ${cure}.`,
-    );
-  }
-  if (model.architecture === 'llama') return;
-  const window =
-    'sliding_window' in fields || model.architecture !== 'mistral'
-      ? (fields.sliding_window ?? null)
-      : MISTRAL_DEFAULT_WINDOW;
-  if (window === null) return;
-  if (model.architecture !== 'mistral') {
-    if (!readFlag(source, 'use_sliding_window', false)) return;
-    throw new ModelError(
-      `Expected \`use_sliding_window\` of ${place} to be false, got true (window ${showValue(window)}): ${cure}.`,
-    );
-  }
-  if (typeof window !== 'number') throw fieldError(source, 'sliding_window', 'a number of tokens or null');
-  if (window >= model.maxPositions) return;
-  const found = 'sliding_window' in fields ? `${window}` : `nothing, which means ${window}`;
-  throw new ModelError(
-    `Expected \`sliding_window\` of ${place} to be null or at least ${model.maxPositions} positions, got ${found}: ${cure}.`,
-  );
+/** Qwen2.5-1M: transformers computes plain attention too. */
+function noteDualChunks(source: FieldSource): string[] {
+  const dual = source.fields.dual_chunk_attention_config ?? null;
+  if (dual === null) return [];
+  const length = isRecord(dual) ? dual.original_max_position_embeddings : undefined;
+  const where = typeof length === 'number' ? `beyond ${length} tokens` : 'on long texts';
+  return [
+    `${source.place} holds \`dual_chunk_attention_config\`, which duo ignores, as transformers does: ${where} the model was made to attend in chunks`,
+  ];
 }

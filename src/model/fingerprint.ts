@@ -46,7 +46,8 @@ export function computeOlderFingerprint(config: ModelConfig, weights: WeightStor
 /** JSON with sorted keys: does not depend on the spelling or order of config.json. */
 function describeCanonically(config: ModelConfig): string {
   const { shape, ropeTheta, ropeScaling } = config;
-  const fields = { ...shape, ropeTheta, ...prefixKeys(ropeScaling) };
+  const maxPositions = config.fingerprintPositions ?? shape.maxPositions;
+  const fields = { ...shape, maxPositions, ropeTheta, ...prefixKeys(ropeScaling) };
   return JSON.stringify(Object.entries(fields).sort(([a], [b]) => (a < b ? -1 : 1)));
 }
 

@@ -115,8 +115,10 @@ function readConfigJson(path: string): unknown {
 
 function readConfig(path: string, parts: { json: unknown; weights: WeightStore | null }): ModelConfig {
   const { json, weights } = parts;
-  const storesHead = weights === null ? {} : { storesHead: weights.has(HEAD_NAME) };
-  const config = parseModelConfig(json, join(path, 'config.json'), storesHead);
+  const config = parseModelConfig(json, join(path, 'config.json'), {
+    ...(weights !== null && { storesHead: weights.has(HEAD_NAME) }),
+    ...readTextLength(path),
+  });
   const generationPath = join(path, 'generation_config.json');
   if (!existsSync(generationPath)) return config;
   const fields = readJson(generationPath, MOST_CONFIG_BYTES);
@@ -125,6 +127,15 @@ function readConfig(path: string, parts: { json: unknown; weights: WeightStore |
   const notes = [...config.notes];
   const stops = readTokenIds({ fields, place: generationPath }, 'eos_token_id', notes);
   return { ...config, eosTokenIds: [...new Set([...config.eosTokenIds, ...stops])], notes };
+}
+
+/** `model_max_length` of the tokenizer, where it is a number; 10^30 stands for none. */
+function readTextLength(path: string): { textLength?: number } {
+  const tokenizerPath = join(path, 'tokenizer_config.json');
+  if (!existsSync(tokenizerPath)) return {};
+  const fields = readJson(tokenizerPath, MOST_CONFIG_BYTES);
+  const length = isRecord(fields) ? fields.model_max_length : undefined;
+  return typeof length === 'number' ? { textLength: length } : {};
 }
 
 /** Every tensor the model needs is there, in its shape and in a dtype that duo reads. */

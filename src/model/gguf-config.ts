@@ -3,6 +3,7 @@
 import { FormatError, ModelError } from '../errors/errors.ts';
 import type { GgufHead, GgufValue } from '../formats/gguf.ts';
 import { type ModelConfig, parseModelConfig } from './config.ts';
+import { limitToWindow, type SlidingWindow } from './sliding-window.ts';
 
 const CLASS_NAMES: Readonly<Record<string, string>> = {
   llama: 'LlamaForCausalLM',
@@ -125,7 +126,7 @@ export function parseGgufConfig(
   const hidden = fields.ownCount('embedding_length');
   const positions = fields.ownCount('context_length');
   const headDim = fields.ownCount('attention.key_length', hidden / heads);
-  refuseOthers(fields, { headDim, positions });
+  refuseOthers(fields, { headDim });
   const config = parseModelConfig(
     {
       model_type: architecture,
@@ -149,7 +150,7 @@ export function parseGgufConfig(
     head.path,
   );
   const has = (part: string): boolean => shapeOf(`model.layers.0.${part}`) !== null;
-  return {
+  const complete: ModelConfig = {
     ...config,
     qkvBias: has('self_attn.q_proj.bias'),
     outputBias: has('self_attn.o_proj.bias'),
@@ -159,11 +160,12 @@ export function parseGgufConfig(
       ropeScaling: { type: 'factors', factors: readFactors(fields, { config, ropeFactors }) },
     }),
   };
+  return limitToWindow(complete, readWindow(fields));
 }
 
-function refuseOthers(fields: GgufFields, sizes: { headDim: number; positions: number }): void {
+function refuseOthers(fields: GgufFields, sizes: { headDim: number }): void {
   const { architecture } = fields;
-  const { headDim, positions } = sizes;
+  const { headDim } = sizes;
   for (const [key, neutral] of Object.entries(NEUTRAL)) {
     const value = fields.own(key) ?? neutral;
     if (value !== neutral && value !== 0) throw fields.refuse(`${architecture}.${key}`, `${neutral} or absent`);
@@ -178,10 +180,21 @@ function refuseOthers(fields: GgufFields, sizes: { headDim: number; positions: n
   }
   if ((fields.own('attention.causal') ?? true) !== true)
     throw fields.refuse(`${architecture}.attention.causal`, 'true');
-  const window = fields.own('attention.sliding_window') ?? 0;
-  if (typeof window !== 'number' || (window !== 0 && window < positions)) {
-    throw fields.refuse(`${architecture}.attention.sliding_window`, `absent or at least the ${positions} positions`);
+}
+
+/** The window of llama.cpp's converter for models whose layers all have it; 0 stands for none. */
+function readWindow(fields: GgufFields): SlidingWindow | null {
+  const key = `${fields.architecture}.attention.sliding_window`;
+  const tokens = fields.own('attention.sliding_window') ?? 0;
+  if (typeof tokens !== 'number' || !Number.isInteger(tokens) || tokens < 0) {
+    throw fields.error(key, 'a number of tokens');
   }
+  if (tokens === 0) return null;
+  return {
+    tokens,
+    found: `\`${key}\` is ${tokens}`,
+    cure: 'take a file made without a window',
+  };
 }
 
 /** As a config.json's `rope_scaling`; llama.cpp takes a factor without a type for linear. */

@@ -30,18 +30,20 @@ export interface RopeSettings {
   readonly theta: number;
   readonly scaling: RopeScaling;
   /** positions the model reaches with its scaling, from the declared `max_position_embeddings` */
+  readonly scaledPositions: number;
+  /** the longest text: the same, but where linear scaling goes further than is declared */
   readonly maxPositions: number;
-  /** keys that were ignored, a sentence without full stop each */
+  /** keys that were ignored, and what linear scaling leaves open, a sentence without full stop each */
   readonly notes: readonly string[];
 }
 
 /** Read theta and scaling.
  * @param options.declaredPositions `max_position_embeddings`.  @param options.most bound on any position count read.
- * @param options.theta where the file gives none.
+ * @param options.theta where the file gives none.  @param options.textLength the tokenizer's `model_max_length`.
  * @throws {FormatError} a field of a wrong type or range; {ModelError} a rope type duo does not compute. */
 export function readRopeSettings(
   source: FieldSource,
-  options: { declaredPositions: number; most: number; theta: number },
+  options: { declaredPositions: number; most: number; theta: number; textLength?: number },
 ): RopeSettings {
   const { declaredPositions } = options;
   const rope = findRope(source);
@@ -53,8 +55,37 @@ export function readRopeSettings(
     scaling.type === 'dynamic' || scaling.type === 'yarn'
       ? Math.round(scaling.factor * scaling.originalMaxPositions)
       : declaredPositions;
-  const notes = noteUnknownKeys(rope, scaling);
-  return { theta, scaling, maxPositions: Math.max(declaredPositions, reached), notes };
+  const scaledPositions = Math.max(declaredPositions, reached);
+  const stretched = scaling.type === 'linear' ? stretchLinear(source, { ...options, factor: scaling.factor }) : null;
+  const notes = [...noteUnknownKeys(rope, scaling), ...(stretched?.notes ?? [])];
+  return { theta, scaling, scaledPositions, maxPositions: stretched?.maxPositions ?? scaledPositions, notes };
+}
+
+/** With linear scaling some models declare the length before it (vicuna-16k, longchat) and some the one after it (LLaMA-2-7B-32K). The length
+ * that config.json or the tokenizer states decides, where it lies between both; where none does, the declared one holds and a note says so. */
+function stretchLinear(
+  source: FieldSource,
+  options: { declaredPositions: number; factor: number; textLength?: number },
+): { maxPositions: number; notes: string[] } {
+  const { declaredPositions, factor, textLength } = options;
+  const longest = Math.round(declaredPositions * factor);
+  const stated = [source.fields.max_sequence_length, textLength].find(
+    (length): length is number =>
+      typeof length === 'number' && Number.isInteger(length) && length > declaredPositions && length <= longest,
+  );
+  if (stated !== undefined) return { maxPositions: stated, notes: [] };
+  if (
+    longest === declaredPositions ||
+    source.fields.max_sequence_length === declaredPositions ||
+    textLength === declaredPositions
+  )
+    return { maxPositions: declaredPositions, notes: [] };
+  return {
+    maxPositions: declaredPositions,
+    notes: [
+      `${source.place} declares ${declaredPositions} positions beside linear scaling by ${factor}: texts end there; if that is the length before scaling, set \`max_position_embeddings\` to ${longest}, which changes nothing else`,
+    ],
+  };
 }
 
 /** Keys that another program may compute with and duo does not. */

@@ -201,7 +201,7 @@ describe('parseModelConfig', () => {
     expect(parse({ rope_parameters: { rope_theta: 1e4, llama_4_scaling_beta: 0.1 } }).notes).toEqual([
       note('rope_parameters', '`llama_4_scaling_beta`'),
     ]);
-    expect(parse({ rope_scaling: { type: 'linear', factor: 2, attn_factor: 2, 'a\nb': 1 } }).notes).toEqual([
+    expect(parse({ rope_scaling: { type: 'linear', factor: 1, attn_factor: 2, 'a\nb': 1 } }).notes).toEqual([
       note('rope_scaling', '`attn_factor`, `a\\nb`'),
     ]);
   });
@@ -294,9 +294,83 @@ describe('parseModelConfig', () => {
     ['qwen3', { sliding_window: 4 }],
     ['qwen2', { use_sliding_window: true, sliding_window: null }],
     ['qwen3', { layer_types: ['full_attention', 'full_attention'] }],
+    ['qwen2', { use_sliding_window: true, sliding_window: 4, max_window_layers: 2 }],
+    ['qwen3', { use_sliding_window: true, sliding_window: 4, layer_types: ['full_attention', 'full_attention'] }],
+    ['qwen2', { use_sliding_window: true, max_window_layers: 0, max_position_embeddings: 4096 }],
+    ['qwen2', { use_sliding_window: true, sliding_window: 4 }],
     ['llama', { sliding_window: 4 }],
-  ])('%s with an inactive sliding window %j is read', (type, changes) => {
-    expect(asArchitecture(type, changes).shape.architecture).toBe(type);
+  ])('%s with a sliding window %j that never binds is read as without', (type, changes) => {
+    const { max_position_embeddings = 512 } = changes as { max_position_embeddings?: number };
+    const config = asArchitecture(type, changes);
+    expect(config).toEqual(asArchitecture(type, { max_position_embeddings }));
+    expect(config.shape.maxPositions).toBe(max_position_embeddings);
+  });
+
+  it.each([
+    ['mistral', { sliding_window: 128 }, '`sliding_window` of /m/config.json is 128', 'set it to null', 128],
+    [
+      'mistral',
+      { sliding_window: undefined, max_position_embeddings: 32_768 },
+      'an absent `sliding_window` of /m/config.json means 4096',
+      'set it to null',
+      4096,
+    ],
+    [
+      'qwen2',
+      { use_sliding_window: true, sliding_window: 100, max_window_layers: 1 },
+      '`sliding_window` of /m/config.json is 100',
+      'set `use_sliding_window` to false',
+      100,
+    ],
+    [
+      'qwen3',
+      { use_sliding_window: true, sliding_window: 64, layer_types: ['full_attention', 'sliding_attention'] },
+      '`sliding_window` of /m/config.json is 64',
+      'set `use_sliding_window` to false',
+      64,
+    ],
+  ])('%s with a sliding window %j ends where it would cut', (type, changes, found, cure, window) => {
+    const config = asArchitecture(type, changes);
+    const full = asArchitecture(type, {
+      max_position_embeddings: (changes as Record<string, unknown>).max_position_embeddings ?? 512,
+    });
+    expect(config).toEqual({
+      ...full,
+      shape: { ...full.shape, maxPositions: window },
+      fingerprintPositions: full.shape.maxPositions,
+      notes: [
+        `${found}: full attention, which is all that duo computes, is the same up to ${window} tokens, and texts end there; to go on to ${full.shape.maxPositions} with full attention, ${cure}`,
+      ],
+    });
+  });
+
+  it('takes the length that a file states for linear scaling, and names both where none does', () => {
+    const linear = { rope_scaling: { type: 'linear', factor: 4 } };
+    const read = (changes: object, textLength?: number) => {
+      const json = makeConfigJson({ ...linear, ...changes });
+      const config = parseModelConfig(json, '/m/config.json', textLength === undefined ? {} : { textLength });
+      return [config.shape.maxPositions, config.fingerprintPositions, config.notes.length];
+    };
+    expect(read({ max_sequence_length: 2048 })).toEqual([2048, 512, 0]);
+    expect(read({}, 2048)).toEqual([2048, 512, 0]);
+    expect(read({ max_sequence_length: 1024 }, 2048)).toEqual([1024, 512, 0]);
+    expect(read({}, 512)).toEqual([512, undefined, 0]);
+    expect(read({}, 1e30)).toEqual([512, undefined, 1]);
+    expect(read({ max_sequence_length: 4096 })).toEqual([512, undefined, 1]);
+    expect(read({ rope_scaling: { type: 'linear', factor: 1 } })).toEqual([512, undefined, 0]);
+    expect(read({ rope_scaling: null, max_sequence_length: 2048 }, 2048)).toEqual([512, undefined, 0]);
+    expect(parse(linear).notes).toEqual([
+      '/m/config.json declares 512 positions beside linear scaling by 4: texts end there; if that is the length before scaling, set `max_position_embeddings` to 2048, which changes nothing else',
+    ]);
+  });
+
+  it('says where dual chunk attention would begin', () => {
+    const note = (where: string): string =>
+      `/m/config.json holds \`dual_chunk_attention_config\`, which duo ignores, as transformers does: ${where} the model was made to attend in chunks`;
+    const dual = { chunk_size: 262_144, local_size: 8192, original_max_position_embeddings: 262_144 };
+    expect(parse({ dual_chunk_attention_config: dual }).notes).toEqual([note('beyond 262144 tokens')]);
+    expect(parse({ dual_chunk_attention_config: {} }).notes).toEqual([note('on long texts')]);
+    expect(parse({ dual_chunk_attention_config: null }).notes).toEqual([]);
   });
 });
 
@@ -367,19 +441,24 @@ const REFUSED: [object, typeof FormatError | typeof ModelError, string][] = [
     'Expected `partial_rotary_factor` of /m/config.json to be 1 or absent, got `0.5`: duo rotates whole heads only; use another model.',
   ],
   [
-    { model_type: 'mistral', architectures: undefined, sliding_window: 128 },
-    ModelError,
-    'Expected `sliding_window` of /m/config.json to be null or at least 512 positions, got 128: duo computes full attention only; use a model without sliding windows, or turn them off there if the model tolerates it.',
+    { model_type: 'mistral', architectures: undefined, sliding_window: 'wide' },
+    FormatError,
+    'Expected `sliding_window` of /m/config.json to be an integer from 1 to 1073741824, got `"wide"`.',
   ],
   [
-    { model_type: 'mistral', architectures: undefined, max_position_embeddings: 8192 },
-    ModelError,
-    'Expected `sliding_window` of /m/config.json to be null or at least 8192 positions, got nothing, which means 4096: duo computes full attention only; use a model without sliding windows, or turn them off there if the model tolerates it.',
+    { model_type: 'qwen2', architectures: undefined, use_sliding_window: true, max_window_layers: 'all' },
+    FormatError,
+    'Expected `max_window_layers` of /m/config.json to be a number of layers, got `"all"`.',
   ],
   [
-    { model_type: 'qwen2', architectures: undefined, use_sliding_window: true, sliding_window: 128 },
+    { model_type: 'qwen2', architectures: undefined, layer_types: ['full_attention', 'sliding_attention'] },
     ModelError,
-    'Expected `use_sliding_window` of /m/config.json to be false, got true (window `128`): duo computes full attention only; use a model without sliding windows, or turn them off there if the model tolerates it.',
+    'Expected every `layer_types` of /m/config.json to be "full_attention", got `"sliding_attention"`: duo computes full attention only; use a model without sliding windows, or turn them off there if the model tolerates it.',
+  ],
+  [
+    { model_type: 'qwen3', architectures: undefined, use_sliding_window: true, layer_types: ['linear_attention'] },
+    ModelError,
+    'Expected every `layer_types` of /m/config.json to be "full_attention", got `"linear_attention"`: duo computes full attention only; use a model without sliding windows, or turn them off there if the model tolerates it.',
   ],
   [
     { layer_types: ['full_attention', 'sliding_attention'] },

@@ -75,6 +75,24 @@ describe('openModelFolder', () => {
     expect(open(folder).config.eosTokenIds).toEqual([2, 9, 10]);
   });
 
+  it('takes the longest text of linear scaling from tokenizer_config.json and keeps the fingerprint', () => {
+    const files = makeModelFiles({ rope_scaling: { type: 'linear', factor: 4 } });
+    const alone = open(write(files));
+    const stated = open(write({ ...files, 'tokenizer_config.json': { model_max_length: 1536 } }));
+    expect([alone.config.shape.maxPositions, stated.config.shape.maxPositions]).toEqual([512, 1536]);
+    expect(stated.fingerprint).toBe(alone.fingerprint);
+    expect(stated.olderFingerprint).toBe(alone.olderFingerprint);
+  });
+
+  it('keeps the fingerprint where a sliding window ends the text', () => {
+    const files = makeModelFiles({ model_type: 'mistral', architectures: undefined, sliding_window: null });
+    const json = files['config.json'] as object;
+    const full = open(write(files));
+    const cut = open(write({ ...files, 'config.json': { ...json, sliding_window: 96 } }));
+    expect([full.config.shape.maxPositions, cut.config.shape.maxPositions]).toEqual([512, 96]);
+    expect(cut.fingerprint).toBe(full.fingerprint);
+  });
+
   it('passes over an end token of -1 in generation_config.json with a note', () => {
     const folder = write({ ...makeModelFiles(), 'generation_config.json': { eos_token_id: -1 } });
     const { eosTokenIds, notes } = open(folder).config;

@@ -74,6 +74,21 @@ describe('a GGUF file as a model', () => {
     model.close();
   });
 
+  it('ends where a sliding window would cut', () => {
+    const read = (window: number) => {
+      const fields: Record<string, Field> = { 'llama.attention.sliding_window': ['u32', window] };
+      const model = openModelFolder(write({ fields })[0]!);
+      model.close();
+      return { positions: model.config.shape.maxPositions, notes: model.config.notes, print: model.fingerprint };
+    };
+    const plain = read(0);
+    expect(read(512)).toEqual(plain);
+    expect(plain.positions).toBe(512);
+    const note =
+      '`llama.attention.sliding_window` is 64: full attention, which is all that duo computes, is the same up to 64 tokens, and texts end there; to go on to 512 with full attention, take a file made without a window';
+    expect(read(64)).toEqual({ ...plain, positions: 64, notes: [note] });
+  });
+
   it('takes counts written for each layer where they are equal', () => {
     const fields: Record<string, Field> = { 'llama.attention.head_count_kv': ['i32s', [2, 2]] };
     expect(fingerprintOf(write({ fields })[0]!)).not.toBeNull();
@@ -92,9 +107,9 @@ describe('openModelFolder refuses a GGUF file', () => {
     ['without an architecture', { 'general.architecture': undefined }, /`general\.architecture` .* got nothing/],
     ['of experts', { 'llama.expert_count': ['u32', 8] }, /`llama\.expert_count` .* got `8`: duo does not compute it/],
     [
-      'with a sliding window',
-      { 'llama.attention.sliding_window': ['u32', 64] },
-      /sliding_window` .* at least the 512 positions/,
+      'with a sliding window that is no number',
+      { 'llama.attention.sliding_window': ['string', '64'] },
+      /sliding_window` .* to be a number of tokens, got `64`/,
     ],
     ['that is not causal', { 'llama.attention.causal': ['bool', 0] }, /`llama\.attention\.causal` .* to be true/],
     ['with an attention scale', { 'llama.attention.scale': ['f32', 1] }, /attention\.scale` .* 1\/sqrt\(8\)/],
