@@ -2,9 +2,9 @@
 // chat_template.jinja, else `chat_template` of tokenizer_config.json (a text, or a list of named ones of which `default` counts).
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { Template } from '@huggingface/jinja';
 import { FormatError } from '../errors/errors.ts';
 import { readTextWithin } from '../formats/read-json.ts';
+import { renderTemplate } from './render-template.ts';
 import { listSpecialTokens, readTokenizerConfig } from './special-tokens.ts';
 import type { Tokenizer } from './tokenizer.ts';
 
@@ -26,22 +26,20 @@ const MOST_TEMPLATE_BYTES = 2 ** 22;
 
 /** Render messages by the template of a model folder. Special tokens, BOS included, stand in the text as the template writes them.
  * Deterministic, except that a template may print today's date.
- * @throws {FormatError} the folder has no template, or the template is malformed or refuses these messages; {FileError} reading failed. */
+ * @throws {FormatError} the folder has no template, or the template is malformed, refuses these messages or takes too
+ * long or too much memory for them; {FileError} reading failed; {AbortedError}. */
 export function renderChat(modelFolder: string, messages: readonly ChatMessage[], options?: ChatOptions): string {
   const config = readTokenizerConfig(modelFolder);
   const { text, place } = findTemplate(modelFolder, config);
-  try {
-    return new Template(text).render({
-      ...listSpecialTokens(config),
-      messages,
-      add_generation_prompt: options?.addGenerationPrompt ?? true,
-    });
-  } catch (cause) {
-    throw new FormatError(
-      `Expected the chat template in ${place} to render ${messages.length} messages, but: ${(cause as Error).message}.`,
-      { cause },
-    );
-  }
+  const rendering = renderTemplate(text, {
+    ...listSpecialTokens(config),
+    messages,
+    add_generation_prompt: options?.addGenerationPrompt ?? true,
+  });
+  if ('text' in rendering) return rendering.text;
+  throw new FormatError(
+    `Expected the chat template in ${place} to render ${messages.length} messages, but: ${rendering.failure}.`,
+  );
 }
 
 /** Token ids of `renderChat`: nothing is added, because the template writes BOS itself where the model wants one. Errors as there. */

@@ -89,3 +89,12 @@ export function buildPreTokenizer(name: unknown, path: string): PreTokenizerRule
     `Expected \`tokenizer.ggml.pre\` of ${path} to be one of ${RULES.flatMap(({ names }) => names).join(', ')}, got \`${String(name).slice(0, 60)}\`; use the model's Hugging Face folder, whose tokenizer.json says how it cuts words.`,
   );
 }
+
+const PUBLISHED_PATTERNS = new Set(
+  RULES.flatMap(({ splits }) => splits.map((rule) => (rule as { pattern: { Regex: string } }).pattern.Regex)),
+);
+
+/** True for the patterns above: they end on every text, and soon. */
+export function isPublishedPattern(pattern: string): boolean {
+  return PUBLISHED_PATTERNS.has(pattern);
+}

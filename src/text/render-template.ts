@@ -1,0 +1,81 @@
+// Renders Jinja templates. One that is not known is untrusted and runs in a process of its own: it can loop for ever or ask for more memory
+// than there is, and where JavaScript runs out of memory its whole process ends.
+import { spawnSync } from 'node:child_process';
+import { createRequire } from 'node:module';
+import { Template } from '@huggingface/jinja';
+import { AbortedError } from '../errors/errors.ts';
+import { isPublishedTemplate } from './published-templates.ts';
+
+/** A template's own work is a few milliseconds. */
+const RENDER_MS = 5000;
+/** A loaded machine is slow to start a process, which is not the template's fault. */
+const START_MS = 60_000;
+const HEAP_MIB = 512;
+/** The longest context that duo knows has 8 Mi tokens, of about four characters each. */
+const MOST_CHARACTERS = 2 ** 25;
+
+/** What a template is given: texts, numbers, true or false, lists and objects of them. */
+export type TemplateVariables = Readonly<Record<string, unknown>>;
+
+/** The rendered text, or the reason why there is none, as the end of a sentence. */
+export type Rendering = { readonly text: string } | { readonly failure: string };
+
+/** What the other process runs. It ends itself where a template takes too long, also when this process is no more. */
+const CHILD = `
+const [, jinja, mostMs, mostCharacters] = process.argv;
+const { Template } = require(jinja);
+const { readFileSync, writeFileSync } = require('node:fs');
+const { Script } = require('node:vm');
+const { template, variables } = JSON.parse(readFileSync(0, 'utf8'));
+let rendering;
+globalThis.render = () => new Template(template).render(variables);
+try {
+  const text = new Script('render()').runInThisContext({ timeout: Number(mostMs) });
+  rendering = text.length > Number(mostCharacters) ? { failure: 'it made more than ' + mostCharacters + ' characters' } : { text };
+} catch (error) {
+  const isTimeout = error.code === 'ERR_SCRIPT_EXECUTION_TIMEOUT';
+  rendering = { failure: isTimeout ? 'it was not done after ' + mostMs / 1000 + ' s' : error.message };
+}
+writeFileSync(1, JSON.stringify(rendering));
+`;
+
+/** Render: a published template at once, any other within 5 seconds and 512 MiB and about 0.06 s later (on an idle machine), to the same text.
+ * @throws {AbortedError} a signal to stop reached the other process. */
+export function renderTemplate(template: string, variables: TemplateVariables): Rendering {
+  return isPublishedTemplate(template) ? renderHere(template, variables) : renderApart(template, variables);
+}
+
+function renderHere(template: string, variables: TemplateVariables): Rendering {
+  try {
+    return { text: new Template(template).render(variables) };
+  } catch (error) {
+    return { failure: (error as Error).message };
+  }
+}
+
+function renderApart(template: string, variables: TemplateVariables): Rendering {
+  const jinja = createRequire(import.meta.url).resolve('@huggingface/jinja');
+  const { status, stdout, error, signal } = spawnSync(
+    process.execPath,
+    [`--max-old-space-size=${HEAP_MIB}`, '--eval', CHILD, jinja, String(RENDER_MS), String(MOST_CHARACTERS)],
+    {
+      input: JSON.stringify({ template, variables }),
+      encoding: 'utf8',
+      timeout: RENDER_MS + START_MS,
+      killSignal: 'SIGKILL',
+      maxBuffer: Infinity,
+    },
+  );
+  if (status === 0) return JSON.parse(stdout) as Rendering;
+  // Ctrl-C reaches every process of a terminal.
+  if (signal === 'SIGINT' || signal === 'SIGTERM' || signal === 'SIGHUP') {
+    throw new AbortedError(`${signal} stopped the rendering of the chat template.`);
+  }
+  if ((error as NodeJS.ErrnoException | undefined)?.code === 'ETIMEDOUT') {
+    return { failure: `it was not done after ${(RENDER_MS + START_MS) / 1000} s` };
+  }
+  if (error !== undefined) return { failure: `${process.execPath} could not be started for it: ${error.message}` };
+  return {
+    failure: `it needed more than ${HEAP_MIB} MiB of memory (its process ended by ${signal ?? `code ${status}`})`,
+  };
+}

@@ -1,0 +1,59 @@
+// What the rules of an untrusted tokenizer.json could do beyond cutting a text into pieces: go on for ever, make it many times longer, or
+// search it by a regular expression that never ends. The first two are refused here; the third is told to the caller, who limits its time.
+import { FormatError } from '../errors/errors.ts';
+import { isPublishedPattern } from './pre-tokenizers.ts';
+
+/** Published rules make a text at most three times longer (a space becomes ▁, three bytes in one character). */
+const MOST_GROWTH = 1024;
+
+type Rule = Readonly<Record<string, unknown>>;
+
+/** Check the rules of tokenizer.json.
+ * @param sections `normalizer`, `pre_tokenizer` and `decoder`, each a tree of rules, applied one after the other.
+ * @returns true where a regular expression is not one of a published model.
+ * @throws {FormatError} pieces of no length, or a text that may become more than 1024 times longer. */
+export function checkRules(sections: Readonly<Record<string, unknown>>, path: string): boolean {
+  let hasForeignPattern = false;
+  for (const [name, section] of Object.entries(sections)) {
+    let growth = 1;
+    for (const rule of listRules(section)) {
+      const { Regex } = rule;
+      if (typeof Regex === 'string' && !isPublishedPattern(Regex)) hasForeignPattern = true;
+      if (rule.type === 'FixedLength' && !(Number.isInteger(rule.length) && (rule.length as number) > 0)) {
+        throw new FormatError(
+          `Expected \`length\` of FixedLength in \`${name}\` of ${path} to be an integer of at least 1, got \`${JSON.stringify(rule.length ?? null)}\`.`,
+        );
+      }
+      growth *= growthOf(rule);
+    }
+    if (growth > MOST_GROWTH) {
+      throw new FormatError(
+        `Expected the rules of \`${name}\` of ${path} to make a text at most ${MOST_GROWTH} times longer, got rules that may make it ${growth.toPrecision(2)} times longer; download the file again from where the model was published.`,
+      );
+    }
+  }
+  return hasForeignPattern;
+}
+
+/** Every object of a tree, without recursion: how deep a file nests is its own choice. */
+function* listRules(section: unknown): Generator<Rule> {
+  const left: unknown[] = [section];
+  while (left.length > 0) {
+    const value = left.pop();
+    if (typeof value !== 'object' || value === null) continue;
+    if (!Array.isArray(value)) yield value as Rule;
+    for (const inner of Object.values(value)) left.push(inner);
+  }
+}
+
+/** The most that one rule makes a text longer. */
+function growthOf(rule: Rule): number {
+  if (rule.type === 'Metaspace') return Math.max(1, lengthOf(rule.replacement));
+  if (rule.type !== 'Replace') return 1;
+  const content = lengthOf(rule.content);
+  const pattern = lengthOf((rule.pattern as Rule | null | undefined)?.String);
+  // A regular expression may match between any two characters.
+  return pattern > 0 ? Math.max(1, content / pattern) : content + Math.min(content, 1);
+}
+
+const lengthOf = (value: unknown): number => (typeof value === 'string' ? value.length : 0);

@@ -1,0 +1,37 @@
+import { describe, expect, it } from 'vitest';
+import { runWithin } from '../../../src/text/time-limit.ts';
+
+const endless = (): boolean => /(a+)+$/.test(`${'a'.repeat(50)}!`);
+
+describe('runWithin', () => {
+  it('hands on what the work gives, and what it throws', () => {
+    expect(runWithin(1000, () => [1])).toEqual({ value: [1] });
+    expect(runWithin(1000, () => undefined)).toEqual({ value: undefined });
+    const error = new TypeError('no');
+    expect(() => {
+      runWithin(1000, () => {
+        throw error;
+      });
+    }).toThrow(error);
+  });
+
+  it('ends a regular expression that backtracks without end, whatever catches inside', () => {
+    const startMs = performance.now();
+    expect(runWithin(100, endless)).toBeNull();
+    const caught = (): unknown => {
+      try {
+        return endless();
+      } catch {
+        return 'caught';
+      }
+    };
+    expect(runWithin(100, caught)).toBeNull();
+    expect(performance.now() - startMs).toBeLessThan(5000);
+  });
+
+  it('may stand inside itself', () => {
+    expect(runWithin(60_000, () => [runWithin(100, endless), runWithin(100, () => 1)])).toEqual({
+      value: [null, { value: 1 }],
+    });
+  });
+});
