@@ -19,9 +19,9 @@ import { readIntegerFlag } from './numbers.ts';
 import {
   addDocumentOptions,
   type DocumentFlags,
+  findDocuments,
   type Objective,
   refuseFlags,
-  requireDocuments,
 } from './objective-flags.ts';
 import { type ObjectiveSource, openObjectiveSource } from './objective-source.ts';
 import { addEngineOptions, type EngineFlags, openEngine, openModel } from './open.ts';
@@ -83,7 +83,7 @@ async function generate(flags: GenerateFlags & Record<string, unknown>, signal: 
       folder,
       config: read,
       haystackPath: flags.haystack,
-      documentsPath: objective === 'passkey' ? null : requireDocuments(flags),
+      documentsPath: objective === 'passkey' ? null : findDocuments(flags),
       heldOutPath: flags.heldOutDocuments,
       engine,
       split,

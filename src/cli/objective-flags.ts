@@ -1,7 +1,9 @@
 // The flags of the long-range objective, and whose turn a step is where two objectives take turns.
+import { join } from 'node:path';
 import type { Command } from 'commander';
 import type { Config } from '../config/config.ts';
 import { ConfigError } from '../errors/errors.ts';
+import { findPackageRoot } from './version.ts';
 
 export type Objective = Config['objective'];
 
@@ -15,17 +17,14 @@ export function addDocumentOptions(command: Command): Command {
   return command
     .option(
       '--documents <path>',
-      'running text for long-range samples: file, folder, JSONL, JSONL.gz, JSONL.zst; one document in ten is held out',
+      'running text for long-range samples (as --haystack), a tenth of it held out; default: the small corpus of duo',
     )
     .option('--held-out-documents <path>', 'documents to hold out instead of a part of --documents');
 }
 
-/** The path of the running text. @throws {ConfigError} none was given. */
-export function requireDocuments(flags: DocumentFlags): string {
-  if (flags.documents !== undefined) return flags.documents;
-  throw new ConfigError(
-    'Expected --documents with --objective long-range or both: a text, a folder of texts, or JSONL with `text`; got none.',
-  );
+/** The path of the running text: what --documents names, else the small corpus that ships with duo. */
+export function findDocuments(flags: DocumentFlags): string {
+  return flags.documents ?? join(findPackageRoot(), 'corpus', 'texts');
 }
 
 /** Refuse flags that an objective has no use for. @throws {ConfigError} naming the first. */
