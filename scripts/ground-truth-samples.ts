@@ -2,7 +2,7 @@
 // Samples to choose on and samples to measure on never share a draw.
 import { openHaystack } from '../data-gen/haystack.ts';
 import { generateSample } from '../data-gen/passkey.ts';
-import { openOrigin } from '../src/cli/sample-source.ts';
+import { openOrigin } from '../identify/sample-source.ts';
 import type { Config } from '../src/config/config.ts';
 import type { Sample } from '../src/core/shapes.ts';
 import { ConfigError } from '../src/errors/errors.ts';

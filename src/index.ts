@@ -6,6 +6,14 @@ export { compareMasks, type MaskComparison } from '../export/compare.ts';
 export { type Cut, type CutGates, cutGates, defaultStreamingFraction } from '../export/cut.ts';
 export { importPattern } from '../export/import.ts';
 export { drawGates, drawMask } from '../export/picture.ts';
+export { identify } from '../identify/identify.ts';
+export type {
+  FoundHeads,
+  IdentifyMessage,
+  IdentifyOptions,
+  IdentifyProgress,
+  IdentifyResult,
+} from '../identify/options.ts';
 export { buildGates } from '../train/gates-file.ts';
 export { findMethod, HEAD_METHODS } from '../train/methods/index.ts';
 export type { HeadMethod, ScoredGates, ScoreOptions } from '../train/methods/method.ts';
@@ -29,6 +37,14 @@ export type {
 } from './core/shapes.ts';
 export type { DistillOptions, DistillResult, Engine, EvaluateResult } from './engine/engine.ts';
 export { type NativeEngineOptions, openNativeEngine } from './engine/native/native-engine.ts';
+export {
+  type Activations,
+  type EngineChoice,
+  type EngineName,
+  type OpenEngineOptions,
+  openEngine,
+  type TfjsBackend,
+} from './engine/open-engine.ts';
 export { openTensorflowEngine } from './engine/tensorflow/tensorflow-engine.ts';
 export {
   AbortedError,
@@ -46,6 +62,7 @@ export { type MaskFile, readMask, toHeadMask, writeMask } from './formats/mask.t
 export type { EvalRow } from './formats/results.ts';
 export { openSamples, readSamples, writeSamples } from './formats/samples.ts';
 export { type ModelFolder, openModelFolder } from './model/folder.ts';
+export { type OpenModelOptions, openModel } from './model/open-model.ts';
 export { type BatchText, decodeTogether, generateBatch } from './runtime/batch.ts';
 export { type GenerateOptions, type GenerateResult, generateText } from './runtime/generate.ts';
 export { type SamplingOptions, sampleToken } from './runtime/sampling.ts';

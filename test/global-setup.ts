@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
-const SOURCES = ['src', 'data-gen', 'train', 'export'];
+const SOURCES = ['src', 'data-gen', 'train', 'export', 'identify'];
 
 export default function setup(): void {
   const entry = join(ROOT, 'dist/src/cli/main.js');

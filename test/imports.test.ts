@@ -21,6 +21,7 @@ const RANKS: Record<string, number> = {
   export: 6,
   'src/eval': 6,
   'src/report': 6,
+  identify: 6.5,
   'src/cli': 7,
   'src/index.ts': 8,
 };
@@ -41,7 +42,7 @@ function listSources(folder: string): string[] {
     .map((name) => join(folder, name));
 }
 
-const sources = ['src', 'data-gen', 'train', 'export'].flatMap(listSources);
+const sources = ['src', 'data-gen', 'train', 'export', 'identify'].flatMap(listSources);
 
 function listImports(source: string): string[] {
   const text = readFileSync(join(ROOT, source), 'utf8');

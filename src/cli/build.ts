@@ -3,9 +3,9 @@ import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
+import { findPackageRoot } from '../core/package.ts';
 import { AbortedError, ConfigError, EngineError } from '../errors/errors.ts';
 import { say } from './terminal.ts';
-import { findPackageRoot } from './version.ts';
 
 interface BuildFlags {
   /** undefined: as the machine suggests; commander makes --no-cuda false */

@@ -1,8 +1,8 @@
 // duo doctor: what this machine can run, and what is missing.
 import type { Command } from 'commander';
+import { readVersion } from '../core/package.ts';
 import { inspectMachine, type MachineReport } from '../runtime/machine.ts';
 import { formatBytes, printJson, printResult } from './terminal.ts';
-import { readVersion } from './version.ts';
 
 export function addDoctorCommand(program: Command, _signal: AbortSignal): void {
   program

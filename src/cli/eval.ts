@@ -1,6 +1,8 @@
 // duo eval: what a mask keeps, beside baselines, on any samples file, on held-out tasks and on suites.
 import { join } from 'node:path';
 import type { Command } from 'commander';
+import { limitsOf } from '../../identify/sample-source.ts';
+import { readVersion } from '../core/package.ts';
 import type { Sample } from '../core/shapes.ts';
 import type { Engine } from '../engine/engine.ts';
 import { ConfigError } from '../errors/errors.ts';
@@ -26,10 +28,8 @@ import { addEngineOptions, type EngineFlags, openEngine, openModel } from './ope
 import { checkOutput, checkOutputFolder } from './outputs.ts';
 import { addProgressOption, makeProgress } from './progress.ts';
 import { formatRecallTable } from './recall-table.ts';
-import { limitsOf } from './sample-source.ts';
 import { withTimeToStop } from './stopping.ts';
 import { printJson, printResult, say } from './terminal.ts';
-import { readVersion } from './version.ts';
 
 /** Set where a row failed while the others were computed. */
 const EXIT_FAILED = 1;

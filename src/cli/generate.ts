@@ -3,9 +3,13 @@
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { pickPasskeySettings } from '../../data-gen/passkey.ts';
+import { describeCounts, pickLongRangeSettings } from '../../identify/long-range-source.ts';
+import type { Objective } from '../../identify/objective.ts';
+import { type ObjectiveSource, openObjectiveSource } from '../../identify/objective-source.ts';
 import { listChanges } from '../config/fit.ts';
 import { resolveConfig } from '../config/flags.ts';
 import { loadPreset } from '../config/presets.ts';
+import { readVersion } from '../core/package.ts';
 import type { Sample } from '../core/shapes.ts';
 import type { Engine } from '../engine/engine.ts';
 import { AbortedError, ConfigError } from '../errors/errors.ts';
@@ -14,22 +18,13 @@ import type { JsonRecord } from '../formats/read-json.ts';
 import { metaPathOf, streamSamples } from '../formats/samples.ts';
 import type { ModelFolder } from '../model/folder.ts';
 import { addConfigOptions, readConfigFlags, sayChanges } from './config-flags.ts';
-import { describeCounts, pickLongRangeSettings } from './long-range-source.ts';
 import { readIntegerFlag } from './numbers.ts';
-import {
-  addDocumentOptions,
-  type DocumentFlags,
-  findDocuments,
-  type Objective,
-  refuseFlags,
-} from './objective-flags.ts';
-import { type ObjectiveSource, openObjectiveSource } from './objective-source.ts';
+import { addDocumentOptions, type DocumentFlags, findDocuments, refuseFlags } from './objective-flags.ts';
 import { addEngineOptions, type EngineFlags, openEngine, openModel } from './open.ts';
 import { checkOutput, checkStdoutIsFree, nameOutput } from './outputs.ts';
 import { addProgressOption, makeProgress } from './progress.ts';
 import { stdoutClosed } from './stdout.ts';
 import { printJson, say } from './terminal.ts';
-import { readVersion } from './version.ts';
 
 interface GenerateFlags extends EngineFlags, DocumentFlags {
   readonly model: string;

@@ -3,12 +3,12 @@ import { join } from 'node:path';
 import type { Command } from 'commander';
 import { buildMask, describeCut } from '../../export/build-mask.ts';
 import { importPattern, PATTERN_CONFIG, PATTERN_FILE } from '../../export/import.ts';
+import { readVersion } from '../core/package.ts';
 import { writeMask } from '../formats/mask.ts';
 import { addCutOptions, type CutFlags, readCutFlags, readWindowFlags } from './cut-flags.ts';
 import { openModel } from './open.ts';
 import { checkOutput, checkStdoutIsFree, nameOutput } from './outputs.ts';
 import { printJson, say } from './terminal.ts';
-import { readVersion } from './version.ts';
 
 interface ImportFlags extends CutFlags {
   readonly model: string;

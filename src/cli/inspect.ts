@@ -5,7 +5,7 @@ import type { Command } from 'commander';
 import { compareMasks } from '../../export/compare.ts';
 import { drawGates, drawMask } from '../../export/picture.ts';
 import { toMaskGrid } from '../core/head-mask.ts';
-import { countKvBytes } from '../core/kv-cost.ts';
+import { countKvBytes, listSavings } from '../core/kv-cost.ts';
 import { countRetrievalHeads } from '../core/masks.ts';
 import { FileError, FormatError } from '../errors/errors.ts';
 import { GATES_SCHEMA, readGates } from '../formats/gates.ts';
@@ -17,7 +17,7 @@ import { describeBudget, describeTies, describeWindows } from '../report/mask-wo
 import { readRunFolder } from '../report/run-data.ts';
 import { describeSummary, summariseRun } from '../report/summary.ts';
 import { openModel } from './open.ts';
-import { describeSavings, listSavings } from './recall-table.ts';
+import { describeSavings } from './recall-table.ts';
 import { formatPercent, isColourful, printJson, printResult } from './terminal.ts';
 
 interface InspectFlags {

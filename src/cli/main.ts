@@ -2,6 +2,7 @@
 // Exit codes: 0 done, 1 failed, 2 wrong usage, 130 SIGINT, SIGTERM or SIGHUP.
 import { Socket } from 'node:net';
 import { Command, CommanderError } from 'commander';
+import { readVersion } from '../core/package.ts';
 import { DuoError } from '../errors/errors.ts';
 import { ClosedStdoutError } from '../formats/output.ts';
 import { listenToTemporaries, removeTemporaries } from '../formats/temporary-files.ts';
@@ -22,7 +23,6 @@ import { finishStdout, watchStreams, writeStdout } from './stdout.ts';
 import { listenToWork } from './stopping.ts';
 import { CONTROL_VARIABLE, EXIT_SIGNAL, REPORTS, STOP_SIGNALS } from './supervise.ts';
 import { say } from './terminal.ts';
-import { readVersion } from './version.ts';
 
 const EXIT_FAILED = 1;
 const EXIT_USAGE = 2;

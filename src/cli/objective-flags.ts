@@ -1,11 +1,9 @@
-// The flags of the long-range objective, and whose turn a step is where two objectives take turns.
+// The flags of the long-range objective.
 import { join } from 'node:path';
 import type { Command } from 'commander';
-import type { Config } from '../config/config.ts';
+import type { Objective } from '../../identify/objective.ts';
+import { findPackageRoot } from '../core/package.ts';
 import { ConfigError } from '../errors/errors.ts';
-import { findPackageRoot } from './version.ts';
-
-export type Objective = Config['objective'];
 
 export interface DocumentFlags {
   readonly documents?: string;
@@ -39,13 +37,4 @@ export function refuseFlags(
   throw new ConfigError(
     `Expected --${flag} only with --objective ${instead}, got it with \`${objective}\`; leave it out.`,
   );
-}
-
-/** Which objective step `step` belongs to, and which of that objective's samples it takes: passkeys first where both take turns. */
-export function takeTurn(
-  objective: Objective,
-  step: number,
-): { readonly objective: 'passkey' | 'long-range'; readonly index: number } {
-  if (objective !== 'both') return { objective, index: step };
-  return { objective: step % 2 === 0 ? 'passkey' : 'long-range', index: Math.floor(step / 2) };
 }

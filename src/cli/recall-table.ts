@@ -1,10 +1,8 @@
 // The table of recall under masks that identify ends with and eval prints, and the share of the KV cache that a mask saves.
-import { measureKvShare } from '../core/kv-cost.ts';
+import { listSavings } from '../core/kv-cost.ts';
 import type { HeadMask } from '../core/shapes.ts';
 import type { EvalRow } from '../formats/results.ts';
 import { formatPercent, formatTable } from './terminal.ts';
-
-const SAVING_LENGTHS = [32_768, 131_072] as const;
 
 /** Rows of one task as text: who, accuracy with its interval, log-probability, share of the heads that stream. */
 export function formatRecallTable(rows: readonly EvalRow[]): string {
@@ -17,11 +15,6 @@ export function formatRecallTable(rows: readonly EvalRow[]): string {
     formatPercent(row.streamingFraction),
   ]);
   return formatTable([header, ...lines]);
-}
-
-/** Share of the full KV cache that the mask saves at 32K and 128K tokens. */
-export function listSavings(mask: HeadMask): { tokens: number; saved: number }[] {
-  return SAVING_LENGTHS.map((tokens) => ({ tokens, saved: 1 - measureKvShare(mask, tokens) }));
 }
 
 /** One sentence on the savings. */

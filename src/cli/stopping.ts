@@ -8,12 +8,22 @@ export function listenToWork(listener: (isRunning: boolean) => void): void {
   hears = listener;
 }
 
+/** Ask for time to stop from now on. @returns gives it back; calling it twice does nothing. */
+export function takeTimeToStop(): () => void {
+  let isTaken = true;
+  hears(true);
+  return () => {
+    if (isTaken) hears(false);
+    isTaken = false;
+  };
+}
+
 /** Run `work`, which heeds its abort signal and then keeps or prints what it has done. */
 export async function withTimeToStop<Result>(work: () => Promise<Result>): Promise<Result> {
-  hears(true);
+  const giveBack = takeTimeToStop();
   try {
     return await work();
   } finally {
-    hears(false);
+    giveBack();
   }
 }

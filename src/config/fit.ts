@@ -2,23 +2,26 @@
 import type { ModelShape } from '../core/shapes.ts';
 import { ConfigError } from '../errors/errors.ts';
 import type { Config } from './config.ts';
+import { nameAsFlag } from './flags.ts';
 
 /** Fit `config` to `shape`.
  * @param options.given keys the person set by flag: a length among them is refused when it is too long, one from the preset is capped.
+ * @param options.nameKey how errors name a key; default: as its flag.
  * @returns a copy: maxTokens and minTokens at most the model's, and exactly one of streamingFraction and threshold set
  *   (DESIGN: 0.5 of the heads stream if G < H, else 0.75).
  * @throws {ConfigError} a given length is longer than the model allows. */
-export function fitConfig(config: Config, shape: ModelShape, options: { given?: ReadonlySet<string> } = {}): Config {
-  const given = options.given ?? new Set<string>();
+export function fitConfig(
+  config: Config,
+  shape: ModelShape,
+  options: { given?: ReadonlySet<string>; nameKey?: (key: string) => string } = {},
+): Config {
+  const { given = new Set<string>(), nameKey = nameAsFlag } = options;
   const fitted = { ...config };
-  for (const [key, flag] of [
-    ['maxTokens', '--max-tokens'],
-    ['minTokens', '--min-tokens'],
-  ] as const) {
+  for (const key of ['maxTokens', 'minTokens'] as const) {
     if (config[key] <= shape.maxPositions) continue;
     if (given.has(key)) {
       throw new ConfigError(
-        `Expected \`${flag}\` to be at most the ${shape.maxPositions} tokens that the model allows, got \`${config[key]}\`.`,
+        `Expected \`${nameKey(key)}\` to be at most the ${shape.maxPositions} tokens that the model allows, got \`${config[key]}\`.`,
       );
     }
     fitted[key] = shape.maxPositions;

@@ -24,6 +24,9 @@ const flagOf = (key: string): string =>
 const attributeOf = (key: string): string =>
   flagOf(key).replace(/-([a-z])/g, (_, letter: string) => letter.toUpperCase());
 
+/** A key of a preset as the command line writes it: `--min-tokens`. */
+export const nameAsFlag = (key: string): string => `--${flagOf(key)}`;
+
 /** Every preset key with its flag, in the order of the file. */
 export function listConfigKeys(): ConfigKey[] {
   return KEY_ENTRIES.map(({ key, meta }) => ({
@@ -62,8 +65,14 @@ function parseFlag(entry: KeyEntry, text: string): unknown {
  * @param options.preset a preset, or what `loadPreset` takes.
  * @param options.overrides by `key` of `listConfigKeys`; text is read as the flag's, other values are taken as they are, undefined is skipped.
  *   A cut (streamingFraction or threshold) replaces the preset's cut, whichever that is; both at once is an error.
- * @throws {ConfigError} one sentence that names the flag as it was written, or the unknown key. */
-export function resolveConfig(options: { preset: Preset | string; overrides?: Record<string, unknown> }): Config {
+ * @param options.nameKey how errors name an overridden key; default: as its flag.
+ * @throws {ConfigError} one sentence that names the key as it was written, or the unknown key. */
+export function resolveConfig(options: {
+  preset: Preset | string;
+  overrides?: Record<string, unknown>;
+  nameKey?: (key: string) => string;
+}): Config {
+  const { nameKey = nameAsFlag } = options;
   const preset = typeof options.preset === 'string' ? loadPreset(options.preset) : options.preset;
   const values: Record<string, unknown> = { ...structuredClone(preset.config) };
   const given = Object.entries(options.overrides ?? {}).filter(([, value]) => value !== undefined);
@@ -79,7 +88,7 @@ export function resolveConfig(options: { preset: Preset | string; overrides?: Re
     const parsed = typeof value === 'string' ? parseFlag(entry, value) : value;
     if (typeof parsed === 'string' && entry.meta.kind !== 'string' && entry.meta.kind !== 'choice') {
       throw new ConfigError(
-        describeMistake({ name: `--${flagOf(entry.key)}`, expected: entry.meta.expected, value: parsed }),
+        describeMistake({ name: nameKey(entry.key), expected: entry.meta.expected, value: parsed }),
       );
     }
     const [first, second] = entry.path as [string, string?];
@@ -87,5 +96,5 @@ export function resolveConfig(options: { preset: Preset | string; overrides?: Re
     else values[first] = { ...(values[first] as object), [second]: parsed };
     overridden.add(entry.key);
   }
-  return checkConfig(values, { nameOf: (key) => (overridden.has(key) ? `--${flagOf(key)}` : key) });
+  return checkConfig(values, { nameOf: (key) => (overridden.has(key) ? nameKey(key) : key) });
 }

@@ -64,3 +64,11 @@ export function countPairs(tokens: number, visibleTokens = tokens): number {
   const visible = Math.min(tokens, visibleTokens);
   return (visible * (visible + 1)) / 2 + (tokens - visible) * visible;
 }
+
+/** Text lengths at which savings are told. */
+const SAVING_LENGTHS = [32_768, 131_072] as const;
+
+/** Share of the full KV cache that the mask saves at 32K and 128K tokens. */
+export function listSavings(mask: HeadMask): { tokens: number; saved: number }[] {
+  return SAVING_LENGTHS.map((tokens) => ({ tokens, saved: 1 - measureKvShare(mask, tokens) }));
+}

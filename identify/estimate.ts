@@ -1,31 +1,32 @@
-// What an identification is expected to take, said on stderr before it starts, for each kind of method.
-import { findCheckpoint } from '../../train/checkpoint.ts';
-import { describeEstimate, estimateRun, measureRate, type RunEstimate } from '../../train/estimate.ts';
-import type { HeadMethod, ScoreOptions } from '../../train/methods/method.ts';
-import type { Config } from '../config/config.ts';
-import type { Sample } from '../core/shapes.ts';
-import { ConfigError } from '../errors/errors.ts';
+// What an identification is expected to take, told before it starts, for each kind of method.
+
+import type { Config } from '../src/config/config.ts';
+import type { Sample } from '../src/core/shapes.ts';
+import { ConfigError } from '../src/errors/errors.ts';
+import { findCheckpoint } from '../train/checkpoint.ts';
+import { describeEstimate, estimateRun, measureRate, type RunEstimate } from '../train/estimate.ts';
+import type { HeadMethod, ScoreOptions } from '../train/methods/method.ts';
+import type { IdentifyOptions } from './options.ts';
 import type { SampleSource } from './sample-source.ts';
-import { say } from './terminal.ts';
 
 interface EstimateParts {
   readonly method: HeadMethod;
   readonly config: Config;
   readonly source: SampleSource;
   readonly score: ScoreOptions;
+  readonly onMessage: IdentifyOptions['onMessage'];
 }
 
 /** Say memory and time of `method.score`; costs about one short sample. @throws as the method on that sample. */
 export async function announceEstimate(parts: EstimateParts): Promise<void> {
-  const { method, source, score } = parts;
+  const { method, source, score, onMessage } = parts;
   const estimate = method.estimate
     ? await method.estimate({ ...score, shortSample: await source.shortSample() })
     : await estimateSteps(parts);
-  say(describeEstimate(estimate));
+  onMessage?.({ kind: 'estimate', text: describeEstimate(estimate) });
   if (estimate.isLong) {
-    say(
-      'Warning: this takes hours here; shorter --max-tokens, fewer --steps or another --engine or --device make it less.',
-    );
+    const cure = 'a smaller `maxTokens`, fewer `steps` or another engine or device make it less';
+    onMessage?.({ kind: 'long', text: `Warning: this takes hours here; ${cure}.` });
   }
 }
 

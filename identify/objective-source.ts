@@ -1,11 +1,11 @@
 // Samples made for an objective: passkeys in a haystack, long-range tokens of running text, or the two by turns.
 import { createHash } from 'node:crypto';
-import type { Split } from '../../data-gen/length.ts';
-import type { LongRangeCounts } from '../../data-gen/long-range.ts';
-import type { Config } from '../config/config.ts';
-import type { Engine } from '../engine/engine.ts';
+import type { Split } from '../data-gen/length.ts';
+import type { LongRangeCounts } from '../data-gen/long-range.ts';
+import type { Config } from '../src/config/config.ts';
+import type { Engine } from '../src/engine/engine.ts';
 import { openLongRangeSource } from './long-range-source.ts';
-import { type Objective, takeTurn } from './objective-flags.ts';
+import { type Objective, takeTurn } from './objective.ts';
 import { type OriginOptions, openGeneratedSource, type SampleSource } from './sample-source.ts';
 
 export interface ObjectiveOptions extends OriginOptions {

@@ -1,27 +1,14 @@
 // The record of an identify run: what run.json says of its settings, inputs, engine and host, and what gates.json says of its origin.
 import { cpus, totalmem } from 'node:os';
 import { resolve } from 'node:path';
-import type { Config } from '../config/config.ts';
-import type { Engine } from '../engine/engine.ts';
-import type { JsonRecord } from '../formats/read-json.ts';
-import { type RunFile, readRun } from '../formats/run.ts';
-import type { ModelFolder } from '../model/folder.ts';
-import type { SampleSource } from './sample-source.ts';
-import { readVersion } from './version.ts';
-
-/** What the record is made from. */
-export interface RecordParts {
-  readonly config: Config;
-  /** what fitting changed of the preset, as clauses */
-  readonly fitted: readonly string[];
-  readonly engine: Engine;
-  readonly folder: ModelFolder;
-  readonly source: SampleSource;
-  readonly heldOutPath: string | undefined;
-}
+import type { Config } from '../src/config/config.ts';
+import { readVersion } from '../src/core/package.ts';
+import type { JsonRecord } from '../src/formats/read-json.ts';
+import { type RunFile, readRun } from '../src/formats/run.ts';
+import type { Parts } from './parts.ts';
 
 /** What decides the numbers; a resume must agree with it. */
-export function describeIdentity({ config, engine, folder, source }: RecordParts): JsonRecord {
+export function describeIdentity({ config, engine, folder, source }: Parts): JsonRecord {
   return {
     tool: `duo ${readVersion()}`,
     method: config.method,
@@ -35,7 +22,7 @@ export function describeIdentity({ config, engine, folder, source }: RecordParts
 }
 
 /** The provenance of gates.json and mask.json: no device, time, path or host. */
-export function describeProvenance({ config, engine, source }: RecordParts): JsonRecord {
+export function describeProvenance({ config, engine, source }: Parts): JsonRecord {
   return {
     tool: `duo ${readVersion()}`,
     engine: engine.name,
@@ -46,25 +33,22 @@ export function describeProvenance({ config, engine, source }: RecordParts): Jso
 }
 
 /** run.json at the start of a run; of one that is resumed, `previousPath` names the record it continues. */
-export function startRecord(
-  parts: RecordParts,
-  options: { previousPath: string | null; identity: JsonRecord },
-): RunFile {
-  const { config, engine, source, folder } = parts;
-  const before = options.previousPath === null ? null : readPreviousRecord(options.previousPath);
+export function startRecord(parts: Parts, run: { previousPath: string | null; identity: JsonRecord }): RunFile {
+  const { config, engine, source, folder, options } = parts;
+  const before = run.previousPath === null ? null : readPreviousRecord(run.previousPath);
   return {
     schema: 'duo.run',
     version: 1,
     status: 'running',
-    command: ['duo', ...process.argv.slice(2)],
+    command: options.command ?? [],
     config: config as unknown as JsonRecord,
-    identity: options.identity,
+    identity: run.identity,
     engine: { name: engine.name, device: engine.device },
     versions: { duo: readVersion(), node: process.versions.node },
     inputs: {
       model: resolve(folder.path),
       fingerprint: folder.fingerprint,
-      heldOut: parts.heldOutPath ?? null,
+      heldOut: typeof options.heldOut === 'string' ? options.heldOut : null,
       ...source.inputs,
       fitted: [...parts.fitted],
     },

@@ -1,22 +1,22 @@
 // Where identify's samples come from: a samples file, read in file order again and again, or the generator.
 import { createHash } from 'node:crypto';
-import { fitPasskeys } from '../../data-gen/fit-passkeys.ts';
-import { openHaystack } from '../../data-gen/haystack.ts';
-import { drawLength, heldOutLengths, type Split } from '../../data-gen/length.ts';
+import { fitPasskeys } from '../data-gen/fit-passkeys.ts';
+import { openHaystack } from '../data-gen/haystack.ts';
+import { drawLength, heldOutLengths, type Split } from '../data-gen/length.ts';
 import {
   generateSample,
   generateSamples,
   type PasskeySample,
   pickPasskeySettings,
   type SampleOrigin,
-} from '../../data-gen/passkey.ts';
-import type { Config } from '../config/config.ts';
-import type { Sample } from '../core/shapes.ts';
-import { ConfigError, ModelError } from '../errors/errors.ts';
-import type { JsonRecord } from '../formats/read-json.ts';
-import { openSamples, type SampleLimits } from '../formats/samples.ts';
-import type { ModelFolder } from '../model/folder.ts';
-import { hashTokenizer, openTokenizer } from '../text/tokenizer.ts';
+} from '../data-gen/passkey.ts';
+import type { Config } from '../src/config/config.ts';
+import type { Sample } from '../src/core/shapes.ts';
+import { ConfigError, ModelError } from '../src/errors/errors.ts';
+import type { JsonRecord } from '../src/formats/read-json.ts';
+import { checkSample, openSamples, readSamples, type SampleLimits } from '../src/formats/samples.ts';
+import type { ModelFolder } from '../src/model/folder.ts';
+import { hashTokenizer, openTokenizer } from '../src/text/tokenizer.ts';
 
 /** Samples by step, with what a resume and a record need to know of them. */
 export interface SampleSource {
@@ -37,8 +37,18 @@ export function limitsOf(folder: ModelFolder): SampleLimits {
   return { vocab: folder.config.shape.vocab, maxTokens: folder.config.shape.maxPositions };
 }
 
-/** Samples of a file, from us or anybody; neither tokenizer nor haystack is read. @throws {FormatError}; {FileError}. */
-export function openFileSource(path: string, folder: ModelFolder): SampleSource {
+/** Samples from us or anybody, a file or a list; neither tokenizer nor haystack is read. @throws {FormatError}; {FileError}. */
+export function openGivenSource(given: string | readonly Sample[], folder: ModelFolder): SampleSource {
+  return typeof given === 'string' ? openFileSource(given, folder) : openListSource(given, folder);
+}
+
+/** All samples of a file or a list, checked. @throws {FormatError}; {FileError}. */
+export function readGivenSamples(given: string | readonly Sample[], folder: ModelFolder): Sample[] {
+  if (typeof given === 'string') return [...readSamples(given, limitsOf(folder))];
+  return given.map((sample, index) => checkSample(sample, { ...limitsOf(folder), place: `sample ${index + 1}` }));
+}
+
+function openFileSource(path: string, folder: ModelFolder): SampleSource {
   const file = openSamples(path, limitsOf(folder));
   const shortest = file.lengths.indexOf(file.shortest);
   return {
@@ -51,7 +61,24 @@ export function openFileSource(path: string, folder: ModelFolder): SampleSource 
   };
 }
 
-/** How generated samples are asked for: settings fitted to the model, and what of them may still change (`readConfigFlags`). */
+function openListSource(list: readonly Sample[], folder: ModelFolder): SampleSource {
+  const samples = readGivenSamples(list, folder);
+  const lengths = samples.map(({ tokens }) => tokens.length);
+  const shortest = lengths.indexOf(Math.min(...lengths));
+  if (shortest < 0) throw new ConfigError('Expected at least one sample in `samples`, got none.');
+  // The bytes of the samples.jsonl that would hold them, so that both have the same hash.
+  const hash = hashText(samples.map((sample) => `${JSON.stringify(sample)}\n`).join(''));
+  return {
+    sampleAt: (step) => samples[step % samples.length] as Sample,
+    lengthAt: (step) => lengths[step % samples.length] as number,
+    shortSample: () => samples[shortest] as Sample,
+    hash,
+    inputs: { samples: null, samplesHash: hash },
+    close: () => {},
+  };
+}
+
+/** How generated samples are asked for: settings fitted to the model, and what of them may still change (`resolveSettings`). */
 export interface OriginOptions {
   readonly folder: ModelFolder;
   readonly config: Config;

@@ -1,8 +1,8 @@
 // Where the samples of the long-range objective come from: running text, whose tokens the engine scores with every head full and every head
 // streaming. Each sample is made when it is asked for, and kept, because methods ask for the same one again and making it takes two passes.
 import { createHash } from 'node:crypto';
-import { openFileHaystack } from '../../data-gen/file-haystack.ts';
-import type { Split } from '../../data-gen/length.ts';
+import { openFileHaystack } from '../data-gen/file-haystack.ts';
+import type { Split } from '../data-gen/length.ts';
 import {
   checkLongRangeLengths,
   drawLongRangeLength,
@@ -11,15 +11,15 @@ import {
   type LongRangeOrigin,
   type LongRangeSample,
   type ScoreTokens,
-} from '../../data-gen/long-range.ts';
-import type { Config } from '../config/config.ts';
-import { makeHeadMask } from '../core/head-mask.ts';
-import { filledGrid } from '../core/shapes.ts';
-import type { Engine } from '../engine/engine.ts';
-import { ConfigError } from '../errors/errors.ts';
-import type { JsonRecord } from '../formats/read-json.ts';
-import type { ModelFolder } from '../model/folder.ts';
-import { hashTokenizer, openTokenizer } from '../text/tokenizer.ts';
+} from '../data-gen/long-range.ts';
+import type { Config } from '../src/config/config.ts';
+import { makeHeadMask } from '../src/core/head-mask.ts';
+import { filledGrid } from '../src/core/shapes.ts';
+import type { Engine } from '../src/engine/engine.ts';
+import { ConfigError } from '../src/errors/errors.ts';
+import type { JsonRecord } from '../src/formats/read-json.ts';
+import type { ModelFolder } from '../src/model/folder.ts';
+import { hashTokenizer, openTokenizer } from '../src/text/tokenizer.ts';
 import { checkIds } from './sample-source.ts';
 
 /** Tokens of samples that are kept, about 32 MB of ids. */

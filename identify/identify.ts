@@ -1,0 +1,113 @@
+// One identification from a model's name to its mask: opens model and engine, fits the preset, scores the heads, cuts the gates, and
+// shows what the mask keeps on held-out samples. Prints nothing; the methods, the cut and the evaluation are other rooms' work.
+import { chooseCut } from '../export/cut.ts';
+import type { Config } from '../src/config/config.ts';
+import { listChanges } from '../src/config/fit.ts';
+import { resolveSettings, type Settings } from '../src/config/settings.ts';
+import type { Engine } from '../src/engine/engine.ts';
+import { ConfigError } from '../src/errors/errors.ts';
+import type { ModelFolder } from '../src/model/folder.ts';
+import { isDemoModel, openModel } from '../src/model/open-model.ts';
+import { fitToCpu } from '../train/cpu-budget.ts';
+import { findMethod } from '../train/methods/index.ts';
+import { openMethodEngine } from './method-engine.ts';
+import { checkOptions, type IdentifyOptions, type IdentifyResult } from './options.ts';
+import { runIdentification } from './run.ts';
+import { openGeneratedSource, openGivenSource, type SampleSource } from './sample-source.ts';
+
+/** Find the retrieval heads of a model.
+ * @returns gates, mask and the closing table; the same as `duo identify` with the same settings.
+ * @throws {ConfigError} options or settings that cannot be; {ModelError}, {FormatError}, {FileError} of what is read or written;
+ *   {EngineError}; {AbortedError} on `signal`. Same seed, inputs, engine and device: the same gates and mask. */
+export async function identify(options: IdentifyOptions): Promise<IdentifyResult> {
+  checkOptions(options);
+  const { model } = options;
+  const folder = typeof model === 'string' ? await openNamedModel(model, options) : model;
+  try {
+    const settings = resolveSettings({
+      preset: options.preset ?? (isDemoModel(folder) ? 'demo' : folder.config.shape.architecture),
+      overrides: { ...options.config },
+      shape: folder.config.shape,
+    });
+    const engine = await openMethodEngine(folder, { ...options, method: findMethod(settings.config.method) });
+    try {
+      return await identifyWith({ options, folder, settings, engine });
+    } finally {
+      if (engine !== options.engine) await engine.close();
+    }
+  } finally {
+    if (folder !== model) folder.close();
+  }
+}
+
+function openNamedModel(name: string, { signal, onMessage, onProgress }: IdentifyOptions): Promise<ModelFolder> {
+  const note = (text: string): void => onMessage?.({ kind: 'note', text: `${text}.` });
+  return openModel(name, {
+    ...(signal && { signal }),
+    onFetch: ({ bytes, repository, folder }) =>
+      note(`fetching ${(bytes / 2 ** 30).toFixed(2)} GiB of ${repository} into ${folder}`),
+    onProgress: (done, total) => onProgress?.({ stage: 'fetch', label: `fetch ${name}`, done, total }),
+    onNote: note,
+  });
+}
+
+interface Opened {
+  readonly options: IdentifyOptions;
+  readonly folder: ModelFolder;
+  readonly settings: Settings;
+  readonly engine: Engine;
+}
+
+async function identifyWith(opened: Opened): Promise<IdentifyResult> {
+  const { options, folder, engine } = opened;
+  const { shape } = folder.config;
+  if (engine.model.layers !== shape.layers || engine.model.kvHeads !== shape.kvHeads) {
+    throw new ConfigError(
+      `Expected an engine of ${folder.name}, ${shape.layers} layers × ${shape.kvHeads} KV heads, got one of ${engine.model.layers} × ${engine.model.kvHeads}.`,
+    );
+  }
+  const { source, config, fitted } = await openSource(opened);
+  const method = findMethod(config.method);
+  const cut = chooseCut({
+    streamingFraction: config.streamingFraction ?? undefined,
+    threshold: config.threshold ?? undefined,
+    model: shape,
+  });
+  try {
+    await source.sampleAt(0);
+    return await runIdentification({ options, folder, config, fitted, method, cut, source, engine });
+  } finally {
+    source.close();
+  }
+}
+
+/** The samples, with the settings fitted to what computes them: on a CPU fewer and shorter ones, by the tokenizer as long as they must be. */
+async function openSource({
+  options,
+  folder,
+  settings,
+  engine,
+}: Opened): Promise<{ source: SampleSource; config: Config; fitted: string[] }> {
+  const { asked, given } = settings;
+  if (options.samples !== undefined) {
+    return { source: openGivenSource(options.samples, folder), config: settings.config, fitted: [] };
+  }
+  const isGpu = engine.device.startsWith('cuda');
+  const canProbe = engine.probe !== undefined && engine.computeHidden !== undefined;
+  const config = isGpu ? settings.config : fitToCpu(settings.config, { model: folder.config, given, canProbe });
+  const isCut = settings.isCut || config.maxTokens < settings.config.maxTokens;
+  const source = await openGeneratedSource({
+    folder,
+    config,
+    haystackPath: options.haystack,
+    given,
+    isCut,
+    split: 'train',
+  });
+  const fitted = listChanges(asked, source.config);
+  if (fitted.length > 0) {
+    const text = `the preset was fitted to the model, its tokenizer and ${engine.device}: ${fitted.join(', ')}.`;
+    options.onMessage?.({ kind: 'fitted', text });
+  }
+  return { source, config: source.config, fitted };
+}

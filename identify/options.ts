@@ -1,0 +1,121 @@
+// What `identify` takes and gives: the options of one identification, what it tells on the way, and its result.
+import type { CutGates } from '../export/cut.ts';
+import type { Config } from '../src/config/config.ts';
+import type { Sample } from '../src/core/shapes.ts';
+import type { Engine } from '../src/engine/engine.ts';
+import type { EngineName, OpenEngineOptions } from '../src/engine/open-engine.ts';
+import { ConfigError } from '../src/errors/errors.ts';
+import type { GatesFile } from '../src/formats/gates.ts';
+import type { MaskFile } from '../src/formats/mask.ts';
+import type { EvalRow } from '../src/formats/results.ts';
+import type { ModelFolder } from '../src/model/folder.ts';
+
+export interface IdentifyOptions {
+  /** what `--model` takes: `demo`, a folder, a GGUF file, a name on the Hub; or an opened model, which stays open */
+  readonly model: string | ModelFolder;
+  /** settings laid over the preset; what is set here is never changed to fit */
+  readonly config?: { readonly [Key in keyof Config]?: Config[Key] | undefined };
+  /** a name of configs/ or the path of a JSON file; default: by the model's architecture, of the demo its own */
+  readonly preset?: string | undefined;
+  /** samples to learn from: the path of a samples.jsonl, or the samples; default: generated ones */
+  readonly samples?: string | readonly Sample[] | undefined;
+  /** text of generated samples: a text file, a folder, JSONL, JSONL.gz or JSONL.zst; default: generated prose */
+  readonly haystack?: string | undefined;
+  /** samples of the closing table, as `samples`; default: generated ones, `config.heldOutSamples` of them */
+  readonly heldOut?: string | readonly Sample[] | undefined;
+  /** a name, or an opened engine of this model, which stays open; default: native where its library loads */
+  readonly engine?: EngineName | Engine | undefined;
+  readonly device?: OpenEngineOptions['device'];
+  readonly backend?: OpenEngineOptions['backend'];
+  readonly threads?: OpenEngineOptions['threads'];
+  /** folder for gates.json, mask.json, metrics.jsonl, run.json and the checkpoint; without it nothing is kept on disk */
+  readonly out?: string | undefined;
+  /** continue the run in `out` from its last checkpoint */
+  readonly resume?: boolean | undefined;
+  /** start the run in `out` anew */
+  readonly overwrite?: boolean | undefined;
+  /** what run.json calls the command; default: none */
+  readonly command?: readonly string[] | undefined;
+  /** stops at the next safe point: with `out` after a checkpoint */
+  readonly signal?: AbortSignal | undefined;
+  readonly onMessage?: ((message: IdentifyMessage) => void) | undefined;
+  readonly onProgress?: ((progress: IdentifyProgress) => void) | undefined;
+  /** gates and mask are found, and written where `out` is given; the closing table comes after it */
+  readonly onFound?: ((found: FoundHeads) => void) | undefined;
+  /** how errors name an option of the engine or of the run; default: in backticks, as here */
+  readonly nameOption?: ((name: string) => string) | undefined;
+}
+
+/** A sentence for the person who waits.
+ * - `note`: what was chosen without being asked for, or what a file says and duo ignores
+ * - `fitted`: which settings of the preset were changed to fit model, tokenizer and device
+ * - `start`: model, engine and device
+ * - `estimate`: memory and time this is expected to take; `long`: a warning that it takes hours
+ * - `stopped`: the run in `out` can be resumed
+ * - `no-table`: why there is no closing table */
+export interface IdentifyMessage {
+  readonly kind: 'note' | 'fitted' | 'start' | 'estimate' | 'long' | 'stopped' | 'no-table';
+  readonly text: string;
+}
+
+/** How far a stage is; the first one of a stage comes before its work. */
+export interface IdentifyProgress {
+  /** bytes fetched of a Hub model; steps, or hundredths, of scoring; evaluations of the closing table */
+  readonly stage: 'fetch' | 'score' | 'held-out';
+  /** what is being done: `fetch org/name`, the method, `held-out recall` */
+  readonly label: string;
+  readonly done: number;
+  readonly total: number;
+  /** of a step of scoring: its loss */
+  readonly loss?: number;
+}
+
+export interface FoundHeads {
+  readonly gates: GatesFile;
+  readonly mask: MaskFile;
+  /** labels, their numbers, and how many of them a tie decided */
+  readonly cut: CutGates;
+}
+
+export interface IdentifyResult extends FoundHeads {
+  /** rows of the closing table: full, given, streaming, random-0 …, inverted; null where there is none */
+  readonly heldOut: readonly EvalRow[] | null;
+  /** share of the full KV cache that the mask saves */
+  readonly savings: readonly { readonly tokens: number; readonly saved: number }[];
+  /** settings in force */
+  readonly config: Config;
+  /** what fitting changed of the preset, as clauses */
+  readonly fitted: readonly string[];
+  readonly method: string;
+  /** steps, or samples, that were used */
+  readonly steps: number;
+  readonly scoreSeconds: number;
+  /** what computed: `native` on `cpu avx512` */
+  readonly engine: { readonly name: EngineName; readonly device: string };
+  /** absolute path of the run folder, and the results in it; null and none without `out` */
+  readonly out: string | null;
+  readonly files: readonly string[];
+}
+
+/** What can be told from the options alone. @throws {ConfigError} options that exclude each other. */
+export function checkOptions(
+  options: Pick<IdentifyOptions, 'samples' | 'haystack' | 'out' | 'resume' | 'overwrite' | 'nameOption'>,
+): void {
+  const { nameOption: named = (name) => `\`${name}\`` } = options;
+  const { samples, haystack, out, resume, overwrite } = options;
+  if (resume && overwrite) {
+    throw new ConfigError(
+      `Expected ${named('resume')} or ${named('overwrite')}, got both; ${named('resume')} continues a run, ${named('overwrite')} starts it anew.`,
+    );
+  }
+  if (samples !== undefined && haystack !== undefined) {
+    throw new ConfigError(
+      `Expected ${named('samples')} or ${named('haystack')}, got both; samples of your own need no haystack.`,
+    );
+  }
+  if (out === undefined && (resume || overwrite)) {
+    throw new ConfigError(
+      `Expected ${named('out')} beside ${named(resume ? 'resume' : 'overwrite')}, got none; it names the folder of the run.`,
+    );
+  }
+}

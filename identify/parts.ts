@@ -1,0 +1,20 @@
+// What one identification works with: everything opened and settled.
+import type { Cut } from '../export/cut.ts';
+import type { Config } from '../src/config/config.ts';
+import type { Engine } from '../src/engine/engine.ts';
+import type { ModelFolder } from '../src/model/folder.ts';
+import type { HeadMethod } from '../train/methods/method.ts';
+import type { IdentifyOptions } from './options.ts';
+import type { SampleSource } from './sample-source.ts';
+
+export interface Parts {
+  readonly options: IdentifyOptions;
+  readonly folder: ModelFolder;
+  readonly config: Config;
+  /** changes of the preset, as clauses */
+  readonly fitted: readonly string[];
+  readonly method: HeadMethod;
+  readonly cut: Cut;
+  readonly source: SampleSource;
+  readonly engine: Engine;
+}

@@ -1,0 +1,158 @@
+// The run of an identification: its folder and record, from the first step to the closing table.
+import { resolve } from 'node:path';
+import { buildMask } from '../export/build-mask.ts';
+import { cutGates } from '../export/cut.ts';
+import { listSavings } from '../src/core/kv-cost.ts';
+import type { Window } from '../src/core/shapes.ts';
+import { AbortedError } from '../src/errors/errors.ts';
+import { writeGates } from '../src/formats/gates.ts';
+import { toHeadMask, writeMask } from '../src/formats/mask.ts';
+import type { JsonRecord } from '../src/formats/read-json.ts';
+import { type RunFile, writeRun } from '../src/formats/run.ts';
+import { buildGates } from '../train/gates-file.ts';
+import type { ScoreOptions } from '../train/methods/method.ts';
+import { closeWithTable } from './closing-table.ts';
+import { announceEstimate } from './estimate.ts';
+import type { FoundHeads, IdentifyResult } from './options.ts';
+import type { Parts } from './parts.ts';
+import { describeIdentity, describeProvenance, startRecord } from './record.ts';
+import { enterRunPlace, type RunPlace } from './run-place.ts';
+
+/** About a hundred points of a gate's course, whatever the number of steps. */
+const COURSE_POINTS = 100;
+
+/** Score, cut and evaluate; with `out` everything is kept in its folder, and run.json says how it ended. */
+export async function runIdentification(parts: Parts): Promise<IdentifyResult> {
+  const { options } = parts;
+  const identity = describeIdentity(parts);
+  const out = options.out === undefined ? null : resolve(options.out);
+  const entry = options.resume ? 'resume' : options.overwrite ? 'overwrite' : 'fresh';
+  const place = enterRunPlace({ out, entry, identity });
+  try {
+    const previousPath = place.isResumed ? place.file('run.json') : null;
+    const record = startRecord(parts, { previousPath, identity });
+    const keep = (changes: Partial<RunFile>): void => {
+      if (place.isKept) writeRun(place.file('run.json'), { ...record, ...changes });
+    };
+    keep({});
+    try {
+      const result = await scoreAndEvaluate(parts, { place, identity });
+      keep({ status: 'done', endedAt: new Date().toISOString(), results: resultsOf(result) });
+      return result;
+    } catch (error) {
+      const status = error instanceof AbortedError ? 'stopped' : 'failed';
+      keep({
+        status,
+        endedAt: new Date().toISOString(),
+        error: error instanceof Error ? error.message : String(error),
+      });
+      if (place.isKept && status === 'stopped') {
+        const text = `Stopped; the run in ${place.path} continues with the same options and \`resume\`.`;
+        options.onMessage?.({ kind: 'stopped', text });
+      }
+      throw error;
+    }
+  } finally {
+    place.close();
+  }
+}
+
+async function scoreAndEvaluate(parts: Parts, run: { place: RunPlace; identity: JsonRecord }): Promise<IdentifyResult> {
+  const { options, folder, config, cut, engine, method } = parts;
+  const { place } = run;
+  const { layers, kvHeads } = folder.config.shape;
+  const text = `${folder.name}, ${layers} layers × ${kvHeads} KV heads, engine ${engine.name} on ${engine.device}.`;
+  options.onMessage?.({ kind: 'start', text });
+  const score = makeScoreOptions(parts, run);
+  await announceEstimate({ ...parts, score, onMessage: options.onMessage });
+  tellScoring(parts, 0);
+  const startMs = performance.now();
+  const scored = await method.score(score);
+  const scoreSeconds = (performance.now() - startMs) / 1000;
+
+  const window = score.settings.window;
+  const gates = buildGates({
+    model: folder.config.shape,
+    fingerprint: folder.fingerprint,
+    window,
+    method: config.method,
+    scored,
+    provenance: describeProvenance(parts),
+  });
+  const { file: mask, cut: labels } = buildMask({ gates, cut, window });
+  if (place.isKept) {
+    writeGates(place.file('gates.json'), gates);
+    writeMask(place.file('mask.json'), mask);
+  }
+  const found: FoundHeads = { gates, mask, cut: labels };
+  options.onFound?.(found);
+  const heldOut = await closeWithTable(parts, mask);
+  const files = ['gates.json', 'mask.json', ...(method.isStepwise ? ['metrics.jsonl'] : []), 'run.json'];
+  return {
+    ...found,
+    heldOut,
+    savings: listSavings(toHeadMask(mask)),
+    config,
+    fitted: parts.fitted,
+    method: config.method,
+    steps: scored.stepsDone,
+    scoreSeconds,
+    engine: { name: engine.name, device: engine.device },
+    out: place.isKept ? place.path : null,
+    files: place.isKept ? files : [],
+  };
+}
+
+function makeScoreOptions(parts: Parts, run: { place: RunPlace; identity: JsonRecord }): ScoreOptions {
+  const { options, config, engine, source, method, cut } = parts;
+  const { place, identity } = run;
+  const { signal } = options;
+  const window: Window = { sinkTokens: config.sinkTokens, recentTokens: config.recentTokens };
+  return {
+    engine,
+    sampleAt: (step) => source.sampleAt(step),
+    settings: {
+      steps: config.steps,
+      lr: config.lr,
+      lambda: config.lambda,
+      window,
+      supervise: config.supervise,
+      fullBranch: config.fullBranch,
+      checkpointEvery: config.checkpointEvery,
+      gatesEvery: Math.max(1, Math.ceil(config.steps / COURSE_POINTS)),
+      stableSteps: config.earlyStopSteps,
+    },
+    quadratic: { samples: config.quadraticSamples, rounds: config.quadraticRounds, step: config.quadraticStep },
+    files: { metrics: place.file('metrics.jsonl'), checkpoint: place.file('checkpoint.json') },
+    identity,
+    resume: place.isResumed,
+    cut: (gates) => cutGates(gates, cut),
+    ...(signal && { signal }),
+    ...(method.isStepwise
+      ? { onStep: (line) => tellScoring(parts, line.step + 1, line.loss) }
+      : { onProgress: (fraction) => tellScoring(parts, Math.round(100 * fraction)) }),
+  };
+}
+
+/** @param done steps of a stepwise method, else hundredths. */
+function tellScoring({ options, config, method }: Parts, done: number, loss?: number): void {
+  const total = method.isStepwise ? config.steps : 100;
+  const progress = { stage: 'score', label: method.name, done, total } as const;
+  options.onProgress?.(loss === undefined ? progress : { ...progress, loss });
+}
+
+/** What run.json and --json tell of a result: numbers, no files. */
+export function resultsOf(result: IdentifyResult): JsonRecord {
+  const { method, steps, scoreSeconds, cut, savings, heldOut } = result;
+  const { streamingHeads, retrievalHeads, tieDecided } = cut;
+  return {
+    method,
+    steps,
+    scoreSeconds,
+    streamingHeads,
+    retrievalHeads,
+    tieDecided,
+    savings: savings.map(({ tokens, saved }) => ({ tokens, saved })),
+    heldOut: (heldOut ?? []) as unknown as JsonRecord[],
+  };
+}
