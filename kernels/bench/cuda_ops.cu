@@ -44,7 +44,7 @@ struct Bench {
   DeviceBuffer<bf16> random(int64_t count, uint64_t seed) const {
     const int64_t slots = ceil_divide(count, 128);
     DeviceBuffer<bf16> out(2 * slots * 64);  // "keys" then "values"
-    const HeadCache cache{reinterpret_cast<uint8_t *>(out.data()), reinterpret_cast<uint8_t *>(out.data() + slots * 64), nullptr, nullptr, slots, 0};
+    const HeadCache cache{reinterpret_cast<uint8_t *>(out.data()), reinterpret_cast<uint8_t *>(out.data() + slots * 64), nullptr, nullptr, slots, 0, 0, 0};
     check(launch_fill_cache(cache, Dtype::bf16, 64, seed, stream.get()), "making numbers");
     return out;
   }
@@ -174,13 +174,13 @@ void bench_decode(Bench &b, const DeviceSize &device) {
       uint8_t *at = memory.back().data();
       auto *scale = reinterpret_cast<uint32_t *>(at + 2 * part);
       const bool has_scale = kv_scale_bytes(dtype) > 0;
-      caches.push_back({at, at + part, has_scale ? scale : nullptr, has_scale ? scale + slots : nullptr, slots, head >= retrieval});
+      caches.push_back({at, at + part, has_scale ? scale : nullptr, has_scale ? scale + slots : nullptr, slots, head >= retrieval, sink, recent});
       check(launch_fill_cache(caches.back(), dtype, static_cast<int32_t>(dim), static_cast<uint64_t>(copy * kv_heads + head), b.stream.get()), "filling a cache");
     }
     if (copy == 0) first_caches = caches;
     tables.emplace_back(kv_heads);
     copy_to_device(tables.back().data(), caches.data(), kv_heads, b.stream);
-    const DecodeMember member{tables.back().data(), length_buffer.data(), sink, recent};
+    const DecodeMember member{tables.back().data(), length_buffer.data()};
     DeviceBuffer<DecodeMember> member_buffer(1);
     copy_to_device(member_buffer.data(), &member, 1, b.stream);
     plans.emplace_back(kv_heads + 1);
@@ -223,6 +223,9 @@ void bench_attention(Bench &b, bool backward) {
   check(launch_count_up(0, kv_heads, list.data(), b.stream.get()), "numbering");
   const float gate = kind == 0 ? 1.0f : kind == 1 ? 0.0f : 0.5f;
   const std::vector<float> gate_values(static_cast<size_t>(kv_heads), gate);
+  const std::vector<int64_t> window_values(static_cast<size_t>(kv_heads), recent);
+  DeviceBuffer<int64_t> windows(kv_heads);
+  copy_to_device(windows.data(), window_values.data(), kv_heads, b.stream);
   DeviceBuffer<float> gates(kv_heads);
   copy_to_device(gates.data(), gate_values.data(), kv_heads, b.stream);
   DeviceBuffer<bf16> mixed(tokens * width);
@@ -230,7 +233,7 @@ void bench_attention(Bench &b, bool backward) {
   DeviceBuffer<bf16> difference;
   DeviceBuffer<double> partial;
   AttentionForward a{};
-  a.shape = {static_cast<int32_t>(heads), static_cast<int32_t>(kv_heads), static_cast<int32_t>(dim), sink, recent};
+  a.shape = {static_cast<int32_t>(heads), static_cast<int32_t>(kv_heads), static_cast<int32_t>(dim), sink, windows.data()};
   a.query = query.data(), a.positions = positions.data(), a.num_rows = a.chunk_count = tokens;
   a.dtype = Dtype::bf16;
   a.chunk_key = reinterpret_cast<const uint8_t *>(key.data()), a.chunk_value = reinterpret_cast<const uint8_t *>(value.data());

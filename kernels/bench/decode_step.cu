@@ -25,9 +25,9 @@ void bench_decode_step(int device_index, const std::vector<int64_t> &sizes, int3
   }
   config.max_positions = 1 << 20, config.rms_norm_eps = 1e-5f, config.rope_type = DUO_ROPE_NONE, config.rope_theta = 500000.0, config.tied_embeddings = true;
   const auto model = open_cuda_model(config, make_random_weights(config, 1, Dtype::bf16, task), {device_index, "", 0, Dtype::stored, DUO_COMPUTE_ACCURATE}, task);
-  std::vector<uint8_t> mask;
-  for (int64_t i = 0; i < config.num_gates(); i++) mask.push_back(i % config.kv_heads < retrieval);
-  const auto open = [&](int64_t max_tokens) { return model->open_session(model, {mask, window, max_tokens, kv, false, 0}, task); };
+  std::vector<int64_t> windows;
+  for (int64_t i = 0; i < config.num_gates(); i++) windows.push_back(i % config.kv_heads < retrieval ? 0 : window.recent);
+  const auto open = [&](int64_t max_tokens) { return model->open_session(model, {windows, window.sink, max_tokens, kv, false, 0}, task); };
 
   std::vector<int32_t> text;
   for (int64_t i = 0; i < 40; i++) text.push_back(static_cast<int32_t>(i * 7919 % config.vocab));

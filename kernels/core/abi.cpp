@@ -1,6 +1,7 @@
 // Argument checks, handle tables and the functions of duo.h that belong to no handle but the task's.
 #include "core/abi.h"
 
+#include <algorithm>
 #include <cinttypes>
 #include <cstring>
 
@@ -9,6 +10,9 @@ namespace {
 
 // Fixed storage: recording an error must not fail for want of memory.
 thread_local char last_error[1024] = "";
+
+// Past every text's end (num_tokens is at most 2^30), and far from overflow in sums.
+constexpr int64_t MAX_WINDOW = int64_t{1} << 40;
 
 }  // namespace
 
@@ -72,7 +76,26 @@ void require_gates(const char *name, const float *gates, int64_t num_gates) {
 }
 
 Window require_window(int64_t sink_tokens, int64_t recent_tokens) {
-  return {require_range("sink_tokens", sink_tokens, 0, int64_t{1} << 40), require_range("recent_tokens", recent_tokens, 1, int64_t{1} << 40)};
+  return {require_range("sink_tokens", sink_tokens, 0, MAX_WINDOW), require_range("recent_tokens", recent_tokens, 1, MAX_WINDOW)};
+}
+
+void require_windows(const int64_t *windows, int64_t num_gates, int64_t sink_tokens) {
+  require_range("sink_tokens", sink_tokens, 0, MAX_WINDOW);
+  require(windows, "windows");
+  for (int64_t i = 0; i < num_gates; i++) {
+    if (windows[i] < 0 || windows[i] > MAX_WINDOW) {
+      fail(DUO_STATUS_ARGUMENT, "Expected `windows[%" PRId64 "]` to be an integer of 0 (the whole context) to %" PRId64 ", got `%" PRId64 "`", i,
+           MAX_WINDOW, windows[i]);
+    }
+  }
+}
+
+BranchWindows::BranchWindows(const float *gates, const int64_t *windows, int64_t num_gates, int64_t sink_tokens) {
+  if (gates == nullptr) return;
+  require_windows(windows, num_gates, sink_tokens);
+  sink = sink_tokens;
+  recent.assign(windows, windows + num_gates);
+  std::replace(recent.begin(), recent.end(), int64_t{0}, MAX_WINDOW);
 }
 
 void require_finite(const char *name, const float *values, int64_t count) {

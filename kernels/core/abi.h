@@ -6,6 +6,7 @@
 #include <mutex>
 #include <new>
 #include <string>
+#include <vector>
 
 #include "core/backend.h"
 #include "core/handles.h"
@@ -74,6 +75,18 @@ Passage require_passage(const ModelConfig &config, const int32_t *tokens, int64_
                         int64_t num_positions);
 void require_gates(const char *name, const float *gates, int64_t num_gates);
 Window require_window(int64_t sink_tokens, int64_t recent_tokens);
+// Windows of duo.h, each 0 (the whole context) to 2^40.
+void require_windows(const int64_t *windows, int64_t num_gates, int64_t sink_tokens);
+
+// The streaming branches of whole-sample operations: as HeadWindows, the whole context as a window past every text's end.
+struct BranchWindows {
+  // gates null: no head streams, and neither argument is looked at.
+  BranchWindows(const float *gates, const int64_t *windows, int64_t num_gates, int64_t sink_tokens);
+  HeadWindows view() const { return {sink, recent.empty() ? nullptr : recent.data()}; }
+
+  int64_t sink = 0;
+  std::vector<int64_t> recent;  // [L·G], or empty
+};
 void require_finite(const char *name, const float *values, int64_t count);
 void copy_text(const std::string &from, char *text, int64_t text_bytes);
 OpenOptions parse_device(const char *device, int32_t num_threads, int32_t weight_dtype, int32_t compute, bool *is_cuda);

@@ -91,25 +91,25 @@ int32_t duo_distill_estimate(duo_model_t *model, int64_t num_tokens, int64_t num
 }
 
 int32_t duo_distill(duo_model_t *model, const int32_t *tokens, int64_t num_tokens, const int32_t *positions, int64_t num_positions,
-                    const float *gates, int64_t sink_tokens, int64_t recent_tokens, int32_t flags, duo_task_t *task, double *loss,
+                    const float *gates, const int64_t *windows, int64_t sink_tokens, int32_t flags, duo_task_t *task, double *loss,
                     float *gradient) {
   return guard_task(task, [&](Task &running) {
     const auto found = model_table().find(model, "model");
     const ModelConfig &config = found->config();
     const Passage passage = require_passage(config, tokens, num_tokens, positions, num_positions);
     require_gates("gates", gates, config.num_gates());
-    const Window window = require_window(sink_tokens, recent_tokens);
+    const BranchWindows branches(gates, windows, config.num_gates(), sink_tokens);
     require_range("flags", flags, 0, DUO_DISTILL_TEACHER_BRANCH);
     require(loss, "loss");
     require(gradient, "gradient");
-    found->distill(passage, gates, window, flags, running, loss, gradient);
+    found->distill(passage, gates, branches.view(), flags, running, loss, gradient);
     if (!std::isfinite(*loss)) fail(DUO_STATUS_NUMERIC, "Expected `loss` to come out finite, got `%g`", *loss);
     require_finite("gradient", gradient, config.num_gates());
   });
 }
 
 int32_t duo_evaluate(duo_model_t *model, const int32_t *tokens, int64_t num_tokens, const int32_t *positions, const int32_t *targets,
-                     int64_t num_positions, const float *gates, int64_t sink_tokens, int64_t recent_tokens, duo_task_t *task,
+                     int64_t num_positions, const float *gates, const int64_t *windows, int64_t sink_tokens, duo_task_t *task,
                      float *log_probs, int32_t *predictions) {
   return guard_task(task, [&](Task &running) {
     const auto found = model_table().find(model, "model");
@@ -117,43 +117,43 @@ int32_t duo_evaluate(duo_model_t *model, const int32_t *tokens, int64_t num_toke
     const Passage passage = require_passage(config, tokens, num_tokens, positions, num_positions);
     require_tokens("targets", targets, num_positions, config.vocab);
     if (gates != nullptr) require_gates("gates", gates, config.num_gates());
-    const Window window = gates == nullptr ? Window{0, 1} : require_window(sink_tokens, recent_tokens);
+    const BranchWindows branches(gates, windows, config.num_gates(), sink_tokens);
     require(log_probs, "log_probs");
     require(predictions, "predictions");
-    found->evaluate(passage, targets, gates, window, running, log_probs, predictions);
+    found->evaluate(passage, targets, gates, branches.view(), running, log_probs, predictions);
     require_finite("log_probs", log_probs, num_positions);
   });
 }
 
 int32_t duo_hidden(duo_model_t *model, const int32_t *tokens, int64_t num_tokens, const int32_t *positions, int64_t num_positions,
-                   const float *gates, int64_t sink_tokens, int64_t recent_tokens, duo_task_t *task, float *hidden) {
+                   const float *gates, const int64_t *windows, int64_t sink_tokens, duo_task_t *task, float *hidden) {
   return guard_task(task, [&](Task &running) {
     const auto found = model_table().find(model, "model");
     const ModelConfig &config = found->config();
     const Passage passage = require_passage(config, tokens, num_tokens, positions, num_positions);
     if (gates != nullptr) require_gates("gates", gates, config.num_gates());
-    const Window window = gates == nullptr ? Window{0, 1} : require_window(sink_tokens, recent_tokens);
-    found->hidden(passage, gates, window, running, require(hidden, "hidden"));
+    const BranchWindows branches(gates, windows, config.num_gates(), sink_tokens);
+    found->hidden(passage, gates, branches.view(), running, require(hidden, "hidden"));
     require_finite("hidden", hidden, num_positions * config.hidden);
   });
 }
 
 int32_t duo_logits(duo_model_t *model, const int32_t *tokens, int64_t num_tokens, const int32_t *positions, int64_t num_positions,
-                   const float *gates, int64_t sink_tokens, int64_t recent_tokens, duo_task_t *task, float *logits) {
+                   const float *gates, const int64_t *windows, int64_t sink_tokens, duo_task_t *task, float *logits) {
   return guard_task(task, [&](Task &running) {
     const auto found = model_table().find(model, "model");
     const ModelConfig &config = found->config();
     const Passage passage = require_passage(config, tokens, num_tokens, positions, num_positions);
     if (gates != nullptr) require_gates("gates", gates, config.num_gates());
-    const Window window = gates == nullptr ? Window{0, 1} : require_window(sink_tokens, recent_tokens);
-    found->logits(passage, gates, window, running, require(logits, "logits"));
+    const BranchWindows branches(gates, windows, config.num_gates(), sink_tokens);
+    found->logits(passage, gates, branches.view(), running, require(logits, "logits"));
     require_finite("logits", logits, num_positions * config.vocab);
   });
 }
 
 int32_t duo_probe(duo_model_t *model, const int32_t *tokens, int64_t num_tokens, const int32_t *positions, int64_t num_positions,
-                  const float *base_gates, const float *probe_gates, int32_t head_begin, int32_t head_end, int64_t sink_tokens,
-                  int64_t recent_tokens, duo_task_t *task, float *differences) {
+                  const float *base_gates, const float *probe_gates, int32_t head_begin, int32_t head_end, const int64_t *windows,
+                  int64_t sink_tokens, duo_task_t *task, float *differences) {
   return guard_task(task, [&](Task &running) {
     const auto found = model_table().find(model, "model");
     const ModelConfig &config = found->config();
@@ -162,8 +162,8 @@ int32_t duo_probe(duo_model_t *model, const int32_t *tokens, int64_t num_tokens,
     require_gates("probe_gates", probe_gates, config.num_gates());
     require_range("head_begin", head_begin, 0, config.num_gates() - 1);
     require_range("head_end", head_end, int64_t{head_begin} + 1, config.num_gates());
-    const Window window = require_window(sink_tokens, recent_tokens);
-    found->probe(passage, base_gates, probe_gates, head_begin, head_end, window, running, require(differences, "differences"));
+    const BranchWindows branches(base_gates, windows, config.num_gates(), sink_tokens);
+    found->probe(passage, base_gates, probe_gates, head_begin, head_end, branches.view(), running, require(differences, "differences"));
     require_finite("differences", differences, (int64_t{head_end} - head_begin) * num_positions * config.hidden);
   });
 }

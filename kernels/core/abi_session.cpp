@@ -49,17 +49,18 @@ Sampling require_sampling(float temperature, int32_t top_k, float top_p, uint64_
 
 using namespace duo;
 
-int32_t duo_session_open(duo_model_t *model, const uint8_t *mask, int64_t sink_tokens, int64_t recent_tokens, int64_t max_tokens,
-                         int32_t kv_dtype, int32_t prefill, int64_t chunk_tokens, duo_task_t *task, duo_session_t **session) {
+int32_t duo_session_open(duo_model_t *model, const int64_t *windows, int64_t sink_tokens, int64_t max_tokens, int32_t kv_dtype,
+                         int32_t prefill, int64_t chunk_tokens, duo_task_t *task, duo_session_t **session) {
   return guard_task(task, [&](Task &running) {
     auto found = model_table().find(model, "model");
     const int64_t num_gates = found->config().num_gates();
     SessionOptions options;
-    options.mask.assign(static_cast<size_t>(num_gates), 1);
-    options.window = mask == nullptr ? Window{0, 1} : require_window(sink_tokens, recent_tokens);
-    for (int64_t i = 0; mask != nullptr && i < num_gates; i++) {
-      if (mask[i] > 1) fail(DUO_STATUS_ARGUMENT, "Expected `mask[%" PRId64 "]` to be 0 or 1, got `%d`", i, mask[i]);
-      options.mask[static_cast<size_t>(i)] = mask[i];
+    options.sink = 0;
+    options.windows.assign(static_cast<size_t>(num_gates), 0);
+    if (windows != nullptr) {
+      require_windows(windows, num_gates, sink_tokens);
+      options.sink = sink_tokens;
+      options.windows.assign(windows, windows + num_gates);
     }
     options.max_tokens = require_range("max_tokens", max_tokens, 1, int64_t{1} << 30);
     if (kv_dtype < DUO_DTYPE_F32 || kv_dtype > DUO_DTYPE_INT4 || kv_dtype == DUO_DTYPE_F16) {

@@ -1,6 +1,7 @@
 // What a device implements: DuoModel and DuoSession. kernels/cpu and kernels/cuda each derive both; core/abi_*.cpp checks arguments
 // and calls them. Implementations may throw duo::Error, std::bad_alloc; they never print, exit or let CUDA errors pass unseen.
 #pragma once
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -12,9 +13,18 @@
 
 namespace duo {
 
+// What a head's streaming branch sees.
 struct Window {
   int64_t sink;    // S >= 0
   int64_t recent;  // R >= 1
+};
+
+// The windows of all KV heads of a model or of a layer, under one sink; a view.
+struct HeadWindows {
+  int64_t sink;           // S >= 0
+  const int64_t *recent;  // R >= 1 of each head; null where no head streams
+  Window of(int64_t head) const { return {sink, recent[head]}; }
+  HeadWindows from(int64_t head) const { return {sink, recent == nullptr ? nullptr : recent + head}; }
 };
 
 // One sample and where it is looked at. Checked by the ABI: ids in range, positions strictly ascending, all counts >= 1.
@@ -33,12 +43,23 @@ struct Sampling {
 };
 
 struct SessionOptions {
-  std::vector<uint8_t> mask;  // [L·G], 1 = retrieval; never empty (a null mask arrives as all ones)
-  Window window;
+  std::vector<int64_t> windows;  // [L·G], 0 = retrieval, else the head's recent tokens; never empty (null windows arrive as all zeros)
+  int64_t sink;
   int64_t max_tokens;
   Dtype kv_dtype;
   bool chunked_prefill;  // DUO_PREFILL_CHUNKED
   int64_t chunk_tokens;  // 0 = the backend chooses
+
+  bool is_retrieval(int64_t gate) const { return windows[static_cast<size_t>(gate)] == 0; }
+  // Slots of a head's cache (DESIGN, Semantics 6). S and R are each bounded by the ABI, so the sum cannot overflow.
+  int64_t count_slots(int64_t gate) const {
+    return is_retrieval(gate) ? max_tokens : std::min(max_tokens, sink + windows[static_cast<size_t>(gate)]);
+  }
+  int64_t count_all_slots() const {
+    int64_t slots = 0;
+    for (size_t gate = 0; gate < windows.size(); gate++) slots += count_slots(static_cast<int64_t>(gate));
+    return slots;
+  }
 };
 
 struct SessionMemory {
@@ -65,7 +86,7 @@ class DuoSession {
   virtual void fill(int64_t length, uint64_t seed, Task &task) = 0;
 };
 
-// Calls on one model may come from several threads at once. `gates` is [L·G] or null for all full.
+// Calls on one model may come from several threads at once. `gates` is [L·G] or null for all full, `windows` then with no heads.
 class DuoModel {
  public:
   virtual ~DuoModel() = default;
@@ -74,14 +95,14 @@ class DuoModel {
   virtual int64_t weight_bytes() const = 0;
   virtual int64_t workspace_bytes() const = 0;
   virtual void estimate_distill(int64_t num_tokens, int64_t num_positions, Window window, int64_t *memory_bytes, double *operations) = 0;
-  virtual void distill(const Passage &passage, const float *gates, Window window, int32_t flags, Task &task, double *loss,
+  virtual void distill(const Passage &passage, const float *gates, const HeadWindows &windows, int32_t flags, Task &task, double *loss,
                        float *gradient) = 0;
-  virtual void evaluate(const Passage &passage, const int32_t *targets, const float *gates, Window window, Task &task, float *log_probs,
+  virtual void evaluate(const Passage &passage, const int32_t *targets, const float *gates, const HeadWindows &windows, Task &task, float *log_probs,
                         int32_t *predictions) = 0;
-  virtual void hidden(const Passage &passage, const float *gates, Window window, Task &task, float *out) = 0;  // [P, C]
-  virtual void logits(const Passage &passage, const float *gates, Window window, Task &task, float *out) = 0;  // [P, V]
+  virtual void hidden(const Passage &passage, const float *gates, const HeadWindows &windows, Task &task, float *out) = 0;  // [P, C]
+  virtual void logits(const Passage &passage, const float *gates, const HeadWindows &windows, Task &task, float *out) = 0;  // [P, V]
   virtual void probe(const Passage &passage, const float *base_gates, const float *probe_gates, int64_t head_begin, int64_t head_end,
-                     Window window, Task &task, float *differences) = 0;  // [head_end − head_begin, P, C]
+                     const HeadWindows &windows, Task &task, float *differences) = 0;  // [head_end − head_begin, P, C]
   // The session may keep `self` (a shared pointer to this model) so that weights outlive it.
   virtual std::unique_ptr<DuoSession> open_session(std::shared_ptr<DuoModel> self, const SessionOptions &options, Task &task) = 0;
 };

@@ -88,7 +88,7 @@ void QueryTile::scatter(const float *columns, float scale, float *values) const 
   }
 }
 
-void attend(const CpuContext &context, const HeadShape &shape, const Queries &queries, const LayerPanels &panels, Window window,
+void attend(const CpuContext &context, const HeadShape &shape, const Queries &queries, const LayerPanels &panels, const HeadWindows &windows,
             const BranchNeeds &needs, float *full, float *stream, float *full_lse, float *stream_lse) {
   const int64_t num_tiles = count_tiles(context, shape, queries.count), columns = context.ops.tile_columns, size = columns * shape.head_dim;
   const float scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(shape.head_dim)));
@@ -105,8 +105,6 @@ void attend(const CpuContext &context, const HeadShape &shape, const Queries &qu
     AttentionForwardTile arguments{};
     arguments.head_dim = shape.head_dim;
     arguments.positions = query_tile.positions;
-    arguments.sink = window.sink;
-    arguments.recent = window.recent;
     arguments.panels = panels.head(head);
     arguments.query = query;
     const int64_t lse_at = (head * num_tiles + tile) * columns;
@@ -115,6 +113,8 @@ void attend(const CpuContext &context, const HeadShape &shape, const Queries &qu
       arguments.full_lse = full_lse + lse_at;
     }
     if (want_stream) {
+      arguments.sink = windows.sink;
+      arguments.recent = windows.recent[head];
       arguments.stream_out = stream_out;
       arguments.stream_lse = stream_lse + lse_at;
     }

@@ -59,8 +59,8 @@ class QueryTile {
 // Number of tiles of one KV head; log-sum-exp arrays are [G, num_tiles·tile_columns].
 int64_t count_tiles(const CpuContext &context, const HeadShape &shape, int64_t num_queries);
 
-// full, stream [num_queries, H, D], written where needed; full_lse, stream_lse [G, num_tiles·tile_columns], likewise.
-void attend(const CpuContext &context, const HeadShape &shape, const Queries &queries, const LayerPanels &panels, Window window,
+// windows of the layer's heads [G], read where a streaming branch is needed. full, stream [num_queries, H, D], written where needed; full_lse, stream_lse [G, num_tiles·tile_columns], likewise.
+void attend(const CpuContext &context, const HeadShape &shape, const Queries &queries, const LayerPanels &panels, const HeadWindows &windows,
             const BranchNeeds &needs, float *full, float *stream, float *full_lse, float *stream_lse);
 
 struct AttentionGradient {
@@ -75,18 +75,18 @@ struct AttentionGradient {
 
 // Memory: at most four copies of d_key and d_value, for sums that do not depend on the number of threads.
 void attend_backward(const CpuContext &context, const HeadShape &shape, const Queries &queries, const LayerPanels &panels, int64_t num_keys,
-                     Window window, const AttentionGradient &gradient);
+                     const HeadWindows &windows, const AttentionGradient &gradient);
 
 // d_gates [G], written: Σ over queries of ⟨d_out, full − stream⟩ of the head's group, fp64 in a fixed order.
 void sum_gate_gradient(const CpuContext &context, const HeadShape &shape, int64_t num_queries, const float *d_out, const float *full,
                        const float *stream, double *d_gates);
 
 // Plain twin of attend for one branch, fp64 inside: streaming false = full causal.
-void attend_ref(const HeadShape &shape, const Queries &queries, const float *key, const float *value, Window window, bool streaming,
+void attend_ref(const HeadShape &shape, const Queries &queries, const float *key, const float *value, const HeadWindows &windows, bool streaming,
                 float *out);
 // Plain twin of attend_backward from the definition, fp64 inside; d_gates [G] too.
 void attend_backward_ref(const HeadShape &shape, const Queries &queries, const float *key, const float *value, int64_t num_keys,
-                         Window window, const float *gates, const float *d_out, float *d_query, float *d_key, float *d_value,
+                         const HeadWindows &windows, const float *gates, const float *d_out, float *d_query, float *d_key, float *d_value,
                          double *d_gates);
 
 }  // namespace duo

@@ -62,7 +62,7 @@ void compute_deltas(const CpuContext &context, const QueryTile &tile, const floa
 }  // namespace
 
 void attend_backward(const CpuContext &context, const HeadShape &shape, const Queries &queries, const LayerPanels &panels, int64_t num_keys,
-                     Window window, const AttentionGradient &gradient) {
+                     const HeadWindows &windows, const AttentionGradient &gradient) {
   const int64_t columns = context.ops.tile_columns, head_dim = shape.head_dim, num_tiles = count_tiles(context, shape, queries.count);
   const float scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(head_dim)));
   const Segments segments = cut_segments(num_tiles);
@@ -84,8 +84,8 @@ void attend_backward(const CpuContext &context, const HeadShape &shape, const Qu
       AttentionBackwardTile arguments{};
       arguments.head_dim = head_dim;
       arguments.positions = query_tile.positions;
-      arguments.sink = window.sink;
-      arguments.recent = window.recent;
+      arguments.sink = windows.sink;
+      arguments.recent = windows.recent[head];
       arguments.panels = panels.head(head);
       arguments.query = scratch.query;
       arguments.query_straight = scratch.query_straight;

@@ -27,11 +27,11 @@ std::vector<double> compute_weights(const HeadShape &shape, const float *query, 
 
 }  // namespace
 
-void attend_ref(const HeadShape &shape, const Queries &queries, const float *key, const float *value, Window window, bool streaming,
+void attend_ref(const HeadShape &shape, const Queries &queries, const float *key, const float *value, const HeadWindows &windows, bool streaming,
                 float *out) {
   for (int64_t row = 0; row < queries.count * shape.heads; row++) {
     const int64_t kv_head = row % shape.heads / shape.group(), position = queries.positions[row / shape.heads];
-    const auto weights = compute_weights(shape, queries.values + row * shape.head_dim, position, key, kv_head, window, streaming);
+    const auto weights = compute_weights(shape, queries.values + row * shape.head_dim, position, key, kv_head, streaming ? windows.of(kv_head) : Window{0, 1}, streaming);
     for (int64_t d = 0; d < shape.head_dim; d++) {
       double sum = 0;
       for (int64_t j = 0; j <= position; j++) sum += weights[static_cast<size_t>(j)] * static_cast<double>(value[(j * shape.kv_heads + kv_head) * shape.head_dim + d]);
@@ -41,7 +41,7 @@ void attend_ref(const HeadShape &shape, const Queries &queries, const float *key
 }
 
 void attend_backward_ref(const HeadShape &shape, const Queries &queries, const float *key, const float *value, int64_t num_keys,
-                         Window window, const float *gates, const float *d_out, float *d_query, float *d_key, float *d_value,
+                         const HeadWindows &windows, const float *gates, const float *d_out, float *d_query, float *d_key, float *d_value,
                          double *d_gates) {
   const int64_t head_dim = shape.head_dim;
   std::vector<double> key_sum(static_cast<size_t>(num_keys * shape.kv_heads * head_dim)), value_sum(key_sum.size());
@@ -51,7 +51,7 @@ void attend_backward_ref(const HeadShape &shape, const Queries &queries, const f
     const float *query = queries.values + row * head_dim, *gradient = d_out + row * head_dim;
     std::vector<double> query_sum(static_cast<size_t>(head_dim));
     for (const bool streaming : {false, true}) {
-      const auto weights = compute_weights(shape, query, position, key, kv_head, window, streaming);
+      const auto weights = compute_weights(shape, query, position, key, kv_head, windows.of(kv_head), streaming);
       const double gate = static_cast<double>(gates[kv_head]), factor = streaming ? 1 - gate : gate;
       std::vector<double> d_weights(weights.size());
       double delta = 0;

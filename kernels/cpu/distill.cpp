@@ -8,14 +8,14 @@
 
 namespace duo {
 
-void CpuModel::distill(const Passage &passage, const float *gates, Window window, int32_t flags, Task &task, double *loss, float *gradient) {
+void CpuModel::distill(const Passage &passage, const float *gates, const HeadWindows &windows, int32_t flags, Task &task, double *loss, float *gradient) {
   const int64_t num_tokens = count_needed_tokens(passage), num_rows = passage.num_positions, width = config_.hidden, layers = config_.layers;
   task.set_total(3 * layers);
   const bool teacher_branch = (flags & DUO_DISTILL_TEACHER_BRANCH) != 0;
   std::vector<ScratchBuffer> layer_inputs(static_cast<size_t>(layers)), teacher_full(static_cast<size_t>(layers));
   ScratchBuffer teacher(num_rows * width), student(num_rows * width), last_rows(num_rows * width);
-  forward_sample(*this, passage, nullptr, window, task, nullptr, teacher_branch ? &teacher_full : nullptr, teacher.data(), nullptr);
-  forward_sample(*this, passage, gates, window, task, &layer_inputs, teacher_branch ? &teacher_full : nullptr, student.data(), last_rows.data());
+  forward_sample(*this, passage, nullptr, windows, task, nullptr, teacher_branch ? &teacher_full : nullptr, teacher.data(), nullptr);
+  forward_sample(*this, passage, gates, windows, task, &layer_inputs, teacher_branch ? &teacher_full : nullptr, student.data(), last_rows.data());
 
   const double count = static_cast<double>(num_rows) * static_cast<double>(width);
   double sum = 0;
@@ -26,7 +26,7 @@ void CpuModel::distill(const Passage &passage, const float *gates, Window window
   }
   *loss = sum / count;
 
-  SamplePass pass(*this, num_tokens, passage.num_tokens, window, task);
+  SamplePass pass(*this, num_tokens, passage.num_tokens, windows, task);
   const RowSet all = RowSet::all(num_tokens);
   const RowSet wanted{std::vector<int32_t>(passage.positions, passage.positions + num_rows), false};
   ScratchBuffer d_out(num_tokens * width), dx(layers > 1 ? num_tokens * width : 0);

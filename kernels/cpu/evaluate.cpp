@@ -12,21 +12,21 @@ constexpr int64_t LOGIT_ROWS = 64;
 
 }  // namespace
 
-void CpuModel::hidden(const Passage &passage, const float *gates, Window window, Task &task, float *out) {
+void CpuModel::hidden(const Passage &passage, const float *gates, const HeadWindows &windows, Task &task, float *out) {
   task.set_total(config_.layers);
-  forward_sample(*this, passage, gates, window, task, nullptr, nullptr, out, nullptr);
+  forward_sample(*this, passage, gates, windows, task, nullptr, nullptr, out, nullptr);
 }
 
-void CpuModel::logits(const Passage &passage, const float *gates, Window window, Task &task, float *out) {
+void CpuModel::logits(const Passage &passage, const float *gates, const HeadWindows &windows, Task &task, float *out) {
   ScratchBuffer states(passage.num_positions * config_.hidden);
-  hidden(passage, gates, window, task, states.data());
+  hidden(passage, gates, windows, task, states.data());
   multiply_linear(context(&task), lm_head_, states.data(), config_.hidden, passage.num_positions, out, config_.vocab, false);
 }
 
-void CpuModel::evaluate(const Passage &passage, const int32_t *targets, const float *gates, Window window, Task &task, float *log_probs,
+void CpuModel::evaluate(const Passage &passage, const int32_t *targets, const float *gates, const HeadWindows &windows, Task &task, float *log_probs,
                         int32_t *predictions) {
   ScratchBuffer states(passage.num_positions * config_.hidden), logits(std::min(LOGIT_ROWS, passage.num_positions) * config_.vocab);
-  hidden(passage, gates, window, task, states.data());
+  hidden(passage, gates, windows, task, states.data());
   const CpuContext running = context(&task);
   for (int64_t first = 0; first < passage.num_positions; first += LOGIT_ROWS) {
     const int64_t count = std::min(LOGIT_ROWS, passage.num_positions - first);

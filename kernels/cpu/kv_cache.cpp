@@ -15,17 +15,6 @@ int64_t count_token_bytes(Dtype dtype, int64_t head_dim) {
   return 2 * head_dim * dtype_bytes(dtype) + (dtype == Dtype::int8 ? 2 * static_cast<int64_t>(sizeof(float)) : 0);
 }
 
-int64_t count_slots(const ModelConfig &config, const SessionOptions &options, int64_t ring_tokens) {
-  int64_t slots = 0;
-  for (int64_t i = 0; i < config.num_gates(); i++) slots += options.mask[static_cast<size_t>(i)] == 1 ? options.max_tokens : ring_tokens;
-  return slots;
-}
-
-int64_t count_ring(const SessionOptions &options) {
-  // S and R are each bounded by the ABI, so the sum cannot overflow.
-  return std::min(options.max_tokens, options.window.sink + options.window.recent);
-}
-
 Dtype require_dtype(Dtype dtype) {
   if (dtype != Dtype::f32 && dtype != Dtype::bf16 && dtype != Dtype::int8) {
     fail(DUO_STATUS_UNSUPPORTED, "Expected `kv_dtype` to be F32, BF16 or INT8 on the CPU, got the code `%d`", static_cast<int>(dtype));
@@ -94,21 +83,19 @@ void store_value(const CacheView &cache, int64_t slot, const float *value) {
 
 KvCache::KvCache(const ModelConfig &config, const SessionOptions &options)
     : dtype_(require_dtype(options.kv_dtype)),
-      mask_(options.mask),
-      window_(options.window),
+      recent_(options.windows),
+      sink_(options.sink),
       kv_heads_(config.kv_heads),
       head_dim_(config.head_dim),
-      max_tokens_(options.max_tokens),
-      ring_tokens_(count_ring(options)),
-      bytes_(count_token_bytes(dtype_, head_dim_) * count_slots(config, options, ring_tokens_)),
-      full_bytes_(count_token_bytes(dtype_, head_dim_) * config.num_gates() * max_tokens_),
+      bytes_(count_token_bytes(dtype_, head_dim_) * options.count_all_slots()),
+      full_bytes_(count_token_bytes(dtype_, head_dim_) * config.num_gates() * options.max_tokens),
       memory_(bytes_) {
-  const int64_t num_slots = count_slots(config, options, ring_tokens_);
+  const int64_t num_slots = options.count_all_slots();
   auto *scales = reinterpret_cast<float *>(memory_.data());
   uint8_t *elements = memory_.data() + (dtype_ == Dtype::int8 ? num_slots * 2 * static_cast<int64_t>(sizeof(float)) : 0);
   for (int64_t layer = 0; layer < config.layers; layer++) {
     for (int64_t head = 0; head < kv_heads_; head++) {
-      const int64_t slots = capacity(layer, head), head_bytes = slots * head_dim_ * dtype_bytes(dtype_);
+      const int64_t slots = options.count_slots(static_cast<int64_t>(index(layer, head))), head_bytes = slots * head_dim_ * dtype_bytes(dtype_);
       CacheView view{static_cast<int32_t>(dtype_), head_dim_, slots, elements, elements + head_bytes, nullptr, nullptr};
       elements += 2 * head_bytes;
       if (dtype_ == Dtype::int8) {

@@ -1,5 +1,5 @@
 // The KV cache of one session: for every layer and KV head its keys after RoPE and its values, as f32, bf16 or int8 with a scale a vector.
-// A retrieval head has max_tokens slots, a streaming head min(max_tokens, S+R) used as a ring behind the sink (DESIGN, Semantics 6).
+// A retrieval head has max_tokens slots, a streaming head min(max_tokens, S+R) used as a ring behind the sink, R its own (DESIGN, Semantics 6).
 // One block of memory holds everything: all scales, then head by head keys (transposed in blocks, simd/cache_ops.h) and values.
 #pragma once
 #include <cstdint>
@@ -23,12 +23,14 @@ class KvCache {
   KvCache(const ModelConfig &config, const SessionOptions &options);
 
   Dtype dtype() const { return dtype_; }
-  bool is_retrieval(int64_t layer, int64_t head) const { return mask_[index(layer, head)] == 1; }
-  int64_t capacity(int64_t layer, int64_t head) const { return is_retrieval(layer, head) ? max_tokens_ : ring_tokens_; }
+  bool is_retrieval(int64_t layer, int64_t head) const { return recent_[index(layer, head)] == 0; }
+  // Sinks and recent tokens of a streaming head.
+  Window window(int64_t layer, int64_t head) const { return {sink_, recent_[index(layer, head)]}; }
+  int64_t capacity(int64_t layer, int64_t head) const { return view(layer, head).capacity; }
   // Slot of an absolute position.
   int64_t slot(int64_t layer, int64_t head, int64_t position) const {
-    if (is_retrieval(layer, head) || position < window_.sink) return position;
-    return window_.sink + (position - window_.sink) % window_.recent;
+    if (is_retrieval(layer, head) || position < sink_) return position;
+    return sink_ + (position - sink_) % recent_[index(layer, head)];
   }
   const CacheView &view(int64_t layer, int64_t head) const { return views_[index(layer, head)]; }
   void write(int64_t layer, int64_t head, int64_t position, const float *key, const float *value);
@@ -45,9 +47,8 @@ class KvCache {
   size_t index(int64_t layer, int64_t head) const { return static_cast<size_t>(layer * kv_heads_ + head); }
 
   Dtype dtype_;
-  std::vector<uint8_t> mask_;
-  Window window_;
-  int64_t kv_heads_, head_dim_, max_tokens_, ring_tokens_;
+  std::vector<int64_t> recent_;  // [L·G], 0 = retrieval
+  int64_t sink_, kv_heads_, head_dim_;
   int64_t bytes_, full_bytes_;
   PageBlock memory_;
   std::vector<CacheView> views_;

@@ -7,12 +7,12 @@
 namespace duo {
 
 void CpuModel::probe(const Passage &passage, const float *base_gates, const float *probe_gates, int64_t head_begin, int64_t head_end,
-                     Window window, Task &task, float *differences) {
+                     const HeadWindows &windows, Task &task, float *differences) {
   const int64_t num_tokens = count_needed_tokens(passage), width = config_.hidden, num_rows = passage.num_positions, kv_heads = config_.kv_heads;
   const int64_t first_layer = head_begin / kv_heads, last_layer = (head_end - 1) / kv_heads;
   task.set_total(head_end - head_begin);
   // Two passes: one stays at the probed layer with both branches, the other runs on from there.
-  SamplePass shared(*this, num_tokens, passage.num_tokens, window, task), onward(*this, num_tokens, passage.num_tokens, window, task);
+  SamplePass shared(*this, num_tokens, passage.num_tokens, windows, task), onward(*this, num_tokens, passage.num_tokens, windows, task);
   const RowSet all = RowSet::all(num_tokens);
   const RowSet wanted{std::vector<int32_t>(passage.positions, passage.positions + num_rows), false};
   const auto rows_of = [&](int64_t layer) -> const RowSet & { return layer == config_.layers - 1 ? wanted : all; };

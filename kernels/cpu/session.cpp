@@ -118,23 +118,24 @@ void CpuSession::feed_chunk(const int32_t *tokens, int64_t count, bool is_last, 
 void CpuSession::attend_chunk_at(const CpuContext &context, int64_t layer, int64_t count) {
   round_chunk(context, config_, cache_.dtype(), count, workspace_.key, workspace_.value, workspace_.transposed_keys);
   attend_chunk(context, config_, layer,
-               {&cache_, length_, count, options_.window, options_.chunked_prefill, workspace_.query, workspace_.transposed_keys, workspace_.value,
+               {&cache_, length_, count, options_.chunked_prefill, workspace_.query, workspace_.transposed_keys, workspace_.value,
                 workspace_.attended});
   hold_or_write(context, layer, count);
 }
 
 // Slots beyond the text's length hold nothing yet and are written at once; live ring slots wait for commit_held.
 void CpuSession::hold_or_write(const CpuContext &context, int64_t layer, int64_t count) {
-  const int64_t head_dim = config_.head_dim, width = config_.kv_width(), sink = options_.window.sink, recent = options_.window.recent;
+  const int64_t head_dim = config_.head_dim, width = config_.kv_width();
   if (held_.empty()) held_.resize(static_cast<size_t>(config_.num_gates()));
   context.run(config_.kv_heads, [&](int64_t head, int64_t) {
     const bool overwrites = !cache_.is_retrieval(layer, head) && length_ + count > cache_.capacity(layer, head);
-    const int64_t end = overwrites ? std::min(count, std::max<int64_t>(0, sink - length_)) : count;
+    const Window window = cache_.window(layer, head);
+    const int64_t end = overwrites ? std::min(count, std::max<int64_t>(0, window.sink - length_)) : count;
     for (int64_t token = 0; token < end; token++) {
       cache_.write(layer, head, length_ + token, workspace_.key + token * width + head * head_dim, workspace_.value + token * width + head * head_dim);
     }
     if (!overwrites) return;
-    const int64_t begin = std::max(end, count - recent), kept = count - begin;
+    const int64_t begin = std::max(end, count - window.recent), kept = count - begin;
     ScratchBuffer &held = held_[static_cast<size_t>(layer * config_.kv_heads + head)];
     if (held.count() < 2 * kept * head_dim) held.resize(2 * kept * head_dim);
     for (int64_t i = 0; i < kept; i++) {
@@ -150,8 +151,9 @@ void CpuSession::commit_held(const CpuContext &context, int64_t count) {
   context.run(config_.num_gates(), [&](int64_t gate, int64_t) {
     const int64_t layer = gate / config_.kv_heads, head = gate % config_.kv_heads;
     if (cache_.is_retrieval(layer, head) || length_ + count <= cache_.capacity(layer, head)) return;
-    const int64_t end = std::min(count, std::max<int64_t>(0, options_.window.sink - length_));
-    const int64_t begin = std::max(end, count - options_.window.recent);
+    const Window window = cache_.window(layer, head);
+    const int64_t end = std::min(count, std::max<int64_t>(0, window.sink - length_));
+    const int64_t begin = std::max(end, count - window.recent);
     const float *held = held_[static_cast<size_t>(gate)].data();
     for (int64_t i = 0; begin + i < count; i++) {
       cache_.write(layer, head, length_ + begin + i, held + 2 * i * head_dim, held + (2 * i + 1) * head_dim);

@@ -27,7 +27,6 @@ void attend_decode(const CpuContext &context, const ModelConfig &config, int64_t
 struct ChunkAttention {
   const KvCache *cache;  // holds the tokens before `start`
   int64_t start, count;
-  Window window;
   bool chunked;                  // DUO_PREFILL_CHUNKED
   const float *queries;          // [count, H, D] after rope
   const float *keys;             // [G] blocks of `count` keys as an f32 cache holds them (transpose_keys)

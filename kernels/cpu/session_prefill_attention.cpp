@@ -72,6 +72,7 @@ void load_tile(const CpuContext &context, const ModelConfig &config, int64_t lay
 // Queries [first, last) of the chunk, all heads of one group.
 struct QueryTile {
   int64_t head, first, last;
+  Window window;  // of a streaming head
 };
 
 // What limits a segment of keys beyond causality.
@@ -93,13 +94,13 @@ void attend_segment(const CpuContext &context, const ModelConfig &config, int64_
       std::fill(scratch.keys + d * KEY_TILE + count, scratch.keys + d * KEY_TILE + columns, 0.0f);
     }
     ops.multiply_small(scratch.queries, head_dim, scratch.keys, KEY_TILE, scratch.scores, KEY_TILE, rows, columns, head_dim, false);
-    const bool is_open = to - 1 <= first_query && (visibility == Visibility::causal || last_query - from < chunk.window.recent);
+    const bool is_open = to - 1 <= first_query && (visibility == Visibility::causal || last_query - from < tile.window.recent);
     for (int64_t row = 0; row < rows; row++) {
       float *scores = scratch.scores + row * KEY_TILE;
       std::fill(scores + count, scores + columns, MASKED_SCORE);
       if (!is_open) {
         const int64_t query = first_query + row / group;
-        const int64_t oldest = visibility == Visibility::windowed ? query - chunk.window.recent + 1 : 0;
+        const int64_t oldest = visibility == Visibility::windowed ? query - tile.window.recent + 1 : 0;
         for (int64_t i = 0; i < std::min(count, oldest - from); i++) scores[i] = MASKED_SCORE;
         for (int64_t i = std::max<int64_t>(0, query + 1 - from); i < count; i++) scores[i] = MASKED_SCORE;
       }
@@ -130,7 +131,7 @@ void attend_query_tile(const CpuContext &context, const ModelConfig &config, int
   if (is_full) {
     attend_segment(context, config, layer, chunk, tile, 0, end, Visibility::causal, scratch);
   } else {
-    const int64_t sink = chunk.window.sink, recent = chunk.window.recent;
+    const int64_t sink = tile.window.sink, recent = tile.window.recent;
     attend_segment(context, config, layer, chunk, tile, 0, std::min(sink, end), Visibility::causal, scratch);
     int64_t oldest = std::max(sink, (chunk.chunked ? chunk.start - recent : first_query - recent + 1));
     // Whole blocks of the chunk are read at once; the mask hides what is too old.
@@ -166,8 +167,8 @@ void attend_chunk(const CpuContext &context, const ModelConfig &config, int64_t 
   const int64_t num_tiles = (chunk.count + tokens - 1) / tokens;
   // The last tiles see the most keys: they go first, so that threads end together.
   context.run(num_tiles * config.kv_heads, [&](int64_t item, int64_t) {
-    const int64_t first = (num_tiles - 1 - item / config.kv_heads) * tokens;
-    attend_query_tile(context, config, layer, chunk, {item % config.kv_heads, first, std::min(chunk.count, first + tokens)});
+    const int64_t head = item % config.kv_heads, first = (num_tiles - 1 - item / config.kv_heads) * tokens;
+    attend_query_tile(context, config, layer, chunk, {head, first, std::min(chunk.count, first + tokens), chunk.cache->window(layer, head)});
   });
 }
 

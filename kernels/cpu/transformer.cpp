@@ -27,12 +27,12 @@ RopeTables::RopeTables(const ModelConfig &config, int64_t num_tokens, int64_t ma
   fill_rope_tables(compute_rope_frequencies(config, max_tokens), 0, num_tokens, cos.data(), sin.data());
 }
 
-SamplePass::SamplePass(const CpuModel &model, int64_t num_tokens, int64_t max_tokens, Window window, const Task &task)
+SamplePass::SamplePass(const CpuModel &model, int64_t num_tokens, int64_t max_tokens, const HeadWindows &windows, const Task &task)
     : model_(model),
       config_(model.config()),
       context_(model.context(&task)),
       shape_{config_.heads, config_.kv_heads, config_.head_dim},
-      window_(window),
+      windows_(windows),
       num_tokens_(num_tokens),
       tables_(config_, num_tokens, max_tokens) {
   normed_.resize(num_tokens * config_.hidden);
@@ -102,7 +102,7 @@ void SamplePass::attend_layer(int64_t index, const float *x, const RowSet &rows,
     reserve(stream_, count * query_width);
     reserve(stream_lse_, lse_count);
   }
-  attend(context_, shape_, {query_.data(), rows.positions.data(), count}, panels_, window_, choose_branches(mix), full_.data(), stream_.data(),
+  attend(context_, shape_, {query_.data(), rows.positions.data(), count}, panels_, windows_.from(index * config_.kv_heads), choose_branches(mix), full_.data(), stream_.data(),
          full_lse_.data(), stream_lse_.data());
 }
 
@@ -150,11 +150,11 @@ void SamplePass::forward_layer(int64_t layer, const float *x, const RowSet &rows
   finish_layer(layer, x, rows, mix_heads(rows, mix), out);
 }
 
-void forward_sample(const CpuModel &model, const Passage &passage, const float *gates, Window window, Task &task,
+void forward_sample(const CpuModel &model, const Passage &passage, const float *gates, const HeadWindows &windows, Task &task,
                     std::vector<ScratchBuffer> *layer_inputs, std::vector<ScratchBuffer> *teacher_full, float *hidden, float *last_rows) {
   const ModelConfig &config = model.config();
   const int64_t num_tokens = count_needed_tokens(passage), width = config.hidden;
-  SamplePass pass(model, num_tokens, passage.num_tokens, window, task);
+  SamplePass pass(model, num_tokens, passage.num_tokens, windows, task);
   const RowSet all = RowSet::all(num_tokens);
   const RowSet wanted{std::vector<int32_t>(passage.positions, passage.positions + passage.num_positions), false};
   ScratchBuffer current(num_tokens * width), next(num_tokens * width), last(passage.num_positions * width);

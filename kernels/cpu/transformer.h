@@ -35,7 +35,7 @@ struct RopeTables {
 class SamplePass {
  public:
   // Computes the first num_tokens tokens of a sample of max_tokens, which dynamic rope scaling looks at.
-  SamplePass(const CpuModel &model, int64_t num_tokens, int64_t max_tokens, Window window, const Task &task);
+  SamplePass(const CpuModel &model, int64_t num_tokens, int64_t max_tokens, const HeadWindows &windows, const Task &task);
 
   // x [T, C] → attention outputs of both branches at `rows`, kept inside.
   void attend_layer(int64_t layer, const float *x, const RowSet &rows, const LayerMix &mix, bool for_backward);
@@ -69,7 +69,7 @@ class SamplePass {
   const ModelConfig &config_;
   CpuContext context_;
   HeadShape shape_;
-  Window window_;
+  HeadWindows windows_;  // of all layers
   int64_t num_tokens_;
   RopeTables tables_;
   LayerPanels panels_;
@@ -82,7 +82,7 @@ class SamplePass {
 // Hidden states [P, C] after the final norm at the passage's positions. Positions' tail beyond the last one is not computed.
 // layer_inputs: null, or [L] buffers that receive each layer's input [T, C]; teacher_full: null, or [L] buffers of the teacher's full branch,
 // written when `gates` is null and read when it is not.
-void forward_sample(const CpuModel &model, const Passage &passage, const float *gates, Window window, Task &task,
+void forward_sample(const CpuModel &model, const Passage &passage, const float *gates, const HeadWindows &windows, Task &task,
                     std::vector<ScratchBuffer> *layer_inputs, std::vector<ScratchBuffer> *teacher_full, float *hidden, float *last_rows);
 
 // T that matters: one past the last position.

@@ -94,7 +94,7 @@ void SamplePass::backward_layer(int64_t index, const float *x, const RowSet &row
   gradient.d_query = d_query_.data();
   gradient.d_key = d_key_.data();
   gradient.d_value = d_value_.data();
-  attend_backward(context_, shape_, {query_.data(), rows.positions.data(), count}, panels_, num_tokens_, window_, gradient);
+  attend_backward(context_, shape_, {query_.data(), rows.positions.data(), count}, panels_, num_tokens_, windows_.from(index * config_.kv_heads), gradient);
 
   // The residual's share first, then what came through attention.
   if (rows.is_all) {

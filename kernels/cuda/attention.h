@@ -7,7 +7,8 @@ namespace duo::cuda {
 
 struct AttentionShape {
   int32_t heads, kv_heads, head_dim;
-  int64_t sink, recent;
+  int64_t sink;
+  const int64_t *recent;  // [G] device: R of each KV head's streaming branch, read where that runs
   __host__ __device__ int32_t group() const { return heads / kv_heads; }
 };
 

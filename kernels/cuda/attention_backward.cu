@@ -33,7 +33,7 @@ __global__ void __launch_bounds__(THREADS) query_gradient_kernel(const Attention
   const Factors factors = branch_factors(a, kv_head);
   const int64_t first_row = static_cast<int64_t>(gridDim.x - 1 - blockIdx.x) * TILE;
   const int rows_here = static_cast<int>(a.num_rows - first_row < TILE ? a.num_rows - first_row : TILE);
-  const int64_t sink = a.shape.sink, recent = a.shape.recent, low = a.positions[first_row], high = a.positions[first_row + rows_here - 1];
+  const int64_t sink = a.shape.sink, recent = a.shape.recent[kv_head], low = a.positions[first_row], high = a.positions[first_row + rows_here - 1];
   const int lane = threadIdx.x % 32, warp_row = static_cast<int>(threadIdx.x) / 32 * 16;
 
   const int64_t num_tiles = high / TILE + 1;
@@ -155,7 +155,7 @@ __global__ void __launch_bounds__(THREADS) key_gradient_kernel(const AttentionBa
   int32_t *positions = reinterpret_cast<int32_t *>(stream_delta + QUERIES);
   const int kv_head = blockIdx.y, group = a.shape.group();
   const Factors factors = branch_factors(a, kv_head);
-  const int64_t first_key = static_cast<int64_t>(blockIdx.x) * TILE, sink = a.shape.sink, recent = a.shape.recent;
+  const int64_t first_key = static_cast<int64_t>(blockIdx.x) * TILE, sink = a.shape.sink, recent = a.shape.recent[kv_head];
   const int keys_here = static_cast<int>(a.num_keys - first_key < TILE ? a.num_keys - first_key : TILE);
   const int lane = threadIdx.x % 32, warp_row = static_cast<int>(threadIdx.x) / 32 * 16;
 

@@ -45,7 +45,7 @@ __global__ void __launch_bounds__(THREADS, 1) query_gradient_hopper_kernel(const
   const int rows_here = static_cast<int>(a.num_rows - first_row < OWNED ? a.num_rows - first_row : OWNED);
   const bool has_full = factors.full != 0.0f;
   // With the full branch every tile once; without, those that the streaming branch sees.
-  const TilePlan<KEYS> plan(a.shape, a.positions[first_row], a.positions[first_row + rows_here - 1], false, 0, !has_full, has_full);
+  const TilePlan<KEYS> plan(a.shape.sink, window_of(a.shape, kv_head), a.positions[first_row], a.positions[first_row + rows_here - 1], false, 0, !has_full, has_full);
   const int64_t query_stride = static_cast<int64_t>(a.shape.heads) * D, key_stride = static_cast<int64_t>(a.shape.kv_heads) * D;
   const int64_t query_at = first_row * query_stride + static_cast<int64_t>(head) * D;
 
@@ -199,7 +199,7 @@ __global__ void __launch_bounds__(THREADS, 1) key_gradient_hopper_kernel(const A
   const Factors factors = branch_factors(a, kv_head);
   const int64_t first_key = static_cast<int64_t>(blockIdx.y) * OWNED;  // the first keys have the most queries
   const int keys_here = static_cast<int>(a.num_keys - first_key < OWNED ? a.num_keys - first_key : OWNED);
-  const int32_t sink = static_cast<int32_t>(a.shape.sink < FAR ? a.shape.sink : FAR), recent = static_cast<int32_t>(a.shape.recent < FAR ? a.shape.recent : FAR);
+  const int32_t sink = static_cast<int32_t>(a.shape.sink < FAR ? a.shape.sink : FAR), recent = window_of(a.shape, kv_head);
   // Rows that see a key of this tile: from the diagonal on; without the full branch, of a tile without sinks, to the window's end.
   const int64_t begin = first_at_least(a.positions, a.num_rows, first_key) / QUERIES;
   const bool sees_all = factors.full != 0.0f || first_key < sink;

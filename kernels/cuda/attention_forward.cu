@@ -110,7 +110,7 @@ __global__ void __launch_bounds__(THREADS) attention_forward_kernel(const Attent
   // Longest rows first: the grid's tail is short work.
   const int64_t first_row = static_cast<int64_t>(gridDim.x - 1 - blockIdx.x) * ROWS;
   const int rows_here = static_cast<int>(a.num_rows - first_row < ROWS ? a.num_rows - first_row : ROWS);
-  const int64_t sink = a.shape.sink, recent = a.shape.recent;
+  const int64_t sink = a.shape.sink, recent = STREAM ? a.shape.recent[kv_head] : 1;
   const int lane = threadIdx.x % 32, warp_row = static_cast<int>(threadIdx.x) / 32 * 16 * ROW_TILES;
 
   const int64_t low = a.positions[first_row], high = a.positions[first_row + rows_here - 1];

@@ -62,7 +62,8 @@ __global__ void __launch_bounds__(THREADS, 1) attention_forward_hopper_kernel(co
   // Longest rows first, of all heads: the grid's tail is short work.
   const int64_t first_row = static_cast<int64_t>(gridDim.y - 1 - blockIdx.y) * ROWS;
   const int rows_here = static_cast<int>(a.num_rows - first_row < ROWS ? a.num_rows - first_row : ROWS);
-  const TilePlan<KEYS> plan(a.shape, a.positions[first_row], a.positions[first_row + rows_here - 1], a.is_chunked, a.chunk_start, STREAM, FULL);
+  const TilePlan<KEYS> plan(a.shape.sink, STREAM ? window_of(a.shape, kv_head) : FAR, a.positions[first_row], a.positions[first_row + rows_here - 1], a.is_chunked, a.chunk_start,
+                            STREAM, FULL);
   const int64_t query_stride = static_cast<int64_t>(a.shape.heads) * D;
 
   if (threadIdx.x == 0) {

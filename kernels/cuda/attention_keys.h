@@ -18,7 +18,7 @@ __device__ __forceinline__ void copy_key_piece(bf16 *to, const AttentionForward 
     const HeadCache &cache = a.caches[kv_head];
     from = is_value ? cache.value : cache.key;
     scale = is_value ? cache.value_scale : cache.key_scale;
-    index = cache_slot(cache, position, a.shape.sink, a.shape.recent);
+    index = cache_slot(cache, position);
   }
   from += index * kv_row_bytes(a.dtype, D);
   if (a.dtype == Dtype::bf16 || a.dtype == Dtype::f16) {

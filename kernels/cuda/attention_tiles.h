@@ -8,6 +8,11 @@ namespace duo::cuda {
 
 constexpr int32_t FAR = 1 << 30;  // stands for any larger sink or window; positions are below it (4M at most, DESIGN)
 
+// R of a KV head's streaming branch, FAR at most.
+__device__ __forceinline__ int32_t window_of(const AttentionShape &shape, int kv_head) {
+  return static_cast<int32_t>(shape.recent[kv_head] < FAR ? shape.recent[kv_head] : FAR);
+}
+
 // Of one row of one phase: keys j ≤ last with j < hidden_begin or j ≥ hidden_end.
 struct Visible {
   int32_t last, hidden_begin, hidden_end;
@@ -20,10 +25,9 @@ struct TilePlan {
   int32_t num_sink, window_tile, num_seen, rest_tile, num_rest;
   bool is_split;  // false: full attention alone, whose one phase is the rest and holds every key
 
-  __device__ TilePlan(const AttentionShape &shape, int32_t low_position, int32_t high_position, bool is_chunked, int64_t chunk_start, bool wants_seen, bool wants_rest)
-      : low(low_position), high(high_position), is_split(wants_seen) {
-    sink = static_cast<int32_t>(shape.sink < FAR ? shape.sink : FAR);
-    recent = static_cast<int32_t>(shape.recent < FAR ? shape.recent : FAR);
+  __device__ TilePlan(int64_t sink_tokens, int32_t window, int32_t low_position, int32_t high_position, bool is_chunked, int64_t chunk_start, bool wants_seen, bool wants_rest)
+      : low(low_position), high(high_position), recent(window), is_split(wants_seen) {
+    sink = static_cast<int32_t>(sink_tokens < FAR ? sink_tokens : FAR);
     chunk_window = -1;
     if (is_chunked) chunk_window = static_cast<int32_t>(chunk_start > recent ? chunk_start - recent : 0);
     const int32_t num_tiles = high / KEYS + 1;

@@ -48,12 +48,12 @@ class CudaModel : public DuoModel {
   int64_t weight_bytes() const override { return weight_bytes_; }
   int64_t workspace_bytes() const override { return workspace_.bytes(); }
   void estimate_distill(int64_t num_tokens, int64_t num_positions, Window window, int64_t *memory_bytes, double *operations) override;
-  void distill(const Passage &passage, const float *gates, Window window, int32_t flags, Task &task, double *loss, float *gradient) override;
-  void evaluate(const Passage &passage, const int32_t *targets, const float *gates, Window window, Task &task, float *log_probs,
+  void distill(const Passage &passage, const float *gates, const HeadWindows &windows, int32_t flags, Task &task, double *loss, float *gradient) override;
+  void evaluate(const Passage &passage, const int32_t *targets, const float *gates, const HeadWindows &windows, Task &task, float *log_probs,
                 int32_t *predictions) override;
-  void hidden(const Passage &passage, const float *gates, Window window, Task &task, float *out) override;
-  void logits(const Passage &passage, const float *gates, Window window, Task &task, float *out) override;
-  void probe(const Passage &passage, const float *base_gates, const float *probe_gates, int64_t head_begin, int64_t head_end, Window window,
+  void hidden(const Passage &passage, const float *gates, const HeadWindows &windows, Task &task, float *out) override;
+  void logits(const Passage &passage, const float *gates, const HeadWindows &windows, Task &task, float *out) override;
+  void probe(const Passage &passage, const float *base_gates, const float *probe_gates, int64_t head_begin, int64_t head_end, const HeadWindows &windows,
              Task &task, float *differences) override;
   std::unique_ptr<DuoSession> open_session(std::shared_ptr<DuoModel> self, const SessionOptions &options, Task &task) override;
 
@@ -83,7 +83,7 @@ class CudaModel : public DuoModel {
   void limit_kept_layers(int64_t most) { most_kept_layers_ = most; }
 
  private:
-  bool probe_once(const Passage &passage, const float *base_gates, const float *probe_gates, int64_t head_begin, int64_t head_end, Window window, Task &task,
+  bool probe_once(const Passage &passage, const float *base_gates, const float *probe_gates, int64_t head_begin, int64_t head_end, const HeadWindows &windows, Task &task,
                   MlpScales &scales, int64_t &num_reported, float *differences);
   ModelConfig config_;
   std::shared_ptr<const WeightMap> weights_;

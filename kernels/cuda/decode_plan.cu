@@ -19,7 +19,7 @@ __global__ void decode_plan_kernel(const DecodeMember *members, int32_t batch, i
       head.key = cache.key, head.value = cache.value;
       head.key_scale = cache.key_scale, head.value_scale = cache.value_scale;
       head.entries = static_cast<int32_t>(seen);
-      head.fresh = static_cast<int32_t>(cache_slot(cache, length, member.sink, member.recent));
+      head.fresh = static_cast<int32_t>(cache_slot(cache, length));
       tiles = count_tiles(head.entries);
     }
     const int32_t cost = index <= count ? tiles + DECODE_HEAD_TILES : 0;

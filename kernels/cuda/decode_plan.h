@@ -1,5 +1,5 @@
 // How one decode step's cache reads are shared out: per layer, all entries that the step sees, in tiles, laid one after another over the
-// (session, KV head) pairs, and cut into equal shares, one a block of the attention kernel. Retrieval and streaming heads mix as they come.
+// (session, KV head) pairs, and cut into equal shares, one a block of the attention kernel. Heads of any window mix as they come: each counts by the entries that it holds.
 // Made on the device at the start of a step, from the lengths there; a share depends on lengths and the number of blocks alone.
 #pragma once
 #include "cuda/kv_formats.h"
@@ -10,7 +10,6 @@ namespace duo::cuda {
 struct DecodeMember {
   const HeadCache *caches;  // [L, G]
   const int32_t *length;    // tokens before this one
-  int64_t sink, recent;
 };
 
 // What a step reads of one session's KV head.

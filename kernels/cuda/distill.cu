@@ -12,10 +12,10 @@ constexpr double MOST_OF_DEVICE = 0.9;  // kept branches only save time: what is
 
 }  // namespace
 
-void CudaModel::distill(const Passage &passage, const float *gates, Window window, int32_t flags, Task &task, double *loss, float *gradient) {
+void CudaModel::distill(const Passage &passage, const float *gates, const HeadWindows &windows, int32_t flags, Task &task, double *loss, float *gradient) {
   select_device();
   task.set_total(3 * config_.layers);
-  SamplePass pass(*this, passage, window, PassRole::distill, flags, task);
+  SamplePass pass(*this, passage, windows, PassRole::distill, flags, task);
   const float *teacher = pass.run_teacher();
   float *student = pass.run_student(gates);
   const PassMemory &memory = pass.memory();

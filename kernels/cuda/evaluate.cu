@@ -19,10 +19,10 @@ void compute_logits(const CudaModel &model, SamplePass &pass, const float *hidde
 }
 
 // A pass in f16 that has run: hidden states [P, C] at `states`.
-std::unique_ptr<SamplePass> run_f16(const CudaModel &model, const Passage &passage, const float *gates, Window window, Task &task, float *states) {
+std::unique_ptr<SamplePass> run_f16(const CudaModel &model, const Passage &passage, const float *gates, const HeadWindows &windows, Task &task, float *states) {
   MlpScales scales(model.config().layers);
   for (;;) {
-    auto pass = std::make_unique<SamplePass>(model, passage, window, PassRole::forward, 0, task, PassArithmetic{Half::f16, scales.data()});
+    auto pass = std::make_unique<SamplePass>(model, passage, windows, PassRole::forward, 0, task, PassArithmetic{Half::f16, scales.data()});
     pass->run(gates, states);
     if (!scales.fit(pass->read_peaks())) continue;
     require_finite_f16(states, passage.num_positions * model.config().hidden, pass->stream());
@@ -32,23 +32,23 @@ std::unique_ptr<SamplePass> run_f16(const CudaModel &model, const Passage &passa
 
 }  // namespace
 
-void CudaModel::hidden(const Passage &passage, const float *gates, Window window, Task &task, float *out) {
+void CudaModel::hidden(const Passage &passage, const float *gates, const HeadWindows &windows, Task &task, float *out) {
   select_device();
   require_f16(task);
   task.set_total(config_.layers);
   DeviceBuffer<float> states(passage.num_positions * config_.hidden);
-  const auto pass = run_f16(*this, passage, gates, window, task, states.data());
+  const auto pass = run_f16(*this, passage, gates, windows, task, states.data());
   copy_to_host(out, states.data(), states.count(), pass->stream());
 }
 
-void CudaModel::logits(const Passage &passage, const float *gates, Window window, Task &task, float *out) {
+void CudaModel::logits(const Passage &passage, const float *gates, const HeadWindows &windows, Task &task, float *out) {
   select_device();
   require_f16(task);
   task.set_total(config_.layers);
   const int64_t rows = passage.num_positions, width = config_.hidden;
   DeviceBuffer<float> states(rows * width), logits(std::min(LOGIT_ROWS, rows) * config_.vocab);
   DeviceBuffer<bf16> narrowed(std::min(LOGIT_ROWS, rows) * width);
-  const auto pass = run_f16(*this, passage, gates, window, task, states.data());
+  const auto pass = run_f16(*this, passage, gates, windows, task, states.data());
   for (int64_t first = 0; first < rows; first += LOGIT_ROWS) {
     const int64_t count = std::min(LOGIT_ROWS, rows - first);
     compute_logits(*this, *pass, states.data() + first * width, count, narrowed.data(), logits.data());
@@ -56,7 +56,7 @@ void CudaModel::logits(const Passage &passage, const float *gates, Window window
   }
 }
 
-void CudaModel::evaluate(const Passage &passage, const int32_t *targets, const float *gates, Window window, Task &task, float *log_probs,
+void CudaModel::evaluate(const Passage &passage, const int32_t *targets, const float *gates, const HeadWindows &windows, Task &task, float *log_probs,
                          int32_t *predictions) {
   select_device();
   task.set_total(config_.layers);
@@ -64,7 +64,7 @@ void CudaModel::evaluate(const Passage &passage, const int32_t *targets, const f
   DeviceBuffer<float> states(rows * width), logits(std::min(LOGIT_ROWS, rows) * config_.vocab), scores(rows);
   DeviceBuffer<bf16> narrowed(std::min(LOGIT_ROWS, rows) * width);
   DeviceBuffer<int32_t> wanted(rows), best(rows);
-  SamplePass pass(*this, passage, window, PassRole::forward, 0, task);
+  SamplePass pass(*this, passage, windows, PassRole::forward, 0, task);
   pass.run(gates, states.data());
   copy_to_device(wanted.data(), targets, rows, pass.stream());
   for (int64_t first = 0; first < rows; first += LOGIT_ROWS) {

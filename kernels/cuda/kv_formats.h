@@ -20,10 +20,11 @@ struct HeadCache {
   uint32_t *key_scale, *value_scale; // [slots] or null
   int64_t slots;
   int32_t is_ring;
+  int64_t sink, recent;  // S and R of a ring
 };
 
-__device__ __forceinline__ int64_t cache_slot(const HeadCache &cache, int64_t position, int64_t sink, int64_t recent) {
-  return !cache.is_ring || position < sink ? position : sink + (position - sink) % recent;
+__device__ __forceinline__ int64_t cache_slot(const HeadCache &cache, int64_t position) {
+  return !cache.is_ring || position < cache.sink ? position : cache.sink + (position - cache.sink) % cache.recent;
 }
 
 __device__ __forceinline__ float fp8_to_float(uint32_t byte) {

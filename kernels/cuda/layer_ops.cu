@@ -144,10 +144,10 @@ __global__ void cache_copy_kernel(const CacheCopy c) {
   if (row >= c.rows) return;
   const HeadCache &cache = c.caches[head];
   // A ring keeps the last R tokens: an earlier one of this chunk that shares their slot must not race with them.
-  if (cache.is_ring && position >= c.sink && position < c.start + c.rows - c.recent) return;
+  if (cache.is_ring && position >= cache.sink && position < c.start + c.rows - cache.recent) return;
   const int word = static_cast<int>(i % width) % (words + scales);
   const bool is_value = i % width >= words + scales;
-  const int64_t from = row * c.kv_heads + head, to = cache_slot(cache, position, c.sink, c.recent);
+  const int64_t from = row * c.kv_heads + head, to = cache_slot(cache, position);
   if (word < words) {
     reinterpret_cast<uint32_t *>(is_value ? cache.value : cache.key)[to * words + word] =
         reinterpret_cast<const uint32_t *>(is_value ? c.value : c.key)[from * words + word];

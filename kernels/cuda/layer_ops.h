@@ -55,7 +55,7 @@ struct CacheCopy {
   const uint8_t *key, *value;  // [rows, G] rows of kv_row_bytes
   const uint32_t *key_scale, *value_scale;
   const HeadCache *caches;  // [G]
-  int64_t rows, start, sink, recent;
+  int64_t rows, start;
   int32_t kv_heads, head_dim;
   Dtype dtype;
 };

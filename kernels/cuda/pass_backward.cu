@@ -37,7 +37,7 @@ AttentionBackward SamplePass::describe_backward(int64_t layer, const DeviceRows 
   const PassMemory &m = memory_;
   const int64_t count = rows.count * shape_.heads;
   AttentionBackward a{};
-  a.shape = shape_;
+  a.shape = shape_of(layer);
   a.query = m.query;
   a.positions = rows.positions;
   a.num_rows = rows.count;

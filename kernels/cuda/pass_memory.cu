@@ -29,6 +29,7 @@ void PassMemory::lay_out(Layout &layout, const ModelConfig &config, const PassSi
   tokens = layout.take<int32_t>(t), all_positions = layout.take<int32_t>(t), wanted = layout.take<int32_t>(p);
   kv_lists = layout.take<int32_t>(config.num_gates());
   gates = layout.take<float>(config.num_gates());
+  recent = layout.take<int64_t>(config.num_gates());
   mlp_peaks = layout.take<float>(2 * config.layers), projection_peaks = mlp_peaks + config.layers;
   cosine = layout.take<float>(t * half), sine = layout.take<float>(t * half);
   residual = layout.take<float>(t * hidden), last = layout.take<float>(p * hidden);

@@ -29,6 +29,7 @@ struct PassMemory {
   int32_t *tokens, *all_positions, *wanted;  // [T], [T], [P]
   int32_t *kv_lists;                         // [L, G]: heads of each layer, full alone, then streaming alone, then both
   float *gates;                              // [L, G]
+  int64_t *recent;                           // [L, G]: windows of the streaming branches; not written where every head is full
   float *mlp_peaks, *projection_peaks;       // [L] each, together: what f16 has to hold of each layer
   float *cosine, *sine;                      // [T, D/2]
   float *residual;                           // [T, C] the stream; in backward its gradient

@@ -16,8 +16,8 @@ constexpr double MOST_OF_FREE_MEMORY = 0.8;  // the rest is for products' own me
 
 // One probed head on its way from its layer to the end.
 struct Lane {
-  Lane(const CudaModel &model, const Passage &passage, Window window, const float *gates, const MlpScales &scales, Task &task)
-      : pass(model, passage, window, PassRole::forward, 0, task, {Half::f16, scales.data()}),
+  Lane(const CudaModel &model, const Passage &passage, const HeadWindows &windows, const float *gates, const MlpScales &scales, Task &task)
+      : pass(model, passage, windows, PassRole::forward, 0, task, {Half::f16, scales.data()}),
         current(count_needed_tokens(passage) * model.config().hidden),
         last(passage.num_positions * model.config().hidden),
         out(passage.num_positions * model.config().hidden) {
@@ -43,26 +43,26 @@ int64_t CudaModel::choose_probe_lanes(const Passage &passage) const {
 }
 
 void CudaModel::probe(const Passage &passage, const float *base_gates, const float *probe_gates, int64_t head_begin, int64_t head_end,
-                      Window window, Task &task, float *differences) {
+                      const HeadWindows &windows, Task &task, float *differences) {
   select_device();
   require_f16(task);
   task.set_total(head_end - head_begin);
   MlpScales scales(config_.layers);
   int64_t num_reported = 0;
-  while (!probe_once(passage, base_gates, probe_gates, head_begin, head_end, window, task, scales, num_reported, differences)) {
+  while (!probe_once(passage, base_gates, probe_gates, head_begin, head_end, windows, task, scales, num_reported, differences)) {
   }
 }
 
 // False where an MLP's product did not fit f16; `scales` are lower then. num_reported: heads that the task knows to be done.
-bool CudaModel::probe_once(const Passage &passage, const float *base_gates, const float *probe_gates, int64_t head_begin, int64_t head_end, Window window,
+bool CudaModel::probe_once(const Passage &passage, const float *base_gates, const float *probe_gates, int64_t head_begin, int64_t head_end, const HeadWindows &windows,
                            Task &task, MlpScales &scales, int64_t &num_reported, float *differences) {
   const int64_t width = config_.hidden, rows = passage.num_positions, kv_heads = config_.kv_heads, tokens = count_needed_tokens(passage);
   const int64_t first_layer = head_begin / kv_heads, last_layer = (head_end - 1) / kv_heads;
   DeviceBuffer<float> input(tokens * width), base(rows * width);
-  SamplePass shared(*this, passage, window, PassRole::probe, 0, task, {Half::f16, scales.data()});
+  SamplePass shared(*this, passage, windows, PassRole::probe, 0, task, {Half::f16, scales.data()});
   shared.set_gates(base_gates);
   std::vector<std::unique_ptr<Lane>> lanes;
-  for (int64_t i = choose_probe_lanes(passage); i > 0; i--) lanes.push_back(std::make_unique<Lane>(*this, passage, window, base_gates, scales, task));
+  for (int64_t i = choose_probe_lanes(passage); i > 0; i--) lanes.push_back(std::make_unique<Lane>(*this, passage, windows, base_gates, scales, task));
 
   // The probed layer's output, from the mix inside `shared`, to where the lane goes on.
   const auto start = [&](int64_t layer, Lane &lane) {

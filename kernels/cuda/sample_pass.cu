@@ -11,12 +11,12 @@
 
 namespace duo::cuda {
 
-SamplePass::SamplePass(const CudaModel &model, const Passage &passage, Window window, PassRole role, int32_t flags, Task &task, PassArithmetic arithmetic)
+SamplePass::SamplePass(const CudaModel &model, const Passage &passage, const HeadWindows &windows, PassRole role, int32_t flags, Task &task, PassArithmetic arithmetic)
     : model_(model),
       config_(model.config()),
       task_(task),
       arithmetic_(arithmetic),
-      shape_{static_cast<int32_t>(config_.heads), static_cast<int32_t>(config_.kv_heads), static_cast<int32_t>(config_.head_dim), window.sink, window.recent},
+      shape_{static_cast<int32_t>(config_.heads), static_cast<int32_t>(config_.kv_heads), static_cast<int32_t>(config_.head_dim), windows.sink, nullptr},
       size_{count_needed_tokens(passage), passage.num_positions, role, 0, (flags & DUO_DISTILL_TEACHER_BRANCH) != 0} {
   const int64_t half = config_.head_dim / 2;
   for (auto &event : layer_done_) {
@@ -26,6 +26,7 @@ SamplePass::SamplePass(const CudaModel &model, const Passage &passage, Window wi
   allocate();
   copy_to_device(memory_.tokens, passage.tokens, size_.tokens, stream_);
   copy_to_device(memory_.wanted, passage.positions, size_.rows, stream_);
+  if (windows.recent != nullptr) copy_to_device(memory_.recent, windows.recent, config_.num_gates(), stream_);
   check(launch_count_up(0, size_.tokens, memory_.all_positions, stream_.get()), "numbering positions");
   const RopeFrequencies rope = compute_rope_frequencies(config_, passage.num_tokens);  // dynamic scaling goes by the whole sample
   DeviceBuffer<float> inverse(half);
@@ -40,6 +41,12 @@ SamplePass::~SamplePass() {
   cudaStreamSynchronize(stream_.get());
   for (auto event : layer_done_) cudaEventDestroy(event);
   model_.workspace().give_back(std::move(workspace_));
+}
+
+AttentionShape SamplePass::shape_of(int64_t layer) const {
+  AttentionShape shape = shape_;
+  shape.recent = memory_.recent + layer * config_.kv_heads;
+  return shape;
 }
 
 // Kept branches only save time: where memory for them is taken by others, layers attend again, with the same bits as a result.
@@ -145,7 +152,7 @@ void SamplePass::project(int64_t index, const DeviceRows &rows) {
 
 void SamplePass::attend(int64_t index, const DeviceRows &rows, const Attend &call) {
   AttentionForward a{};
-  a.shape = shape_;
+  a.shape = shape_of(index);
   a.query = memory_.query;
   a.positions = rows.positions;
   a.num_rows = rows.count;

@@ -27,7 +27,7 @@ struct PassArithmetic {
 class SamplePass {
  public:
   // flags DUO_DISTILL_…, read where role is distill, which computes in bf16.
-  SamplePass(const CudaModel &model, const Passage &passage, Window window, PassRole role, int32_t flags, Task &task, PassArithmetic arithmetic = {});
+  SamplePass(const CudaModel &model, const Passage &passage, const HeadWindows &windows, PassRole role, int32_t flags, Task &task, PassArithmetic arithmetic = {});
   ~SamplePass();
   SamplePass(const SamplePass &) = delete;
   SamplePass &operator=(const SamplePass &) = delete;
@@ -88,6 +88,8 @@ class SamplePass {
   void backward_mlp(int64_t layer, const DeviceRows &rows, const bf16 *mixed, float *d);
   AttentionBackward describe_backward(int64_t layer, const DeviceRows &rows, const BranchOutputs &outputs) const;
   void backward_attention(int64_t layer, const DeviceRows &rows, const AttentionBackward &a);
+  // The shape of a layer, with its heads' windows.
+  AttentionShape shape_of(int64_t layer) const;
   const float *gates_of(int64_t layer) const { return memory_.gates + layer * config_.kv_heads; }
   bool is_kept(int64_t layer) const { return layer >= config_.layers - size_.kept_layers; }
   const BranchOutputs &outputs_of(int64_t layer) const { return is_kept(layer) ? memory_.kept[static_cast<size_t>(layer)] : memory_.again; }
@@ -96,7 +98,7 @@ class SamplePass {
   const ModelConfig &config_;
   Task &task_;
   PassArithmetic arithmetic_;
-  AttentionShape shape_;
+  AttentionShape shape_;  // of a layer: without its windows
   PassSize size_;
   std::vector<std::vector<int32_t>> class_counts_;  // [L][3] heads that are full alone, streaming alone, both
   // Memory before the stream: its destructor, which runs first, waits for the work that uses it.

@@ -59,15 +59,11 @@ CudaSession::CudaSession(std::shared_ptr<DuoModel> self, const CudaModel &model,
   stream_.wait();
 }
 
-int64_t CudaSession::slots(int64_t layer, int64_t head) const {
-  return is_retrieval(layer, head) ? options_.max_tokens : std::min(options_.max_tokens, options_.window.sink + options_.window.recent);
-}
-
 void CudaSession::lay_out_caches() {
   const int64_t row = kv_row_bytes(options_.kv_dtype, static_cast<int>(config_.head_dim)), scale = kv_scale_bytes(options_.kv_dtype);
   int64_t total = 0;
   for (int64_t gate = 0; gate < config_.num_gates(); gate++) {
-    const int64_t count = slots(gate / config_.kv_heads, gate % config_.kv_heads);
+    const int64_t count = options_.count_slots(gate);
     total += 2 * align(count * row) + 2 * align(count * scale);
   }
   pool_.resize(total);
@@ -82,22 +78,30 @@ void CudaSession::lay_out_caches() {
     std::vector<int32_t> streaming;
     const auto begin = lists.size();
     for (int64_t head = 0; head < config_.kv_heads; head++) {
-      const int64_t count = slots(layer, head);
+      const int64_t gate = layer * config_.kv_heads + head, count = options_.count_slots(gate);
       HeadCache cache{};
       cache.key = take(count * row);
       cache.value = take(count * row);
       cache.key_scale = scale > 0 ? reinterpret_cast<uint32_t *>(take(count * scale)) : nullptr;
       cache.value_scale = scale > 0 ? reinterpret_cast<uint32_t *>(take(count * scale)) : nullptr;
       cache.slots = count;
-      cache.is_ring = !is_retrieval(layer, head);
+      cache.is_ring = !options_.is_retrieval(gate);
+      cache.sink = options_.sink, cache.recent = options_.windows[static_cast<size_t>(gate)];
       caches_host_.push_back(cache);
       (cache.is_ring ? streaming : lists).push_back(static_cast<int32_t>(head));
     }
     num_retrieval_.push_back(static_cast<int32_t>(lists.size() - begin));
+    // The grid's tail is short work.
+    std::stable_sort(streaming.begin(), streaming.end(), [&](int32_t a, int32_t b) {
+      const int64_t *windows = options_.windows.data() + layer * config_.kv_heads;
+      return windows[a] > windows[b];
+    });
     lists.insert(lists.end(), streaming.begin(), streaming.end());
   }
   caches_.resize(config_.num_gates());
   kv_lists_.resize(config_.num_gates());
+  recent_.resize(config_.num_gates());
+  copy_to_device(recent_.data(), options_.windows.data(), config_.num_gates(), stream_);
   copy_to_device(caches_.data(), caches_host_.data(), config_.num_gates(), stream_);
   copy_to_device(kv_lists_.data(), lists.data(), config_.num_gates(), stream_);
 }
@@ -127,7 +131,7 @@ void CudaSession::prefill(const int32_t *tokens, int64_t num_tokens, Task &task)
 void CudaSession::attend_chunk(int64_t layer, int64_t count) {
   const int64_t kv_heads = config_.kv_heads;
   AttentionForward a{};
-  a.shape = {static_cast<int32_t>(config_.heads), static_cast<int32_t>(kv_heads), static_cast<int32_t>(config_.head_dim), options_.window.sink, options_.window.recent};
+  a.shape = {static_cast<int32_t>(config_.heads), static_cast<int32_t>(kv_heads), static_cast<int32_t>(config_.head_dim), options_.sink, recent_.data() + layer * kv_heads};
   a.query = buffers_.query;
   a.positions = buffers_.positions;
   a.num_rows = a.chunk_count = count;
@@ -149,7 +153,6 @@ void CudaSession::attend_chunk(int64_t layer, int64_t count) {
   copy.key_scale = buffers_.key_scale, copy.value_scale = buffers_.value_scale;
   copy.caches = a.caches;
   copy.rows = count, copy.start = length_;
-  copy.sink = options_.window.sink, copy.recent = options_.window.recent;
   copy.kv_heads = a.shape.kv_heads, copy.head_dim = a.shape.head_dim;
   copy.dtype = options_.kv_dtype;
   check(launch_cache_copy(copy, stream_.get()), "writing the cache");
@@ -328,12 +331,10 @@ std::unique_ptr<DuoSession> CudaSession::fork(Task &task) {
 
 SessionMemory CudaSession::memory() const {
   const int64_t a_slot = 2 * (kv_row_bytes(options_.kv_dtype, static_cast<int>(config_.head_dim)) + kv_scale_bytes(options_.kv_dtype));
-  int64_t held = 0;
-  for (int64_t gate = 0; gate < config_.num_gates(); gate++) held += slots(gate / config_.kv_heads, gate % config_.kv_heads);
   int64_t workspace = scratch_.widened.bytes() + logits_.bytes() + sample_weights_.bytes();
   if (single_step_) workspace += single_step_->bytes();
   if (batch_step_) workspace += batch_step_->bytes();
-  return {a_slot * held, a_slot * config_.num_gates() * options_.max_tokens, workspace};
+  return {a_slot * options_.count_all_slots(), a_slot * config_.num_gates() * options_.max_tokens, workspace};
 }
 
 void CudaSession::fill(int64_t length, uint64_t seed, Task &task) {

@@ -37,9 +37,7 @@ class CudaSession : public DuoSession {
 
   // What a decode step reads.
   const SessionOptions &options() const { return options_; }
-  DecodeMember member() const { return {caches_.data(), length_device_.data(), options_.window.sink, options_.window.recent}; }
-  int64_t slots(int64_t layer, int64_t head) const;
-  bool is_retrieval(int64_t layer, int64_t head) const { return options_.mask[static_cast<size_t>(layer * config_.kv_heads + head)] == 1; }
+  DecodeMember member() const { return {caches_.data(), length_device_.data()}; }
   float *logits_device() const { return logits_.data(); }
   const float *inverse_frequencies() const { return inverse_.data(); }
   float rope_scale() const { return rope_.attention_scale; }
@@ -66,7 +64,8 @@ class CudaSession : public DuoSession {
   DeviceBuffer<uint8_t> pool_;
   DeviceBuffer<HeadCache> caches_;          // [L, G]
   std::vector<HeadCache> caches_host_;
-  DeviceBuffer<int32_t> kv_lists_;          // [L, G]: retrieval heads first, then streaming
+  DeviceBuffer<int32_t> kv_lists_;          // [L, G]: retrieval heads first, then streaming, the largest windows first
+  DeviceBuffer<int64_t> recent_;            // [L, G], 0 = retrieval
   std::vector<int32_t> num_retrieval_;      // [L]
   DeviceBuffer<int32_t> length_device_, token_, first_bad_;
   DeviceBuffer<float> inverse_, logits_;

@@ -20,7 +20,7 @@ extern "C" {
 #endif
 
 /* Grows with every change of this file that an older mirror would misread. */
-#define DUO_ABI_VERSION 1
+#define DUO_ABI_VERSION 2
 
 #define DUO_STATUS_OK 0
 #define DUO_STATUS_NULL 1         /* a required pointer is null */
@@ -175,8 +175,9 @@ DUO_API int32_t duo_distill_estimate(duo_model_t *model, int64_t num_tokens, int
 /* ---- Whole-sample operations. Common arguments:
  *   tokens [num_tokens] int32, read, ids 0 … V−1; num_tokens ≥ 1
  *   positions [num_positions] int32, read, 0 … T−1, strictly ascending; num_positions ≥ 1
- *   gates [L, G] fp32, read, finite, 0 … 1, out = gate·full + (1−gate)·streaming; null = every head full (the window is then ignored)
- *   sink_tokens ≥ 0, recent_tokens ≥ 1, in tokens (DESIGN, Semantics 1)
+ *   gates [L, G] fp32, read, finite, 0 … 1, out = gate·full + (1−gate)·streaming; null = every head full (windows are then ignored)
+ *   windows [L, G] int64, read: of each head's streaming branch, w ≥ 1 = the w nearest tokens, the query's own included, 0 = the whole context;
+ *           null only with gates null      sink_tokens ≥ 0, first tokens that every branch sees (DESIGN, Semantics 1)
  * Errors: DUO_STATUS_NULL, _ARGUMENT, _SHAPE, _MEMORY, _NUMERIC (a result is not finite), _ABORTED, _HANDLE, _CUDA.
  * Dynamic rope scaling takes its base from num_tokens. ---- */
 
@@ -186,23 +187,23 @@ DUO_API int32_t duo_distill_estimate(duo_model_t *model, int64_t num_tokens, int
  *   loss [1] double, written      gradient [L, G] fp32, written, without the penalty
  * Memory: layer inputs [L, T, C] and the working set of one layer. Progress: layers passed. */
 DUO_API int32_t duo_distill(duo_model_t *model, const int32_t *tokens, int64_t num_tokens, const int32_t *positions, int64_t num_positions,
-                            const float *gates, int64_t sink_tokens, int64_t recent_tokens, int32_t flags, duo_task_t *task, double *loss,
+                            const float *gates, const int64_t *windows, int64_t sink_tokens, int32_t flags, duo_task_t *task, double *loss,
                             float *gradient);
 
 /* Log-probability of given next tokens, and the greedy prediction, from the true prefix.
  *   targets [num_positions] int32, read: the token expected after positions[i]
  *   log_probs [num_positions] fp32, written, natural log      predictions [num_positions] int32, written, argmax, lowest id on a tie */
 DUO_API int32_t duo_evaluate(duo_model_t *model, const int32_t *tokens, int64_t num_tokens, const int32_t *positions,
-                             const int32_t *targets, int64_t num_positions, const float *gates, int64_t sink_tokens, int64_t recent_tokens,
+                             const int32_t *targets, int64_t num_positions, const float *gates, const int64_t *windows, int64_t sink_tokens,
                              duo_task_t *task, float *log_probs, int32_t *predictions);
 
 /* Hidden states after the final norm.   hidden [num_positions, C] fp32, written */
 DUO_API int32_t duo_hidden(duo_model_t *model, const int32_t *tokens, int64_t num_tokens, const int32_t *positions, int64_t num_positions,
-                           const float *gates, int64_t sink_tokens, int64_t recent_tokens, duo_task_t *task, float *hidden);
+                           const float *gates, const int64_t *windows, int64_t sink_tokens, duo_task_t *task, float *hidden);
 
 /* Logits.   logits [num_positions, V] fp32, written */
 DUO_API int32_t duo_logits(duo_model_t *model, const int32_t *tokens, int64_t num_tokens, const int32_t *positions, int64_t num_positions,
-                           const float *gates, int64_t sink_tokens, int64_t recent_tokens, duo_task_t *task, float *logits);
+                           const float *gates, const int64_t *windows, int64_t sink_tokens, duo_task_t *task, float *logits);
 
 /* What changing one gate does to the final hidden states: for each KV head i = layer·G + head of [head_begin, head_end),
  * differences[i − head_begin] = h(base_gates) − h(base_gates with gate i set to probe_gates[i]).
@@ -210,8 +211,8 @@ DUO_API int32_t duo_logits(duo_model_t *model, const int32_t *tokens, int64_t nu
  *   differences [head_end − head_begin, num_positions, C] fp32, written; zeros, without computing, where both gates are equal
  * The layers below the first probed head's are computed once a call, so ask for heads of few layers at a time. Progress: heads done. */
 DUO_API int32_t duo_probe(duo_model_t *model, const int32_t *tokens, int64_t num_tokens, const int32_t *positions, int64_t num_positions,
-                          const float *base_gates, const float *probe_gates, int32_t head_begin, int32_t head_end, int64_t sink_tokens,
-                          int64_t recent_tokens, duo_task_t *task, float *differences);
+                          const float *base_gates, const float *probe_gates, int32_t head_begin, int32_t head_end,
+                          const int64_t *windows, int64_t sink_tokens, duo_task_t *task, float *differences);
 
 /* One block of a Gram matrix: gram[r, c] += scale · ⟨a_r, b_c⟩, summed in fp64 in a fixed order, on the CPU.
  *   a [num_a, length] fp32, read      b [num_b, length] fp32, read; may be a      scale finite
@@ -223,14 +224,15 @@ DUO_API int32_t duo_gram(const float *a, int64_t num_a, const float *b, int64_t 
 /* ---- Sessions: one running text with its KV cache. Calls on one session are serialised by the library. ---- */
 
 /* Open an empty session.
- *   mask [L, G] uint8, read, 1 = retrieval (max_tokens slots), 0 = streaming (min(max_tokens, S+R) slots); null = every head full
- *   sink_tokens ≥ 0, recent_tokens ≥ 1 (ignored when mask is null)      max_tokens ≥ 1, prompt and generated
+ *   windows [L, G] int64, read: 0 = retrieval, the whole context (max_tokens slots), w ≥ 1 = streaming, the w nearest tokens
+ *           (min(max_tokens, S+w) slots); null = every head full
+ *   sink_tokens ≥ 0 (ignored when windows is null)      max_tokens ≥ 1, prompt and generated
  *   kv_dtype DUO_DTYPE_F32, _BF16, _INT8 (CUDA also _FP8, _INT4)      prefill DUO_PREFILL_…
  *   chunk_tokens ≥ 1, tokens of one internal prefill chunk, 0 = the library chooses
  *   session [1], written
  * Keys are cached after RoPE at absolute positions; dynamic rope scaling takes its base from max_tokens.
  * Returns DUO_STATUS_ARGUMENT, _UNSUPPORTED (kv_dtype), _MEMORY, _HANDLE, _CUDA. */
-DUO_API int32_t duo_session_open(duo_model_t *model, const uint8_t *mask, int64_t sink_tokens, int64_t recent_tokens, int64_t max_tokens,
+DUO_API int32_t duo_session_open(duo_model_t *model, const int64_t *windows, int64_t sink_tokens, int64_t max_tokens,
                                  int32_t kv_dtype, int32_t prefill, int64_t chunk_tokens, duo_task_t *task, duo_session_t **session);
 
 /* Feed tokens; afterwards logits are those after the last one. May be called again: the text goes on.
@@ -268,7 +270,7 @@ DUO_API int32_t duo_session_fork(duo_session_t *session, duo_task_t *task, duo_s
 DUO_API int32_t duo_session_length(duo_session_t *session, int64_t *length);
 
 /* Bytes allocated by the session.
- *   kv_bytes [1] int64, written: (2·D·bytes + scale bytes)·(retrieval·max_tokens + streaming·min(max_tokens, S+R)), summed over layers
+ *   kv_bytes [1] int64, written: (2·D·bytes + scale bytes)·slots, summed over heads: max_tokens of a retrieval head, min(max_tokens, S+w) of a streaming one
  *   full_kv_bytes [1] int64, written: the same with every head full      workspace_bytes [1] int64, written: activations and scratch */
 DUO_API int32_t duo_session_memory(duo_session_t *session, int64_t *kv_bytes, int64_t *full_kv_bytes, int64_t *workspace_bytes);
 

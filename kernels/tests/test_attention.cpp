@@ -44,10 +44,13 @@ void test_case(const CpuContext &context, Random &random, const Case &test) {
   std::vector<float> gates;
   for (int64_t head = 0; head < shape.kv_heads; head++) gates.push_back(head % 3 == 0 ? 0.3f : head % 3 == 1 ? 0.0f : 1.0f);
   const Queries queries{query.data(), positions.data(), count};
+  std::vector<int64_t> recents;  // each head its own: R, R + 13, R + 26, …
+  for (int64_t head = 0; head < shape.kv_heads; head++) recents.push_back(test.window.recent + 13 * head);
+  const HeadWindows windows{test.window.sink, recents.data()};
 
   std::vector<float> full_ref(query.size()), stream_ref(query.size());
-  attend_ref(shape, queries, key.data(), value.data(), test.window, false, full_ref.data());
-  attend_ref(shape, queries, key.data(), value.data(), test.window, true, stream_ref.data());
+  attend_ref(shape, queries, key.data(), value.data(), windows, false, full_ref.data());
+  attend_ref(shape, queries, key.data(), value.data(), windows, true, stream_ref.data());
 
   LayerPanels panels;
   panels.pack(context, shape, key.data(), value.data(), test.num_keys, true);
@@ -55,9 +58,9 @@ void test_case(const CpuContext &context, Random &random, const Case &test) {
   std::vector<float> full_lse(static_cast<size_t>(lse_count)), stream_lse(static_cast<size_t>(lse_count));
   Guarded full(count * width), stream(count * width), alone(count * width);
   const auto heads = static_cast<size_t>(shape.kv_heads);
-  attend(context, shape, queries, panels, test.window, {std::vector<bool>(heads, false), std::vector<bool>(heads, true)}, nullptr, alone.data(), nullptr,
+  attend(context, shape, queries, panels, windows, {std::vector<bool>(heads, false), std::vector<bool>(heads, true)}, nullptr, alone.data(), nullptr,
          stream_lse.data());
-  attend(context, shape, queries, panels, test.window, {std::vector<bool>(heads, true), std::vector<bool>(heads, true)}, full.data(), stream.data(),
+  attend(context, shape, queries, panels, windows, {std::vector<bool>(heads, true), std::vector<bool>(heads, true)}, full.data(), stream.data(),
          full_lse.data(), stream_lse.data());
   expect(measure_agreement(full.data(), full_ref.data(), count * width) <= TOLERANCE && full.is_intact(), name + " full");
   expect(measure_agreement(stream.data(), stream_ref.data(), count * width) <= TOLERANCE && stream.is_intact(), name + " streaming");
@@ -68,11 +71,11 @@ void test_case(const CpuContext &context, Random &random, const Case &test) {
 
   std::vector<float> d_query_ref(query.size()), d_key_ref(key.size()), d_value_ref(value.size());
   std::vector<double> d_gates(gates.size()), d_gates_ref(gates.size());
-  attend_backward_ref(shape, queries, key.data(), value.data(), test.num_keys, test.window, gates.data(), d_out.data(), d_query_ref.data(), d_key_ref.data(),
+  attend_backward_ref(shape, queries, key.data(), value.data(), test.num_keys, windows, gates.data(), d_out.data(), d_query_ref.data(), d_key_ref.data(),
                       d_value_ref.data(), d_gates_ref.data());
   Guarded d_query(count * width), d_key(test.num_keys * kv_width), d_value(test.num_keys * kv_width);
   AttentionGradient gradient{gates.data(), false, d_out.data(), full.data(), stream.data(), full_lse.data(), stream_lse.data(), d_query.data(), d_key.data(), d_value.data()};
-  attend_backward(context, shape, queries, panels, test.num_keys, test.window, gradient);
+  attend_backward(context, shape, queries, panels, test.num_keys, windows, gradient);
   sum_gate_gradient(context, shape, count, d_out.data(), full.data(), stream.data(), d_gates.data());
   const auto agrees = [](const float *a, const std::vector<float> &b) { return measure_agreement(a, b.data(), static_cast<int64_t>(b.size())); };
   expect(agrees(d_query.data(), d_query_ref) <= 2 * TOLERANCE && d_query.is_intact(), name + " d_query " + std::to_string(agrees(d_query.data(), d_query_ref)));

@@ -68,8 +68,9 @@ void test_arguments() {
   const int32_t positions[] = {3, 7, 19};
   float gates[] = {0.5f, 0.5f, 0.5f, 0.5f}, gradient[4];
   double loss;
+  int64_t windows[] = {4, 1, 0, 9};
   const auto distill = [&](const int32_t *at, const float *gate) {
-    return duo_distill(model, tokens.data(), 20, at, 3, gate, 2, 4, 0, nullptr, &loss, gradient);
+    return duo_distill(model, tokens.data(), 20, at, 3, gate, windows, 2, 0, nullptr, &loss, gradient);
   };
   expect(distill(positions, gates) == DUO_STATUS_OK && std::string(duo_last_error()).empty(), "a good call");
   expect_status(distill(nullptr, gates), DUO_STATUS_NULL, "`positions`");
@@ -82,8 +83,15 @@ void test_arguments() {
   gates[2] = 0.5f;
   const int32_t foreign[] = {50};
   float logits[50];
-  expect_status(duo_logits(model, foreign, 1, positions, 1, nullptr, 0, 1, nullptr, logits), DUO_STATUS_ARGUMENT, "tokens[0]");
-  expect_status(duo_distill(model, tokens.data(), 20, positions, 3, gates, 0, 0, 0, nullptr, &loss, gradient), DUO_STATUS_ARGUMENT, "recent_tokens");
+  expect_status(duo_logits(model, foreign, 1, positions, 1, nullptr, nullptr, 0, nullptr, logits), DUO_STATUS_ARGUMENT, "tokens[0]");
+  const auto distill_from = [&](const int64_t *of, int64_t sink) { return duo_distill(model, tokens.data(), 20, positions, 3, gates, of, sink, 0, nullptr, &loss, gradient); };
+  expect_status(distill_from(nullptr, 2), DUO_STATUS_NULL, "`windows`");
+  expect_status(distill_from(windows, -1), DUO_STATUS_ARGUMENT, "`sink_tokens`");
+  windows[2] = -1;
+  expect_status(distill_from(windows, 2), DUO_STATUS_ARGUMENT, "`windows[2]`");
+  windows[2] = (int64_t{1} << 40) + 1;
+  expect_status(distill_from(windows, 2), DUO_STATUS_ARGUMENT, "`windows[2]`");
+  windows[2] = 0;
   expect(duo_model_close(model) == DUO_STATUS_OK, "close");
   expect_status(duo_model_close(model), DUO_STATUS_HANDLE, "closed");
   expect_status(distill(positions, gates), DUO_STATUS_HANDLE, "closed");
@@ -102,7 +110,7 @@ void test_concurrency() {
     threads.emplace_back([&, i] {
       for (int round = 0; round < 5; round++) {
         const bool is_bad = (static_cast<int>(i) + round) % 2 == 1;
-        const int32_t status = duo_hidden(model, tokens.data(), is_bad ? 0 : 60, positions, 2, nullptr, 0, 1, nullptr, results[i].data());
+        const int32_t status = duo_hidden(model, tokens.data(), is_bad ? 0 : 60, positions, 2, nullptr, nullptr, 0, nullptr, results[i].data());
         const bool has_text = std::string(duo_last_error()).find("num_tokens") != std::string::npos;
         if (status != (is_bad ? DUO_STATUS_ARGUMENT : DUO_STATUS_OK) || has_text != is_bad) num_wrong++;
       }
@@ -132,7 +140,7 @@ void test_abort() {
     aborted = Clock::now();
     duo_task_abort(task);
   });
-  const int32_t status = duo_hidden(model, tokens.data(), 8000, positions, 1, nullptr, 0, 1, task, hidden.data());
+  const int32_t status = duo_hidden(model, tokens.data(), 8000, positions, 1, nullptr, nullptr, 0, task, hidden.data());
   [[maybe_unused]] const auto returned = Clock::now();
   stopper.join();
   expect(status == DUO_STATUS_ABORTED, "abort status");
@@ -141,10 +149,10 @@ void test_abort() {
 #endif
   char text[200];
   expect(duo_task_error(task, text, sizeof text) == DUO_STATUS_OK && std::strlen(text) > 0, "text of an aborted task");
-  expect(duo_hidden(model, tokens.data(), 10, positions, 1, nullptr, 0, 1, task, hidden.data()) != DUO_STATUS_OK, "an aborted task stays aborted");
+  expect(duo_hidden(model, tokens.data(), 10, positions, 1, nullptr, nullptr, 0, task, hidden.data()) != DUO_STATUS_OK, "an aborted task stays aborted");
   duo_task_reset(task);
   const int32_t first[] = {9};
-  expect(duo_hidden(model, tokens.data(), 10, first, 1, nullptr, 0, 1, task, hidden.data()) == DUO_STATUS_OK, "a reset task serves again");
+  expect(duo_hidden(model, tokens.data(), 10, first, 1, nullptr, nullptr, 0, task, hidden.data()) == DUO_STATUS_OK, "a reset task serves again");
   int64_t done = 0, total = 0;
   expect(duo_task_progress(task, &done, &total) == DUO_STATUS_OK && done == 2 && total == 2, "progress");
   duo_task_close(task);
@@ -154,14 +162,18 @@ void test_abort() {
 void test_sessions() {
   duo_model_t *model = open_model(make_config(), 1);
   duo_session_t *session = nullptr;
-  const uint8_t mask[] = {1, 0, 0, 1};
+  int64_t windows[] = {0, 4, 7, 0};
   for (int round = 0; round < 1000; round++) {
-    if (duo_session_open(model, mask, 2, 4, 32, DUO_DTYPE_F32, 0, 0, nullptr, &session) != DUO_STATUS_OK || duo_session_close(session) != DUO_STATUS_OK) {
+    if (duo_session_open(model, windows, 2, 32, DUO_DTYPE_F32, 0, 0, nullptr, &session) != DUO_STATUS_OK || duo_session_close(session) != DUO_STATUS_OK) {
       expect(false, "open and close");
     }
   }
   expect_status(duo_session_close(session), DUO_STATUS_HANDLE, "closed");
-  expect(duo_session_open(model, mask, 2, 4, 8, DUO_DTYPE_F32, 0, 0, nullptr, &session) == DUO_STATUS_OK, "open");
+  windows[1] = -4;
+  expect_status(duo_session_open(model, windows, 2, 8, DUO_DTYPE_F32, 0, 0, nullptr, &session), DUO_STATUS_ARGUMENT, "`windows[1]`");
+  windows[1] = 4;
+  expect_status(duo_session_open(model, windows, -1, 8, DUO_DTYPE_F32, 0, 0, nullptr, &session), DUO_STATUS_ARGUMENT, "`sink_tokens`");
+  expect(duo_session_open(model, windows, 2, 8, DUO_DTYPE_F32, 0, 0, nullptr, &session) == DUO_STATUS_OK, "open");
   float logits[50];
   expect_status(duo_session_logits(session, logits, 50), DUO_STATUS_ARGUMENT, "");
   expect_status(duo_session_logits(session, logits, 49), DUO_STATUS_SHAPE, "num_logits");

@@ -22,6 +22,7 @@ struct Case {
   Window window;
   Dtype weights;
   bool qk_norm, bias, tied;
+  int64_t ladder = 1;  // streaming heads have windows of R, R·ladder or R·ladder²
 };
 
 ModelConfig make_config(const Case &shape) {
@@ -61,7 +62,7 @@ struct Fixture {
   std::shared_ptr<const WeightMap> weights;
   std::shared_ptr<DuoModel> model;
   std::vector<int32_t> tokens;
-  std::vector<uint8_t> mask;
+  std::vector<int64_t> windows;
 };
 
 Fixture make_fixture(const Case &shape, const std::string &variant, int32_t threads) {
@@ -72,14 +73,18 @@ Fixture make_fixture(const Case &shape, const std::string &variant, int32_t thre
   made.model = open_cpu_model(made.config, made.weights, {0, variant, threads, Dtype::stored, DUO_COMPUTE_ACCURATE}, task);
   state = 1 + static_cast<uint64_t>(shape.tokens);
   for (int64_t t = 0; t < shape.tokens; t++) made.tokens.push_back(static_cast<int32_t>(draw(shape.vocab)));
-  for (int64_t i = 0; i < made.config.num_gates(); i++) made.mask.push_back(static_cast<uint8_t>(draw(2)));
+  for (int64_t i = 0; i < made.config.num_gates(); i++) {
+    int64_t window = draw(2) ? 0 : shape.window.recent;
+    for (int64_t rung = shape.ladder == 1 ? 0 : draw(3); rung > 0; rung--) window *= shape.ladder;
+    made.windows.push_back(window);
+  }
   return made;
 }
 
-std::unique_ptr<DuoSession> open(const Fixture &fixture, std::vector<uint8_t> mask, Window window, int64_t max_tokens, Dtype kv, int64_t chunk,
+std::unique_ptr<DuoSession> open(const Fixture &fixture, std::vector<int64_t> windows, int64_t sink, int64_t max_tokens, Dtype kv, int64_t chunk,
                                  bool chunked = false) {
   Task task;
-  return fixture.model->open_session(fixture.model, {std::move(mask), window, max_tokens, kv, chunked, chunk}, task);
+  return fixture.model->open_session(fixture.model, {std::move(windows), sink, max_tokens, kv, chunked, chunk}, task);
 }
 
 void feed(DuoSession &session, const std::vector<int32_t> &tokens, int64_t begin, int64_t end) {
@@ -97,7 +102,8 @@ void test_case(const Case &shape, const std::string &variant) {
   const ModelConfig &config = fixture.config;
   const int64_t T = shape.tokens, V = config.vocab;
   const auto is_visible = [&](int64_t layer, int64_t head, int64_t i, int64_t j) {
-    return fixture.mask[layer * config.kv_heads + head] == 1 || j < shape.window.sink || i - j < shape.window.recent;
+    const int64_t window = fixture.windows[layer * config.kv_heads + head];
+    return window == 0 || j < shape.window.sink || i - j < window;
   };
   const std::string label = shape.name + " " + variant + ": ";
   for (const Dtype kv : {Dtype::f32, Dtype::bf16, Dtype::int8}) {
@@ -105,7 +111,7 @@ void test_case(const Case &shape, const std::string &variant) {
     double worst = 0;
     std::vector<float> first;
     for (const int64_t chunk : {int64_t{1}, int64_t{7}, int64_t{64}, T}) {
-      auto session = open(fixture, fixture.mask, shape.window, T + 3, kv, chunk);
+      auto session = open(fixture, fixture.windows, shape.window.sink, T + 3, kv, chunk);
       feed(*session, fixture.tokens, 0, T);
       const std::vector<float> got = read_logits(*session, V);
       worst = worse(worst, measure_agreement(got.data(), expected.data() + (T - 1) * V, V));
@@ -119,7 +125,7 @@ void test_case(const Case &shape, const std::string &variant) {
   // Decode from any point gives every position's logits.
   const Matrix expected = reference_logits(config, *fixture.weights, fixture.tokens, Dtype::f32, is_visible);
   const int64_t start = std::max<int64_t>(1, T / 3);
-  auto session = open(fixture, fixture.mask, shape.window, T, Dtype::f32, 5);
+  auto session = open(fixture, fixture.windows, shape.window.sink, T, Dtype::f32, 5);
   feed(*session, fixture.tokens, 0, start);
   Task task;
   double worst = 0;
@@ -134,27 +140,28 @@ void test_case(const Case &shape, const std::string &variant) {
 void test_laws(const Case &shape, const std::string &variant) {
   const Fixture fixture = make_fixture(shape, variant, 2), single = make_fixture(shape, variant, 1);
   const int64_t T = shape.tokens, V = fixture.config.vocab;
-  const std::vector<uint8_t> full(fixture.mask.size(), 1), streaming(fixture.mask.size(), 0);
+  const std::vector<int64_t> full(fixture.windows.size(), 0);
+  const auto streaming = [&](int64_t window) { return std::vector<int64_t>(fixture.windows.size(), window); };
   const std::string label = shape.name + " " + variant + ": ";
   Task task;
   for (const Dtype kv : {Dtype::f32, Dtype::bf16, Dtype::int8}) {
-    const auto run = [&](const Fixture &on, const std::vector<uint8_t> &mask, Window window, bool chunked) {
-      auto session = open(on, mask, window, T + 1, kv, 16, chunked);
+    const auto run = [&](const Fixture &on, const std::vector<int64_t> &windows, int64_t sink, bool chunked) {
+      auto session = open(on, windows, sink, T + 1, kv, 16, chunked);
       feed(*session, on.tokens, 0, T);
       return read_logits(*session, V);
     };
-    const std::vector<float> everything = run(fixture, full, {0, 1}, false);
-    expect(run(fixture, streaming, {2, T}, false) == everything, label + "S + R >= T equals full, bit for bit");
+    const std::vector<float> everything = run(fixture, full, 0, false);
+    expect(run(fixture, streaming(T), 2, false) == everything, label + "S + R >= T equals full, bit for bit");
     // A last chunk of one token takes another path than decode: the same within rounding.
-    const std::vector<float> whole_chunks = run(fixture, streaming, {T, 1}, true);
+    const std::vector<float> whole_chunks = run(fixture, streaming(1), T, true);
     expect(measure_agreement(whole_chunks.data(), everything.data(), V) < 1e-5, label + "the same, chunked, within rounding");
-    expect(run(fixture, full, shape.window, false) == everything, label + "a mask of ones equals full");
-    expect(run(single, fixture.mask, shape.window, false) == run(fixture, fixture.mask, shape.window, false), label + "1 and 2 threads give the same bits");
-    const std::vector<float> chunked = run(fixture, fixture.mask, shape.window, true);
+    expect(run(fixture, full, shape.window.sink, false) == everything, label + "a mask of retrieval heads equals full");
+    expect(run(single, fixture.windows, shape.window.sink, false) == run(fixture, fixture.windows, shape.window.sink, false), label + "1 and 2 threads give the same bits");
+    const std::vector<float> chunked = run(fixture, fixture.windows, shape.window.sink, true);
     expect(std::all_of(chunked.begin(), chunked.end(), [](float x) { return std::isfinite(x); }), label + "chunked prefill is finite");
 
     // Fork: the same state, then independent.
-    auto parent = open(fixture, fixture.mask, shape.window, T + 1, kv, 16);
+    auto parent = open(fixture, fixture.windows, shape.window.sink, T + 1, kv, 16);
     feed(*parent, fixture.tokens, 0, T - 1);
     auto child = parent->fork(task);
     expect(child->length() == T - 1 && read_logits(*child, V) == read_logits(*parent, V), label + "a fork has its parent's logits");
@@ -166,7 +173,7 @@ void test_laws(const Case &shape, const std::string &variant) {
     expect(read_logits(*child, V) == read_logits(*parent, V), label + "a fork decodes as its parent");
 
     // A batch equals its members one by one.
-    auto one = open(fixture, fixture.mask, shape.window, T + 1, kv, 16), two = open(fixture, full, {0, 1}, T + 9, kv, 16);
+    auto one = open(fixture, fixture.windows, shape.window.sink, T + 1, kv, 16), two = open(fixture, full, 0, T + 9, kv, 16);
     feed(*one, fixture.tokens, 0, T - 1);
     feed(*two, fixture.tokens, 0, T / 2 + 1);
     auto one_alone = one->fork(task), two_alone = two->fork(task);
@@ -180,16 +187,17 @@ void test_laws(const Case &shape, const std::string &variant) {
 
     // Memory: the formula, counted here anew.
     const int64_t bytes = kv == Dtype::f32 ? 4 : kv == Dtype::bf16 ? 2 : 1, scales = kv == Dtype::int8 ? 8 : 0;
-    const int64_t num_retrieval = std::count(fixture.mask.begin(), fixture.mask.end(), 1), num_gates = fixture.config.num_gates();
-    const int64_t ring = std::min(T + 1, shape.window.sink + shape.window.recent);
+    const int64_t num_gates = fixture.config.num_gates();
+    int64_t slots = 0;
+    for (const int64_t window : fixture.windows) slots += window == 0 ? T + 1 : std::min(T + 1, shape.window.sink + window);
     const SessionMemory memory = one->memory();
-    expect(memory.kv_bytes == (2 * fixture.config.head_dim * bytes + scales) * (num_retrieval * (T + 1) + (num_gates - num_retrieval) * ring),
+    expect(memory.kv_bytes == (2 * fixture.config.head_dim * bytes + scales) * slots,
            label + "kv bytes");
     expect(memory.full_kv_bytes == (2 * fixture.config.head_dim * bytes + scales) * num_gates * (T + 1), label + "full kv bytes");
     expect(memory.workspace_bytes > 0, label + "workspace bytes");
   }
   // An aborted prefill leaves the finished chunks, and the text goes on as if nothing had happened.
-  auto session = open(fixture, fixture.mask, shape.window, T + 1, Dtype::f32, 16), calm = open(fixture, fixture.mask, shape.window, T + 1, Dtype::f32, 16);
+  auto session = open(fixture, fixture.windows, shape.window.sink, T + 1, Dtype::f32, 16), calm = open(fixture, fixture.windows, shape.window.sink, T + 1, Dtype::f32, 16);
   feed(*session, fixture.tokens, 0, T / 2 + 1);
   Task stopped;
   stopped.abort();
@@ -214,17 +222,17 @@ void test_laws(const Case &shape, const std::string &variant) {
 void test_long_context(const std::string &variant) {
   const Case shape = {"long", 1, 8, 2, 24, 48, 40, 64, 2600, {100, 1500}, Dtype::f32, false, false, false};
   const Fixture fixture = make_fixture(shape, variant, 2), single = make_fixture(shape, variant, 1);
-  const std::vector<uint8_t> mask = {1, 0};
+  const std::vector<int64_t> windows = {0, shape.window.recent};
   const int64_t T = shape.tokens, V = fixture.config.vocab;
   Task task;
   for (const Dtype kv : {Dtype::f32, Dtype::bf16, Dtype::int8}) {
     const auto decode_last = [&](const Fixture &on) {
-      auto session = open(on, mask, shape.window, T, kv, 0);
+      auto session = open(on, windows, shape.window.sink, T, kv, 0);
       feed(*session, on.tokens, 0, T - 1);
       session->decode(on.tokens[T - 1], task);
       return read_logits(*session, V);
     };
-    auto prefilled = open(fixture, mask, shape.window, T, kv, 0);
+    auto prefilled = open(fixture, windows, shape.window.sink, T, kv, 0);
     feed(*prefilled, fixture.tokens, 0, T);
     const std::vector<float> decoded = decode_last(fixture);
     const double error = measure_agreement(decoded.data(), read_logits(*prefilled, V).data(), V);
@@ -268,6 +276,8 @@ int main() {
       {"wide head", 1, 7, 1, 128, 64, 64, 40, 90, {17, 20}, Dtype::bf16, false, false, false},
       {"tiny head", 1, 3, 3, 2, 10, 6, 5, 20, {1, 2}, Dtype::f32, false, false, false},
       {"two tokens", 1, 2, 1, 8, 16, 24, 11, 2, {0, 1}, Dtype::f32, false, false, false},
+      {"windows by head", 2, 12, 6, 20, 48, 70, 53, 97, {3, 5}, Dtype::bf16, false, false, false, 4},
+      {"windows by head, no sink", 2, 4, 4, 32, 64, 96, 64, 150, {0, 7}, Dtype::f32, false, true, true, 3},
   };
   std::vector<std::string> variants = {"plain"};
   for (const std::string variant : {"avx2", "avx512", "neon"}) {
@@ -294,7 +304,7 @@ int main() {
     state = seed * 977;
     const int64_t kv_heads = 1 + draw(3), head_dim = 2 * (1 + draw(24)), window_recent = 1 + draw(20);
     const Case shape = {"random " + std::to_string(seed), 1 + draw(2), kv_heads * (1 + draw(5)), kv_heads, head_dim, 4 + draw(50), 1 + draw(60), 2 + draw(90),
-                        1 + draw(100), {draw(14), window_recent}, draw(2) ? Dtype::f32 : Dtype::bf16, draw(2) == 1, draw(2) == 1, draw(2) == 1};
+                        1 + draw(100), {draw(14), window_recent}, draw(2) ? Dtype::f32 : Dtype::bf16, draw(2) == 1, draw(2) == 1, draw(2) == 1, 1 + draw(3)};
     test_case(shape, variants[seed % variants.size()]);
   }
   // One token alone.

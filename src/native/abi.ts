@@ -2,7 +2,7 @@
 // A test parses both files and fails on drift. Types are the header's, except that handles are named for what they are.
 
 /** DUO_ABI_VERSION this mirror was written for. */
-export const ABI_VERSION = 1;
+export const ABI_VERSION = 2;
 
 /** DUO_STATUS_… */
 export const STATUS = {
@@ -90,9 +90,9 @@ const PASSAGE: [string, string][] = [
   ['const int32_t *', 'positions'],
   ['int64_t', 'num_positions'],
 ];
-const WINDOW: [string, string][] = [
+const WINDOWS: [string, string][] = [
+  ['const int64_t *', 'windows'],
   ['int64_t', 'sink_tokens'],
-  ['int64_t', 'recent_tokens'],
 ];
 const GATES: [string, string] = ['const float *', 'gates'];
 const DEVICE: [string, string][] = [
@@ -150,7 +150,8 @@ export const FUNCTIONS = {
     MODEL,
     ['int64_t', 'num_tokens'],
     ['int64_t', 'num_positions'],
-    ...WINDOW,
+    ['int64_t', 'sink_tokens'],
+    ['int64_t', 'recent_tokens'],
     ['int64_t *', 'memory_bytes'],
     ['double *', 'operations'],
   ),
@@ -159,7 +160,7 @@ export const FUNCTIONS = {
     MODEL,
     ...PASSAGE,
     GATES,
-    ...WINDOW,
+    ...WINDOWS,
     ['int32_t', 'flags'],
     TASK,
     ['double *', 'loss'],
@@ -174,13 +175,13 @@ export const FUNCTIONS = {
     ['const int32_t *', 'targets'],
     ['int64_t', 'num_positions'],
     GATES,
-    ...WINDOW,
+    ...WINDOWS,
     TASK,
     ['float *', 'log_probs'],
     ['int32_t *', 'predictions'],
   ),
-  duo_hidden: mirror('int32_t', MODEL, ...PASSAGE, GATES, ...WINDOW, TASK, ['float *', 'hidden']),
-  duo_logits: mirror('int32_t', MODEL, ...PASSAGE, GATES, ...WINDOW, TASK, ['float *', 'logits']),
+  duo_hidden: mirror('int32_t', MODEL, ...PASSAGE, GATES, ...WINDOWS, TASK, ['float *', 'hidden']),
+  duo_logits: mirror('int32_t', MODEL, ...PASSAGE, GATES, ...WINDOWS, TASK, ['float *', 'logits']),
   duo_probe: mirror(
     'int32_t',
     MODEL,
@@ -189,7 +190,7 @@ export const FUNCTIONS = {
     ['const float *', 'probe_gates'],
     ['int32_t', 'head_begin'],
     ['int32_t', 'head_end'],
-    ...WINDOW,
+    ...WINDOWS,
     TASK,
     ['float *', 'differences'],
   ),
@@ -209,8 +210,7 @@ export const FUNCTIONS = {
   duo_session_open: mirror(
     'int32_t',
     MODEL,
-    ['const uint8_t *', 'mask'],
-    ...WINDOW,
+    ...WINDOWS,
     ['int64_t', 'max_tokens'],
     ['int32_t', 'kv_dtype'],
     ['int32_t', 'prefill'],

@@ -21,8 +21,9 @@ export interface Passage {
   readonly positions: Int32Array;
   /** `[L·G]`, 0 … 1; null = every head full */
   readonly gates: Float32Array | null;
+  /** `[L·G]`, of the streaming branches: 0 = the whole context, w = the w nearest tokens; null with `gates` null */
+  readonly windows: BigInt64Array | null;
   readonly sinkTokens: number;
-  readonly recentTokens: number;
 }
 
 const WEIGHT_DTYPES = { f32: DTYPE.F32, bf16: DTYPE.BF16, int8: DTYPE.INT8 } as const;
@@ -82,10 +83,10 @@ export class NativeModel {
     targets: Int32Array,
     options: TaskOptions = {},
   ): Promise<{ logProbs: Float32Array; predictions: Int32Array }> {
-    const { tokens, positions, gates, sinkTokens, recentTokens } = passage;
+    const { tokens, positions, gates, windows, sinkTokens } = passage;
     const logProbs = new Float32Array(positions.length);
     const predictions = new Int32Array(positions.length);
-    const sample = [tokens, tokens.length, positions, targets, positions.length, gates, sinkTokens, recentTokens];
+    const sample = [tokens, tokens.length, positions, targets, positions.length, gates, windows, sinkTokens];
     await runCall('duo_evaluate', [this.handle.id, ...sample, TASK_ARGUMENT, logProbs, predictions], options);
     return { logProbs, predictions };
   }
@@ -111,11 +112,11 @@ export class NativeModel {
     heads: { probeGates: Float32Array; begin: number; end: number },
     options: TaskOptions = {},
   ): Promise<Float32Array> {
-    const { tokens, positions, gates, sinkTokens, recentTokens } = passage;
+    const { tokens, positions, gates, windows, sinkTokens } = passage;
     const { probeGates, begin, end } = heads;
     const differences = new Float32Array((end - begin) * positions.length * this.config.hidden);
     const sample = [tokens, tokens.length, positions, positions.length, gates, probeGates, begin, end];
-    const values = [this.handle.id, ...sample, sinkTokens, recentTokens, TASK_ARGUMENT, differences];
+    const values = [this.handle.id, ...sample, windows, sinkTokens, TASK_ARGUMENT, differences];
     await runCall('duo_probe', values, options);
     return differences;
   }
@@ -132,9 +133,9 @@ export class NativeModel {
     return this.config.layers * this.config.kv_heads;
   }
 
-  #lead({ tokens, positions, gates, sinkTokens, recentTokens }: Passage): unknown[] {
+  #lead({ tokens, positions, gates, windows, sinkTokens }: Passage): unknown[] {
     const sample = [tokens, tokens.length, positions, positions.length];
-    return [this.handle.id, ...sample, gates, sinkTokens, recentTokens];
+    return [this.handle.id, ...sample, gates, windows, sinkTokens];
   }
 }
 

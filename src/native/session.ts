@@ -7,10 +7,9 @@ import { NativeHandle } from './handle.ts';
 import type { NativeModel } from './model.ts';
 
 export interface SessionOpenOptions {
-  /** `[L·G]`, 1 = retrieval; null = every head full */
-  readonly mask: Uint8Array | null;
+  /** `[L·G]`, 0 = the whole context, w = the w nearest tokens; null = every head full */
+  readonly windows: BigInt64Array | null;
   readonly sinkTokens: number;
-  readonly recentTokens: number;
   /** T_max */
   readonly maxTokens: number;
   readonly kvDtype: 'f32' | 'bf16' | 'int8' | 'fp8' | 'int4';
@@ -105,9 +104,9 @@ export class NativeSession {
 /** Open an empty session of a model. @throws {NativeError} kvDtype not on this device, no memory; {EngineError} the model is closed. */
 export async function openSession(model: NativeModel, options: SessionOpenOptions): Promise<NativeSession> {
   const id = new BigUint64Array(1);
-  const { mask, sinkTokens, recentTokens, maxTokens, chunkTokens } = options;
+  const { windows, sinkTokens, maxTokens, chunkTokens } = options;
   const storage = [maxTokens, KV_DTYPES[options.kvDtype], PREFILLS[options.prefill], chunkTokens];
-  const values = [model.handle.id, mask, sinkTokens, recentTokens, ...storage, TASK_ARGUMENT, id];
+  const values = [model.handle.id, windows, sinkTokens, ...storage, TASK_ARGUMENT, id];
   await runCall('duo_session_open', values);
   return new NativeSession(id[0] as bigint, model.config.vocab);
 }

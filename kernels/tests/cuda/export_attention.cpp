@@ -61,12 +61,13 @@ int main(int count, char **arguments) {
   const auto q = upload(query, stream), k = upload(key, stream), v = upload(value, stream), d = upload(gradient, stream);
   const auto at = upload(positions, stream), head_list = upload(list, stream);
   const auto gate_buffer = upload(gates, stream);
+  const auto windows = upload(std::vector<int64_t>(static_cast<size_t>(kv_heads), recent), stream);
   DeviceBuffer<uint16_t> mixed(tokens * width), difference(tokens * width);
   DeviceBuffer<double> partial(kv_heads * cuda::GATE_SLICES);
   DeviceBuffer<float> full(tokens * width), streaming(tokens * width), full_lse(tokens * heads), stream_lse(tokens * heads), deltas(3 * tokens * heads), d_gates(kv_heads),
       d_query(tokens * width), d_key(tokens * kv_width), d_value(tokens * kv_width);
   cuda::AttentionForward a{};
-  a.shape = {static_cast<int32_t>(heads), static_cast<int32_t>(kv_heads), static_cast<int32_t>(dim), sink, recent};
+  a.shape = {static_cast<int32_t>(heads), static_cast<int32_t>(kv_heads), static_cast<int32_t>(dim), sink, windows.data()};
   a.query = q.data(), a.positions = at.data(), a.num_rows = a.chunk_count = tokens;
   a.dtype = Dtype::bf16;
   a.chunk_key = reinterpret_cast<const uint8_t *>(k.data()), a.chunk_value = reinterpret_cast<const uint8_t *>(v.data());

@@ -88,6 +88,9 @@ void test_case(const Case &c) {
   for (size_t i = 0; i < positions.size(); i++) targets.push_back(static_cast<int32_t>(values.below(c.vocab)));
   const Passage passage{tokens.data(), c.tokens, positions.data(), static_cast<int64_t>(positions.size())};
   const Window window{3, 11};
+  std::vector<int64_t> recents;  // each head its own
+  for (int64_t i = 0; i < config.num_gates(); i++) recents.push_back(window.recent + 5 * (i % 3));
+  const HeadWindows windows{window.sink, recents.data()};
   std::vector<float> gates, ones(static_cast<size_t>(config.num_gates()), 1.0f), probes;
   for (int64_t i = 0; i < config.num_gates(); i++) gates.push_back(i % 4 == 0 ? 1.0f : i % 4 == 1 ? 0.0f : 0.25f * static_cast<float>(i % 4)), probes.push_back(0.5f);
 
@@ -102,7 +105,7 @@ void test_case(const Case &c) {
     const auto run = [&](DuoModel &model) {
       Step step;
       step.gradient.assign(static_cast<size_t>(config.num_gates()), 0);
-      model.distill(passage, gates.data(), window, flags, task, &step.loss, step.gradient.data());
+      model.distill(passage, gates.data(), windows, flags, task, &step.loss, step.gradient.data());
       return step;
     };
     const Step expected = run(*cpu);
@@ -120,11 +123,11 @@ void test_case(const Case &c) {
   }
   double law = 1;
   std::vector<float> law_gradient(static_cast<size_t>(config.num_gates()));
-  gpu->distill(passage, ones.data(), window, DUO_DISTILL_DEFAULT, task, &law, law_gradient.data());
+  gpu->distill(passage, ones.data(), windows, DUO_DISTILL_DEFAULT, task, &law, law_gradient.data());
   expect_within(law, 1e-6, name + "loss with all gates 1");
   const auto hidden = [&](DuoModel &model, const float *given) {
     std::vector<float> out(rows * static_cast<size_t>(c.hidden));
-    model.hidden(passage, given, window, task, out.data());
+    model.hidden(passage, given, windows, task, out.data());
     return out;
   };
   const auto full = hidden(*gpu, nullptr);
@@ -133,14 +136,14 @@ void test_case(const Case &c) {
   expect(hidden(*gpu, ones.data()) == full, name + "gates of 1 are full, bit for bit");
   const auto logits = [&](DuoModel &model) {
     std::vector<float> out(rows * static_cast<size_t>(c.vocab));
-    model.logits(passage, gates.data(), window, task, out.data());
+    model.logits(passage, gates.data(), windows, task, out.data());
     return out;
   };
   const auto gpu_logits = logits(*gpu);
   expect_within(relative_error(gpu_logits, logits(*cpu)), measured, name + "logits");
   std::vector<float> scores(rows);
   std::vector<int32_t> predictions(rows);
-  gpu->evaluate(passage, targets.data(), gates.data(), window, task, scores.data(), predictions.data());
+  gpu->evaluate(passage, targets.data(), gates.data(), windows, task, scores.data(), predictions.data());
   double worst = 0;
   bool is_best = true;
   for (size_t row = 0; row < rows; row++) {
@@ -157,7 +160,7 @@ void test_case(const Case &c) {
   const int64_t begin = std::max<int64_t>(0, config.num_gates() - 3), end = config.num_gates();
   const auto probe = [&](DuoModel &model) {
     std::vector<float> out(static_cast<size_t>(end - begin) * rows * static_cast<size_t>(c.hidden));
-    model.probe(passage, gates.data(), probes.data(), begin, end, window, task, out.data());
+    model.probe(passage, gates.data(), probes.data(), begin, end, windows, task, out.data());
     return out;
   };
   // Differences are small against what they are differences of: held to a share of the hidden states' own rounding.
@@ -173,7 +176,7 @@ void test_case(const Case &c) {
   auto &lanes = static_cast<cuda::CudaModel &>(*gpu);
   const auto probe_range = [&](size_t from, size_t to) {
     std::vector<float> out((to - from) * values_each);
-    gpu->probe(passage, mask.data(), flipped.data(), static_cast<int64_t>(from), static_cast<int64_t>(to), window, task, out.data());
+    gpu->probe(passage, mask.data(), flipped.data(), static_cast<int64_t>(from), static_cast<int64_t>(to), windows, task, out.data());
     return out;
   };
   all = probe_range(0, count);
@@ -216,9 +219,11 @@ void test_finite_differences() {
   for (int32_t i = 30; i < c.tokens; i++) positions.push_back(i);
   const Passage passage{tokens.data(), c.tokens, positions.data(), static_cast<int64_t>(positions.size())};
   std::vector<float> gates(static_cast<size_t>(config.num_gates()), 0.5f), gradient(gates.size()), unused(gates.size());
+  std::vector<int64_t> recents;
+  for (int64_t i = 0; i < config.num_gates(); i++) recents.push_back(7 + i);
   const auto loss_of = [&](const std::vector<float> &given, float *to) {
     double loss = 0;
-    gpu->distill(passage, given.data(), {2, 7}, DUO_DISTILL_DEFAULT, task, &loss, to);
+    gpu->distill(passage, given.data(), {2, recents.data()}, DUO_DISTILL_DEFAULT, task, &loss, to);
     return loss;
   };
   loss_of(gates, gradient.data());
@@ -287,7 +292,8 @@ void test_measured_range() {
   std::vector<int32_t> tokens, positions{20, 31, 39};
   for (int32_t i = 0; i < 40; i++) tokens.push_back(i * 7 % 50);
   const Passage passage{tokens.data(), 40, positions.data(), 3};
-  const Window window{2, 9};
+  const std::vector<int64_t> recents(static_cast<size_t>(config.num_gates()), 9);
+  const HeadWindows windows{2, recents.data()};
   std::vector<float> ones(static_cast<size_t>(config.num_gates()), 1.0f), zeros(ones.size(), 0.0f);
   for (const Change &change : {Change{"weights in fp32", [](const std::string &) { return 1.0f; }},
                                Change{"an MLP beyond f16's range", [&](const std::string &name) { return is_mlp_input(name) ? 2e3f : is_down(name) ? 1e-6f : 1.0f; }}}) {
@@ -296,12 +302,12 @@ void test_measured_range() {
     const auto gpu = open_cuda_model(config, weights, {0, "", 0, Dtype::stored, DUO_COMPUTE_ACCURATE}, task);
     const auto probe = [&](DuoModel &model) {
       std::vector<float> out(ones.size() * 3 * static_cast<size_t>(c.hidden));
-      model.probe(passage, ones.data(), zeros.data(), 0, config.num_gates(), window, task, out.data());
+      model.probe(passage, ones.data(), zeros.data(), 0, config.num_gates(), windows, task, out.data());
       return out;
     };
     const auto hidden = [&](DuoModel &model) {
       std::vector<float> out(3 * static_cast<size_t>(c.hidden));
-      model.hidden(passage, zeros.data(), window, task, out.data());
+      model.hidden(passage, zeros.data(), windows, task, out.data());
       return out;
     };
     expect_within(relative_error(hidden(*gpu), hidden(*cpu)), tolerance::f16_model, std::string(change.name) + ": hidden");
@@ -331,7 +337,7 @@ void test_measured_range() {
   std::vector<float> out(3 * static_cast<size_t>(c.hidden));
   int32_t status = DUO_STATUS_OK;
   try {
-    gpu->hidden(passage, nullptr, window, task, out.data());
+    gpu->hidden(passage, nullptr, windows, task, out.data());
   } catch (const Error &error) {
     status = error.status();
   }

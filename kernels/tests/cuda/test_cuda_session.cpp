@@ -33,10 +33,17 @@ Fixture make_fixture(int64_t heads, int64_t kv_heads, int64_t head_dim, int64_t 
   return made;
 }
 
+// Windows of R and 3·R + 2 by turns for streaming heads, 0 for those of the mask.
+std::vector<int64_t> list_windows(const std::vector<uint8_t> &mask, int64_t recent) {
+  std::vector<int64_t> windows;
+  for (size_t i = 0; i < mask.size(); i++) windows.push_back(mask[i] == 1 ? 0 : i % 4 < 2 ? recent : 3 * recent + 2);
+  return windows;
+}
+
 std::unique_ptr<DuoSession> open(const std::shared_ptr<DuoModel> &model, const std::vector<uint8_t> &mask, Window window, int64_t max_tokens, Dtype kv, int64_t chunk,
                                  bool chunked = false) {
   Task task;
-  return model->open_session(model, {mask, window, max_tokens, kv, chunked, chunk}, task);
+  return model->open_session(model, {list_windows(mask, window.recent), window.sink, max_tokens, kv, chunked, chunk}, task);
 }
 
 std::vector<float> feed(DuoSession &session, const std::vector<int32_t> &tokens, int64_t begin, int64_t end, int64_t vocab) {
@@ -149,9 +156,11 @@ void test_laws(const Fixture &f, Window window) {
   for (const Dtype kv : {Dtype::f32, Dtype::bf16, Dtype::int8, Dtype::fp8, Dtype::int4}) {
     auto session = open(f.gpu, f.mask, window, 100, kv, 16);
     const int64_t bits = kv == Dtype::f32 ? 32 : kv == Dtype::bf16 ? 16 : kv == Dtype::int4 ? 4 : 8, scales = bits <= 8 ? 8 : 0;
-    const int64_t retrieval = std::count(f.mask.begin(), f.mask.end(), 1), slot = 2 * f.config.head_dim * bits / 8 + scales;
+    const int64_t slot = 2 * f.config.head_dim * bits / 8 + scales;
+    int64_t slots = 0;
+    for (const int64_t recent : list_windows(f.mask, window.recent)) slots += recent == 0 ? 100 : window.sink + recent;
     const SessionMemory memory = session->memory();
-    expect(memory.kv_bytes == slot * (retrieval * 100 + (G - retrieval) * (window.sink + window.recent)) && memory.full_kv_bytes == slot * G * 100, "memory by the formula");
+    expect(memory.kv_bytes == slot * slots && memory.full_kv_bytes == slot * G * 100, "memory by the formula");
     session->fill(90, 1, task);
     expect(session->length() == 90, "fill sets the length");
     session->decode(1, task);

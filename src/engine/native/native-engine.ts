@@ -1,5 +1,4 @@
 // The `native` engine: kernels/ behind the Engine interface, on the CPU or an NVIDIA GPU. The default where the library loads.
-import { splitHeadMask } from '../../core/head-mask.ts';
 import type { Session, SessionOptions } from '../../core/session.ts';
 import {
   type GateGrid,
@@ -13,7 +12,7 @@ import { EngineError, ModelError } from '../../errors/errors.ts';
 import type { ModelConfig } from '../../model/config.ts';
 import type { ModelFolder } from '../../model/folder.ts';
 import { multiplyGram } from '../../native/gram.ts';
-import { type NativeModel, openModel, openRandomModel, type Passage } from '../../native/model.ts';
+import { type NativeModel, openModel, openRandomModel } from '../../native/model.ts';
 import { checkGates, checkMask, checkProbe, checkSample, checkWindow } from '../check-inputs.ts';
 import type {
   DistillOptions,
@@ -26,6 +25,7 @@ import type {
 } from '../engine.ts';
 import { listModelConfigValues } from './model-config.ts';
 import { decodeNativeBatch, openNativeSession } from './native-session.ts';
+import { listBranches, makePassage, splitBranches } from './passage.ts';
 
 export interface NativeEngineOptions {
   /** `cpu` (default), `cpu:plain`, `cpu:avx2`, `cpu:avx512`, `cuda:0` … */
@@ -85,7 +85,7 @@ class NativeEngine implements Engine {
     checkGates(gates, this.model);
     checkWindow(window);
     const positions = supervisedPositions(sample.answers, options.supervise ?? 'predict');
-    const passage = makePassage(sample, positions, { grid: gates, window });
+    const passage = makePassage(sample, positions, listBranches(gates, window));
     const { fullBranch, signal } = options;
     const onProgress = toFraction(options.onProgress);
     const { loss, gradient } = await native.distill(passage, { fullBranch, signal, onProgress });
@@ -102,8 +102,7 @@ class NativeEngine implements Engine {
     if (mask !== 'full') checkMask(mask, this.model);
     const positions = supervisedPositions(sample.answers, 'predict');
     const targets = Int32Array.from(positions, (position) => sample.tokens[position + 1] as number);
-    const heads = mask === 'full' ? null : splitHeadMask(mask);
-    const passage = makePassage(sample, positions, heads);
+    const passage = makePassage(sample, positions, mask === 'full' ? null : splitBranches(mask));
     const { logProbs, predictions } = await native.evaluate(passage, targets, options);
     const numRight = predictions.reduce((count, token, index) => count + Number(token === targets[index]), 0);
     const sum = logProbs.reduce((total, logProb) => total + logProb, 0);
@@ -120,7 +119,7 @@ class NativeEngine implements Engine {
     checkSample(sample, this.model);
     if (mask !== 'full') checkMask(mask, this.model);
     const positions = supervisedPositions(sample.answers, 'predict');
-    const passage = makePassage(sample, positions, mask === 'full' ? null : splitHeadMask(mask));
+    const passage = makePassage(sample, positions, mask === 'full' ? null : splitBranches(mask));
     const { logProbs } = await native.evaluate(passage, Int32Array.from(tokens.slice(1)), options);
     return logProbs;
   }
@@ -136,7 +135,7 @@ class NativeEngine implements Engine {
     checkWindow(window);
     if (gates !== 'full') checkGates(gates, this.model);
     const positions = supervisedPositions(sample.answers, options.supervise ?? 'predict');
-    const passage = makePassage(sample, positions, gates === 'full' ? null : { grid: gates, window });
+    const passage = makePassage(sample, positions, gates === 'full' ? null : listBranches(gates, window));
     return native.hidden(passage, { signal: options.signal, onProgress: toFraction(options.onProgress) });
   }
 
@@ -146,7 +145,7 @@ class NativeEngine implements Engine {
     checkProbe(request, this.model);
     const { gates, window, begin, end } = request;
     const positions = supervisedPositions(sample.answers, options.supervise ?? 'predict');
-    const passage = makePassage(sample, positions, { grid: gates, window });
+    const passage = makePassage(sample, positions, listBranches(gates, window));
     const heads = { probeGates: Float32Array.from(request.probeGates.flat()), begin, end };
     return native.probe(passage, heads, { signal: options.signal, onProgress: toFraction(options.onProgress) });
   }
@@ -194,20 +193,6 @@ class NativeEngine implements Engine {
     const { layers, kvHeads } = this.model;
     return Array.from({ length: layers }, (_, layer) => [...values.subarray(layer * kvHeads, (layer + 1) * kvHeads)]);
   }
-}
-
-function makePassage(
-  sample: Sample,
-  positions: readonly number[],
-  heads: { grid: number[][]; window: Window } | null,
-): Passage {
-  return {
-    tokens: Int32Array.from(sample.tokens),
-    positions: Int32Array.from(positions),
-    gates: heads === null ? null : Float32Array.from(heads.grid.flat()),
-    sinkTokens: heads?.window.sinkTokens ?? 0,
-    recentTokens: heads?.window.recentTokens ?? 1,
-  };
 }
 
 function toFraction(

@@ -1,11 +1,11 @@
 // A session of the `native` engine: the Session interface over the library's handle.
-import { splitHeadMask } from '../../core/head-mask.ts';
 import type { Session, SessionMemory, SessionOptions, TokenSampling } from '../../core/session.ts';
 import type { HeadMask, ModelShape } from '../../core/shapes.ts';
 import { ConfigError, EngineError } from '../../errors/errors.ts';
 import type { NativeModel } from '../../native/model.ts';
 import { decodeBatch, type NativeSession, openSession } from '../../native/session.ts';
 import { checkLogitsArray, checkMask, checkTokens } from '../check-inputs.ts';
+import { flattenWindows } from './windows.ts';
 
 /** @throws {ConfigError} an option out of range; {NativeError} a kvDtype the device has not, no memory. */
 export async function openNativeSession(
@@ -17,11 +17,9 @@ export async function openNativeSession(
   const { maxTokens, chunkTokens, kvDtype = 'f32', prefill = 'exact' } = options;
   checkCount('maxTokens', maxTokens);
   if (chunkTokens !== undefined) checkCount('chunkTokens', chunkTokens);
-  const heads = mask === 'full' ? null : splitHeadMask(mask);
   const native = await openSession(model, {
-    mask: heads && Uint8Array.from(heads.grid.flat()),
-    sinkTokens: heads?.window.sinkTokens ?? 0,
-    recentTokens: heads?.window.recentTokens ?? 1,
+    windows: mask === 'full' ? null : flattenWindows(mask.windows),
+    sinkTokens: mask === 'full' ? 0 : mask.sinkTokens,
     maxTokens,
     kvDtype,
     prefill,

@@ -82,7 +82,13 @@ async function compare(model: ReferenceModel, path: string): Promise<void> {
   if (findLibrary().path !== null) {
     const native = await openModel(listModelConfigValues(folder.config), folder.weights!.files);
     const positions = Int32Array.from(tokens.keys());
-    const logits = await native.logits({ tokens: Int32Array.from(tokens), positions, gates: null, ...window });
+    const logits = await native.logits({
+      tokens: Int32Array.from(tokens),
+      positions,
+      gates: null,
+      windows: null,
+      sinkTokens: 0,
+    });
     native.close();
     expectAgreement(logits, expected.flat(), { tolerance: 'native', label: 'native logits from GGUF' });
   }

@@ -32,8 +32,8 @@ function makePassage(count: number, changes: Partial<Passage> = {}): Passage {
     tokens: Int32Array.from({ length: count }, (_, index) => (index * 7 + 3) % 11),
     positions: Int32Array.from({ length: count }, (_, index) => index),
     gates: Float32Array.from({ length: NUM_GATES }, (_, index) => (index * 0.37 + 0.1) % 1),
+    windows: BigInt64Array.from({ length: NUM_GATES }, (_, index) => BigInt(5 + 4 * (index % 3))),
     sinkTokens: 2,
-    recentTokens: 5,
     ...changes,
   };
 }
@@ -49,8 +49,11 @@ describeNative('whole-sample operations', () => {
     const full = await model.hidden(makePassage(40, { gates: null }));
     const ones = new Float32Array(NUM_GATES).fill(1);
     expect(await model.hidden(makePassage(40, { gates: ones }))).toEqual(full);
-    const covered = makePassage(40, { gates: new Float32Array(NUM_GATES), sinkTokens: 8, recentTokens: 32 });
-    expect(await model.hidden(covered)).toEqual(full);
+    const zeros = new Float32Array(NUM_GATES);
+    for (const window of [32n, 0n]) {
+      const windows = new BigInt64Array(NUM_GATES).fill(window);
+      expect(await model.hidden(makePassage(40, { gates: zeros, windows, sinkTokens: 8 }))).toEqual(full);
+    }
   });
 
   it('positions select rows of the same result', async () => {
@@ -125,8 +128,8 @@ describeNative('whole-sample operations', () => {
     const guarded = new Float32Array(bytes).fill(7);
     const inner = new Float32Array(bytes, 4 * 32, 40 * 20);
     const { runCall, TASK_ARGUMENT } = await import('../../../src/native/call.ts');
-    const { tokens, positions, gates } = makePassage(40);
-    const values = [model.handle.id, tokens, 40, positions, 40, gates, 2, 5, TASK_ARGUMENT, inner];
+    const { tokens, positions, gates, windows } = makePassage(40);
+    const values = [model.handle.id, tokens, 40, positions, 40, gates, windows, 2, TASK_ARGUMENT, inner];
     await runCall('duo_hidden', values);
     expect([...guarded.subarray(0, 32), ...guarded.subarray(-32)]).toEqual(new Array(64).fill(7));
     expect(inner).toEqual(await model.hidden(makePassage(40)));

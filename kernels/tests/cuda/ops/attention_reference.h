@@ -6,16 +6,24 @@ namespace duo::test {
 
 struct AttentionProblem {
   int64_t heads, kv_heads, dim, tokens, sink, recent;
+  int64_t growth = 0;              // KV head h has a window of recent + h·growth
   std::vector<int32_t> positions;  // of the queries, ascending
-  bool is_chunked = false;         // streaming rows see the sinks and everything from chunk_start − recent on
+  bool is_chunked = false;         // streaming rows see the sinks and everything from chunk_start − window on
   int64_t chunk_start = 0;
   std::vector<float> query, key, value;  // [rows, H, D], [tokens, G, D]
 
   int64_t group() const { return heads / kv_heads; }
   int64_t rows() const { return static_cast<int64_t>(positions.size()); }
-  bool sees(bool streaming, int64_t position, int64_t key_position) const {
+  int64_t window_of(int64_t kv_head) const { return recent + kv_head * growth; }
+  std::vector<int64_t> windows() const {
+    std::vector<int64_t> all;
+    for (int64_t head = 0; head < kv_heads; head++) all.push_back(window_of(head));
+    return all;
+  }
+  bool sees(bool streaming, int64_t kv_head, int64_t position, int64_t key_position) const {
+    const int64_t window = window_of(kv_head);
     if (key_position > position) return false;
-    return !streaming || key_position < sink || (is_chunked ? key_position >= chunk_start - recent : position - key_position < recent);
+    return !streaming || key_position < sink || (is_chunked ? key_position >= chunk_start - window : position - key_position < window);
   }
 };
 
@@ -31,7 +39,7 @@ inline std::vector<double> weigh_keys(const AttentionProblem &p, bool streaming,
   std::vector<double> weight(static_cast<size_t>(position + 1), -INFINITY);
   double best = -INFINITY, sum = 0;
   for (int64_t j = 0; j <= position; j++) {
-    if (!p.sees(streaming, position, j)) continue;
+    if (!p.sees(streaming, kv_head, position, j)) continue;
     const float *key = p.key.data() + (j * p.kv_heads + kv_head) * p.dim;
     double score = 0;
     for (int64_t d = 0; d < p.dim; d++) score += static_cast<double>(query[d]) * static_cast<double>(key[d]);

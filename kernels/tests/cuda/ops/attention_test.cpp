@@ -25,10 +25,12 @@ cudaError_t run_backward(Kernel kernel, const AttentionBackward &a) {
   return kernel == Kernel::plain ? launch_attention_backward_plain(a, stream) : kernel == Kernel::hopper ? launch_attention_backward_hopper(a, stream) : launch_attention_backward(a, stream);
 }
 
-AttentionShape shape_of(const AttentionProblem &p) { return {static_cast<int32_t>(p.heads), static_cast<int32_t>(p.kv_heads), static_cast<int32_t>(p.dim), p.sink, p.recent}; }
+AttentionShape shape_of(const AttentionProblem &p, const DeviceBuffer<int64_t> &windows) {
+  return {static_cast<int32_t>(p.heads), static_cast<int32_t>(p.kv_heads), static_cast<int32_t>(p.dim), p.sink, windows.data()};
+}
 std::string describe(const AttentionProblem &p) {
   return "H" + std::to_string(p.heads) + " G" + std::to_string(p.kv_heads) + " D" + std::to_string(p.dim) + " T" + std::to_string(p.tokens) + " S" + std::to_string(p.sink) + " R" +
-         std::to_string(p.recent) + (p.rows() == p.tokens ? "" : " " + std::to_string(p.rows()) + " rows");
+         std::to_string(p.recent) + (p.growth > 0 ? " growing by " + std::to_string(p.growth) : "") + (p.rows() == p.tokens ? "" : " " + std::to_string(p.rows()) + " rows");
 }
 // Gates 0.3, 1, 0, 0.3 … of the KV heads from the `first` of these on.
 std::vector<float> make_gates(int64_t kv_heads, int64_t first) {
@@ -62,6 +64,7 @@ void test_forward(AttentionProblem p, Kernel kernel, Half half, int64_t first_ga
   const auto teacher = random.values(rows * width);
   const auto q = upload(to_half(p.query, half)), k = upload(to_half(p.key, half)), v = upload(to_half(p.value, half));
   const auto positions = upload(p.positions);
+  const auto windows = upload(p.windows());
   const auto gate_buffer = upload(gates), teacher_buffer = upload(teacher);
   std::vector<int32_t> all, some;
   for (int32_t head = 0; head < p.kv_heads; head++) all.push_back(head);
@@ -79,7 +82,7 @@ void test_forward(AttentionProblem p, Kernel kernel, Half half, int64_t first_ga
     DeviceBuffer<uint16_t> mixed(rows * width);
     DeviceBuffer<float> full(rows * width), streaming(rows * width), full_lse(rows * p.heads), stream_lse(rows * p.heads);
     AttentionForward a{};
-    a.shape = shape_of(p);
+    a.shape = shape_of(p, windows);
     a.query = q.data(), a.positions = positions.data(), a.num_rows = rows;
     a.dtype = half == Half::f16 ? Dtype::f16 : Dtype::bf16;
     a.chunk_key = reinterpret_cast<const uint8_t *>(k.data()), a.chunk_value = reinterpret_cast<const uint8_t *>(v.data());
@@ -143,7 +146,7 @@ void test_forward(AttentionProblem p, Kernel kernel, Half half, int64_t first_ga
 void test_forward_cached(AttentionProblem p, Kernel kernel, Dtype dtype) {
   const std::string name = describe(p) + name_of(kernel) + " after " + std::to_string(p.chunk_start) + " cached in " + kv_name(dtype) + (p.is_chunked ? ", chunked" : "");
   Random random(static_cast<uint64_t>(p.tokens));
-  const int64_t row_bytes = kv_bytes(dtype, p.dim), count = p.tokens - p.chunk_start, items = p.tokens * p.kv_heads, ring_slots = p.sink + p.recent;
+  const int64_t row_bytes = kv_bytes(dtype, p.dim), count = p.tokens - p.chunk_start, items = p.tokens * p.kv_heads, most_slots = p.sink + p.window_of(p.kv_heads - 1);
   for (int64_t i = p.chunk_start; i < p.tokens; i++) p.positions.push_back(static_cast<int32_t>(i));
   const int64_t rows = p.rows(), width = p.heads * p.dim;
   p.query = round_bf16(random.values(rows * width, 2.0));
@@ -173,16 +176,17 @@ void test_forward_cached(AttentionProblem p, Kernel kernel, Dtype dtype) {
 
   const auto q = upload(to_bf16(p.query));
   const auto positions = upload(p.positions);
+  const auto windows = upload(p.windows());
   const auto chunk_of = [&](const auto &all, int64_t per_item) { return std::decay_t<decltype(all)>(all.begin() + p.chunk_start * p.kv_heads * per_item, all.end()); };
   const auto chunk_key = upload(chunk_of(keys, row_bytes)), chunk_value = upload(chunk_of(values, row_bytes));
   const auto chunk_key_scale = upload(chunk_of(key_words, 1)), chunk_value_scale = upload(chunk_of(value_words, 1));
   // Caches: even KV heads whole, odd ones a ring; slots that nothing was written to are NaN (bytes 0xff) and must not be read.
-  const int64_t slots = std::max(p.chunk_start, ring_slots);
+  const int64_t slots = std::max(p.chunk_start, most_slots);
   std::vector<uint8_t> memory(static_cast<size_t>(2 * p.kv_heads * slots * row_bytes), 0xff);
   std::vector<uint32_t> scales(static_cast<size_t>(2 * p.kv_heads * slots), 0xffffffffu);
   for (int64_t position = 0; position < p.chunk_start; position++) {
     for (int64_t head = 0; head < p.kv_heads; head++) {
-      const int64_t slot = head % 2 == 0 || position < p.sink ? position : p.sink + (position - p.sink) % p.recent, item = position * p.kv_heads + head;
+      const int64_t slot = head % 2 == 0 || position < p.sink ? position : p.sink + (position - p.sink) % p.window_of(head), item = position * p.kv_heads + head;
       for (const bool is_value : {false, true}) {
         const int64_t to = (2 * head + is_value) * slots + slot;
         std::copy_n((is_value ? values : keys).begin() + item * row_bytes, row_bytes, memory.begin() + to * row_bytes);
@@ -197,7 +201,7 @@ void test_forward_cached(AttentionProblem p, Kernel kernel, Dtype dtype) {
   for (int64_t head = 0; head < p.kv_heads; head++) {
     uint8_t *at = memory_buffer.data() + 2 * head * slots * row_bytes;
     uint32_t *scale = scale_buffer.data() + 2 * head * slots;
-    caches.push_back({at, at + slots * row_bytes, scale, scale + slots, head % 2 == 0 ? slots : ring_slots, head % 2 == 1});
+    caches.push_back({at, at + slots * row_bytes, scale, scale + slots, head % 2 == 0 ? slots : p.sink + p.window_of(head), head % 2 == 1, p.sink, p.window_of(head)});
     (head % 2 == 0 ? whole : ring).push_back(static_cast<int32_t>(head));
   }
   const auto table = upload(caches);
@@ -205,7 +209,7 @@ void test_forward_cached(AttentionProblem p, Kernel kernel, Dtype dtype) {
   const auto got = run_in_every_order<std::vector<uint16_t>>(name, [&] {
     DeviceBuffer<uint16_t> mixed(rows * width);
     AttentionForward a{};
-    a.shape = shape_of(p);
+    a.shape = shape_of(p, windows);
     a.query = q.data(), a.positions = positions.data(), a.num_rows = rows;
     a.dtype = dtype;
     a.chunk_key = chunk_key.data(), a.chunk_value = chunk_value.data();
@@ -242,6 +246,7 @@ void test_backward(AttentionProblem p, Kernel kernel, int64_t first_gate, bool f
   const auto full_delta = upload(narrowed(expected.full_delta)), stream_delta = upload(narrowed(expected.stream_delta));
   const auto q = upload(to_bf16(p.query)), k = upload(to_bf16(p.key)), v = upload(to_bf16(p.value)), d = upload(to_bf16(d_mixed));
   const auto positions = upload(p.positions);
+  const auto windows = upload(p.windows());
   const auto gate_buffer = upload(gates);
   struct Result {
     std::vector<float> query, key, value;
@@ -250,7 +255,7 @@ void test_backward(AttentionProblem p, Kernel kernel, int64_t first_gate, bool f
   const auto result = run_in_every_order<Result>(name, [&] {
     DeviceBuffer<float> dq(rows * width), dk(p.tokens * kv_width), dv(p.tokens * kv_width);
     AttentionBackward b{};
-    b.shape = shape_of(p);
+    b.shape = shape_of(p, windows);
     b.query = q.data(), b.positions = positions.data(), b.num_rows = rows;
     b.key = k.data(), b.value = v.data(), b.num_keys = p.tokens;
     b.d_mixed = d.data();
@@ -269,26 +274,27 @@ void test_backward(AttentionProblem p, Kernel kernel, int64_t first_gate, bool f
 
 // Windows that end inside, at and past a tile (64 keys plain, 128 hopper), a sink of whole tiles, rows far apart.
 std::vector<AttentionProblem> list_problems(bool is_hopper) {
-  const auto make = [](int64_t heads, int64_t kv_heads, int64_t dim, int64_t tokens, int64_t sink, int64_t recent, std::vector<int32_t> positions = {}) {
+  const auto make = [](int64_t heads, int64_t kv_heads, int64_t dim, int64_t tokens, int64_t sink, int64_t recent, int64_t growth = 0, std::vector<int32_t> positions = {}) {
     AttentionProblem p{};
-    p.heads = heads, p.kv_heads = kv_heads, p.dim = dim, p.tokens = tokens, p.sink = sink, p.recent = recent, p.positions = std::move(positions);
+    p.heads = heads, p.kv_heads = kv_heads, p.dim = dim, p.tokens = tokens, p.sink = sink, p.recent = recent, p.growth = growth, p.positions = std::move(positions);
     return p;
   };
-  std::vector<AttentionProblem> list{make(3, 3, 64, 131, 0, 20), make(6, 3, 128, 97, 70, 5)};
-  if (!is_hopper) list.push_back(make(6, 3, 32, 70, 3, 9));
+  std::vector<AttentionProblem> list{make(3, 3, 64, 131, 0, 20, 45), make(6, 3, 128, 97, 70, 5, 11)};
+  if (!is_hopper) list.push_back(make(6, 3, 32, 70, 3, 9, 30));
   if (is_brief) return list;
   list.push_back(make(1, 1, 64, 1, 0, 1));
   list.push_back(make(2, 1, 128, 5, 9, 2));  // fewer tokens than sinks
   list.push_back(make(2, 1, 64, 65, 10, 60));
-  list.push_back(make(2, 1, 128, 300, 140, 40, {0, 127, 128, 255, 299}));
+  list.push_back(make(2, 1, 128, 300, 140, 40, 0, {0, 127, 128, 255, 299}));
   if (is_hopper) {
     list.push_back(make(3, 3, 128, 257, 64, 129));
     list.push_back(make(2, 2, 64, 390, 128, 128));
     list.push_back(make(3, 3, 64, 513, 0, 100));
+    list.push_back(make(4, 4, 128, 400, 4, 1, 130));
   } else {
     list.push_back(make(3, 3, 32, 193, 64, 65));
     list.push_back(make(2, 2, 64, 200, 0, 64));
-    list.push_back(make(6, 3, 32, 200, 10, 30, {0, 5, 66, 130, 199}));
+    list.push_back(make(6, 3, 32, 200, 10, 30, 50, {0, 5, 66, 130, 199}));
   }
   return list;
 }
@@ -312,7 +318,7 @@ void test_all_forward(Kernel kernel) {
   }
   const auto cached = [&](Dtype dtype, int64_t heads, int64_t kv_heads, int64_t dim, int64_t start, int64_t count, int64_t sink, int64_t recent, bool is_chunked) {
     AttentionProblem p{};
-    p.heads = heads, p.kv_heads = kv_heads, p.dim = dim, p.tokens = start + count, p.sink = sink, p.recent = recent, p.chunk_start = start, p.is_chunked = is_chunked;
+    p.heads = heads, p.kv_heads = kv_heads, p.dim = dim, p.tokens = start + count, p.sink = sink, p.recent = recent, p.growth = 17, p.chunk_start = start, p.is_chunked = is_chunked;
     test_forward_cached(p, kernel, dtype);
   };
   for (const Dtype dtype : KV_DTYPES) cached(dtype, 4, 2, 64, 75, 30, 3, 40, false);
@@ -343,7 +349,7 @@ OP_TEST(attention, launch_attention_forward_plain) {
   test_all_forward(Kernel::plain);
   test_refusals([](int32_t dim) {
     AttentionForward a{};
-    a.shape = {1, 1, dim, 0, 1}, a.num_rows = a.num_listed = 1;
+    a.shape = {1, 1, dim, 0, nullptr}, a.num_rows = a.num_listed = 1;
     return launch_attention_forward_plain(a, Branches::full, test_stream().get());
   }, {16, 48, 96, 256});
 }
@@ -351,7 +357,7 @@ OP_TEST(attention, launch_attention_forward_hopper) {
   test_all_forward(Kernel::hopper);
   test_refusals([](int32_t dim) {
     AttentionForward a{};
-    a.shape = {1, 1, dim, 0, 1}, a.num_rows = a.num_listed = 1;
+    a.shape = {1, 1, dim, 0, nullptr}, a.num_rows = a.num_listed = 1;
     return launch_attention_forward_hopper(a, Branches::full, test_stream().get());
   }, {32, 96});
 }
@@ -359,11 +365,12 @@ OP_TEST(attention, launch_attention_forward_hopper) {
 std::vector<uint16_t> mix_with(Kernel kernel, const AttentionProblem &p) {
   const auto q = upload(to_bf16(p.query)), k = upload(to_bf16(p.key)), v = upload(to_bf16(p.value));
   const auto positions = upload(p.positions);
+  const auto windows = upload(p.windows());
   const auto gates = upload(std::vector<float>(static_cast<size_t>(p.kv_heads), 0.3f));
   const auto list = upload(std::vector<int32_t>{0, 1, 2});
   DeviceBuffer<uint16_t> mixed(static_cast<int64_t>(p.query.size()));
   AttentionForward a{};
-  a.shape = shape_of(p), a.query = q.data(), a.positions = positions.data(), a.num_rows = p.rows(), a.dtype = Dtype::bf16;
+  a.shape = shape_of(p, windows), a.query = q.data(), a.positions = positions.data(), a.num_rows = p.rows(), a.dtype = Dtype::bf16;
   a.chunk_key = reinterpret_cast<const uint8_t *>(k.data()), a.chunk_value = reinterpret_cast<const uint8_t *>(v.data()), a.chunk_count = p.tokens;
   a.kv_list = list.data(), a.num_listed = 3, a.gates = gates.data(), a.mixed = mixed.data();
   check(run_forward(kernel, a, Branches::both), "attention");
@@ -383,7 +390,7 @@ OP_TEST(attention, launch_attention_forward) {
     if (takes_wgmma) expect(mix_with(Kernel::hopper, p) != mix_with(Kernel::plain, p), "and the other one has other bits");
   }
   AttentionForward a{};
-  a.shape = {1, 1, 64, 0, 1};
+  a.shape = {1, 1, 64, 0, nullptr};
   a.num_rows = 1;
   expect(launch_attention_forward(a, Branches::both, test_stream().get()) == cudaSuccess, "no heads, no launch");
   a.num_rows = 0, a.num_listed = 1;
@@ -394,7 +401,7 @@ OP_TEST(attention, launch_attention_backward_plain) {
   test_all_backward(Kernel::plain);
   test_refusals([](int32_t dim) {
     AttentionBackward a{};
-    a.shape = {1, 1, dim, 0, 1}, a.num_rows = a.num_keys = 1;
+    a.shape = {1, 1, dim, 0, nullptr}, a.num_rows = a.num_keys = 1;
     return launch_attention_backward_plain(a, test_stream().get());
   }, {16, 96});
 }
@@ -402,7 +409,7 @@ OP_TEST(attention, launch_attention_backward_hopper) {
   test_all_backward(Kernel::hopper);
   test_refusals([](int32_t dim) {
     AttentionBackward a{};
-    a.shape = {1, 1, dim, 0, 1}, a.num_rows = a.num_keys = 1;
+    a.shape = {1, 1, dim, 0, nullptr}, a.num_rows = a.num_keys = 1;
     return launch_attention_backward_hopper(a, test_stream().get());
   }, {32, 96});
 }
@@ -453,7 +460,7 @@ OP_TEST(attention, launch_branch_deltas) {
         DeviceBuffer<float> deltas(3 * count), d_gates(c.kv_heads);
         DeviceBuffer<double> partial(c.kv_heads * GATE_SLICES);
         AttentionBackward a{};
-        a.shape = {static_cast<int32_t>(c.heads), static_cast<int32_t>(c.kv_heads), static_cast<int32_t>(c.dim), 1, 1};
+        a.shape = {static_cast<int32_t>(c.heads), static_cast<int32_t>(c.kv_heads), static_cast<int32_t>(c.dim), 1, nullptr};
         a.num_rows = c.rows, a.d_mixed = d.data(), a.gates = g.data();
         a.full_delta = deltas.data(), a.stream_delta = deltas.data() + count, a.gate_delta = deltas.data() + 2 * count, a.d_gates = d_gates.data();
         check(launch_branch_deltas(a, m.data(), e.data(), partial.data(), test_stream().get()), "deltas");

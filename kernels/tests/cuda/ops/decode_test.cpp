@@ -17,17 +17,18 @@ OP_TEST(decode, launch_decode_plan) {
   };
   for (const Case &c : {Case{1, 1, {0}}, Case{3, 5, {130, 0, 32}}, Case{2, 40, {1000, 31}}, Case{1, 16, {63, 64}}}) {
     const auto batch = static_cast<int32_t>(c.lengths.size());
-    const int64_t sink = 5, recent = 41, pairs = batch * c.kv_heads;
+    const int64_t sink = 5, pairs = batch * c.kv_heads;
     const auto length_buffer = upload(c.lengths);
     std::vector<HeadCache> caches;
     uint8_t *const base = nullptr;
     for (int64_t i = 0; i < c.layers * pairs; i++) {
       const bool ring = i % 3 == 1;
-      caches.push_back({base + 4096 * i, base + 4096 * i + 2048, reinterpret_cast<uint32_t *>(base + 64 * i), reinterpret_cast<uint32_t *>(base + 64 * i + 32), ring ? sink + recent : 2000, ring});
+      const int64_t recent = 41 + 9 * (i % 5);
+      caches.push_back({base + 4096 * i, base + 4096 * i + 2048, reinterpret_cast<uint32_t *>(base + 64 * i), reinterpret_cast<uint32_t *>(base + 64 * i + 32), ring ? sink + recent : 2000, ring, sink, recent});
     }
     const auto table = upload(caches);
     std::vector<DecodeMember> members;
-    for (int32_t m = 0; m < batch; m++) members.push_back({table.data() + m * c.layers * c.kv_heads, length_buffer.data() + m, sink, recent});
+    for (int32_t m = 0; m < batch; m++) members.push_back({table.data() + m * c.layers * c.kv_heads, length_buffer.data() + m});
     const auto member_buffer = upload(members);
     struct Plan {
       std::vector<DecodeHead> heads;
@@ -51,7 +52,7 @@ OP_TEST(decode, launch_decode_plan) {
         const int64_t length = c.lengths[static_cast<size_t>(pair / c.kv_heads)], entries = std::min<int64_t>(length + 1, cache.slots);
         place += DECODE_HEAD_TILES;
         is_right = is_right && heads[pair].key == cache.key && heads[pair].value == cache.value && heads[pair].key_scale == cache.key_scale && heads[pair].value_scale == cache.value_scale &&
-                   heads[pair].entries == entries && heads[pair].first_tile == place && heads[pair].fresh == (!cache.is_ring || length < sink ? length : sink + (length - sink) % recent);
+                   heads[pair].entries == entries && heads[pair].first_tile == place && heads[pair].fresh == (!cache.is_ring || length < sink ? length : sink + (length - sink) % cache.recent);
         place += (entries + 31) / 32;  // tiles of 32 entries
       }
       is_right = is_right && heads[pairs].first_tile == place + DECODE_HEAD_TILES;
@@ -71,7 +72,7 @@ struct DecodeCase {
 
 // The step's entry is written and nothing else, and each query attends to exactly the entries that it sees.
 void test_decode(const DecodeCase &c) {
-  const int64_t slots = 700, sink = 5, recent = 41, batch = static_cast<int64_t>(c.lengths.size()), group = c.heads / c.kv_heads, pairs = batch * c.kv_heads;
+  const int64_t slots = 700, sink = 5, batch = static_cast<int64_t>(c.lengths.size()), group = c.heads / c.kv_heads, pairs = batch * c.kv_heads;
   Random random(static_cast<uint64_t>(c.lengths.front() + c.head_dim));
   const int64_t row_bytes = kv_bytes(c.dtype, c.head_dim);
   DeviceBuffer<uint8_t> memory(2 * pairs * slots * row_bytes);
@@ -80,14 +81,15 @@ void test_decode(const DecodeCase &c) {
   std::vector<HeadCache> caches;
   for (int64_t index = 0; index < pairs; index++) {
     const bool ring = index % c.kv_heads >= c.retrieval;
+    const int64_t recent = 41 + 9 * (index % 40);  // each head its own
     caches.push_back({memory.data() + 2 * index * slots * row_bytes, memory.data() + (2 * index + 1) * slots * row_bytes, scales.data() + 2 * index * slots,
-                      scales.data() + (2 * index + 1) * slots, ring ? sink + recent : slots, ring});
+                      scales.data() + (2 * index + 1) * slots, ring ? sink + recent : slots, ring, sink, recent});
     check(launch_fill_cache(caches.back(), c.dtype, static_cast<int32_t>(c.head_dim), static_cast<uint64_t>(index), test_stream().get()), "filling");
   }
   const auto cache_buffer = upload(caches);
   const auto length_buffer = upload(c.lengths);
   std::vector<DecodeMember> members;
-  for (int64_t m = 0; m < batch; m++) members.push_back({cache_buffer.data() + m * c.kv_heads, length_buffer.data() + m, sink, recent});
+  for (int64_t m = 0; m < batch; m++) members.push_back({cache_buffer.data() + m * c.kv_heads, length_buffer.data() + m});
   const auto member_buffer = upload(members);
   const int64_t width = (c.heads + 2 * c.kv_heads) * c.head_dim;
   const auto query = round_bf16(random.values(batch * c.heads * c.head_dim, 2.0)), projected = round_bf16(random.values(batch * width, 2.0));
@@ -132,7 +134,8 @@ void test_decode(const DecodeCase &c) {
   };
   const auto fresh_of = [&](int64_t index) {
     const int64_t length = c.lengths[static_cast<size_t>(index / c.kv_heads)];
-    return !caches[static_cast<size_t>(index)].is_ring || length < sink ? length : sink + (length - sink) % recent;
+    const HeadCache &cache = caches[static_cast<size_t>(index)];
+    return !cache.is_ring || length < sink ? length : sink + (length - sink) % cache.recent;
   };
   const auto cosine_of = [&](int64_t member) { return cosines.data() + member * c.head_dim / 2; };
   const auto sine_of = [&](int64_t member) { return sines.data() + member * c.head_dim / 2; };

@@ -153,7 +153,7 @@ struct Members {
 Members make_members(const std::vector<int32_t> &lengths) {
   Members made{upload(lengths), {}};
   std::vector<DecodeMember> members;
-  for (size_t i = 0; i < lengths.size(); i++) members.push_back({nullptr, made.lengths.data() + (lengths.size() - 1 - i), 0, 0});  // in another order than they lie
+  for (size_t i = 0; i < lengths.size(); i++) members.push_back({nullptr, made.lengths.data() + (lengths.size() - 1 - i)});  // in another order than they lie
   made.members = upload(members);
   return made;
 }

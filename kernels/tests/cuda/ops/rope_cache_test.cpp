@@ -20,7 +20,7 @@ OP_TEST(layer, launch_rope_tables) {
   const std::vector<int32_t> lengths{131071, 0, 7};
   const auto length_buffer = upload(lengths);
   std::vector<DecodeMember> members;
-  for (size_t i = 0; i < lengths.size(); i++) members.push_back({nullptr, length_buffer.data() + i, 0, 0});
+  for (size_t i = 0; i < lengths.size(); i++) members.push_back({nullptr, length_buffer.data() + i});
   const auto m = upload(members);
   for (const bool by_member : {false, true}) {
     const int64_t start = 100000, count = by_member ? 3 : rows;
@@ -235,7 +235,8 @@ OP_TEST(layer, launch_cache_copy) {
   for (const Dtype dtype : KV_DTYPES) {
     for (const Case &c : {Case{5, 0, 2, 4}, Case{30, 3, 4, 7}, Case{9, 40, 2, 8}, Case{1, 11, 0, 5}}) {
       const int32_t kv_heads = 3, dim = 32;
-      const int64_t row_bytes = kv_bytes(dtype, dim), slots = 60, ring = c.sink + c.recent, items = c.rows * kv_heads;
+      const int64_t row_bytes = kv_bytes(dtype, dim), slots = 60, items = c.rows * kv_heads;
+      const auto window_of = [&](int64_t head) { return c.recent + 3 * head; };
       Random random(static_cast<uint64_t>(c.rows));
       const auto bytes = [&](int64_t count) {
         std::vector<uint8_t> out;
@@ -264,10 +265,10 @@ OP_TEST(layer, launch_cache_copy) {
         for (int64_t head = 0; head < kv_heads; head++) {
           uint8_t *at = cache_memory.data() + 2 * head * slots * row_bytes;
           uint32_t *scale = cache_scales.data() + 2 * head * slots;
-          caches.push_back({at, at + slots * row_bytes, scale, scale + slots, head == 1 ? slots : ring, head != 1});
+          caches.push_back({at, at + slots * row_bytes, scale, scale + slots, head == 1 ? slots : c.sink + window_of(head), head != 1, c.sink, window_of(head)});
         }
         const auto table = upload(caches);
-        check(launch_cache_copy({k.data(), v.data(), ks.data(), vs.data(), table.data(), c.rows, c.start, c.sink, c.recent, kv_heads, dim, dtype}, test_stream().get()), "a copy");
+        check(launch_cache_copy({k.data(), v.data(), ks.data(), vs.data(), table.data(), c.rows, c.start, kv_heads, dim, dtype}, test_stream().get()), "a copy");
         return Result{download(cache_memory), download(cache_scales)};
       });
       Result expected{memory, scale_memory};
@@ -275,7 +276,7 @@ OP_TEST(layer, launch_cache_copy) {
         for (int64_t head = 0; head < kv_heads; head++) {
           const int64_t position = c.start + row;
           // In order, later tokens overwrite earlier ones; the sinks are never overwritten.
-          const int64_t slot = head == 1 || position < c.sink ? position : c.sink + (position - c.sink) % c.recent, item = row * kv_heads + head;
+          const int64_t slot = head == 1 || position < c.sink ? position : c.sink + (position - c.sink) % window_of(head), item = row * kv_heads + head;
           for (const bool is_value : {false, true}) {
             const int64_t to = (2 * head + is_value) * slots + slot;
             std::copy_n((is_value ? value : key).begin() + item * row_bytes, row_bytes, expected.memory.begin() + to * row_bytes);
@@ -302,7 +303,7 @@ OP_TEST(layer, launch_fill_cache) {
       DeviceBuffer<uint8_t> memory(2 * slots * kv_bytes(dtype, dim));
       DeviceBuffer<uint32_t> scales(2 * slots);
       clear(scales, test_stream());
-      const HeadCache cache{memory.data(), memory.data() + slots * kv_bytes(dtype, dim), kv_has_scale(dtype) ? scales.data() : nullptr, kv_has_scale(dtype) ? scales.data() + slots : nullptr, slots, 0};
+      const HeadCache cache{memory.data(), memory.data() + slots * kv_bytes(dtype, dim), kv_has_scale(dtype) ? scales.data() : nullptr, kv_has_scale(dtype) ? scales.data() + slots : nullptr, slots, 0, 0, 0};
       check(launch_fill_cache(cache, dtype, dim, seed, test_stream().get()), "filling");
       return Filled{download(memory), download(scales)};
     });

@@ -34,7 +34,8 @@ describeNative.each(variants.flatMap((device) => models.map((model) => [device, 
                 : gates === 'stream'
                   ? new Float32Array(golden.tensor('gates.mixed').length)
                   : Float32Array.from(golden.tensor(`gates.${gates}`)),
-            ...window,
+            windows: new BigInt64Array(golden.tensor('gates.mixed').length).fill(BigInt(window.recentTokens)),
+            sinkTokens: window.sinkTokens,
           };
           const hidden = golden.tensor(`${prefix}hidden.${gates}`);
           expectAgreement(await model.hidden(passage), hidden, { tolerance: 'native', label: label('hidden') });

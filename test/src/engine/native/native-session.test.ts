@@ -190,9 +190,8 @@ describeNative('native sessions', () => {
     const model = await openModel(listModelConfigValues(folder.config), folder.weights?.files as string[], {});
     const session = await openSession(model, {
       ...{
-        mask: null,
+        windows: null,
         sinkTokens: 0,
-        recentTokens: 1,
         maxTokens: 200,
         kvDtype: 'f32',
         prefill: 'exact',

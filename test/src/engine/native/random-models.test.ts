@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { listModelConfigValues } from '../../../../src/engine/native/model-config.ts';
 import { openNativeEngine } from '../../../../src/engine/native/native-engine.ts';
+import { flattenWindows } from '../../../../src/engine/native/windows.ts';
 import { openModelFolder } from '../../../../src/model/folder.ts';
 import { openModel } from '../../../../src/native/model.ts';
 import { expectAgreement, printToleranceUse } from '../../../reference/agreement.ts';
@@ -36,16 +37,18 @@ describeNative.each(RANDOM_CASES)('%s', (name, overrides, count, sinkTokens, rec
     gates = makeGates(model, 13);
   });
 
-  it('logits with mixed gates', async () => {
+  it.each([0, 3])('logits with mixed gates, windows that grow by %i from head to head', async (growth) => {
+    const windows = gates.map((row, layer) => row.map((_, kvHead) => recentTokens + growth * (2 * layer + kvHead)));
     const opened = openModelFolder(path);
     const native = await openModel(listModelConfigValues(opened.config), opened.weights!.files);
     const actual = await native.logits({
       tokens: Int32Array.from(tokens),
       positions: Int32Array.from(tokens.keys()),
       gates: Float32Array.from(gates.flat()),
-      ...window,
+      windows: flattenWindows(windows),
+      sinkTokens,
     });
-    const { hidden } = referenceForward(model, tokens, { gates, window });
+    const { hidden } = referenceForward(model, tokens, { gates, window, windows });
     const expected = referenceLogits(model, hidden).flatMap((row) => [...row]);
     expectAgreement(actual, expected, { tolerance: 'native', label: 'logits' });
     native.close();

@@ -65,7 +65,7 @@ describe.skipIf(!existsSync(MODEL) || findLibrary().path === null)('SmolLM2-135M
     expect(tokenizer.decode(tokens)).toBe(text);
     const model = await openModel(listModelConfigValues(folder.config), folder.weights!.files);
     const positions = Int32Array.from(logProbs.keys());
-    const passage = { tokens: Int32Array.from(tokens), positions, gates: null, sinkTokens: 0, recentTokens: 1 };
+    const passage = { tokens: Int32Array.from(tokens), positions, gates: null, windows: null, sinkTokens: 0 };
     const logits = await model.logits(passage);
     model.close();
     const { vocab } = folder.config.shape;
