@@ -1,6 +1,6 @@
 // The transformer as plain loops in float64: the shortest correct statement of DESIGN, Semantics 1 to 3, for every architecture.
 // Engines are held to it. Only the rotary tables come from src/model (float32, as Hugging Face makes them).
-import { type GateGrid, isVisible, type Window } from '../../src/core/shapes.ts';
+import { type GateGrid, type HeadMask, isVisible, type Window } from '../../src/core/shapes.ts';
 import type { ModelConfig } from '../../src/model/config.ts';
 import { computeRotaryTables } from '../../src/model/rope.ts';
 
@@ -14,6 +14,8 @@ export interface ReferenceGates {
   /** null = full attention everywhere */
   readonly gates: GateGrid | null;
   readonly window: Window | null;
+  /** of each head's streaming branch, in place of the window's recent tokens; null = the whole context */
+  readonly windows?: HeadMask['windows'] | undefined;
   /** `[layers][T][H·D]` that stand for the full branch (`fullBranch: 'teacher'`) */
   readonly fullOutputs?: Float64Array[][];
 }
@@ -95,7 +97,8 @@ function attend(model: ReferenceModel, layer: number, input: Rows, options: Refe
           visible.reduce((sum, j, i) => sum + (weights[i]! / total) * value[j]![kvHead * headDim + d]!, 0),
         );
       };
-      const { gates, window, fullOutputs } = options;
+      const { gates, fullOutputs } = options;
+      const window = findWindow(options, layer, kvHead);
       const gate = gates === null ? 1 : gates[layer]![kvHead]!;
       const constant = fullOutputs?.[layer]?.[t]?.subarray(head * headDim, (head + 1) * headDim);
       const full = constant ?? branch((j) => j <= t);
@@ -106,6 +109,13 @@ function attend(model: ReferenceModel, layer: number, input: Rows, options: Refe
     }
     return out;
   });
+}
+
+/** What a head's streaming branch sees; null = everything. */
+function findWindow({ window, windows }: ReferenceGates, layer: number, kvHead: number): Window | null {
+  if (window === null || windows === undefined) return window;
+  const recentTokens = windows[layer]![kvHead]!;
+  return recentTokens === null ? null : { sinkTokens: window.sinkTokens, recentTokens };
 }
 
 /** y = x·Wᵀ + b, the bias where the model has one. */

@@ -1,5 +1,5 @@
 // Accuracy and log-probability of a sample's answer tokens, each predicted from the true prefix (DESIGN, Command line, `duo eval`).
-import { splitHeadMask } from '../../core/head-mask.ts';
+import { toMaskGrid } from '../../core/head-mask.ts';
 import { type HeadMask, type Sample, supervisedPositions } from '../../core/shapes.ts';
 import { EngineError } from '../../errors/errors.ts';
 import { computeLogits } from '../../model/transformer/forward.ts';
@@ -27,8 +27,7 @@ export async function scorePositions(
 ): Promise<{ logProbs: Float64Array; numRight: number }> {
   const { mask, signal } = options;
   const positions = supervisedPositions(sample.answers, 'predict');
-  const heads = mask === 'full' ? null : splitHeadMask(mask);
-  const branches = { gates: heads?.grid ?? null, window: heads?.window ?? null };
+  const branches = mask === 'full' ? { gates: null, window: null } : { gates: toMaskGrid(mask), window: mask };
   const logits = await computeLogits(transformer, sample.tokens, { ...branches, positions, signal });
   const { vocab } = transformer.config.shape;
   const logProbs = new Float64Array(positions.length);

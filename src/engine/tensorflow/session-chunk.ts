@@ -41,7 +41,7 @@ export async function runChunk(
   const rotary = bag.compute(() =>
     makeRotary(transformer.config, { start, count: tokens.length, maxTokens: input.maxTokens }),
   );
-  const tables = { queries: null, keyRotary: rotary, queryRotary: rotary, visibility: [] };
+  const tables = { queries: null, keyRotary: rotary, queryRotary: rotary, windows: null, visibility: [] };
   const masks = bag.compute(() => makeChunkMasks(input));
   const entries: ChunkEntries = [];
   let stream = bag.compute(() => embedTokens(transformer, tokens));

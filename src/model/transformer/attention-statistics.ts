@@ -34,7 +34,7 @@ export async function visitAttention(
     ...options,
     look({ layer, input, tables }) {
       const heads = tf.tidy(() => {
-        const narrow = narrowTables(tables, positions, null);
+        const narrow = narrowTables(tables, positions);
         return projectLayer(transformer, { layer, input, tables: narrow }).map(({ query, key }) =>
           narrow.visibility.map((block) => {
             const [group, , dim] = query.shape;

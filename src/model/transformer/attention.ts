@@ -17,6 +17,8 @@ export type HeadTensors = {
 /** How the two branches of a layer are mixed. */
 export interface AttentionMix {
   readonly visibility: readonly VisibilityBlock[];
+  /** window of each KV head's streaming branch; null = the whole context */
+  readonly windows: readonly (number | null)[];
   /** one gate per KV head; null = full attention everywhere */
   readonly gates: readonly number[] | null;
   /** constants `[g, n, D]` per KV head that stand for the full branch; null = the layer's own */
@@ -117,11 +119,12 @@ function padRows(rows: tf.Tensor2D, count: number): tf.Tensor2D {
 }
 
 function mixOf(mix: AttentionMix, kvHead: number, block: VisibilityBlock): HeadMix {
-  const { gates, fullOutputs } = mix;
+  const { windows, gates, fullOutputs } = mix;
+  const window = windows[kvHead]!;
   return {
     gate: gates === null ? 1 : gates[kvHead]!,
     causal: block.causal,
-    streaming: block.streaming,
+    streaming: window === null ? null : (block.streaming[window] ?? null),
     fullOutput: fullOutputs === null ? null : takeQueries(fullOutputs[kvHead]!, block),
   };
 }

@@ -41,7 +41,7 @@ export async function computeDistillation(
     const { tokens, positions, gates, window } = input;
     const tables = bag.compute(() => makeTables(transformer, tokens.length, window));
     // The loss looks at some positions only: the last layer computes no others.
-    const lastTables = bag.compute(() => narrowTables(tables, positions, window));
+    const lastTables = bag.compute(() => narrowTables(tables, positions));
     const embedded = bag.compute(() => embedTokens(transformer, tokens));
     const shared = { ...control, bag, tables, lastTables };
     const isConstant = input.fullBranch === 'teacher';

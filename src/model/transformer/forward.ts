@@ -2,13 +2,14 @@
 // Layers run one after the other with a pause between them, so that the event loop lives and an abort signal is heard.
 import { setImmediate } from 'node:timers/promises';
 import * as tf from '@tensorflow/tfjs-core';
-import type { GateGrid, Window } from '../../core/shapes.ts';
+import type { GateGrid } from '../../core/shapes.ts';
 import { AbortedError } from '../../errors/errors.ts';
 import { type LayerContext, runLayer } from './layer.ts';
 import { applyRmsNorm } from './rms-norm.ts';
 import { makeTables, narrowTables, type RunTables } from './run-tables.ts';
 import { TensorBag } from './tensor-bag.ts';
 import type { Transformer } from './transformer.ts';
+import { listLayerWindows, type StreamingWindows } from './visibility.ts';
 
 /** What a run may be told by its caller. */
 export interface RunControl {
@@ -84,9 +85,11 @@ export async function runLayers(
 /** What layer `index` needs in a run with these options. */
 export function makeLayerContext(transformer: Transformer, index: number, options: LayersOptions): LayerContext {
   const isLast = index === transformer.layers.length - 1;
+  const tables = isLast ? (options.lastTables ?? options.tables) : options.tables;
   return {
     weights: transformer.layers[index]!,
-    tables: isLast ? (options.lastTables ?? options.tables) : options.tables,
+    tables,
+    windows: listLayerWindows(tables.windows, { layer: index, kvHeads: transformer.config.shape.kvHeads }),
     gates: options.gates?.[index] ?? null,
     fullOutputs: options.fullOutputs?.[index] ?? null,
   };
@@ -99,7 +102,7 @@ export function makeLayerContext(transformer: Transformer, index: number, option
 export async function computeHiddenStates(
   transformer: Transformer,
   tokens: ArrayLike<number>,
-  options: { gates: GateGrid | null; window: Window | null; positions?: readonly number[] } & RunControl,
+  options: { gates: GateGrid | null; window: StreamingWindows | null; positions?: readonly number[] } & RunControl,
 ): Promise<Float32Array> {
   const bag = new TensorBag();
   try {
@@ -116,7 +119,7 @@ export async function computeHiddenStates(
 export async function computeLogits(
   transformer: Transformer,
   tokens: ArrayLike<number>,
-  options: { gates: GateGrid | null; window: Window | null; positions?: readonly number[] } & RunControl,
+  options: { gates: GateGrid | null; window: StreamingWindows | null; positions?: readonly number[] } & RunControl,
 ): Promise<Float32Array> {
   const bag = new TensorBag();
   try {
@@ -144,7 +147,7 @@ async function runTokens(
   tokens: ArrayLike<number>,
   options: {
     gates: GateGrid | null;
-    window: Window | null;
+    window: StreamingWindows | null;
     positions?: readonly number[];
     bag: TensorBag;
   } & RunControl,
@@ -152,7 +155,7 @@ async function runTokens(
   const { bag, gates, positions } = options;
   const window = gates === null ? null : options.window;
   const tables = bag.compute(() => makeTables(transformer, tokens.length, window));
-  const lastTables = positions && bag.compute(() => narrowTables(tables, positions, window));
+  const lastTables = positions && bag.compute(() => narrowTables(tables, positions));
   const input = bag.compute(() => embedTokens(transformer, tokens));
   return runLayers(transformer, input, { ...options, tables, lastTables });
 }

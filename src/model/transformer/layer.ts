@@ -25,6 +25,8 @@ export interface LayerWeights {
 export interface LayerContext {
   readonly weights: LayerWeights;
   readonly tables: RunTables;
+  /** window of each KV head's streaming branch; null = the whole context */
+  readonly windows: readonly (number | null)[];
   /** one gate per KV head; null = full attention everywhere */
   readonly gates: readonly number[] | null;
   /** constants `[g, n, D]` per KV head that stand for the full branch; null = the layer's own */
@@ -113,10 +115,12 @@ export function remixHead(
   context: LayerContext,
   change: { kvHead: number; gate: number },
 ): tf.Tensor3D {
-  const mix = { visibility: context.tables.visibility, gates: [change.gate], fullOutputs: null };
+  const windows = [context.windows[change.kvHead]!];
+  const mix = { visibility: context.tables.visibility, windows, gates: [change.gate], fullOutputs: null };
   return mixAttention([attended.heads[change.kvHead]!], mix)[0]!;
 }
 
 function mixOf(context: LayerContext): AttentionMix {
-  return { visibility: context.tables.visibility, gates: context.gates, fullOutputs: context.fullOutputs };
+  const { tables, windows, gates, fullOutputs } = context;
+  return { visibility: tables.visibility, windows, gates, fullOutputs };
 }

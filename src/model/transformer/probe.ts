@@ -39,7 +39,7 @@ export async function computeProbe(
   const bag = new TensorBag();
   try {
     const tables = bag.compute(() => makeTables(transformer, tokens.length, window));
-    const lastTables = bag.compute(() => narrowTables(tables, positions, window));
+    const lastTables = bag.compute(() => narrowTables(tables, positions));
     const options: LayersOptions = { signal: control.signal, tables, lastTables, gates };
     const embedded = bag.compute(() => embedTokens(transformer, tokens));
     const base = await runLayers(transformer, embedded, { ...options, bag, keep: 'states' });

@@ -1,37 +1,39 @@
 // What the layers of one run share: rotary tables and visibility masks for its queries and keys.
 // Usually every position is a query; where only some rows of the last layer are looked at, only those are.
 import type * as tf from '@tensorflow/tfjs-core';
-import type { Window } from '../../core/shapes.ts';
 import { makeRotary, type Rotary } from './rotary.ts';
 import { gatherRows } from './row-selection.ts';
 import type { Transformer } from './transformer.ts';
-import { makeVisibility, type VisibilityBlock } from './visibility.ts';
+import { makeVisibility, type StreamingWindows, type VisibilityBlock } from './visibility.ts';
 
 export type RunTables = {
   /** positions of the queries, ascending; null = all T */
   readonly queries: readonly number[] | null;
   readonly keyRotary: Rotary;
   readonly queryRotary: Rotary;
+  /** null = no head streams */
+  readonly windows: StreamingWindows | null;
   readonly visibility: VisibilityBlock[];
 };
 
 /** Tables for T tokens, every position a query.
- * @param window null = no head streams. */
-export function makeTables(transformer: Transformer, tokens: number, window: Window | null): RunTables {
+ * @param windows null = no head streams. */
+export function makeTables(transformer: Transformer, tokens: number, windows: StreamingWindows | null): RunTables {
   const rotary = makeRotary(transformer.config, { start: 0, count: tokens, maxTokens: tokens });
   const positions = Array.from({ length: tokens }, (_, index) => index);
-  return { queries: null, keyRotary: rotary, queryRotary: rotary, visibility: makeVisibility(positions, window) };
+  const visibility = makeVisibility(positions, windows);
+  return { queries: null, keyRotary: rotary, queryRotary: rotary, windows, visibility };
 }
 
 /** Tables of the same run for the queries at `positions` alone, ascending. */
-export function narrowTables(tables: RunTables, positions: readonly number[], window: Window | null): RunTables {
-  const { keyRotary } = tables;
+export function narrowTables(tables: RunTables, positions: readonly number[]): RunTables {
+  const { keyRotary, windows } = tables;
   const queryRotary = {
     cos: gatherRows(keyRotary.cos, positions),
     sin: gatherRows(keyRotary.sin, positions),
     halfTurn: keyRotary.halfTurn,
   };
-  return { queries: positions, keyRotary, queryRotary, visibility: makeVisibility(positions, window) };
+  return { queries: positions, keyRotary, queryRotary, windows, visibility: makeVisibility(positions, windows) };
 }
 
 /** Rows of the queries. @param stream `[T, width]`.  @returns `[queries, width]`. */

@@ -2,13 +2,27 @@
 // Attention runs over blocks of query rows against the keys up to the block's end, so that no T × T matrix of scores is ever
 // held and the keys above the diagonal are mostly not computed.
 import * as tf from '@tensorflow/tfjs-core';
-import type { Window } from '../../core/shapes.ts';
+import { listWindows } from '../../core/head-mask.ts';
+import type { HeadMask, Window } from '../../core/shapes.ts';
 
 /** Query rows of a block: enough for the matrix product, few enough to leave most of the upper triangle out. */
 export const BLOCK_ROWS = 256;
 
 /** Far below any score, and finite, so that a masked score never turns into NaN; its exponential is exactly 0. */
 export const HIDDEN_SCORE = -1e30;
+
+/** What streaming branches see: one window for all heads, or a mask in which each head has its own. */
+export type StreamingWindows = Window | HeadMask;
+
+/** The window of each KV head's streaming branch in a layer, in tokens; null = the whole context.
+ * @param windows null = no head streams. */
+export function listLayerWindows(
+  windows: StreamingWindows | null,
+  { layer, kvHeads }: { layer: number; kvHeads: number },
+): readonly (number | null)[] {
+  if (windows !== null && 'windows' in windows) return windows.windows[layer]!;
+  return new Array<number | null>(kvHeads).fill(windows?.recentTokens ?? null);
+}
 
 /** Masks of one block of queries over the keys before its end. */
 export type VisibilityBlock = {
@@ -20,15 +34,17 @@ export type VisibilityBlock = {
   readonly keys: number;
   /** `[end − start, keys]` fp32 */
   readonly causal: tf.Tensor2D;
-  /** same shape; null where it equals `causal` */
-  readonly streaming: tf.Tensor2D | null;
+  /** same shape, by window in tokens; absent where it equals `causal` */
+  readonly streaming: Readonly<Record<number, tf.Tensor2D>>;
 };
 
 /** Blocks that cover the queries at `positions`.
  * @param positions ascending; row r of the query tensor stands at position positions[r].
- * @param window null = no head streams.
- * Memory: for all T positions 2·T² bytes, twice that with a window. Free with `tf.dispose`. */
-export function makeVisibility(positions: readonly number[], window: Window | null): VisibilityBlock[] {
+ * @param windows null = no head streams.
+ * Memory: for all T positions 2·T² bytes, and as much again for each different window. Free with `tf.dispose`. */
+export function makeVisibility(positions: readonly number[], windows: StreamingWindows | null): VisibilityBlock[] {
+  const sinkTokens = windows?.sinkTokens ?? 0;
+  const different = windows === null ? [] : 'windows' in windows ? listWindows(windows) : [windows.recentTokens];
   const blocks: VisibilityBlock[] = [];
   for (let start = 0; start < positions.length; start += BLOCK_ROWS) {
     const queries = positions.slice(start, start + BLOCK_ROWS);
@@ -36,13 +52,17 @@ export function makeVisibility(positions: readonly number[], window: Window | nu
     const keys = (queries.at(-1) as number) + 1;
     const shape: [number, number] = [queries.length, keys];
     // Where all keys of the block fit the window, streaming is causal.
-    const differs = window !== null && window.sinkTokens + window.recentTokens < keys;
+    const narrow = different.filter((recentTokens) => sinkTokens + recentTokens < keys);
+    const streaming = narrow.map((recentTokens) => {
+      const mask = tf.tensor2d(fillMask(queries, keys, { sinkTokens, recentTokens }), shape);
+      return [recentTokens, mask] as const;
+    });
     blocks.push({
       start,
       end,
       keys,
       causal: tf.tensor2d(fillMask(queries, keys, null), shape),
-      streaming: differs ? tf.tensor2d(fillMask(queries, keys, window), shape) : null,
+      streaming: Object.fromEntries(streaming),
     });
   }
   return blocks;

@@ -329,18 +329,6 @@ describe('inputs', () => {
       () => engine.openSession([[1, 1]] as unknown as HeadMask, { maxTokens: T }),
       "Expected a mask to be 'full' or { sinkTokens, windows }",
     ],
-    [
-      'several windows in one pass',
-      () =>
-        engine.evaluate(sample, {
-          sinkTokens: 1,
-          windows: [
-            [4, null],
-            [8, 4],
-          ],
-        }),
-      'Expected a mask whose streaming heads all have one window, got windows of 4, 8 tokens',
-    ],
   ];
   it.each(bad)('refuses %s', async (_name, run, message) => {
     await expect(run()).rejects.toThrow(message);

@@ -50,7 +50,7 @@ it('shows probabilities that give the attention output of the first layer', asyn
     const weights = transformer.layers[0]!;
     const normed = applyRmsNorm(embedTokens(transformer, tokens), weights.inputNorm, weights.rmsNormEps);
     const heads = projectHeads(normed, weights.projections, tables);
-    const mix = { visibility: tables.visibility, gates: null, fullOutputs: null };
+    const mix = { visibility: tables.visibility, windows: [null, null, null], gates: null, fullOutputs: null };
     return {
       values: heads.map(({ value }) => value.arraySync()),
       outputs: mixAttention(heads, mix).map((head) => head.arraySync()),
