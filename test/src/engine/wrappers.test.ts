@@ -41,7 +41,7 @@ async function compute(path: string): Promise<Logits & { fingerprint: string }> 
   if (findLibrary().path !== null) {
     const model = await openModel(listModelConfigValues(folder.config), folder.weights!.files);
     const positions = Int32Array.from(TOKENS.keys());
-    const options = { gates: null, sinkTokens: 0, recentTokens: 1 };
+    const options = { gates: null, windows: null, sinkTokens: 0 };
     native = await model.logits({ tokens: Int32Array.from(TOKENS), positions, ...options });
     model.close();
   }

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { HeadMask } from '../../../src/core/shapes.ts';
 import type { Engine } from '../../../src/engine/engine.ts';
 import { openTensorflowEngine } from '../../../src/engine/tensorflow/tensorflow-engine.ts';
 import { type ModelFolder, openModelFolder } from '../../../src/model/folder.ts';
@@ -84,6 +85,26 @@ describe('measureContext and checkSessions', () => {
     });
     const broken = await checkSessions(wrong, { mask, kvDtype: 'f32' });
     expect(broken.find(({ holds }) => !holds)?.law).toBe('prefill in chunks of 7 equals one shot');
+  });
+
+  it('checks windows that differ from head to head as different ones', async () => {
+    const ladder: HeadMask = { sinkTokens: 2, windows: [Array(4).fill(null), [4096, 256, 256, 1024]] };
+    const checks = await checkSessions(engine, { mask: ladder, kvDtype: 'f32' });
+    expect(checks.map(({ holds }) => holds)).toEqual([true, true, true, true, true]);
+    const swapped = ({ sinkTokens, windows }: HeadMask): HeadMask => ({ sinkTokens, windows: [...windows].reverse() });
+    const levelled = ({ sinkTokens, windows }: HeadMask): HeadMask => ({
+      sinkTokens,
+      windows: windows.map((row) => row.map((window) => window && 8)),
+    });
+    for (const change of [swapped, levelled]) {
+      const wrong: Engine = Object.assign(Object.create(engine), {
+        model: engine.model,
+        openSession: (heads: HeadMask | 'full', options: Parameters<Engine['openSession']>[1]) =>
+          engine.openSession(options.chunkTokens === 7 && heads !== 'full' ? change(heads) : heads, options),
+      });
+      const broken = await checkSessions(wrong, { mask: ladder, kvDtype: 'f32' });
+      expect(broken.find(({ holds }) => !holds)?.law).toBe('prefill in chunks of 7 equals one shot');
+    }
   });
 });
 
