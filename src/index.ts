@@ -2,8 +2,10 @@
 export { type HaystackSource, openHaystack } from '../data-gen/haystack.ts';
 export { generateSample, generateSamples, type PasskeySample, type PasskeySettings } from '../data-gen/passkey.ts';
 export { buildMask } from '../export/build-mask.ts';
+export { buildWindowsMask, makeMaskFile } from '../export/build-windows-mask.ts';
 export { compareMasks, type MaskComparison } from '../export/compare.ts';
 export { type Cut, type CutGates, cutGates, defaultStreamingFraction } from '../export/cut.ts';
+export { type CutWindows, cutPath, cutWindows, type ShareCut } from '../export/cut-windows.ts';
 export { importPattern } from '../export/import.ts';
 export { drawGates, drawMask } from '../export/picture.ts';
 export { identify } from '../identify/identify.ts';
@@ -48,6 +50,7 @@ export {
 export { openTensorflowEngine } from './engine/tensorflow/tensorflow-engine.ts';
 export {
   AbortedError,
+  BudgetError,
   ConfigError,
   DuoError,
   EngineError,
@@ -57,7 +60,7 @@ export {
 } from './errors/errors.ts';
 export { listBaselines, type NamedMask } from './eval/baselines.ts';
 export { evaluateSamples } from './eval/evaluate-samples.ts';
-export { type GatesFile, readGates, writeGates } from './formats/gates.ts';
+export { type GatesFile, type LadderEffects, readGates, writeGates } from './formats/gates.ts';
 export { type MaskFile, readMask, toHeadMask, writeMask } from './formats/mask.ts';
 export type { EvalRow } from './formats/results.ts';
 export { openSamples, readSamples, writeSamples } from './formats/samples.ts';

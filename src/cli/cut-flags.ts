@@ -1,6 +1,7 @@
-// The flags that cut gates into a mask, --streaming-fraction and --threshold, and those that give the window.
+// The flags that cut gates into a mask: --streaming-fraction and --threshold with those that give the window, and --kv-share with --at.
 import type { Command } from 'commander';
 import { type Cut, chooseCut } from '../../export/cut.ts';
+import type { ShareCut } from '../../export/cut-windows.ts';
 import type { Window } from '../core/shapes.ts';
 import { ConfigError } from '../errors/errors.ts';
 import { readIntegerFlag, readNumberFlag } from './numbers.ts';
@@ -10,6 +11,43 @@ export interface CutFlags {
   readonly threshold?: string;
   readonly sink?: string;
   readonly recent?: string;
+}
+
+export interface ShareFlags {
+  readonly kvShare?: string;
+  readonly at?: string;
+}
+
+/** The cut by memory, for commands whose gates may have a ladder of windows. */
+export function addShareOptions(command: Command): Command {
+  return command
+    .option(
+      '--kv-share <f>',
+      'keep at most this share of a full KV cache, each head with the window it needs; needs gates of several --windows',
+    )
+    .option('--at <n>', 'context length at which --kv-share counts; default: the longest sample that was measured');
+}
+
+/** The cut by memory that the flags ask for; null where they ask for none.
+ * @param flags with every other flag that cuts or gives a window, by its own name.
+ * @throws {ConfigError} a second cut, a window beside it (the ladder has them), --at alone, or a value out of range. */
+export function readShareFlags(flags: ShareFlags & CutFlags): ShareCut | null {
+  if (flags.kvShare === undefined) {
+    if (flags.at === undefined) return null;
+    throw new ConfigError('Expected --at with --kv-share, got it alone.');
+  }
+  const others = { '--streaming-fraction': flags.streamingFraction, '--threshold': flags.threshold };
+  const second = Object.entries(others).find(([, text]) => text !== undefined)?.[0];
+  if (second !== undefined) throw new ConfigError(`Expected one cut, got both --kv-share and ${second}.`);
+  const windows = { '--sink': flags.sink, '--recent': flags.recent };
+  const window = Object.entries(windows).find(([, text]) => text !== undefined)?.[0];
+  if (window !== undefined) {
+    throw new ConfigError(`Expected --kv-share without ${window}, got both; sinks and windows are those measured.`);
+  }
+  return {
+    kvShare: readNumberFlag('--kv-share', { text: flags.kvShare, least: 0, most: 1 }),
+    atTokens: readTokens('--at', { text: flags.at, least: 1 }) ?? null,
+  };
 }
 
 export function addCutOptions(command: Command): Command {
@@ -30,7 +68,7 @@ export function readCutFlags(
     throw new ConfigError('Expected --streaming-fraction or --threshold, got both.');
   }
   if (options.isRequired && flags.streamingFraction === undefined && flags.threshold === undefined) {
-    throw new ConfigError('Expected a cut, --streaming-fraction or --threshold, got neither.');
+    throw new ConfigError('Expected a cut, --kv-share, --streaming-fraction or --threshold, got none.');
   }
   return chooseCut({
     streamingFraction: readUnit('--streaming-fraction', flags.streamingFraction),

@@ -1,19 +1,29 @@
-// duo export: cut gates.json into a mask, as JSON or as the reference's TSV and config.json.
+// duo export: cut gates.json into a mask, by heads or by memory, as JSON or as the reference's TSV and config.json.
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { buildMask, describeCut, type LambdaCut } from '../../export/build-mask.ts';
+import { buildWindowsMask, describeCutWindows } from '../../export/build-windows-mask.ts';
+import type { ShareCut } from '../../export/cut-windows.ts';
 import { PATTERN_CONFIG, PATTERN_FILE } from '../../export/import.ts';
 import { writeReferenceConfig } from '../../export/reference-config.ts';
 import { writeTsv } from '../../export/tsv.ts';
 import { ConfigError } from '../errors/errors.ts';
 import { makeFolder } from '../formats/atomic-file.ts';
-import { findWindow, readGates } from '../formats/gates.ts';
-import { writeMask } from '../formats/mask.ts';
-import { addCutOptions, type CutFlags, readCutFlags, readWindowFlags } from './cut-flags.ts';
+import { findWindow, type GatesFile, readGates } from '../formats/gates.ts';
+import { type BinaryMaskFile, MASK_VERSION, type MaskFile, writeMask } from '../formats/mask.ts';
+import {
+  addCutOptions,
+  addShareOptions,
+  type CutFlags,
+  readCutFlags,
+  readShareFlags,
+  readWindowFlags,
+  type ShareFlags,
+} from './cut-flags.ts';
 import { checkOutput, checkOutputFolder, checkStdoutIsFree, nameOutput } from './outputs.ts';
 import { printJson, say } from './terminal.ts';
 
-interface ExportFlags extends CutFlags {
+interface ExportFlags extends CutFlags, ShareFlags {
   readonly gates: string;
   readonly format: string;
   readonly out: string;
@@ -32,7 +42,7 @@ export function addExportCommand(program: Command): void {
     .option('--lambda <x>', 'cut where the gates of this λ do; needs gates with a λ path, as --method quadratic makes')
     .option('--overwrite', 'replace a file of another kind at --out')
     .option('--json', 'print what was decided as JSON');
-  addCutOptions(command).action(exportMask);
+  addShareOptions(addCutOptions(command)).action(exportMask);
 }
 
 function exportMask(flags: ExportFlags): void {
@@ -40,19 +50,57 @@ function exportMask(flags: ExportFlags): void {
     throw new ConfigError(`Expected --format to be json or tsv, got \`${flags.format}\`.`);
   }
   checkOutputs(flags);
+  const share = readShareFlags(flags);
+  if (share && flags.lambda !== undefined) throw new ConfigError('Expected one cut, got both --kv-share and --lambda.');
   const gates = readGates(flags.gates);
+  if (share) exportWindows(flags, { gates, share });
+  else exportLabels(flags, gates);
+}
+
+/** Cut into heads that keep the whole context and heads of one window. */
+function exportLabels(flags: ExportFlags, gates: GatesFile): void {
   const cut =
     flags.lambda === undefined ? readCutFlags(flags, { model: gates.model, isRequired: true }) : readLambda(flags);
   const built = buildMask({ gates, cut, window: readWindowFlags(flags, findWindow(gates)) });
-  if (flags.format === 'json') writeMask(flags.out, built.file);
-  else {
-    makeFolder(flags.out);
-    writeTsv(join(flags.out, PATTERN_FILE), built.file.gates);
-    writeReferenceConfig(join(flags.out, PATTERN_CONFIG), built.file);
-  }
+  writeFiles(flags, built.file);
   const { streamingHeads, retrievalHeads, tieDecided } = built.cut;
   if (flags.json) printJson({ out: flags.out, streamingHeads, retrievalHeads, tieDecided });
   else say(`${describeCut(built.cut)} Written to ${nameOutput(flags.out)}.`);
+}
+
+/** Cut by memory. */
+function exportWindows(flags: ExportFlags, { gates, share }: { gates: GatesFile; share: ShareCut }): void {
+  const { file, cut } = buildWindowsMask({ gates, cut: share });
+  // a pattern's readers cut its values themselves: labels as values are cut to the same labels
+  writeFiles(flags, file.version === MASK_VERSION && flags.format === 'tsv' ? makePattern(file) : file);
+  const { atTokens, keptShare, predictedLoss, lossBound } = cut;
+  if (flags.json) {
+    printJson({ out: flags.out, kvShare: share.kvShare, atTokens, keptShare, predictedLoss, lossBound });
+    return;
+  }
+  const measured = gates.ladder?.tokens ?? atTokens;
+  const beyond = atTokens > measured ? ` The effects were measured on samples of up to ${measured} tokens.` : '';
+  say(`${describeCutWindows(cut)}${beyond} Written to ${nameOutput(flags.out)}.`);
+}
+
+function makePattern(file: BinaryMaskFile): BinaryMaskFile {
+  return { ...file, gates: file.mask, threshold: 0.5 };
+}
+
+/** @throws {ConfigError} a pattern folder for a mask of several windows. */
+function writeFiles({ format, out }: ExportFlags, file: MaskFile): void {
+  if (format === 'json') {
+    writeMask(out, file);
+    return;
+  }
+  if (file.version !== MASK_VERSION) {
+    throw new ConfigError(
+      'Expected a mask of one window for --format tsv, which has no place for more, got windows of several sizes; write json, or cut by --streaming-fraction.',
+    );
+  }
+  makeFolder(out);
+  writeTsv(join(out, PATTERN_FILE), file.gates);
+  writeReferenceConfig(join(out, PATTERN_CONFIG), file);
 }
 
 /** @throws {ConfigError} an output that would destroy something. */

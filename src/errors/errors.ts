@@ -24,6 +24,11 @@ export class ModelError extends DuoError {
   override name = 'ModelError';
 }
 
+/** No mask fits the memory, or keeps the quality, that was asked for; the message names the nearest that is possible. */
+export class BudgetError extends DuoError {
+  override name = 'BudgetError';
+}
+
 /** Reading or writing failed in the operating system (absent, read-only, disk full). */
 export class FileError extends DuoError {
   override name = 'FileError';
