@@ -19,5 +19,6 @@ if (!existsSync(entry)) {
   }
 }
 const { canSupervise, supervise } = await import(supervisor.href);
-if (canSupervise()) supervise(fileURLToPath(import.meta.url), process.argv.slice(2));
+const args = process.argv.slice(2);
+if (canSupervise(args)) supervise(fileURLToPath(import.meta.url), args);
 else await (await import(entry.href)).main(process.argv);

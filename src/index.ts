@@ -45,9 +45,9 @@ export {
   type EngineName,
   type OpenEngineOptions,
   openEngine,
-  type TfjsBackend,
 } from './engine/open-engine.ts';
-export { openTensorflowEngine } from './engine/tensorflow/tensorflow-engine.ts';
+export type { BackendName } from './engine/tensorflow/backend-names.ts';
+export { openTensorflowEngine } from './engine/tensorflow/open.ts';
 export {
   AbortedError,
   BudgetError,

@@ -6,7 +6,7 @@ import { AbortedError, ConfigError, EngineError } from '../src/errors/errors.ts'
 import { type MetricsLine, type MetricsWriter, openMetrics, roundGates } from '../src/formats/metrics.ts';
 import type { JsonRecord } from '../src/formats/read-json.ts';
 import { type Checkpoint, findCheckpoint, type MaskStability, writeCheckpoint } from './checkpoint.ts';
-import { GateOptimizer } from './gate-optimizer.ts';
+import type { GateOptimizer } from './gate-optimizer.ts';
 import { type CutResult, trackStability, UNSETTLED } from './mask-stability.ts';
 import { describeDifference, findIdentityDifference } from './run-identity.ts';
 import { computeLearningRate, warmupSteps } from './schedule.ts';
@@ -78,6 +78,8 @@ export async function optimizeGates(options: OptimizeOptions): Promise<OptimizeR
   const firstStep = checkpoint?.state.steps ?? 0;
   const metrics = openMetrics(files.metrics, firstStep);
   const state = checkpoint ? { state: checkpoint.state } : {};
+  // TensorFlow.js is loaded where gates are optimised, and not by whoever imports this module.
+  const { GateOptimizer } = await import('./gate-optimizer.ts');
   const optimizer = new GateOptimizer({ layers, kvHeads, lambda: settings.lambda, ...state });
   try {
     const loop = new Loop({ options, optimizer, metrics, identity, checkpoint });

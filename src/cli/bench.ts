@@ -25,10 +25,8 @@ import { printJson, printResult, say } from './terminal.ts';
 /** Timed identification steps of each length. */
 const DISTILL_REPEATS = 2;
 
-export function addBenchCommand(program: Command, signal: AbortSignal): void {
-  const command = program
-    .command('bench')
-    .description('measure prefill, decode, identification steps and memory under masks beside full attention')
+export function defineBenchCommand(command: Command, signal: AbortSignal): void {
+  command
     .option('--model <dir|demo>', 'model folder')
     .option('--shape <name>', `random weights of a shape: ${Object.keys(NAMED_SHAPES).join(', ')}`)
     .option('--layers <n>', 'with --shape: keep this many layers')

@@ -13,10 +13,8 @@ interface BuildFlags {
   readonly force?: boolean;
 }
 
-export function addBuildCommand(program: Command, signal: AbortSignal): void {
-  program
-    .command('build')
-    .description('compile the native library (needs a C++17 compiler, CMake 3.20 and Make or Ninja)')
+export function defineBuildCommand(command: Command, signal: AbortSignal): void {
+  command
     .option('--cuda', 'with the CUDA part, also where no GPU is; default: where nvcc and a GPU are')
     .option('--no-cuda', 'without the CUDA part')
     .option('--force', 'build although the sources are unchanged')

@@ -4,16 +4,12 @@ import { readVersion } from '../core/package.ts';
 import { inspectMachine, type MachineReport } from '../runtime/machine.ts';
 import { formatBytes, printJson, printResult } from './terminal.ts';
 
-export function addDoctorCommand(program: Command, _signal: AbortSignal): void {
-  program
-    .command('doctor')
-    .description('what this machine can run, and what is missing')
-    .option('--json', 'print everything as JSON')
-    .action(async (flags: { json?: boolean }) => {
-      const report = await inspectMachine();
-      if (flags.json) printJson({ duo: readVersion(), ...report });
-      else printResult(formatReport(report));
-    });
+export function defineDoctorCommand(command: Command, _signal: AbortSignal): void {
+  command.option('--json', 'print everything as JSON').action(async (flags: { json?: boolean }) => {
+    const report = await inspectMachine();
+    if (flags.json) printJson({ duo: readVersion(), ...report });
+    else printResult(formatReport(report));
+  });
 }
 
 function formatReport(report: MachineReport): string {

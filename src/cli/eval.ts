@@ -40,11 +40,9 @@ interface EvalFlags extends EngineFlags, MaskFlags, TaskFlags {
   readonly json?: boolean;
 }
 
-export function addEvalCommand(program: Command, signal: AbortSignal): void {
+export function defineEvalCommand(command: Command, signal: AbortSignal): void {
   const collect = (value: string, before: string[] | undefined): string[] => [...(before ?? []), value];
-  const command = program
-    .command('eval')
-    .description('measure what a mask keeps, beside full attention and other masks')
+  command
     .requiredOption('--model <dir|demo>', 'model folder')
     .option('--mask <file>', 'mask.json to measure; its row is called given')
     .option('--other-mask <file>', 'another mask.json, again for more; its row has the name of the file', collect)

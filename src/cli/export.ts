@@ -32,10 +32,8 @@ interface ExportFlags extends CutFlags, ShareFlags {
   readonly json?: boolean;
 }
 
-export function addExportCommand(program: Command): void {
-  const command = program
-    .command('export')
-    .description('cut gates.json into a head mask')
+export function defineExportCommand(command: Command): void {
+  command
     .requiredOption('--gates <file>', 'gates.json of a run')
     .option('--format <name>', 'json: mask.json; tsv: a folder with full_attention_heads.tsv and config.json', 'json')
     .requiredOption('--out <path>', 'file (json; - for standard output) or folder (tsv) to write')

@@ -38,10 +38,8 @@ interface GenerateFlags extends EngineFlags, DocumentFlags {
   readonly json?: boolean;
 }
 
-export function addGenerateCommand(program: Command, signal: AbortSignal): void {
-  const command = program
-    .command('generate')
-    .description('write multi-passkey or long-range samples for a model as JSONL')
+export function defineGenerateCommand(command: Command, signal: AbortSignal): void {
+  command
     .requiredOption('--model <dir|demo>', 'model folder; long-range samples need its weights, passkeys do not')
     .requiredOption(
       '--out <file>',

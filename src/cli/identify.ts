@@ -26,10 +26,8 @@ interface IdentifyFlags extends EngineFlags {
   readonly json?: boolean;
 }
 
-export function addIdentifyCommand(program: Command, signal: AbortSignal): void {
-  const command = program
-    .command('identify')
-    .description('find the retrieval heads of a model: gates.json, mask.json and a table of what the mask keeps')
+export function defineIdentifyCommand(command: Command, signal: AbortSignal): void {
+  command
     .requiredOption('--model <dir|demo>', 'Hugging Face model folder, or demo for the one that ships with duo')
     .option('--samples <file>', 'samples.jsonl to learn from instead of generated ones')
     .option('--haystack <path>', 'text file, folder, JSONL, JSONL.gz or JSONL.zst; default: generated prose')

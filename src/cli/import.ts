@@ -17,10 +17,8 @@ interface ImportFlags extends CutFlags {
   readonly json?: boolean;
 }
 
-export function addImportCommand(program: Command): void {
-  const command = program
-    .command('import')
-    .description('turn a published DuoAttention pattern into mask.json')
+export function defineImportCommand(command: Command): void {
+  command
     .argument('<folder>', 'folder with full_attention_heads.tsv and config.json')
     .requiredOption('--model <dir>', 'folder of the model it belongs to; config.json alone is enough')
     .requiredOption('--out <file>', 'mask.json to write, - for standard output')

@@ -30,10 +30,8 @@ interface Inspection {
   readonly json: Record<string, unknown>;
 }
 
-export function addInspectCommand(program: Command): void {
-  program
-    .command('inspect')
-    .description('show a mask, gates, samples or a model folder; with a second mask, compare the two')
+export function defineInspectCommand(command: Command): void {
+  command
     .argument('<path>', 'mask.json, gates.json, samples.jsonl, a run folder, a model folder, a GGUF file or a Hub name')
     .argument('[other]', 'a second mask.json to compare with')
     .option('--json', 'print as JSON')

@@ -1,4 +1,4 @@
-// The `duo` command: builds the parser from one file a command, maps errors to exit codes, turns signals into an abort.
+// The `duo` command: builds the parser, loads the file of the command asked for, maps errors to exit codes, turns signals into an abort.
 // Exit codes: 0 done, 1 failed, 2 wrong usage, 130 SIGINT, SIGTERM or SIGHUP.
 import { Socket } from 'node:net';
 import { Command, CommanderError } from 'commander';
@@ -7,18 +7,7 @@ import { DuoError } from '../errors/errors.ts';
 import { ClosedStdoutError } from '../formats/output.ts';
 import { listenToTemporaries, removeTemporaries } from '../formats/temporary-files.ts';
 import { endWithParent } from '../native/parent-death.ts';
-import { addBenchCommand } from './bench.ts';
-import { addBuildCommand } from './build.ts';
-import { addDoctorCommand } from './doctor.ts';
-import { addEvalCommand } from './eval.ts';
-import { addExportCommand } from './export.ts';
-import { addGenerateCommand } from './generate.ts';
-import { addIdentifyCommand } from './identify.ts';
-import { addImportCommand } from './import.ts';
-import { addInspectCommand } from './inspect.ts';
-import { addReportCommand } from './report.ts';
-import { addRunCommand } from './run.ts';
-import { addScoreCommand } from './score.ts';
+import { COMMANDS, findCommand } from './commands.ts';
 import { finishStdout, watchStreams, writeStdout } from './stdout.ts';
 import { listenToWork } from './stopping.ts';
 import { CONTROL_VARIABLE, EXIT_SIGNAL, REPORTS, STOP_SIGNALS } from './supervise.ts';
@@ -32,7 +21,8 @@ const PARSER_OUTPUT = {
   outputError: (text: string, write: (text: string) => void) => write(text.replace(/^error: /, 'duo: ')),
 };
 
-function makeProgram(signal: AbortSignal): Command {
+/** The parser: every command with its description, the one that `args` name with its flags and action. */
+async function makeProgram(args: readonly string[], signal: AbortSignal): Promise<Command> {
   const program = new Command('duo')
     .description(
       'Find the attention heads that need the whole context, and run the model with a KV cache that is full for those heads only.',
@@ -42,23 +32,10 @@ function makeProgram(signal: AbortSignal): Command {
     .showSuggestionAfterError()
     .configureOutput(PARSER_OUTPUT)
     .exitOverride();
-  for (const add of [
-    addIdentifyCommand,
-    addGenerateCommand,
-    addExportCommand,
-    addImportCommand,
-    addRunCommand,
-    addEvalCommand,
-    addScoreCommand,
-    addBenchCommand,
-    addReportCommand,
-    addInspectCommand,
-    addDoctorCommand,
-    addBuildCommand,
-  ]) {
-    add(program, signal);
-  }
-  for (const command of program.commands) {
+  const asked = findCommand(args);
+  for (const entry of COMMANDS) {
+    const command = program.command(entry.name).description(entry.description);
+    if (entry === asked) (await entry.load())(command, signal);
     command.exitOverride().showSuggestionAfterError().allowExcessArguments(false);
     command.configureOutput(PARSER_OUTPUT);
     command.option('--debug', 'print the stack of an error');
@@ -91,7 +68,8 @@ export async function main(argv: readonly string[]): Promise<void> {
     else if (!(error instanceof DuoError)) say('duo: this is a defect of duo; run again with --debug for its stack.');
   };
   try {
-    await makeProgram(controller.signal).parseAsync([...argv]);
+    const program = await makeProgram(argv.slice(2), controller.signal);
+    await program.parseAsync([...argv]);
     // A signal that came when everything was done is not a failure of what was done, but whoever sent it wants to see 130.
     if (controller.signal.aborted) process.exitCode = EXIT_SIGNAL;
   } catch (error) {

@@ -6,9 +6,8 @@ import {
   type EngineChoice,
   type EngineName,
   openEngine as openChosenEngine,
-  TFJS_BACKENDS,
-  type TfjsBackend,
 } from '../engine/open-engine.ts';
+import { BACKEND_NAMES, type BackendName } from '../engine/tensorflow/backend-names.ts';
 import { ConfigError } from '../errors/errors.ts';
 import type { HubNeed } from '../hub/choose-files.ts';
 import type { ModelFolder } from '../model/folder.ts';
@@ -54,7 +53,7 @@ export function addEngineOptions(command: Command): Command {
   return command
     .option('--engine <name>', 'native (kernels/) or tensorflow (tfjs ops); default: native where its library loads')
     .option('--device <name>', 'native engine only: cpu or cuda:0; default cpu')
-    .option('--backend <name>', `tensorflow engine only: ${TFJS_BACKENDS.join(', ')}; default: the first that loads`)
+    .option('--backend <name>', `tensorflow engine only: ${BACKEND_NAMES.join(', ')}; default: the first that loads`)
     .option('--threads <n>', 'native engine on a CPU: threads; default: one for each CPU', parseThreads);
 }
 
@@ -72,7 +71,7 @@ export function readEngineFlags(flags: EngineFlags): EngineChoice & { nameOption
   return {
     engine: flags.engine as EngineName | undefined,
     device: flags.device,
-    backend: flags.backend as TfjsBackend | undefined,
+    backend: flags.backend as BackendName | undefined,
     threads: flags.threads,
     activations: flags.activations as Activations | undefined,
     nameOption: (name) => `--${name}`,

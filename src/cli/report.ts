@@ -27,10 +27,8 @@ interface ReportFlags {
   readonly json?: boolean;
 }
 
-export function addReportCommand(program: Command, _signal: AbortSignal): void {
-  program
-    .command('report')
-    .description('write one self-contained HTML page about a run, its figures as SVG and its tables as CSV')
+export function defineReportCommand(command: Command, _signal: AbortSignal): void {
+  command
     .argument(
       '<run dir>',
       'folder that identify wrote; results.json, bench.json and comparison.json in it are shown too',

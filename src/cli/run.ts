@@ -39,10 +39,8 @@ interface RunFlags extends EngineFlags {
 export const KV_DTYPES: readonly KvDtype[] = ['f32', 'bf16', 'int8', 'fp8', 'int4'];
 const PREFILLS: readonly PrefillSemantics[] = ['exact', 'chunked'];
 
-export function addRunCommand(program: Command, signal: AbortSignal): void {
-  const command = program
-    .command('run')
-    .description('continue a prompt with the KV cache of a mask')
+export function defineRunCommand(command: Command, signal: AbortSignal): void {
+  command
     .requiredOption('--model <dir|demo>', 'model folder')
     .option('--mask <file>', 'mask.json; default: every head full')
     .option('--prompt <text>', 'the text to continue')

@@ -17,10 +17,8 @@ interface ScoreFlags {
   readonly json?: boolean;
 }
 
-export function addScoreCommand(program: Command): void {
-  program
-    .command('score')
-    .description('score kept predictions again, without a model')
+export function defineScoreCommand(command: Command): void {
+  command
     .argument(
       '<predictions...>',
       "predictions.jsonl of duo eval, an official project's prediction file, or a folder of them",

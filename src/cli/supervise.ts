@@ -22,9 +22,18 @@ const SAME_SIGNAL_MS = 250;
 /** What a supervised process reports, a line each: a temporary file made, or gone; work worth keeping begun, or ended. */
 export const REPORTS = { made: '+', gone: '-', keeping: '!', idle: '.' } as const;
 
-/** True where commands run under supervision: signals can be sent on, and this is not the child already. */
-export function canSupervise(): boolean {
-  return process.platform !== 'win32' && process.env[CONTROL_VARIABLE] === undefined;
+/** True where a command line runs under supervision: signals can be sent on, this is not the child already, and there is more to do than
+ * to print a version or a help text. */
+export function canSupervise(args: readonly string[]): boolean {
+  return process.platform !== 'win32' && process.env[CONTROL_VARIABLE] === undefined && !isHelp(args);
+}
+
+/** `duo`, `duo --version`, `duo --help`, `duo help run`, `duo run --help`. */
+function isHelp(args: readonly string[]): boolean {
+  const [first, second] = args;
+  if (first === undefined || first === 'help') return true;
+  const asks = (arg: string | undefined): boolean => arg === '--help' || arg === '-h';
+  return args.length === 1 ? asks(first) || first === '--version' || first === '-V' : args.length === 2 && asks(second);
 }
 
 /** Run `script` with `args` in a child that has this process's streams; ends this process with the child's exit code. */

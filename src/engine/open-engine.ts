@@ -3,9 +3,9 @@ import { ConfigError, EngineError } from '../errors/errors.ts';
 import type { ModelFolder } from '../model/folder.ts';
 import { loadLibrary } from '../native/library.ts';
 import type { Engine } from './engine.ts';
+import { BACKEND_NAMES, type BackendName } from './tensorflow/backend-names.ts';
 
 export const ENGINE_NAMES = ['native', 'tensorflow'] as const;
-export const TFJS_BACKENDS = ['node-gpu', 'node', 'wasm', 'cpu'] as const;
 /** What activations are rounded to before a product with quantised weights; float32 leaves them as they are. */
 export const ACTIVATIONS = ['float32', 'int8'] as const;
 /** Of every layer, what a GGUF file may hold in blocks. */
@@ -13,7 +13,6 @@ const QUANTIZABLE = ['self_attn.q_proj', 'self_attn.v_proj', 'mlp.gate_proj', 'm
 const MOST_THREADS = 256;
 
 export type EngineName = (typeof ENGINE_NAMES)[number];
-export type TfjsBackend = (typeof TFJS_BACKENDS)[number];
 export type Activations = (typeof ACTIVATIONS)[number];
 
 /** What of an engine may be asked for; what is left out is chosen. */
@@ -23,7 +22,7 @@ export interface EngineChoice {
   /** native only: `cpu` (default) or `cuda:0` */
   readonly device?: string | undefined;
   /** tensorflow only; default: the first that loads */
-  readonly backend?: TfjsBackend | undefined;
+  readonly backend?: BackendName | undefined;
   /** native on a CPU only; default: one for each CPU */
   readonly threads?: number | undefined;
   /** native on a CPU, weights in blocks only; default float32 */
@@ -63,7 +62,7 @@ export async function openEngine(folder: ModelFolder, options: OpenEngineOptions
   });
 }
 
-async function openTensorflow(folder: ModelFolder, backend?: TfjsBackend): Promise<Engine> {
+async function openTensorflow(folder: ModelFolder, backend?: BackendName): Promise<Engine> {
   const { openTensorflowEngine } = await import('./tensorflow/tensorflow-engine.ts');
   return openTensorflowEngine(folder, backend === undefined ? {} : { backend });
 }
@@ -76,8 +75,8 @@ function checkChoice(options: OpenEngineOptions): void {
   if (engine !== undefined && !ENGINE_NAMES.includes(engine)) {
     throw new ConfigError(`Expected ${named('engine')} to be native or tensorflow, got \`${engine}\`.`);
   }
-  if (backend !== undefined && !TFJS_BACKENDS.includes(backend)) {
-    throw new ConfigError(`Expected ${named('backend')} to be one of ${TFJS_BACKENDS.join(', ')}, got \`${backend}\`.`);
+  if (backend !== undefined && !BACKEND_NAMES.includes(backend)) {
+    throw new ConfigError(`Expected ${named('backend')} to be one of ${BACKEND_NAMES.join(', ')}, got \`${backend}\`.`);
   }
   if (activations !== undefined && !ACTIVATIONS.includes(activations)) {
     throw new ConfigError(

@@ -1,7 +1,8 @@
 // What this machine can run and what is missing: Node, the tfjs backends, the native library with its devices, the tools that build it.
 import { spawnSync } from 'node:child_process';
 import { arch, availableParallelism, cpus, platform, totalmem } from 'node:os';
-import { BACKEND_NAMES, type BackendName, openBackend } from '../engine/tensorflow/backend.ts';
+import { openBackend } from '../engine/tensorflow/backend.ts';
+import { BACKEND_NAMES, type BackendName } from '../engine/tensorflow/backend-names.ts';
 import { listDevices, type NativeDevice } from '../native/devices.ts';
 import { findLibrary, loadLibrary } from '../native/library.ts';
 

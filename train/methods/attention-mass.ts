@@ -1,7 +1,6 @@
 // Method `attention-mass`: the share of attention that a head pays to the needle while it predicts the answer (attention
 // profiling, the baseline of DuoAttention's ablation, whose exact formula the paper does not give).
 import { filledGrid } from '../../src/core/shapes.ts';
-import { visitAttention } from '../../src/model/transformer/attention-statistics.ts';
 import type { HeadMethod } from './method.ts';
 import { locateNeedles } from './needle-positions.ts';
 import { scoreSamples } from './score-samples.ts';
@@ -15,6 +14,7 @@ export const attentionMassMethod: HeadMethod = {
     scoreSamples(options, {
       combine: 'mean',
       async scoreSample({ transformer, sample, signal }) {
+        const { visitAttention } = await import('../../src/model/transformer/attention-statistics.ts');
         const located = locateNeedles(sample);
         if (located.length === 0) return null;
         const { layers, heads, kvHeads } = transformer.config.shape;

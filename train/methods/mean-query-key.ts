@@ -1,7 +1,6 @@
 // Method `mean-query-key`: how far back a head would look if every token had its mean query and key, by their positions alone
 // (the on-the-fly score of kvpress). It needs no answers; it measures the decay over distance that mean query and key imply.
 import { filledGrid } from '../../src/core/shapes.ts';
-import { attendMeanHead, measureMeanHeads } from '../../src/model/transformer/attention-statistics.ts';
 import type { HeadMethod } from './method.ts';
 import { scoreSamples } from './score-samples.ts';
 
@@ -16,6 +15,9 @@ export const meanQueryKeyMethod: HeadMethod = {
     scoreSamples(options, {
       combine: 'mean',
       async scoreSample({ transformer, sample, signal }) {
+        const { attendMeanHead, measureMeanHeads } = await import(
+          '../../src/model/transformer/attention-statistics.ts'
+        );
         const { layers, heads, kvHeads } = transformer.config.shape;
         const group = heads / kvHeads;
         const values = filledGrid(layers, heads, 0);

@@ -2,7 +2,6 @@
 // is that very token (Wu et al., arXiv 2404.15574). Answers are fed, not generated; one counts only if the model would say more
 // than half of it right by itself, as the paper counts only recalls. A KV head has the score of its best query head.
 import { filledGrid } from '../../src/core/shapes.ts';
-import { visitAttention } from '../../src/model/transformer/attention-statistics.ts';
 import type { HeadMethod } from './method.ts';
 import { type LocatedAnswer, locateNeedles } from './needle-positions.ts';
 import { scoreSamples } from './score-samples.ts';
@@ -18,6 +17,7 @@ export const retrievalScoreMethod: HeadMethod = {
     scoreSamples(options, {
       combine: 'max',
       async scoreSample({ transformer, sample, signal }) {
+        const { visitAttention } = await import('../../src/model/transformer/attention-statistics.ts');
         const abort = signal === undefined ? {} : { signal };
         const recalled: LocatedAnswer[] = [];
         for (const located of locateNeedles(sample)) {

@@ -1,7 +1,6 @@
 // The frame of methods that look at samples one by one and average: no optimisation, so no checkpoint; a resume begins anew
 // and ends with the same bytes.
 import { filledGrid, type GateGrid, type ModelShape, type Sample } from '../../src/core/shapes.ts';
-import { borrowTransformer } from '../../src/engine/tensorflow/tensorflow-engine.ts';
 import { AbortedError, ConfigError } from '../../src/errors/errors.ts';
 import type { Transformer } from '../../src/model/transformer/transformer.ts';
 import type { ScoredGates, ScoreOptions } from './method.ts';
@@ -22,6 +21,8 @@ export async function scoreSamples(
   method: { readonly scoreSample: ScoreSample; readonly combine: 'mean' | 'max' },
 ): Promise<ScoredGates> {
   const { engine, settings, signal } = options;
+  // Loaded here, so that a list of the methods does not load TensorFlow.js.
+  const { borrowTransformer } = await import('../../src/engine/tensorflow/tensorflow-engine.ts');
   const transformer = await borrowTransformer(engine);
   const sums = filledGrid(engine.model.layers, engine.model.heads, 0);
   let used = 0;

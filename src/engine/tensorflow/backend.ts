@@ -5,11 +5,7 @@ import { dirname, join } from 'node:path';
 import util from 'node:util';
 import * as tf from '@tensorflow/tfjs-core';
 import { ConfigError, EngineError } from '../../errors/errors.ts';
-
-export type BackendName = 'node-gpu' | 'node' | 'wasm' | 'cpu';
-
-/** Best first. */
-export const BACKEND_NAMES: readonly BackendName[] = ['node-gpu', 'node', 'wasm', 'cpu'];
+import { BACKEND_NAMES, type BackendName } from './backend-names.ts';
 
 export interface Backend {
   readonly name: BackendName;

@@ -25,7 +25,8 @@ import type {
   ProbeRequest,
   StepEstimate,
 } from '../engine.ts';
-import { type Backend, type BackendName, openBackend } from './backend.ts';
+import { type Backend, openBackend } from './backend.ts';
+import type { BackendName } from './backend-names.ts';
 import { estimateStep } from './estimate.ts';
 import { evaluateSample, scorePositions } from './evaluate.ts';
 import { openTensorflowSession, type SessionHost } from './tensorflow-session.ts';

@@ -3,7 +3,8 @@ import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import * as tf from '@tensorflow/tfjs-core';
 import { expect, it } from 'vitest';
-import { type BackendName, openBackend } from '../../../../src/engine/tensorflow/backend.ts';
+import { openBackend } from '../../../../src/engine/tensorflow/backend.ts';
+import type { BackendName } from '../../../../src/engine/tensorflow/backend-names.ts';
 import { ConfigError } from '../../../../src/errors/errors.ts';
 
 it('opens the one asked for, and goes back and forth', async () => {

@@ -2,7 +2,8 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { GateGrid } from '../../../../src/core/shapes.ts';
-import { BACKEND_NAMES, type Backend, openBackend } from '../../../../src/engine/tensorflow/backend.ts';
+import { type Backend, openBackend } from '../../../../src/engine/tensorflow/backend.ts';
+import { BACKEND_NAMES } from '../../../../src/engine/tensorflow/backend-names.ts';
 import { openTensorflowEngine } from '../../../../src/engine/tensorflow/tensorflow-engine.ts';
 import { ConfigError } from '../../../../src/errors/errors.ts';
 import { type ModelFolder, openModelFolder } from '../../../../src/model/folder.ts';
