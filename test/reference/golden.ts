@@ -23,6 +23,11 @@ export interface Golden {
   has(name: string): boolean;
 }
 
+/** @throws {Error} no such tensor. */
+export type ReadTensor = ((key: string) => Float32Array | Float64Array | Int32Array) & {
+  readonly names: readonly string[];
+};
+
 interface Entry {
   readonly dtype: 'F32' | 'F64' | 'I32';
   readonly data_offsets: [number, number];
@@ -32,16 +37,7 @@ const ARRAYS = { F32: Float32Array, F64: Float64Array, I32: Int32Array };
 
 export function readGolden(name: GoldenName): Golden {
   const path = fileURLToPath(new URL(`../golden/${name}`, import.meta.url));
-  const file = readFileSync(`${path}/golden.safetensors`);
-  const headerBytes = Number(file.readBigUInt64LE(0));
-  const header = JSON.parse(file.toString('utf8', 8, 8 + headerBytes)) as Record<string, Entry>;
-  const tensor = (key: string): Float32Array | Float64Array | Int32Array => {
-    const entry = header[key];
-    if (entry === undefined) throw new Error(`no golden tensor ${key} in ${path}`);
-    const start = file.byteOffset + 8 + headerBytes;
-    const bytes = file.buffer.slice(start + entry.data_offsets[0], start + entry.data_offsets[1]);
-    return new ARRAYS[entry.dtype](bytes);
-  };
+  const tensor = readTensors(`${path}/golden.safetensors`);
   const json = JSON.parse(readFileSync(`${path}/golden.json`, 'utf8')) as { cases: Record<string, unknown>[] };
   const cases = json.cases.map((entry): GoldenCase => {
     const prefix = entry.prefix as string;
@@ -59,5 +55,20 @@ export function readGolden(name: GoldenName): Golden {
       },
     };
   });
-  return { path, cases, tensor, has: (key) => key in header };
+  return { path, cases, tensor, has: (key) => tensor.names.includes(key) };
+}
+
+/** The tensors of a golden safetensors file, by name. */
+export function readTensors(path: string): ReadTensor {
+  const file = readFileSync(path);
+  const headerBytes = Number(file.readBigUInt64LE(0));
+  const header = JSON.parse(file.toString('utf8', 8, 8 + headerBytes)) as Record<string, Entry>;
+  const tensor = (key: string): Float32Array | Float64Array | Int32Array => {
+    const entry = header[key];
+    if (entry === undefined) throw new Error(`no golden tensor ${key} in ${path}`);
+    const start = file.byteOffset + 8 + headerBytes;
+    const bytes = file.buffer.slice(start + entry.data_offsets[0], start + entry.data_offsets[1]);
+    return new ARRAYS[entry.dtype](bytes as ArrayBuffer);
+  };
+  return Object.assign(tensor, { names: Object.keys(header) });
 }
