@@ -11,7 +11,8 @@ import { readGgufTokenizer } from './gguf-tokenizer.ts';
 /** Chat templates included, published files stay under 1 MB. */
 const MOST_CONFIG_BYTES = 2 ** 25;
 
-const ROLES = ['bos_token', 'eos_token', 'unk_token', 'pad_token'];
+/** Variables of chat templates. */
+export const SPECIAL_ROLES = ['bos_token', 'eos_token', 'unk_token', 'pad_token'];
 
 /** tokenizer_config.json of a model folder; special tokens that it does not name come from special_tokens_map.json. `{}` where both are absent.
  * A GGUF file says the same in its metadata.
@@ -21,7 +22,7 @@ export function readTokenizerConfig(modelFolder: string): Record<string, unknown
   const config = readObject(join(modelFolder, 'tokenizer_config.json'));
   const named = readObject(join(modelFolder, 'special_tokens_map.json'));
   // null in the configuration says that there is no such token.
-  const missing = ROLES.filter((role) => !(role in config) && role in named);
+  const missing = SPECIAL_ROLES.filter((role) => !(role in config) && role in named);
   return { ...config, ...Object.fromEntries(missing.map((role) => [role, named[role]])) };
 }
 
@@ -37,7 +38,7 @@ function readObject(path: string): Record<string, unknown> {
 /** Special tokens by role, for example `{ bos_token: '<s>', eos_token: '</s>' }`; roles without a token are absent. */
 export function listSpecialTokens(tokenizerConfig: Record<string, unknown>): Record<string, string> {
   const tokens: Record<string, string> = {};
-  for (const role of ROLES) {
+  for (const role of SPECIAL_ROLES) {
     const value = tokenizerConfig[role];
     const content = typeof value === 'object' && value !== null ? (value as { content?: unknown }).content : value;
     if (typeof content === 'string') tokens[role] = content;

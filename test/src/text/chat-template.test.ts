@@ -3,7 +3,7 @@ import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { FormatError } from '../../../src/errors/errors.ts';
-import { encodeChat, renderChat } from '../../../src/text/chat-template.ts';
+import { encodeChat, hasChatTemplate, renderChat } from '../../../src/text/chat-template.ts';
 import { isPublishedTemplate } from '../../../src/text/published-templates.ts';
 import { renderTemplate } from '../../../src/text/render-template.ts';
 import { openTokenizer } from '../../../src/text/tokenizer.ts';
@@ -43,17 +43,62 @@ describe('renderChat', () => {
     expect(renderChat(both, MESSAGES)).toBe('file');
   });
 
-  it.each([{}, { 'tokenizer_config.json': { chat_template: [{ name: 'tool_use', template: 'x' }] } }])(
-    'says that %j has no template',
-    (files) => {
-      const folder = write(files);
-      expect(() => renderChat(folder, MESSAGES)).toThrow(
-        new FormatError(
-          `Expected a chat template in ${folder} (chat_template.jinja, or \`chat_template\` of tokenizer_config.json), found none; give the prompt without chat, or use an instruct model.`,
-        ),
+  it('takes chat_template.json where there is no other, and a named file only by the name default', () => {
+    const json = { chat_template: 'json {{ messages[0].content }}' };
+    expect(renderChat(write({ 'chat_template.json': json }), MESSAGES)).toBe('json Be brief. ');
+    const config = { 'tokenizer_config.json': { chat_template: 'config' } };
+    expect(renderChat(write({ 'chat_template.json': json, ...config }), MESSAGES)).toBe('config');
+    const listed = { chat_template: [{ name: 'default', template: 'listed' }] };
+    expect(renderChat(write({ 'chat_template.json': listed }), MESSAGES)).toBe('listed');
+    const folder = write({ 'chat_template.json': json });
+    writeFolder(join(folder, 'additional_chat_templates'), { 'tool_use.jinja': 'tool' });
+    expect(renderChat(folder, MESSAGES)).toBe('json Be brief. ');
+    writeFolder(join(folder, 'additional_chat_templates'), { 'default.jinja': 'additional' });
+    expect(renderChat(folder, MESSAGES)).toBe('additional');
+    expect([
+      hasChatTemplate(folder),
+      hasChatTemplate(write({})),
+      hasChatTemplate(write({ 'chat_template.json': json })),
+    ]).toEqual([true, false, true]);
+    const broken = write({ 'chat_template.json': { template: 'x' } });
+    expect(() => renderChat(broken, MESSAGES)).toThrow(
+      new FormatError(
+        `Expected ${broken}/chat_template.json to hold an object with a \`chat_template\`, got \`{"template":"x"}\`.`,
+      ),
+    );
+  });
+
+  it('says that there is no template, and which other ones', () => {
+    const refusal = (folder: string, found: string): FormatError =>
+      new FormatError(
+        `Expected a chat template in ${folder} (chat_template.jinja, chat_template.json, or \`chat_template\` of tokenizer_config.json, one of a list by the name \`default\`), found ${found}.`,
       );
-    },
-  );
+    const none = write({});
+    expect(() => renderChat(none, MESSAGES)).toThrow(
+      refusal(none, 'none; give the prompt without chat, or use an instruct model'),
+    );
+    const named = [{ name: 'tool_use', template: 'x' }];
+    const other = write({ 'tokenizer_config.json': { chat_template: named } });
+    writeFolder(join(other, 'additional_chat_templates'), { 'rag.jinja': 'x', 'notes.txt': 'x' });
+    expect(() => renderChat(other, MESSAGES)).toThrow(
+      refusal(other, 'only `tool_use`, `rag.jinja`; copy the one to be used to chat_template.jinja'),
+    );
+  });
+
+  it('names the special tokens that a template uses and the folder does not define', () => {
+    const template = '{{ bos_token + messages[0].content + eos_token }}';
+    const config = { 'tokenizer_config.json': { eos_token: '</s>', chat_template: template } };
+    const folder = write(config);
+    expect(() => renderChat(folder, MESSAGES.slice(1))).toThrow(
+      /^Expected the chat template in .*tokenizer_config\.json to render 1 message, but: .*undefined.*; the template uses `bos_token`, which tokenizer_config\.json does not define: add it there\.$/,
+    );
+    const both = write({ 'chat_template.jinja': template });
+    expect(() => renderChat(both, MESSAGES)).toThrow(
+      /to render 2 messages, but: .*; the template uses `bos_token`, `eos_token`, which tokenizer_config\.json does not define: add them there\.$/,
+    );
+    const defined = write({ ...config, 'special_tokens_map.json': { bos_token: '<s>' } });
+    expect(renderChat(defined, MESSAGES.slice(1))).toBe('<s>the passkey?</s>');
+  });
 
   it('passes on what the template refuses', () => {
     const folder = write({ 'chat_template.jinja': "{{ raise_exception('Roles must alternate') }}" });
