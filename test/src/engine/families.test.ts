@@ -62,7 +62,7 @@ describeNative('the native engine gives the logits of transformers', () => {
     const { tokens, logits } = readExpected(name);
     const model = await openModel(listModelConfigValues(folder.config), folder.weights!.files);
     const positions = Int32Array.from(tokens.keys());
-    const actual = await model.logits({ tokens, positions, gates: null, sinkTokens: 0, recentTokens: 1 });
+    const actual = await model.logits({ tokens, positions, gates: null, windows: null, sinkTokens: 0 });
     expectAgreement(actual, logits, { tolerance: 'golden', label: 'native logits of families' });
     model.close();
     folder.close();
