@@ -4,6 +4,7 @@ import { readFileSync, statSync } from 'node:fs';
 import { z } from 'zod';
 import { FormatError } from '../errors/errors.ts';
 import { fileErrorOf } from './atomic-file.ts';
+import { describeForeignText } from './foreign-text.ts';
 
 /** A JSON value as provenance and settings records hold it. */
 export type JsonValue = null | boolean | number | string | readonly JsonValue[] | { readonly [key: string]: JsonValue };
@@ -81,6 +82,13 @@ export function readJson(path: string, maxBytes: number): unknown {
   try {
     return JSON.parse(text);
   } catch (cause) {
+    const foreign = describeForeignText(text);
+    if (foreign !== null) {
+      throw new FormatError(`Expected ${path} to hold JSON, got ${foreign.found}; ${foreign.cure}.`, { cause });
+    }
+    if (text.trim() === '') {
+      throw new FormatError(`Expected ${path} to hold JSON, got an empty file; download or write it again.`, { cause });
+    }
     const literal = findPythonNumber(text);
     if (literal !== null) {
       throw new FormatError(

@@ -1,24 +1,24 @@
 // A Hugging Face model folder as downloaded, or a GGUF file: finds config.json and the weights, checks one against the other, names the model.
 // The tokenizer and the chat template of the same folder are read by src/text.
-import { existsSync, readdirSync, type Stats, statSync } from 'node:fs';
-import { basename, join, resolve } from 'node:path';
+import { existsSync, readdirSync, statSync } from 'node:fs';
+import { basename, join } from 'node:path';
 import { ModelError } from '../errors/errors.ts';
-import { fileErrorOf } from '../formats/atomic-file.ts';
 import { isGgufFile } from '../formats/gguf.ts';
 import { readJson } from '../formats/read-json.ts';
 import { type ModelConfig, parseModelConfig } from './config.ts';
-import { isRecord, readTokenIds } from './config-fields.ts';
+import { isRecord, readTokenIds, showValue } from './config-fields.ts';
 import { computeFingerprint, computeOlderFingerprint } from './fingerprint.ts';
 import { nameGgufModel, openGgufModel } from './gguf-model.ts';
+import { locateModelFolder } from './locate-folder.ts';
 import { HEAD_NAME, listExpectedTensors } from './tensor-names.ts';
 import { checkTiedHead } from './tied-head.ts';
 import { openWeights, type WeightStore } from './weights.ts';
 
 /** An open model folder; `close` releases its files. */
 export interface ModelFolder {
-  /** the folder, or the GGUF file (of a split model the first) */
+  /** the folder with config.json, or the GGUF file (of a split model the first) */
   readonly path: string;
-  /** last part of the path; of a GGUF file without its ending and part number */
+  /** last part of the path, or of the name in the Hub's cache; of a GGUF file without its ending and part number */
   readonly name: string;
   readonly config: ModelConfig;
   /** null where the folder holds none and they were optional */
@@ -41,13 +41,16 @@ export function openModelFolder(path: string, options?: { weights?: 'required' |
     const { config, weights } = openGgufModel(path);
     return checkModel({ path: weights.files[0]!, name: nameGgufModel(path), config, weights });
   }
-  refuseOtherPaths(path);
+  return openLocated(locateModelFolder(path), options?.weights ?? 'required');
+}
+
+function openLocated({ path, name }: { path: string; name: string }, need: 'required' | 'optional'): ModelFolder {
   const json = readConfigJson(path);
   const weights = openWeights(path);
   try {
     const config = readConfig(path, { json, weights });
-    if (weights === null && options?.weights !== 'optional') throw missingWeights(path);
-    return checkModel({ path, name: basename(resolve(path)), config, weights });
+    if (weights === null && need === 'required') throw missingWeights(path);
+    return checkModel({ path, name, config, weights });
   } catch (cause) {
     weights?.close();
     throw cause;
@@ -74,34 +77,6 @@ function checkModel(model: Pick<ModelFolder, 'path' | 'name' | 'config' | 'weigh
   }
 }
 
-function refuseOtherPaths(path: string): void {
-  let stats: Stats | undefined;
-  try {
-    stats = statSync(path, { throwIfNoEntry: false });
-  } catch {
-    // A part of the path is a file, or may not be entered: as good as absent.
-  }
-  if (stats?.isDirectory()) {
-    try {
-      readdirSync(path);
-    } catch (cause) {
-      throw fileErrorOf('read', path, cause);
-    }
-    return;
-  }
-  if (stats !== undefined) {
-    throw new ModelError(
-      `Expected a model folder or a GGUF file, got the file ${path}; pass the folder that holds config.json.`,
-    );
-  }
-  if (/^[A-Za-z0-9][\w.-]*\/[A-Za-z0-9][\w.-]*$/.test(path)) {
-    throw new ModelError(
-      `Expected a model folder, got \`${path}\`, which looks like a name on the Hugging Face hub: download it first, for example with \`hf download ${path} --local-dir ${basename(path)}\`, and pass that folder.`,
-    );
-  }
-  throw new ModelError(`Expected a model folder at ${path}, found nothing there; check the path.`);
-}
-
 function readConfigJson(path: string): unknown {
   const configPath = join(path, 'config.json');
   if (!existsSync(configPath)) {
@@ -110,7 +85,14 @@ function readConfigJson(path: string): unknown {
       `Expected config.json in the model folder ${path}, found none; pass a Hugging Face model folder as downloaded.`,
     );
   }
-  return readJson(configPath, MOST_CONFIG_BYTES);
+  const json = readJson(configPath, MOST_CONFIG_BYTES);
+  // What the Hub answers in JSON where access was not granted.
+  if (isRecord(json) && typeof json.error === 'string' && !('model_type' in json)) {
+    throw new ModelError(
+      `Expected ${configPath} to describe a model, got the notice ${showValue(json.error)}; accept the terms on the page of the model, log in (\`hf auth login\`) and download it again.`,
+    );
+  }
+  return json;
 }
 
 function readConfig(path: string, parts: { json: unknown; weights: WeightStore | null }): ModelConfig {
@@ -144,8 +126,9 @@ function checkTensors(config: ModelConfig, folder: { weights: WeightStore; path:
   for (const { name, shape } of listExpectedTensors(config)) {
     const expected = `Expected tensor \`${name}\` of shape [${shape.join(', ')}]`;
     if (!weights.has(name)) {
-      const cure =
-        name === HEAD_NAME
+      const cure = hasAdapterTensors(weights)
+        ? 'the weights hold parts of a LoRA adapter, which is not merged: merge it (`merge_and_unload` of PEFT) and save the model again'
+        : name === HEAD_NAME
           ? 'set `tie_word_embeddings` to true in config.json if the model uses its embeddings there, else download the model again'
           : 'download the model again, or check that config.json belongs to these weights';
       throw new ModelError(
@@ -159,6 +142,10 @@ function checkTensors(config: ModelConfig, folder: { weights: WeightStore; path:
       );
     }
   }
+}
+
+function hasAdapterTensors(weights: WeightStore): boolean {
+  return weights.shards.some(({ tensors }) => tensors.some(({ name }) => name.includes('.lora_')));
 }
 
 function missingWeights(path: string): ModelError {

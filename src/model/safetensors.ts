@@ -3,6 +3,7 @@
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { FormatError } from '../errors/errors.ts';
 import { fileErrorOf } from '../formats/atomic-file.ts';
+import { describeForeignText } from '../formats/foreign-text.ts';
 import type { GgufType } from './gguf-blocks.ts';
 import { type HeaderEntry, parseHeader } from './safetensors-header.ts';
 
@@ -40,6 +41,8 @@ export interface Shard {
 /** The format's own bound on the header. */
 export const MOST_HEADER_BYTES = 100_000_000;
 const LENGTH_BYTES = 8;
+/** Enough to know what is no safetensors file. */
+const FOREIGN_BYTES = 256;
 /** readSync takes at most 2^31 − 1 bytes at once. */
 const MOST_READ_BYTES = 2 ** 30;
 
@@ -96,6 +99,7 @@ function readShard(path: string, descriptor: number): Shard {
   if (fileBytes < LENGTH_BYTES) throw damaged(path, `at least ${LENGTH_BYTES} bytes`, `${fileBytes}`);
   const prefix = new Uint8Array(LENGTH_BYTES);
   readBytes({ path, descriptor }, prefix, 0);
+  refuseForeign({ path, descriptor }, fileBytes);
   const length = new DataView(prefix.buffer).getBigUint64(0, true);
   const most = Math.min(MOST_HEADER_BYTES, fileBytes - LENGTH_BYTES);
   if (length > BigInt(most)) throw damaged(path, `a header of at most ${most} bytes`, `a header length of ${length}`);
@@ -110,6 +114,15 @@ function readShard(path: string, descriptor: number): Shard {
     return { name, dtype, shape, file: path, offset: dataOffset + begin, byteLength: end - begin };
   });
   return { path, descriptor, headerBytes, dataOffset, dataBytes, tensors };
+}
+
+/** A pointer, a page or a notice in place of the weights: their first letters would be a header of 10^18 bytes. */
+function refuseForeign(file: { path: string; descriptor: number }, fileBytes: number): void {
+  const start = new Uint8Array(Math.min(fileBytes, FOREIGN_BYTES));
+  readBytes(file, start, 0);
+  const foreign = describeForeignText(new TextDecoder().decode(start));
+  if (foreign === null) return;
+  throw new FormatError(`Expected ${file.path} to be a safetensors file, got ${foreign.found}; ${foreign.cure}.`);
 }
 
 function decodeText(bytes: Uint8Array, path: string): string {

@@ -4,6 +4,7 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { FormatError } from '../errors/errors.ts';
+import { describeForeignText } from '../formats/foreign-text.ts';
 import { readJson, readTextWithin } from '../formats/read-json.ts';
 
 const TEMPLATE_FILE = 'chat_template.jinja';
@@ -19,11 +20,11 @@ export interface FoundTemplate {
 }
 
 /** The chat template of a model folder, null where it has none.
- * @param config its tokenizer_config.json.  @throws {FileError}; {FormatError} chat_template.json is malformed. */
+ * @param config its tokenizer_config.json.  @throws {FileError}; {FormatError} a file holds something else. */
 export function findTemplate(modelFolder: string, config: Record<string, unknown>): FoundTemplate | null {
   for (const file of [TEMPLATE_FILE, join(NAMED_FOLDER, 'default.jinja')]) {
     const place = join(modelFolder, file);
-    if (existsSync(place)) return { text: readTextWithin(place, MOST_TEMPLATE_BYTES), place };
+    if (existsSync(place)) return { text: readTemplate(place), place };
   }
   const own = pickTemplate(config.chat_template);
   if (own !== null) return { text: own, place: join(modelFolder, 'tokenizer_config.json') };
@@ -45,6 +46,14 @@ export function requireTemplate(modelFolder: string, config: Record<string, unkn
   throw new FormatError(
     `Expected a chat template in ${modelFolder} (${TEMPLATE_FILE}, ${JSON_FILE}, or \`chat_template\` of tokenizer_config.json, one of a list by the name \`default\`), found ${others}; ${cure}.`,
   );
+}
+
+/** A pointer or a page would render as it is. */
+function readTemplate(path: string): string {
+  const text = readTextWithin(path, MOST_TEMPLATE_BYTES);
+  const foreign = describeForeignText(text);
+  if (foreign === null) return text;
+  throw new FormatError(`Expected ${path} to hold a chat template, got ${foreign.found}; ${foreign.cure}.`);
 }
 
 function readJsonFile(modelFolder: string): Record<string, unknown> | null {

@@ -1,9 +1,11 @@
-import { renameSync, writeFileSync } from 'node:fs';
+import { mkdirSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { FormatError, ModelError } from '../../../src/errors/errors.ts';
 import { type ModelFolder, openModelFolder } from '../../../src/model/folder.ts';
 import { encodeSafetensors, type WritableTensor } from '../../../src/model/safetensors-writer.ts';
+import { renderChat } from '../../../src/text/chat-template.ts';
+import { openTokenizer } from '../../../src/text/tokenizer.ts';
 import {
   makeConfigJson,
   makeModelFiles,
@@ -215,7 +217,134 @@ describe('a tied model that stores a head', () => {
   });
 });
 
+describe("openModelFolder on a folder of the Hub's cache", () => {
+  const commits = ['0123456789abcdef0123456789abcdef01234567', 'fedcba9876543210fedcba9876543210fedcba98'];
+  const writeCache = (count: number, main?: string): string => {
+    const folder = join(scratch, `c${folders++}`, 'models--HuggingFaceTB--SmolLM2-135M');
+    for (const [index, commit] of commits.slice(0, count).entries()) {
+      writeFolder(join(folder, 'snapshots', commit), makeModelFiles({ rms_norm_eps: 1e-5 * (index + 1) }));
+    }
+    if (count === 0) mkdirSync(join(folder, 'snapshots'), { recursive: true });
+    if (main !== undefined) writeFolder(join(folder, 'refs'), { main });
+    return folder;
+  };
+
+  it.each([
+    [1, undefined, 0],
+    [2, commits[1]!, 1],
+    [2, `${commits[0]}\n`, 0],
+  ])('of %i snapshots with main %j opens snapshot %i', (count, main, chosen) => {
+    const folder = writeCache(count, main);
+    const model = open(folder);
+    expect(model.path).toBe(join(folder, 'snapshots', commits[chosen]!));
+    expect(model.name).toBe('SmolLM2-135M');
+    expect(model.config.rmsNormEps).toBe(1e-5 * (chosen + 1));
+    expect(open(`${model.path}/`)).toMatchObject({ name: 'SmolLM2-135M', fingerprint: model.fingerprint });
+  });
+
+  it('refuses where none is meant', () => {
+    const two = writeCache(2);
+    expectError(
+      two,
+      new ModelError(
+        `Expected the snapshot of \`main\` in ${two}/snapshots, a folder of the Hub's cache, found ${commits.join(', ')}; pass the one to be used.`,
+      ),
+    );
+    const none = writeCache(0, commits[0]!);
+    expectError(
+      none,
+      new ModelError(
+        `Expected the snapshot of \`main\` in ${none}/snapshots, a folder of the Hub's cache, found none; download the model again.`,
+      ),
+    );
+  });
+});
+
 describe('openModelFolder refuses', () => {
+  it('a LoRA adapter, alone and beside a model', () => {
+    const adapter = { 'adapter_config.json': { peft_type: 'LORA', base_model_name_or_path: 'org/base' } };
+    const alone = write({ ...adapter, 'adapter_model.safetensors': 'x' });
+    const sentence = (folder: string, more = ''): ModelError =>
+      new ModelError(
+        `Expected a whole model in ${folder}, got an adapter of \`org/base\` (adapter_config.json); merge it into its base model (\`merge_and_unload\` of PEFT, then \`save_pretrained\`) and pass that folder${more}.`,
+      );
+    expectError(alone, sentence(alone));
+    const beside = write({ ...adapter, ...makeModelFiles() });
+    expectError(beside, sentence(beside, ', or remove adapter_config.json to use the model beside it without'));
+  });
+
+  it('weights that hold a LoRA adapter beside its base', () => {
+    const query = 'model.layers.0.self_attn.q_proj.';
+    const folder = writeChanged((tensors) =>
+      tensors
+        .map((tensor) => {
+          const isQuery = tensor.name === `${query}weight`;
+          return { ...tensor, name: `base_model.model.${isQuery ? `${query}base_layer.weight` : tensor.name}` };
+        })
+        .concat({
+          name: `base_model.model.${query}lora_A.weight`,
+          dtype: 'F32',
+          shape: [1],
+          values: new Float32Array(1),
+        }),
+    );
+    expectError(
+      folder,
+      new ModelError(
+        `Expected tensor \`${query}weight\` of shape [16, 6] in ${folder} (model.safetensors), found none; the weights hold parts of a LoRA adapter, which is not merged: merge it (\`merge_and_unload\` of PEFT) and save the model again.`,
+      ),
+    );
+  });
+
+  const POINTER = 'version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 2200119864\n';
+  const LFS =
+    'a Git LFS pointer, which stands for the file; run `git lfs pull` in its folder, or download the file itself';
+  const PAGE =
+    'a web page; download the file itself instead of a page about it (on the Hub: /resolve/ in its address, not /blob/), logged in where the model asks for it';
+  const TERMS = 'accept the terms on the page of the model, log in (`hf auth login`) and download the file again';
+  const FOREIGN: [string, string][] = [
+    [POINTER, LFS],
+    ['<!DOCTYPE html>\n<html class="">', PAGE],
+    ['\n<html><head>', PAGE],
+    [
+      'Access to model meta-llama/Llama-3.1-8B is restricted. You must have access to it and be authenticated.',
+      `the notice \`Access to model meta-llama/Llama-3.1-8B is restricted. You…\`; ${TERMS}`,
+    ],
+    ['Invalid username or password.', `the notice \`Invalid username or password.\`; ${TERMS}`],
+    ['Entry not found', 'the notice `Entry not found`; check the name of the model and download the file again'],
+  ];
+  it.each(FOREIGN)('%j in place of a file', (text, words) => {
+    const config = write({ ...makeModelFiles(), 'config.json': text });
+    expectError(config, new FormatError(`Expected ${config}/config.json to hold JSON, got ${words}.`));
+    const weights = write({ 'config.json': makeConfigJson(), 'model.safetensors': text });
+    expectError(
+      weights,
+      new FormatError(`Expected ${weights}/model.safetensors to be a safetensors file, got ${words}.`),
+    );
+    expect(() => openTokenizer(write({ 'tokenizer.json': text }))).toThrow(
+      `tokenizer.json to hold JSON, got ${words}.`,
+    );
+    const template = write({ 'chat_template.jinja': text });
+    expect(() => renderChat(template, [])).toThrow(
+      `Expected ${template}/chat_template.jinja to hold a chat template, got ${words}.`,
+    );
+  });
+
+  it('an empty config.json, and an answer of the Hub in JSON', () => {
+    const empty = write({ 'config.json': '\n' });
+    expectError(
+      empty,
+      new FormatError(`Expected ${empty}/config.json to hold JSON, got an empty file; download or write it again.`),
+    );
+    const refused = write({ 'config.json': { error: 'Access to model org/m is restricted.' } });
+    expectError(
+      refused,
+      new ModelError(
+        `Expected ${refused}/config.json to describe a model, got the notice \`"Access to model org/m is restricted."\`; accept the terms on the page of the model, log in (\`hf auth login\`) and download it again.`,
+      ),
+    );
+  });
+
   it('a name on the hub', () => {
     expectError(
       'meta-llama/Llama-3.1-8B',

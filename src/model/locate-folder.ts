@@ -1,0 +1,81 @@
+// From the path that a person gives to the folder that holds config.json: the Hub's cache keeps it under snapshots/<commit>.
+// What is no model folder is refused with what to do instead.
+import { existsSync, readdirSync, readFileSync, type Stats, statSync } from 'node:fs';
+import { basename, join, resolve } from 'node:path';
+import { ModelError } from '../errors/errors.ts';
+import { fileErrorOf } from '../formats/file-errors.ts';
+import { readJson } from '../formats/read-json.ts';
+import { isRecord, showValue } from './config-fields.ts';
+
+/** Published ones stay under 10 KB. */
+const MOST_ADAPTER_BYTES = 2 ** 20;
+const CACHE_FOLDER = /^models--(?:.+--)?(?<name>.+?)$/;
+
+/** @returns the folder that holds the model's files, and its name: the last part of the path, or of the repository's name.
+ * @throws {ModelError} no folder, a hub name, a LoRA adapter, a cache without a snapshot to choose; {FileError} not readable. */
+export function locateModelFolder(given: string): { path: string; name: string } {
+  refuseOtherPaths(given);
+  const path = findSnapshot(given) ?? given;
+  refuseAdapter(path);
+  const parts = resolve(path).split(/[/\\]/);
+  const repository = parts.at(-2) === 'snapshots' ? CACHE_FOLDER.exec(parts.at(-3) ?? '')?.groups?.name : undefined;
+  return { path, name: repository ?? basename(resolve(path)) };
+}
+
+function refuseOtherPaths(path: string): void {
+  let stats: Stats | undefined;
+  try {
+    stats = statSync(path, { throwIfNoEntry: false });
+  } catch {
+    // A part of the path is a file, or may not be entered: as good as absent.
+  }
+  if (stats?.isDirectory()) {
+    try {
+      readdirSync(path);
+    } catch (cause) {
+      throw fileErrorOf('read', path, cause);
+    }
+    return;
+  }
+  if (stats !== undefined) {
+    throw new ModelError(
+      `Expected a model folder or a GGUF file, got the file ${path}; pass the folder that holds config.json.`,
+    );
+  }
+  if (/^[A-Za-z0-9][\w.-]*\/[A-Za-z0-9][\w.-]*$/.test(path)) {
+    throw new ModelError(
+      `Expected a model folder, got \`${path}\`, which looks like a name on the Hugging Face hub: download it first, for example with \`hf download ${path} --local-dir ${basename(path)}\`, and pass that folder.`,
+    );
+  }
+  throw new ModelError(`Expected a model folder at ${path}, found nothing there; check the path.`);
+}
+
+/** The snapshot that `main` means in a folder of the Hub's cache, or its only one; null for another folder. */
+function findSnapshot(path: string): string | null {
+  const folder = join(path, 'snapshots');
+  const isCache = statSync(folder, { throwIfNoEntry: false })?.isDirectory() === true;
+  if (!isCache || existsSync(join(path, 'config.json'))) return null;
+  const snapshots = readdirSync(folder).sort();
+  const ref = join(path, 'refs', 'main');
+  const commit = existsSync(ref) ? readFileSync(ref, 'utf8').trim() : snapshots.length === 1 ? snapshots[0]! : '';
+  if (snapshots.includes(commit)) return join(folder, commit);
+  const found = snapshots.length === 0 ? 'none' : snapshots.join(', ');
+  throw new ModelError(
+    `Expected the snapshot of \`main\` in ${folder}, a folder of the Hub's cache, found ${found}; ${snapshots.length === 0 ? 'download the model again' : 'pass the one to be used'}.`,
+  );
+}
+
+/** The base model of an adapter is another one: no mask of one is of the other. */
+function refuseAdapter(path: string): void {
+  const adapterPath = join(path, 'adapter_config.json');
+  if (!existsSync(adapterPath)) return;
+  const fields = readJson(adapterPath, MOST_ADAPTER_BYTES);
+  const base = isRecord(fields) ? (fields.base_model_name_or_path ?? null) : null;
+  const of = base === null ? '' : ` of ${showValue(base).replaceAll('"', '')}`;
+  const alone = existsSync(join(path, 'config.json'))
+    ? ', or remove adapter_config.json to use the model beside it without'
+    : '';
+  throw new ModelError(
+    `Expected a whole model in ${path}, got an adapter${of} (adapter_config.json); merge it into its base model (\`merge_and_unload\` of PEFT, then \`save_pretrained\`) and pass that folder${alone}.`,
+  );
+}
