@@ -14,6 +14,7 @@ import { openMethodEngine } from './method-engine.ts';
 import { checkOptions, type IdentifyOptions, type IdentifyResult } from './options.ts';
 import { runIdentification } from './run.ts';
 import { openGeneratedSource, openGivenSource, type SampleSource } from './sample-source.ts';
+import { checkReach } from './warnings.ts';
 
 /** Find the retrieval heads of a model.
  * @returns gates, mask and the closing table; the same as `duo identify` with the same settings.
@@ -74,7 +75,8 @@ async function identifyWith(opened: Opened): Promise<IdentifyResult> {
     model: shape,
   });
   try {
-    await source.sampleAt(0);
+    const numSamples = method.isStepwise ? config.steps : config.quadraticSamples;
+    await checkReach({ source, config, numSamples });
     return await runIdentification({ options, folder, config, fitted, method, cut, source, engine });
   } finally {
     source.close();

@@ -52,9 +52,10 @@ export interface IdentifyOptions {
  * - `start`: model, engine and device
  * - `estimate`: memory and time this is expected to take; `long`: a warning that it takes hours
  * - `stopped`: the run in `out` can be resumed
- * - `no-table`: why there is no closing table */
+ * - `no-table`: why there is no closing table
+ * - `warning`: why the mask may not be what it seems */
 export interface IdentifyMessage {
-  readonly kind: 'note' | 'fitted' | 'start' | 'estimate' | 'long' | 'stopped' | 'no-table';
+  readonly kind: 'note' | 'fitted' | 'start' | 'estimate' | 'long' | 'stopped' | 'no-table' | 'warning';
   readonly text: string;
 }
 
@@ -80,6 +81,8 @@ export interface FoundHeads {
 export interface IdentifyResult extends FoundHeads {
   /** rows of the closing table: full, given, streaming, random-0 …, inverted; null where there is none */
   readonly heldOut: readonly EvalRow[] | null;
+  /** why the mask may not be what it seems, as sentences without a full stop */
+  readonly warnings: readonly string[];
   /** share of the full KV cache that the mask saves */
   readonly savings: readonly { readonly tokens: number; readonly saved: number }[];
   /** settings in force */

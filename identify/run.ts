@@ -17,6 +17,7 @@ import type { FoundHeads, IdentifyResult } from './options.ts';
 import type { Parts } from './parts.ts';
 import { describeIdentity, describeProvenance, startRecord } from './record.ts';
 import { enterRunPlace, type RunPlace } from './run-place.ts';
+import { listWarnings } from './warnings.ts';
 
 /** About a hundred points of a gate's course, whatever the number of steps. */
 const COURSE_POINTS = 100;
@@ -87,11 +88,14 @@ async function scoreAndEvaluate(parts: Parts, run: { place: RunPlace; identity: 
   const found: FoundHeads = { gates, mask, cut: labels };
   options.onFound?.(found);
   const heldOut = await closeWithTable(parts, mask);
+  const warnings = listWarnings(labels, heldOut);
+  for (const warning of warnings) options.onMessage?.({ kind: 'warning', text: `${warning}.` });
   const files = ['gates.json', 'mask.json', ...(method.isStepwise ? ['metrics.jsonl'] : []), 'run.json'];
   return {
     ...found,
     heldOut,
-    savings: listSavings(toHeadMask(mask)),
+    warnings,
+    savings: listSavings(toHeadMask(mask), folder.config.shape.maxPositions),
     config,
     fitted: parts.fitted,
     method: config.method,
@@ -143,7 +147,7 @@ function tellScoring({ options, config, method }: Parts, done: number, loss?: nu
 
 /** What run.json and --json tell of a result: numbers, no files. */
 export function resultsOf(result: IdentifyResult): JsonRecord {
-  const { method, steps, scoreSeconds, cut, savings, heldOut } = result;
+  const { method, steps, scoreSeconds, cut, savings, heldOut, warnings } = result;
   const { streamingHeads, retrievalHeads, tieDecided } = cut;
   return {
     method,
@@ -152,6 +156,7 @@ export function resultsOf(result: IdentifyResult): JsonRecord {
     streamingHeads,
     retrievalHeads,
     tieDecided,
+    warnings: [...warnings],
     savings: savings.map(({ tokens, saved }) => ({ tokens, saved })),
     heldOut: (heldOut ?? []) as unknown as JsonRecord[],
   };

@@ -91,6 +91,7 @@ function sayMessage({ kind, text }: IdentifyMessage, out: string): void {
     long: 'Warning: this takes hours here; shorter --max-tokens, fewer --steps or another --engine or --device make it less.',
     stopped: `Stopped; continue with the same command and --resume (${out}).`,
     'no-table': `duo: ${text}`,
+    warning: `Warning: ${text}`,
   };
   say(lines[kind]);
 }
@@ -101,12 +102,12 @@ function printPicture({ gates, mask }: FoundHeads): void {
 }
 
 function printAll(result: IdentifyResult, flags: IdentifyFlags): void {
-  const { out, mask, cut, gates, heldOut, files } = result;
+  const { out, cut, gates, heldOut, files } = result;
   if (flags.json) {
     printJson({ out, ...resultsOf(result), mask: cut.mask, gates: gates.gates });
     return;
   }
   if (heldOut) printResult(`\n${formatRecallTable(heldOut)}`);
-  printResult(describeSavings(toHeadMask(mask)));
+  printResult(describeSavings(result.savings));
   printResult(`Written to ${out}: ${files.join(', ')}.`);
 }

@@ -93,7 +93,7 @@ function inspectMask(path: string): Inspection {
     `${retrieval} of ${total} KV heads keep the whole context, ${total - retrieval} stream (${formatPercent(1 - retrieval / total)}; ${describeCutOf(file)}).`,
     ...(file.version === MASK_VERSION ? [] : [describeWindows(file)]),
     ...notes,
-    describeSavings(mask),
+    describeSavings(listSavings(mask)),
     `Model fingerprint: ${model.fingerprint ?? 'none (made from config.json alone)'}.`,
     '',
     drawMask(mask, { colour }),

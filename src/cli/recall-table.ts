@@ -1,6 +1,4 @@
 // The table of recall under masks that identify ends with and eval prints, and the share of the KV cache that a mask saves.
-import { listSavings } from '../core/kv-cost.ts';
-import type { HeadMask } from '../core/shapes.ts';
 import type { EvalRow } from '../formats/results.ts';
 import { formatPercent, formatTable } from './terminal.ts';
 
@@ -18,7 +16,8 @@ export function formatRecallTable(rows: readonly EvalRow[]): string {
 }
 
 /** One sentence on the savings. */
-export function describeSavings(mask: HeadMask): string {
-  const parts = listSavings(mask).map(({ tokens, saved }) => `${formatPercent(saved)} at ${tokens / 1024}K tokens`);
+export function describeSavings(savings: readonly { readonly tokens: number; readonly saved: number }[]): string {
+  const name = (tokens: number): string => (tokens % 1024 === 0 ? `${tokens / 1024}K` : String(tokens));
+  const parts = savings.map(({ tokens, saved }) => `${formatPercent(saved)} at ${name(tokens)} tokens`);
   return `KV cache saved: ${parts.join(', ')}.`;
 }

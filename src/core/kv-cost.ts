@@ -68,7 +68,15 @@ export function countPairs(tokens: number, visibleTokens = tokens): number {
 /** Text lengths at which savings are told. */
 const SAVING_LENGTHS = [32_768, 131_072] as const;
 
-/** Share of the full KV cache that the mask saves at 32K and 128K tokens. */
-export function listSavings(mask: HeadMask): { tokens: number; saved: number }[] {
-  return SAVING_LENGTHS.map((tokens) => ({ tokens, saved: 1 - measureKvShare(mask, tokens) }));
+/** Share of the full KV cache that the mask saves at 32K and 128K tokens, or at the longest text that a model of fewer positions has.
+ * @param maxPositions of the model; unknown where only a mask is at hand. */
+export function listSavings(
+  mask: HeadMask,
+  maxPositions = Number.POSITIVE_INFINITY,
+): { tokens: number; saved: number }[] {
+  const lengths = SAVING_LENGTHS.filter((tokens) => tokens <= maxPositions);
+  return (lengths.length > 0 ? lengths : [maxPositions]).map((tokens) => ({
+    tokens,
+    saved: 1 - measureKvShare(mask, tokens),
+  }));
 }

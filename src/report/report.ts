@@ -76,6 +76,7 @@ function formatPage(parts: {
 <p class="eyebrow">duo report</p>
 <h1>${summary.title}</h1>
 <p class="lead">${describeLead(data, summary)}</p>
+${data.warnings.map((warning) => html`<p class="warning">Warning: ${warning}.</p>`)}
 ${formatTiles(summary)}
 <nav aria-label="Sections">${sections.map(({ id, title }) => html`<a href="#${id}">${title}</a>`)}</nav>
 </header>

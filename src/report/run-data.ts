@@ -47,6 +47,14 @@ const benchSchema = z.looseObject({
 });
 export type BenchFile = z.infer<typeof benchSchema>;
 
+const SAVING_TOKENS = [32_768, 131_072];
+const toldSchema = z.looseObject({
+  savings: z
+    .array(z.looseObject({ tokens: z.number().min(1) }))
+    .min(1)
+    .optional(),
+  warnings: z.array(z.string()).optional(),
+});
 const heldOutSchema = z.looseObject({ results: z.looseObject({ heldOut: z.array(evalRowSchema) }) });
 
 export interface RunData {
@@ -63,6 +71,10 @@ export interface RunData {
   readonly mask: MaskFile | null;
   /** one line a step, empty without metrics.jsonl */
   readonly metrics: readonly MetricsLine[];
+  /** lengths at which savings are told: those that identify told, which the model has */
+  readonly savingTokens: readonly number[];
+  /** what identify warned of, as sentences without a full stop */
+  readonly warnings: readonly string[];
   /** rows of identify's closing table */
   readonly heldOut: readonly EvalRow[];
   /** what `duo eval --out` wrote */
@@ -114,6 +126,7 @@ export function readRunFolder(folder: string): RunData {
     mask,
     metrics: read('metrics.jsonl', readMetrics) ?? [],
     heldOut: readHeldOut(run, join(path, 'run.json')),
+    ...readTold(run),
     results: labelled?.results ?? null,
     // texts under another mask would stand beside the run's own
     predictions: labelled?.isOther ? [] : (read('predictions.jsonl', readPredictions) ?? []),
@@ -137,6 +150,12 @@ export function modelOfRun(data: RunData): ModelTag | null {
 function describeMask(file: MaskFile): { hash: string; streamingFraction: number } {
   const mask = toHeadMask(file);
   return { hash: hashMask(mask) as string, streamingFraction: streamingFractionOf(toMaskGrid(mask)) };
+}
+
+/** What identify told of its mask; records of an older duo have less. */
+function readTold(run: RunFile | null): Pick<RunData, 'savingTokens' | 'warnings'> {
+  const { savings, warnings } = toldSchema.safeParse(run?.results).data ?? {};
+  return { savingTokens: savings?.map(({ tokens }) => tokens) ?? SAVING_TOKENS, warnings: warnings ?? [] };
 }
 
 function readHeldOut(run: RunFile | null, path: string): EvalRow[] {

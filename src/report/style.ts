@@ -9,6 +9,7 @@ body{margin:0;background:var(--page);color:var(--ink);font:16px/1.55 system-ui,-
 main{max-width:1180px;margin:0 auto;padding:28px 24px 64px}
 header h1{font-size:30px;line-height:1.2;margin:2px 0 6px;letter-spacing:-.01em;overflow-wrap:anywhere}
 .eyebrow{color:var(--accent);font-weight:600;font-size:14px;margin:0}
+.warning{border-left:4px solid var(--ink);padding:4px 12px;margin:0 0 16px;max-width:72ch;overflow-wrap:anywhere}
 .lead{color:var(--soft);margin:0 0 20px;max-width:72ch;overflow-wrap:anywhere}
 .tiles{display:grid;grid-template-columns:repeat(4,1fr);gap:14px;margin:0 0 12px}
 .tile{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:14px 16px;min-width:0}

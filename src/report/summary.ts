@@ -22,7 +22,6 @@ export interface Measures {
 
 /** Storage that memory figures assume. */
 export const SUMMARY_KV_DTYPE: KvDtype = 'bf16';
-const SAVING_TOKENS = [32_768, 131_072] as const;
 
 /** Recall under full attention and under the mask, from the same samples. */
 export interface Recall {
@@ -47,6 +46,8 @@ export interface Summary {
   /** share of the full KV cache that the mask saves, 0 to 1 */
   readonly savings: readonly { readonly tokens: number; readonly saved: number }[];
   readonly recall: Recall | null;
+  /** why the mask may not be what it seems, as identify said */
+  readonly warnings: readonly string[];
   /** steps run and seconds they took; null without metrics */
   readonly training: { readonly steps: number; readonly seconds: number } | null;
 }
@@ -70,13 +71,14 @@ export function summariseRun(data: RunData, measures: Measures): Summary {
         : null,
     budget: mask && findBudgetShare(mask),
     savings: mask
-      ? SAVING_TOKENS.map((tokens) => {
+      ? data.savingTokens.map((tokens) => {
           const count = (of: HeadMask | 'full'): number =>
             measures.countKvBytes({ model: mask.model, mask: of, tokens, dtype: SUMMARY_KV_DTYPE });
           return { tokens, saved: 1 - count(toHeadMask(mask)) / count('full') };
         })
       : [],
     recall: findRecall(data),
+    warnings: data.warnings,
     training:
       metrics.length === 0
         ? null
@@ -104,6 +106,7 @@ export function describeSummary(summary: Summary): string[] {
       `Recall (${recall.source}): full ${formatShare(recall.full.accuracy)} (${formatShareInterval(recall.full.accuracyInterval)}), mask ${formatShare(recall.given.accuracy)} (${formatShareInterval(recall.given.accuracyInterval)}), ${recall.given.samples} samples.`,
     );
   }
+  for (const warning of summary.warnings) lines.push(`Warning: ${warning}.`);
   return lines;
 }
 

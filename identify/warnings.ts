@@ -1,0 +1,56 @@
+// What makes a mask worthless or doubtful, said before a person relies on it: samples that cannot tell heads apart are refused, labels that
+// a tie decided and masks no better than random ones are warned of.
+import type { CutGates } from '../export/cut.ts';
+import type { Config } from '../src/config/config.ts';
+import { supervisedPositions } from '../src/core/shapes.ts';
+import { ConfigError } from '../src/errors/errors.ts';
+import type { EvalRow } from '../src/formats/results.ts';
+import type { SampleSource } from './sample-source.ts';
+
+/** Samples are drawn by a grid of lengths: that many hold one of the longest. */
+const MOST_LOOKED_AT = 64;
+
+/** Refuse samples in which no supervised query has a key outside the window: full and streaming heads are then the same.
+ * @param numSamples how many the method will take.
+ * @throws {ConfigError}. */
+export async function checkReach(options: {
+  readonly source: SampleSource;
+  readonly config: Config;
+  readonly numSamples: number;
+}): Promise<void> {
+  const { source, config, numSamples } = options;
+  const { sinkTokens, recentTokens, supervise } = config;
+  let longest = 0;
+  for (let index = 0; index < Math.min(numSamples, MOST_LOOKED_AT); index++) {
+    const { tokens, answers } = await source.sampleAt(index);
+    // Query q has a key that is neither sink nor recent from q = S + R on.
+    if (supervisedPositions(answers, supervise).some((query) => query >= sinkTokens + recentTokens)) return;
+    longest = Math.max(longest, tokens.length);
+  }
+  throw new ConfigError(
+    `Expected samples in which an answer lies more than the window (${sinkTokens} sink and ${recentTokens} recent tokens) from the start, got ${longest} tokens at most: full and streaming heads are the same there, and nothing can be learnt. Use longer samples or a smaller window.`,
+  );
+}
+
+/** Sentences on a finished identification; none where nothing is wrong.
+ * @param heldOut rows of the closing table, null where there is none. */
+export function listWarnings(cut: CutGates, heldOut: readonly EvalRow[] | null): string[] {
+  return [describeTie(cut), heldOut && describeRandom(heldOut)].filter((line): line is string => line !== null);
+}
+
+function describeTie({ tieDecided, streamingHeads, retrievalHeads }: CutGates): string | null {
+  if (tieDecided === 0) return null;
+  const total = streamingHeads + retrievalHeads;
+  return `the cut falls inside a tie: ${tieDecided} of ${total} KV heads have equal gates, and which of them stream was decided by their numbers, not by what was measured`;
+}
+
+/** Held-out samples on which the mask is not above random masks of its size by more than chance. */
+function describeRandom(rows: readonly EvalRow[]): string | null {
+  const given = rows.find(({ mask }) => mask === 'given');
+  const random = rows.filter(({ mask }) => /^random-\d+$/.test(mask));
+  if (given?.logProbInterval == null || random.length === 0) return null;
+  const best = Math.max(...random.map(({ logProb }) => logProb ?? Number.NEGATIVE_INFINITY));
+  const [low] = given.logProbInterval;
+  if (low > best) return null;
+  return `the mask is not above random masks of its size on held-out samples: log-probability ${given.logProb?.toFixed(3)} (from ${low.toFixed(3)}), best random mask ${best.toFixed(3)}`;
+}
