@@ -5,8 +5,9 @@ import { type ChoiceProblem, measureLoss, WindowChoice } from './window-choice.t
 
 /** Forced moves are followed by exchanges of two up to this many options: their time grows with the cube of it. */
 const MOST_OPTIONS_EXCHANGED = 128;
-/** A change below this share of the loss is rounding, not an improvement. */
+/** A change below this share of the loss, or of the sum of all effects, is rounding and no improvement: without it a search may never end. */
 const LEAST_GAIN = 1e-10;
+const ROUNDING = 1e-13;
 
 interface Limits {
   /** entries at most */
@@ -176,6 +177,6 @@ function forceEach(choice: WindowChoice, limits: Limits): boolean {
   return hasImproved;
 }
 
-function leastGain({ loss }: WindowChoice): number {
-  return LEAST_GAIN * Math.abs(loss);
+function leastGain({ loss, problem }: WindowChoice): number {
+  return LEAST_GAIN * Math.abs(loss) + ROUNDING * problem.magnitude;
 }

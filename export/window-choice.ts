@@ -8,6 +8,8 @@ export interface ChoiceProblem {
   readonly rungs: number;
   /** `[n][n]`, n = heads · rungs, symmetric */
   readonly matrix: Float64Array;
+  /** sum of the sizes of all its entries, what rounding errors are held against */
+  readonly magnitude: number;
   /** entries that a head keeps on each rung, the whole context last; ascending, equal where a window reaches past the length */
   readonly entries: Float64Array;
 }
@@ -28,6 +30,7 @@ export function makeProblem(ladder: LadderEffects, tokens: number): ChoiceProble
     heads: size / windows.length,
     rungs: windows.length,
     matrix,
+    magnitude: matrix.reduce((sum, effect) => sum + Math.abs(effect), 0),
     entries: Float64Array.from([...kept, tokens]),
   };
 }

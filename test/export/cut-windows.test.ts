@@ -124,6 +124,17 @@ describe('cutWindows', () => {
     expect(() => cut(kvShare, atTokens)).toThrow(new ConfigError(message));
   });
 
+  it('ends where effects cancel to less than their rounding', () => {
+    // 40 heads in pairs that undo each other: every loss is rounding of numbers a hundred million times as large
+    const heads = 40;
+    const effects = Array.from({ length: heads }, (_, i) =>
+      Array.from({ length: i + 1 }, (_, j) => (1e8 + i + j) * ((i + j) % 2 === 0 ? 1 : -1) + 0.1 * Math.sin(i * j)),
+    );
+    const cancelling = { sink: 0, windows: [10], tokens: 100, effects };
+    const found = cutWindows(cancelling, { kvHeads: 4, kvShare: 0.5, atTokens: null, isBounded: false });
+    expect(found.keptShare).toBeLessThanOrEqual(0.5);
+  });
+
   it('bounds a matrix that rounding left with negative eigenvalues', () => {
     const noisy = ladder.effects.map((row, i) => row.map((value, j) => value + 0.02 * Math.sin(31 * i + 17 * j)));
     const found = cutWindows({ ...ladder, effects: noisy }, { kvHeads: 3, kvShare: 0.3, atTokens: null });

@@ -10,7 +10,10 @@ test('saves enough, mixes at most one head, and no choice of whole options is ch
     const [heads, rungs] = [4, 3];
     const prices = Float64Array.from({ length: heads * rungs }, () => random.uniform() * 10 - 2);
     const budget = 40 + random.integer(360);
-    const corner = findLeastCorner({ heads, rungs, entries, matrix: new Float64Array(0) }, { prices, budget });
+    const corner = findLeastCorner(
+      { heads, rungs, entries, matrix: new Float64Array(0), magnitude: 0 },
+      { prices, budget },
+    );
     let [kept, price, mixed] = [0, 0, 0];
     for (let head = 0; head < heads; head++) {
       const shares = [...corner.subarray(head * rungs, (head + 1) * rungs)];
