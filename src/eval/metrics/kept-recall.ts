@@ -1,0 +1,46 @@
+// Kept recall: the answer tokens that a mask predicts right over those that full attention does, on the same samples.
+import { makeRandom } from '../../core/random.ts';
+import type { Interval } from './confidence.ts';
+
+/** Right answer tokens of one sample, under full attention and under the mask. */
+export interface PairedRecall {
+  readonly full: number;
+  readonly mask: number;
+}
+
+/** Fewer samples make no interval worth a promise. */
+const LEAST_SAMPLES = 8;
+const BOOTSTRAP_ROUNDS = 1000;
+
+export interface KeptRecall {
+  /** Σ mask / Σ full; null where `reason` says why */
+  readonly value: number | null;
+  /** 95 %, paired bootstrap over samples, seeded by their number */
+  readonly interval: Interval | null;
+  readonly reason?: string;
+}
+
+/** Kept recall of one mask. Same values, same interval. */
+export function measureKeptRecall(samples: readonly PairedRecall[]): KeptRecall {
+  const missing = (reason: string): KeptRecall => ({ value: null, interval: null, reason });
+  if (samples.length < LEAST_SAMPLES) {
+    return missing(`too little to measure: ${samples.length} samples, of at least ${LEAST_SAMPLES}`);
+  }
+  if (sum(samples, 'full') === 0) return missing('full attention itself predicts no answer token right');
+  const random = makeRandom(0, 'kept recall', samples.length);
+  const ratios = Array.from({ length: BOOTSTRAP_ROUNDS }, () =>
+    divide(samples.map(() => samples[random.integer(samples.length)] as PairedRecall)),
+  )
+    .filter(Number.isFinite)
+    .sort((a, b) => a - b);
+  const at = (share: number): number => ratios[Math.round(share * (ratios.length - 1))] as number;
+  return { value: divide(samples), interval: [at(0.025), at(0.975)] };
+}
+
+function divide(samples: readonly PairedRecall[]): number {
+  return sum(samples, 'mask') / sum(samples, 'full');
+}
+
+function sum(samples: readonly PairedRecall[], key: keyof PairedRecall): number {
+  return samples.reduce((total, sample) => total + sample[key], 0);
+}
