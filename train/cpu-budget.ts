@@ -1,9 +1,11 @@
 // Fits an identification that nobody gave settings for to a CPU: fewer and shorter samples, so that two cores need minutes and not days.
 // The budget counts operations, never seconds, so that a resumed run and another machine without a GPU get the same settings.
 import type { Config } from '../src/config/config.ts';
+import { resolveWindows } from '../src/config/ladder.ts';
 import type { ModelConfig } from '../src/model/config.ts';
 import { countPrefillOperations } from '../src/runtime/operations.ts';
 import { countOptimizerForwards, countQuadraticForwards } from './quadratic/cost.ts';
+import { isFirstSpared } from './quadratic/quadratic-settings.ts';
 
 /** Two cores with AVX-512 do 174e9 of these a second (SmolLM2-135M, one quadratic sample of 2500 tokens in 408 s): about five minutes. */
 const MOST_OPERATIONS = 5e13;
@@ -38,9 +40,12 @@ export function fitToCpu(
     fitted = { ...config, method: 'quadratic' };
   }
   if (fitted.method !== 'quadratic') return config;
-  const cost = (samples: number, tokens: number): number =>
-    countQuadraticForwards({ layers, kvHeads, callsPerSample: 1, samples, rounds: fitted.quadraticRounds }) *
-    forward(tokens);
+  const cost = (samples: number, tokens: number): number => {
+    const { quadraticRounds: rounds, quadraticStep: step, recentTokens } = fitted;
+    const windows = resolveWindows(fitted, { longestTokens: tokens, heads: layers * kvHeads });
+    const spared = { windows: windows.length, isFirstSpared: isFirstSpared({ windows, step }, recentTokens) };
+    return countQuadraticForwards({ layers, kvHeads, callsPerSample: 1, samples, rounds, ...spared }) * forward(tokens);
+  };
   const isWithin = (samples: number, tokens: number): boolean => cost(samples, tokens) <= MOST_OPERATIONS;
   if (!isWithin(fitted.quadraticSamples, fitted.maxTokens)) {
     const shortest = Math.min(SHORTEST_TOKENS, fitted.maxTokens);

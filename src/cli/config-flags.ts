@@ -10,7 +10,11 @@ export function addConfigOptions(command: Command): Command {
   command.option('--config <name|file>', 'preset: a name of configs/ or a JSON file; default: by architecture');
   for (const { flag, kind, choices, description } of listConfigKeys()) {
     const shown =
-      kind === 'integer' || kind === 'number' ? 'n' : kind === 'string-list' ? 'a,b,…' : (choices?.join('|') ?? 'text');
+      kind === 'integer' || kind === 'number'
+        ? 'n'
+        : kind === 'string-list' || kind === 'window-list'
+          ? 'a,b,…'
+          : (choices?.join('|') ?? 'text');
     command.addOption(new Option(`--${flag} <${shown}>`, description));
   }
   return command;

@@ -21,6 +21,13 @@ function listShape(shape: Record<string, z.ZodType>, prefix: readonly string[]):
   });
 }
 
+/** Keys that say how gates are cut into a mask; at most one is not null. */
+export const CUT_KEYS = ['streamingFraction', 'threshold', 'kvShare'] as const satisfies readonly (keyof Config)[];
+
+export function isCutKey(key: string): boolean {
+  return (CUT_KEYS as readonly string[]).includes(key);
+}
+
 /** Every leaf key in file order. */
 export const KEY_ENTRIES: readonly KeyEntry[] = listShape(configSchema.shape, []);
 
@@ -113,8 +120,12 @@ function checkTogether(
   const refuse = (sentence: string): never => {
     throw new ConfigError(`${sentence}${where}.`);
   };
-  if (config.streamingFraction !== null && config.threshold !== null) {
-    refuse(`Expected either \`${nameOf('streamingFraction')}\` or \`${nameOf('threshold')}\`, got both`);
+  const cuts = CUT_KEYS.filter((key) => config[key] !== null).map((key) => `\`${nameOf(key)}\``);
+  if (cuts.length > 1) refuse(`Expected either ${cuts.join(' or ')}, got ${cuts.length === 2 ? 'both' : 'all'}`);
+  if (config.kvShareTokens !== null && config.kvShare === null) {
+    refuse(
+      `Expected \`${nameOf('kvShare')}\` beside \`${nameOf('kvShareTokens')}\`, which is the length it is counted at, got none`,
+    );
   }
   const ordered = (low: 'minTokens' | 'depthMin', high: 'maxTokens' | 'depthMax'): void => {
     if (config[low] > config[high]) {

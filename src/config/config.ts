@@ -1,7 +1,17 @@
 // Every key of a run preset: what it means, its kind and bounds. The keys' order here is their order in files, flags and help.
 // Values follow arXiv 2410.10819 where the paper or its code names one; configs/base.json holds them.
 import { z } from 'zod';
-import { choiceKey, integerKey, numberKey, optionalNumberKey, stringKey, wordListKey } from './keys.ts';
+import { MAX_LADDER_WINDOWS } from '../formats/ladder-effects.ts';
+import {
+  choiceKey,
+  integerKey,
+  numberKey,
+  optionalIntegerKey,
+  optionalNumberKey,
+  stringKey,
+  windowListKey,
+  wordListKey,
+} from './keys.ts';
 
 const MAX_TOKENS = 2 ** 26; // 64m tokens: bounds what a preset can make the generator allocate
 
@@ -43,6 +53,11 @@ export const configSchema = z.strictObject({
   sinkTokens: integerKey('first tokens that a streaming head always sees', { least: 0 }),
   /** R: nearest tokens a streaming head sees, the query's own included. */
   recentTokens: integerKey('nearest tokens that a streaming head sees, its own included', { least: 1 }),
+  /** Windows whose effects are measured on each head beside the gates; auto = powers of two from recentTokens to a quarter of the longest
+   * sample; null = none. */
+  windows: windowListKey('windows to measure each head at, such as 256,512,1k, or auto; method quadratic', {
+    most: MAX_LADDER_WINDOWS,
+  }),
   /** λ: weight of the mean gate in the objective. */
   lambda: numberKey('weight of the mean gate in the objective', { least: 0 }),
   /** Peak learning rate of the gates. */
@@ -79,6 +94,16 @@ export const configSchema = z.strictObject({
   streamingFraction: optionalNumberKey('share of KV heads that stream', { least: 0, most: 1 }),
   /** Retrieval iff gate ≥ threshold; excludes streamingFraction. */
   threshold: optionalNumberKey('retrieval heads are those with a gate of at least this', { least: 0, most: 1 }),
+  /** Largest share of a full KV cache that the mask may keep; its windows are chosen by head. */
+  kvShare: optionalNumberKey('largest share of a full KV cache that the mask may keep, with windows by head', {
+    least: 0,
+    most: 1,
+  }),
+  /** Context length at which kvShare is counted; null = the longest sample that was measured. */
+  kvShareTokens: optionalIntegerKey('context length at which --kv-share counts; default: the longest sample', {
+    least: 1,
+    most: MAX_TOKENS,
+  }),
   /** Shortest sample. */
   minTokens: integerKey('shortest sample in tokens', { least: 2, most: MAX_TOKENS }),
   /** Longest sample. */

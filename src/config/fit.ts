@@ -1,13 +1,14 @@
 // Fits a preset to a model: lengths that the preset (not the person) chose are capped, and the cut's default follows the head counts.
 import type { ModelShape } from '../core/shapes.ts';
 import { ConfigError } from '../errors/errors.ts';
+import { CUT_KEYS } from './check.ts';
 import type { Config } from './config.ts';
 import { nameAsFlag } from './flags.ts';
 
 /** Fit `config` to `shape`.
  * @param options.given keys the person set by flag: a length among them is refused when it is too long, one from the preset is capped.
  * @param options.nameKey how errors name a key; default: as its flag.
- * @returns a copy: maxTokens and minTokens at most the model's, and exactly one of streamingFraction and threshold set
+ * @returns a copy: maxTokens and minTokens at most the model's, and exactly one cut set
  *   (DESIGN: 0.5 of the heads stream if G < H, else 0.75).
  * @throws {ConfigError} a given length is longer than the model allows. */
 export function fitConfig(
@@ -26,7 +27,7 @@ export function fitConfig(
     }
     fitted[key] = shape.maxPositions;
   }
-  if (fitted.streamingFraction === null && fitted.threshold === null) {
+  if (CUT_KEYS.every((key) => fitted[key] === null)) {
     fitted.streamingFraction = shape.kvHeads < shape.heads ? 0.5 : 0.75;
   }
   return fitted;

@@ -1,6 +1,6 @@
 // Flags of the preset keys: every key has one in kebab case, and its text is read here. `k` = 1024, `m` = 1048576.
 import { ConfigError } from '../errors/errors.ts';
-import { checkConfig, describeMistake, KEY_ENTRIES, type KeyEntry } from './check.ts';
+import { CUT_KEYS, checkConfig, describeMistake, isCutKey, KEY_ENTRIES, type KeyEntry } from './check.ts';
 import type { Config } from './config.ts';
 import type { KeyKind } from './keys.ts';
 import { loadPreset, type Preset } from './presets.ts';
@@ -17,7 +17,11 @@ export interface ConfigKey {
 }
 
 /** Short flags that the command line promises for keys with a longer name in code. */
-const SHORT_FLAGS: Readonly<Record<string, string>> = { sinkTokens: 'sink', recentTokens: 'recent' };
+const SHORT_FLAGS: Readonly<Record<string, string>> = {
+  sinkTokens: 'sink',
+  recentTokens: 'recent',
+  kvShareTokens: 'at',
+};
 
 const flagOf = (key: string): string =>
   SHORT_FLAGS[key] ?? key.replaceAll('.', '-').replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
@@ -47,6 +51,9 @@ export function parseCount(text: string): number | null {
   return Number(match[1]) * (SUFFIXES[(match[2] as string).toLowerCase()] as number);
 }
 
+/** Kinds whose value may be a text; the check of the whole preset has the last word on them. */
+const TEXT_KINDS: readonly KeyKind[] = ['string', 'choice', 'window-list'];
+
 function parseFlag(entry: KeyEntry, text: string): unknown {
   switch (entry.meta.kind) {
     case 'integer':
@@ -55,6 +62,11 @@ function parseFlag(entry: KeyEntry, text: string): unknown {
       return parseCount(text) ?? text;
     case 'string-list':
       return text.split(',').map((word) => word.trim());
+    case 'window-list': {
+      if (text === 'null') return null;
+      const sizes = text.split(',').map(parseCount);
+      return sizes.includes(null) ? text.trim() : sizes;
+    }
     case 'string':
     case 'choice':
       return text;
@@ -64,7 +76,7 @@ function parseFlag(entry: KeyEntry, text: string): unknown {
 /** Lay flags over a preset.
  * @param options.preset a preset, or what `loadPreset` takes.
  * @param options.overrides by `key` of `listConfigKeys`; text is read as the flag's, other values are taken as they are, undefined is skipped.
- *   A cut (streamingFraction or threshold) replaces the preset's cut, whichever that is; both at once is an error.
+ *   A cut (one of CUT_KEYS) replaces the preset's cut, whichever that is; both at once is an error.
  * @param options.nameKey how errors name an overridden key; default: as its flag.
  * @throws {ConfigError} one sentence that names the key as it was written, or the unknown key. */
 export function resolveConfig(options: {
@@ -78,15 +90,12 @@ export function resolveConfig(options: {
   const given = Object.entries(options.overrides ?? {}).filter(([, value]) => value !== undefined);
   const entries = new Map(KEY_ENTRIES.map((entry) => [attributeOf(entry.key), entry]));
   const overridden = new Set<string>();
-  if (given.some(([key]) => key === 'streamingFraction' || key === 'threshold')) {
-    values.streamingFraction = null;
-    values.threshold = null;
-  }
+  if (given.some(([key]) => isCutKey(key))) for (const key of CUT_KEYS) values[key] = null;
   for (const [key, value] of given) {
     const entry = entries.get(key) ?? KEY_ENTRIES.find((candidate) => candidate.key === key);
     if (!entry) throw new ConfigError(`Unknown configuration key \`${key}\`; expected a key of a preset.`);
     const parsed = typeof value === 'string' ? parseFlag(entry, value) : value;
-    if (typeof parsed === 'string' && entry.meta.kind !== 'string' && entry.meta.kind !== 'choice') {
+    if (typeof parsed === 'string' && !TEXT_KINDS.includes(entry.meta.kind)) {
       throw new ConfigError(
         describeMistake({ name: nameKey(entry.key), expected: entry.meta.expected, value: parsed }),
       );

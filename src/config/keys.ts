@@ -2,7 +2,7 @@
 import { z } from 'zod';
 
 /** How a key's flag is read from text. */
-export type KeyKind = 'integer' | 'number' | 'string' | 'string-list' | 'choice';
+export type KeyKind = 'integer' | 'number' | 'string' | 'string-list' | 'choice' | 'window-list';
 
 /** What one key is, for flags, help and errors. */
 export interface KeyMeta {
@@ -46,6 +46,21 @@ export function integerKey(description: string, bounds: Bounds) {
     description,
     expected: `an integer ${describeBounds(bounds)}`,
     nullable: false,
+  });
+}
+
+/** Whole number within bounds, or null. */
+export function optionalIntegerKey(description: string, bounds: Bounds) {
+  const schema = z
+    .int()
+    .min(bounds.least)
+    .max(bounds.most ?? Number.MAX_SAFE_INTEGER)
+    .nullable();
+  return register(schema, {
+    kind: 'integer',
+    description,
+    expected: `an integer ${describeBounds(bounds)}, or null`,
+    nullable: true,
   });
 }
 
@@ -106,5 +121,20 @@ export function wordListKey(description: string) {
     description,
     expected: 'a list of at least one distinct word without white space',
     nullable: false,
+  });
+}
+
+/** Window sizes in tokens, ascending, or `auto`, or null. */
+export function windowListKey(description: string, { most }: { most: number }) {
+  const sizes = z
+    .array(z.int().min(1))
+    .min(1)
+    .max(most)
+    .refine((windows) => windows.every((window, rung) => rung === 0 || window > (windows[rung - 1] as number)));
+  return register(z.union([z.literal('auto'), sizes]).nullable(), {
+    kind: 'window-list',
+    description,
+    expected: `a list of 1 to ${most} ascending integers of at least 1, or "auto", or null`,
+    nullable: true,
   });
 }

@@ -42,6 +42,15 @@ describe('fitToCpu', () => {
     expect(fitBase([], large)).toMatchObject({ quadraticSamples: 1, maxTokens: 1024, heldOutSamples: 2 });
   });
 
+  it('counts a pass over the heads for each window of a ladder', () => {
+    const climbing = { ...base, method: 'quadratic', windows: [256, 512, 1024] };
+    const fitted = fitToCpu(climbing, { model: smol, given: new Set(), canProbe: true });
+    expect(fitted.maxTokens).toBeLessThan(fitBase().maxTokens);
+    expect(fitToCpu({ ...climbing, windows: [256] }, { model: smol, given: new Set(), canProbe: true }).maxTokens).toBe(
+      fitBase().maxTokens,
+    );
+  });
+
   it('leaves what the person set, and an engine that cannot probe', () => {
     for (const key of ['method', 'steps', 'lr']) expect(fitBase([key])).toEqual(base);
     expect(fitBase([], smol, false)).toEqual(base);

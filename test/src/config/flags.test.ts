@@ -32,6 +32,9 @@ describe('listConfigKeys', () => {
       'seed',
       'streaming-fraction',
       'threshold',
+      'windows',
+      'kv-share',
+      'at',
       'held-out-samples',
     ]) {
       expect(flags).toContain(flag);

@@ -1,0 +1,50 @@
+// The ladder of windows that an identification measures: what it asks of the other settings, and its rungs where none were named.
+import { ConfigError } from '../errors/errors.ts';
+import { MAX_LADDER_OPTIONS, MAX_LADDER_WINDOWS } from '../formats/ladder-effects.ts';
+import type { Config } from './config.ts';
+
+/** A window wider than this share of a sample hides little of it, so that little is measured. */
+const LARGEST_SHARE = 1 / 4;
+
+/** The settings with what a ladder needs: method `quadratic`, which alone measures one, and for a cut by KV share a ladder at all, of one
+ * window where the person asked for a window by its size.
+ * @param options.given keys the person set, as `resolveConfig` takes them.  @param options.nameKey how errors name a key.
+ * @throws {ConfigError} the person asked for another method. */
+export function fitLadder(
+  config: Config,
+  options: { given: ReadonlySet<string>; nameKey: (key: string) => string },
+): Config {
+  const { given, nameKey } = options;
+  const asking = config.windows !== null ? 'windows' : config.kvShare !== null ? 'kvShare' : null;
+  if (asking === null) return config;
+  if (config.method !== 'quadratic' && given.has('method')) {
+    throw new ConfigError(
+      `Expected \`${nameKey('method')}\` to be quadratic beside \`${nameKey(asking)}\`, because no other measures windows, got \`${config.method}\`.`,
+    );
+  }
+  const isOneWindow = given.has('recent') || given.has('recentTokens');
+  const windows = config.windows ?? (isOneWindow ? [config.recentTokens] : 'auto');
+  return { ...config, method: 'quadratic', windows };
+}
+
+/** Rungs of the settings' ladder, ascending; none where they have none.
+ * @param options.longestTokens of the samples that are measured.  @param options.heads N, KV heads of the model. */
+export function resolveWindows(
+  { windows, recentTokens }: Pick<Config, 'windows' | 'recentTokens'>,
+  options: { longestTokens: number; heads: number },
+): number[] {
+  if (windows === null) return [];
+  return windows === 'auto' ? listRungs({ ...options, recentTokens }) : [...windows];
+}
+
+/** recentTokens times powers of two up to a quarter of the longest sample, at least itself; of four, eight … where the model has so many heads
+ * that the matrix of all pairs would not fit its file. */
+function listRungs(options: { recentTokens: number; longestTokens: number; heads: number }): number[] {
+  const { recentTokens, longestTokens, heads } = options;
+  const most = Math.max(1, Math.min(MAX_LADDER_WINDOWS, Math.floor(MAX_LADDER_OPTIONS / heads)));
+  for (let factor = 2; ; factor *= 2) {
+    const rungs = [recentTokens];
+    for (let next = recentTokens * factor; next <= LARGEST_SHARE * longestTokens; next *= factor) rungs.push(next);
+    if (rungs.length <= most) return rungs;
+  }
+}
