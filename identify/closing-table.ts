@@ -4,8 +4,8 @@ import { listBaselines } from '../src/eval/baselines.ts';
 import { evaluateSamples } from '../src/eval/evaluate-samples.ts';
 import { type MaskFile, toHeadMask } from '../src/formats/mask.ts';
 import type { EvalRow } from '../src/formats/results.ts';
+import { readHeldOut } from './held-out.ts';
 import type { Parts } from './parts.ts';
-import { makeHeldOutSamples, readGivenSamples } from './sample-source.ts';
 
 const RANDOM_MASKS = 3;
 
@@ -13,13 +13,10 @@ const RANDOM_MASKS = 3;
  * @throws {AbortedError}. */
 export async function closeWithTable(parts: Parts, mask: MaskFile): Promise<EvalRow[] | null> {
   const { options, folder, config, engine } = parts;
-  const { heldOut, haystack, signal, onMessage, onProgress } = options;
+  const { heldOut, signal, onMessage, onProgress } = options;
   if (heldOut === undefined && config.heldOutSamples === 0) return null;
   try {
-    const samples =
-      heldOut === undefined
-        ? await makeHeldOutSamples({ folder, config, haystackPath: haystack })
-        : readGivenSamples(heldOut, folder);
+    const samples = await readHeldOut(parts);
     const given = toHeadMask(mask);
     const baselines = listBaselines({
       names: ['full', 'streaming', 'random', 'inverted'],

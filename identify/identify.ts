@@ -1,8 +1,8 @@
 // One identification from a model's name to its mask: opens model and engine, fits the preset, scores the heads, cuts the gates, and
 // shows what the mask keeps on held-out samples. Prints nothing; the methods, the cut and the evaluation are other rooms' work.
-import { chooseCut } from '../export/cut.ts';
 import type { Config } from '../src/config/config.ts';
 import { listChanges } from '../src/config/fit.ts';
+import { resolveWindows } from '../src/config/ladder.ts';
 import { resolveSettings, type Settings } from '../src/config/settings.ts';
 import type { Engine } from '../src/engine/engine.ts';
 import { ConfigError } from '../src/errors/errors.ts';
@@ -10,6 +10,7 @@ import type { ModelFolder } from '../src/model/folder.ts';
 import { isDemoModel, openModel } from '../src/model/open-model.ts';
 import { fitToCpu } from '../train/cpu-budget.ts';
 import { findMethod } from '../train/methods/index.ts';
+import { chooseMaskCut } from './choose-mask.ts';
 import { openMethodEngine } from './method-engine.ts';
 import { checkOptions, type IdentifyOptions, type IdentifyResult } from './options.ts';
 import { runIdentification } from './run.ts';
@@ -69,15 +70,19 @@ async function identifyWith(opened: Opened): Promise<IdentifyResult> {
   }
   const { source, config, fitted } = await openSource(opened);
   const method = findMethod(config.method);
-  const cut = chooseCut({
-    streamingFraction: config.streamingFraction ?? undefined,
-    threshold: config.threshold ?? undefined,
-    model: shape,
-  });
+  const cut = chooseMaskCut(config, shape);
   try {
     const numSamples = method.isStepwise ? config.steps : config.quadraticSamples;
     await checkReach({ source, config, numSamples });
-    return await runIdentification({ options, folder, config, fitted, method, cut, source, engine });
+    const longestTokens = findLongest(source, config);
+    const windows = resolveWindows(config, { longestTokens, heads: shape.layers * shape.kvHeads });
+    if (config.windows === 'auto') {
+      const text = `each head is measured with windows of ${windows.join(', ')} tokens, up to a quarter of the longest sample, ${longestTokens}.`;
+      options.onMessage?.({ kind: 'note', text });
+    }
+    const settled = { ...config, windows: windows.length > 0 ? windows : null };
+    const parts = { options, folder, fitted, method, cut, windows, longestTokens, source, engine };
+    return await runIdentification({ ...parts, config: settled });
   } finally {
     source.close();
   }
@@ -92,7 +97,10 @@ async function openSource({
 }: Opened): Promise<{ source: SampleSource; config: Config; fitted: string[] }> {
   const { asked, given } = settings;
   if (options.samples !== undefined) {
-    return { source: openGivenSource(options.samples, folder), config: settings.config, fitted: [] };
+    const fitted = listChanges({ ...settings.config, method: asked.method }, settings.config);
+    if (fitted.length > 0)
+      options.onMessage?.({ kind: 'fitted', text: `the preset was fitted: ${fitted.join(', ')}.` });
+    return { source: openGivenSource(options.samples, folder), config: settings.config, fitted };
   }
   const isGpu = engine.device.startsWith('cuda');
   const canProbe = engine.probe !== undefined && engine.computeHidden !== undefined;
@@ -112,4 +120,12 @@ async function openSource({
     options.onMessage?.({ kind: 'fitted', text });
   }
   return { source, config: source.config, fitted };
+}
+
+/** Tokens of the longest sample that the heads are scored by. */
+function findLongest(source: SampleSource, { method, quadraticSamples, steps }: Config): number {
+  const count = method === 'quadratic' ? quadraticSamples : steps;
+  let longest = 0;
+  for (let index = 0; index < Math.max(1, count); index++) longest = Math.max(longest, source.lengthAt(index));
+  return longest;
 }

@@ -1,14 +1,14 @@
 // What `identify` takes and gives: the options of one identification, what it tells on the way, and its result.
-import type { CutGates } from '../export/cut.ts';
 import type { Config } from '../src/config/config.ts';
 import type { Sample } from '../src/core/shapes.ts';
 import type { Engine } from '../src/engine/engine.ts';
 import type { EngineName, OpenEngineOptions } from '../src/engine/open-engine.ts';
 import { ConfigError } from '../src/errors/errors.ts';
+import type { KeptPromise } from '../src/eval/keep-promise.ts';
 import type { GatesFile } from '../src/formats/gates.ts';
-import type { MaskFile } from '../src/formats/mask.ts';
 import type { EvalRow } from '../src/formats/results.ts';
 import type { ModelFolder } from '../src/model/folder.ts';
+import type { ChosenMask } from './choose-mask.ts';
 
 export interface IdentifyOptions {
   /** what `--model` takes: `demo`, a folder, a GGUF file, a name on the Hub; or an opened model, which stays open */
@@ -42,6 +42,8 @@ export interface IdentifyOptions {
   readonly onProgress?: ((progress: IdentifyProgress) => void) | undefined;
   /** gates and mask are found, and written where `out` is given; the closing table comes after it */
   readonly onFound?: ((found: FoundHeads) => void) | undefined;
+  /** masks that a promise was tried with, once, before the mask is written or, where none holds, the error is thrown */
+  readonly onWalked?: ((promise: KeptPromise) => void) | undefined;
   /** how errors name an option of the engine or of the run; default: in backticks, as here */
   readonly nameOption?: ((name: string) => string) | undefined;
 }
@@ -61,8 +63,8 @@ export interface IdentifyMessage {
 
 /** How far a stage is; the first one of a stage comes before its work. */
 export interface IdentifyProgress {
-  /** bytes fetched of a Hub model; steps, or hundredths, of scoring; evaluations of the closing table */
-  readonly stage: 'fetch' | 'score' | 'held-out';
+  /** bytes fetched of a Hub model; steps, or hundredths, of scoring; masks tried for a promise; evaluations of the closing table */
+  readonly stage: 'fetch' | 'score' | 'promise' | 'held-out';
   /** what is being done: `fetch org/name`, the method, `held-out recall` */
   readonly label: string;
   readonly done: number;
@@ -71,11 +73,8 @@ export interface IdentifyProgress {
   readonly loss?: number;
 }
 
-export interface FoundHeads {
+export interface FoundHeads extends ChosenMask {
   readonly gates: GatesFile;
-  readonly mask: MaskFile;
-  /** labels, their numbers, and how many of them a tie decided */
-  readonly cut: CutGates;
 }
 
 export interface IdentifyResult extends FoundHeads {

@@ -1,9 +1,9 @@
 // What one identification works with: everything opened and settled.
-import type { Cut } from '../export/cut.ts';
 import type { Config } from '../src/config/config.ts';
 import type { Engine } from '../src/engine/engine.ts';
 import type { ModelFolder } from '../src/model/folder.ts';
 import type { HeadMethod } from '../train/methods/method.ts';
+import type { MaskCut } from './choose-mask.ts';
 import type { IdentifyOptions } from './options.ts';
 import type { SampleSource } from './sample-source.ts';
 
@@ -14,7 +14,11 @@ export interface Parts {
   /** changes of the preset, as clauses */
   readonly fitted: readonly string[];
   readonly method: HeadMethod;
-  readonly cut: Cut;
+  readonly cut: MaskCut;
+  /** rungs of the ladder that is measured, ascending; none without one */
+  readonly windows: readonly number[];
+  /** of the samples that the heads are scored by */
+  readonly longestTokens: number;
   readonly source: SampleSource;
   readonly engine: Engine;
 }

@@ -1,18 +1,21 @@
 // The run of an identification: its folder and record, from the first step to the closing table.
 import { resolve } from 'node:path';
-import { buildMask } from '../export/build-mask.ts';
-import { cutGates } from '../export/cut.ts';
+import { chooseCut, cutGates } from '../export/cut.ts';
+import type { CutWindows } from '../export/cut-windows.ts';
 import { listSavings } from '../src/core/kv-cost.ts';
 import type { Window } from '../src/core/shapes.ts';
 import { AbortedError } from '../src/errors/errors.ts';
+import type { WalkedMask } from '../src/eval/keep-promise.ts';
 import { writeGates } from '../src/formats/gates.ts';
 import { toHeadMask, writeMask } from '../src/formats/mask.ts';
 import type { JsonRecord } from '../src/formats/read-json.ts';
 import { type RunFile, writeRun } from '../src/formats/run.ts';
 import { buildGates } from '../train/gates-file.ts';
 import type { ScoreOptions } from '../train/methods/method.ts';
+import { cutMask } from './choose-mask.ts';
 import { closeWithTable } from './closing-table.ts';
 import { announceEstimate } from './estimate.ts';
+import { keepMask } from './keep-mask.ts';
 import type { FoundHeads, IdentifyResult } from './options.ts';
 import type { Parts } from './parts.ts';
 import { describeIdentity, describeProvenance, startRecord } from './record.ts';
@@ -80,15 +83,15 @@ async function scoreAndEvaluate(parts: Parts, run: { place: RunPlace; identity: 
     scored,
     provenance: describeProvenance(parts),
   });
-  const { file: mask, cut: labels } = buildMask({ gates, cut, window });
-  if (place.isKept) {
-    writeGates(place.file('gates.json'), gates);
-    writeMask(place.file('mask.json'), mask);
-  }
-  const found: FoundHeads = { gates, mask, cut: labels };
+  // A cut that no mask meets still leaves the gates, from which another can be cut.
+  if (place.isKept) writeGates(place.file('gates.json'), gates);
+  const chosen = 'keep' in cut ? await keepMask({ parts, gates, cut, window }) : cutMask({ gates, cut, window });
+  const { mask } = chosen;
+  if (place.isKept) writeMask(place.file('mask.json'), mask);
+  const found: FoundHeads = { gates, ...chosen };
   options.onFound?.(found);
   const heldOut = await closeWithTable(parts, mask);
-  const warnings = listWarnings(labels, heldOut);
+  const warnings = listWarnings(chosen.cut, heldOut);
   for (const warning of warnings) options.onMessage?.({ kind: 'warning', text: `${warning}.` });
   const files = ['gates.json', 'mask.json', ...(method.isStepwise ? ['metrics.jsonl'] : []), 'run.json'];
   return {
@@ -108,7 +111,7 @@ async function scoreAndEvaluate(parts: Parts, run: { place: RunPlace; identity: 
 }
 
 function makeScoreOptions(parts: Parts, run: { place: RunPlace; identity: JsonRecord }): ScoreOptions {
-  const { options, config, engine, source, method, cut } = parts;
+  const { options, config, engine, source, method, cut, windows } = parts;
   const { place, identity } = run;
   const { signal } = options;
   const window: Window = { sinkTokens: config.sinkTokens, recentTokens: config.recentTokens };
@@ -126,11 +129,17 @@ function makeScoreOptions(parts: Parts, run: { place: RunPlace; identity: JsonRe
       gatesEvery: Math.max(1, Math.ceil(config.steps / COURSE_POINTS)),
       stableSteps: config.earlyStopSteps,
     },
-    quadratic: { samples: config.quadraticSamples, rounds: config.quadraticRounds, step: config.quadraticStep },
+    quadratic: {
+      samples: config.quadraticSamples,
+      rounds: config.quadraticRounds,
+      step: config.quadraticStep,
+      ...(windows.length > 0 && { windows }),
+    },
     files: { metrics: place.file('metrics.jsonl'), checkpoint: place.file('checkpoint.json') },
     identity,
     resume: place.isResumed,
-    cut: (gates) => cutGates(gates, cut),
+    // an early stop watches a mask that gates alone decide
+    cut: (gates) => cutGates(gates, 'kvShare' in cut || 'keep' in cut ? chooseCut({ model: engine.model }) : cut),
     ...(signal && { signal }),
     ...(method.isStepwise
       ? { onStep: (line) => tellScoring(parts, line.step + 1, line.loss) }
@@ -147,7 +156,7 @@ function tellScoring({ options, config, method }: Parts, done: number, loss?: nu
 
 /** What run.json and --json tell of a result: numbers, no files. */
 export function resultsOf(result: IdentifyResult): JsonRecord {
-  const { method, steps, scoreSeconds, cut, savings, heldOut, warnings } = result;
+  const { method, steps, scoreSeconds, cut, savings, heldOut, windows, promise, warnings } = result;
   const { streamingHeads, retrievalHeads, tieDecided } = cut;
   return {
     method,
@@ -157,7 +166,17 @@ export function resultsOf(result: IdentifyResult): JsonRecord {
     retrievalHeads,
     tieDecided,
     warnings: [...warnings],
+    ...(windows && { kvShare: pickBudget(windows) }),
+    ...(promise && { promise: promise.walked.map(pickWalked) }),
     savings: savings.map(({ tokens, saved }) => ({ tokens, saved })),
     heldOut: (heldOut ?? []) as unknown as JsonRecord[],
   };
+}
+
+function pickBudget({ kvShare, atTokens, keptShare, predictedLoss, lossBound }: CutWindows): JsonRecord {
+  return { asked: kvShare, atTokens, kept: keptShare, predictedLoss, lossBound };
+}
+
+function pickWalked({ kvShare, kept, interval, holds }: WalkedMask): JsonRecord {
+  return { kvShare, kept, interval: [...interval], holds };
 }

@@ -2,6 +2,7 @@
 import { join, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { describeCut } from '../../export/build-mask.ts';
+import { describeCutWindows } from '../../export/build-windows-mask.ts';
 import { drawGates, drawMask } from '../../export/picture.ts';
 import { identify } from '../../identify/identify.ts';
 import { checkOptions, type FoundHeads, type IdentifyMessage, type IdentifyResult } from '../../identify/options.ts';
@@ -12,6 +13,7 @@ import { addConfigOptions, pickConfigFlags, readConfigFlags } from './config-fla
 import { watchIdentification } from './identify-progress.ts';
 import { addEngineOptions, type EngineFlags, openModel, readEngineFlags } from './open.ts';
 import { addProgressOption } from './progress.ts';
+import { describePromiseSavings, formatWalkedTable } from './promise-table.ts';
 import { describeSavings, formatRecallTable } from './recall-table.ts';
 import { isColourful, printJson, printResult, say } from './terminal.ts';
 
@@ -65,10 +67,16 @@ async function runIdentify(flags: IdentifyFlags & Record<string, unknown>, signa
           watch.finish();
           sayMessage(message, out);
         },
+        onWalked: (promise) => {
+          watch.finish();
+          if (promise.walked.length > 0) say(formatWalkedTable(promise, config.keepOf));
+          const saved = promise.found && describePromiseSavings(promise.found.mask, folder.config.shape.maxPositions);
+          if (saved) say(saved);
+        },
         onFound: (found) => {
           watch.finish();
           if (!flags.json) printPicture(found);
-          say(describeCut(found.cut));
+          say(found.windows ? describeCutWindows(found.windows) : describeCut(found.cut));
         },
       });
       watch.finish();

@@ -22,7 +22,12 @@ function listShape(shape: Record<string, z.ZodType>, prefix: readonly string[]):
 }
 
 /** Keys that say how gates are cut into a mask; at most one is not null. */
-export const CUT_KEYS = ['streamingFraction', 'threshold', 'kvShare'] as const satisfies readonly (keyof Config)[];
+export const CUT_KEYS = [
+  'streamingFraction',
+  'threshold',
+  'kvShare',
+  'keep',
+] as const satisfies readonly (keyof Config)[];
 
 export function isCutKey(key: string): boolean {
   return (CUT_KEYS as readonly string[]).includes(key);
@@ -121,10 +126,11 @@ function checkTogether(
     throw new ConfigError(`${sentence}${where}.`);
   };
   const cuts = CUT_KEYS.filter((key) => config[key] !== null).map((key) => `\`${nameOf(key)}\``);
-  if (cuts.length > 1) refuse(`Expected either ${cuts.join(' or ')}, got ${cuts.length === 2 ? 'both' : 'all'}`);
-  if (config.kvShareTokens !== null && config.kvShare === null) {
+  if (cuts.length > 1)
+    refuse(`Expected either ${cuts.join(' or ')}, got ${cuts.length === 2 ? 'both' : `all ${cuts.length}`}`);
+  if (config.kvShareTokens !== null && config.kvShare === null && config.keep === null) {
     refuse(
-      `Expected \`${nameOf('kvShare')}\` beside \`${nameOf('kvShareTokens')}\`, which is the length it is counted at, got none`,
+      `Expected \`${nameOf('kvShare')}\` or \`${nameOf('keep')}\` beside \`${nameOf('kvShareTokens')}\`, which is the length they count at, got neither`,
     );
   }
   const ordered = (low: 'minTokens' | 'depthMin', high: 'maxTokens' | 'depthMax'): void => {

@@ -99,11 +99,27 @@ export const configSchema = z.strictObject({
     least: 0,
     most: 1,
   }),
-  /** Context length at which kvShare is counted; null = the longest sample that was measured. */
-  kvShareTokens: optionalIntegerKey('context length at which --kv-share counts; default: the longest sample', {
-    least: 1,
-    most: MAX_TOKENS,
-  }),
+  /** Context length at which a KV share is counted, for kvShare and keep; null = the longest sample that was measured. */
+  kvShareTokens: optionalIntegerKey(
+    'context length at which --kv-share and --keep count; default: the longest sample measured',
+    {
+      least: 1,
+      most: MAX_TOKENS,
+    },
+  ),
+  /** Share of what full attention does on held-out samples that the mask must keep; the least budget that does is found. */
+  keep: optionalNumberKey(
+    'share of full attention that the mask must keep on held-out samples; finds the least budget',
+    {
+      least: 0,
+      most: 1,
+    },
+  ),
+  /** What `keep` is measured by. */
+  keepOf: choiceKey('what --keep is measured by: recall of held-out answers, or kept gain on held-out running text', [
+    'recall',
+    'gain',
+  ]),
   /** Shortest sample. */
   minTokens: integerKey('shortest sample in tokens', { least: 2, most: MAX_TOKENS }),
   /** Longest sample. */

@@ -6,7 +6,7 @@ import type { Config } from './config.ts';
 /** A window wider than this share of a sample hides little of it, so that little is measured. */
 const LARGEST_SHARE = 1 / 4;
 
-/** The settings with what a ladder needs: method `quadratic`, which alone measures one, and for a cut by KV share a ladder at all, of one
+/** The settings with what a ladder needs: method `quadratic`, which alone measures one, and for a cut by KV share or by a promise a ladder at all, of one
  * window where the person asked for a window by its size.
  * @param options.given keys the person set, as `resolveConfig` takes them.  @param options.nameKey how errors name a key.
  * @throws {ConfigError} the person asked for another method. */
@@ -15,14 +15,17 @@ export function fitLadder(
   options: { given: ReadonlySet<string>; nameKey: (key: string) => string },
 ): Config {
   const { given, nameKey } = options;
-  const asking = config.windows !== null ? 'windows' : config.kvShare !== null ? 'kvShare' : null;
-  if (asking === null) return config;
-  if (config.method !== 'quadratic' && given.has('method')) {
+  const isOtherMethod = config.method !== 'quadratic' && given.has('method');
+  const isOneWindow = given.has('recent') || given.has('recentTokens');
+  // A promise is kept with one window too, by any method; with windows by head where nothing speaks against them.
+  if (config.keep !== null && config.windows === null && (isOtherMethod || isOneWindow)) return config;
+  const asking = (['windows', 'kvShare', 'keep'] as const).find((key) => config[key] !== null);
+  if (asking === undefined) return config;
+  if (isOtherMethod) {
     throw new ConfigError(
       `Expected \`${nameKey('method')}\` to be quadratic beside \`${nameKey(asking)}\`, because no other measures windows, got \`${config.method}\`.`,
     );
   }
-  const isOneWindow = given.has('recent') || given.has('recentTokens');
   const windows = config.windows ?? (isOneWindow ? [config.recentTokens] : 'auto');
   return { ...config, method: 'quadratic', windows };
 }

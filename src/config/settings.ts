@@ -3,6 +3,7 @@ import type { ModelShape } from '../core/shapes.ts';
 import type { Config } from './config.ts';
 import { fitConfig } from './fit.ts';
 import { resolveConfig } from './flags.ts';
+import { fitLadder } from './ladder.ts';
 import { loadPreset } from './presets.ts';
 
 /** Settings in force, and how they came about. */
@@ -32,12 +33,13 @@ export function resolveSettings(options: {
   const overrides = flattenTemplates(options.overrides);
   const overridden = Object.keys(overrides).filter((key) => overrides[key] !== undefined);
   const asked = resolveConfig({ preset, overrides, nameKey });
-  const config = fitConfig(asked, shape, { given: new Set(overridden), nameKey });
+  const given = new Set([...overridden, ...preset.ownKeys]);
+  const config = fitLadder(fitConfig(asked, shape, { given: new Set(overridden), nameKey }), { given, nameKey });
   // What a person's own file asks of the lengths stays, as far as the model allows it.
   return {
     config,
     asked,
-    given: new Set([...overridden, ...preset.ownKeys]),
+    given,
     isCut: config.maxTokens < asked.maxTokens,
   };
 }

@@ -47,7 +47,7 @@ describe('--kv-share', () => {
       'Expected either `--threshold` or `--kv-share`, got both.',
     );
     expect(() => read({ kvShare: '1.1' })).toThrow('Expected `--kv-share` to be a number from 0 to 1');
-    expect(() => read({ at: '8k' })).toThrow('Expected `kvShare` beside `--at`');
+    expect(() => read({ at: '8k' })).toThrow('Expected `kvShare` or `keep` beside `--at`');
   });
 });
 
@@ -71,7 +71,14 @@ describe('fitLadder', () => {
   it('gives a cut by KV share a ladder, of one window where the person named its size', () => {
     expect(fitted({ kvShare: '0.3' }).windows).toBe('auto');
     expect(fitted({ kvShare: '0.3', recent: '300' }).windows).toEqual([300]);
+    expect(fitted({ keep: '0.9' }).windows).toBe('auto');
     expect(fitted({ kvShare: '0.3', recent: '300', windows: '64,128' }).windows).toEqual([64, 128]);
+  });
+
+  it('leaves a promise to one window where the person named its size or another method', () => {
+    expect(fitted({ keep: '0.9', recent: '300' })).toMatchObject({ windows: null, recentTokens: 300 });
+    expect(fitted({ keep: '0.9', method: 'gates' })).toMatchObject({ windows: null, method: 'gates' });
+    expect(() => fitted({ keep: '0.9', method: 'gates', windows: '32' })).toThrow('beside `--windows`');
   });
 });
 
