@@ -33,11 +33,28 @@ for (const context of contexts) {
     }
   }
 }
+// Windows of half the context, a quarter … beside the mask of as many entries whose heads are full or have one window: the rates should be one.
+const longest = contexts.at(-1);
+for (const dtype of Object.keys(FORMATS)) {
+  const [element, scale] = FORMATS[dtype];
+  const windows = Array.from({ length: kvHeads - 1 }, (_, head) => longest >> (head + 1));
+  const entries = windows.reduce((sum, window) => sum + Math.min(longest, SINK + window), longest);
+  cases.push({
+    op: 'decode_attention',
+    sizes: { ...shape, tokens: longest, retrieval: 1, dtype, ladder: 1 },
+    bytes: 2 * (element * headDim + scale) * entries + 4 * heads * headDim,
+  });
+}
 for (const tokens of lengths) {
   const full = 4 * heads * headDim * ((tokens * tokens) / 2);
   const window = 4 * heads * headDim * tokens * Math.min(tokens, SINK + RECENT);
   for (const [branch, operations] of [full, window, full + window].entries())
     cases.push({ op: 'attention_forward', sizes: { ...shape, tokens, branch }, operations });
+  // Keys that the queries of a head with window w see, sinks included, the early rows' missing ones not counted.
+  const pairs = (w) => (w >= tokens ? tokens ** 2 / 2 : (w * w) / 2 + (tokens - w) * w);
+  const ladder = Array.from({ length: kvHeads }, (_, head) => pairs(SINK + (tokens >> (head + 1))));
+  const operations = ((4 * heads * headDim) / kvHeads) * ladder.reduce((sum, count) => sum + count, 0);
+  cases.push({ op: 'attention_forward', sizes: { ...shape, tokens, branch: 1, ladder: 1 }, operations });
   for (const [gates, operations] of [full, window, full].entries())
     cases.push({
       op: 'attention_backward',

@@ -149,12 +149,29 @@ AttentionProblem one_row(int64_t dim, int64_t keys, int64_t sink, int64_t recent
   return p;
 }
 
+// Windows of the streaming heads that follow `retrieval` retrieval heads (window 0): `recent`, or on a ladder tokens/2, tokens/4 … down to 1.
+std::vector<int64_t> list_windows(int64_t kv_heads, int64_t retrieval, int64_t tokens, int64_t recent, bool is_ladder) {
+  std::vector<int64_t> windows;
+  for (int64_t head = 0; head < kv_heads; head++) {
+    const int64_t rung = std::max<int64_t>(1, tokens >> std::max<int64_t>(0, std::min<int64_t>(head - retrieval + 1, 62)));
+    windows.push_back(head < retrieval ? 0 : is_ladder ? rung : recent);
+  }
+  return windows;
+}
+
 void bench_decode(Bench &b, const DeviceSize &device) {
   const int64_t heads = b.sizes[0], kv_heads = b.sizes[1], dim = b.sizes[2], tokens = b.sizes[3], retrieval = b.sizes[4], sink = b.sizes[5], recent = b.sizes[6];
   const auto dtype = static_cast<Dtype>(b.sizes[7]);
   if (kv_heads < 1 || heads % kv_heads != 0 || tokens < 1 || retrieval > kv_heads || recent < 1) fail(DUO_STATUS_ARGUMENT, "Expected H a multiple of G, 1 or more tokens, at most G retrieval heads, R of at least 1");
-  const int64_t row = kv_row_bytes(dtype, static_cast<int>(dim)), group = heads / kv_heads, ring = std::min(tokens, sink + recent);
-  const int64_t bytes = 2 * (row + kv_scale_bytes(dtype)) * (retrieval * tokens + (kv_heads - retrieval) * ring);
+  const int64_t row = kv_row_bytes(dtype, static_cast<int>(dim)), group = heads / kv_heads;
+  const auto windows = list_windows(kv_heads, retrieval, tokens, recent, b.sizes[11] != 0);
+  const auto slots_of = [&](int64_t head) {
+    const int64_t window = windows[static_cast<size_t>(head)];
+    return window == 0 ? tokens : std::min(tokens, sink + window);
+  };
+  int64_t entries = 0;
+  for (int64_t head = 0; head < kv_heads; head++) entries += slots_of(head);
+  const int64_t bytes = 2 * (row + kv_scale_bytes(dtype)) * entries;
   const int64_t copies = std::min<int64_t>(64, 1 + COLD_BYTES / bytes);
   const DecodeShape shape = choose_decode_shape(dtype, static_cast<int>(dim), device.multiprocessors, device.shared_bytes,
                                                 {static_cast<int32_t>(b.sizes[8]), static_cast<int32_t>(b.sizes[9]),
@@ -169,12 +186,13 @@ void bench_decode(Bench &b, const DeviceSize &device) {
   for (int64_t copy = 0; copy < copies; copy++) {
     std::vector<HeadCache> caches;
     for (int64_t head = 0; head < kv_heads; head++) {
-      const int64_t slots = head < retrieval ? tokens : ring, part = (slots * row + 255) / 256 * 256;
+      const int64_t slots = slots_of(head), part = (slots * row + 255) / 256 * 256;
       memory.emplace_back(2 * part + 8 * slots + 16);
       uint8_t *at = memory.back().data();
       auto *scale = reinterpret_cast<uint32_t *>(at + 2 * part);
       const bool has_scale = kv_scale_bytes(dtype) > 0;
-      caches.push_back({at, at + part, has_scale ? scale : nullptr, has_scale ? scale + slots : nullptr, slots, head >= retrieval, sink, recent});
+      caches.push_back({at, at + part, has_scale ? scale : nullptr, has_scale ? scale + slots : nullptr, slots, head >= retrieval, sink,
+                        windows[static_cast<size_t>(head)]});
       check(launch_fill_cache(caches.back(), dtype, static_cast<int32_t>(dim), static_cast<uint64_t>(copy * kv_heads + head), b.stream.get()), "filling a cache");
     }
     if (copy == 0) first_caches = caches;
@@ -202,7 +220,7 @@ void bench_decode(Bench &b, const DeviceSize &device) {
   };
   attend(0);
   std::vector<double> got, expected;
-  for (const int64_t head : {int64_t{0}, kv_heads - 1}) {
+  for (const int64_t head : {int64_t{0}, kv_heads / 2, kv_heads - 1}) {
     const HeadCache &cache = first_caches[static_cast<size_t>(head)];
     const auto key = host_rows(b, cache.key, cache.key_scale, cache.slots, dim, dtype), value = host_rows(b, cache.value, cache.value_scale, cache.slots, dim, dtype);
     const auto q = b.host(query, head * group * dim, dim), y = b.host(out, head * group * dim, dim);
@@ -223,7 +241,7 @@ void bench_attention(Bench &b, bool backward) {
   check(launch_count_up(0, kv_heads, list.data(), b.stream.get()), "numbering");
   const float gate = kind == 0 ? 1.0f : kind == 1 ? 0.0f : 0.5f;
   const std::vector<float> gate_values(static_cast<size_t>(kv_heads), gate);
-  const std::vector<int64_t> window_values(static_cast<size_t>(kv_heads), recent);
+  const auto window_values = list_windows(kv_heads, 0, tokens, recent, b.sizes[7] != 0);
   DeviceBuffer<int64_t> windows(kv_heads);
   copy_to_device(windows.data(), window_values.data(), kv_heads, b.stream);
   DeviceBuffer<float> gates(kv_heads);
@@ -273,7 +291,7 @@ void bench_attention(Bench &b, bool backward) {
       k.insert(k.end(), all_keys.begin() + j * kv_width + kv * dim, all_keys.begin() + j * kv_width + (kv + 1) * dim);
       v.insert(v.end(), all_values.begin() + j * kv_width + kv * dim, all_values.begin() + j * kv_width + (kv + 1) * dim);
     }
-    const AttentionProblem p = one_row(dim, row + 1, sink, recent, q, k, v);
+    const AttentionProblem p = one_row(dim, row + 1, sink, window_values[static_cast<size_t>(kv)], q, k, v);
     if (!backward) {
       const auto x = test::attend_exactly(p, false).out, y = test::attend_exactly(p, true).out;
       for (int64_t d = 0; d < dim; d++) expected.push_back(static_cast<double>(gate) * x[d] + (1.0 - static_cast<double>(gate)) * y[d]);

@@ -23,13 +23,13 @@ inline const std::vector<Op> &list_ops() {
       {"matmul_bf16_own", true, {"rows", "columns", "depth"}, {}},
       // The linear layer of decode.
       {"vector_product", true, {"outputs", "depth", "batch"}, {"stages", "blocks"}},
-      // One layer, one new token, cold L2. blocks: per multiprocessor.
-      {"decode_attention", true, {"heads", "kv_heads", "head_dim", "tokens", "retrieval", "sink", "recent", "dtype"}, {"warps", "stages", "blocks"}},
+      // One layer, one new token, cold L2. blocks: per multiprocessor. ladder 1: streaming heads have windows of tokens/2, tokens/4 … in place of recent.
+      {"decode_attention", true, {"heads", "kv_heads", "head_dim", "tokens", "retrieval", "sink", "recent", "dtype"}, {"warps", "stages", "blocks", "ladder"}},
       // A whole step of a model of random weights, as a caller sees it.
       {"decode_step", true, {"layers", "heads", "kv_heads", "head_dim", "hidden", "intermediate", "vocab", "tokens", "retrieval", "sink", "recent", "dtype", "batch"}, {}},
-      // branch: 0 full, 1 streaming, 2 both; gates: 0 all 1, 1 all 0, 2 all 0.5. Backward is the deltas, the gates' gradient, dQ, dK and dV.
-      {"attention_forward", true, {"tokens", "heads", "kv_heads", "head_dim", "sink", "recent", "branch"}, {}},
-      {"attention_backward", true, {"tokens", "heads", "kv_heads", "head_dim", "sink", "recent", "gates"}, {}},
+      // ladder: as above, of every head's streaming branch. branch: 0 full, 1 streaming, 2 both; gates: 0 all 1, 1 all 0, 2 all 0.5. Backward is the deltas, the gates' gradient, dQ, dK and dV.
+      {"attention_forward", true, {"tokens", "heads", "kv_heads", "head_dim", "sink", "recent", "branch"}, {"ladder"}},
+      {"attention_backward", true, {"tokens", "heads", "kv_heads", "head_dim", "sink", "recent", "gates"}, {"ladder"}},
   };
   return ops;
 }

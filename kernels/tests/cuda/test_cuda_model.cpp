@@ -89,7 +89,7 @@ void test_case(const Case &c) {
   const Passage passage{tokens.data(), c.tokens, positions.data(), static_cast<int64_t>(positions.size())};
   const Window window{3, 11};
   std::vector<int64_t> recents;  // each head its own
-  for (int64_t i = 0; i < config.num_gates(); i++) recents.push_back(window.recent + 5 * (i % 3));
+  for (int64_t i = 0; i < config.num_gates(); i++) recents.push_back(window.recent + 3 * (i % 5));
   const HeadWindows windows{window.sink, recents.data()};
   std::vector<float> gates, ones(static_cast<size_t>(config.num_gates()), 1.0f), probes;
   for (int64_t i = 0; i < config.num_gates(); i++) gates.push_back(i % 4 == 0 ? 1.0f : i % 4 == 1 ? 0.0f : 0.25f * static_cast<float>(i % 4)), probes.push_back(0.5f);
