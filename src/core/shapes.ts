@@ -46,6 +46,9 @@ export interface HeadMask {
   readonly windows: (number | null)[][];
 }
 
+/** What the streaming branches of heads see: one window for all, or each its own as in a mask, where null is the whole context. */
+export type StreamingWindows = Window | HeadMask;
+
 /** Token range [start, end) of an answer inside a sample, 1 ≤ start < end ≤ T. */
 export type AnswerRange = [start: number, end: number];
 

@@ -1,5 +1,5 @@
 // Checks of what an engine is given, the same for every engine: samples, gates, masks, windows.
-import type { GateGrid, HeadMask, ModelShape, Sample, Window } from '../core/shapes.ts';
+import type { GateGrid, HeadMask, ModelShape, Sample, StreamingWindows } from '../core/shapes.ts';
 import { ConfigError, EngineError, FormatError } from '../errors/errors.ts';
 import type { ProbeRequest } from './engine.ts';
 
@@ -40,8 +40,12 @@ export function checkLogitsArray(into: Float32Array | undefined, model: ModelSha
   throw new EngineError(`Expected an array of ${model.vocab} logits to write to, got one of ${into.length}`);
 }
 
-/** @throws {ConfigError} S < 0, R < 1 or not integers. */
-export function checkWindow(window: Window): void {
+/** @throws {ConfigError} S < 0, R < 1 or not integers; what checkMask throws. */
+export function checkWindows(window: StreamingWindows, model: ModelShape): void {
+  if ('windows' in window) {
+    checkMask(window, model);
+    return;
+  }
   const { sinkTokens, recentTokens } = window;
   checkSinkTokens(sinkTokens);
   if (!Number.isInteger(recentTokens) || recentTokens < 1) {
@@ -79,7 +83,7 @@ export function checkMask(mask: HeadMask, model: ModelShape): void {
 export function checkProbe(request: ProbeRequest, model: ModelShape): void {
   checkGates(request.gates, model);
   checkGates(request.probeGates, model);
-  checkWindow(request.window);
+  checkWindows(request.window, model);
   const { begin, end } = request;
   const count = model.layers * model.kvHeads;
   if (Number.isInteger(begin) && Number.isInteger(end) && begin >= 0 && begin < end && end <= count) return;

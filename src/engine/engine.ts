@@ -1,6 +1,6 @@
 // The Engine interface: what computes the model. Two implementations: `tensorflow` (tfjs ops) and `native` (kernels/).
 import type { Session, SessionOptions } from '../core/session.ts';
-import type { GateGrid, HeadMask, ModelShape, Sample, Supervise, Window } from '../core/shapes.ts';
+import type { GateGrid, HeadMask, ModelShape, Sample, StreamingWindows, Supervise } from '../core/shapes.ts';
 
 export interface DistillOptions {
   /** default 'predict' */
@@ -32,7 +32,8 @@ export interface ProbeRequest {
   readonly gates: GateGrid;
   /** what the gate of the probed head becomes, `[layers][kvHeads]`, 0..1; only [begin, end) is looked at */
   readonly probeGates: GateGrid;
-  readonly window: Window;
+  /** of the streaming branches */
+  readonly window: StreamingWindows;
   /** first head probed */
   readonly begin: number;
   /** one past the last, begin < end ≤ layers·kvHeads */
@@ -60,8 +61,9 @@ export interface Engine {
   /** what computes, for run.json: backend or device, and instruction set */
   readonly device: string;
   readonly model: ModelShape;
-  /** Loss and gate gradient of one sample. Deterministic. @throws {EngineError} not a number, out of memory; {AbortedError}. */
-  distill(sample: Sample, gates: GateGrid, window: Window, options?: DistillOptions): Promise<DistillResult>;
+  /** Loss and gate gradient of one sample. Deterministic. @param window of the streaming branches.
+   * @throws {EngineError} not a number, out of memory; {AbortedError}. */
+  distill(sample: Sample, gates: GateGrid, window: StreamingWindows, options?: DistillOptions): Promise<DistillResult>;
   evaluate(sample: Sample, mask: HeadMask | 'full', options?: { signal?: AbortSignal }): Promise<EvaluateResult>;
   /** Where the engine can: natural-log probability of each token from the second on, from the true prefix: `[tokens − 1]` fp32.
    * One forward pass. Deterministic. @throws as `evaluate`. */
@@ -75,7 +77,7 @@ export interface Engine {
   computeHidden?(
     sample: Sample,
     gates: GateGrid | 'full',
-    window: Window,
+    window: StreamingWindows,
     options?: HiddenOptions,
   ): Promise<Float32Array>;
   /** Where the engine can: what each head of [begin, end) does alone, h(gates) − h(gates with that head's gate from `probeGates`), h as

@@ -60,11 +60,18 @@ export function referenceLogits(model: ReferenceModel, hidden: Rows): Rows {
 export function referenceLoss(
   model: ReferenceModel,
   tokens: readonly number[],
-  options: { positions: readonly number[]; gates: GateGrid; window: Window; fullBranch?: 'student' | 'teacher' },
+  options: {
+    positions: readonly number[];
+    gates: GateGrid;
+    window: Window;
+    windows?: HeadMask['windows'];
+    fullBranch?: 'student' | 'teacher';
+  },
 ): number {
   const teacher = referenceForward(model, tokens, { gates: null, window: null });
   const constant = options.fullBranch === 'teacher' ? { fullOutputs: teacher.attention } : {};
-  const student = referenceForward(model, tokens, { gates: options.gates, window: options.window, ...constant });
+  const { gates, window, windows } = options;
+  const student = referenceForward(model, tokens, { gates, window, windows, ...constant });
   let sum = 0;
   for (const position of options.positions) {
     teacher.hidden[position]!.forEach((value, i) => {

@@ -5,15 +5,15 @@ import {
   type HeadMask,
   type ModelShape,
   type Sample,
+  type StreamingWindows,
   supervisedPositions,
-  type Window,
 } from '../../core/shapes.ts';
 import { EngineError, ModelError } from '../../errors/errors.ts';
 import type { ModelConfig } from '../../model/config.ts';
 import type { ModelFolder } from '../../model/folder.ts';
 import { multiplyGram } from '../../native/gram.ts';
 import { type NativeModel, openModel, openRandomModel } from '../../native/model.ts';
-import { checkGates, checkMask, checkProbe, checkSample, checkWindow } from '../check-inputs.ts';
+import { checkGates, checkMask, checkProbe, checkSample, checkWindows } from '../check-inputs.ts';
 import type {
   DistillOptions,
   DistillResult,
@@ -79,11 +79,16 @@ class NativeEngine implements Engine {
     this.#threads = threads;
   }
 
-  async distill(sample: Sample, gates: GateGrid, window: Window, options: DistillOptions = {}): Promise<DistillResult> {
+  async distill(
+    sample: Sample,
+    gates: GateGrid,
+    window: StreamingWindows,
+    options: DistillOptions = {},
+  ): Promise<DistillResult> {
     const native = this.#requireOpen();
     checkSample(sample, this.model);
     checkGates(gates, this.model);
-    checkWindow(window);
+    checkWindows(window, this.model);
     const positions = supervisedPositions(sample.answers, options.supervise ?? 'predict');
     const passage = makePassage(sample, positions, listBranches(gates, window));
     const { fullBranch, signal } = options;
@@ -127,12 +132,12 @@ class NativeEngine implements Engine {
   async computeHidden(
     sample: Sample,
     gates: GateGrid | 'full',
-    window: Window,
+    window: StreamingWindows,
     options: HiddenOptions = {},
   ): Promise<Float32Array> {
     const native = this.#requireOpen();
     checkSample(sample, this.model);
-    checkWindow(window);
+    checkWindows(window, this.model);
     if (gates !== 'full') checkGates(gates, this.model);
     const positions = supervisedPositions(sample.answers, options.supervise ?? 'predict');
     const passage = makePassage(sample, positions, gates === 'full' ? null : listBranches(gates, window));

@@ -1,6 +1,6 @@
 // A sample as the native library's whole-sample operations take it: tokens, where they are looked at, and through which heads.
 import { toMaskGrid } from '../../core/head-mask.ts';
-import type { GateGrid, HeadMask, Sample, Window } from '../../core/shapes.ts';
+import type { GateGrid, HeadMask, Sample, StreamingWindows } from '../../core/shapes.ts';
 import type { Passage } from '../../native/model.ts';
 import { flattenWindows } from './windows.ts';
 
@@ -12,9 +12,11 @@ export interface Branches {
   readonly sinkTokens: number;
 }
 
-/** Every head's streaming branch has one window. */
-export function listBranches(gates: GateGrid, { sinkTokens, recentTokens }: Window): Branches {
-  return { gates, windows: gates.map((row) => row.map(() => recentTokens)), sinkTokens };
+/** Gates over streaming branches of one window, or of each head's own. */
+export function listBranches(gates: GateGrid, window: StreamingWindows): Branches {
+  const { sinkTokens } = window;
+  if ('windows' in window) return { gates, windows: window.windows, sinkTokens };
+  return { gates, windows: gates.map((row) => row.map(() => window.recentTokens)), sinkTokens };
 }
 
 /** Retrieval heads full, each other head with its own window. */

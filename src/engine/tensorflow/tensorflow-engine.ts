@@ -6,8 +6,8 @@ import {
   type HeadMask,
   type ModelShape,
   type Sample,
+  type StreamingWindows,
   supervisedPositions,
-  type Window,
 } from '../../core/shapes.ts';
 import { ConfigError, EngineError, ModelError } from '../../errors/errors.ts';
 import type { ModelFolder } from '../../model/folder.ts';
@@ -15,7 +15,7 @@ import { computeDistillation } from '../../model/transformer/distillation.ts';
 import { computeHiddenStates } from '../../model/transformer/forward.ts';
 import { computeProbe } from '../../model/transformer/probe.ts';
 import { loadTransformer, type Transformer } from '../../model/transformer/transformer.ts';
-import { checkGates, checkMask, checkProbe, checkSample, checkWindow } from '../check-inputs.ts';
+import { checkGates, checkMask, checkProbe, checkSample, checkWindows } from '../check-inputs.ts';
 import type {
   DistillOptions,
   DistillResult,
@@ -70,11 +70,16 @@ class TensorflowEngine implements Engine {
     this.#transformer = transformer;
   }
 
-  async distill(sample: Sample, gates: GateGrid, window: Window, options: DistillOptions = {}): Promise<DistillResult> {
+  async distill(
+    sample: Sample,
+    gates: GateGrid,
+    window: StreamingWindows,
+    options: DistillOptions = {},
+  ): Promise<DistillResult> {
     const transformer = this.#requireOpen();
     checkSample(sample, this.model);
     checkGates(gates, this.model);
-    checkWindow(window);
+    checkWindows(window, this.model);
     const { tokens } = sample;
     requireMemory(this.#backend, this.estimate(tokens.length).memoryBytes, `a step over ${tokens.length} tokens`);
     const positions = supervisedPositions(sample.answers, options.supervise ?? 'predict');
@@ -117,12 +122,12 @@ class TensorflowEngine implements Engine {
   async computeHidden(
     sample: Sample,
     gates: GateGrid | 'full',
-    window: Window,
+    window: StreamingWindows,
     options: HiddenOptions = {},
   ): Promise<Float32Array> {
     const transformer = this.#requireOpen();
     checkSample(sample, this.model);
-    checkWindow(window);
+    checkWindows(window, this.model);
     if (gates !== 'full') checkGates(gates, this.model);
     const positions = supervisedPositions(sample.answers, options.supervise ?? 'predict');
     const branches = gates === 'full' ? { gates: null, window: null } : { gates, window };

@@ -2,7 +2,7 @@
 // The teacher runs first, then the student with the streams around its blocks kept; backward, one layer at a time is
 // computed again, so that memory grows with one layer's activations and two [T, C] tensors a layer.
 import * as tf from '@tensorflow/tfjs-core';
-import type { GateGrid, Window } from '../../core/shapes.ts';
+import type { GateGrid, StreamingWindows } from '../../core/shapes.ts';
 import { EngineError } from '../../errors/errors.ts';
 import {
   embedTokens,
@@ -24,7 +24,7 @@ export interface DistillationInput {
   /** supervised positions, ascending, at least one */
   readonly positions: readonly number[];
   readonly gates: GateGrid;
-  readonly window: Window;
+  readonly window: StreamingWindows;
   /** whose full attention enters the mix */
   readonly fullBranch: 'student' | 'teacher';
 }

@@ -2,14 +2,14 @@
 // Layers run one after the other with a pause between them, so that the event loop lives and an abort signal is heard.
 import { setImmediate } from 'node:timers/promises';
 import * as tf from '@tensorflow/tfjs-core';
-import type { GateGrid } from '../../core/shapes.ts';
+import type { GateGrid, StreamingWindows } from '../../core/shapes.ts';
 import { AbortedError } from '../../errors/errors.ts';
 import { type LayerContext, runLayer } from './layer.ts';
 import { applyRmsNorm } from './rms-norm.ts';
 import { makeTables, narrowTables, type RunTables } from './run-tables.ts';
 import { TensorBag } from './tensor-bag.ts';
 import type { Transformer } from './transformer.ts';
-import { listLayerWindows, type StreamingWindows } from './visibility.ts';
+import { listLayerWindows } from './visibility.ts';
 
 /** What a run may be told by its caller. */
 export interface RunControl {

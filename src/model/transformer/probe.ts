@@ -1,7 +1,7 @@
 // One-gate changes of the final hidden states, for the quadratic method: how h moves when a single head's gate does.
 // The base pass keeps each layer's input; a probe starts at its own layer with one head mixed anew and runs to the end.
 import * as tf from '@tensorflow/tfjs-core';
-import type { GateGrid, Window } from '../../core/shapes.ts';
+import type { GateGrid, StreamingWindows } from '../../core/shapes.ts';
 import { EngineError } from '../../errors/errors.ts';
 import { embedTokens, type LayersOptions, makeLayerContext, normFinal, type RunControl, runLayers } from './forward.ts';
 import { attendLayer, finishLayer, remixHead } from './layer.ts';
@@ -17,7 +17,7 @@ export interface ProbeInput {
   readonly gates: GateGrid;
   /** the probed head's gate */
   readonly probeGates: GateGrid;
-  readonly window: Window;
+  readonly window: StreamingWindows;
   /** heads layer·G + head in [begin, end) */
   readonly begin: number;
   readonly end: number;

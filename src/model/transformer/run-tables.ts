@@ -1,10 +1,11 @@
 // What the layers of one run share: rotary tables and visibility masks for its queries and keys.
 // Usually every position is a query; where only some rows of the last layer are looked at, only those are.
 import type * as tf from '@tensorflow/tfjs-core';
+import type { StreamingWindows } from '../../core/shapes.ts';
 import { makeRotary, type Rotary } from './rotary.ts';
 import { gatherRows } from './row-selection.ts';
 import type { Transformer } from './transformer.ts';
-import { makeVisibility, type StreamingWindows, type VisibilityBlock } from './visibility.ts';
+import { makeVisibility, type VisibilityBlock } from './visibility.ts';
 
 export type RunTables = {
   /** positions of the queries, ascending; null = all T */

@@ -3,16 +3,13 @@
 // held and the keys above the diagonal are mostly not computed.
 import * as tf from '@tensorflow/tfjs-core';
 import { listWindows } from '../../core/head-mask.ts';
-import type { HeadMask, Window } from '../../core/shapes.ts';
+import type { StreamingWindows, Window } from '../../core/shapes.ts';
 
 /** Query rows of a block: enough for the matrix product, few enough to leave most of the upper triangle out. */
 export const BLOCK_ROWS = 256;
 
 /** Far below any score, and finite, so that a masked score never turns into NaN; its exponential is exactly 0. */
 export const HIDDEN_SCORE = -1e30;
-
-/** What streaming branches see: one window for all heads, or a mask in which each head has its own. */
-export type StreamingWindows = Window | HeadMask;
 
 /** The window of each KV head's streaming branch in a layer, in tokens; null = the whole context.
  * @param windows null = no head streams. */

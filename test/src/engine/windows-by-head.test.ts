@@ -13,7 +13,7 @@ import { type ModelFolder, openModelFolder } from '../../../src/model/folder.ts'
 import { expectAgreement, printToleranceUse } from '../../reference/agreement.ts';
 import { describeNative, listCpuVariants } from '../../reference/native-library.ts';
 import { makeTokens, writeRandomModel } from '../../reference/random-model.ts';
-import { type ReferenceModel, referenceForward, referenceLogits } from '../../reference/transformer.ts';
+import { type ReferenceModel, referenceForward, referenceLogits, referenceLoss } from '../../reference/transformer.ts';
 
 const scratch = mkdtempSync(join(tmpdir(), 'duo-windows-'));
 const OVERRIDES = { num_hidden_layers: 2, num_attention_heads: 8, num_key_value_heads: 4 };
@@ -33,6 +33,24 @@ const { hidden } = referenceForward(model, tokens, { ...options, windows: mask.w
 /** `[T][vocab]` */
 const expected = referenceLogits(model, hidden);
 const last = expected.at(-1)!;
+
+const gates = [
+  [0.3, 0.9, 0, 1],
+  [0.5, 0.2, 0.7, 0.6],
+];
+const answers: [number, number][] = [[68, 71]];
+const positions = [67, 68, 69];
+const lossOf = (at: number[][]): number =>
+  referenceLoss(model, tokens, { positions, gates: at, window: options.window, windows: mask.windows });
+const loss = lossOf(gates);
+/** By central differences; a gate at an end of 0 … 1 is stepped over it, which the fp64 loops take. */
+const gradient = gates.flatMap((row, layer) =>
+  row.map((_, kvHead) => {
+    const shift = (by: number): number[][] =>
+      gates.map((all, l) => all.map((gate, k) => (l === layer && k === kvHead ? gate + by : gate)));
+    return (lossOf(shift(1e-3)) - lossOf(shift(-1e-3))) / 2e-3;
+  }),
+);
 
 function logProb(position: number): number {
   const row = expected[position]!;
@@ -97,6 +115,40 @@ function testEngine(open: (folder: ModelFolder) => Promise<Engine>, tolerance: '
     if (scores === undefined) return;
     const all = Array.from({ length: tokens.length - 1 }, (_, position) => logProb(position));
     expectAgreement(scores, all, { tolerance, label: 'scoreTokens' });
+  });
+
+  it('loss and gate gradient, by finite differences', async () => {
+    const result = await engine.distill({ tokens, answers }, gates, mask);
+    expectAgreement([result.loss], [loss], { tolerance, label: 'loss' });
+    expectAgreement(result.gradient.flat(), gradient, { tolerance: 'finiteDifference', label: 'gradient' });
+    // The streaming branch of a head whose window is the whole context is the full one.
+    expect(result.gradient[0]![0]).toBe(0);
+    expect(result.gradient[1]![1]).toBe(0);
+  });
+
+  it('probes as differences of hidden states', async () => {
+    const sample = { tokens, answers };
+    const probeGates = gates.map((row) => row.map((gate) => 1 - gate));
+    const base = await engine.computeHidden!(sample, gates, mask);
+    const probed = await engine.probe!(sample, { gates, probeGates, window: mask, begin: 0, end: 8 });
+    for (let head = 0; head < 8; head++) {
+      const changed = gates.map((row, layer) =>
+        row.map((gate, kvHead) => (4 * layer + kvHead === head ? 1 - gate : gate)),
+      );
+      const other = await engine.computeHidden!(sample, changed, mask);
+      const differences = probed.subarray(head * base.length, (head + 1) * base.length);
+      const worst = Math.max(...base.map((value, index) => Math.abs(value - other[index]! - differences[index]!)));
+      expect(worst).toBeLessThanOrEqual(1e-5 * Math.max(...base.map(Math.abs)));
+    }
+    const { hidden: states } = referenceForward(model, tokens, {
+      gates,
+      window: options.window,
+      windows: mask.windows,
+    });
+    const rows = positions.flatMap((position) => [...states[position]!]);
+    expectAgreement(base, rows, { tolerance, label: 'hidden states' });
+    const bad = { sinkTokens: 2, windows: [[1, 2, 3, 0.5], ...mask.windows.slice(1)] };
+    await expect(engine.distill(sample, gates, bad)).rejects.toThrow('Expected windows of at least 1 token');
   });
 
   it('equal windows are the mask with one window, bit for bit', async () => {
