@@ -50,7 +50,7 @@ Sampling require_sampling(float temperature, int32_t top_k, float top_p, uint64_
 using namespace duo;
 
 int32_t duo_session_open(duo_model_t *model, const int64_t *windows, int64_t sink_tokens, int64_t max_tokens, int32_t kv_dtype,
-                         int32_t prefill, int64_t chunk_tokens, duo_task_t *task, duo_session_t **session) {
+                         int32_t kv_rotation, int32_t prefill, int64_t chunk_tokens, duo_task_t *task, duo_session_t **session) {
   return guard_task(task, [&](Task &running) {
     auto found = model_table().find(model, "model");
     const int64_t num_gates = found->config().num_gates();
@@ -67,6 +67,7 @@ int32_t duo_session_open(duo_model_t *model, const int64_t *windows, int64_t sin
       fail(DUO_STATUS_ARGUMENT, "Expected `kv_dtype` to be the code of F32, BF16, INT8, FP8 or INT4, got `%d`", kv_dtype);
     }
     options.kv_dtype = static_cast<Dtype>(kv_dtype);
+    options.rotates_kv = require_range("kv_rotation", kv_rotation, DUO_KV_ROTATION_OFF, DUO_KV_ROTATION_ON) == DUO_KV_ROTATION_ON;
     options.chunked_prefill = require_range("prefill", prefill, DUO_PREFILL_EXACT, DUO_PREFILL_CHUNKED) == DUO_PREFILL_CHUNKED;
     options.chunk_tokens = require_range("chunk_tokens", chunk_tokens, 0, int64_t{1} << 30);
     require(session, "session");

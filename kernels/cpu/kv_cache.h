@@ -1,28 +1,24 @@
-// The KV cache of one session: for every layer and KV head its keys after RoPE and its values, as f32, bf16 or int8 with a scale a vector.
+// The KV cache of one session: for every layer and KV head its keys after RoPE and its values, as kv_vectors.h stores them.
 // A retrieval head has max_tokens slots, a streaming head min(max_tokens, S+R) used as a ring behind the sink, R its own (DESIGN, Semantics 6).
-// One block of memory holds everything: all scales, then head by head keys (transposed in blocks, simd/cache_ops.h) and values.
+// One block of memory holds everything: all words, then head by head keys (transposed in blocks, simd/cache_ops.h) and values.
 #pragma once
 #include <cstdint>
 #include <vector>
 
 #include "core/backend.h"
+#include "cpu/kv_vectors.h"
 #include "cpu/page_block.h"
 #include "cpu/simd/cache_ops.h"
 
 namespace duo {
-
-// Round a head vector to what the cache will give back for it, in place.
-void round_to_cache(Dtype dtype, float *vector, int64_t head_dim);
-
-// Store a key or value vector (rounded or not) at a slot of an f32, bf16 or int8 cache.
-void store_key(const CacheView &cache, int64_t slot, const float *key);
-void store_value(const CacheView &cache, int64_t slot, const float *value);
 
 class KvCache {
  public:
   KvCache(const ModelConfig &config, const SessionOptions &options);
 
   Dtype dtype() const { return dtype_; }
+  // Whether what is written and attended is rotated by the Walsh–Hadamard transform (CacheOps::hadamard): the caller does it.
+  bool is_rotated() const { return is_rotated_; }
   bool is_retrieval(int64_t layer, int64_t head) const { return recent_[index(layer, head)] == 0; }
   // Sinks and recent tokens of a streaming head.
   Window window(int64_t layer, int64_t head) const { return {sink_, recent_[index(layer, head)]}; }
@@ -47,6 +43,7 @@ class KvCache {
   size_t index(int64_t layer, int64_t head) const { return static_cast<size_t>(layer * kv_heads_ + head); }
 
   Dtype dtype_;
+  bool is_rotated_;
   std::vector<int64_t> recent_;  // [L·G], 0 = retrieval
   int64_t sink_, kv_heads_, head_dim_;
   int64_t bytes_, full_bytes_;

@@ -77,6 +77,10 @@ void apply_rope(const CpuContext &context, float *x, int64_t rows, int64_t heads
   });
 }
 
+void apply_hadamard(const CpuContext &context, float *x, int64_t rows, int64_t heads, int64_t head_dim) {
+  run_rows(context, rows, heads * head_dim, [&](int64_t row) { context.ops.cache->hadamard(x + row * heads * head_dim, heads, head_dim); });
+}
+
 void swiglu(const CpuContext &context, float *gate, const float *up, int64_t rows, int64_t width) {
   const int64_t total = rows * width, num_items = (total + ITEM_ELEMENTS - 1) / ITEM_ELEMENTS;
   context.run(num_items, [&](int64_t item, int64_t) {

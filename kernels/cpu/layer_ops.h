@@ -18,6 +18,9 @@ void rms_norm_backward(const CpuContext &context, const float *x, const float *w
 void apply_rope(const CpuContext &context, float *x, int64_t rows, int64_t heads, int64_t head_dim, const float *cos, const float *sin,
                 bool inverse);
 
+// x [rows, heads, D] in place: each head vector's orthonormal Walsh–Hadamard transform (CacheOps::hadamard), its own inverse.
+void apply_hadamard(const CpuContext &context, float *x, int64_t rows, int64_t heads, int64_t head_dim);
+
 // gate [rows, width] = silu(gate) · up.
 void swiglu(const CpuContext &context, float *gate, const float *up, int64_t rows, int64_t width);
 // From gate, up and d = gradient of silu(gate)·up: gate becomes its gradient, up becomes its gradient.

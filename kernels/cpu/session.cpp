@@ -56,8 +56,8 @@ void compute_logits(const CpuContext &context, const CpuModel &model, const floa
 void SessionWorkspace::reserve(int64_t rows) {
   if (rows <= rows_) return;
   const int64_t sizes[] = {config_.hidden,     config_.hidden,   config_.query_width(), config_.query_width(), config_.kv_width(), config_.kv_width(),
-                           config_.kv_width(), config_.intermediate, config_.intermediate, config_.head_dim / 2,  config_.head_dim / 2};
-  float **const parts[] = {&hidden, &normed, &query, &attended, &key, &value, &transposed_keys, &gate, &up, &cos, &sin};
+                           config_.kv_width(), config_.kv_width(), config_.intermediate, config_.intermediate, config_.head_dim / 2,  config_.head_dim / 2};
+  float **const parts[] = {&hidden, &normed, &query, &attended, &key, &value, &transposed_keys, &rounded_values, &gate, &up, &cos, &sin};
   int64_t total = 0;
   for (const int64_t size : sizes) total += rows * ((size + 15) / 16 * 16);
   rows_ = 0;
@@ -115,11 +115,19 @@ void CpuSession::feed_chunk(const int32_t *tokens, int64_t count, bool is_last, 
   if (is_last) set_logits(context, logits.data());
 }
 
+void CpuSession::rotate(const CpuContext &context, float *x, int64_t rows, int64_t heads) const {
+  if (cache_.is_rotated()) apply_hadamard(context, x, rows, heads, config_.head_dim);
+}
+
 void CpuSession::attend_chunk_at(const CpuContext &context, int64_t layer, int64_t count) {
-  round_chunk(context, config_, cache_.dtype(), count, workspace_.key, workspace_.value, workspace_.transposed_keys);
+  rotate(context, workspace_.query, count, config_.heads);
+  rotate(context, workspace_.key, count, config_.kv_heads);
+  rotate(context, workspace_.value, count, config_.kv_heads);
+  round_chunk(context, config_, cache_.dtype(), count, workspace_.key, workspace_.value, workspace_.transposed_keys, workspace_.rounded_values);
   attend_chunk(context, config_, layer,
-               {&cache_, length_, count, options_.chunked_prefill, workspace_.query, workspace_.transposed_keys, workspace_.value,
+               {&cache_, length_, count, options_.chunked_prefill, workspace_.query, workspace_.transposed_keys, workspace_.rounded_values,
                 workspace_.attended});
+  rotate(context, workspace_.attended, count, config_.heads);
   hold_or_write(context, layer, count);
 }
 
@@ -187,6 +195,9 @@ void CpuSession::decode_batch(DuoSession *const *sessions, const int32_t *tokens
     std::vector<DecodeAttention> attending;
     for (int64_t i = 0; i < num_sessions; i++) {
       CpuSession &session = *batch[static_cast<size_t>(i)];
+      session.rotate(context, workspace_.query + i * config_.query_width(), 1, config_.heads);
+      session.rotate(context, workspace_.key + i * config_.kv_width(), 1, config_.kv_heads);
+      session.rotate(context, workspace_.value + i * config_.kv_width(), 1, config_.kv_heads);
       for (int64_t head = 0; head < config_.kv_heads; head++) {
         const int64_t at = i * config_.kv_width() + head * config_.head_dim;
         session.cache_.write(layer, head, session.length_, workspace_.key + at, workspace_.value + at);
@@ -195,6 +206,9 @@ void CpuSession::decode_batch(DuoSession *const *sessions, const int32_t *tokens
                            workspace_.attended + i * config_.query_width()});
     }
     attend_decode(context, config_, layer, attending, workspace_.attention);
+    for (int64_t i = 0; i < num_sessions; i++) {
+      batch[static_cast<size_t>(i)]->rotate(context, workspace_.attended + i * config_.query_width(), 1, config_.heads);
+    }
   });
   if (num_sessions == 1) {
     has_logits_ = false;

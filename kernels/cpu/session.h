@@ -19,7 +19,8 @@ class SessionWorkspace {
 
   float *hidden = nullptr, *normed = nullptr;                            // [rows, C]
   float *query = nullptr, *attended = nullptr;                           // [rows, H, D]
-  float *key = nullptr, *value = nullptr, *transposed_keys = nullptr;    // [rows, G, D]; the last as round_chunk lays it out
+  float *key = nullptr, *value = nullptr;                                // [rows, G, D]
+  float *transposed_keys = nullptr, *rounded_values = nullptr;           // the same, as round_chunk leaves them
   float *gate = nullptr, *up = nullptr;                                  // [rows, intermediate]
   float *cos = nullptr, *sin = nullptr;                                  // [rows, D/2]
   ScratchBuffer attention;                                               // attend_decode's
@@ -49,6 +50,8 @@ class CpuSession : public DuoSession {
 
  private:
   void feed_chunk(const int32_t *tokens, int64_t count, bool is_last, Task &task);
+  // x [rows, heads, D] in place, where this session's cache is rotated.
+  void rotate(const CpuContext &context, float *x, int64_t rows, int64_t heads) const;
   void attend_chunk_at(const CpuContext &context, int64_t layer, int64_t count);
   void hold_or_write(const CpuContext &context, int64_t layer, int64_t count);
   void commit_held(const CpuContext &context, int64_t count);

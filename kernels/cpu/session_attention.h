@@ -13,8 +13,8 @@ namespace duo {
 struct DecodeAttention {
   const KvCache *cache;
   int64_t position;
-  const float *query;  // [H, D] after rope
-  float *out;          // [H, D]
+  const float *query;  // [H, D] after rope and what rotation the cache has
+  float *out;          // [H, D] rotated as the cache's values are
 };
 
 // Attention of several tokens, each of its own session, at one layer: every filled slot is visible (DESIGN, Semantics 6). Each head's slots are cut
@@ -23,7 +23,7 @@ void attend_decode(const CpuContext &context, const ModelConfig &config, int64_t
                    ScratchBuffer &scratch);
 
 // The chunk [start, start + count) of one session at one layer. Keys and values are already rounded as the cache rounds them, so that results
-// do not depend on where chunks end.
+// do not depend on where chunks end. Queries, keys, values and out are rotated as the cache is.
 struct ChunkAttention {
   const KvCache *cache;  // holds the tokens before `start`
   int64_t start, count;
@@ -34,9 +34,10 @@ struct ChunkAttention {
   float *out;                    // [count, H, D]
 };
 
-// Round keys and values [count, G, D] to the cache's dtype in place, and lay the keys out for ChunkAttention. transposed [G·count·D]
-void round_chunk(const CpuContext &context, const ModelConfig &config, Dtype dtype, int64_t count, float *keys, float *values,
-                 float *transposed);
+// Round keys and values [count, G, D] to the cache's dtype, for ChunkAttention: keys laid out as it reads them to transposed [G·count·D], values to
+// rounded_values [count, G, D]. The cache is written from the unrounded ones: int4's rounding of what is rounded already need not change nothing.
+void round_chunk(const CpuContext &context, const ModelConfig &config, Dtype dtype, int64_t count, const float *keys, const float *values,
+                 float *transposed, float *rounded_values);
 
 // Streaming heads touch the tiles of their sink and window only: O(count·(S+R)) work; retrieval heads O(count·(start + count)).
 void attend_chunk(const CpuContext &context, const ModelConfig &config, int64_t layer, const ChunkAttention &chunk);

@@ -147,17 +147,20 @@ void attend_query_tile(const CpuContext &context, const ModelConfig &config, int
 
 }  // namespace
 
-void round_chunk(const CpuContext &context, const ModelConfig &config, Dtype dtype, int64_t count, float *keys, float *values,
-                 float *transposed) {
+void round_chunk(const CpuContext &context, const ModelConfig &config, Dtype dtype, int64_t count, const float *keys, const float *values,
+                 float *transposed, float *rounded_values) {
   const int64_t head_dim = config.head_dim, width = config.kv_width();
   context.run(config.kv_heads, [&](int64_t head, int64_t) {
     const auto *to = reinterpret_cast<const uint8_t *>(transposed + head * count * head_dim);
     const CacheView view{DUO_DTYPE_F32, head_dim, count, to, nullptr, nullptr, nullptr};
     for (int64_t token = 0; token < count; token++) {
-      float *key = keys + token * width + head * head_dim;
-      round_to_cache(dtype, key, head_dim);
-      round_to_cache(dtype, values + token * width + head * head_dim, head_dim);
-      store_key(view, token, key);
+      const int64_t at = token * width + head * head_dim;
+      float *rounded = rounded_values + at;  // the key passes through the value's place
+      std::copy(keys + at, keys + at + head_dim, rounded);
+      round_to_cache(dtype, rounded, head_dim);
+      store_key(view, token, rounded);
+      std::copy(values + at, values + at + head_dim, rounded);
+      round_to_cache(dtype, rounded, head_dim);
     }
   });
 }

@@ -354,6 +354,9 @@ void CudaSession::fill(int64_t length, uint64_t seed, Task &task) {
 
 std::unique_ptr<DuoSession> open_cuda_session(std::shared_ptr<DuoModel> self, const CudaModel &model, const SessionOptions &options, Task &task) {
   task.check_abort();
+  if (options.rotates_kv && kv_scale_bytes(options.kv_dtype) > 0) {
+    fail(DUO_STATUS_UNSUPPORTED, "Expected `kv_rotation` to be OFF for a quantised cache on CUDA, got ON, which only the CPU has");
+  }
   return std::make_unique<CudaSession>(std::move(self), model, options);
 }
 

@@ -20,7 +20,7 @@ extern "C" {
 #endif
 
 /* Grows with every change of this file that an older mirror would misread. */
-#define DUO_ABI_VERSION 2
+#define DUO_ABI_VERSION 3
 
 #define DUO_STATUS_OK 0
 #define DUO_STATUS_NULL 1         /* a required pointer is null */
@@ -40,15 +40,18 @@ extern "C" {
 #define DUO_DTYPE_F32 0
 #define DUO_DTYPE_F16 1
 #define DUO_DTYPE_BF16 2
-#define DUO_DTYPE_INT8 3 /* KV: one fp32 scale a head vector on the CPU; weights: CUDA only */
-#define DUO_DTYPE_FP8 4  /* KV, CUDA only */
-#define DUO_DTYPE_INT4 5 /* KV, CUDA only */
+#define DUO_DTYPE_INT8 3 /* KV: one fp32 scale a head vector; weights: CUDA only */
+#define DUO_DTYPE_FP8 4  /* KV: e4m3 with one fp32 scale a head vector */
+#define DUO_DTYPE_INT4 5 /* KV: one fp16 scale and one fp16 zero a head vector */
 
 #define DUO_ROPE_NONE 0
 #define DUO_ROPE_LINEAR 1
 #define DUO_ROPE_DYNAMIC 2
 #define DUO_ROPE_LLAMA3 3
 #define DUO_ROPE_YARN 4
+
+#define DUO_KV_ROTATION_OFF 0
+#define DUO_KV_ROTATION_ON 1 /* INT8, FP8 and INT4 caches hold keys and values after an orthonormal Walsh–Hadamard transform of each head vector */
 
 #define DUO_COMPUTE_ACCURATE 0 /* CPU: fp32 products whatever the weights' dtype; CUDA: bf16 products, fp32 sums */
 #define DUO_COMPUTE_BF16 1     /* CPU: activations rounded to bf16 before a product with bf16 weights, fp32 sums */
@@ -227,13 +230,14 @@ DUO_API int32_t duo_gram(const float *a, int64_t num_a, const float *b, int64_t 
  *   windows [L, G] int64, read: 0 = retrieval, the whole context (max_tokens slots), w ≥ 1 = streaming, the w nearest tokens
  *           (min(max_tokens, S+w) slots); null = every head full
  *   sink_tokens ≥ 0 (ignored when windows is null)      max_tokens ≥ 1, prompt and generated
- *   kv_dtype DUO_DTYPE_F32, _BF16, _INT8 (CUDA also _FP8, _INT4)      prefill DUO_PREFILL_…
+ *   kv_dtype DUO_DTYPE_F32, _BF16, _INT8, _FP8, _INT4      kv_rotation DUO_KV_ROTATION_…, of no effect on F32 and BF16      prefill DUO_PREFILL_…
  *   chunk_tokens ≥ 1, tokens of one internal prefill chunk, 0 = the library chooses
  *   session [1], written
  * Keys are cached after RoPE at absolute positions; dynamic rope scaling takes its base from max_tokens.
  * Returns DUO_STATUS_ARGUMENT, _UNSUPPORTED (kv_dtype), _MEMORY, _HANDLE, _CUDA. */
 DUO_API int32_t duo_session_open(duo_model_t *model, const int64_t *windows, int64_t sink_tokens, int64_t max_tokens,
-                                 int32_t kv_dtype, int32_t prefill, int64_t chunk_tokens, duo_task_t *task, duo_session_t **session);
+                                 int32_t kv_dtype, int32_t kv_rotation, int32_t prefill, int64_t chunk_tokens, duo_task_t *task,
+                                 duo_session_t **session);
 
 /* Feed tokens; afterwards logits are those after the last one. May be called again: the text goes on.
  *   tokens [num_tokens] int32, read, num_tokens ≥ 1, length + num_tokens ≤ max_tokens. Progress: tokens done.

@@ -48,21 +48,47 @@ inline Matrix normalize(const Matrix &x, const Tensor &weight, int64_t width, do
   return y;
 }
 
+// The orthonormal Walsh–Hadamard transform of each of the vectors [rows, D], by its definition: blocks of the largest powers of two, entry (i, j) of a block of
+// n is (−1)^|i ∧ j|/√n.
+inline void transform_vectors(Matrix &vectors, int64_t head_dim) {
+  for (size_t at = 0; at < vectors.size();) {
+    for (int64_t left = head_dim, size = 0; left > 0; left -= size, at += static_cast<size_t>(size)) {
+      for (size = 1; 2 * size <= left;) size *= 2;
+      Matrix out(static_cast<size_t>(size));
+      for (int64_t i = 0; i < size; i++) {
+        for (int64_t j = 0; j < size; j++) out[i] += (__builtin_popcountll(static_cast<unsigned long long>(i & j)) % 2 == 0 ? 1 : -1) * vectors[at + j];
+      }
+      for (int64_t i = 0; i < size; i++) vectors[at + i] = out[i] / std::sqrt(static_cast<double>(size));
+    }
+  }
+}
+
+// x to `bits` significant bits, ties to even; steps of at least 2^least.
+inline double round_significand(double x, int bits, int least) {
+  int exponent;
+  std::frexp(x, &exponent);
+  const int step = std::max(exponent - bits, least);
+  return std::ldexp(std::nearbyint(std::ldexp(x, -step)), step);
+}
+
 // What a cache of this dtype keeps of the vectors [rows, D]: written here anew, from the definition in duo.h.
 inline void round_vectors(Dtype kv, Matrix &vectors, int64_t head_dim) {
   for (size_t at = 0; kv != Dtype::f32 && at < vectors.size(); at += static_cast<size_t>(head_dim)) {
-    float largest = 0;
-    for (int64_t d = 0; d < head_dim; d++) largest = std::max(largest, std::fabs(static_cast<float>(vectors[at + d])));
+    float top = 0, bottom = 0;
+    for (int64_t d = 0; d < head_dim; d++) {
+      top = std::max(top, static_cast<float>(vectors[at + d]));
+      bottom = std::min(bottom, static_cast<float>(vectors[at + d]));
+    }
+    const float largest = std::max(top, -bottom);
+    const double scale = round_significand((top - bottom) / 15.0f, 11, -24), zero = scale == 0 ? 0 : std::nearbyint(-bottom / scale);
     for (int64_t d = 0; d < head_dim; d++) {
       const float value = static_cast<float>(vectors[at + d]);
-      if (kv == Dtype::int8) {
-        vectors[at + d] = largest == 0 ? 0 : std::nearbyint(value / (largest / 127.0f)) * (largest / 127.0f);
-        continue;
-      }
-      // To 8 significant bits, ties to even.
-      int exponent;
-      const double mantissa = std::frexp(value, &exponent);
-      vectors[at + d] = std::ldexp(std::nearbyint(std::ldexp(mantissa, 8)), exponent - 8);
+      double &out = vectors[at + d];
+      if (kv == Dtype::bf16) out = round_significand(value, 8, -133);
+      else if (largest == 0 || (kv == Dtype::int4 && scale == 0)) out = 0;
+      else if (kv == Dtype::int8) out = std::nearbyint(value / (largest / 127.0f)) * (largest / 127.0f);
+      else if (kv == Dtype::fp8) out = round_significand(value / (largest / 448.0f), 4, -9) * (largest / 448.0f);
+      else out = (std::min(15.0, std::max(0.0, std::nearbyint(value / scale) + std::min(15.0, zero))) - std::min(15.0, zero)) * scale;
     }
   }
 }
@@ -70,7 +96,7 @@ inline void round_vectors(Dtype kv, Matrix &vectors, int64_t head_dim) {
 // Logits [T, V] in fp64; visible(layer, head, i, j) says which keys a query sees.
 template <typename Visible>
 Matrix reference_logits(const ModelConfig &config, const WeightMap &weights, const std::vector<int32_t> &tokens, Dtype kv,
-                        const Visible &visible) {
+                        const Visible &visible, bool rotates_kv = false) {
   const int64_t T = static_cast<int64_t>(tokens.size()), C = config.hidden, D = config.head_dim, H = config.heads, G = config.kv_heads;
   Matrix x(static_cast<size_t>(T * C));
   for (int64_t t = 0; t < T; t++) {
@@ -101,8 +127,11 @@ Matrix reference_logits(const ModelConfig &config, const WeightMap &weights, con
     }
     rotate(q, H);
     rotate(k, G);
-    round_vectors(kv, k, D);
-    round_vectors(kv, v, D);
+    for (Matrix *kept : {&k, &v}) {
+      if (rotates_kv) transform_vectors(*kept, D);
+      round_vectors(kv, *kept, D);
+      if (rotates_kv) transform_vectors(*kept, D);
+    }
     Matrix attended(static_cast<size_t>(T * H * D));
     for (int64_t i = 0; i < T; i++) {
       for (int64_t h = 0; h < H; h++) {

@@ -164,16 +164,16 @@ void test_sessions() {
   duo_session_t *session = nullptr;
   int64_t windows[] = {0, 4, 7, 0};
   for (int round = 0; round < 1000; round++) {
-    if (duo_session_open(model, windows, 2, 32, DUO_DTYPE_F32, 0, 0, nullptr, &session) != DUO_STATUS_OK || duo_session_close(session) != DUO_STATUS_OK) {
+    if (duo_session_open(model, windows, 2, 32, DUO_DTYPE_F32, DUO_KV_ROTATION_ON, 0, 0, nullptr, &session) != DUO_STATUS_OK || duo_session_close(session) != DUO_STATUS_OK) {
       expect(false, "open and close");
     }
   }
   expect_status(duo_session_close(session), DUO_STATUS_HANDLE, "closed");
   windows[1] = -4;
-  expect_status(duo_session_open(model, windows, 2, 8, DUO_DTYPE_F32, 0, 0, nullptr, &session), DUO_STATUS_ARGUMENT, "`windows[1]`");
+  expect_status(duo_session_open(model, windows, 2, 8, DUO_DTYPE_F32, DUO_KV_ROTATION_ON, 0, 0, nullptr, &session), DUO_STATUS_ARGUMENT, "`windows[1]`");
   windows[1] = 4;
-  expect_status(duo_session_open(model, windows, -1, 8, DUO_DTYPE_F32, 0, 0, nullptr, &session), DUO_STATUS_ARGUMENT, "`sink_tokens`");
-  expect(duo_session_open(model, windows, 2, 8, DUO_DTYPE_F32, 0, 0, nullptr, &session) == DUO_STATUS_OK, "open");
+  expect_status(duo_session_open(model, windows, -1, 8, DUO_DTYPE_F32, DUO_KV_ROTATION_ON, 0, 0, nullptr, &session), DUO_STATUS_ARGUMENT, "`sink_tokens`");
+  expect(duo_session_open(model, windows, 2, 8, DUO_DTYPE_F32, DUO_KV_ROTATION_ON, 0, 0, nullptr, &session) == DUO_STATUS_OK, "open");
   float logits[50];
   expect_status(duo_session_logits(session, logits, 50), DUO_STATUS_ARGUMENT, "");
   expect_status(duo_session_logits(session, logits, 49), DUO_STATUS_SHAPE, "num_logits");

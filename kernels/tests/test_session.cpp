@@ -81,10 +81,19 @@ Fixture make_fixture(const Case &shape, const std::string &variant, int32_t thre
   return made;
 }
 
-std::unique_ptr<DuoSession> open(const Fixture &fixture, std::vector<int64_t> windows, int64_t sink, int64_t max_tokens, Dtype kv, int64_t chunk,
+// How a session keeps keys and values.
+struct Storage {
+  Dtype dtype;
+  bool is_rotated = false;
+  std::string name() const { return "kv " + std::to_string(static_cast<int>(dtype)) + (is_rotated ? " rotated" : ""); }
+};
+const Storage F32 = {Dtype::f32};
+const std::vector<Storage> STORAGES = {F32, {Dtype::bf16}, {Dtype::int8}, {Dtype::fp8}, {Dtype::int4}, {Dtype::int8, true}, {Dtype::fp8, true}, {Dtype::int4, true}};
+
+std::unique_ptr<DuoSession> open(const Fixture &fixture, std::vector<int64_t> windows, int64_t sink, int64_t max_tokens, Storage kv, int64_t chunk,
                                  bool chunked = false) {
   Task task;
-  return fixture.model->open_session(fixture.model, {std::move(windows), sink, max_tokens, kv, chunked, chunk}, task);
+  return fixture.model->open_session(fixture.model, {std::move(windows), sink, max_tokens, kv.dtype, chunked, chunk, kv.is_rotated}, task);
 }
 
 void feed(DuoSession &session, const std::vector<int32_t> &tokens, int64_t begin, int64_t end) {
@@ -93,9 +102,9 @@ void feed(DuoSession &session, const std::vector<int32_t> &tokens, int64_t begin
   expect(task.done() == end - begin, "progress ends at the number of tokens");
 }
 
-// fp32 within 1e-5 of fp64. The reference rounds keys and values as the cache does, so bf16 and int8 differ only where fp32 tips a value to
-// its neighbour: a few of thousands, each by a step of 2^-8 or 1/127.
-double tolerance(Dtype kv) { return kv == Dtype::f32 ? 1e-5 : 1e-3; }
+// fp32 within 1e-5 of fp64. The reference rounds keys and values as the cache does, so the others differ only where fp32 tips a value to
+// its neighbour: a few of thousands, each by a step of 2^-8, 1/127, 2^-4 or 1/15.
+double tolerance(Storage kv) { return kv.dtype == Dtype::f32 ? 1e-5 : kv.dtype == Dtype::fp8 ? 1e-2 : kv.dtype == Dtype::int4 ? 5e-2 : 1e-3; }
 
 void test_case(const Case &shape, const std::string &variant) {
   const Fixture fixture = make_fixture(shape, variant, 2);
@@ -106,8 +115,8 @@ void test_case(const Case &shape, const std::string &variant) {
     return window == 0 || j < shape.window.sink || i - j < window;
   };
   const std::string label = shape.name + " " + variant + ": ";
-  for (const Dtype kv : {Dtype::f32, Dtype::bf16, Dtype::int8}) {
-    const Matrix expected = reference_logits(config, *fixture.weights, fixture.tokens, kv, is_visible);
+  for (const Storage &kv : STORAGES) {
+    const Matrix expected = reference_logits(config, *fixture.weights, fixture.tokens, kv.dtype, is_visible, kv.is_rotated);
     double worst = 0;
     std::vector<float> first;
     for (const int64_t chunk : {int64_t{1}, int64_t{7}, int64_t{64}, T}) {
@@ -117,15 +126,15 @@ void test_case(const Case &shape, const std::string &variant) {
       worst = worse(worst, measure_agreement(got.data(), expected.data() + (T - 1) * V, V));
       if (first.empty()) first = got;
       const double chunking = measure_agreement(got.data(), first.data(), V);
-      expect(chunking < (kv == Dtype::f32 ? 1e-5 : tolerance(kv)), label + "chunk " + std::to_string(chunk) + " agrees, got " + std::to_string(chunking));
+      expect(chunking < (kv.dtype == Dtype::f32 ? 1e-5 : tolerance(kv)), label + "chunk " + std::to_string(chunk) + " agrees, got " + std::to_string(chunking));
     }
-    expect(worst < tolerance(kv), label + "logits against fp64, kv " + std::to_string(static_cast<int>(kv)) + ", got " + std::to_string(worst));
-    std::printf("%s kv %d: %.1e of %.0e\n", label.c_str(), static_cast<int>(kv), worst, tolerance(kv));
+    expect(worst < tolerance(kv), label + "logits against fp64, " + kv.name() + ", got " + std::to_string(worst));
+    std::printf("%s %s: %.1e of %.0e\n", label.c_str(), kv.name().c_str(), worst, tolerance(kv));
   }
   // Decode from any point gives every position's logits.
   const Matrix expected = reference_logits(config, *fixture.weights, fixture.tokens, Dtype::f32, is_visible);
   const int64_t start = std::max<int64_t>(1, T / 3);
-  auto session = open(fixture, fixture.windows, shape.window.sink, T, Dtype::f32, 5);
+  auto session = open(fixture, fixture.windows, shape.window.sink, T, F32, 5);
   feed(*session, fixture.tokens, 0, start);
   Task task;
   double worst = 0;
@@ -144,7 +153,7 @@ void test_laws(const Case &shape, const std::string &variant) {
   const auto streaming = [&](int64_t window) { return std::vector<int64_t>(fixture.windows.size(), window); };
   const std::string label = shape.name + " " + variant + ": ";
   Task task;
-  for (const Dtype kv : {Dtype::f32, Dtype::bf16, Dtype::int8}) {
+  for (const Storage &kv : STORAGES) {
     const auto run = [&](const Fixture &on, const std::vector<int64_t> &windows, int64_t sink, bool chunked) {
       auto session = open(on, windows, sink, T + 1, kv, 16, chunked);
       feed(*session, on.tokens, 0, T);
@@ -186,18 +195,19 @@ void test_laws(const Case &shape, const std::string &variant) {
     expect(measure_agreement(read_logits(*two, V).data(), read_logits(*two_alone, V).data(), V) < 1e-5, label + "batch member 1");
 
     // Memory: the formula, counted here anew.
-    const int64_t bytes = kv == Dtype::f32 ? 4 : kv == Dtype::bf16 ? 2 : 1, scales = kv == Dtype::int8 ? 8 : 0;
+    const int64_t half_bytes = kv.dtype == Dtype::f32 ? 8 : kv.dtype == Dtype::bf16 ? 4 : kv.dtype == Dtype::int4 ? 1 : 2;
+    const int64_t token_bytes = fixture.config.head_dim * half_bytes + (half_bytes > 2 ? 0 : 8);
     const int64_t num_gates = fixture.config.num_gates();
     int64_t slots = 0;
     for (const int64_t window : fixture.windows) slots += window == 0 ? T + 1 : std::min(T + 1, shape.window.sink + window);
     const SessionMemory memory = one->memory();
-    expect(memory.kv_bytes == (2 * fixture.config.head_dim * bytes + scales) * slots,
+    expect(memory.kv_bytes == token_bytes * slots,
            label + "kv bytes");
-    expect(memory.full_kv_bytes == (2 * fixture.config.head_dim * bytes + scales) * num_gates * (T + 1), label + "full kv bytes");
+    expect(memory.full_kv_bytes == token_bytes * num_gates * (T + 1), label + "full kv bytes");
     expect(memory.workspace_bytes > 0, label + "workspace bytes");
   }
   // An aborted prefill leaves the finished chunks, and the text goes on as if nothing had happened.
-  auto session = open(fixture, fixture.windows, shape.window.sink, T + 1, Dtype::f32, 16), calm = open(fixture, fixture.windows, shape.window.sink, T + 1, Dtype::f32, 16);
+  auto session = open(fixture, fixture.windows, shape.window.sink, T + 1, F32, 16), calm = open(fixture, fixture.windows, shape.window.sink, T + 1, F32, 16);
   feed(*session, fixture.tokens, 0, T / 2 + 1);
   Task stopped;
   stopped.abort();
@@ -225,7 +235,7 @@ void test_long_context(const std::string &variant) {
   const std::vector<int64_t> windows = {0, shape.window.recent};
   const int64_t T = shape.tokens, V = fixture.config.vocab;
   Task task;
-  for (const Dtype kv : {Dtype::f32, Dtype::bf16, Dtype::int8}) {
+  for (const Storage &kv : STORAGES) {
     const auto decode_last = [&](const Fixture &on) {
       auto session = open(on, windows, shape.window.sink, T, kv, 0);
       feed(*session, on.tokens, 0, T - 1);
@@ -236,7 +246,7 @@ void test_long_context(const std::string &variant) {
     feed(*prefilled, fixture.tokens, 0, T);
     const std::vector<float> decoded = decode_last(fixture);
     const double error = measure_agreement(decoded.data(), read_logits(*prefilled, V).data(), V);
-    expect(error < (kv == Dtype::f32 ? 1e-5 : tolerance(kv)), "long context " + variant + ", got " + std::to_string(error));
+    expect(error < (kv.dtype == Dtype::f32 ? 1e-5 : tolerance(kv)), "long context " + variant + ", got " + std::to_string(error));
     expect(decode_last(single) == decoded, "long context " + variant + ": 1 and 2 threads give the same bits");
   }
 }

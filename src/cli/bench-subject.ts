@@ -30,6 +30,7 @@ export interface BenchFlags extends EngineFlags {
   readonly steps: string;
   readonly batch: string;
   readonly kvDtype: string;
+  readonly kvRotation?: string;
   readonly seed: string;
   readonly allowOtherModel?: boolean;
   readonly json?: boolean;

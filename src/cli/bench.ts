@@ -4,7 +4,7 @@ import { arch, cpus, platform } from 'node:os';
 import type { Command } from 'commander';
 import { findNarrowestWindow } from '../core/head-mask.ts';
 import { countKvBytes } from '../core/kv-cost.ts';
-import type { KvDtype } from '../core/session.ts';
+import { isQuantizedKv, KV_DTYPES, type KvDtype } from '../core/session.ts';
 import type { HeadMask } from '../core/shapes.ts';
 import type { Engine } from '../engine/engine.ts';
 import { EngineError, NativeError } from '../errors/errors.ts';
@@ -17,9 +17,9 @@ import { checkSessions, type SessionCheck } from '../runtime/session-checks.ts';
 import { countDecodeWeights, NAMED_SHAPES } from '../runtime/shapes.ts';
 import { type BenchFlags, openSubject, type Subject } from './bench-subject.ts';
 import { type CapacityReport, type ContextReport, formatReport } from './bench-table.ts';
-import { readChoiceFlag, readIntegerFlag } from './numbers.ts';
+import { addKvOptions, describeKv, readKvFlags } from './kv-flags.ts';
+import { readIntegerFlag } from './numbers.ts';
 import { addActivationsOption, addEngineOptions } from './open.ts';
-import { KV_DTYPES } from './run.ts';
 import { printJson, printResult, say } from './terminal.ts';
 
 /** Timed identification steps of each length. */
@@ -44,16 +44,17 @@ export function defineBenchCommand(command: Command, signal: AbortSignal): void 
     .option('--chunk <n>', 'tokens of one internal prefill chunk')
     .option('--steps <n>', 'timed decode steps of each', '16')
     .option('--batch <n>', 'texts decoded together', '1')
-    .option('--kv-dtype <dtype>', `store the cache as ${KV_DTYPES.join(', ')}`, 'bf16')
     .option('--seed <n>', 'decides random weights, mask and text', '42')
     .option('--allow-other-model', 'accept a mask made for another model of the same shape')
     .option('--json', 'print everything as JSON');
+  addKvOptions(command, 'bf16');
   addActivationsOption(addEngineOptions(command)).action((flags: BenchFlags) => bench(flags, signal));
 }
 
 async function bench(flags: BenchFlags, signal: AbortSignal): Promise<void> {
   const contexts = flags.contexts.split(',').map((text) => readIntegerFlag('--contexts', { text, least: 1 }));
-  const kvDtype = readChoiceFlag('--kv-dtype', { text: flags.kvDtype, names: KV_DTYPES });
+  const { kvDtype = 'bf16', kvRotation } = readKvFlags(flags);
+  const kv = { kvDtype, ...(kvRotation !== undefined && { kvRotation }) };
   const steps = readIntegerFlag('--steps', { text: flags.steps, least: 1 });
   const batch = readIntegerFlag('--batch', { text: flags.batch, least: 1 });
   const seed = readIntegerFlag('--seed', { text: flags.seed, least: 0 });
@@ -67,10 +68,12 @@ async function bench(flags: BenchFlags, signal: AbortSignal): Promise<void> {
   const subject = await openSubject(flags, seed);
   try {
     const { engine, masks } = subject;
-    say(`duo bench: ${subject.name}, ${engine.name} on ${engine.device}, KV ${kvDtype}; checking before timing.`);
+    say(
+      `duo bench: ${subject.name}, ${engine.name} on ${engine.device}, KV ${describeKv(kvDtype, kvRotation)}; checking before timing.`,
+    );
     const checks: SessionCheck[] = [];
     for (const [name, mask] of Object.entries(masks)) {
-      const found = await checkSessions(engine, { mask, kvDtype });
+      const found = await checkSessions(engine, { mask, ...kv });
       checks.push(...(name === 'masked' ? found : found.map((check) => ({ ...check, law: `${name}: ${check.law}` }))));
     }
     if (distillLengths.length > 0) checks.push(await checkDistill(engine));
@@ -86,7 +89,7 @@ async function bench(flags: BenchFlags, signal: AbortSignal): Promise<void> {
       const { figures, failed } = await measureWhatFits(engine, {
         context,
         masks: { full: 'full', ...masks },
-        kvDtype,
+        ...kv,
         steps,
         batch,
         seed,
@@ -111,6 +114,7 @@ async function bench(flags: BenchFlags, signal: AbortSignal): Promise<void> {
       device: engine.device,
       activations: flags.activations ?? 'float32',
       kvDtype,
+      kvRotation: isQuantizedKv(kvDtype) ? kvRotation !== false : null,
       steps,
       batch,
       seed,

@@ -4,7 +4,6 @@ import { type Command, Option } from 'commander';
 import { openHaystack } from '../../data-gen/haystack.ts';
 import { parseCount } from '../config/flags.ts';
 import { makeRandom } from '../core/random.ts';
-import { KV_DTYPES, type KvDtype } from '../core/session.ts';
 import type { Engine } from '../engine/engine.ts';
 import { ConfigError } from '../errors/errors.ts';
 import type { NamedMask } from '../eval/baselines.ts';
@@ -25,6 +24,7 @@ import type { EvalRow, FailedRow } from '../formats/results.ts';
 import type { ModelFolder } from '../model/folder.ts';
 import { hasChatTemplate, renderChat } from '../text/chat-template.ts';
 import { hashTokenizer, openTokenizer } from '../text/tokenizer.ts';
+import { addKvOptions, readKvFlags } from './kv-flags.ts';
 import { readIntegerFlag } from './numbers.ts';
 import { makeProgress } from './progress.ts';
 import { formatDuration, say } from './terminal.ts';
@@ -46,7 +46,8 @@ export interface TaskFlags {
   readonly hotpotqa?: string;
   readonly prefill: 'exact' | 'chunked';
   readonly chunkTokens?: string;
-  readonly kvDtype?: KvDtype;
+  readonly kvDtype?: string;
+  readonly kvRotation?: string;
   readonly chat: ChatUse;
   readonly codeSimilarity: CodeSimilarity;
   readonly answerCut: AnswerCut;
@@ -61,7 +62,7 @@ const DEFAULT_TASK_SAMPLES = 10;
 export function addTaskOptions(command: Command): Command {
   const collect = (value: string, before: string[] | undefined): string[] => [...(before ?? []), value];
   const names = EVAL_TASKS.map((task) => task.name).join(', ');
-  return command
+  return addKvOptions(command)
     .option(
       '--tasks <a,b>',
       `tasks run through sessions: ${names}; or ruler for the thirteen in its manner; long-range: kept gain on --documents`,
@@ -96,7 +97,6 @@ export function addTaskOptions(command: Command): Command {
         .default('exact'),
     )
     .option('--chunk-tokens <n>', "tokens of a prefill chunk; default: the engine's")
-    .addOption(new Option('--kv-dtype <name>', 'storage of cached keys and values').choices([...KV_DTYPES]))
     .addOption(
       new Option('--chat <use>', "suites' prompts through the model's chat template; auto: where the suite does so")
         .choices(['auto', 'on', 'off'])
@@ -157,6 +157,10 @@ export async function evaluateTasks(options: {
   readonly onPredictions: (row: EvalRow, predictions: readonly Prediction[]) => void;
 }): Promise<void> {
   const { prepared, flags, folder, engine, masks, signal, onRows, onFailed, onPredictions } = options;
+  const { kvDtype = 'f32' } = prepared.settings;
+  if (engine.name === 'tensorflow' && kvDtype !== 'f32') {
+    throw new ConfigError(`Expected --kv-dtype f32 on the tensorflow engine, got ${kvDtype}; --engine native has it.`);
+  }
   const tokenizer = openTokenizer(folder.path);
   if (prepared.groups.length > 0) {
     const progress = makeProgress('cells');
@@ -312,7 +316,7 @@ function readSettings(flags: TaskFlags): RunSettings {
   if (flags.prefill === 'chunked' && flags.chunkTokens === undefined) {
     throw new ConfigError('Expected --chunk-tokens with --prefill chunked, got none; the result depends on it.');
   }
-  return { prefill: flags.prefill, ...chunk, ...(flags.kvDtype === undefined ? {} : { kvDtype: flags.kvDtype }) };
+  return { prefill: flags.prefill, ...chunk, ...readKvFlags(flags) };
 }
 
 function hashText(data: string | Uint8Array): string {

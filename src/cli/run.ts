@@ -1,7 +1,7 @@
 // duo run: continue a prompt under a mask; the text goes to stdout as it comes, figures to stderr.
 import { readFileSync } from 'node:fs';
 import type { Command } from 'commander';
-import type { KvDtype, PrefillSemantics, SessionMemory } from '../core/session.ts';
+import { isQuantizedKv, type PrefillSemantics, type SessionMemory } from '../core/session.ts';
 import type { HeadMask } from '../core/shapes.ts';
 import type { Engine } from '../engine/engine.ts';
 import { AbortedError, ConfigError, FileError } from '../errors/errors.ts';
@@ -10,6 +10,7 @@ import type { ModelFolder } from '../model/folder.ts';
 import { type GenerateResult, generateText } from '../runtime/generate.ts';
 import { type ChatMessage, encodeChat } from '../text/chat-template.ts';
 import { openTokenizer, type Tokenizer } from '../text/tokenizer.ts';
+import { addKvOptions, describeKv, type KvStorage, readKvFlags } from './kv-flags.ts';
 import { readChoiceFlag, readIntegerFlag, readNumberFlag } from './numbers.ts';
 import { addActivationsOption, addEngineOptions, type EngineFlags, openEngine, openModel } from './open.ts';
 import { addProgressOption, makeProgress } from './progress.ts';
@@ -30,13 +31,13 @@ interface RunFlags extends EngineFlags {
   readonly seed: string;
   readonly stop: string[];
   readonly kvDtype?: string;
+  readonly kvRotation?: string;
   readonly chunk?: string;
   readonly prefill: string;
   readonly allowOtherModel?: boolean;
   readonly json?: boolean;
 }
 
-export const KV_DTYPES: readonly KvDtype[] = ['f32', 'bf16', 'int8', 'fp8', 'int4'];
 const PREFILLS: readonly PrefillSemantics[] = ['exact', 'chunked'];
 
 export function defineRunCommand(command: Command, signal: AbortSignal): void {
@@ -53,11 +54,11 @@ export function defineRunCommand(command: Command, signal: AbortSignal): void {
     .option('--top-p <p>', 'draw from the likeliest tokens that hold this probability together', '1')
     .option('--seed <n>', 'decides the draws', '42')
     .option('--stop <text>', 'end before this text; may be repeated', (text, list: string[]) => [...list, text], [])
-    .option('--kv-dtype <dtype>', `store the cache as ${KV_DTYPES.join(', ')}; default: as the engine does`)
     .option('--chunk <n>', 'tokens of one internal prefill chunk')
     .option('--prefill <how>', 'exact, or chunked as the reference does: streaming heads see the chunk', 'exact')
     .option('--allow-other-model', 'accept a mask made for another model of the same shape')
     .option('--json', 'print one JSON document at the end instead of the text as it comes');
+  addKvOptions(command);
   addProgressOption(addActivationsOption(addEngineOptions(command))).action((flags: RunFlags) => run(flags, signal));
 }
 
@@ -91,7 +92,9 @@ async function run(flags: RunFlags, signal: AbortSignal): Promise<void> {
         );
         const maxTokens = prompt.length + maxNewTokens;
         const ropeBaseTokens = folder.config.ropeScaling.type === 'dynamic' ? maxTokens : null;
-        report({ flags, result, memory: session.memory(), engine, promptTokens: prompt.length, ropeBaseTokens });
+        const { length: promptTokens } = prompt;
+        const kv = options.session;
+        report({ flags, kv, result, memory: session.memory(), engine, promptTokens, ropeBaseTokens });
       } catch (error) {
         // Nobody reads on: what was asked for is done.
         if (!(error instanceof AbortedError && stdoutClosed.aborted && !signal.aborted)) throw error;
@@ -125,9 +128,9 @@ function readPrompt(flags: RunFlags): string {
 function readRunOptions(flags: RunFlags): {
   maxNewTokens: number;
   sampling: { temperature: number; topK: number; topP: number; seed: number };
-  session: { kvDtype?: KvDtype; chunkTokens?: number; prefill: PrefillSemantics };
+  session: KvStorage & { chunkTokens?: number; prefill: PrefillSemantics };
 } {
-  const { kvDtype, chunk } = flags;
+  const { chunk } = flags;
   if (flags.stop.includes('')) throw new ConfigError('Expected --stop to name a text of at least one character.');
   const topP = readNumberFlag('--top-p', { text: flags.topP, least: 0, most: 1 });
   if (topP === 0) throw new ConfigError('Expected --top-p to be above 0 and at most 1, got `0`.');
@@ -140,7 +143,7 @@ function readRunOptions(flags: RunFlags): {
       seed: readIntegerFlag('--seed', { text: flags.seed, least: 0 }),
     },
     session: {
-      ...(kvDtype !== undefined && { kvDtype: readChoiceFlag('--kv-dtype', { text: kvDtype, names: KV_DTYPES }) }),
+      ...readKvFlags(flags),
       ...(chunk !== undefined && { chunkTokens: readIntegerFlag('--chunk', { text: chunk, least: 1 }) }),
       prefill: readChoiceFlag('--prefill', { text: flags.prefill, names: PREFILLS }),
     },
@@ -186,6 +189,7 @@ function fitNewTokens(asked: number, options: { prompt: readonly number[]; folde
 
 function report(ran: {
   flags: RunFlags;
+  kv: KvStorage;
   result: GenerateResult;
   memory: SessionMemory;
   engine: Engine;
@@ -193,7 +197,8 @@ function report(ran: {
   /** T_max that dynamic rope scaling took its base from, null without it */
   ropeBaseTokens: number | null;
 }): void {
-  const { flags, result, memory, engine, promptTokens, ropeBaseTokens } = ran;
+  const { flags, kv, result, memory, engine, promptTokens, ropeBaseTokens } = ran;
+  const kvDtype = kv.kvDtype ?? 'f32'; // what both engines take by default
   const prefillRate = promptTokens / result.prefillSeconds;
   const decodeRate = result.decodedTokens === 0 ? null : result.decodedTokens / result.decodeSeconds;
   if (flags.json) {
@@ -206,6 +211,8 @@ function report(ran: {
       stopReason,
       ...timing,
       ...memory,
+      kvDtype,
+      kvRotation: isQuantizedKv(kvDtype) ? kv.kvRotation !== false : null,
       ropeBaseTokens,
       engine: engine.name,
       device: engine.device,
@@ -218,7 +225,8 @@ function report(ran: {
     decodeRate === null ? '' : ` · decode ${result.decodedTokens} tokens, ${decodeRate.toFixed(1)} tokens/s`;
   say(
     `duo run: prefill ${promptTokens} tokens in ${result.prefillSeconds.toFixed(2)} s, ${prefillRate.toFixed(1)} tokens/s${decoded} · ` +
-      `KV cache ${formatBytes(memory.kvBytes)} (${memory.kvBytes} bytes) of ${formatBytes(memory.fullKvBytes)} with every head full · ` +
+      `KV cache ${formatBytes(memory.kvBytes)} (${memory.kvBytes} bytes) of ${formatBytes(memory.fullKvBytes)} with every head full, ` +
+      `${describeKv(kvDtype, kv.kvRotation)} · ` +
       `${engine.name} on ${engine.device}`,
   );
   if (ropeBaseTokens !== null) say(`duo run: dynamic rope scaling took its base from ${ropeBaseTokens} tokens.`);

@@ -3,7 +3,7 @@
 import { createHash } from 'node:crypto';
 import { toMaskGrid } from '../core/head-mask.ts';
 import { streamingFractionOf } from '../core/masks.ts';
-import type { KvDtype, PrefillSemantics, Session } from '../core/session.ts';
+import { isQuantizedKv, type KvDtype, type PrefillSemantics, type Session } from '../core/session.ts';
 import { type ModelShape, type Sample, supervisedPositions } from '../core/shapes.ts';
 import type { Engine } from '../engine/engine.ts';
 import { AbortedError, ConfigError, EngineError } from '../errors/errors.ts';
@@ -27,6 +27,8 @@ export interface RunSettings {
   readonly chunkTokens?: number;
   /** default the engine's */
   readonly kvDtype?: KvDtype;
+  /** default true, as a session's */
+  readonly kvRotation?: boolean;
 }
 
 type ScoreFields = Pick<
@@ -122,6 +124,7 @@ export async function evaluateTask(options: {
     streamingFraction: mask.mask === 'full' ? 0 : streamingFractionOf(toMaskGrid(mask.mask)),
     ...memory,
     kvDtype,
+    kvRotation: isQuantizedKv(kvDtype) ? settings.kvRotation !== false : null,
     footprint: footprint.integrated,
     peakFootprint: footprint.peak,
     prefill: settings.prefill ?? 'exact',

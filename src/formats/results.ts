@@ -44,6 +44,8 @@ export const evalRowSchema = z.looseObject({
   /** the same with every head full */
   fullKvBytes: count,
   kvDtype: z.enum(['f32', 'bf16', 'int8', 'fp8', 'int4']),
+  /** whether quantised keys and values were rotated before they were rounded; null: not quantised; absent in files of an older duo: they were not */
+  kvRotation: z.boolean().nullable().optional(),
   /** attended entries over all tokens, as a share of full attention's (PruLong) */
   footprint: unitNumber,
   /** most entries alive at once, as a share of full attention's */
@@ -106,6 +108,7 @@ const COLUMNS = [
   'kvBytes',
   'fullKvBytes',
   'kvDtype',
+  'kvRotation',
   'footprint',
   'peakFootprint',
   'prefill',

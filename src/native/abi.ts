@@ -2,7 +2,7 @@
 // A test parses both files and fails on drift. Types are the header's, except that handles are named for what they are.
 
 /** DUO_ABI_VERSION this mirror was written for. */
-export const ABI_VERSION = 2;
+export const ABI_VERSION = 3;
 
 /** DUO_STATUS_… */
 export const STATUS = {
@@ -26,6 +26,9 @@ export const DTYPE = { STORED: -1, F32: 0, F16: 1, BF16: 2, INT8: 3, FP8: 4, INT
 
 /** DUO_ROPE_… */
 export const ROPE = { NONE: 0, LINEAR: 1, DYNAMIC: 2, LLAMA3: 3, YARN: 4 } as const;
+
+/** DUO_KV_ROTATION_… */
+export const KV_ROTATION = { OFF: 0, ON: 1 } as const;
 
 /** DUO_COMPUTE_… */
 export const COMPUTE = { ACCURATE: 0, BF16: 1, INT8: 2 } as const;
@@ -213,6 +216,7 @@ export const FUNCTIONS = {
     ...WINDOWS,
     ['int64_t', 'max_tokens'],
     ['int32_t', 'kv_dtype'],
+    ['int32_t', 'kv_rotation'],
     ['int32_t', 'prefill'],
     ['int64_t', 'chunk_tokens'],
     TASK,

@@ -1,7 +1,7 @@
 // A session of the native library: prefill, decode, sample, fork. One call at a time; the library serialises what comes at once.
 
 import type { TokenSampling } from '../core/session.ts';
-import { DTYPE, PREFILL } from './abi.ts';
+import { DTYPE, KV_ROTATION, PREFILL } from './abi.ts';
 import { call, runCall, TASK_ARGUMENT, type TaskOptions } from './call.ts';
 import { NativeHandle } from './handle.ts';
 import type { NativeModel } from './model.ts';
@@ -13,6 +13,8 @@ export interface SessionOpenOptions {
   /** T_max */
   readonly maxTokens: number;
   readonly kvDtype: 'f32' | 'bf16' | 'int8' | 'fp8' | 'int4';
+  /** of no effect on f32 and bf16 */
+  readonly kvRotation: boolean;
   readonly prefill: 'exact' | 'chunked';
   /** 0 = the library chooses */
   readonly chunkTokens: number;
@@ -105,7 +107,8 @@ export class NativeSession {
 export async function openSession(model: NativeModel, options: SessionOpenOptions): Promise<NativeSession> {
   const id = new BigUint64Array(1);
   const { windows, sinkTokens, maxTokens, chunkTokens } = options;
-  const storage = [maxTokens, KV_DTYPES[options.kvDtype], PREFILLS[options.prefill], chunkTokens];
+  const rotation = options.kvRotation ? KV_ROTATION.ON : KV_ROTATION.OFF;
+  const storage = [maxTokens, KV_DTYPES[options.kvDtype], rotation, PREFILLS[options.prefill], chunkTokens];
   const values = [model.handle.id, windows, sinkTokens, ...storage, TASK_ARGUMENT, id];
   await runCall('duo_session_open', values);
   return new NativeSession(id[0] as bigint, model.config.vocab);

@@ -12,6 +12,8 @@ export interface ContextOptions<Name extends string> {
   /** what is measured beside each other, by name */
   readonly masks: Readonly<Record<Name, HeadMask | 'full'>>;
   readonly kvDtype: KvDtype;
+  /** default true, as a session's */
+  readonly kvRotation?: boolean;
   readonly chunkTokens?: number;
   /** timed decode steps of each, at least 1 */
   readonly steps: number;
@@ -82,11 +84,12 @@ async function prepare(
   engine: Engine,
   options: Omit<ContextOptions<string>, 'masks'> & { mask: HeadMask | 'full'; opened: Session[] },
 ): Promise<Side> {
-  const { context, kvDtype, chunkTokens, steps, batch, signal } = options;
+  const { context, kvDtype, kvRotation = true, chunkTokens, steps, batch, signal } = options;
   const sessions: Session[] = [];
   const open = async (): Promise<Session> => {
     const maxTokens = context + WARM_UP_STEPS + steps;
-    const session = await engine.openSession(options.mask, { maxTokens, kvDtype, ...(chunkTokens && { chunkTokens }) });
+    const storage = { maxTokens, kvDtype, kvRotation };
+    const session = await engine.openSession(options.mask, { ...storage, ...(chunkTokens && { chunkTokens }) });
     options.opened.push(session);
     sessions.push(session);
     return session;

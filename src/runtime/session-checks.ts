@@ -27,14 +27,14 @@ const INT8_ACTIVATIONS_LIMIT = 1e-1;
  * prefill, and that a fork equals its parent. @param mask says which heads stream, and whose windows are larger; their sizes are the checks' own. */
 export async function checkSessions(
   engine: Engine,
-  options: { readonly mask: HeadMask; readonly kvDtype: KvDtype },
+  options: { readonly mask: HeadMask; readonly kvDtype: KvDtype; readonly kvRotation?: boolean },
 ): Promise<SessionCheck[]> {
-  const { mask, kvDtype } = options;
+  const { mask, kvDtype, kvRotation = true } = options;
   const { layers, kvHeads, vocab } = engine.model;
   const tokens = Array.from({ length: TOKENS }, (_, index) => (index * 7919 + 13) % vocab);
   const masked = shrinkWindows(mask);
   const open = (heads: HeadMask | 'full', chunkTokens = TOKENS): Promise<Session> =>
-    engine.openSession(heads, { maxTokens: TOKENS + 1, kvDtype, chunkTokens });
+    engine.openSession(heads, { maxTokens: TOKENS + 1, kvDtype, kvRotation, chunkTokens });
   const run = async (heads: HeadMask | 'full', chunkTokens = TOKENS): Promise<Float32Array> =>
     useSession(await open(heads, chunkTokens), (session) => session.prefill(tokens));
 

@@ -8,12 +8,13 @@ namespace duo {
 constexpr int64_t KEY_BLOCK = 16;
 
 // One KV head's cache as the loops see it. A block holds min(KEY_BLOCK, capacity − its first slot) slots; element (slot, d) of the keys
-// is at first·D + d·width + (slot − first). `dtype` is DUO_DTYPE_F32, _BF16 or _INT8 (with one fp32 scale a slot, else null).
+// is at first·D + d·width + (slot − first); int4's byte d, of elements d and d + D/2, at first·D/2 + d·width + (slot − first). `dtype` is a DUO_DTYPE_…;
+// kv_vectors.h says what its values and words are.
 struct CacheView {
   int32_t dtype;
   int64_t head_dim, capacity;
   const uint8_t *keys, *values;
-  const float *key_scales, *value_scales;
+  const uint32_t *key_words, *value_words;  // one a slot; null where the dtype has none
 };
 
 struct CacheOps {
@@ -35,7 +36,17 @@ struct CacheOps {
   float (*update_softmax)(float *scores, int64_t count, float *max, float *sum);
   // x *= factor
   void (*scale)(float *x, int64_t count, float factor);
+  // vectors [count, D] in place: the orthonormal Walsh–Hadamard transform of each, its own inverse. Where D is no power of two, of blocks as
+  // hadamard_block gives them: 80 = 64 + 16.
+  void (*hadamard)(float *vectors, int64_t count, int64_t head_dim);
 };
+
+// The size of the first block of `left` elements: the largest power of two that fits.
+constexpr int64_t hadamard_block(int64_t left) {
+  int64_t size = 1;
+  while (2 * size <= left) size *= 2;
+  return size;
+}
 
 // Far below any score and far above −∞, so that differences stay finite.
 constexpr float MASKED_SCORE = -1e30f;

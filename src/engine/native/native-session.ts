@@ -14,7 +14,7 @@ export async function openNativeSession(
   { shape, options }: { shape: ModelShape; options: SessionOptions },
 ): Promise<Session> {
   if (mask !== 'full') checkMask(mask, shape);
-  const { maxTokens, chunkTokens, kvDtype = 'f32', prefill = 'exact' } = options;
+  const { maxTokens, chunkTokens, kvDtype = 'f32', kvRotation = true, prefill = 'exact' } = options;
   checkCount('maxTokens', maxTokens);
   if (chunkTokens !== undefined) checkCount('chunkTokens', chunkTokens);
   const native = await openSession(model, {
@@ -22,6 +22,7 @@ export async function openNativeSession(
     sinkTokens: mask === 'full' ? 0 : mask.sinkTokens,
     maxTokens,
     kvDtype,
+    kvRotation,
     prefill,
     chunkTokens: chunkTokens ?? 0,
   });

@@ -3,7 +3,7 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { makeHeadMask } from '../../../../src/core/head-mask.ts';
 import { countKvBytes } from '../../../../src/core/kv-cost.ts';
-import type { Session } from '../../../../src/core/session.ts';
+import { isQuantizedKv, KV_DTYPES, type KvDtype, type Session } from '../../../../src/core/session.ts';
 import type { HeadMask, MaskGrid } from '../../../../src/core/shapes.ts';
 import type { Engine } from '../../../../src/engine/engine.ts';
 import { listModelConfigValues } from '../../../../src/engine/native/model-config.ts';
@@ -14,6 +14,7 @@ import { openModel } from '../../../../src/native/model.ts';
 import { openSession } from '../../../../src/native/session.ts';
 import { decodeTogether } from '../../../../src/runtime/batch.ts';
 import { checkSampling, sampleToken } from '../../../../src/runtime/sampling.ts';
+import { measureDisagreement } from '../../../../src/runtime/session-checks.ts';
 import { findShape } from '../../../../src/runtime/shapes.ts';
 import { expectAgreement, printToleranceUse } from '../../../reference/agreement.ts';
 import { readGolden } from '../../../reference/golden.ts';
@@ -128,7 +129,7 @@ describeNative('native sessions', () => {
   });
 
   it('give the same bits for 1 and 2 threads, in every cache dtype', async () => {
-    for (const kvDtype of ['f32', 'bf16', 'int8'] as const) {
+    for (const kvDtype of KV_DTYPES) {
       const results: Float32Array[] = [];
       for (const threads of [1, 2]) {
         await useEngine(
@@ -146,7 +147,7 @@ describeNative('native sessions', () => {
   });
 
   it('hold the bytes of the formula', async () => {
-    for (const kvDtype of ['f32', 'bf16', 'int8'] as const) {
+    for (const kvDtype of KV_DTYPES) {
       const session = await open(binary, { kvDtype });
       const options = { model: engine.model, tokens: tokens.length + 8, dtype: kvDtype };
       const { kvBytes, fullKvBytes, workspaceBytes } = session.memory();
@@ -154,6 +155,25 @@ describeNative('native sessions', () => {
       expect(fullKvBytes).toBe(countKvBytes({ ...options, mask: 'full' }));
       expect(workspaceBytes).toBeGreaterThan(0);
       await session.close();
+    }
+  });
+
+  it('rotate keys and values of quantised caches unless told not to, and of no others', async () => {
+    const run = async (kvDtype: KvDtype, kvRotation?: boolean): Promise<Float32Array> => {
+      const session = await open(binary, { kvDtype, ...(kvRotation !== undefined && { kvRotation }) });
+      const logits = await session.prefill(tokens);
+      await session.close();
+      return logits;
+    };
+    const exact = await run('f32');
+    for (const kvDtype of KV_DTYPES) {
+      const byDefault = await run(kvDtype);
+      const [on, off] = [await run(kvDtype, true), await run(kvDtype, false)];
+      expect(byDefault).toEqual(on);
+      if (isQuantizedKv(kvDtype)) expect(on).not.toEqual(off);
+      else expect(on).toEqual(off);
+      // Near what is exact either way: int4's steps are a fifteenth of a vector's range.
+      for (const logits of [on, off]) expect(measureDisagreement(logits, exact)).toBeLessThan(0.3);
     }
   });
 
@@ -194,6 +214,7 @@ describeNative('native sessions', () => {
         sinkTokens: 0,
         maxTokens: 200,
         kvDtype: 'f32',
+        kvRotation: true,
         prefill: 'exact',
         chunkTokens: 0,
       },
