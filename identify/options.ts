@@ -1,4 +1,5 @@
 // What `identify` takes and gives: the options of one identification, what it tells on the way, and its result.
+import type { NoiseDecisions } from '../export/noise-decisions.ts';
 import type { Config } from '../src/config/config.ts';
 import type { Sample } from '../src/core/shapes.ts';
 import type { Engine } from '../src/engine/engine.ts';
@@ -6,6 +7,7 @@ import type { EngineName, OpenEngineOptions } from '../src/engine/open-engine.ts
 import { ConfigError } from '../src/errors/errors.ts';
 import type { KeptPromise } from '../src/eval/keep-promise.ts';
 import type { GatesFile } from '../src/formats/gates.ts';
+import type { Noise } from '../src/formats/noise.ts';
 import type { EvalRow } from '../src/formats/results.ts';
 import type { ModelFolder } from '../src/model/folder.ts';
 import type { ChosenMask } from './choose-mask.ts';
@@ -53,11 +55,12 @@ export interface IdentifyOptions {
  * - `fitted`: which settings of the preset were changed to fit model, tokenizer and device
  * - `start`: model, engine and device
  * - `estimate`: memory and time this is expected to take; `long`: a warning that it takes hours
+ * - `noise`: how many heads lie below the noise floor of the measurement
  * - `stopped`: the run in `out` can be resumed
  * - `no-table`: why there is no closing table
  * - `warning`: why the mask may not be what it seems */
 export interface IdentifyMessage {
-  readonly kind: 'note' | 'fitted' | 'start' | 'estimate' | 'long' | 'stopped' | 'no-table' | 'warning';
+  readonly kind: 'note' | 'fitted' | 'start' | 'estimate' | 'long' | 'noise' | 'stopped' | 'no-table' | 'warning';
   readonly text: string;
 }
 
@@ -75,6 +78,8 @@ export interface IdentifyProgress {
 
 export interface FoundHeads extends ChosenMask {
   readonly gates: GatesFile;
+  /** noise floor of the measurement, heads below it and labels they decided; null where the method states none */
+  readonly noise: (Noise & NoiseDecisions) | null;
 }
 
 export interface IdentifyResult extends FoundHeads {

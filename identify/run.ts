@@ -2,12 +2,14 @@
 import { resolve } from 'node:path';
 import { chooseCut, cutGates } from '../export/cut.ts';
 import type { CutWindows } from '../export/cut-windows.ts';
+import { countNoiseDecisions, describeNoiseDecisions } from '../export/noise-decisions.ts';
 import { listSavings } from '../src/core/kv-cost.ts';
-import type { Window } from '../src/core/shapes.ts';
+import type { MaskGrid, Window } from '../src/core/shapes.ts';
 import { AbortedError } from '../src/errors/errors.ts';
 import type { WalkedMask } from '../src/eval/keep-promise.ts';
-import { writeGates } from '../src/formats/gates.ts';
+import { type GatesFile, writeGates } from '../src/formats/gates.ts';
 import { toHeadMask, writeMask } from '../src/formats/mask.ts';
+import { readNoise } from '../src/formats/noise.ts';
 import type { JsonRecord } from '../src/formats/read-json.ts';
 import { type RunFile, writeRun } from '../src/formats/run.ts';
 import { buildGates } from '../train/gates-file.ts';
@@ -88,10 +90,13 @@ async function scoreAndEvaluate(parts: Parts, run: { place: RunPlace; identity: 
   const chosen = 'keep' in cut ? await keepMask({ parts, gates, cut, window }) : cutMask({ gates, cut, window });
   const { mask } = chosen;
   if (place.isKept) writeMask(place.file('mask.json'), mask);
-  const found: FoundHeads = { gates, ...chosen };
+  const noise = weighNoise(gates, chosen.cut.mask);
+  const found: FoundHeads = { gates, ...chosen, noise };
   options.onFound?.(found);
+  const noiseText = noise && describeNoiseDecisions(noise, noise);
+  if (noiseText && !noise.isLarge) options.onMessage?.({ kind: 'noise', text: `${noiseText}.` });
   const heldOut = await closeWithTable(parts, mask);
-  const warnings = listWarnings(chosen.cut, heldOut);
+  const warnings = [...(noiseText && noise.isLarge ? [noiseText] : []), ...listWarnings(chosen.cut, heldOut)];
   for (const warning of warnings) options.onMessage?.({ kind: 'warning', text: `${warning}.` });
   const files = ['gates.json', 'mask.json', ...(method.isStepwise ? ['metrics.jsonl'] : []), 'run.json'];
   return {
@@ -147,6 +152,11 @@ function makeScoreOptions(parts: Parts, run: { place: RunPlace; identity: JsonRe
   };
 }
 
+function weighNoise({ provenance }: GatesFile, mask: MaskGrid): FoundHeads['noise'] {
+  const noise = readNoise(provenance, 'gates.json');
+  return noise && { ...noise, ...countNoiseDecisions(mask, noise) };
+}
+
 /** @param done steps of a stepwise method, else hundredths. */
 function tellScoring({ options, config, method }: Parts, done: number, loss?: number): void {
   const total = method.isStepwise ? config.steps : 100;
@@ -156,7 +166,7 @@ function tellScoring({ options, config, method }: Parts, done: number, loss?: nu
 
 /** What run.json and --json tell of a result: numbers, no files. */
 export function resultsOf(result: IdentifyResult): JsonRecord {
-  const { method, steps, scoreSeconds, cut, savings, heldOut, windows, promise, warnings } = result;
+  const { method, steps, scoreSeconds, cut, savings, heldOut, windows, promise, noise, warnings } = result;
   const { streamingHeads, retrievalHeads, tieDecided } = cut;
   return {
     method,
@@ -166,6 +176,7 @@ export function resultsOf(result: IdentifyResult): JsonRecord {
     retrievalHeads,
     tieDecided,
     warnings: [...warnings],
+    ...(noise && { noise: { ...noise, below: noise.below.length } }),
     ...(windows && { kvShare: pickBudget(windows) }),
     ...(promise && { promise: promise.walked.map(pickWalked) }),
     savings: savings.map(({ tokens, saved }) => ({ tokens, saved })),

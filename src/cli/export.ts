@@ -5,12 +5,14 @@ import { buildMask, describeCut, type LambdaCut } from '../../export/build-mask.
 import { buildWindowsMask, describeCutWindows } from '../../export/build-windows-mask.ts';
 import type { ShareCut } from '../../export/cut-windows.ts';
 import { PATTERN_CONFIG, PATTERN_FILE } from '../../export/import.ts';
+import { countNoiseDecisions, describeNoiseDecisions } from '../../export/noise-decisions.ts';
 import { writeReferenceConfig } from '../../export/reference-config.ts';
 import { writeTsv } from '../../export/tsv.ts';
 import { ConfigError } from '../errors/errors.ts';
 import { makeFolder } from '../formats/atomic-file.ts';
 import { findWindow, type GatesFile, readGates } from '../formats/gates.ts';
 import { type BinaryMaskFile, MASK_VERSION, type MaskFile, writeMask } from '../formats/mask.ts';
+import { readNoise } from '../formats/noise.ts';
 import {
   addCutOptions,
   addShareOptions,
@@ -61,9 +63,13 @@ function exportLabels(flags: ExportFlags, gates: GatesFile): void {
     flags.lambda === undefined ? readCutFlags(flags, { model: gates.model, isRequired: true }) : readLambda(flags);
   const built = buildMask({ gates, cut, window: readWindowFlags(flags, findWindow(gates)) });
   writeFiles(flags, built.file);
-  const { streamingHeads, retrievalHeads, tieDecided } = built.cut;
+  const { streamingHeads, retrievalHeads, tieDecided, mask } = built.cut;
   if (flags.json) printJson({ out: flags.out, streamingHeads, retrievalHeads, tieDecided });
   else say(`${describeCut(built.cut)} Written to ${nameOutput(flags.out)}.`);
+  const noise = readNoise(gates.provenance, flags.gates);
+  const decisions = noise && countNoiseDecisions(mask, noise);
+  const noiseText = decisions && describeNoiseDecisions(noise, decisions);
+  if (noiseText) say(`${decisions.isLarge ? 'Warning: ' : ''}${noiseText}.`);
 }
 
 /** Cut by memory. */

@@ -96,6 +96,7 @@ function sayMessage({ kind, text }: IdentifyMessage, out: string): void {
     fitted: `duo: ${text.replace(/\.$/, '')}; a flag sets any of them.`,
     start: `duo identify: ${text}`,
     estimate: text,
+    noise: text,
     long: 'Warning: this takes hours here; shorter --max-tokens, fewer --steps or another --engine or --device make it less.',
     stopped: `Stopped; continue with the same command and --resume (${out}).`,
     'no-table': `duo: ${text}`,

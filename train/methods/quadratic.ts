@@ -1,9 +1,11 @@
 // Method `quadratic`: near "all heads full" the distillation loss is a quadratic of the gates, measured with forward passes alone and
 // then minimised exactly, for every λ at once; masks of a budget come from nested elimination. The sections of train/quadratic do the work.
 import { ConfigError } from '../../src/errors/errors.ts';
+import type { JsonRecord } from '../../src/formats/read-json.ts';
 import { estimateQuadratic } from '../quadratic/estimate-quadratic.ts';
 import { identifyQuadratic } from '../quadratic/identify-quadratic.ts';
 import { requireProbing } from '../quadratic/measure-sample.ts';
+import { describeNoise, measureRounding } from '../quadratic/noise.ts';
 import { checkQuadraticSettings } from '../quadratic/quadratic-settings.ts';
 import type { HeadMethod, QuadraticMethodSettings, ScoreOptions } from './method.ts';
 
@@ -20,16 +22,23 @@ export const quadraticMethod: HeadMethod = {
     const { engine, settings, files, identity, resume, signal, onProgress } = options;
     const quadratic = options.quadratic ?? DEFAULT_QUADRATIC;
     const { window, supervise, lambda } = settings;
-    const { gates, path, rounds, ladder } = await identifyQuadratic({
+    const probing = requireProbing(engine);
+    const { gates, path, rounds, effects, ladder } = await identifyQuadratic({
       settings: { ...quadratic, lambda },
-      measure: { engine: requireProbing(engine), window, supervise, signal },
+      measure: { engine: probing, window, supervise, signal },
       sampleAt: options.sampleAt,
       checkpointPath: files.checkpoint,
       identity: { ...identity, quadratic: { ...quadratic, lambda, supervise, ...window } },
       resume: resume ?? false,
       onProgress,
     });
-    const provenance = { quadratic: { ...quadratic }, rounds: rounds.map((record) => ({ ...record })) };
+    const distances: number[] = [];
+    for (let index = 0; index < quadratic.samples; index++) {
+      distances.push(await measureRounding(await options.sampleAt(index), { engine: probing, signal }));
+    }
+    const { step } = quadratic;
+    const noise = describeNoise({ distances, effects, step, kvHeads: engine.model.kvHeads }) as unknown as JsonRecord;
+    const provenance = { quadratic: { ...quadratic }, rounds: rounds.map((record) => ({ ...record })), noise };
     return { gates, path, stepsDone: quadratic.samples, provenance, ...(ladder ? { ladder } : {}) };
   },
 

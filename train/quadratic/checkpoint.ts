@@ -26,7 +26,7 @@ import type { LadderState } from './ladder.ts';
 import { countPairs } from './measure-ladder.ts';
 
 const QUADRATIC_SCHEMA = 'duo.quadratic-checkpoint';
-const QUADRATIC_VERSION = 2;
+const QUADRATIC_VERSION = 3;
 const MAX_ROUNDS = 1000;
 const MAX_SAMPLES = 2 ** 31;
 
@@ -47,6 +47,8 @@ export interface QuadraticState {
   readonly rounds: readonly RoundRecord[];
   /** λ path of the first round; null until it ended */
   readonly path: LambdaPath | null;
+  /** what closing each head alone does by the first round's measurement, `[N]` fp64; null until it ended */
+  readonly effects: Float64Array | null;
   /** heads closed by elimination, in order; half of them by the first round's measurement, none until it ended */
   readonly closed: readonly number[];
   /** gates that the rounds ended at, `[N]` fp64; null while they go on, and elimination waits */
@@ -82,6 +84,7 @@ const schema = z.strictObject({
   identity: jsonRecord,
   rounds: z.array(roundSchema).max(MAX_ROUNDS),
   path: z.union([z.null(), pathSchema]),
+  effects: z.union([z.null(), base64]),
   closed: z.array(integerWithin(0, MAX_LAYERS * MAX_HEADS)).max(MAX_LAYERS * MAX_HEADS),
   solution: z.union([z.null(), base64]),
   gates: base64,
@@ -98,6 +101,7 @@ export function writeQuadraticState(path: string, identity: JsonRecord, state: Q
     identity,
     rounds: [...state.rounds],
     path: state.path,
+    effects: state.effects && encodeDoubles(state.effects),
     closed: [...state.closed],
     solution: state.solution && encodeDoubles(state.solution),
     gates: encodeDoubles(state.gates),
@@ -119,7 +123,7 @@ export function findQuadraticState(
   const value = readJson(path, MAX_GATES_FILE_BYTES);
   checkSchemaName(value, { expected: QUADRATIC_SCHEMA, path });
   const file = checkJson(schema, { value, path });
-  const decode = (name: 'gates' | 'sums' | 'solution' | 'ladder.sums', length: number): Float64Array => {
+  const decode = (name: 'gates' | 'sums' | 'solution' | 'effects' | 'ladder.sums', length: number): Float64Array => {
     const doubles = decodeDoubles((name === 'ladder.sums' ? file.ladder?.sums : file[name]) ?? '');
     if (doubles.length === length && doubles.every(Number.isFinite)) return doubles;
     throw new FormatError(
@@ -134,11 +138,12 @@ export function findQuadraticState(
   }
   const gates = decode('gates', numHeads);
   const solution = file.solution === null ? null : decode('solution', numHeads);
+  const effects = file.effects === null ? null : decode('effects', numHeads);
   const sums = decode('sums', (numHeads + 1) ** 2);
   const ladder = file.ladder ? { ...file.ladder, sums: decode('ladder.sums', countPairs(numOptions)) } : null;
   return {
     identity: file.identity,
-    state: { rounds, path: lambdaPath, closed, solution, gates, samplesDone, sums, ladder },
+    state: { rounds, path: lambdaPath, effects, closed, solution, gates, samplesDone, sums, ladder },
   };
 }
 

@@ -38,7 +38,10 @@ export function countLadderForwards(options: {
   return options.windows * countMeasureForwards({ ...options, isFirst: true });
 }
 
-/** Forward passes of all rounds and of the elimination, with one of the full model a sample. Each round but an only one tries at least one
+/** Of the noise floor: the full model, and the full model rounded otherwise. */
+const NOISE_FORWARDS = 2;
+
+/** Forward passes of all rounds, of the elimination and of the noise floor, with one of the full model a sample. Each round but an only one tries at least one
  * step, with a pass a sample.
  * @param options.windows rungs of the ladder beside the rounds, default 0.
  * @param options.isFirstSpared true where the first round is one of them. */
@@ -58,7 +61,7 @@ export function countQuadraticForwards(options: {
   const ladder = countLadderForwards({ ...options, windows });
   const tried = rounds === 1 ? 0 : rounds;
   const inRounds = measured.reduce((sum, count) => sum + count, 0) + tried;
-  return samples * (1 + ladder + inRounds + countEliminationForwards(options));
+  return samples * (1 + NOISE_FORWARDS + ladder + inRounds + countEliminationForwards(options));
 }
 
 /** Forward passes of a gate optimisation of `steps` steps. */

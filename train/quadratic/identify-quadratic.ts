@@ -27,6 +27,8 @@ export interface QuadraticResult {
   /** of the first measurement, around all heads full: later ones know only the neighbourhood of the run's λ; ranked by elimination */
   readonly path: LambdaPath;
   readonly rounds: readonly RoundRecord[];
+  /** what closing each head alone does, all others full: mean square change of the hidden states, `[N]` fp64 */
+  readonly effects: Float64Array;
   /** where windows were asked for */
   readonly ladder?: LadderEffects;
 }
@@ -45,7 +47,7 @@ export async function identifyQuadratic(options: QuadraticOptions): Promise<Quad
   if (difference) throw new ConfigError(describeDifference(difference));
   if (!found) rmSync(checkpointPath, { force: true });
   const ladder = settings.windows ? startLadder(numOptions) : null;
-  const begin = { rounds: [], path: null, closed: [], solution: null, ladder };
+  const begin = { rounds: [], path: null, effects: null, closed: [], solution: null, ladder };
   let state = found?.state ?? startMeasurement(begin, new Float64Array(layers * kvHeads).fill(1));
   const run: Run = { ...options, full: new Map() };
   if (settings.windows) state = await climb(state, { run, windows: settings.windows });
@@ -53,10 +55,10 @@ export async function identifyQuadratic(options: QuadraticOptions): Promise<Quad
     state = await measure(state, run);
     const model = toModel(state, settings.samples);
     state = state.solution ? closeMore(model, state) : await endRound(model, state, run);
-    const { path, closed, solution, rounds } = state;
-    if (path && solution && closed.length === solution.length) {
+    const { path, effects, closed, solution, rounds } = state;
+    if (path && effects && solution && closed.length === solution.length) {
       const ranked = { ...path, ranking: rankClosing(closed, kvHeads) };
-      return { gates: toGrid(solution, kvHeads), path: ranked, rounds, ...describeLadder(state, run) };
+      return { gates: toGrid(solution, kvHeads), path: ranked, rounds, effects, ...describeLadder(state, run) };
     }
     writeQuadraticState(checkpointPath, identity, state);
   }
@@ -68,13 +70,14 @@ function describeLadder(state: QuadraticState, { settings, measure }: Run): Pick
 }
 
 function startMeasurement(
-  done: Pick<QuadraticState, 'rounds' | 'path' | 'closed' | 'solution' | 'ladder'>,
+  done: Pick<QuadraticState, 'rounds' | 'path' | 'effects' | 'closed' | 'solution' | 'ladder'>,
   gates: Float64Array,
 ): QuadraticState {
-  const { rounds, path, closed, solution, ladder } = done;
+  const { rounds, path, effects, closed, solution, ladder } = done;
   return {
     rounds,
     path,
+    effects,
     closed,
     solution,
     ladder,
@@ -90,10 +93,11 @@ async function endRound(model: QuadraticModel, state: QuadraticState, run: Run):
   const { gates, record } = await takeStep(model, state, run);
   const rounds = [...state.rounds, record];
   const path = state.path ?? solvePath(model, { lambda: settings.lambda, kvHeads: measure.engine.model.kvHeads });
+  const effects = state.effects ?? model.slope.map((_, head) => model.gram[head * (model.slope.length + 1)] as number);
   const closed = state.path ? state.closed : closeMore(model, state).closed;
   const isLast = rounds.length === settings.rounds || record.stepTaken === 0 || isStable(state.gates, gates, record);
-  if (!isLast) return startMeasurement({ ...state, rounds, path, closed, solution: null }, gates);
-  return startMeasurement({ ...state, rounds, path, closed, solution: gates }, toMask(closed, gates.length));
+  if (!isLast) return startMeasurement({ ...state, rounds, path, effects, closed, solution: null }, gates);
+  return startMeasurement({ ...state, rounds, path, effects, closed, solution: gates }, toMask(closed, gates.length));
 }
 
 /** One stage of elimination. */

@@ -188,6 +188,11 @@ export function isFull(gates: GateGrid): boolean {
   return gates.every((row) => row.every((gate) => gate === 1));
 }
 
+/** How far a head moves that is open. */
+export function findProbeStep(step: ProbeStep): number {
+  return step === 'finite' ? 1 : TANGENT_STEP;
+}
+
 function findProbeGate(gate: number, step: ProbeStep): number {
   if (step === 'finite') return gate >= 0.5 ? 0 : 1;
   return gate >= TANGENT_STEP ? gate - TANGENT_STEP : gate + TANGENT_STEP;

@@ -20,8 +20,8 @@ describe('forward passes', () => {
     const shape = { layers: 2, kvHeads: 3, callsPerSample: 1 };
     // Six heads are measured again as three, half as many in each layer: base 1, 1.5 heads × 3 / 2 layers, residual 1.
     expect(countEliminationForwards(shape)).toBe(1 + 2.25 + 1);
-    expect(countQuadraticForwards({ ...shape, samples: 4, rounds: 1 })).toBe(4 * (1 + 5.5 + 4.25));
-    expect(countQuadraticForwards({ ...shape, samples: 4, rounds: 2 })).toBe(4 * (1 + 5.5 + 6.5 + 2 + 4.25));
+    expect(countQuadraticForwards({ ...shape, samples: 4, rounds: 1 })).toBe(4 * (1 + 2 + 5.5 + 4.25));
+    expect(countQuadraticForwards({ ...shape, samples: 4, rounds: 2 })).toBe(4 * (1 + 2 + 5.5 + 6.5 + 2 + 4.25));
   });
 
   it('of the base preset on 256 heads are less than a tenth of the optimiser’s', () => {

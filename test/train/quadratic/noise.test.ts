@@ -1,0 +1,92 @@
+// The noise floor: what rounding alone does on both engines, heads that do nothing lie below it and heads that recall above.
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { openHaystack } from '../../../data-gen/haystack.ts';
+import { generateSample } from '../../../data-gen/passkey.ts';
+import { loadPreset } from '../../../src/config/presets.ts';
+import type { Sample } from '../../../src/core/shapes.ts';
+import type { Engine } from '../../../src/engine/engine.ts';
+import { openNativeEngine } from '../../../src/engine/native/native-engine.ts';
+import { openTensorflowEngine } from '../../../src/engine/tensorflow/tensorflow-engine.ts';
+import { openModelFolder } from '../../../src/model/folder.ts';
+import { openTokenizer } from '../../../src/text/tokenizer.ts';
+import { measureSample, requireProbing } from '../../../train/quadratic/measure-sample.ts';
+import { describeNoise, measureRounding } from '../../../train/quadratic/noise.ts';
+import { describeNative } from '../../reference/native-library.ts';
+
+const DEMO = join(new URL('../../../', import.meta.url).pathname, 'models/demo');
+const folder = openModelFolder(DEMO);
+const { layers, kvHeads } = folder.config.shape;
+const supervise = 'predict' as const;
+let sample: Sample;
+beforeAll(async () => {
+  const tokenizer = openTokenizer(DEMO);
+  const haystack = await openHaystack({ path: null, tokenizer });
+  const settings = { ...loadPreset('demo').config, minTokens: 128, maxTokens: 128, passkeys: 2 };
+  sample = generateSample({ tokenizer, haystack, settings, seed: 1, split: 'train', index: 0 });
+});
+afterAll(() => folder.close());
+
+/** The floor is far below what heads do that recall, and above zero; twice the same. */
+async function checkFloor(engine: Engine): Promise<number> {
+  const probing = requireProbing(engine);
+  const distance = await measureRounding(sample, { engine: probing });
+  expect(distance).toBeGreaterThan(1e-16);
+  expect(distance).toBeLessThan(1e-10);
+  expect(await measureRounding(sample, { engine: probing })).toBe(distance);
+  return distance;
+}
+
+describe('measureRounding', () => {
+  it('sees the rounding of the tensorflow engine', async () => {
+    const engine = await openTensorflowEngine(folder, { backend: 'wasm' });
+    try {
+      await checkFloor(engine);
+    } finally {
+      await engine.close();
+    }
+  });
+});
+
+describeNative('the native engine', () => {
+  it('rounds too, and the demo heads that recall stand above its floor, those of the first layer do not', async () => {
+    const engine = await openNativeEngine(folder, { device: 'cpu' });
+    try {
+      const distance = await checkFloor(engine);
+      const window = { sinkTokens: 8, recentTokens: 32 };
+      const gates = Array.from({ length: layers }, () => new Array<number>(kvHeads).fill(1));
+      const gram = await measureSample(sample, gates, {
+        engine: requireProbing(engine),
+        window,
+        supervise,
+        step: 'finite',
+        scratchFolder: '/nonexistent',
+      });
+      const size = layers * kvHeads + 1;
+      const effects = Float64Array.from({ length: size - 1 }, (_, head) => gram[head * size + head] as number);
+      const { below } = describeNoise({ distances: [distance], effects, step: 'finite', kvHeads });
+      expect(below.length).toBeGreaterThan(3);
+      expect(below.every(([layer]) => layer === 0)).toBe(true);
+    } finally {
+      await engine.close();
+    }
+  });
+});
+
+describe('describeNoise', () => {
+  const effects = Float64Array.from([0, 3e-6, 5e-6, 1]);
+  it('takes the mean distance as floor and lists heads up to twice its amplitude', () => {
+    const noise = describeNoise({ distances: [0.5e-6, 1.5e-6], effects, step: 'finite', kvHeads: 2 });
+    expect(noise.floor).toBeCloseTo(1e-6, 12);
+    expect(noise.below).toEqual([
+      [0, 0],
+      [0, 1],
+    ]);
+  });
+
+  it('scales the floor of a small step up to a whole one', () => {
+    const noise = describeNoise({ distances: [1e-9], effects, step: 'tangent', kvHeads: 2 });
+    expect(noise.floor).toBeCloseTo(1024e-9, 12);
+    expect(noise.below).toHaveLength(2);
+  });
+});
