@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { makeHeadMask } from '../../../src/core/head-mask.ts';
-import { countKvBytes, countPairs, measureKvShare } from '../../../src/core/kv-cost.ts';
+import { countKvBytes, countPairs, listSavings, measureKvShare } from '../../../src/core/kv-cost.ts';
 
 const window = { sinkTokens: 128, recentTokens: 256 };
 
@@ -60,5 +60,20 @@ describe('countPairs', () => {
       for (let query = 0; query < tokens; query++) sum += Math.min(query + 1, visible);
       expect(countPairs(tokens, visible)).toBe(sum);
     }
+  });
+});
+
+describe('listSavings', () => {
+  const mask = { sinkTokens: 8, windows: [[null, 24]] };
+  const at = (tokens: number) => ({ tokens, saved: 1 - (tokens + 32) / (2 * tokens) });
+
+  test.each([
+    [undefined, [32_768, 131_072]],
+    [131_072, [32_768, 131_072]],
+    [131_071, [32_768]],
+    [32_767, [32_767]],
+    [2048, [2048]],
+  ])('of a model that ends at %d tells %j', (longest, lengths) => {
+    expect(listSavings(mask, longest)).toEqual(lengths.map(at));
   });
 });
