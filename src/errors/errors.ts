@@ -1,11 +1,36 @@
 // Error classes of duo. Every message is one sentence a person can act on: what was expected, what was found, where, what to do.
 // The command line maps the class to an exit code; nothing below the command line prints or exits.
 
-/** Base of every error duo raises on purpose; anything else that reaches the command line is a defect of duo. */
+/** Base of every error duo raises on purpose; anything else that reaches the command line is a defect of duo.
+ * What files put into its message is tamed: line ends and control characters become escapes, so that it is one line and does nothing to
+ * the terminal that shows it, and the middle of an endless one is left out. */
 export class DuoError extends Error {
   override name = 'DuoError';
+
+  constructor(message: string, options?: ErrorOptions) {
+    super(escapeControls(shorten(message)), options);
+  }
+
   /** Process exit code when this error ends a command: 1 failed, 2 wrong usage. */
   readonly exitCode: number = 1;
+}
+
+/** Control characters, line and paragraph separators, and what turns the direction of text. */
+const CONTROLS = /[\p{Cc}\u2028\u2029\u202a-\u202e\u2066-\u2069]/gu;
+
+const MOST_CHARACTERS = 4000;
+const KEPT_AT_END = 400;
+
+function shorten(text: string): string {
+  if (text.length <= MOST_CHARACTERS) return text;
+  return `${text.slice(0, MOST_CHARACTERS - KEPT_AT_END)} … ${text.slice(-KEPT_AT_END)}`;
+}
+
+function escapeControls(text: string): string {
+  return text.replace(CONTROLS, (character) => {
+    const escaped = JSON.stringify(character).slice(1, -1);
+    return escaped === character ? `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}` : escaped;
+  });
 }
 
 /** An option, preset key or argument is out of range, unknown or contradictory. Exit code 2. */

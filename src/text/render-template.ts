@@ -26,23 +26,24 @@ const [, jinja, mostMs, mostCharacters] = process.argv;
 const { Template } = require(jinja);
 const { readFileSync, writeFileSync } = require('node:fs');
 const { Script } = require('node:vm');
-const { template, variables } = JSON.parse(readFileSync(0, 'utf8'));
-let rendering;
-globalThis.render = () => new Template(template).render(variables);
-try {
-  const text = new Script('render()').runInThisContext({ timeout: Number(mostMs) });
-  rendering = text.length > Number(mostCharacters) ? { failure: 'it made more than ' + mostCharacters + ' characters' } : { text };
-} catch (error) {
-  const isTimeout = error.code === 'ERR_SCRIPT_EXECUTION_TIMEOUT';
-  rendering = { failure: isTimeout ? 'it was not done after ' + mostMs / 1000 + ' s' : error.message };
-}
-writeFileSync(1, JSON.stringify(rendering));
+const job = new Script('render()');
+const renderings = JSON.parse(readFileSync(0, 'utf8')).map(({ template, variables }) => {
+  globalThis.render = () => new Template(template).render(variables);
+  try {
+    const text = job.runInThisContext({ timeout: Number(mostMs) });
+    return text.length > Number(mostCharacters) ? { failure: 'it made more than ' + mostCharacters + ' characters' } : { text };
+  } catch (error) {
+    const isTimeout = error.code === 'ERR_SCRIPT_EXECUTION_TIMEOUT';
+    return { failure: isTimeout ? 'it was not done after ' + mostMs / 1000 + ' s' : error.message };
+  }
+});
+writeFileSync(1, JSON.stringify(renderings));
 `;
 
 /** Render: a published template at once, any other within 5 seconds and 512 MiB and about 0.06 s later (on an idle machine), to the same text.
  * @throws {AbortedError} a signal to stop reached the other process. */
 export function renderTemplate(template: string, variables: TemplateVariables): Rendering {
-  return isPublishedTemplate(template) ? renderHere(template, variables) : renderApart(template, variables);
+  return isPublishedTemplate(template) ? renderHere(template, variables) : renderApart([{ template, variables }])[0]!;
 }
 
 function renderHere(template: string, variables: TemplateVariables): Rendering {
@@ -53,29 +54,31 @@ function renderHere(template: string, variables: TemplateVariables): Rendering {
   }
 }
 
-function renderApart(template: string, variables: TemplateVariables): Rendering {
+/** Render one after another in one other process; where one of them ends that process, all have failed.
+ * @throws {AbortedError} as above. */
+export function renderApart(jobs: readonly { template: string; variables: TemplateVariables }[]): Rendering[] {
+  const fail = (failure: string): Rendering[] => jobs.map(() => ({ failure }));
+  const mostMs = RENDER_MS * jobs.length + START_MS;
   const jinja = createRequire(import.meta.url).resolve('@huggingface/jinja');
   const { status, stdout, error, signal } = spawnSync(
     process.execPath,
     [`--max-old-space-size=${HEAP_MIB}`, '--eval', CHILD, jinja, String(RENDER_MS), String(MOST_CHARACTERS)],
     {
-      input: JSON.stringify({ template, variables }),
+      input: JSON.stringify(jobs),
       encoding: 'utf8',
-      timeout: RENDER_MS + START_MS,
+      timeout: mostMs,
       killSignal: 'SIGKILL',
       maxBuffer: Infinity,
     },
   );
-  if (status === 0) return JSON.parse(stdout) as Rendering;
+  if (status === 0) return JSON.parse(stdout) as Rendering[];
   // Ctrl-C reaches every process of a terminal.
   if (signal === 'SIGINT' || signal === 'SIGTERM' || signal === 'SIGHUP') {
     throw new AbortedError(`${signal} stopped the rendering of the chat template.`);
   }
   if ((error as NodeJS.ErrnoException | undefined)?.code === 'ETIMEDOUT') {
-    return { failure: `it was not done after ${(RENDER_MS + START_MS) / 1000} s` };
+    return fail(`it was not done after ${mostMs / 1000} s`);
   }
-  if (error !== undefined) return { failure: `${process.execPath} could not be started for it: ${error.message}` };
-  return {
-    failure: `it needed more than ${HEAP_MIB} MiB of memory (its process ended by ${signal ?? `code ${status}`})`,
-  };
+  if (error !== undefined) return fail(`${process.execPath} could not be started for it: ${error.message}`);
+  return fail(`it needed more than ${HEAP_MIB} MiB of memory (its process ended by ${signal ?? `code ${status}`})`);
 }

@@ -11,7 +11,7 @@ type Rule = Readonly<Record<string, unknown>>;
 /** Check the rules of tokenizer.json.
  * @param sections `normalizer`, `pre_tokenizer` and `decoder`, each a tree of rules, applied one after the other.
  * @returns true where a regular expression is not one of a published model.
- * @throws {FormatError} pieces of no length, or a text that may become more than 1024 times longer. */
+ * @throws {FormatError} pieces of no length, a pattern that is none, or a text that may become more than 1024 times longer. */
 export function checkRules(sections: Readonly<Record<string, unknown>>, path: string): boolean {
   let hasForeignPattern = false;
   for (const [name, section] of Object.entries(sections)) {
@@ -24,6 +24,7 @@ export function checkRules(sections: Readonly<Record<string, unknown>>, path: st
           `Expected \`length\` of FixedLength in \`${name}\` of ${path} to be an integer of at least 1, got \`${JSON.stringify(rule.length ?? null)}\`.`,
         );
       }
+      if (rule.type === 'Split' || rule.type === 'Replace') checkPattern(rule, { name, path });
       growth *= growthOf(rule);
     }
     if (growth > MOST_GROWTH) {
@@ -33,6 +34,15 @@ export function checkRules(sections: Readonly<Record<string, unknown>>, path: st
     }
   }
   return hasForeignPattern;
+}
+
+/** The library would print a warning of its own, and fail later. */
+function checkPattern(rule: Rule, place: { name: string; path: string }): void {
+  const { Regex, String: text } = (rule.pattern ?? {}) as Rule;
+  if (typeof Regex === 'string' || typeof text === 'string') return;
+  throw new FormatError(
+    `Expected \`pattern\` of ${String(rule.type)} in \`${place.name}\` of ${place.path} to have a text \`String\` or \`Regex\`, got \`${JSON.stringify(rule.pattern ?? null).slice(0, 60)}\`.`,
+  );
 }
 
 /** Every object of a tree, without recursion: how deep a file nests is its own choice. */

@@ -1,23 +1,20 @@
 // Parquet in the form kvpress distributes suites: columns context, question, answer_prefix, answer, max_new_tokens, and task
-// where one file holds several. hyparquet decodes it: plain and snappy-compressed pages, as those files are.
-import { readFileSync, statSync } from 'node:fs';
+// where one file holds several. Pages are plain or snappy-compressed, as those files are.
 import { basename, dirname } from 'node:path';
-import { parquetReadObjects } from 'hyparquet';
 import { FormatError } from '../../errors/errors.ts';
-import { fileErrorOf } from '../../formats/atomic-file.ts';
 import { findKvpressSuite, scoreKvpress } from './kvpress-score.ts';
 import type { LongbenchOptions } from './longbench-score.ts';
+import { readParquetRows } from './read-parquet.ts';
 import { classesField, countField, type PlacedRecord, textField, textListField } from './read-records.ts';
 import type { SuiteItem } from './suite-item.ts';
 
-const MAX_FILE_BYTES = 2 ** 31 - 1;
 /** The options of a multiple-choice row end its question. */
 const OPTIONS = /\nA\. (.*)\nB\. (.*)\nC\. (.*)\nD\. (.*)$/;
 
 /** Read a parquet file of prompts, each scored by the task it comes from.
  * @throws {FileError}; {FormatError} not parquet, a task that duo does not score, or a column absent or of another type, with the row. */
 export async function readKvpressParquet(path: string, options: LongbenchOptions = {}): Promise<SuiteItem[]> {
-  const rows = await readRows(path);
+  const rows = await readParquetRows(path);
   return rows.map((record, index): SuiteItem => {
     const placed = { record, place: `${path}, row ${index}` };
     const answers = textListField(
@@ -68,24 +65,6 @@ function findTask(placed: PlacedRecord, path: string): string {
   throw new FormatError(
     `Expected ${placed.place} to come from RULER, LongBench, LongBench v2 or InfiniteBench, got task \`${known[0]}\`; duo does not compute that task's score.`,
   );
-}
-
-async function readRows(path: string): Promise<Record<string, unknown>[]> {
-  let bytes: Buffer;
-  try {
-    if (statSync(path).size > MAX_FILE_BYTES)
-      throw new FormatError(`Expected ${path} to be at most ${MAX_FILE_BYTES} bytes.`);
-    bytes = readFileSync(path);
-  } catch (cause) {
-    if (cause instanceof FormatError) throw cause;
-    throw fileErrorOf('read', path, cause);
-  }
-  const file = bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength) as ArrayBuffer;
-  try {
-    return await parquetReadObjects({ file });
-  } catch (cause) {
-    throw new FormatError(`Expected ${path} to be a parquet file: ${(cause as Error).message}.`, { cause });
-  }
 }
 
 /** Parquet's 64-bit integers arrive as BigInt. */

@@ -43,6 +43,12 @@ describe('checkRules', () => {
     );
   });
 
+  it.each([{ Regexp: 'a' }, { Regex: 5 }, null, 'a', undefined])('refuses the pattern %j', (pattern) => {
+    expect(() => check(sequence({ type: 'Split', pattern }))).toThrow(
+      `Expected \`pattern\` of Split in \`pre_tokenizer\` of tokenizer.json to have a text \`String\` or \`Regex\`, got \`${JSON.stringify(pattern ?? null)}\`.`,
+    );
+  });
+
   it('takes rules that nest deeper than a call stack', () => {
     let rule: object = replace({ String: 'a' }, 'aa');
     for (let depth = 0; depth < 100_000; depth++) rule = { inner: [rule] };

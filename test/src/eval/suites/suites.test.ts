@@ -2,6 +2,7 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { inflateSync } from 'node:zlib';
 import { parquetWriteBuffer } from 'hyparquet-writer';
 import { afterAll, describe, expect, it } from 'vitest';
 import { readInfinitebench } from '../../../../src/eval/suites/infinitebench.ts';
@@ -213,6 +214,24 @@ describe('kvpress parquet', () => {
       7,
     ]);
     expect([only(items).scoring.score('42!'), only(items).scoring.score('no')]).toEqual([100, 0]);
+  });
+
+  // Found by `npm run fuzz`, deflated: the library never ends on the first, and fails on the second where nobody listens.
+  it.each([
+    [
+      'never ends',
+      'eNp1k81Kw0AQgLdJSGOpIqUbNpBDCDT0IEJFexCp2JP2VETwoBJijSa0Tdpk+yP4MB49eOxT5QE8O5s0aZPSsJnd+fs2M0P6N/ctLOI5nj9jDqP4FTBCiC9dgHxwbG1kjSeaG2qup1FQP6zgzfZOtf0u4BFMGA8jOaWJIB8dd+Bcb9y561iAdkcBBwEa1nYCKiCf9PMz/UR/1V8gqI7rO0ECyKlltva4yyh5sKB83QqB71NcRbja4Eh54HvUXtIGSnRpOrND6vpeaji0vHBhB+YksN/dZWoVE2vDSFSBWuGQ+QRQjsbW0vTshUn9oe2FSOYUVRkZkoqrCkZKdiV0iZO/S7AM6aqNmseF1s5I0UJrNaSoUCMUB9UYP6WUmX12DO3KXfAxppj0nqz3XHaUZedrzBBRgkimQ9Z7DvHLpYh1Q+LcntwDD8utbAZHts45xl/GiLsYEzpyB+yMILCpkljmsla8CsNkWYV2Z/krnuVL6ehJdtrmyBEvc+2IR80D53NiBdBGqoxUhAoLXUJ0H36af8znlVk=',
+      'it was not done after 10 s',
+    ],
+    [
+      'fails unheard',
+      'eNp9k99Lg1AUx+9UnI0VMXblCj6IMNlDBIvaw4hFe6o9jQh6qJDbsibbdNO7H1H9Lz320OP+Kv+AnjvqlOlYcj3X8+P70XsO9i5vGljEczx/wBxG0S1ghBBfOAN7O7C0ER1PNNvXbEdj4L5S79lyjrXdKeARTLZ4Iti7gd0fXPxToF0zAEKBhrWtghLYd53qrcYnVFRxdatCADulZmNHuojiCwvKx5XguS7DZYTLNY4U+67DrCWrodiXpjPLZ7brJIF96vgLyzMnnvViL5OoGEdrRuwKjPrDMCeAczCmS9OxFiZzh5bjI5lTVGVkSCouKxgp6SsxZOSvAixDOm+i+mGuszOSj7BKBSkqnBEOB6cxvgsJM/3sCNqRO5ALmWLceLLeM+ogVWfPmCKCGBGPhqz3DOKHSxDrhkTartyFTKgt3eunJ/qR/qQ/ko3nDOM3ZURdjAhtuQ3xkCCEUyWRzahWvArDDFW5dqf6FR/qpWT0JH3a5MgBL3PNgEf1vcHbhHrQRqaMVIRyC7Wgugf/zB8yE5Uu',
+      'Unexpected non-whitespace character after JSON at position 7',
+    ],
+  ])('refuses a damaged file on which its library %s', async (name, deflated, reason) => {
+    const path = join(folder, `${name}.parquet`);
+    writeFileSync(path, inflateSync(Buffer.from(deflated, 'base64')));
+    await expect(readKvpressParquet(path)).rejects.toThrow(`Expected ${path} to be a parquet file: ${reason}.`);
   });
 
   it('reads lists of answers', async () => {

@@ -1,0 +1,89 @@
+// The short form of `npm run fuzz`: every reader takes its valid inputs, and a few hundred damaged ones without a finding.
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, describe, expect, it } from 'vitest';
+import { makeRandom } from '../../src/core/random.ts';
+import { FormatError } from '../../src/errors/errors.ts';
+import { mutate } from './mutate.ts';
+import { READERS, type Reader } from './readers.ts';
+import { runInputs } from './run-inputs.ts';
+
+const scratch = mkdtempSync(join(tmpdir(), 'duo-fuzz-test-'));
+afterAll(() => rmSync(scratch, { recursive: true, force: true }));
+
+/** A reader that starts a process for every input gets fewer. */
+const countOf = ({ name }: Reader): number => (name === 'parquet' ? 20 : 300);
+/** Valid for one of the two things that its reader tries. */
+const REFUSED_SEEDS = new Map([
+  ['GGUF', [2]],
+  ['safetensors', [1]],
+]);
+
+describe.each(READERS.map((reader) => [reader.name, reader] as const))('%s', (name, reader) => {
+  it('is read where it is valid', async () => {
+    const refused: number[] = [];
+    for (const [index, seed] of reader.seeds.entries()) {
+      try {
+        const errors = reader.readMany?.([Buffer.from(seed)]) ?? [];
+        if (errors[0] instanceof Error) throw errors[0];
+        await reader.read?.(Buffer.from(seed), join(scratch, `seed-${index}`));
+      } catch (error) {
+        if (!REFUSED_SEEDS.has(name)) throw error;
+        refused.push(index);
+      }
+    }
+    expect(refused).toEqual(REFUSED_SEEDS.get(name) ?? []);
+  });
+
+  it('is refused in one sentence, soon and in little memory where it is damaged', async () => {
+    const inputs = countOf(reader);
+    const { findings, read } = await runInputs(reader, {
+      seed: 20261126,
+      from: 0,
+      inputs,
+      folder: join(scratch, 'damaged'),
+    });
+    expect(findings).toEqual([]);
+    expect(read).toBeLessThan(inputs);
+  });
+});
+
+describe('runInputs', () => {
+  const corpus = { name: 'x', seeds: [Buffer.from('{"a":[1,2]}')] };
+  const run = (read: (input: Buffer) => void) =>
+    runInputs({ ...corpus, read }, { seed: 1, from: 5, inputs: 2, folder: scratch });
+
+  it('finds what is not an error of duo in one sentence', async () => {
+    const fail = (error: unknown) =>
+      run(() => {
+        throw error;
+      });
+    expect((await fail(new TypeError('no'))).findings.map(({ index }) => index)).toEqual([5, 6]);
+    expect((await fail('text')).findings).toHaveLength(2);
+    expect(await fail(new FormatError('refused'))).toMatchObject({ inputs: 2, read: 0, findings: [] });
+  });
+
+  it('finds what takes longer than a second, or much memory', async () => {
+    const slow = await run(() => void Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1100));
+    expect(slow.findings.map(({ what }) => what)).toEqual([
+      expect.stringMatching(/^took 1\d+ ms$/),
+      expect.stringMatching(/^took 1\d+ ms$/),
+    ]);
+    const kept: Buffer[] = [];
+    const large = await run(() => void kept.push(Buffer.alloc(3e8, 1)));
+    expect(large.findings[0]?.what).toMatch(/^took \d+ MiB of memory$/);
+    kept.length = 0;
+  });
+});
+
+describe('mutate', () => {
+  it('gives the same input for the same number, and another for another', () => {
+    const corpus = { seeds: READERS[0]!.seeds };
+    const inputs = Array.from({ length: 50 }, (_, index) => mutate(corpus, makeRandom(1, index)).toString('hex'));
+    expect(Array.from({ length: 50 }, (_, index) => mutate(corpus, makeRandom(1, index)).toString('hex'))).toEqual(
+      inputs,
+    );
+    expect(new Set(inputs).size).toBeGreaterThan(45);
+  });
+});
