@@ -68,12 +68,28 @@ double time_seconds(const Stream &stream, const std::function<void()> &body) {
 
 using namespace cuda;
 
+namespace {
+
+std::string name_cuda(int version) { return "CUDA " + std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10); }
+
+// Without a driver that knows the CUDA of this library: what it needs, and what is here.
+std::string describe_driver() {
+  int driver = 0;
+  if (cudaDriverGetVersion(&driver) != cudaSuccess) driver = 0;
+  // The oldest driver of each major version of CUDA on Linux, by NVIDIA's release notes.
+  const char *oldest = CUDART_VERSION >= 13000 ? "580" : CUDART_VERSION >= 12000 ? "525" : "450";
+  const std::string needs = "this library was built with " + name_cuda(CUDART_VERSION) + ", which needs NVIDIA's driver " + oldest + " or newer; ";
+  return needs + (driver == 0 ? "no driver was found" : "the driver here knows " + name_cuda(driver) + " at most");
+}
+
+}  // namespace
+
 std::vector<DeviceInfo> describe_cuda_devices() {
   int count = 0;
   const cudaError_t error = cudaGetDeviceCount(&count);
   if (error != cudaSuccess || count == 0) {
     cudaGetLastError();
-    const std::string reason = error == cudaErrorInsufficientDriver ? "no NVIDIA driver, or one older than the CUDA version of the library"
+    const std::string reason = error == cudaErrorInsufficientDriver ? describe_driver()
                                : error == cudaSuccess || error == cudaErrorNoDevice ? "no NVIDIA GPU was found"
                                                                                     : std::string("CUDA says: ") + cudaGetErrorString(error);
     return {{"cuda:0", "", reason, 0, false, {}}};

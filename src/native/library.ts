@@ -19,6 +19,9 @@ export type Library = { readonly path: string; readonly functions: Readonly<Reco
 const PATH_VARIABLE = 'DUO_NATIVE_LIBRARY';
 const REMEDY = 'build it with `duo build`, or use --engine tensorflow';
 
+/** Of the packages that scripts/release.mjs makes, after platform and processor. */
+const PLATFORM_PACKAGES = ['-cuda', ''];
+
 let loaded: Library | undefined;
 
 /** Where the library is, without loading it. `path` null: `reason` says what was tried and what to do. */
@@ -44,7 +47,21 @@ function listCandidates(explicitPath: string | undefined): string[] {
   // A path someone named is meant: nothing else is tried behind their back.
   if (named) return [resolve(named)];
   const name = process.platform === 'darwin' ? 'libduo.dylib' : 'libduo.so';
-  return [join(findPackageFolder(), 'kernels', 'build', name)];
+  // One that was built here is of these sources; then those that came with npm, the one with CUDA first: it serves without a GPU too.
+  const built = join(findPackageFolder(), 'kernels', 'build', name);
+  return [
+    built,
+    ...PLATFORM_PACKAGES.flatMap((suffix) => findPackaged(`${process.platform}-${process.arch}${suffix}`, name)),
+  ];
+}
+
+/** Where the library of a platform package lies, if that package is installed. */
+function findPackaged(platform: string, name: string): string[] {
+  try {
+    return [join(dirname(createRequire(import.meta.url).resolve(`duo-heads-${platform}/package.json`)), name)];
+  } catch {
+    return [];
+  }
 }
 
 /** The folder with kernels/: two above src/native, three above dist/src/native. */
