@@ -46,10 +46,3 @@ export function findOneWindow(mask: HeadMask): Window | null {
     `Expected a mask whose streaming heads all have one window, got windows of ${listWindows(mask).join(', ')} tokens; this operation does not take windows per head`,
   );
 }
-
-/** A mask as a grid and its one window, for code that takes the two apart; where no head streams the window is S and 1.
- * @throws {ConfigError} the mask has several windows. */
-export function splitHeadMask(mask: HeadMask): { readonly grid: MaskGrid; readonly window: Window } {
-  const window = findOneWindow(mask) ?? { sinkTokens: mask.sinkTokens, recentTokens: 1 };
-  return { grid: toMaskGrid(mask), window };
-}

@@ -2,7 +2,7 @@
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { makeHeadMask } from '../../src/core/head-mask.ts';
-import type { GateGrid, Sample, Window } from '../../src/core/shapes.ts';
+import type { GateGrid, HeadMask, Sample, Window } from '../../src/core/shapes.ts';
 import type { Engine } from '../../src/engine/engine.ts';
 import { openNativeEngine } from '../../src/engine/native/native-engine.ts';
 import { openModelFolder } from '../../src/model/folder.ts';
@@ -43,11 +43,13 @@ describeGpu('engine on the GPU', () => {
     const gates: GateGrid = Array.from({ length: cpu.model.layers }, (_, layer) =>
       Array.from({ length: cpu.model.kvHeads }, (_, head) => ((layer + head) % 3) / 2),
     );
-    const expected = await cpu.distill(sample, gates, WINDOW);
-    const found = await gpu.distill(sample, gates, WINDOW);
-    expect(Math.abs(found.loss - expected.loss) / expected.loss).toBeLessThan(2 * TOLERANCE);
-    expect(relativeError(found.gradient.flat(), expected.gradient.flat())).toBeLessThan(2 * TOLERANCE);
-    expect(await gpu.distill(sample, gates, WINDOW)).toEqual(found);
+    for (const window of [WINDOW, makeLadder(cpu)]) {
+      const expected = await cpu.distill(sample, gates, window);
+      const found = await gpu.distill(sample, gates, window);
+      expect(Math.abs(found.loss - expected.loss) / expected.loss).toBeLessThan(2 * TOLERANCE);
+      expect(relativeError(found.gradient.flat(), expected.gradient.flat())).toBeLessThan(2 * TOLERANCE);
+      expect(await gpu.distill(sample, gates, window)).toEqual(found);
+    }
   });
 
   test('measures the quadratic as the CPU does', { timeout: 120_000 }, async () => {
@@ -73,7 +75,7 @@ describeGpu('engine on the GPU', () => {
       gridOf(cpu, (layer, head) => (layer + head) % 2),
       WINDOW,
     );
-    for (const given of ['full', mask] as const) {
+    for (const given of ['full', mask, makeLadder(cpu)] as const) {
       const expected = await cpu.evaluate(sample, given);
       const found = await gpu.evaluate(sample, given);
       expect(Math.abs(found.logProb - expected.logProb)).toBeLessThan(
@@ -82,26 +84,35 @@ describeGpu('engine on the GPU', () => {
     }
   });
 
-  test('writes the same greedy text until the two best logits are closer than the tolerance', async () => {
-    const mask = makeHeadMask(
-      gridOf(cpu, (layer, head) => (layer + head) % 2),
-      WINDOW,
-    );
-    const options = { maxTokens: TOKENS + 20, kvDtype: 'bf16' } as const;
-    const sessions = [await cpu.openSession(mask, options), await gpu.openSession(mask, options)];
-    let logits = await Promise.all(sessions.map((session) => session.prefill(sample.tokens)));
-    for (let step = 0; step < 16; step++) {
-      const [expected, found] = logits as [Float32Array, Float32Array];
-      expect(relativeError(found, expected)).toBeLessThan(TOLERANCE);
-      const best = expected.indexOf(Math.max(...expected));
-      const second = Math.max(...expected.filter((_, index) => index !== best));
-      const margin = ((expected[best] as number) - second) / Math.max(...expected.map(Math.abs));
-      if (margin > 2 * TOLERANCE) expect(found.indexOf(Math.max(...found))).toBe(best);
-      logits = await Promise.all(sessions.map((session) => session.decode(best)));
-    }
-    for (const session of sessions) await session.close();
-  });
+  test.each(['one window', 'windows by head'])(
+    'writes the same greedy text, %s, until the two best logits are closer than the tolerance',
+    async (kind) => {
+      const grid = gridOf(cpu, (layer, head) => (layer + head) % 2);
+      const mask = kind === 'one window' ? makeHeadMask(grid, WINDOW) : makeLadder(cpu);
+      const options = { maxTokens: TOKENS + 20, kvDtype: 'bf16' } as const;
+      const sessions = [await cpu.openSession(mask, options), await gpu.openSession(mask, options)];
+      let logits = await Promise.all(sessions.map((session) => session.prefill(sample.tokens)));
+      for (let step = 0; step < 16; step++) {
+        const [expected, found] = logits as [Float32Array, Float32Array];
+        expect(relativeError(found, expected)).toBeLessThan(TOLERANCE);
+        const best = expected.indexOf(Math.max(...expected));
+        const second = Math.max(...expected.filter((_, index) => index !== best));
+        const margin = ((expected[best] as number) - second) / Math.max(...expected.map(Math.abs));
+        if (margin > 2 * TOLERANCE) expect(found.indexOf(Math.max(...found))).toBe(best);
+        logits = await Promise.all(sessions.map((session) => session.decode(best)));
+      }
+      for (const session of sessions) await session.close();
+    },
+  );
 });
+
+/** Heads of the whole context, and of windows of 24, 48 and 96 tokens, by turns. */
+function makeLadder(engine: Engine): HeadMask {
+  const { layers, kvHeads } = engine.model;
+  const heads = Array.from({ length: layers * kvHeads }, (_, head) => (head % 4 === 3 ? null : 24 << (head % 4)));
+  const windows = Array.from({ length: layers }, (_, layer) => heads.slice(layer * kvHeads, (layer + 1) * kvHeads));
+  return { sinkTokens: WINDOW.sinkTokens, windows };
+}
 
 function gridOf(engine: Engine, value: (layer: number, head: number) => number): number[][] {
   const { layers, kvHeads } = engine.model;

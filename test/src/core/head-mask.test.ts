@@ -5,7 +5,6 @@ import {
   hasSeveralWindows,
   listWindows,
   makeHeadMask,
-  splitHeadMask,
   toMaskGrid,
 } from '../../../src/core/head-mask.ts';
 
@@ -26,13 +25,11 @@ test('a grid and a window make a mask, and come back from it', () => {
   });
   expect(toMaskGrid(mask)).toEqual(grid);
   expect(findOneWindow(mask)).toEqual(window);
-  expect(splitHeadMask(mask)).toEqual({ grid, window });
 });
 
 test('a mask of retrieval heads has no window', () => {
   const mask = makeHeadMask([[1, 1]], window);
   expect(findOneWindow(mask)).toBeNull();
-  expect(splitHeadMask(mask).window).toEqual({ sinkTokens: 4, recentTokens: 1 });
 });
 
 test('the narrowest window stands for a mask, 1 token where none streams', () => {
@@ -46,7 +43,7 @@ test('several windows are listed, and refused where one is needed', () => {
   const mask = { sinkTokens: 4, windows: [[512, null, 16, 512]] };
   expect(listWindows(mask)).toEqual([16, 512]);
   expect(toMaskGrid(mask)).toEqual([[0, 1, 0, 0]]);
-  expect(() => splitHeadMask(mask)).toThrow(
+  expect(() => findOneWindow(mask)).toThrow(
     'Expected a mask whose streaming heads all have one window, got windows of 16, 512 tokens',
   );
 });

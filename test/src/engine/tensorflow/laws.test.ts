@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { makeHeadMask, splitHeadMask } from '../../../../src/core/head-mask.ts';
+import { makeHeadMask, toMaskGrid } from '../../../../src/core/head-mask.ts';
 import { filledGrid, type HeadMask, type Sample } from '../../../../src/core/shapes.ts';
 import type { Engine } from '../../../../src/engine/engine.ts';
 import { openTensorflowEngine } from '../../../../src/engine/tensorflow/tensorflow-engine.ts';
@@ -59,8 +59,10 @@ afterAll(async () => {
 
 /** Logits `[T][vocab]` of the float64 loops. */
 function expectedLogits(given: HeadMask | 'full', fed: number[] = tokens): Float64Array[] {
-  const heads = given === 'full' ? null : splitHeadMask(given);
-  const options = { gates: heads?.grid ?? null, window: heads?.window ?? null };
+  const isFull = given === 'full';
+  const options = isFull
+    ? { gates: null, window: null }
+    : { gates: toMaskGrid(given), window: { sinkTokens: given.sinkTokens, recentTokens: 1 }, windows: given.windows };
   return referenceLogits(model, referenceForward(model, fed, options).hidden);
 }
 
