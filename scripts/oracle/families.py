@@ -88,6 +88,16 @@ PIXTRAL = {
     "image_size": 4,
     "patch_size": 2,
 }
+SIGLIP = {
+    "model_type": "siglip_vision_model",
+    "hidden_size": 8,
+    "intermediate_size": 8,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "image_size": 4,
+    "patch_size": 2,
+    "vision_use_head": False,
+}
 QWEN3_VISION = {
     "model_type": "qwen3_vl",
     "depth": 1,
@@ -227,6 +237,33 @@ FAMILIES = {
             image_token_index=63,
         ),
         {"rope_theta": 500.0},
+        {},
+    ),
+    "llava-next": (
+        inside(
+            "llava_next",
+            "LlavaNextForConditionalGeneration",
+            text_of(MISTRAL, "hidden_act", rope_theta=1000000.0),
+            CLIP,
+            image_token_index=63,
+            image_grid_pinpoints=[[4, 4]],
+        ),
+        {"rope_theta": 10000.0},
+        {},
+    ),
+    "llava-onevision": (
+        inside(
+            "llava_onevision",
+            "LlavaOnevisionForConditionalGeneration",
+            text_of(QWEN2, tie_word_embeddings=True),
+            SIGLIP,
+            image_token_index=62,
+            video_token_index=63,
+            image_grid_pinpoints=[[4, 4]],
+            vision_feature_layer=-1,
+            vision_feature_select_strategy="full",
+        ),
+        {"rope_theta": 10000.0},
         {},
     ),
 }

@@ -16,7 +16,7 @@ const GOLDEN = join(import.meta.dirname, '../../golden/families');
 const FAMILIES = [
   ...['llama-2', 'llama-3', 'llama-3.1', 'llama-3.2', 'llama-biases', 'llama-dynamic', 'smollm2', 'vicuna-16k'],
   ...['mistral-0.1', 'mistral-0.3', 'mistral-nemo', 'qwen2', 'qwen2.5-yarn', 'qwen3', 'qwen3-yarn', 'qwen3-embedding'],
-  ...['qwen3-vl', 'mistral-small-3', 'pixtral', 'llava-1.5'],
+  ...['qwen3-vl', 'mistral-small-3', 'pixtral', 'llava-1.5', 'llava-next', 'llava-onevision'],
 ];
 
 const scratch = mkdtempSync(join(tmpdir(), 'duo-families-'));
