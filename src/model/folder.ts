@@ -10,6 +10,7 @@ import { isRecord, readTokenIds, showValue } from './config-fields.ts';
 import { computeFingerprint, computeOlderFingerprint } from './fingerprint.ts';
 import { nameGgufModel, openGgufModel } from './gguf-model.ts';
 import { locateModelFolder } from './locate-folder.ts';
+import { adviseOnMissing } from './missing-tensor.ts';
 import { HEAD_NAME, listExpectedTensors } from './tensor-names.ts';
 import { checkTiedHead } from './tied-head.ts';
 import { openWeights, type WeightStore } from './weights.ts';
@@ -126,13 +127,8 @@ function checkTensors(config: ModelConfig, folder: { weights: WeightStore; path:
   for (const { name, shape } of listExpectedTensors(config)) {
     const expected = `Expected tensor \`${name}\` of shape [${shape.join(', ')}]`;
     if (!weights.has(name)) {
-      const cure = hasAdapterTensors(weights)
-        ? 'the weights hold parts of a LoRA adapter, which is not merged: merge it (`merge_and_unload` of PEFT) and save the model again'
-        : name === HEAD_NAME
-          ? 'set `tie_word_embeddings` to true in config.json if the model uses its embeddings there, else download the model again'
-          : 'download the model again, or check that config.json belongs to these weights';
       throw new ModelError(
-        `${expected} in ${path} (${weights.files.map((file) => basename(file)).join(', ')}), found none; ${cure}.`,
+        `${expected} in ${path} (${weights.files.map((file) => basename(file)).join(', ')}), found none; ${adviseOnMissing(name, weights)}.`,
       );
     }
     const info = weights.info(name);
@@ -142,10 +138,6 @@ function checkTensors(config: ModelConfig, folder: { weights: WeightStore; path:
       );
     }
   }
-}
-
-function hasAdapterTensors(weights: WeightStore): boolean {
-  return weights.shards.some(({ tensors }) => tensors.some(({ name }) => name.includes('.lora_')));
 }
 
 function missingWeights(path: string): ModelError {

@@ -296,6 +296,32 @@ describe('openModelFolder refuses', () => {
     );
   });
 
+  it.each([
+    ['qkv_proj.weight', 'the weights hold fused projections, which duo does not split'],
+    ['query_key_value.weight', 'the weights hold fused projections, which duo does not split'],
+    ['q_proj.qweight', 'the weights are quantised (GPTQ, AWQ, MLX or the like), which duo does not read'],
+    ['q_proj.scales', 'the weights are quantised (GPTQ, AWQ, MLX or the like), which duo does not read'],
+  ])('weights that hold %s, with what they are', (name, words) => {
+    const query = 'model.layers.0.self_attn.';
+    const folder = writeChanged((tensors) =>
+      tensors.map((tensor) =>
+        tensor.name === `${query}q_proj.weight` ? { ...tensor, name: `${query}${name}` } : tensor,
+      ),
+    );
+    expect(() => open(folder)).toThrow(`(model.safetensors), found none; ${words}`);
+  });
+
+  it("weights under their maker's own names", () => {
+    const folder = writeChanged((tensors) =>
+      tensors.map((tensor) => ({
+        ...tensor,
+        name: tensor.name.replace('model.embed_tokens', 'tok_embeddings').replace('self_attn.q_proj', 'attention.wq'),
+      })),
+    );
+    expect(() => open(folder)).toThrow('Expected tensor `model.embed_tokens.weight` of shape [11, 6] in');
+    expect(() => open(folder)).toThrow("have their maker's own names (consolidated.safetensors)");
+  });
+
   const POINTER = 'version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 2200119864\n';
   const LFS =
     'a Git LFS pointer, which stands for the file; run `git lfs pull` in its folder, or download the file itself';
