@@ -13,6 +13,7 @@ import { findMethod } from '../train/methods/index.ts';
 import { chooseMaskCut } from './choose-mask.ts';
 import { openMethodEngine } from './method-engine.ts';
 import { checkOptions, type IdentifyOptions, type IdentifyResult } from './options.ts';
+import { findResumedEngine } from './resumed-engine.ts';
 import { runIdentification } from './run.ts';
 import { openGeneratedSource, openGivenSource, type SampleSource } from './sample-source.ts';
 import { checkReach } from './warnings.ts';
@@ -31,11 +32,21 @@ export async function identify(options: IdentifyOptions): Promise<IdentifyResult
       overrides: { ...options.config },
       shape: folder.config.shape,
     });
-    const engine = await openMethodEngine(folder, { ...options, method: findMethod(settings.config.method) });
+    const given = options.samples === undefined ? null : openGivenSource(options.samples, folder);
     try {
-      return await identifyWith({ options, folder, settings, engine });
+      const engine = await openMethodEngine(folder, {
+        ...options,
+        ...findResumedEngine(options),
+        method: findMethod(settings.config.method),
+        distillTokens: given?.longest ?? settings.config.maxTokens,
+      });
+      try {
+        return await identifyWith({ options, folder, settings, given, engine });
+      } finally {
+        if (engine !== options.engine) await engine.close();
+      }
     } finally {
-      if (engine !== options.engine) await engine.close();
+      given?.close();
     }
   } finally {
     if (folder !== model) folder.close();
@@ -57,6 +68,8 @@ interface Opened {
   readonly options: IdentifyOptions;
   readonly folder: ModelFolder;
   readonly settings: Settings;
+  /** samples of one's own */
+  readonly given: SampleSource | null;
   readonly engine: Engine;
 }
 
@@ -84,7 +97,7 @@ async function identifyWith(opened: Opened): Promise<IdentifyResult> {
     const parts = { options, folder, fitted, method, cut, windows, longestTokens, source, engine };
     return await runIdentification({ ...parts, config: settled });
   } finally {
-    source.close();
+    if (source !== opened.given) source.close();
   }
 }
 
@@ -93,14 +106,15 @@ async function openSource({
   options,
   folder,
   settings,
+  given: samples,
   engine,
 }: Opened): Promise<{ source: SampleSource; config: Config; fitted: string[] }> {
   const { asked, given } = settings;
-  if (options.samples !== undefined) {
+  if (samples !== null) {
     const fitted = listChanges({ ...settings.config, method: asked.method }, settings.config);
     if (fitted.length > 0)
       options.onMessage?.({ kind: 'fitted', text: `the preset was fitted: ${fitted.join(', ')}.` });
-    return { source: openGivenSource(options.samples, folder), config: settings.config, fitted };
+    return { source: samples, config: settings.config, fitted };
   }
   const isGpu = engine.device.startsWith('cuda');
   const canProbe = engine.probe !== undefined && engine.computeHidden !== undefined;

@@ -7,19 +7,21 @@ import type { ModelFolder } from '../src/model/folder.ts';
 import type { HeadMethod } from '../train/methods/method.ts';
 import type { IdentifyOptions } from './options.ts';
 
-/** The opened engine of the options, or a new one. @throws {ConfigError} it is asked for an engine that the method cannot run on; as `openEngine`. */
+/** The opened engine of the options, or a new one.
+ * @param options.distillTokens of the longest step to come.  @throws {ConfigError} it is asked for an engine that the method cannot run on; as `openEngine`. */
 export async function openMethodEngine(
   folder: ModelFolder,
-  options: IdentifyOptions & { readonly method: HeadMethod },
+  options: IdentifyOptions & { readonly method: HeadMethod; readonly distillTokens: number },
 ): Promise<Engine> {
-  const { engine, device, backend, threads, method, nameOption, onMessage } = options;
+  const { engine, device, backend, threads, method, distillTokens, nameOption, onMessage } = options;
   if (typeof engine === 'object') {
     checkOpened(engine, options);
     return engine;
   }
   const onNote = (text: string): void => onMessage?.({ kind: 'note', text: `${text}.` });
   const asked: EngineChoice = { engine, device, backend, threads };
-  return openEngine(folder, { ...chooseForMethod(asked, { method, nameOption, onNote }), nameOption, onNote });
+  const chosen = chooseForMethod(asked, { method, nameOption, onNote });
+  return openEngine(folder, { ...chosen, distillTokens, nameOption, onNote });
 }
 
 function checkOpened(engine: Engine, options: IdentifyOptions & { readonly method: HeadMethod }): void {

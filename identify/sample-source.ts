@@ -37,8 +37,11 @@ export function limitsOf(folder: ModelFolder): SampleLimits {
   return { vocab: folder.config.shape.vocab, maxTokens: folder.config.shape.maxPositions };
 }
 
+/** Samples of one's own, with the tokens of the longest. */
+export type GivenSource = SampleSource & { readonly longest: number };
+
 /** Samples from us or anybody, a file or a list; neither tokenizer nor haystack is read. @throws {FormatError}; {FileError}. */
-export function openGivenSource(given: string | readonly Sample[], folder: ModelFolder): SampleSource {
+export function openGivenSource(given: string | readonly Sample[], folder: ModelFolder): GivenSource {
   return typeof given === 'string' ? openFileSource(given, folder) : openListSource(given, folder);
 }
 
@@ -48,20 +51,21 @@ export function readGivenSamples(given: string | readonly Sample[], folder: Mode
   return given.map((sample, index) => checkSample(sample, { ...limitsOf(folder), place: `sample ${index + 1}` }));
 }
 
-function openFileSource(path: string, folder: ModelFolder): SampleSource {
+function openFileSource(path: string, folder: ModelFolder): GivenSource {
   const file = openSamples(path, limitsOf(folder));
   const shortest = file.lengths.indexOf(file.shortest);
   return {
     sampleAt: (step) => file.read(step % file.count),
     lengthAt: (step) => file.lengths[step % file.count] as number,
     shortSample: () => file.read(shortest),
+    longest: file.lengths.reduce((most, length) => Math.max(most, length), 0),
     hash: file.hash,
     inputs: { samples: path, samplesHash: file.hash },
     close: () => file.close(),
   };
 }
 
-function openListSource(list: readonly Sample[], folder: ModelFolder): SampleSource {
+function openListSource(list: readonly Sample[], folder: ModelFolder): GivenSource {
   const samples = readGivenSamples(list, folder);
   const lengths = samples.map(({ tokens }) => tokens.length);
   const shortest = lengths.indexOf(Math.min(...lengths));
@@ -72,6 +76,7 @@ function openListSource(list: readonly Sample[], folder: ModelFolder): SampleSou
     sampleAt: (step) => samples[step % samples.length] as Sample,
     lengthAt: (step) => lengths[step % samples.length] as number,
     shortSample: () => samples[shortest] as Sample,
+    longest: lengths.reduce((most, length) => Math.max(most, length), 0),
     hash,
     inputs: { samples: null, samplesHash: hash },
     close: () => {},

@@ -109,6 +109,11 @@ std::vector<DeviceInfo> describe_cuda_devices() {
 
 double measure_cuda(const OpenOptions &options, int32_t measure, Task &task) {
   check(cudaSetDevice(options.device_index), "selecting the device");
+  if (measure == DUO_MEASURE_FREE_MEMORY) {
+    size_t free_bytes = 0, total_bytes = 0;
+    check(cudaMemGetInfo(&free_bytes, &total_bytes), "asking for free memory");
+    return static_cast<double>(free_bytes);
+  }
   Stream stream;
   const auto best = [&](double amount, const std::function<void()> &body) {
     double rate = 0;

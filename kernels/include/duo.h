@@ -68,6 +68,7 @@ extern "C" {
 #define DUO_MEASURE_COPY_BANDWIDTH 1 /* bytes read plus bytes written a second */
 #define DUO_MEASURE_MATMUL_F32 2     /* floating-point operations a second */
 #define DUO_MEASURE_MATMUL_BF16 3    /* floating-point operations a second, fp32 sums */
+#define DUO_MEASURE_FREE_MEMORY 4    /* bytes that a CUDA device has free now, told at once; UNSUPPORTED on the CPU */
 
 /* Opaque handles. A closed or foreign handle is DUO_STATUS_HANDLE, never a crash; handles are never reused. */
 typedef struct duo_task duo_task_t;

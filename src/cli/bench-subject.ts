@@ -4,6 +4,7 @@ import { randomMask } from '../core/masks.ts';
 import { makeRandom } from '../core/random.ts';
 import type { HeadMask, ModelShape, Window } from '../core/shapes.ts';
 import type { Engine } from '../engine/engine.ts';
+import { openOnDefaultDevice } from '../engine/native/default-device.ts';
 import { openRandomNativeEngine } from '../engine/native/native-engine.ts';
 import { ConfigError } from '../errors/errors.ts';
 import { checkMaskFits, readMask, toHeadMask } from '../formats/mask.ts';
@@ -13,6 +14,7 @@ import { findShape } from '../runtime/shapes.ts';
 import { readChoiceFlag, readIntegerFlag, readNumberFlag } from './numbers.ts';
 import { type EngineFlags, openEngine, openModel } from './open.ts';
 import { readMaskFlag } from './run.ts';
+import { say } from './terminal.ts';
 
 export interface BenchFlags extends EngineFlags {
   readonly model?: string;
@@ -70,12 +72,13 @@ async function openShape(flags: BenchFlags, seed: number): Promise<Subject> {
   const given = flags.mask === undefined ? null : readShapeMask(flags.mask, config.shape);
   const weightDtype = readChoiceFlag('--weights', { text: flags.weights, names: ['bf16', 'f32'] });
   const { device, threads } = flags;
-  const engine = await openRandomNativeEngine(config, {
-    seed,
-    weightDtype,
-    ...(device !== undefined && { device }),
-    ...(threads !== undefined && { threads }),
-  });
+  const open = (on: string): Promise<Engine> =>
+    openRandomNativeEngine(config, { seed, weightDtype, device: on, ...(threads !== undefined && { threads }) });
+  const asked = device ?? (threads === undefined ? undefined : 'cpu');
+  const engine =
+    asked === undefined
+      ? await openOnDefaultDevice({ open, onNote: (note) => say(`duo: ${note}.`) })
+      : await open(asked);
   const masks = given === null ? drawMasks(flags, { shape: config.shape, seed }) : { masked: given };
   const name = `${flags.shape}, ${config.shape.layers} layers, random ${weightDtype} weights`;
   const close = (): Promise<void> => engine.close();

@@ -207,7 +207,9 @@ function requireHolding(checks: readonly SessionCheck[]): void {
 /** Of the device, null where only the tensorflow engine computes. */
 async function measureRate(engine: Engine, options: { name: Measure; flags: BenchFlags }): Promise<number | null> {
   if (engine.name !== 'native') return null;
-  const { device, threads } = options.flags;
+  const { threads } = options.flags;
+  // The engine's device begins with the name of one: `cuda:0 NVIDIA H100 …`, `cpu avx512`.
+  const device = options.flags.device ?? engine.device.split(' ')[0];
   return measureDevice(options.name, {
     ...(device !== undefined && { device }),
     ...(threads !== undefined && { threads }),

@@ -52,7 +52,7 @@ export async function openModel(
 export function addEngineOptions(command: Command): Command {
   return command
     .option('--engine <name>', 'native (kernels/) or tensorflow (tfjs ops); default: native where its library loads')
-    .option('--device <name>', 'native engine only: cpu or cuda:0; default cpu')
+    .option('--device <name>', 'native engine only: cpu or cuda:0; default: the first GPU that can serve, else cpu')
     .option('--backend <name>', `tensorflow engine only: ${BACKEND_NAMES.join(', ')}; default: the first that loads`)
     .option('--threads <n>', 'native engine on a CPU: threads; default: one for each CPU', parseThreads);
 }

@@ -1,4 +1,5 @@
-// Chooses and opens the engine that computes a model: what was asked for, else the native one where its library loads, else tensorflow.
+// Chooses and opens the engine that computes a model: what was asked for, else the native one where its library loads, else tensorflow;
+// the native one on the device asked for, else on the first GPU that can serve, else on the CPU.
 import { ConfigError, EngineError } from '../errors/errors.ts';
 import type { ModelFolder } from '../model/folder.ts';
 import { loadLibrary } from '../native/library.ts';
@@ -19,7 +20,7 @@ export type Activations = (typeof ACTIVATIONS)[number];
 export interface EngineChoice {
   /** default: native where its library loads */
   readonly engine?: EngineName | undefined;
-  /** native only: `cpu` (default) or `cuda:0` */
+  /** native only: `cpu` or `cuda:0`; default: the first CUDA device that can serve, else the CPU */
   readonly device?: string | undefined;
   /** tensorflow only; default: the first that loads */
   readonly backend?: BackendName | undefined;
@@ -30,6 +31,8 @@ export interface EngineChoice {
 }
 
 export interface OpenEngineOptions extends EngineChoice {
+  /** tokens of the longest distillation step to come: a GPU that nobody named must have the memory for it */
+  readonly distillTokens?: number | undefined;
   /** what was chosen without being asked for, and why; a clause without a full stop */
   readonly onNote?: ((note: string) => void) | undefined;
   /** how errors name an option; default: as here, in backticks */
@@ -55,11 +58,17 @@ export async function openEngine(folder: ModelFolder, options: OpenEngineOptions
     }
   }
   const { openNativeEngine } = await import('./native/native-engine.ts');
-  return openNativeEngine(folder, {
-    ...(device !== undefined && { device }),
-    ...(threads !== undefined && { threads }),
-    ...(roundsActivations && { compute: 'int8' as const }),
-  });
+  const open = (on: string): Promise<Engine> =>
+    openNativeEngine(folder, {
+      device: on,
+      ...(threads !== undefined && { threads }),
+      ...(roundsActivations && { compute: 'int8' as const }),
+    });
+  if (device !== undefined) return open(device);
+  // Threads and rounded activations are the CPU's.
+  if (threads !== undefined || roundsActivations) return open('cpu');
+  const { openOnDefaultDevice } = await import('./native/default-device.ts');
+  return openOnDefaultDevice({ open, distillTokens: options.distillTokens, onNote });
 }
 
 async function openTensorflow(folder: ModelFolder, backend?: BackendName): Promise<Engine> {

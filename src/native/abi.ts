@@ -40,7 +40,7 @@ export const DISTILL = { DEFAULT: 0, TEACHER_BRANCH: 1 } as const;
 export const PREFILL = { EXACT: 0, CHUNKED: 1 } as const;
 
 /** DUO_MEASURE_… */
-export const MEASURE = { READ_BANDWIDTH: 0, COPY_BANDWIDTH: 1, MATMUL_F32: 2, MATMUL_BF16: 3 } as const;
+export const MEASURE = { READ_BANDWIDTH: 0, COPY_BANDWIDTH: 1, MATMUL_F32: 2, MATMUL_BF16: 3, FREE_MEMORY: 4 } as const;
 
 /** Fields of duo_model_config_t in memory order; all are naturally aligned without gaps. */
 export const MODEL_CONFIG_FIELDS = {

@@ -1,4 +1,5 @@
 // What the native library finds on this machine: devices and their measured rates.
+import { readdirSync } from 'node:fs';
 import { MEASURE } from './abi.ts';
 import { call, decodeText, runCall, TASK_ARGUMENT, type TaskOptions } from './call.ts';
 
@@ -14,14 +15,18 @@ export interface NativeDevice {
   readonly features: readonly string[];
 }
 
-export type Measure = 'read-bandwidth' | 'copy-bandwidth' | 'matmul-f32' | 'matmul-bf16';
+export type Measure = 'read-bandwidth' | 'copy-bandwidth' | 'matmul-f32' | 'matmul-bf16' | 'free-memory';
 
 const MEASURES: Record<Measure, number> = {
   'read-bandwidth': MEASURE.READ_BANDWIDTH,
   'copy-bandwidth': MEASURE.COPY_BANDWIDTH,
   'matmul-f32': MEASURE.MATMUL_F32,
   'matmul-bf16': MEASURE.MATMUL_BF16,
+  'free-memory': MEASURE.FREE_MEMORY,
 };
+
+/** Where the NVIDIA driver lists its cards (Linux). */
+const DRIVER_FOLDER = '/proc/driver/nvidia/gpus';
 
 /** A description is far shorter; the header promises that this suffices. */
 const JSON_BYTES = 4096;
@@ -37,7 +42,8 @@ export function listDevices(): NativeDevice[] {
   });
 }
 
-/** Measure a device, about a second. @returns bytes or operations a second. @throws {NativeError} no such device. */
+/** Measure a device, about a second; `free-memory` of a CUDA device at once.
+ * @returns bytes or operations a second, or bytes. @throws {NativeError} no such device. */
 export async function measureDevice(
   measure: Measure,
   options: { device?: string; threads?: number } & TaskOptions = {},
@@ -46,4 +52,13 @@ export async function measureDevice(
   const values = [options.device ?? 'cpu', options.threads ?? 0, MEASURES[measure], TASK_ARGUMENT, rate];
   await runCall('duo_device_measure', values, options);
   return rate[0] as number;
+}
+
+/** True where the driver has an NVIDIA card, whatever the library can do with it. */
+export function hasNvidiaGpu(): boolean {
+  try {
+    return readdirSync(DRIVER_FOLDER).length > 0;
+  } catch {
+    return false;
+  }
 }

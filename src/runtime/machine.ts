@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { arch, availableParallelism, cpus, platform, totalmem } from 'node:os';
 import { openBackend } from '../engine/tensorflow/backend.ts';
 import { BACKEND_NAMES, type BackendName } from '../engine/tensorflow/backend-names.ts';
-import { listDevices, type NativeDevice } from '../native/devices.ts';
+import { hasNvidiaGpu, listDevices, type NativeDevice } from '../native/devices.ts';
 import { findLibrary, loadLibrary } from '../native/library.ts';
 
 export interface BackendReport {
@@ -129,12 +129,24 @@ function listAdvice(found: {
     const first = missing.length === 0 ? '' : `install ${missing.join(', ')}, then `;
     advice.push(`The native engine is not here: ${first}run \`duo build\`. Until then the tensorflow engine serves.`);
   }
-  const gpus = found.native.devices.filter(({ name }) => name.startsWith('cuda'));
-  if (found.native.works && gpus.length > 0 && !gpus.some(({ available }) => available)) {
-    advice.push(`No GPU can be used: ${gpus[0]?.reason ?? ''}.`.replace(/\.\.$/, '.'));
-  }
-  if (found.native.works && gpus.length === 0 && has('nvcc')) {
-    advice.push('nvcc is here but the library was built without CUDA: run `duo build --cuda`.');
-  }
+  if (found.native.works)
+    advice.push(...adviseOnGpus(found.native.devices, { hasGpu: hasNvidiaGpu(), hasNvcc: has('nvcc') }));
   return advice;
+}
+
+/** What keeps the machine's GPUs from computing; nothing where there is none, or one can be used. */
+export function adviseOnGpus(
+  devices: readonly NativeDevice[],
+  machine: { readonly hasGpu: boolean; readonly hasNvcc: boolean },
+): string[] {
+  const gpus = devices.filter(({ name }) => name.startsWith('cuda'));
+  const [first] = gpus;
+  if (gpus.some(({ available }) => available) || first === undefined) return [];
+  if (first.description !== '') return [`No GPU can be used: ${first.name} (${first.description}): ${first.reason}.`];
+  if (!machine.hasGpu) return [];
+  if (!first.reason.includes('built without CUDA')) {
+    return [`No GPU can be used: ${first.reason}; install a newer NVIDIA driver.`];
+  }
+  const step = machine.hasNvcc ? '' : 'install the CUDA toolkit (nvcc), then ';
+  return [`An NVIDIA GPU is here, but the native library was built without CUDA: ${step}run \`duo build --cuda\`.`];
 }
