@@ -27,7 +27,7 @@ export function renderChat(modelFolder: string, messages: readonly ChatMessage[]
   const specials = listSpecialTokens(config);
   const rendering = renderTemplate(text, {
     ...specials,
-    messages,
+    messages: takesParts(text) ? messages.map(splitParts) : messages,
     add_generation_prompt: options?.addGenerationPrompt ?? true,
   });
   if ('text' in rendering) return rendering.text;
@@ -47,6 +47,16 @@ export function encodeChat(
 /** True where a model folder has a chat template. @throws {FileError}; {FormatError} tokenizer_config.json is malformed. */
 export function hasChatTemplate(modelFolder: string): boolean {
   return findTemplate(modelFolder, readTokenizerConfig(modelFolder)) !== null;
+}
+
+/** Templates of multimodal models (LLaVA) go over the parts of a message, text and images; those that take a text as well say so by `is string`. */
+function takesParts(template: string): boolean {
+  const goesOverParts = /\bfor\s+\w+\s+in\s+\w+(?:\.content|\[(['"])content\1\])/.test(template);
+  return goesOverParts && !/\bis\s+(?:not\s+)?string\b/.test(template);
+}
+
+function splitParts({ role, content }: ChatMessage): { role: string; content: readonly object[] } {
+  return { role, content: [{ type: 'text', text: content }] };
 }
 
 /** Special tokens that a template uses and the folder does not define, with what to do, for the end of an error; '' without any. */

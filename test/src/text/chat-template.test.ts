@@ -68,6 +68,19 @@ describe('renderChat', () => {
     );
   });
 
+  it('hands a message in parts to a template that goes over them, and as a text to one that takes both', () => {
+    const parts = `{% for message in messages %}{{ message['role'].upper() + ': ' }}{% for part in message['content'] | selectattr('type', 'equalto', 'image') %}<image>{% endfor %}{% for part in message['content'] | selectattr('type', 'equalto', 'text') %}{{ part['text'] + ' ' }}{% endfor %}{% endfor %}`;
+    expect(renderChat(write({ 'chat_template.jinja': parts }), MESSAGES)).toBe(
+      'SYSTEM: Be brief.  USER: the passkey? ',
+    );
+    const attribute = '{% for m in messages %}{% for part in m.content %}[{{ part.text }}]{% endfor %}{% endfor %}';
+    expect(renderChat(write({ 'chat_template.jinja': attribute }), MESSAGES)).toBe('[Be brief. ][the passkey?]');
+    const search = `{% for message in messages %}{% if 'key' in message['content'] %}found {% endif %}{% endfor %}`;
+    expect(renderChat(write({ 'chat_template.jinja': search }), MESSAGES)).toBe('found ');
+    const both = `{% for message in messages %}{% if message.content is string %}text {{ message.content }}{% else %}{% for part in message.content %}part{% endfor %}{% endif %}{% endfor %}`;
+    expect(renderChat(write({ 'chat_template.jinja': both }), MESSAGES)).toBe('text Be brief. text the passkey?');
+  });
+
   it('says that there is no template, and which other ones', () => {
     const refusal = (folder: string, found: string): FormatError =>
       new FormatError(
