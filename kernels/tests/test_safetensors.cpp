@@ -4,6 +4,7 @@
 
 #include "check.h"
 #include "core/safetensors.h"
+#include "core/tensor_names.h"
 
 using namespace duo;
 
@@ -96,9 +97,47 @@ void test_mutations() {
 
 }  // namespace
 
+// The list of test/src/model/tensor-names.test.ts: one rule in both languages.
+void test_names() {
+  const struct { const char *stored, *plain; } NAMES[] = {
+      {"model.embed_tokens.weight", "model.embed_tokens.weight"},
+      {"embed_tokens.weight", "model.embed_tokens.weight"},
+      {"norm.weight", "model.norm.weight"},
+      {"layers.11.mlp.up_proj.weight", "model.layers.11.mlp.up_proj.weight"},
+      {"model.language_model.layers.0.self_attn.q_norm.weight", "model.layers.0.self_attn.q_norm.weight"},
+      {"language_model.model.layers.3.self_attn.k_proj.bias", "model.layers.3.self_attn.k_proj.bias"},
+      {"language_model.norm.weight", "model.norm.weight"},
+      {"_orig_mod.model.layers.0._orig_mod.mlp.down_proj.weight", "model.layers.0.mlp.down_proj.weight"},
+      {"base_model.model.model.layers.0.input_layernorm.weight", "model.layers.0.input_layernorm.weight"},
+      {"_orig_mod.base_model.model.lm_head.weight", "lm_head.weight"},
+      {"lm_head.weight", "lm_head.weight"},
+      {"language_model.lm_head.weight", "lm_head.weight"},
+      {"model.lm_head.weight", "lm_head.weight"},
+      {"model.language_model.lm_head.weight", "lm_head.weight"},
+      {"vision_tower.transformer.layers.0.attention.q_proj.weight", ""},
+      {"model.visual.blocks.0.norm1.weight", ""},
+      {"vision_tower.vision_model.encoder.layers.0.self_attn.q_proj.weight", ""},
+      {"multi_modal_projector.norm.weight", ""},
+      {"mtp.layers.0.mlp.up_proj.weight", ""},
+      {"model.layers.x.mlp.up_proj.weight", ""},
+      {"model.layers..mlp.up_proj.weight", ""},
+      {"model.layers.0.mlp.experts.0.up_proj.weight", ""},
+      {"model.layers.0.self_attn.rotary_emb.inv_freq", ""},
+      {"base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight", ""},
+      {"model.layers.0", ""},
+      {"layers.7", ""},
+      {"", ""},
+  };
+  for (const auto &name : NAMES) {
+    const std::string plain = find_plain_name(name.stored);
+    expect(plain == name.plain, std::string(name.stored) + " gave: " + plain);
+  }
+}
+
 int main() {
   test_good();
   test_malformed();
+  test_names();
   test_mutations();
   return finish("test_safetensors");
 }
