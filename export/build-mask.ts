@@ -16,12 +16,14 @@ export interface BuiltMask {
 
 /** Cut gates into mask.json's content. Equal arguments give equal bytes; the gates' provenance goes with them.
  * Gates with a λ path are cut on it: at `lambda`, heads of at least one half keep the whole context; at a fraction, by its
- * ranking, or where it has none by how long heads stay open along it. mask.json then holds the gates that were cut.
+ * ranking, or where it has none by how long heads stay open along it; mask.json then holds the gates of gates.json and `ranks` beside them.
+ * Where equal gates lie on both sides of the cut, its provenance says how many.
  * @throws {ConfigError} a cut out of range, a λ without a path, a threshold of quadratic gates without one; {FormatError} malformed gates. */
 export function buildMask(options: { gates: GatesFile; cut: Cut | LambdaCut; window: Window }): BuiltMask {
   const { gates, cut, window } = options;
-  const { grid, gridCut, how } = prepareCut(gates, cut);
+  const { grid, isRank = false, gridCut, how } = prepareCut(gates, cut);
   const result = cutGates(grid, gridCut);
+  const ties = result.tieDecided === 0 ? {} : { tieDecided: result.tieDecided };
   const file: BinaryMaskFile = {
     schema: MASK_SCHEMA,
     version: MASK_VERSION,
@@ -31,8 +33,9 @@ export function buildMask(options: { gates: GatesFile; cut: Cut | LambdaCut; win
     streamingFraction: 'threshold' in gridCut ? null : gridCut.streamingFraction,
     threshold: 'threshold' in gridCut ? gridCut.threshold : null,
     mask: result.mask,
-    gates: grid,
-    provenance: { ...gates.provenance, ...how },
+    gates: isRank ? gates.gates : grid,
+    ...(isRank && { ranks: grid }),
+    provenance: { ...gates.provenance, ...how, ...ties },
   };
   return { file, cut: result };
 }
@@ -41,7 +44,7 @@ export function buildMask(options: { gates: GatesFile; cut: Cut | LambdaCut; win
 function prepareCut(
   gates: GatesFile,
   cut: Cut | LambdaCut,
-): { grid: GateGrid; gridCut: Cut; how: { cutLambda?: number; rankedBy?: string } } {
+): { grid: GateGrid; isRank?: boolean; gridCut: Cut; how: { cutLambda?: number; rankedBy?: string } } {
   if ('lambda' in cut) {
     const grid = findGatesAt(requirePath(gates), cut.lambda);
     return { grid, gridCut: { threshold: PATH_THRESHOLD }, how: { cutLambda: cut.lambda } };
@@ -49,6 +52,7 @@ function prepareCut(
   if ('streamingFraction' in cut && gates.path) {
     return {
       grid: rankPath(gates.path),
+      isRank: true,
       gridCut: cut,
       how: { rankedBy: gates.path.ranking ? 'elimination' : 'lambda-path' },
     };

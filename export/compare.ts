@@ -4,7 +4,7 @@ import { hasSeveralWindows } from '../src/core/head-mask.ts';
 import { countEntries, countHeadEntries, measureKvShare } from '../src/core/kv-cost.ts';
 import type { GateGrid, HeadMask } from '../src/core/shapes.ts';
 import { FormatError } from '../src/errors/errors.ts';
-import { MASK_VERSION, type MaskFile, toHeadMask } from '../src/formats/mask.ts';
+import { MASK_VERSION, type MaskFile, scoresOfMask, toHeadMask } from '../src/formats/mask.ts';
 
 export interface MaskComparison {
   /** retrieval heads of each */
@@ -14,7 +14,7 @@ export interface MaskComparison {
   readonly overlap: number;
   /** shared over united retrieval heads; 1 where neither has any */
   readonly jaccard: number;
-  /** Spearman's rank correlation of the gates, −1..1; null where the gates of one side are all equal */
+  /** Spearman's rank correlation of the gates, or of the ranks that were cut, −1..1; null where the gates of one side are all equal */
   readonly spearman: number | null;
   /** heads with another label or, where a mask has several windows, another window, in (layer, head) order */
   readonly differing: readonly DifferingHead[];
@@ -58,7 +58,7 @@ export function compareMasks(a: MaskFile, b: MaskFile): MaskComparison {
     sharedRetrieval,
     overlap: united === 0 ? 1 : sharedRetrieval / Math.max(...retrievalHeads),
     jaccard: united === 0 ? 1 : sharedRetrieval / united,
-    spearman: correlateRanks(a.gates, b.gates),
+    spearman: correlateRanks(scoresOfMask(a), scoresOfMask(b)),
     differing: heads.filter(
       ({ labels, windows }) => labels[0] !== labels[1] || (severalWindows && windows[0] !== windows[1]),
     ),

@@ -13,6 +13,8 @@ export const PATTERN_CONFIG = 'config.json';
 export interface ImportedPattern {
   readonly gates: GatesFile;
   readonly window: Window;
+  /** share of heads that stream, where the folder tells one */
+  readonly sparsity: number | null;
   /** values outside [0,1] in the file, clipped on the way in */
   readonly clipped: number;
 }
@@ -36,7 +38,7 @@ export function importPattern(options: {
       `Expected ${path} to have the model's ${model.layers} layers × ${model.kvHeads} KV heads, got \`${raw.length} × ${columns}\`; the pattern belongs to another model.`,
     );
   }
-  const window = readReferenceConfig(join(folder, PATTERN_CONFIG));
+  const { window, sparsity } = readReferenceConfig(join(folder, PATTERN_CONFIG));
   const gates: GatesFile = {
     schema: GATES_SCHEMA,
     version: GATES_VERSION,
@@ -44,5 +46,5 @@ export function importPattern(options: {
     gates: clipGates(raw),
     provenance: { ...provenance, method: 'import', sink: window.sinkTokens, recent: window.recentTokens },
   };
-  return { gates, window, clipped: raw.flat().filter((gate) => gate < 0 || gate > 1).length };
+  return { gates, window, sparsity, clipped: raw.flat().filter((gate) => gate < 0 || gate > 1).length };
 }

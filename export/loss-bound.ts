@@ -13,7 +13,7 @@ const DESCENT_STEPS = 100;
 /** Stop where the bound is this near to the relaxation's value. */
 const ENOUGH = 1e-4;
 /** Added to the diagonal of B, as shares of the entry and of the largest one, so that its factors are stable. */
-const RIDGE = 1e-2;
+const RIDGE = 1e-4;
 const FLOOR = 1e-6;
 
 /** @param budget entries that a choice may keep at most; the narrowest windows must fit.  @param start a choice, where the descent begins.

@@ -1,10 +1,17 @@
 // config.json beside full_attention_heads.tsv: the reference dumps all its command-line arguments there; consumers use two of them,
-// `sink_size` and `recent_size`. Written with the reference's keys in its order; what duo has no counterpart for is null.
+// `sink_size` and `recent_size`; where `sparsity` is a number the pattern was cut by it. Written with the reference's keys in its order; what duo has no counterpart for is null.
 import { z } from 'zod';
 import type { Window } from '../src/core/shapes.ts';
 import { writeFileAtomic } from '../src/formats/atomic-file.ts';
 import { type BinaryMaskFile, MAX_WINDOW_TOKENS, windowOfMask } from '../src/formats/mask.ts';
-import { checkJson, integerWithin, type JsonRecord, type JsonValue, readJson } from '../src/formats/read-json.ts';
+import {
+  checkJson,
+  integerWithin,
+  type JsonRecord,
+  type JsonValue,
+  readJson,
+  unitNumber,
+} from '../src/formats/read-json.ts';
 
 /** The published files have 2 KB. */
 const MAX_CONFIG_BYTES = 2 ** 20;
@@ -12,6 +19,7 @@ const MAX_CONFIG_BYTES = 2 ** 20;
 const schema = z.looseObject({
   sink_size: integerWithin(0, MAX_WINDOW_TOKENS),
   recent_size: integerWithin(1, MAX_WINDOW_TOKENS),
+  sparsity: z.union([z.null(), unitNumber], { error: 'a number from 0 to 1 or null' }).optional(),
 });
 
 /** Keys of the reference's config.json, in its order. */
@@ -26,10 +34,21 @@ const KEYS = [
   ...['prefilling_chunk_size', 'seed'],
 ] as const;
 
-/** Read the window of a pattern folder's config.json. @throws {FileError}; {FormatError} a size is missing or out of range. */
-export function readReferenceConfig(path: string): Window {
-  const { sink_size, recent_size } = checkJson(schema, { value: readJson(path, MAX_CONFIG_BYTES), path });
-  return { sinkTokens: sink_size, recentTokens: recent_size };
+/** What duo takes from a pattern folder's config.json. */
+export interface ReferenceConfig {
+  readonly window: Window;
+  /** share of heads that stream, where the pattern tells one */
+  readonly sparsity: number | null;
+}
+
+/** Read a pattern folder's config.json. @throws {FileError}; {FormatError} a size is missing, or a value out of range. */
+export function readReferenceConfig(path: string): ReferenceConfig {
+  const {
+    sink_size,
+    recent_size,
+    sparsity = null,
+  } = checkJson(schema, { value: readJson(path, MAX_CONFIG_BYTES), path });
+  return { window: { sinkTokens: sink_size, recentTokens: recent_size }, sparsity };
 }
 
 /** Write the config.json of a pattern folder for a mask. @throws {FileError}. */

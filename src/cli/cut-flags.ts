@@ -50,9 +50,13 @@ export function readShareFlags(flags: ShareFlags & CutFlags): ShareCut | null {
   };
 }
 
-export function addCutOptions(command: Command): Command {
+/** @param fractionDefault what happens without a cut, for the help, where the command has one. */
+export function addCutOptions(command: Command, fractionDefault = ''): Command {
   return command
-    .option('--streaming-fraction <f>', 'share of KV heads that stream, the lowest gates of the whole model')
+    .option(
+      '--streaming-fraction <f>',
+      `share of KV heads that stream, the lowest gates of the whole model${fractionDefault}`,
+    )
     .option('--threshold <t>', 'retrieval heads are those with a gate of at least this')
     .option('--sink <n>', 'first tokens a streaming head always sees; default: as the gates say')
     .option('--recent <n>', 'nearest tokens a streaming head sees, its own included; default: as the gates say');

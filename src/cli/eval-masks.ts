@@ -6,7 +6,7 @@ import type { HeadMask, Window } from '../core/shapes.ts';
 import { ConfigError } from '../errors/errors.ts';
 import { listBaselines, type NamedMask } from '../eval/baselines.ts';
 import { findWindow, readGates } from '../formats/gates.ts';
-import { checkMaskFits, type MaskFile, readMask, toHeadMask, windowOfMask } from '../formats/mask.ts';
+import { checkMaskFits, type MaskFile, readMask, scoresOfMask, toHeadMask, windowOfMask } from '../formats/mask.ts';
 import type { ModelFolder } from '../model/folder.ts';
 import { readWindowFlags } from './cut-flags.ts';
 import { readIntegerFlag } from './numbers.ts';
@@ -43,7 +43,7 @@ export function listEvalMasks(flags: MaskFlags, folder: ModelFolder): NamedMask[
     ...shared,
     names: plain,
     given,
-    ...(file === null ? {} : { gates: file.gates }),
+    ...(file === null ? {} : { gates: scoresOfMask(file) }),
     ...(window === undefined ? {} : { window }),
   });
   const full = baselines.filter(({ name }) => name === 'full');
@@ -107,7 +107,7 @@ function listCuts(flags: MaskFlags, folder: ModelFolder): NamedCut[] {
         fraction,
         mask: toHeadMask(file),
         window,
-        gates: file.gates,
+        gates: scoresOfMask(file),
         isFirst: index === 0,
       };
     });

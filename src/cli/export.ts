@@ -11,7 +11,7 @@ import { writeTsv } from '../../export/tsv.ts';
 import { ConfigError } from '../errors/errors.ts';
 import { makeFolder } from '../formats/atomic-file.ts';
 import { findWindow, type GatesFile, readGates } from '../formats/gates.ts';
-import { type BinaryMaskFile, MASK_VERSION, type MaskFile, writeMask } from '../formats/mask.ts';
+import { type BinaryMaskFile, MASK_VERSION, type MaskFile, scoresOfMask, writeMask } from '../formats/mask.ts';
 import { readNoise } from '../formats/noise.ts';
 import {
   addCutOptions,
@@ -88,7 +88,9 @@ function exportWindows(flags: ExportFlags, { gates, share }: { gates: GatesFile;
 }
 
 function makePattern(file: BinaryMaskFile): BinaryMaskFile {
-  return { ...file, gates: file.mask, threshold: 0.5 };
+  const labels = file.mask.flat();
+  const streaming = labels.filter((label) => label === 0).length;
+  return { ...file, gates: file.mask, streamingFraction: streaming / labels.length };
 }
 
 /** @throws {ConfigError} a pattern folder for a mask of several windows. */
@@ -103,7 +105,7 @@ function writeFiles({ format, out }: ExportFlags, file: MaskFile): void {
     );
   }
   makeFolder(out);
-  writeTsv(join(out, PATTERN_FILE), file.gates);
+  writeTsv(join(out, PATTERN_FILE), scoresOfMask(file));
   writeReferenceConfig(join(out, PATTERN_CONFIG), file);
 }
 

@@ -13,7 +13,7 @@ import { isGgufFile } from '../formats/gguf.ts';
 import { MASK_SCHEMA, MASK_VERSION, type MaskFile, readMask, toHeadMask } from '../formats/mask.ts';
 import { openSamples } from '../formats/samples.ts';
 import { parseHubName } from '../hub/hub-name.ts';
-import { describeBudget, describeTies, describeWindows } from '../report/mask-words.ts';
+import { describeBudget, describeRanks, describeTies, describeWindows } from '../report/mask-words.ts';
 import { readRunFolder } from '../report/run-data.ts';
 import { describeSummary, summariseRun } from '../report/summary.ts';
 import { openModel } from './open.ts';
@@ -87,9 +87,9 @@ function inspectMask(path: string): Inspection {
   const mask = toHeadMask(file);
   const total = model.layers * model.kvHeads;
   const retrieval = countRetrievalHeads(toMaskGrid(mask));
-  const notes = [describeBudget(file), describeTies(file)].filter((line) => line !== null);
+  const notes = [describeRanks(file), describeBudget(file), describeTies(file)].filter((line) => line !== null);
   const lines = [
-    `Mask for ${model.architecture}: ${model.layers} layers × ${model.kvHeads} KV heads (${model.heads} query heads of ${model.headDim}).`,
+    `Mask for ${model.architecture}: ${model.layers} layers × ${model.kvHeads} KV heads (${model.heads} query heads, head size ${model.headDim}).`,
     `${retrieval} of ${total} KV heads keep the whole context, ${total - retrieval} stream (${formatPercent(1 - retrieval / total)}; ${describeCutOf(file)}).`,
     ...(file.version === MASK_VERSION ? [] : [describeWindows(file)]),
     ...notes,
@@ -160,7 +160,7 @@ async function inspectModel(path: string): Promise<Inspection> {
   try {
     const { shape, ropeTheta, ropeScaling, tiedEmbeddings, qkvBias, qkNorm } = folder.config;
     const text = [
-      `${folder.name}: ${shape.architecture}, ${shape.layers} layers, ${shape.heads} query heads, ${shape.kvHeads} KV heads of ${shape.headDim}, hidden ${shape.hidden}, MLP ${shape.intermediate}, vocabulary ${shape.vocab}.`,
+      `${folder.name}: ${shape.architecture}, ${shape.layers} layers, ${shape.heads} query heads, ${shape.kvHeads} KV heads, head size ${shape.headDim}, hidden ${shape.hidden}, MLP ${shape.intermediate}, vocabulary ${shape.vocab}.`,
       `Longest sample ${shape.maxPositions} tokens; rope theta ${ropeTheta}, scaling ${ropeScaling.type}; embeddings ${tiedEmbeddings ? 'tied' : 'untied'}.`,
       `Fingerprint: ${folder.fingerprint ?? 'none (no weights in the folder)'}.`,
     ].join('\n');

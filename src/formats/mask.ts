@@ -51,8 +51,10 @@ export interface BinaryMaskFile {
   readonly threshold: number | null;
   /** `[layers][kvHeads]`, 1 = retrieval */
   readonly mask: MaskGrid;
-  /** `[layers][kvHeads]`, 0..1: what the mask was cut from */
+  /** `[layers][kvHeads]`, 0..1: what the mask was cut from, unless there are `ranks` */
   readonly gates: GateGrid;
+  /** `[layers][kvHeads]`, 0..1: the order in which heads close, lower first, where the mask was cut by that and not by gates */
+  readonly ranks?: GateGrid | undefined;
   readonly provenance: JsonRecord;
 }
 
@@ -98,6 +100,7 @@ const binarySchema: z.ZodType<BinaryMaskFile> = z.strictObject({
   threshold: unitOrNull,
   mask: z.array(z.array(maskBit).max(MAX_HEADS)).max(MAX_LAYERS),
   gates: gateRows,
+  ranks: gateRows.optional(),
   provenance: jsonRecord,
 });
 
@@ -129,6 +132,7 @@ export function checkMask(value: unknown, path: string): MaskFile {
   const mask = checkJson(binarySchema, { value, path });
   checkGrid(mask.mask, { name: 'mask', model: mask.model, path });
   checkGrid(mask.gates, { name: 'gates', model: mask.model, path });
+  if (mask.ranks) checkGrid(mask.ranks, { name: 'ranks', model: mask.model, path });
   if (mask.streamingFraction !== null && mask.threshold !== null) {
     throw new FormatError(
       `Expected \`threshold\` in ${path} to be null where \`streamingFraction\` is given, got \`${mask.threshold}\`.`,
@@ -177,6 +181,11 @@ export function writeMask(path: string, mask: MaskFile): void {
 export function windowOfMask(mask: MaskFile): Window {
   const recentTokens = mask.version === MASK_VERSION ? mask.recent : (mask.ladder[0] as number);
   return { sinkTokens: mask.sink, recentTokens };
+}
+
+/** What tells the heads of a mask apart, `[layers][kvHeads]`, 0..1, higher = more in need of the context: ranks where it was cut by them, else gates. */
+export function scoresOfMask(mask: MaskFile): GateGrid {
+  return (mask.version === MASK_VERSION && mask.ranks) || mask.gates;
 }
 
 /** A mask file as engines and the runtime take it. */

@@ -36,6 +36,12 @@ export function findBudgetShare(file: MaskFile): { readonly tokens: number; read
   return { tokens: budget.atTokens, kvShare: measureKvShare(toHeadMask(file), budget.atTokens) };
 }
 
+/** What decided the labels where that was not the gates; null where it was. */
+export function describeRanks(file: MaskFile): string | null {
+  if (file.version !== MASK_VERSION || !file.ranks) return null;
+  return 'Heads were kept by rank, the order in which they close (`ranks` in mask.json), not by the size of their gates.';
+}
+
 /** How the labels of a mask were decided where the gates did not tell the heads apart; null where they did. */
 export function describeTies({ provenance }: MaskFile): string | null {
   const { tieDecided } = provenance;

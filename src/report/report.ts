@@ -1,7 +1,7 @@
 // The report of a run: one self-contained HTML page, its figures as SVG, its tables as CSV. Equal run folders, equal bytes.
 import type { Figure } from './figures/figure.ts';
 import { type Html, html, trustedHtml } from './html.ts';
-import { describeBudget, describeTies, describeWindows } from './mask-words.ts';
+import { describeBudget, describeRanks, describeTies, describeWindows } from './mask-words.ts';
 import type { RunData } from './run-data.ts';
 import { formatScript } from './script.ts';
 import { buildMemorySection, buildSpeedSection } from './sections/cost.ts';
@@ -96,7 +96,9 @@ function describeLead(data: RunData, { method, heads, training }: Summary): stri
     model && `${model.architecture}, ${model.layers} layers × ${model.kvHeads} KV heads (${model.heads} query heads).`,
     method &&
       `Heads found by the method ${method}${training ? ` in ${training.steps} steps, ${formatSeconds(training.seconds)}` : ''}.`,
-    ...(heads && data.mask ? [describeWindows(data.mask), describeBudget(data.mask), describeTies(data.mask)] : []),
+    ...(heads && data.mask
+      ? [describeWindows(data.mask), describeRanks(data.mask), describeBudget(data.mask), describeTies(data.mask)]
+      : []),
     data.run && data.run.status !== 'done' && `The run is ${data.run.status}; figures show what there is.`,
   ]
     .filter(Boolean)

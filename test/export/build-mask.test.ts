@@ -48,6 +48,7 @@ test('same gates, same bytes; ties are told', () => {
   ]);
   const build = () => buildMask({ gates: tied, cut: { streamingFraction: 0.5 }, window });
   expect(formatMask(build().file)).toBe(formatMask(build().file));
+  expect(build().file.provenance.tieDecided).toBe(4);
   expect(describeCut(build().cut)).toMatch(
     /the labels of 4 heads with equal gates were decided by \(layer, head\) order\.$/,
   );

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { buildMask } from '../../export/build-mask.ts';
 import { findGatesAt, rankPath, requirePath } from '../../export/cut-path.ts';
 import { ConfigError } from '../../src/errors/errors.ts';
+import { checkMask, formatMask, scoresOfMask } from '../../src/formats/mask.ts';
 import { makeGatesFile } from './gates-fixture.ts';
 
 const window = { sinkTokens: 4, recentTokens: 8 };
@@ -58,6 +59,7 @@ describe('buildMask on a path', () => {
     expect(file.mask).toEqual([[1, 1, 0, 1]]);
     expect(cut.tieDecided).toBe(0);
     expect(file.provenance.rankedBy).toBe('lambda-path');
+    expect([file.gates, file.ranks]).toEqual([withPath.gates, rankPath(withPath.path)]);
   });
 
   it('cuts a fraction by the path’s own ranking where it has one, and a λ as before', () => {
@@ -65,6 +67,11 @@ describe('buildMask on a path', () => {
     const { file } = buildMask({ gates: ranked, cut: { streamingFraction: 0.5 }, window });
     expect(file.mask).toEqual([[0, 1, 0, 1]]);
     expect(file.provenance.rankedBy).toBe('elimination');
+    // ranks are not called gates
+    expect([file.gates, file.ranks]).toEqual([ranked.gates, ranked.path.ranking]);
+    expect(scoresOfMask(file)).toEqual(ranked.path.ranking);
+    expect(checkMask(JSON.parse(formatMask(file)), 'mask.json')).toEqual(file);
+    expect(buildMask({ gates: ranked, cut: { lambda: 0.1 }, window }).file).not.toHaveProperty('ranks');
     expect(buildMask({ gates: ranked, cut: { lambda: 0.1 }, window }).file.mask).toEqual([[1, 1, 0, 0]]);
     rankPath(ranked.path)[0]![0] = 7;
     expect(ranked.path.ranking[0]![0]).toBe(0);

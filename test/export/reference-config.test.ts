@@ -9,10 +9,10 @@ import { makeGatesFile } from './gates-fixture.ts';
 const window = { sinkTokens: 0, recentTokens: 32 };
 const { file } = buildMask({ gates: makeGatesFile([[1, 0]]), cut: { streamingFraction: 0.5 }, window });
 
-test('the window comes back as it went', () => {
+test('window and sparsity come back as they went', () => {
   const path = join(mkdtempSync(join(tmpdir(), 'duo-config-')), 'config.json');
   writeReferenceConfig(path, file);
-  expect(readReferenceConfig(path)).toEqual(window);
+  expect(readReferenceConfig(path)).toEqual({ window, sparsity: 0.5 });
 });
 
 test("has the reference's 45 keys, filled where duo knows the value", () => {

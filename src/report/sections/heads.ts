@@ -1,6 +1,6 @@
 // Which heads need the whole context: heat map, histogram and course of the gates, and the loss that led there.
 import { hasSeveralWindows, toMaskGrid } from '../../core/head-mask.ts';
-import { toHeadMask } from '../../formats/mask.ts';
+import { MASK_VERSION, toHeadMask } from '../../formats/mask.ts';
 import { drawGateCourse } from '../figures/gate-course.ts';
 import { drawGateHistogram } from '../figures/gate-histogram.ts';
 import { drawGateMap } from '../figures/gate-map.ts';
@@ -26,6 +26,7 @@ export function buildHeadsSection(data: RunData): SectionResult {
   const mask = headMask && toMaskGrid(headMask);
   // windows are not cut from gates, nor are ranks: the gates' line and dots would explain nothing there
   const several = headMask && hasSeveralWindows(headMask) ? headMask : null;
+  const ranks = (data.mask?.version === MASK_VERSION && data.mask.ranks) || null;
   const course = drawGateCourse(data.metrics, mask);
   const rows = gates.flatMap((row, layer) =>
     row.map((gate, head) => ({
@@ -34,6 +35,7 @@ export function buildHeadsSection(data: RunData): SectionResult {
       gate,
       label: mask?.[layer]?.[head] ?? null,
       window: headMask?.windows[layer]?.[head] ?? null,
+      rank: ranks?.[layer]?.[head] ?? null,
     })),
   );
   return {
@@ -42,7 +44,7 @@ export function buildHeadsSection(data: RunData): SectionResult {
     figures: [
       ...(several && rows.length <= MAX_MAP_CELLS ? [drawWindowMap(several)] : []),
       ...(rows.length <= MAX_MAP_CELLS ? [drawGateMap(gates, mask)] : []),
-      drawGateHistogram(gates, several ? null : mask),
+      drawGateHistogram(gates, several || ranks ? null : mask),
       ...(course ? [course] : []),
     ],
     tables: [
@@ -55,6 +57,7 @@ export function buildHeadsSection(data: RunData): SectionResult {
           { label: 'layer', value: (row) => row.layer },
           { label: 'KV head', value: (row) => row.head },
           { label: 'gate', value: (row) => row.gate, show: (row) => row.gate.toFixed(4) },
+          ...(ranks ? [{ label: 'rank, 0 closes first', value: (row: (typeof rows)[number]) => row.rank }] : []),
           { label: 'head', value: (row) => (row.label === null ? null : row.label === 1 ? 'retrieval' : 'streaming') },
           ...(several ? [{ label: 'window', value: (row: (typeof rows)[number]) => row.window ?? 'all' }] : []),
         ],

@@ -74,7 +74,7 @@ describe('duo export --kv-share', () => {
     expect((await answerOf('export', ...flags, pattern, '--format', 'tsv')).code).toBe(0);
     expect(readTsv(join(pattern, 'full_attention_heads.tsv'))).toEqual(mask.mask);
     expect(JSON.parse(readFileSync(join(pattern, 'config.json'), 'utf8'))).toMatchObject({
-      threshold: 0.5,
+      sparsity: mask.mask.flat().filter((label) => label === 0).length / 12,
       recent_size: 32,
     });
   });

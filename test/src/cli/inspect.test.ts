@@ -37,6 +37,7 @@ describe('duo inspect', () => {
     const { code, stdout } = await answerOf('inspect', windowsPath);
     expect(code).toBe(0);
     const lines = stdout.split('\n');
+    expect(lines[0]).toBe('Mask for llama: 2 layers × 3 KV heads (6 query heads, head size 16).');
     expect(lines[1]).toBe(
       '2 of 6 KV heads keep the whole context, 4 stream (66.7 %; windows of 8, 16, 32 tokens or all; sink 4).',
     );
@@ -56,6 +57,24 @@ describe('duo inspect', () => {
       '1 of 2 KV heads keep the whole context, 1 stream (50.0 %; streaming fraction 0.5; sink 4, recent 32).',
     );
     expect(stdout).toContain('# retrieval head (whole context)   . streaming head (sinks and recent tokens)');
+  });
+
+  it('says where a tie decided labels, and where ranks did', async () => {
+    const window = { sinkTokens: 4, recentTokens: 32 };
+    const cut = { streamingFraction: 0.5 };
+    const path = join(folder, 'tied.json');
+    writeMask(path, buildMask({ gates: makeGatesFile([[0.5, 0.5]]), cut, window }).file);
+    expect((await answerOf('inspect', path)).stdout).toContain(
+      'The labels of 2 heads with equal gates were decided by (layer, head) order, not by what was measured.',
+    );
+    const ranked = { ...makeGatesFile([[0, 0]]), path: { lambdas: [1], gates: [[[0, 0]]], ranking: [[0.75, 0.5]] } };
+    writeMask(path, buildMask({ gates: ranked, cut, window }).file);
+    const { stdout } = await answerOf('inspect', path);
+    expect(stdout).toContain('Heads were kept by rank, the order in which they close');
+    expect(stdout).not.toContain('equal gates');
+    expect(stdout).toContain('    0 # .\n');
+    expect(stdout).toContain('    0 0 0\n');
+    expect((await answerOf('inspect', binaryPath)).stdout).not.toMatch(/by rank|equal gates/);
   });
 
   it('compares two masks by their windows', async () => {

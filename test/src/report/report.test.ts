@@ -116,6 +116,30 @@ describe('report of a mask with several windows', () => {
   });
 });
 
+describe('report of a mask that was cut by ranks, inside a tie', () => {
+  const folder = writeRunFixture({ files: ['run', 'gates', 'mask'] });
+  const path = join(folder, 'mask.json');
+  const file = JSON.parse(readFileSync(path, 'utf8'));
+  const report = (change: object): Report => {
+    writeFileSync(path, JSON.stringify({ ...file, ...change }));
+    return build(folder);
+  };
+
+  it('says so, shows ranks beside gates and draws no line through the gates', () => {
+    const ranked = report({ ranks: file.mask });
+    expect(ranked.html).toContain('Heads were kept by rank, the order in which they close');
+    expect(ranked.html).not.toContain('The line is where the mask cuts');
+    expect(named(ranked, 'gates.csv').split('\n')[0]).toBe('layer,KV head,gate,"rank, 0 closes first",head');
+    expect(report({}).html).toContain('The line is where the mask cuts');
+  });
+
+  it('says how many labels a tie decided', () => {
+    const sentence = 'The labels of 5 heads with equal gates were decided by (layer, head) order';
+    expect(report({ provenance: { ...file.provenance, tieDecided: 5 } }).html).toContain(sentence);
+    expect(report({}).html).not.toContain('with equal gates');
+  });
+});
+
 describe('report of a partial run', () => {
   it('leaves out what is absent and names the command that makes it', () => {
     const report = buildFixture({ files: ['run'] });
