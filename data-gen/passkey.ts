@@ -10,7 +10,8 @@ import type { HaystackSource } from './haystack.ts';
 import { drawLength, heldOutLengths, type Split } from './length.ts';
 import { encodePasskey, encodeTemplates, type TemplatePieces } from './template.ts';
 
-const SETTING_KEYS = [
+/** Preset keys that passkey samples depend on, beside the seed. */
+export const PASSKEY_KEYS = [
   'minTokens',
   'maxTokens',
   'lengthCount',
@@ -29,11 +30,11 @@ const SETTING_KEYS = [
 ] as const satisfies readonly (keyof Config)[];
 
 /** The preset keys a sample depends on. */
-export type PasskeySettings = Pick<Config, (typeof SETTING_KEYS)[number]>;
+export type PasskeySettings = Pick<Config, (typeof PASSKEY_KEYS)[number]>;
 
 /** Those keys alone, for provenance: a change of any other key leaves the samples as they are. */
 export function pickPasskeySettings(config: Config): PasskeySettings {
-  return Object.fromEntries(SETTING_KEYS.map((key) => [key, config[key]])) as PasskeySettings;
+  return Object.fromEntries(PASSKEY_KEYS.map((key) => [key, config[key]])) as PasskeySettings;
 }
 
 /** A sample of ours: what it hides and where, beside what every sample has. */

@@ -50,12 +50,23 @@ export interface LongRangeSource {
   readonly inputs: JsonRecord;
 }
 
-/** The settings that long-range samples depend on. */
+/** Preset keys that long-range samples depend on, beside the seed; their order is that of hashes. */
+export const LONG_RANGE_KEYS = [
+  'minTokens',
+  'maxTokens',
+  'lengthCount',
+  'lengthDraw',
+  'heldOutSamples',
+  'heldOutLengthFactor',
+  'sinkTokens',
+  'recentTokens',
+  'longRangeGain',
+  'longRangeProbability',
+] as const satisfies readonly (keyof Config)[];
+
+/** Those settings alone. */
 export function pickLongRangeSettings(config: Config): JsonRecord {
-  const { minTokens, maxTokens, lengthCount, lengthDraw, sinkTokens, recentTokens } = config;
-  const { longRangeGain, longRangeProbability, heldOutSamples, heldOutLengthFactor } = config;
-  const lengths = { minTokens, maxTokens, lengthCount, lengthDraw, heldOutSamples, heldOutLengthFactor };
-  return { ...lengths, sinkTokens, recentTokens, longRangeGain, longRangeProbability };
+  return Object.fromEntries(LONG_RANGE_KEYS.map((key) => [key, config[key]]));
 }
 
 /** @throws {ConfigError} an engine without log-probabilities by position, lengths that the model or the window forbid; {FormatError} no

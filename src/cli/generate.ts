@@ -2,12 +2,12 @@
 // long-range tokens as answers, or the two by turns.
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
-import { pickPasskeySettings } from '../../data-gen/passkey.ts';
-import { describeCounts, pickLongRangeSettings } from '../../identify/long-range-source.ts';
+import { PASSKEY_KEYS, pickPasskeySettings } from '../../data-gen/passkey.ts';
+import { describeCounts, LONG_RANGE_KEYS, pickLongRangeSettings } from '../../identify/long-range-source.ts';
 import type { Objective } from '../../identify/objective.ts';
 import { type ObjectiveSource, openObjectiveSource } from '../../identify/objective-source.ts';
 import { listChanges } from '../config/fit.ts';
-import { resolveConfig } from '../config/flags.ts';
+import { listConfigKeys, resolveConfig } from '../config/flags.ts';
 import { loadPreset } from '../config/presets.ts';
 import { readVersion } from '../core/package.ts';
 import type { Sample } from '../core/shapes.ts';
@@ -25,6 +25,9 @@ import { checkOutput, checkStdoutIsFree, nameOutput } from './outputs.ts';
 import { addProgressOption, makeProgress } from './progress.ts';
 import { stdoutClosed } from './stdout.ts';
 import { printJson, say } from './terminal.ts';
+
+/** Preset keys that samples depend on. */
+const GENERATE_KEYS: readonly string[] = ['objective', 'seed', ...PASSKEY_KEYS, ...LONG_RANGE_KEYS];
 
 interface GenerateFlags extends EngineFlags, DocumentFlags {
   readonly model: string;
@@ -53,7 +56,7 @@ export function defineGenerateCommand(command: Command, signal: AbortSignal): vo
       'text around passkeys: file, folder, JSONL, JSONL.gz or JSONL.zst; default: generated prose',
     )
     .option('--json', 'print what was written as JSON');
-  addProgressOption(addEngineOptions(addConfigOptions(addDocumentOptions(command)))).action(
+  addProgressOption(addEngineOptions(addConfigOptions(addDocumentOptions(command), GENERATE_KEYS))).action(
     (flags: GenerateFlags & Record<string, unknown>) => generate(flags, signal),
   );
 }
@@ -119,10 +122,20 @@ function readObjective(flags: GenerateFlags): Objective {
   const given = flags as unknown as Record<string, unknown>;
   if (objective === 'passkey') {
     const names = ['documents', 'heldOutDocuments', 'engine', 'device', 'backend', 'threads'];
+    names.push(...listFlagsOnlyOf(LONG_RANGE_KEYS, PASSKEY_KEYS));
     refuseFlags(given, { names, objective, instead: 'long-range or both' });
   }
-  if (objective === 'long-range') refuseFlags(given, { names: ['haystack'], objective, instead: 'passkey or both' });
+  if (objective === 'long-range') {
+    const names = ['haystack', ...listFlagsOnlyOf(PASSKEY_KEYS, LONG_RANGE_KEYS)];
+    refuseFlags(given, { names, objective, instead: 'passkey or both' });
+  }
   return objective;
+}
+
+/** Flags of the preset keys that one objective has and the other has not. */
+function listFlagsOnlyOf(keys: readonly string[], others: readonly string[]): string[] {
+  const own = keys.filter((key) => !others.includes(key));
+  return listConfigKeys().flatMap(({ key, name }) => (own.includes(name.split('.')[0] as string) ? [key] : []));
 }
 
 /** What decided the samples, for their provenance. */

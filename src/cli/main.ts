@@ -8,6 +8,7 @@ import { ClosedStdoutError } from '../formats/output.ts';
 import { listenToTemporaries, removeTemporaries } from '../formats/temporary-files.ts';
 import { endWithParent } from '../native/parent-death.ts';
 import { COMMANDS, findCommand } from './commands.ts';
+import { describeExamples } from './examples.ts';
 import { finishStdout, watchStreams, writeStdout } from './stdout.ts';
 import { listenToWork } from './stopping.ts';
 import { CONTROL_VARIABLE, EXIT_SIGNAL, REPORTS, STOP_SIGNALS } from './supervise.ts';
@@ -35,7 +36,10 @@ async function makeProgram(args: readonly string[], signal: AbortSignal): Promis
   const asked = findCommand(args);
   for (const entry of COMMANDS) {
     const command = program.command(entry.name).description(entry.description);
-    if (entry === asked) (await entry.load())(command, signal);
+    if (entry === asked) {
+      (await entry.load())(command, signal);
+      command.addHelpText('after', describeExamples(entry.name));
+    }
     command.exitOverride().showSuggestionAfterError().allowExcessArguments(false);
     command.configureOutput(PARSER_OUTPUT);
     command.option('--debug', 'print the stack of an error');

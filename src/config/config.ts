@@ -37,7 +37,7 @@ export const templatesSchema = z.strictObject({
 /** A whole preset, strict. */
 export const configSchema = z.strictObject({
   /** How heads are scored: the name of a file in train/methods. */
-  method: stringKey('how heads are scored', {
+  method: stringKey('how heads are scored: gates, quadratic, attention-mass, mean-query-key or retrieval-score', {
     pattern: /^[a-z][a-z-]*$/,
     expected: 'the name of a scoring method, such as "gates"',
   }),
@@ -100,13 +100,10 @@ export const configSchema = z.strictObject({
     most: 1,
   }),
   /** Context length at which a KV share is counted, for kvShare and keep; null = the longest sample that was measured. */
-  kvShareTokens: optionalIntegerKey(
-    'context length at which --kv-share and --keep count; default: the longest sample measured',
-    {
-      least: 1,
-      most: MAX_TOKENS,
-    },
-  ),
+  kvShareTokens: optionalIntegerKey('context length at which --kv-share and --keep count', {
+    least: 1,
+    most: MAX_TOKENS,
+  }),
   /** Share of what full attention does on held-out samples that the mask must keep; the least budget that does is found. */
   keep: optionalNumberKey(
     'share of full attention that the mask must keep on held-out samples; finds the least budget',

@@ -9,6 +9,8 @@ import { loadPreset, type Preset } from './presets.ts';
 export interface ConfigKey {
   /** key of `overrides`: the flag in camel case, as commander names a parsed flag */
   readonly key: string;
+  /** the preset's key: `minTokens`, `templates.needle` */
+  readonly name: string;
   /** without dashes: `min-tokens` */
   readonly flag: string;
   readonly kind: KeyKind;
@@ -35,6 +37,7 @@ export const nameAsFlag = (key: string): string => `--${flagOf(key)}`;
 export function listConfigKeys(): ConfigKey[] {
   return KEY_ENTRIES.map(({ key, meta }) => ({
     key: attributeOf(key),
+    name: key,
     flag: flagOf(key),
     kind: meta.kind,
     choices: meta.choices ?? null,
