@@ -143,7 +143,7 @@ function formatSection({ id, title, figures, tables, more }: Section): Html {
   const beside = figures.length % 2 === 1 && tables[0]?.isCompact ? tables.slice(0, 1) : [];
   const below = tables.slice(beside.length);
   // a tall heat map has two lower figures at its side
-  const shape = id === 'heads' && figures.length === 3 ? 'grid tall' : 'grid';
+  const shape = figures.length === 3 && figures[0]?.name === 'gate-map' ? 'grid tall' : 'grid';
   return html`<section id="${id}">
 <h2>${title}</h2>
 ${figures.length === 0 ? null : html`<div class="${shape}">${figures.map(formatFigure)}${beside.map((table) => panel(table.html))}</div>`}

@@ -57,6 +57,14 @@ describe.skipIf(!existsSync(CHROMIUM))(`report in ${CHROMIUM}`, { timeout: TIMEO
       "[...document.querySelectorAll('figure')].every((one) => [...one.querySelectorAll('svg, svg text')].every((part) => part.getBoundingClientRect().right <= one.getBoundingClientRect().right))",
     );
     expect(isInside).toBe(true);
+    // dot and digits of a marked head fit its cell, or the dot stands alone
+    const [cell, text] = (await page.evaluate(`(() => {
+      const svg = [...document.querySelectorAll('#figure-gate-map svg')].find((one) => one.getBoundingClientRect().width > 0);
+      const widths = (kind) => [...svg.querySelectorAll(kind)].map((one) => one.getBoundingClientRect().width);
+      return [Math.min(...widths('rect[aria-label]')), Math.max(0, ...widths('g[aria-label=text] text'))];
+    })()`)) as [number, number];
+    expect(text).toBeLessThanOrEqual(cell);
+    expect(text > 0).toBe(width !== 390);
     expect(problems).toEqual([]);
     await page.close();
   });

@@ -6,6 +6,9 @@ import { drawFigure, drawRampLegend, type Figure, isNarrow, TIPS } from './figur
 /** Cells beyond it would be under a pixel; the table beside the report has every head. */
 export const MAX_MAP_CELLS = 16_384;
 
+/** Of the page's type, pixels. */
+const LETTER_WIDTH = 7;
+
 export interface HeadCell {
   readonly layer: number;
   readonly head: number;
@@ -29,6 +32,7 @@ export function drawHeadMap(options: {
   readonly ends: readonly [string, string];
 }): Figure {
   const { name, title, caption, layers, heads, cells, ends } = options;
+  const longest = Math.max(...cells.map(({ text, isMarked }) => text.length + (isMarked ? 2 : 0)));
   return drawFigure({
     name,
     title,
@@ -37,7 +41,7 @@ export function drawHeadMap(options: {
     draw: (width) => {
       const cellHeight = Math.min(34, Math.max(isNarrow(width) ? 7 : 9, 470 / layers));
       const cellWidth = (width - 60) / heads;
-      const hasText = cellWidth >= 30 && cellHeight >= 24;
+      const hasText = cellWidth >= 2 + LETTER_WIDTH * longest && cellHeight >= 24;
       const side = Math.min(cellWidth, cellHeight);
       const inset = side > 6 ? 0.75 : 0.25;
       return {
