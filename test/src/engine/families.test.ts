@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { listModelConfigValues } from '../../../src/engine/native/model-config.ts';
+import { openNativeEngine } from '../../../src/engine/native/native-engine.ts';
 import { openTensorflowEngine } from '../../../src/engine/tensorflow/tensorflow-engine.ts';
 import { type ModelFolder, openModelFolder } from '../../../src/model/folder.ts';
 import { openModel } from '../../../src/native/model.ts';
@@ -65,6 +66,24 @@ describeNative('the native engine gives the logits of transformers', () => {
     const actual = await model.logits({ tokens, positions, gates: null, windows: null, sinkTokens: 0 });
     expectAgreement(actual, logits, { tolerance: 'golden', label: 'native logits of families' });
     model.close();
+    folder.close();
+  });
+});
+
+describeNative('a session of the native engine gives them from its cache', () => {
+  it.each(FAMILIES)('%s', async (name) => {
+    const folder = openModelFolder(join(GOLDEN, name));
+    const { tokens, logits } = readExpected(name);
+    const { vocab } = folder.config.shape;
+    const engine = await openNativeEngine(folder);
+    const session = await engine.openSession('full', { maxTokens: tokens.length });
+    const prompt = tokens.length - 5;
+    const rows = [await session.prefill([...tokens.subarray(0, prompt)])];
+    for (const token of tokens.subarray(prompt)) rows.push(await session.decode(token));
+    const actual = Float32Array.from(rows.flatMap((row) => [...row]));
+    expectAgreement(actual, logits.subarray(-6 * vocab), { tolerance: 'golden', label: 'sessions of families' });
+    await session.close();
+    await engine.close();
     folder.close();
   });
 });
