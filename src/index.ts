@@ -54,9 +54,12 @@ export {
   ConfigError,
   DuoError,
   EngineError,
+  ERROR_CODES,
+  type ErrorCode,
   FileError,
   FormatError,
   ModelError,
+  NativeError,
 } from './errors/errors.ts';
 export { listBaselines, type NamedMask } from './eval/baselines.ts';
 export { evaluateSamples } from './eval/evaluate-samples.ts';

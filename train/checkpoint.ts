@@ -15,7 +15,7 @@ import {
   jsonRecord,
   readJson,
 } from '../src/formats/read-json.ts';
-import type { GateOptimizerState } from './gate-optimizer.ts';
+import type { GateOptimizerState } from './gate-state.ts';
 
 const CHECKPOINT_SCHEMA = 'duo.checkpoint';
 const CHECKPOINT_VERSION = 1;

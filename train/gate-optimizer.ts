@@ -5,6 +5,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import '@tensorflow/tfjs-backend-cpu';
 import type { GateGrid } from '../src/core/shapes.ts';
 import { EngineError } from '../src/errors/errors.ts';
+import type { GateOptimizerState } from './gate-state.ts';
 
 const BETA1 = 0.9;
 const BETA2 = 0.999;
@@ -12,17 +13,6 @@ const BETA2 = 0.999;
 const EPSILON = 1e-8;
 /** Every gate starts as a full retrieval head. */
 const INITIAL_GATE = 1;
-
-/** All that the next step depends on, bit for bit; arrays are copies of length L·G. */
-export interface GateOptimizerState {
-  /** steps applied */
-  readonly steps: number;
-  readonly gates: Float32Array;
-  readonly firstMoment: Float32Array;
-  readonly secondMoment: Float32Array;
-  /** β1^(steps+1), β2^(steps+1) as tfjs accumulates them in float32, [2] */
-  readonly betaPowers: Float32Array;
-}
 
 /** The fields of tfjs's AdamOptimizer that its public `setWeights` does not restore bit for bit (it recomputes the powers of β). */
 interface AdamFields {

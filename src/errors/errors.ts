@@ -1,11 +1,29 @@
 // Error classes of duo. Every message is one sentence a person can act on: what was expected, what was found, where, what to do.
 // The command line maps the class to an exit code; nothing below the command line prints or exits.
 
+/** What a program tells errors apart by; a message may be worded anew, a code stays. Each belongs to one class. */
+export const ERROR_CODES = {
+  ERR_DUO: 'any other error that duo raises on purpose',
+  ERR_CONFIG: 'an option, preset key or argument is out of range, unknown or contradictory',
+  ERR_FORMAT: 'a file does not hold what its format promises',
+  ERR_MODEL: 'a model is missing, incomplete or unsupported',
+  ERR_BUDGET: 'no mask fits the memory, or keeps the quality, that was asked for',
+  ERR_FILE: 'reading or writing failed in the operating system',
+  ERR_TRANSFER: 'a fetch ended early or brought other bytes; the next one goes on where it was',
+  ERR_STDOUT_CLOSED: 'the reader of standard output has closed its end',
+  ERR_ENGINE: 'the engine does not load, or could not compute what was asked',
+  ERR_NATIVE: 'a call of the native library failed; `status` has the name of its DUO_STATUS code',
+  ERR_ABORTED: 'the work was stopped by its AbortSignal',
+} as const;
+
+export type ErrorCode = keyof typeof ERROR_CODES;
+
 /** Base of every error duo raises on purpose; anything else that reaches the command line is a defect of duo.
  * What files put into its message is tamed: line ends and control characters become escapes, so that it is one line and does nothing to
  * the terminal that shows it, and the middle of an endless one is left out. */
 export class DuoError extends Error {
   override name = 'DuoError';
+  readonly code: ErrorCode = 'ERR_DUO';
 
   constructor(message: string, options?: ErrorOptions) {
     super(escapeControls(shorten(message)), options);
@@ -36,37 +54,44 @@ function escapeControls(text: string): string {
 /** An option, preset key or argument is out of range, unknown or contradictory. Exit code 2. */
 export class ConfigError extends DuoError {
   override name = 'ConfigError';
+  override readonly code: ErrorCode = 'ERR_CONFIG';
   override readonly exitCode = 2;
 }
 
 /** A file or folder does not hold what its format promises; the message names the file and the place in it. */
 export class FormatError extends DuoError {
   override name = 'FormatError';
+  override readonly code: ErrorCode = 'ERR_FORMAT';
 }
 
 /** A model folder is missing, incomplete, of an unknown architecture or unsupported. */
 export class ModelError extends DuoError {
   override name = 'ModelError';
+  override readonly code: ErrorCode = 'ERR_MODEL';
 }
 
 /** No mask fits the memory, or keeps the quality, that was asked for; the message names the nearest that is possible. */
 export class BudgetError extends DuoError {
   override name = 'BudgetError';
+  override readonly code: ErrorCode = 'ERR_BUDGET';
 }
 
 /** Reading or writing failed in the operating system (absent, read-only, disk full). */
 export class FileError extends DuoError {
   override name = 'FileError';
+  override readonly code: ErrorCode = 'ERR_FILE';
 }
 
 /** The engine could not compute what was asked (backend absent, out of memory, not a number). */
 export class EngineError extends DuoError {
   override name = 'EngineError';
+  override readonly code: ErrorCode = 'ERR_ENGINE';
 }
 
 /** A call of the native library returned a status that is not OK; the message is the library's. */
 export class NativeError extends EngineError {
   override name = 'NativeError';
+  override readonly code: ErrorCode = 'ERR_NATIVE';
   /** name of the DUO_STATUS code, such as `FORMAT` */
   readonly status: string;
 
@@ -79,5 +104,6 @@ export class NativeError extends EngineError {
 /** The work was stopped by its AbortSignal; the command line turns it into exit code 130 after a checkpoint. */
 export class AbortedError extends DuoError {
   override name = 'AbortedError';
+  override readonly code: ErrorCode = 'ERR_ABORTED';
   override readonly exitCode = 130;
 }

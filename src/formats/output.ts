@@ -31,6 +31,7 @@ const RETRY_MS = 5;
 /** The reader of standard output has closed its end (`| head`): it has what it wanted. */
 export class ClosedStdoutError extends FileError {
   override name = 'ClosedStdoutError';
+  override readonly code = 'ERR_STDOUT_CLOSED';
 }
 
 /** An open output. After `commit` or `discard` nothing else may be called. */

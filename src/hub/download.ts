@@ -39,6 +39,7 @@ export interface DownloadOptions {
 /** A transfer that ended early or brought other bytes; the file beside stays, so that the next run goes on. */
 export class TransferError extends FileError {
   override name = 'TransferError';
+  override readonly code = 'ERR_TRANSFER';
 }
 
 const LOCK_TOUCH_MS = 5000;
