@@ -48,10 +48,15 @@ export function defineEvalCommand(command: Command, signal: AbortSignal): void {
     .option('--other-mask <file>', 'another mask.json, again for more; its row has the name of the file', collect)
     .option(
       '--gates <file>',
-      'gates.json to cut at each of --fractions, again for more; rows are method@fraction',
+      'gates.json to cut at each of --fractions and --kv-shares, again for more; rows are method@fraction and method-windows@share',
       collect,
     )
     .option('--fractions <0.5,0.75>', 'shares of KV heads that stream, for --gates')
+    .option(
+      '--kv-shares <0.33,0.24>',
+      'shares of a full KV cache, each head with the window it needs, for --gates with a ladder',
+    )
+    .option('--at <n>', 'context length at which --kv-shares count; default: the longest sample that was measured')
     .option('--sink <n>', 'window of --gates: first tokens always seen; default: as the gates say')
     .option('--recent <n>', 'window of --gates: nearest tokens seen; default: as the gates say')
     .option('--samples <file>', 'samples.jsonl: answer accuracy and log-probability, a row a mask')

@@ -2,9 +2,15 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, expect, it } from 'vitest';
+import { afterAll, describe, expect, it } from 'vitest';
+import { cutWindows } from '../../../export/cut-windows.ts';
 import { listEvalMasks } from '../../../src/cli/eval-masks.ts';
+import { measureKvShare } from '../../../src/core/kv-cost.ts';
+import { makeRandom } from '../../../src/core/random.ts';
+import type { HeadMask } from '../../../src/core/shapes.ts';
+import { writeGates } from '../../../src/formats/gates.ts';
 import { openModelFolder } from '../../../src/model/folder.ts';
+import { makeLadderGates, makeRandomLadder } from '../../export/ladder-fixture.ts';
 import { GOLDEN_MODEL } from './run-duo.ts';
 
 const scratch = mkdtempSync(join(tmpdir(), 'duo-eval-masks-'));
@@ -48,4 +54,54 @@ it('cuts gates with a path by its ranking, and others by themselves', () => {
     { sinkTokens: 4, windows: last },
     { sinkTokens: 4, windows: last },
   ]);
+});
+
+describe('gates with a ladder', () => {
+  const file = join(scratch, 'ladder.json');
+  const ladder = makeRandomLadder(makeRandom(4, 'eval-masks'), {
+    heads: 8,
+    windows: [8, 32, 128],
+    tokens: 400,
+    rank: 40,
+  });
+  const gates = makeLadderGates(ladder, 4);
+  writeGates(file, { ...gates, model: { ...gates.model, heads: 4 } });
+  const list = (more: object) =>
+    listEvalMasks({ gates: [file], baselines: 'full,streaming,random', randomMasks: '1', seed: '1', ...more }, folder);
+
+  it('are cut at KV shares, as duo export cuts them, with baselines of the same entries', () => {
+    const masks = list({ kvShares: '0.4,0.2', at: '0.5k' });
+    expect(masks.map(({ name }) => name)).toEqual([
+      'full',
+      'streaming',
+      'quadratic-windows@0.4',
+      'random-0@kv-0.4',
+      'quadratic-windows@0.2',
+      'random-0@kv-0.2',
+    ]);
+    const [, streaming, cut, random] = masks.map(({ mask }) => mask as HeadMask);
+    expect(streaming).toEqual({
+      sinkTokens: 4,
+      windows: [
+        [8, 8, 8, 8],
+        [8, 8, 8, 8],
+      ],
+    });
+    expect(cut).toEqual(cutWindows(ladder, { kvHeads: 4, kvShare: 0.4, atTokens: 512 }).mask);
+    expect(measureKvShare(random as HeadMask, 512)).toBe(measureKvShare(cut as HeadMask, 512));
+  });
+
+  it('are cut at both kinds of budget, in the order of the flags', () => {
+    const names = list({ kvShares: '0.4', fractions: '0.5', baselines: 'full' }).map(({ name }) => name);
+    expect(names).toEqual(['full', 'quadratic@0.5', 'quadratic-windows@0.4']);
+  });
+
+  it.each([
+    [{}, 'Expected --gates and --fractions or --kv-shares together, got one without the other.'],
+    [{ fractions: '0.5', at: '4k' }, 'Expected --at with --kv-shares, got it alone.'],
+    [{ kvShares: '0.5,2' }, 'Expected --kv-shares to be numbers from 0 to 1, got `2`.'],
+    [{ kvShares: '0.01' }, 'Expected a KV share of at least 0.03 at 400 tokens'],
+  ])('refuses %j', (more, message) => {
+    expect(() => list(more)).toThrow(message);
+  });
 });

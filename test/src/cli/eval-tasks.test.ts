@@ -91,7 +91,7 @@ it.each([
     ['--tasks', 'niah', '--lengths', '1m'],
     'Expected --lengths of at most the 4096 tokens that the model allows, got `1048576`.',
   ],
-  [['--tasks', 'niah', '--gates', 'gates.json'], 'Expected --gates and --fractions together'],
+  [['--tasks', 'niah', '--gates', 'gates.json'], 'Expected --gates and --fractions or --kv-shares together'],
   [['--tasks', 'niah', '--prefill', 'chunked'], 'Expected --chunk-tokens with --prefill chunked'],
   [['--tasks', 'niah', '--baselines', 'random'], 'give one with --mask'],
   [
