@@ -23,6 +23,7 @@ struct AttentionForward {
   const uint32_t *chunk_key_scale, *chunk_value_scale;   // [chunk_count, G] or null
   int64_t chunk_start, chunk_count;
   const HeadCache *caches;   // [G], or null when chunk_start is 0
+  bool rotates;              // queries, keys and values are transformed (hadamard.h): outputs are transformed back. Of one branch at a time
   bool is_chunked;           // streaming heads see cache and causal chunk (DUO_PREFILL_CHUNKED)
   const int32_t *kv_list;    // the KV heads of this launch
   int32_t num_listed;

@@ -3,6 +3,7 @@
 // Block: WARPS warps, 16·ROW_TILES query rows each, of one head; key tiles of 64 in two buffers, the next copied while one is used.
 // Shared memory: queries [16·ROW_TILES·WARPS, D], keys [2][64, D], values [2][64, D], bf16, permuted by tile_offset.
 #include "cuda/attention_keys.h"
+#include "cuda/hadamard.h"
 #include "cuda/hopper.h"
 #include "cuda/tile.h"
 
@@ -209,6 +210,17 @@ __global__ void __launch_bounds__(THREADS) attention_forward_kernel(const Attent
 
   if constexpr (FULL) full.finish();
   if constexpr (STREAM) stream.finish();
+  if constexpr (FULL != STREAM && HALF == Half::bf16) {  // caches are attended by one branch at a time
+    if (a.rotates) {
+#pragma unroll
+      for (int m = 0; m < ROW_TILES; m++) {
+#pragma unroll
+        for (int half = 0; half < 2; half++) {
+          transform_row<D>([&](int n, int i) -> float & { return FULL ? full.out[m][n][half * 2 + i] : stream.out[m][n][half * 2 + i]; });
+        }
+      }
+    }
+  }
   const float gate = FULL && STREAM ? a.gates[kv_head] : FULL ? 1.0f : 0.0f;
 #pragma unroll
   for (int m = 0; m < ROW_TILES; m++) {

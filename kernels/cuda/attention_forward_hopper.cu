@@ -4,6 +4,7 @@
 // [2][128, D] bf16 swizzled; where both branches run, the streaming one's outputs [D/2][256] fp32, each thread's own; barriers.
 #include "cuda/attention_keys.h"
 #include "cuda/attention_tiles.h"
+#include "cuda/hadamard.h"
 #include "cuda/hopper_tiles.h"
 
 namespace duo::cuda {
@@ -236,6 +237,12 @@ __global__ void __launch_bounds__(THREADS, 1) attention_forward_hopper_kernel(co
       }
     }
 
+    if constexpr (FULL != STREAM && HALF == Half::bf16) {  // caches are attended by one branch at a time
+      if (a.rotates) {
+#pragma unroll
+        for (int half = 0; half < 2; half++) transform_row<D>([&](int n, int i) -> float & { return out[n * 4 + half * 2 + i]; });
+      }
+    }
     const float gate = FULL && STREAM ? a.gates[kv_head] : FULL ? 1.0f : 0.0f;
 #pragma unroll
     for (int half = 0; half < 2; half++) {

@@ -12,6 +12,7 @@
 #include "cuda/decode_join.h"
 #include "cuda/decode_piece.h"
 #include "cuda/dependent_launch.h"
+#include "cuda/hadamard.h"
 #include "cuda/head_vector.h"
 #include "cuda/kv_encode.h"
 
@@ -23,9 +24,11 @@ __host__ __device__ constexpr int query_stride(int head_dim) { return head_dim +
 // Bytes of shared memory behind the rings: each warp's largest and sum, queries, and whether the block is the last of a head.
 __host__ __device__ constexpr int tail_bytes(int warps, int head_dim) { return warps * 2 * ROWS * 4 + ROWS * query_stride(head_dim) * 2 + 16; }
 
-// Bytes of what holds all warps' rings, or in a join of shares a factor and a sum for each share and row, and at least one share's part or a quad a thread.
-__host__ __device__ constexpr int ring_bytes(const DecodeShape &shape, int bytes_a_piece, int query_tiles) {
-  const int rings = shape.warps * shape.stages * bytes_a_piece, join = shape.blocks * query_tiles * 8 * 2 * 4 + (shape.warps * 32 + 1) * 16;
+// Bytes of what holds all warps' rings, or in a join of shares a factor and a sum for each share and row, at least one share's part or a quad a thread, and
+// the rows' outputs where they are rotated.
+__host__ __device__ constexpr int ring_bytes(const DecodeShape &shape, int bytes_a_piece, int query_tiles, int head_dim) {
+  const int rows = query_tiles * 8, rings = shape.warps * shape.stages * bytes_a_piece;
+  const int join = shape.blocks * rows * 2 * 4 + (shape.warps * 32 + 1) * 16 + rows * head_dim * 4;
   const int least = (rings > join ? rings : join + 15) / 16 * 16;
   return least > shape.room ? least : shape.room / 16 * 16;
 }
@@ -87,10 +90,11 @@ __device__ __forceinline__ void write_entry(const DecodeAttention &a, const Deco
   const int member = index / a.kv_heads;
   const bf16 *key_in = p.qkv + (static_cast<int64_t>(member) * (a.heads + 2 * a.kv_heads) + a.heads + index % a.kv_heads) * D;
   HeadVector key = load_vector(key_in, D);
-  const HeadVector value = load_vector(key_in + a.kv_heads * D, D);
+  HeadVector value = load_vector(key_in + a.kv_heads * D, D);
   if (p.key_norm != nullptr) normalize_vector(key, p.key_norm, D, p.eps);
   rotate_vector(key, p.cosine + member * (D / 2), p.sine + member * (D / 2), D, 1.0f);
   constexpr bool HAS_SCALE = kv_scale_bytes(DTYPE) > 0;
+  if (HAS_SCALE && a.rotates) transform_vector(key, D), transform_vector(value, D);
   const auto write = [&](const HeadVector &vector, uint8_t *rows, uint32_t *scales) {
     spread_vector(vector, staging, D);
     __syncwarp();
@@ -103,12 +107,13 @@ __device__ __forceinline__ void write_entry(const DecodeAttention &a, const Deco
 
 // Queries first … first + rows of a group, to shared memory [rows, query_stride(D)], by the block's warps.
 template <int D>
-__device__ __forceinline__ void make_queries(const DecodeAttention &a, int member, int first, int rows, bf16 *queries) {
+__device__ __forceinline__ void make_queries(const DecodeAttention &a, int member, int first, int rows, bool rotates, bf16 *queries) {
   const DecodeProjections &p = a.projections;
   for (int row = static_cast<int>(threadIdx.x) / 32; row < rows; row += a.shape.warps) {
     HeadVector v = load_vector(p.qkv + (static_cast<int64_t>(member) * (a.heads + 2 * a.kv_heads) + first + row) * D, D);
     if (p.query_norm != nullptr) normalize_vector(v, p.query_norm, D, p.eps);
     rotate_vector(v, p.cosine + member * (D / 2), p.sine + member * (D / 2), D, 1.0f);
+    if (rotates) transform_vector(v, D);
     store_vector(v, queries + row * query_stride(D), D);
   }
 }
@@ -117,11 +122,13 @@ template <int D, Dtype DTYPE, int QUERY_TILES>
 __global__ void __launch_bounds__(MOST_WARPS * 32, 1) decode_attention_kernel(const DecodeAttention a) {
   using Piece = Attend<D, DTYPE, QUERY_TILES>;
   constexpr int ENTRIES = Piece::ENTRIES;
+  static_assert((D & (D - 1)) == 0, "hadamard.h transforms powers of two");
+  const bool rotates = Piece::HAS_SCALE && a.rotates;
   let_next_start();
   const int warps = a.shape.warps, stages = a.shape.stages, warp = threadIdx.x / 32;
   const int group = a.heads / a.kv_heads, first_row = blockIdx.y * QUERY_TILES * 8;
   const int rows = group - first_row < QUERY_TILES * 8 ? group - first_row : QUERY_TILES * 8;
-  const int rings = ring_bytes(a.shape, Piece::PIECE_BYTES, QUERY_TILES);
+  const int rings = ring_bytes(a.shape, Piece::PIECE_BYTES, QUERY_TILES, D);
   uint8_t *ring = shared_memory() + warp * stages * Piece::PIECE_BYTES;
   float *tops = reinterpret_cast<float *>(shared_memory() + rings), *sums = tops + warps * ROWS;
   auto *queries = reinterpret_cast<bf16 *>(sums + warps * ROWS);
@@ -152,7 +159,7 @@ __global__ void __launch_bounds__(MOST_WARPS * 32, 1) decode_attention_kernel(co
     const int member = index / a.kv_heads, first_head = index % a.kv_heads * group + first_row;
     const int64_t first_vector = (static_cast<int64_t>(member) * a.heads + first_head) * D;
     if (a.query == nullptr) {
-      make_queries<D>(a, member, first_head, rows, queries);
+      make_queries<D>(a, member, first_head, rows, rotates, queries);
       if (has_fresh) write_entry<D, DTYPE>(a, head, index, reinterpret_cast<float *>(ring + (stages - 1) * Piece::PIECE_BYTES));
       __syncthreads();
     }
@@ -174,6 +181,7 @@ __global__ void __launch_bounds__(MOST_WARPS * 32, 1) decode_attention_kernel(co
     const int first_share = head.first_tile / share, shares = (head.first_tile + count_tiles(head.entries) - 1) / share - first_share + 1;
     const int64_t slot = static_cast<int64_t>(blockIdx.x + index) * group + first_row;
     bf16 *out = a.out + first_vector;
+    auto *wholes = reinterpret_cast<float *>(shared_memory());  // warp 0's outputs, each overwritten by the thread that alone reads it
     for (int i = static_cast<int>(threadIdx.x); i < rows * (D / 2); i += warps * 32) {
       const int at = i / (D / 2), element = i % (D / 2) * 2;
       float top = tops[at];
@@ -187,15 +195,25 @@ __global__ void __launch_bounds__(MOST_WARPS * 32, 1) decode_attention_kernel(co
         value.x += factor * two.x, value.y += factor * two.y;
         total += factor * sums[w * ROWS + at];
       }
-      if (shares == 1) {
+      if (shares == 1 && rotates) {
+        *reinterpret_cast<float2 *>(wholes + Piece::out_place(at, element)) = make_float2(value.x / total, value.y / total);
+      } else if (shares == 1) {
         *reinterpret_cast<uint32_t *>(out + at * D + element) = pack_bf16(value.x / total, value.y / total);
       } else {
         *reinterpret_cast<float2 *>(a.partial + (slot + at) * D + element) = value;
         if (element == 0) *reinterpret_cast<float2 *>(a.partial_scale + 2 * (slot + at)) = make_float2(top, total);
       }
     }
+    if (shares == 1 && rotates) {
+      __syncthreads();
+      for (int row = warp; row < rows; row += warps) {
+        HeadVector v = gather_vector(D, [&](int i) { return wholes[Piece::out_place(row, i)]; });
+        transform_vector(v, D);
+        store_vector(v, out + row * D, D);
+      }
+    }
     if (shares > 1 && is_last_of(a.arrived + index * gridDim.y + blockIdx.y, shares, is_last)) {
-      join_shares<D>(a, static_cast<int64_t>(first_share + index) * group + first_row, shares, rows, out, shared_memory(), rings, tops);
+      join_shares<D>(a, static_cast<int64_t>(first_share + index) * group + first_row, shares, rows, out, shared_memory(), rings, tops, rotates);
     }
     __syncthreads();
   }
@@ -207,7 +225,7 @@ cudaError_t launch_tiles(const DecodeAttention &a, cudaStream_t stream) {
   static_assert(2 * piece_bytes(DTYPE, D) >= QUERY_TILES * 8 * Attend<D, DTYPE, QUERY_TILES>::OUT_STRIDE * static_cast<int>(sizeof(float)),
                 "a ring of two stages holds a warp's outputs");
   static_assert(piece_bytes(DTYPE, D) >= D * static_cast<int>(sizeof(float)), "a stage holds an entry's vector before it is encoded");
-  const auto shared = static_cast<size_t>(ring_bytes(a.shape, piece_bytes(DTYPE, D), QUERY_TILES) + tail_bytes(a.shape.warps, D));
+  const auto shared = static_cast<size_t>(ring_bytes(a.shape, piece_bytes(DTYPE, D), QUERY_TILES, D) + tail_bytes(a.shape.warps, D));
   const auto passes = static_cast<unsigned>(ceil_divide(a.heads / a.kv_heads, QUERY_TILES * 8));
   return launch_dependent({dim3(static_cast<unsigned>(a.shape.blocks), passes), a.shape.warps * 32, shared}, stream, decode_attention_kernel<D, DTYPE, QUERY_TILES>, a);
 }

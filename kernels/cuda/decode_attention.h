@@ -27,6 +27,7 @@ struct DecodeAttention {
   DecodeShape shape;
   int32_t batch, heads, kv_heads, head_dim;
   Dtype dtype;           // of every member's cache
+  bool rotates;          // quantised caches: queries and this step's entries are transformed (hadamard.h), `query` being so already; outputs back
   const bf16 *query;     // [batch, H, D] after rope, this step's entries being in the caches; or null: made from
   DecodeProjections projections;  // on the way, and this step's entries written
   float *partial;        // [blocks + batch·G, group, D] scratch

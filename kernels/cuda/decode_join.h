@@ -1,6 +1,7 @@
 // The results of the blocks that share a head, joined by the one that ends last, in the order of shares whichever it is, so that sums do not depend on it.
 #pragma once
 #include "cuda/decode_attention.h"
+#include "cuda/hadamard.h"
 #include "cuda/warp_fragments.h"
 
 namespace duo::cuda {
@@ -21,15 +22,17 @@ __device__ __forceinline__ void start_parts(float4 *parts, int stride, const flo
 // What the blocks that share a head have left in `partial`, joined: out [rows, D]. All of it is asked for at once, as memory is busy with the next
 // kernel's weights and each wait is long; what has come is summed while the rest comes. Teams of threads, four elements a thread, take the shares in
 // turn, and a thread reads only what it asked for itself.
-// `room` bytes of shared memory from `shared` on; totals [rows].
+// `room` bytes of shared memory from `shared` on, a multiple of 16; totals [rows]. `rotates`: outputs are transformed back, from the room's end.
 template <int D>
-__device__ __forceinline__ void join_shares(const DecodeAttention &a, int64_t slot, int count, int rows, bf16 *out, uint8_t *shared, int room, float *totals) {
+__device__ __forceinline__ void join_shares(const DecodeAttention &a, int64_t slot, int count, int rows, bf16 *out, uint8_t *shared, int room, float *totals, bool rotates) {
   constexpr int AHEAD = 2;
   const int group = a.heads / a.kv_heads, threads = a.shape.warps * 32, thread = threadIdx.x, lane = thread % 32;
   const int width = rows * (D / 4), span = width < threads ? width : threads, teams = threads / span, team = thread / span;
   auto *scales = reinterpret_cast<float2 *>(shared);  // [count, rows]: largest, then factor; sum
   auto *parts = reinterpret_cast<float4 *>(shared) + (2 * count * rows + 3) / 4;
-  const int most = (room / 16 - (2 * count * rows + 3) / 4) / span;  // shares at a time
+  const int kept = rotates ? width : 0;  // quads of whole outputs
+  auto *joined = reinterpret_cast<float4 *>(shared) + (room / 16 - kept);
+  const int most = (room / 16 - kept - (2 * count * rows + 3) / 4) / span;  // shares at a time
   // Scales first: they are few, and needed before the parts.
   const auto load_scale = [&](int i) { return load_fresh(reinterpret_cast<const float2 *>(a.partial_scale) + slot + static_cast<int64_t>(i / rows) * group + i % rows); };
   float2 ahead[AHEAD];
@@ -91,7 +94,20 @@ __device__ __forceinline__ void join_shares(const DecodeAttention &a, int64_t sl
     }
     if (team > 0 || quad >= width) continue;
     const float total = totals[row];
-    *reinterpret_cast<uint2 *>(out + quad * 4) = make_uint2(pack_bf16(sum.x / total, sum.y / total), pack_bf16(sum.z / total, sum.w / total));
+    const float4 whole = make_float4(sum.x / total, sum.y / total, sum.z / total, sum.w / total);
+    if (rotates) {
+      joined[quad] = whole;
+    } else {
+      *reinterpret_cast<uint2 *>(out + quad * 4) = make_uint2(pack_bf16(whole.x, whole.y), pack_bf16(whole.z, whole.w));
+    }
+  }
+  if (!rotates) return;
+  __syncthreads();
+  for (int row = thread / 32; row < rows; row += a.shape.warps) {
+    const auto *from = reinterpret_cast<const float *>(joined) + row * D;
+    HeadVector v = gather_vector(D, [&](int i) { return from[i]; });
+    transform_vector(v, D);
+    store_vector(v, out + row * D, D);
   }
 }
 

@@ -9,7 +9,8 @@
 namespace duo::cuda {
 
 DecodeStep::DecodeStep(const CudaModel &model, const std::vector<CudaSession *> &sessions, const Stream &stream)
-    : model_(model), config_(model.config()), batch_(static_cast<int64_t>(sessions.size())), dtype_(sessions.front()->options().kv_dtype) {
+    : model_(model), config_(model.config()), batch_(static_cast<int64_t>(sessions.size())), dtype_(sessions.front()->options().kv_dtype),
+      rotates_(sessions.front()->rotates()) {
   const int64_t half = config_.head_dim / 2;
   tokens_.resize(batch_);
   first_bad_.resize(batch_);
@@ -101,6 +102,7 @@ void DecodeStep::queue(const std::vector<CudaSession *> &sessions, const Stream 
     a.batch = static_cast<int32_t>(batch_);
     a.heads = static_cast<int32_t>(config_.heads), a.kv_heads = static_cast<int32_t>(config_.kv_heads), a.head_dim = static_cast<int32_t>(config_.head_dim);
     a.dtype = dtype_;
+    a.rotates = rotates_;
     a.projections = {qkv_.data(), layer.query_norm.data(), layer.key_norm.data(), config_.rms_norm_eps, cosine_.data(), sine_.data()};
     a.partial = partial_.data(), a.partial_scale = partial_scale_.data(), a.arrived = arrived_.data();
     a.out = attended_.data();

@@ -14,7 +14,7 @@ class CudaSession;
 
 class DecodeStep {
  public:
-  // All sessions of one model and one KV dtype; they outlive the runs of the step, not the step.
+  // All sessions of one model, one KV dtype and one rotation; they outlive the runs of the step, not the step.
   DecodeStep(const CudaModel &model, const std::vector<CudaSession *> &sessions, const Stream &stream);
   ~DecodeStep();
   DecodeStep(const DecodeStep &) = delete;
@@ -38,6 +38,7 @@ class DecodeStep {
   const ModelConfig &config_;
   int64_t batch_;
   Dtype dtype_;
+  bool rotates_;
   DecodeShape shape_;
   DeviceBuffer<int32_t> tokens_, first_bad_, arrived_;
   DeviceBuffer<DecodeMember> members_;

@@ -21,6 +21,18 @@ __device__ __forceinline__ HeadVector load_vector(const bf16 *from, int head_dim
   return v;
 }
 
+// From fp32 in any layout: at(i) is element i.
+template <typename At>
+__device__ __forceinline__ HeadVector gather_vector(int head_dim, const At &at) {
+  HeadVector v;
+  for (int p = 0; p < HeadVector::PAIRS; p++) {
+    const int i = threadIdx.x % 32 + 32 * p;
+    v.first[p] = i < head_dim / 2 ? at(i) : 0.0f;
+    v.second[p] = i < head_dim / 2 ? at(i + head_dim / 2) : 0.0f;
+  }
+  return v;
+}
+
 __device__ __forceinline__ void normalize_vector(HeadVector &v, const float *weight, int head_dim, float eps) {
   float square = 0.0f;
   for (int p = 0; p < HeadVector::PAIRS; p++) square += v.first[p] * v.first[p] + v.second[p] * v.second[p];

@@ -1,6 +1,7 @@
 // Row-wise operations: one block a row for norms, one warp a head vector for rope, one thread a few elements for the rest.
 #include "cuda/layer_ops.h"
 
+#include "cuda/hadamard.h"
 #include "cuda/head_vector.h"
 #include "cuda/kv_encode.h"
 
@@ -115,6 +116,7 @@ __global__ void rope_write_kernel(const RopeWrite r) {
     HeadVector v = load_vector<HALF>(r.query_in + row * r.query_stride + head * r.head_dim, r.head_dim);
     if (r.query_norm != nullptr) normalize_vector(v, r.query_norm, r.head_dim, r.eps);
     rotate_vector(v, r.cosine + table * half, r.sine + table * half, r.head_dim, 1.0f);
+    if (r.rotates_kv) transform_vector(v, r.head_dim);
     record_range<HALF>(v, r.peak);
     store_vector<HALF>(v, r.query_out + item * r.head_dim, r.head_dim);
     return;
@@ -129,6 +131,7 @@ __global__ void rope_write_kernel(const RopeWrite r) {
     if (r.key_norm != nullptr) normalize_vector(v, r.key_norm, r.head_dim, r.eps);
     rotate_vector(v, r.cosine + table * half, r.sine + table * half, r.head_dim, 1.0f);
   }
+  if (r.rotates_kv) transform_vector(v, r.head_dim);
   record_range<HALF>(v, r.peak);
   spread_vector(v, staging, r.head_dim);
   __syncwarp();

@@ -39,6 +39,7 @@ struct RopeWrite {
   const float *cosine, *sine;  // [positions, D/2]
   bf16 *query_out;             // [query_rows, H, D]
   Dtype dtype;                 // of the cache; f16: everything 16-bit here is f16, else bf16
+  bool rotates_kv;             // queries, keys and values go through hadamard.h's transform before they are rounded
   float *peak;                 // f16: rises to what lies beyond its range; or null
   uint8_t *key_out, *value_out;       // [rows, G] rows of kv_row_bytes
   uint32_t *key_scale, *value_scale;  // [rows, G] or null

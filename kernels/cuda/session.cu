@@ -136,6 +136,7 @@ void CudaSession::attend_chunk(int64_t layer, int64_t count) {
   a.positions = buffers_.positions;
   a.num_rows = a.chunk_count = count;
   a.dtype = options_.kv_dtype;
+  a.rotates = rotates();
   a.chunk_key = buffers_.key, a.chunk_value = buffers_.value;
   a.chunk_key_scale = buffers_.key_scale, a.chunk_value_scale = buffers_.value_scale;
   a.chunk_start = length_;
@@ -179,6 +180,7 @@ void CudaSession::feed_chunk(const int32_t *tokens, int64_t count, bool is_last)
   rope.cosine = b.cosine, rope.sine = b.sine;
   rope.query_out = b.query;
   rope.dtype = options_.kv_dtype;
+  rope.rotates_kv = rotates();
   rope.key_out = b.key, rope.value_out = b.value;
   rope.key_scale = b.key_scale, rope.value_scale = b.value_scale;
   for (int64_t index = 0; index < config_.layers; index++) {
@@ -239,13 +241,13 @@ void CudaSession::decode(int32_t token, Task &task) {
 
 void CudaSession::decode_batch(DuoSession *const *sessions, const int32_t *tokens, int64_t num_sessions, Task &task) {
   model_.select_device();
-  // Steps take sessions of one KV dtype, eight at most.
+  // Steps take sessions of one KV dtype and one rotation, eight at most.
   for (int64_t first = 0, count; first < num_sessions; first += count) {
     task.check_abort();
     std::vector<CudaSession *> batch;
     for (count = 0; count < MAX_STEP_SESSIONS && first + count < num_sessions; count++) {
       auto *session = static_cast<CudaSession *>(sessions[first + count]);
-      if (!batch.empty() && session->options_.kv_dtype != batch.front()->options_.kv_dtype) break;
+      if (!batch.empty() && (session->options_.kv_dtype != batch.front()->options_.kv_dtype || session->rotates() != batch.front()->rotates())) break;
       batch.push_back(session);
     }
     CudaSession &leader = *batch.front();
@@ -354,9 +356,6 @@ void CudaSession::fill(int64_t length, uint64_t seed, Task &task) {
 
 std::unique_ptr<DuoSession> open_cuda_session(std::shared_ptr<DuoModel> self, const CudaModel &model, const SessionOptions &options, Task &task) {
   task.check_abort();
-  if (options.rotates_kv && kv_scale_bytes(options.kv_dtype) > 0) {
-    fail(DUO_STATUS_UNSUPPORTED, "Expected `kv_rotation` to be OFF for a quantised cache on CUDA, got ON, which only the CPU has");
-  }
   return std::make_unique<CudaSession>(std::move(self), model, options);
 }
 

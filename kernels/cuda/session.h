@@ -38,6 +38,8 @@ class CudaSession : public DuoSession {
   // What a decode step reads.
   const SessionOptions &options() const { return options_; }
   DecodeMember member() const { return {caches_.data(), length_device_.data()}; }
+  // Whether the cache is rotated (hadamard.h).
+  bool rotates() const { return options_.rotates_kv && kv_scale_bytes(options_.kv_dtype) > 0; }
   float *logits_device() const { return logits_.data(); }
   const float *inverse_frequencies() const { return inverse_.data(); }
   float rope_scale() const { return rope_.attention_scale; }

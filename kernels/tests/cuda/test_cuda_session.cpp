@@ -40,10 +40,18 @@ std::vector<int64_t> list_windows(const std::vector<uint8_t> &mask, int64_t rece
   return windows;
 }
 
-std::unique_ptr<DuoSession> open(const std::shared_ptr<DuoModel> &model, const std::vector<uint8_t> &mask, Window window, int64_t max_tokens, Dtype kv, int64_t chunk,
+// How a session keeps keys and values.
+struct Storage {
+  Dtype dtype;
+  bool is_rotated;
+  Storage(Dtype of, bool rotated = false) : dtype(of), is_rotated(rotated) {}
+  std::string name() const { return "kv " + std::to_string(static_cast<int>(dtype)) + (is_rotated ? " rotated" : ""); }
+};
+
+std::unique_ptr<DuoSession> open(const std::shared_ptr<DuoModel> &model, const std::vector<uint8_t> &mask, Window window, int64_t max_tokens, Storage kv, int64_t chunk,
                                  bool chunked = false) {
   Task task;
-  return model->open_session(model, {list_windows(mask, window.recent), window.sink, max_tokens, kv, chunked, chunk}, task);
+  return model->open_session(model, {list_windows(mask, window.recent), window.sink, max_tokens, kv.dtype, chunked, chunk, kv.is_rotated}, task);
 }
 
 std::vector<float> feed(DuoSession &session, const std::vector<int32_t> &tokens, int64_t begin, int64_t end, int64_t vocab) {
@@ -60,18 +68,20 @@ std::vector<float> read(DuoSession &session, int64_t vocab) {
 }
 
 // bf16 between operations as in test_cuda_model; int8 and fp8 caches round each value to 2^-8 and 2^-4 of a vector's largest, int4 to 2^-4.
-double tolerance(Dtype kv) { return kv == Dtype::int4 ? 0.4 : kv == Dtype::fp8 ? 0.2 : kv == Dtype::int8 ? 5e-2 : 3e-2; }
+double tolerance(Storage kv) { return kv.dtype == Dtype::int4 ? 0.4 : kv.dtype == Dtype::fp8 ? 0.2 : kv.dtype == Dtype::int8 ? 5e-2 : 3e-2; }
+
+bool kv_is_quantized(Dtype dtype) { return dtype == Dtype::int8 || dtype == Dtype::fp8 || dtype == Dtype::int4; }
 
 // `slack`: int8 weights are themselves rounded, to 2^-7 of a row's largest.
-void test_prefill_and_decode(const std::string &name, const Fixture &f, Window window, const std::vector<Dtype> &dtypes, double slack = 1) {
+void test_prefill_and_decode(const std::string &name, const Fixture &f, Window window, const std::vector<Storage> &storages, double slack = 1) {
   const int64_t T = static_cast<int64_t>(f.tokens.size()), V = f.config.vocab;
   Task task;
   for (const bool chunked : {false, true}) {
-    if (chunked && dtypes.size() == 1) continue;
+    if (chunked && storages.size() == 1) continue;
     auto reference = open(f.cpu, f.mask, window, T + 3, Dtype::f32, 16, chunked);
     const auto expected = feed(*reference, f.tokens, 0, T, V);
-    for (const Dtype kv : dtypes) {
-      const std::string label = name + ", kv " + std::to_string(static_cast<int>(kv)) + (chunked ? " chunked" : "");
+    for (const Storage &kv : storages) {
+      const std::string label = name + ", " + kv.name() + (chunked ? " chunked" : "");
       std::vector<float> first;
       for (const int64_t chunk : chunked ? std::vector<int64_t>{16} : std::vector<int64_t>{T, 7}) {
         auto session = open(f.gpu, f.mask, window, T + 3, kv, chunk, chunked);
@@ -86,40 +96,54 @@ void test_prefill_and_decode(const std::string &name, const Fixture &f, Window w
 #endif
         if (first.empty()) first = got;
       }
+      // The CPU's with the same storage: both round the same numbers, but for those that bf16 tips to a neighbour.
+      auto same = open(f.cpu, f.mask, window, T + 3, kv, 16, chunked);
+      const double limit = slack * (kv_is_quantized(kv.dtype) ? tolerance(kv) / 3 : tolerance(kv));
+      expect_within(relative_error(first, feed(*same, f.tokens, 0, T, V)), limit, label + " against the CPU's");
+      if (kv.is_rotated) {
+        auto plain = open(f.gpu, f.mask, window, T + 3, kv.dtype, T, chunked);
+        expect(feed(*plain, f.tokens, 0, T, V) != first, label + " is not what it is without rotation");
+      }
     }
   }
   // Decode from some point on equals the CPU's at every position.
-  const int64_t start = std::max<int64_t>(1, T - 25);
-  auto reference = open(f.cpu, f.mask, window, T, Dtype::f32, 16), session = open(f.gpu, f.mask, window, T, Dtype::bf16, 16);
-  feed(*reference, f.tokens, 0, start, V);
-  feed(*session, f.tokens, 0, start, V);
-  double worst = 0;
-  for (int64_t t = start; t < T; t++) {
-    reference->decode(f.tokens[t], task);
-    session->decode(f.tokens[t], task);
-    worst = worse(worst, relative_error(read(*session, V), read(*reference, V)));
+  std::vector<Storage> decoded{Dtype::bf16};
+  for (const Storage &kv : storages) {
+    if (kv.is_rotated) decoded.push_back(kv);
   }
-  expect_within(worst, slack * tolerance(Dtype::bf16), name + " decode at every position");
-  expect(session->length() == T, name + " counts its tokens");
+  for (const Storage &kv : decoded) {
+    const int64_t start = std::max<int64_t>(1, T - 25);
+    auto reference = open(f.cpu, f.mask, window, T, kv.dtype == Dtype::bf16 ? Dtype::f32 : kv, 16), session = open(f.gpu, f.mask, window, T, kv, 16);
+    feed(*reference, f.tokens, 0, start, V);
+    feed(*session, f.tokens, 0, start, V);
+    double worst = 0;
+    for (int64_t t = start; t < T; t++) {
+      reference->decode(f.tokens[t], task);
+      session->decode(f.tokens[t], task);
+      worst = worse(worst, relative_error(read(*session, V), read(*reference, V)));
+    }
+    expect_within(worst, slack * tolerance(kv), name + ", " + kv.name() + ": decode at every position");
+    expect(session->length() == T, name + " counts its tokens");
+  }
 }
 
 void test_laws(const Fixture &f, Window window) {
   const int64_t T = static_cast<int64_t>(f.tokens.size()), V = f.config.vocab, G = f.config.num_gates();
   const std::vector<uint8_t> full(static_cast<size_t>(G), 1), streaming(static_cast<size_t>(G), 0);
   Task task;
-  const auto run = [&](const std::vector<uint8_t> &mask, Window given, Dtype kv) {
+  const auto run = [&](const std::vector<uint8_t> &mask, Window given, Storage kv) {
     auto session = open(f.gpu, mask, given, T + 1, kv, 16);
     feed(*session, f.tokens, 0, T - 2, V);
     session->decode(f.tokens[T - 2], task);
     session->decode(f.tokens[T - 1], task);
     return read(*session, V);
   };
-  for (const Dtype kv : {Dtype::bf16, Dtype::int8}) {
+  for (const Storage &kv : {Storage(Dtype::bf16), Storage(Dtype::int8), Storage(Dtype::int4, true)}) {
     const auto everything = run(full, {0, 1}, kv);
     expect(run(streaming, {2, T + 1}, kv) == everything, "S + R >= T equals full, bit for bit");
     expect(run(full, window, kv) == everything, "a mask of ones equals full");
   }
-  run_in_every_order<std::vector<float>>("a session", [&] { return run(f.mask, window, Dtype::int8); });
+  run_in_every_order<std::vector<float>>("a session", [&] { return run(f.mask, window, {Dtype::int8, true}); });
 
   auto parent = open(f.gpu, f.mask, window, T + 8, Dtype::bf16, 16);
   feed(*parent, f.tokens, 0, T - 1, V);
@@ -136,7 +160,7 @@ void test_laws(const Fixture &f, Window window) {
   std::vector<DuoSession *> batch;
   std::vector<int32_t> next;
   for (int64_t i = 0; i < 9; i++) {
-    const Dtype kv = i == 4 ? Dtype::fp8 : Dtype::bf16;
+    const Storage kv = i == 4 || i == 5 ? Storage(Dtype::fp8, i == 5) : Storage(Dtype::bf16);
     together.push_back(open(f.gpu, i % 2 ? full : f.mask, window, T + i, kv, 16));
     feed(*together.back(), f.tokens, 0, 1 + i * (T - 2) / 9, V);
     alone.push_back(together.back()->fork(task));
@@ -222,12 +246,12 @@ int main(int count, char **arguments) {
   // An argument asks for that many soak steps.
   const int64_t steps = count > 1 ? std::atoll(arguments[1]) : 10;
   const Fixture gqa = make_fixture(4, 2, 32, 67, false, Dtype::stored), norms = make_fixture(3, 3, 64, 41, true, Dtype::int8);
-  test_prefill_and_decode("gqa", gqa, {4, 9}, {Dtype::bf16, Dtype::f32, Dtype::int8, Dtype::fp8, Dtype::int4});
+  test_prefill_and_decode("gqa", gqa, {4, 9}, {Dtype::bf16, Dtype::f32, Dtype::int8, Dtype::fp8, Dtype::int4, {Dtype::int8, true}, {Dtype::fp8, true}, {Dtype::int4, true}});
   test_prefill_and_decode("gqa, no sink", gqa, {0, 1}, {Dtype::bf16});
   test_prefill_and_decode("gqa, sink past the text", gqa, {80, 3}, {Dtype::bf16});
   test_laws(gqa, {4, 9});
   test_sampling(gqa);
   test_steps(gqa, steps);
-  test_prefill_and_decode("int8 weights, norms, bias", norms, {2, 30}, {Dtype::bf16}, 3);
+  test_prefill_and_decode("int8 weights, norms, bias", norms, {2, 30}, {Dtype::bf16, {Dtype::int4, true}}, 3);
   return finish("test_cuda_session");
 }

@@ -143,8 +143,9 @@ void test_forward(AttentionProblem p, Kernel kernel, Half half, int64_t first_ga
 // ---- Forward over caches ----
 
 // A chunk whose earlier tokens are in caches: retrieval heads whole, streaming heads in a ring, in a stored format that the kernel reads.
-void test_forward_cached(AttentionProblem p, Kernel kernel, Dtype dtype) {
-  const std::string name = describe(p) + name_of(kernel) + " after " + std::to_string(p.chunk_start) + " cached in " + kv_name(dtype) + (p.is_chunked ? ", chunked" : "");
+void test_forward_cached(AttentionProblem p, Kernel kernel, Dtype dtype, bool rotates) {
+  const std::string name = describe(p) + name_of(kernel) + " after " + std::to_string(p.chunk_start) + " cached in " + kv_name(dtype) + (p.is_chunked ? ", chunked" : "") +
+                           (rotates ? ", transformed" : "");
   Random random(static_cast<uint64_t>(p.tokens));
   const int64_t row_bytes = kv_bytes(dtype, p.dim), count = p.tokens - p.chunk_start, items = p.tokens * p.kv_heads, most_slots = p.sink + p.window_of(p.kv_heads - 1);
   for (int64_t i = p.chunk_start; i < p.tokens; i++) p.positions.push_back(static_cast<int32_t>(i));
@@ -211,7 +212,7 @@ void test_forward_cached(AttentionProblem p, Kernel kernel, Dtype dtype) {
     AttentionForward a{};
     a.shape = shape_of(p, windows);
     a.query = q.data(), a.positions = positions.data(), a.num_rows = rows;
-    a.dtype = dtype;
+    a.dtype = dtype, a.rotates = rotates;
     a.chunk_key = chunk_key.data(), a.chunk_value = chunk_value.data();
     a.chunk_key_scale = kv_has_scale(dtype) ? chunk_key_scale.data() : nullptr, a.chunk_value_scale = kv_has_scale(dtype) ? chunk_value_scale.data() : nullptr;
     a.chunk_start = p.chunk_start, a.chunk_count = count;
@@ -228,6 +229,8 @@ void test_forward_cached(AttentionProblem p, Kernel kernel, Dtype dtype) {
   for (size_t i = 0; i < expected.size(); i++) {
     if (static_cast<int64_t>(i) / p.dim % p.heads / p.group() % 2 == 1) expected[i] = streaming[i];
   }
+  // Queries, keys and values are what they are; what comes of them is transformed back.
+  if (rotates) expected = transform_exactly(expected, p.dim);
   expect_within(worst_row_error(from_bf16(got), expected, p.dim), tolerance::bf16_attention, name);
 }
 
@@ -316,12 +319,14 @@ void test_all_forward(Kernel kernel) {
     if (p.tokens <= 200) test_forward(p, kernel, Half::f16, first);
     first++;
   }
-  const auto cached = [&](Dtype dtype, int64_t heads, int64_t kv_heads, int64_t dim, int64_t start, int64_t count, int64_t sink, int64_t recent, bool is_chunked) {
+  const auto cached = [&](Dtype dtype, int64_t heads, int64_t kv_heads, int64_t dim, int64_t start, int64_t count, int64_t sink, int64_t recent, bool is_chunked, bool rotates = false) {
     AttentionProblem p{};
     p.heads = heads, p.kv_heads = kv_heads, p.dim = dim, p.tokens = start + count, p.sink = sink, p.recent = recent, p.growth = 17, p.chunk_start = start, p.is_chunked = is_chunked;
-    test_forward_cached(p, kernel, dtype);
+    test_forward_cached(p, kernel, dtype, rotates);
   };
   for (const Dtype dtype : KV_DTYPES) cached(dtype, 4, 2, 64, 75, 30, 3, 40, false);
+  for (const Dtype dtype : {Dtype::int8, Dtype::fp8, Dtype::int4}) cached(dtype, 4, 2, dtype == Dtype::int8 ? 128 : 64, 75, 30, 3, 40, false, true);
+  if (kernel == Kernel::plain) cached(Dtype::int4, 4, 2, 32, 75, 30, 3, 40, false, true);
   if (is_brief) return;
   for (const Dtype dtype : {Dtype::bf16, Dtype::int8}) {
     cached(dtype, 2, 2, 128, 128, 20, 10, 33, true);

@@ -68,6 +68,7 @@ struct DecodeCase {
   int64_t retrieval;             // the first so many KV heads
   DecodeShape shape;             // blocks at least; zeros: chosen
   bool is_ready = false;         // queries rotated and the step's entries written beforehand
+  bool rotates = false;          // by hadamard.h
 };
 
 // The step's entry is written and nothing else, and each query attends to exactly the entries that it sees.
@@ -105,7 +106,7 @@ void test_decode(const DecodeCase &c) {
   DeviceBuffer<DecodeHead> plan(pairs + 1);
   const int64_t parts = (shape.blocks + pairs) * group;
   std::string name = std::string("decode ") + kv_name(c.dtype) + " H" + std::to_string(c.heads) + " G" + std::to_string(c.kv_heads) + " D" + std::to_string(c.head_dim) + " blocks " +
-                     std::to_string(shape.blocks) + (c.is_ready ? " ready" : "") + " length";
+                     std::to_string(shape.blocks) + (c.is_ready ? " ready" : "") + (c.rotates ? " transformed" : "") + " length";
   for (const int32_t length : c.lengths) name += " " + std::to_string(length);
   DeviceBuffer<int32_t> arrived(batch * c.heads);
   clear(arrived, test_stream());  // once: a launch leaves zeros for the next
@@ -117,6 +118,7 @@ void test_decode(const DecodeCase &c) {
     DecodeAttention a{};
     a.plan = plan.data(), a.shape = shape, a.batch = static_cast<int32_t>(batch);
     a.heads = static_cast<int32_t>(c.heads), a.kv_heads = static_cast<int32_t>(c.kv_heads), a.head_dim = static_cast<int32_t>(c.head_dim), a.dtype = c.dtype;
+    a.rotates = c.rotates;
     a.query = c.is_ready ? q.data() : nullptr, a.projections = projections;
     a.partial = partial.data(), a.partial_scale = partial_scale.data(), a.arrived = arrived.data(), a.out = to;
     const cudaError_t error = launch_decode_attention(a, stream);
@@ -132,6 +134,7 @@ void test_decode(const DecodeCase &c) {
     const int64_t at = (2 * head + is_value) * slots + slot;
     return kv_value(c.dtype, bytes.data() + at * row_bytes, words[static_cast<size_t>(at)], i);
   };
+  const auto transformed = [&](std::vector<double> vector) { return c.rotates ? transform_exactly(vector, c.head_dim) : vector; };
   const auto fresh_of = [&](int64_t index) {
     const int64_t length = c.lengths[static_cast<size_t>(index / c.kv_heads)];
     const HeadCache &cache = caches[static_cast<size_t>(index)];
@@ -146,8 +149,8 @@ void test_decode(const DecodeCase &c) {
     for (int64_t index = 0; index < pairs; index++) {
       const int64_t member = index / c.kv_heads;
       const float *key = projected.data() + member * width + (c.heads + index % c.kv_heads) * c.head_dim, *value = key + c.kv_heads * c.head_dim;
-      const auto rotated = rotate_exactly(key, c.head_dim, has_norm ? key_norm.data() : nullptr, eps, cosine_of(member), sine_of(member));
-      const std::vector<double> as_is(value, value + c.head_dim);
+      const auto rotated = transformed(rotate_exactly(key, c.head_dim, has_norm ? key_norm.data() : nullptr, eps, cosine_of(member), sine_of(member)));
+      const auto as_is = transformed(std::vector<double>(value, value + c.head_dim));
       for (const bool is_value : {false, true}) {
         const int64_t at = (2 * index + is_value) * slots + fresh_of(index);
         worst = worse(worst, kv_row_error(c.dtype, bytes.data() + at * row_bytes, words[static_cast<size_t>(at)], (is_value ? as_is : rotated).data(), c.head_dim));
@@ -161,7 +164,8 @@ void test_decode(const DecodeCase &c) {
   std::vector<double> expected;
   for (int64_t h = 0; h < batch * c.heads; h++) {
     const int64_t member = h / c.heads;
-    const auto made = rotate_exactly(projected.data() + member * width + h % c.heads * c.head_dim, c.head_dim, has_norm ? query_norm.data() : nullptr, eps, cosine_of(member), sine_of(member));
+    const auto made = transformed(
+        rotate_exactly(projected.data() + member * width + h % c.heads * c.head_dim, c.head_dim, has_norm ? query_norm.data() : nullptr, eps, cosine_of(member), sine_of(member)));
     const auto query_of = [&](int64_t i) { return c.is_ready ? static_cast<double>(query[h * c.head_dim + i]) : bf16_to_float(float_to_bf16(static_cast<float>(made[static_cast<size_t>(i)]))); };
     const int64_t head = h / group, entries = std::min<int64_t>(c.lengths[static_cast<size_t>(member)] + 1, caches[static_cast<size_t>(head)].slots);
     std::vector<double> weight;
@@ -179,7 +183,7 @@ void test_decode(const DecodeCase &c) {
       expected.push_back(value);
     }
   }
-  expect_within(worst_row_error(from_bf16(out), expected, c.head_dim), tolerance::decode_attention, name);
+  expect_within(worst_row_error(from_bf16(out), transformed(expected), c.head_dim), tolerance::decode_attention, name);
 }
 
 OP_TEST(decode, launch_decode_attention) {
@@ -187,6 +191,11 @@ OP_TEST(decode, launch_decode_attention) {
     test_decode({dtype, 4, 2, 64, {600}, 1, {}});
     test_decode({dtype, 4, 2, 128, {130, 31}, 1, {2, 2, 3}});
     test_decode({dtype, 20, 2, 32, {65}, 1, {8, 9, 7}});
+    // Rotated: a head of one share, heads of several, and of more quads a share than threads.
+    if (!kv_has_scale(dtype)) continue;
+    test_decode({dtype, 4, 2, 64, {600}, 1, {}, false, true});
+    test_decode({dtype, 4, 2, 128, {130, 31}, 1, {2, 2, 3}, false, true});
+    test_decode({dtype, 20, 2, 32, {65}, 1, {8, 9, 7}, false, true});
   }
   if (is_brief) return;
   // One entry; around a tile's and a piece's end; blocks without work; streaming heads alone; one retrieval head; sessions of unlike lengths.
@@ -200,6 +209,9 @@ OP_TEST(decode, launch_decode_attention) {
   test_decode({Dtype::bf16, 8, 1, 128, {690}, 1, {8, 2, 40}});
   test_decode({Dtype::bf16, 8, 1, 128, {690}, 1, {2, 2, 40, 1}});
   test_decode({Dtype::bf16, 10, 1, 128, {690}, 1, {1, 3, 20, 1}});
+  test_decode({Dtype::int4, 8, 1, 128, {690}, 1, {8, 2, 40}, false, true});
+  test_decode({Dtype::int8, 10, 1, 128, {690}, 1, {1, 3, 20, 1}, false, true});
+  test_decode({Dtype::int4, 20, 2, 64, {650}, 1, {}, true, true});
   test_decode({Dtype::fp8, 10, 5, 64, {3, 650, 46}, 3, {4, 2, 11}});
   test_decode({Dtype::bf16, 40, 40, 32, {90, 2}, 20, {2, 2, 33}});
   test_decode({Dtype::bf16, 8, 2, 128, {130, 31}, 1, {2, 2, 3}, true});

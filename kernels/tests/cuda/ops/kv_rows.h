@@ -89,4 +89,16 @@ inline std::vector<double> rotate_exactly(const float *vector, int64_t dim, cons
   return out;
 }
 
+// The orthonormal Walsh–Hadamard transform of vectors [n, D] by its definition, D a power of two: entry (i, j) is (−1)^|i ∧ j|/√D.
+inline std::vector<double> transform_exactly(const std::vector<double> &vectors, int64_t dim) {
+  std::vector<double> out(vectors.size());
+  for (size_t at = 0; at < vectors.size(); at += static_cast<size_t>(dim)) {
+    for (int64_t i = 0; i < dim; i++) {
+      for (int64_t j = 0; j < dim; j++) out[at + static_cast<size_t>(i)] += (__builtin_popcountll(static_cast<unsigned long long>(i & j)) % 2 == 0 ? 1 : -1) * vectors[at + static_cast<size_t>(j)];
+      out[at + static_cast<size_t>(i)] /= std::sqrt(static_cast<double>(dim));
+    }
+  }
+  return out;
+}
+
 }  // namespace duo::test

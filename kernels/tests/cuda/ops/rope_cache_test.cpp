@@ -44,12 +44,14 @@ struct RopeCase {
   Dtype dtype;
   int32_t heads, kv_heads, dim;
   bool has_norm;
+  bool rotates_kv = false;
 };
 
 // Queries of some rows, keys and values of all; rows that lie further apart than they are wide, tables that begin late.
 void test_rope_write(const RopeCase &c) {
   const Half half_kind = c.dtype == Dtype::f16 ? Half::f16 : Half::bf16;
-  const std::string name = std::string("rope write ") + kv_name(c.dtype) + " D" + std::to_string(c.dim) + (c.has_norm ? " normed" : "");
+  const std::string name = std::string("rope write ") + kv_name(c.dtype) + " D" + std::to_string(c.dim) + (c.has_norm ? " normed" : "") + (c.rotates_kv ? " transformed" : "");
+  const auto transformed = [&](std::vector<double> vector) { return c.rotates_kv ? transform_exactly(vector, c.dim) : vector; };
   Random random(static_cast<uint64_t>(c.dim) + (c.has_norm ? 1 : 0));
   const int64_t rows = 7, start = 50, half = c.dim / 2, kv_width = c.kv_heads * c.dim, width = c.heads * c.dim + 2 * kv_width + 8;
   const std::vector<int32_t> query_positions{51, 56, 53};
@@ -88,7 +90,7 @@ void test_rope_write(const RopeCase &c) {
     rope.eps = EPS;
     rope.cosine = cosine.data(), rope.sine = sine.data();
     rope.query_out = query.data();
-    rope.dtype = c.dtype;
+    rope.dtype = c.dtype, rope.rotates_kv = c.rotates_kv;
     rope.key_out = key.data(), rope.value_out = value.data();
     rope.key_scale = kv_has_scale(c.dtype) ? key_scale.data() : nullptr, rope.value_scale = kv_has_scale(c.dtype) ? value_scale.data() : nullptr;
     check(launch_rope_write(rope, test_stream().get()), "rope");
@@ -99,7 +101,7 @@ void test_rope_write(const RopeCase &c) {
   for (int64_t row = 0; row < query_rows; row++) {
     for (int64_t head = 0; head < c.heads; head++) {
       const auto table = table_of(query_positions[static_cast<size_t>(row)]);
-      const auto made = rotate_exactly(query_in.data() + row * width + head * c.dim, c.dim, c.has_norm ? query_norm.data() : nullptr, EPS, &cosines[table], &sines[table]);
+      const auto made = transformed(rotate_exactly(query_in.data() + row * width + head * c.dim, c.dim, c.has_norm ? query_norm.data() : nullptr, EPS, &cosines[table], &sines[table]));
       expected.insert(expected.end(), made.begin(), made.end());
     }
   }
@@ -109,8 +111,8 @@ void test_rope_write(const RopeCase &c) {
     const int64_t row = item / c.kv_heads, head = item % c.kv_heads;
     const float *key = projected.data() + row * width + (c.heads + head) * c.dim, *value = key + kv_width;
     const auto table = table_of(positions[static_cast<size_t>(row)]);
-    const auto made = rotate_exactly(key, c.dim, c.has_norm ? key_norm.data() : nullptr, EPS, &cosines[table], &sines[table]);
-    const std::vector<double> as_is(value, value + c.dim);
+    const auto made = transformed(rotate_exactly(key, c.dim, c.has_norm ? key_norm.data() : nullptr, EPS, &cosines[table], &sines[table]));
+    const auto as_is = transformed(std::vector<double>(value, value + c.dim));
     const auto at = static_cast<size_t>(item);
     key_error = worse(key_error, kv_row_error(c.dtype, result.key.data() + item * row_bytes, result.key_scale[at], made.data(), c.dim));
     value_error = worse(value_error, kv_row_error(c.dtype, result.value.data() + item * row_bytes, result.value_scale[at], as_is.data(), c.dim));
@@ -152,6 +154,9 @@ OP_TEST(layer, launch_rope_write) {
     test_rope_write({Dtype::f16, 3, 3, 128, has_norm});
     test_rope_write({Dtype::bf16, 6, 1, 32, has_norm});
     test_rope_write({Dtype::int4, 2, 2, 128, has_norm});
+    for (const Dtype dtype : {Dtype::int8, Dtype::fp8, Dtype::int4}) {
+      for (const int32_t dim : {32, 64, 128}) test_rope_write({dtype, 4, 2, dim, has_norm, true});
+    }
   }
   test_rope_peak();
 }
