@@ -76,6 +76,11 @@ async function evaluate(flags: EvalFlags, signal: AbortSignal): Promise<void> {
   if (flags.samples === undefined && !asksForTasks(flags)) {
     throw new ConfigError('Expected --samples, --tasks or --suite to say what to evaluate on, got none.');
   }
+  if (!asksForTasks(flags) && (flags.kvDtype !== undefined || flags.kvRotation !== undefined)) {
+    throw new ConfigError(
+      'Expected --kv-dtype and --kv-rotation only with --tasks or --suite, which run through sessions; --samples are scored in one pass over float32.',
+    );
+  }
   if (flags.out !== undefined) enterOutputFolder(flags.out, flags);
   const folder = await openModel(flags.model, { signal });
   try {

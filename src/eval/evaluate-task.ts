@@ -171,7 +171,7 @@ function findBest(logits: Float32Array): number {
 }
 
 /** Natural-log probability of one token, in double precision. */
-function computeLogProb(logits: Float32Array, token: number): number {
+export function computeLogProb(logits: Float32Array, token: number): number {
   const top = logits[findBest(logits)] as number;
   let sum = 0;
   for (const logit of logits) sum += Math.exp(logit - top);

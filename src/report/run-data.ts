@@ -30,6 +30,8 @@ const benchSchema = z.looseObject({
   engine: z.string(),
   device: z.string(),
   kvDtype: z.string(),
+  /** absent in files of an older duo */
+  kvRotation: z.boolean().nullable().optional(),
   batch: finiteNumber,
   /** hash of the mask behind `masked`; absent in files of an older duo */
   maskHash: z.string().nullable().optional(),

@@ -77,7 +77,7 @@ export function buildSpeedSection({ bench, path, model, ofAnotherMask }: RunData
     tables: [
       makeTable({
         name: 'speed',
-        title: `${bench.model}: ${bench.engine} on ${bench.device}, KV in ${bench.kvDtype}, ${bench.batch} at once`,
+        title: `${bench.model}: ${bench.engine} on ${bench.device}, KV in ${bench.kvDtype}${bench.kvRotation === true ? ' rotated' : ''}, ${bench.batch} at once`,
         rows,
         columns: [
           { label: 'context', value: (row) => row.context, show: (row) => formatTokens(row.context) },

@@ -136,7 +136,11 @@ function makeRowTable(rows: readonly EvalRow[], options: { name: string; title: 
         value: (row) => row.streamingFraction,
         show: (row) => formatShare(row.streamingFraction),
       },
-      { label: 'KV at peak', value: (row) => row.kvBytes, show: (row) => `${formatBytes(row.kvBytes)} ${row.kvDtype}` },
+      {
+        label: 'KV at peak',
+        value: (row) => row.kvBytes,
+        show: (row) => `${formatBytes(row.kvBytes)} ${row.kvDtype}${row.kvRotation === true ? ' rotated' : ''}`,
+      },
       { label: 'KV footprint', value: (row) => row.footprint, show: (row) => formatShare(row.footprint) },
       { label: 'prefill', value: (row) => row.prefill },
       { label: 'time', value: (row) => row.seconds, show: (row) => formatSeconds(row.seconds) },

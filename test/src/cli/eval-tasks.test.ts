@@ -87,6 +87,15 @@ it('prints a table of tasks', async () => {
 it.each([
   [[], 'Expected --samples, --tasks or --suite to say what to evaluate on, got none.'],
   [['--tasks', 'nope'], 'got `nope`'],
+  [['--tasks', 'niah', '--kv-dtype', 'int3'], 'Expected --kv-dtype to be one of f32, bf16, int8, fp8, int4'],
+  [
+    ['--tasks', 'niah', '--kv-dtype', 'int4', '--engine', 'tensorflow', '--backend', 'cpu'],
+    'Expected --kv-dtype f32 on the tensorflow engine, got int4; --engine native has it.',
+  ],
+  [
+    ['--samples', 'none.jsonl', '--kv-dtype', 'int4'],
+    'Expected --kv-dtype and --kv-rotation only with --tasks or --suite',
+  ],
   [
     ['--tasks', 'niah', '--lengths', '1m'],
     'Expected --lengths of at most the 4096 tokens that the model allows, got `1048576`.',

@@ -70,7 +70,7 @@ describe('teacher-forced scoring through a session', () => {
     const tokens = Math.max(...prompts.map((prompt) => prompt.teacherForced?.tokens.length as number));
     expect(full.kvBytes).toBe(countKvBytes({ model: engine.model, mask: 'full', tokens, dtype: 'f32' }));
     expect(streaming.kvBytes).toBe(countKvBytes({ model: engine.model, mask: STREAMING, tokens, dtype: 'f32' }));
-    expect([full.kvDtype, full.prefill]).toEqual(['f32', 'exact']);
+    expect([full.kvDtype, full.kvRotation, full.prefill]).toEqual(['f32', null, 'exact']);
   });
 });
 
