@@ -16,7 +16,7 @@ import { checkOptions, type IdentifyOptions, type IdentifyResult } from './optio
 import { findResumedEngine } from './resumed-engine.ts';
 import { runIdentification } from './run.ts';
 import { openGeneratedSource, openGivenSource, type SampleSource } from './sample-source.ts';
-import { checkReach } from './warnings.ts';
+import { checkReach, checkWidest } from './warnings.ts';
 
 /** Find the retrieval heads of a model.
  * @returns gates, mask and the closing table; the same as `duo identify` with the same settings.
@@ -89,6 +89,7 @@ async function identifyWith(opened: Opened): Promise<IdentifyResult> {
     await checkReach({ source, config, numSamples });
     const longestTokens = findLongest(source, config);
     const windows = resolveWindows(config, { longestTokens, heads: shape.layers * shape.kvHeads });
+    checkWidest(windows, { sinkTokens: config.sinkTokens, longestTokens });
     if (config.windows === 'auto') {
       const text = `each head is measured with windows of ${windows.join(', ')} tokens, up to a quarter of the longest sample, ${longestTokens}.`;
       options.onMessage?.({ kind: 'note', text });

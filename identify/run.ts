@@ -96,7 +96,8 @@ async function scoreAndEvaluate(parts: Parts, run: { place: RunPlace; identity: 
   const noiseText = noise && describeNoiseDecisions(noise, noise);
   if (noiseText && !noise.isLarge) options.onMessage?.({ kind: 'noise', text: `${noiseText}.` });
   const heldOut = await closeWithTable(parts, mask);
-  const warnings = [...(noiseText && noise.isLarge ? [noiseText] : []), ...listWarnings(chosen.cut, heldOut)];
+  const measured = { atTokens: chosen.windows?.atTokens ?? null, longestTokens: parts.longestTokens };
+  const warnings = [...(noiseText && noise.isLarge ? [noiseText] : []), ...listWarnings(chosen.cut, heldOut, measured)];
   for (const warning of warnings) options.onMessage?.({ kind: 'warning', text: `${warning}.` });
   const files = ['gates.json', 'mask.json', ...(method.isStepwise ? ['metrics.jsonl'] : []), 'run.json'];
   return {

@@ -32,16 +32,46 @@ export async function checkReach(options: {
   );
 }
 
+/** Refuse windows that hold the longest sample: every head has the effect 0 there, and a cut would take that for harmless.
+ * @param windows of the ladder, ascending; none where one window is measured.
+ * @throws {ConfigError}. */
+export function checkWidest(
+  windows: readonly number[],
+  { sinkTokens, longestTokens }: { readonly sinkTokens: number; readonly longestTokens: number },
+): void {
+  const widest = windows.at(-1);
+  if (widest === undefined || sinkTokens + widest < longestTokens) return;
+  throw new ConfigError(
+    `Expected windows that with ${sinkTokens} sink tokens are shorter than the longest sample, ${longestTokens} tokens, got one of ${widest}: what it leaves out cannot be measured there. Use narrower windows or longer samples.`,
+  );
+}
+
 /** Sentences on a finished identification; none where nothing is wrong.
+ * @param measured the length that a ladder was cut for, null where none was, and the longest sample that it was measured on.
  * @param heldOut rows of the closing table, null where there is none. */
-export function listWarnings(cut: CutGates, heldOut: readonly EvalRow[] | null): string[] {
-  return [describeTie(cut), heldOut && describeRandom(heldOut)].filter((line): line is string => line !== null);
+export function listWarnings(
+  cut: CutGates,
+  heldOut: readonly EvalRow[] | null,
+  measured: { readonly atTokens: number | null; readonly longestTokens: number },
+): string[] {
+  return [describeTie(cut), describeExtrapolation(measured), heldOut && describeRandom(heldOut)].filter(
+    (line): line is string => line !== null,
+  );
 }
 
 function describeTie({ tieDecided, streamingHeads, retrievalHeads }: CutGates): string | null {
   if (tieDecided === 0) return null;
   const total = streamingHeads + retrievalHeads;
   return `the cut falls inside a tie: ${tieDecided} of ${total} KV heads have equal gates, and which of them stream was decided by their numbers, not by what was measured`;
+}
+
+function describeExtrapolation(measured: {
+  readonly atTokens: number | null;
+  readonly longestTokens: number;
+}): string | null {
+  const { atTokens, longestTokens } = measured;
+  if (atTokens === null || atTokens <= longestTokens) return null;
+  return `the mask was cut for ${atTokens} tokens, but its windows were measured on samples of ${longestTokens} at most: what they leave out beyond that is not known`;
 }
 
 /** Held-out samples on which the mask is not above random masks of its size by more than chance. */

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { listWarnings } from '../../identify/warnings.ts';
+import { checkWidest, listWarnings } from '../../identify/warnings.ts';
 import type { EvalRow } from '../../src/formats/results.ts';
 import { type Config, ConfigError, identify, type Sample } from '../../src/index.ts';
 import { GOLDEN_MODEL, makeFolder, runDuo } from '../src/cli/run-duo.ts';
@@ -27,21 +27,45 @@ describe('samples inside the window', () => {
   });
 });
 
+it('refuses a ladder whose widest window holds the longest sample', async () => {
+  const windows = (widest: number) =>
+    identify({
+      model: 'demo',
+      config: { method: 'quadratic', windows: [32, widest], heldOutSamples: 0 },
+      engine: 'tensorflow',
+    });
+  await expect(windows(248)).rejects.toThrow('shorter than the longest sample, 256 tokens, got one of 248');
+});
+
+it('passes a ladder that leaves one token out', () => {
+  expect(() => checkWidest([32, 247], { sinkTokens: 8, longestTokens: 256 })).not.toThrow();
+  expect(() => checkWidest([], { sinkTokens: 8, longestTokens: 256 })).not.toThrow();
+});
+
+const ONE_WINDOW = { atTokens: null, longestTokens: 256 };
+
 const row = (mask: string, logProb: number, interval: [number, number]): EvalRow =>
   ({ task: 'samples', mask, logProb, logProbInterval: interval }) as EvalRow;
 
 describe('listWarnings', () => {
   it('says that a tie decided labels', () => {
-    expect(listWarnings({ ...CUT, tieDecided: 2 }, null)).toEqual([
+    expect(listWarnings({ ...CUT, tieDecided: 2 }, null, ONE_WINDOW)).toEqual([
       expect.stringContaining('2 of 2 KV heads have equal gates'),
     ]);
-    expect(listWarnings(CUT, null)).toEqual([]);
+    expect(listWarnings(CUT, null, ONE_WINDOW)).toEqual([]);
+  });
+
+  it('says that a mask was cut for a length beyond its measurement', () => {
+    expect(listWarnings(CUT, null, { atTokens: 256, longestTokens: 256 })).toEqual([]);
+    expect(listWarnings(CUT, null, { atTokens: 2048, longestTokens: 256 })).toEqual([
+      'the mask was cut for 2048 tokens, but its windows were measured on samples of 256 at most: what they leave out beyond that is not known',
+    ]);
   });
 
   it('says that a mask is not above random ones, by the interval and the best of them', () => {
     const random = [row('random-0', -3, [-4, -2]), row('random-1', -1.5, [-2, -1])];
-    expect(listWarnings(CUT, [row('given', -1, [-1.4, -0.8]), ...random])).toEqual([]);
-    expect(listWarnings(CUT, [row('given', -1, [-1.6, -0.8]), ...random])).toEqual([
+    expect(listWarnings(CUT, [row('given', -1, [-1.4, -0.8]), ...random], ONE_WINDOW)).toEqual([]);
+    expect(listWarnings(CUT, [row('given', -1, [-1.6, -0.8]), ...random], ONE_WINDOW)).toEqual([
       'the mask is not above random masks of its size on held-out samples: log-probability -1.000 (from -1.600), best random mask -1.500',
     ]);
   });
