@@ -1,10 +1,12 @@
 // The record of an identify run: what run.json says of its settings, inputs, engine and host, and what gates.json says of its origin.
 import { cpus, totalmem } from 'node:os';
 import { resolve } from 'node:path';
+import { pickPasskeySettings } from '../data-gen/passkey.ts';
 import type { Config } from '../src/config/config.ts';
 import { readVersion } from '../src/core/package.ts';
 import type { JsonRecord } from '../src/formats/read-json.ts';
 import { type RunFile, readRun } from '../src/formats/run.ts';
+import { pickLongRangeSettings } from './long-range-source.ts';
 import type { Parts } from './parts.ts';
 
 /** What decides the numbers; a resume must agree with it. */
@@ -29,6 +31,17 @@ export function describeProvenance({ config, engine, source }: Parts): JsonRecor
     config: pickNumberSettings(config),
     seed: config.seed,
     samples: source.hash,
+  };
+}
+
+/** What generated samples are made by. */
+export function describeSampleSettings({ config }: Parts): JsonRecord {
+  const { seed, objective } = config;
+  return {
+    seed,
+    objective,
+    ...(pickPasskeySettings(config) as unknown as JsonRecord),
+    ...pickLongRangeSettings(config),
   };
 }
 

@@ -12,9 +12,14 @@ export interface RunPlace extends RunFolder {
 }
 
 /** Enter the run folder `out`, or a temporary one for `null`. @throws as `enterRunFolder`; {FileError} no temporary folder. */
-export function enterRunPlace(options: { out: string | null; entry: RunEntry; identity: JsonRecord }): RunPlace {
-  const { out, entry, identity } = options;
-  if (out !== null) return { ...enterRunFolder({ path: out, entry, identity }), isKept: true };
+export function enterRunPlace(options: {
+  out: string | null;
+  entry: RunEntry;
+  identity: JsonRecord;
+  settings: JsonRecord;
+}): RunPlace {
+  const { out, ...rest } = options;
+  if (out !== null) return { ...enterRunFolder({ path: out, ...rest }), isKept: true };
   const path = makeTemporaryFolder();
   return {
     path,

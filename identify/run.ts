@@ -20,7 +20,7 @@ import { announceEstimate } from './estimate.ts';
 import { keepMask } from './keep-mask.ts';
 import type { FoundHeads, IdentifyResult } from './options.ts';
 import type { Parts } from './parts.ts';
-import { describeIdentity, describeProvenance, startRecord } from './record.ts';
+import { describeIdentity, describeProvenance, describeSampleSettings, startRecord } from './record.ts';
 import { enterRunPlace, type RunPlace } from './run-place.ts';
 import { listWarnings } from './warnings.ts';
 
@@ -33,7 +33,7 @@ export async function runIdentification(parts: Parts): Promise<IdentifyResult> {
   const identity = describeIdentity(parts);
   const out = options.out === undefined ? null : resolve(options.out);
   const entry = options.resume ? 'resume' : options.overwrite ? 'overwrite' : 'fresh';
-  const place = enterRunPlace({ out, entry, identity });
+  const place = enterRunPlace({ out, entry, identity, settings: describeSampleSettings(parts) });
   try {
     const previousPath = place.isResumed ? place.file('run.json') : null;
     const record = startRecord(parts, { previousPath, identity });

@@ -2,11 +2,12 @@
 // Files that are not a run's own (a samples file kept there, say) are never touched.
 import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { nameAsFlag } from '../src/config/flags.ts';
 import { ConfigError } from '../src/errors/errors.ts';
 import { makeFolder } from '../src/formats/atomic-file.ts';
 import type { JsonRecord } from '../src/formats/read-json.ts';
 import { readRun } from '../src/formats/run.ts';
-import { describeDifference, findIdentityDifference } from './run-identity.ts';
+import { describeDifference, findIdentityDifference, type IdentityDifference } from './run-identity.ts';
 import { takeLock } from './run-lock.ts';
 
 /** A run's own files, in the order in which `overwrite` removes them: without a checkpoint a half-removed run starts at step 0. */
@@ -47,10 +48,16 @@ export interface RunFolder {
 
 /** Enter `path` for writing: made if absent, locked, emptied of an old run where that is asked.
  * @param identity what decides the numbers; a resume must agree with the run.json found.
+ * @param settings those that inputs are made by, by which a resume whose inputs differ names the setting that made them.
  * @throws {ConfigError} a run is there and neither resume nor overwrite was asked, or the resume has other settings;
  * {FileError} not writable, not a folder, or another process writes it; {FormatError} run.json is damaged. */
-export function enterRunFolder(options: { path: string; entry: RunEntry; identity: JsonRecord }): RunFolder {
-  const { path, entry, identity } = options;
+export function enterRunFolder(options: {
+  path: string;
+  entry: RunEntry;
+  identity: JsonRecord;
+  settings?: JsonRecord;
+}): RunFolder {
+  const { path, entry, identity, settings } = options;
   makeFolder(path);
   const release = takeLock(join(path, LOCK_FILE));
   try {
@@ -60,7 +67,7 @@ export function enterRunFolder(options: { path: string; entry: RunEntry; identit
         `Expected ${path} to hold no run, found \`${RUN_FILES.find((name) => existsSync(join(path, name)))}\`; pass --resume to continue it or --overwrite to start anew.`,
       );
     }
-    if (hasRun && entry === 'resume') checkSameRun(path, identity);
+    if (hasRun && entry === 'resume') checkSameRun(path, { identity, settings });
     removeTornFiles(path);
     if (entry === 'overwrite' && hasRun) {
       for (const name of RESULT_FILES) rmSync(join(path, name), { recursive: true, force: true });
@@ -83,11 +90,23 @@ export function holdsRun(path: string): boolean {
   return RUN_FILES.some((name) => existsSync(join(path, name)));
 }
 
-function checkSameRun(path: string, identity: JsonRecord): void {
+function checkSameRun(path: string, now: { identity: JsonRecord; settings: JsonRecord | undefined }): void {
   const runPath = join(path, 'run.json');
   if (!existsSync(runPath)) return;
-  const difference = findIdentityDifference(readRun(runPath).identity, identity);
-  if (difference) throw new ConfigError(describeDifference(difference));
+  const run = readRun(runPath);
+  const difference = findIdentityDifference(run.identity, now.identity);
+  if (!difference) return;
+  // A hash says that an input differs, and a setting why.
+  const isHash = /^sha256:/.test(String(difference.before)) && /^sha256:/.test(String(difference.now));
+  const cause = isHash && now.settings ? findSetting(run.config, now.settings) : null;
+  throw new ConfigError(describeDifference(cause ?? difference));
+}
+
+/** The first of `settings` that a run had otherwise, named as its flag. */
+function findSetting(before: JsonRecord, settings: JsonRecord): IdentityDifference | null {
+  const known = Object.fromEntries(Object.entries(before).filter(([key]) => key in settings));
+  const difference = findIdentityDifference(known, settings);
+  return difference && { ...difference, key: nameAsFlag(difference.key) };
 }
 
 /** Files that a killed process was writing beside the real ones (atomic-file.ts names them `.name.pid.tmp`). */

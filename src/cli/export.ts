@@ -13,6 +13,7 @@ import { makeFolder } from '../formats/atomic-file.ts';
 import { findWindow, type GatesFile, readGates } from '../formats/gates.ts';
 import { type BinaryMaskFile, MASK_VERSION, type MaskFile, scoresOfMask, writeMask } from '../formats/mask.ts';
 import { readNoise } from '../formats/noise.ts';
+import { findRunFile } from '../formats/run-file.ts';
 import {
   addCutOptions,
   addShareOptions,
@@ -36,7 +37,7 @@ interface ExportFlags extends CutFlags, ShareFlags {
 
 export function defineExportCommand(command: Command): void {
   command
-    .requiredOption('--gates <file>', 'gates.json of a run')
+    .requiredOption('--gates <file>', 'gates.json of a run, or its folder')
     .option('--format <name>', 'json: mask.json; tsv: a folder with full_attention_heads.tsv and config.json', 'json')
     .requiredOption('--out <path>', 'file (json; - for standard output) or folder (tsv) to write')
     .option('--lambda <x>', 'cut where the gates of this λ do; needs gates with a λ path, as --method quadratic makes')
@@ -45,7 +46,8 @@ export function defineExportCommand(command: Command): void {
   addShareOptions(addCutOptions(command)).action(exportMask);
 }
 
-function exportMask(flags: ExportFlags): void {
+function exportMask(given: ExportFlags): void {
+  const flags = { ...given, gates: findRunFile(given.gates, 'gates.json') };
   if (flags.format !== 'json' && flags.format !== 'tsv') {
     throw new ConfigError(`Expected --format to be json or tsv, got \`${flags.format}\`.`);
   }

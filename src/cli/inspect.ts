@@ -11,6 +11,7 @@ import { FileError, FormatError } from '../errors/errors.ts';
 import { GATES_SCHEMA, readGates } from '../formats/gates.ts';
 import { isGgufFile } from '../formats/gguf.ts';
 import { MASK_SCHEMA, MASK_VERSION, type MaskFile, readMask, toHeadMask } from '../formats/mask.ts';
+import { findRunFile } from '../formats/run-file.ts';
 import { openSamples } from '../formats/samples.ts';
 import { parseHubName } from '../hub/hub-name.ts';
 import { describeBudget, describeRanks, describeTies, describeWindows } from '../report/mask-words.ts';
@@ -33,7 +34,7 @@ interface Inspection {
 export function defineInspectCommand(command: Command): void {
   command
     .argument('<path>', 'mask.json, gates.json, samples.jsonl, a run folder, a model folder, a GGUF file or a Hub name')
-    .argument('[other]', 'a second mask.json to compare with')
+    .argument('[other]', 'a second mask.json, or run folder, to compare with')
     .option('--json', 'print as JSON')
     .action(async (path: string, other: string | undefined, flags: InspectFlags) => {
       const found = other === undefined ? await inspect(path) : inspectPair(path, other);
@@ -171,7 +172,8 @@ async function inspectModel(path: string): Promise<Inspection> {
   }
 }
 
-function inspectPair(pathA: string, pathB: string): Inspection {
+function inspectPair(givenA: string, givenB: string): Inspection {
+  const [pathA, pathB] = [findRunFile(givenA, 'mask.json'), findRunFile(givenB, 'mask.json')];
   const comparison = compareMasks(readMask(pathA), readMask(pathB));
   const { retrievalHeads, sharedRetrieval, overlap, jaccard, spearman, differing, severalWindows, entries } =
     comparison;

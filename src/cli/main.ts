@@ -61,7 +61,7 @@ export async function main(argv: readonly string[]): Promise<void> {
     controller.abort();
   };
   for (const signal of STOP_SIGNALS) process.on(signal, stop);
-  process.once('exit', removeTemporaries);
+  process.off('exit', removeTemporaries).once('exit', removeTemporaries);
   watchStreams();
   const fail = (error: unknown): void => {
     if (error instanceof ClosedStdoutError && !controller.signal.aborted) return;

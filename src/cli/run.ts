@@ -4,7 +4,8 @@ import type { Command } from 'commander';
 import { isQuantizedKv, type PrefillSemantics, type SessionMemory } from '../core/session.ts';
 import type { HeadMask } from '../core/shapes.ts';
 import type { Engine } from '../engine/engine.ts';
-import { AbortedError, ConfigError, FileError } from '../errors/errors.ts';
+import { AbortedError, ConfigError, FormatError } from '../errors/errors.ts';
+import { fileErrorOf } from '../formats/file-errors.ts';
 import { checkMaskFits, readMask, toHeadMask } from '../formats/mask.ts';
 import type { ModelFolder } from '../model/folder.ts';
 import { type GenerateResult, generateText } from '../runtime/generate.ts';
@@ -117,11 +118,22 @@ function readPrompt(flags: RunFlags): string {
   }
   if (flags.system !== undefined && !flags.chat) throw new ConfigError('Expected --system only with --chat.');
   if (flags.prompt !== undefined) return flags.prompt;
-  const path = flags.promptFile as string;
+  return readPromptFile(flags.promptFile as string);
+}
+
+/** @throws {FileError}; {FormatError} not UTF-8. */
+function readPromptFile(path: string): string {
+  const name = path === '-' ? 'standard input' : path;
+  let bytes: Uint8Array;
   try {
-    return readFileSync(path === '-' ? 0 : path, 'utf8');
+    bytes = readFileSync(path === '-' ? 0 : path);
   } catch (cause) {
-    throw new FileError(`Expected to read the prompt from ${path}: ${(cause as Error).message}.`, { cause });
+    throw fileErrorOf('read', name, cause);
+  }
+  try {
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch (cause) {
+    throw new FormatError(`Expected ${name} to be UTF-8 text, found other bytes; convert it first.`, { cause });
   }
 }
 

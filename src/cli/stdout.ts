@@ -13,12 +13,13 @@ export const stdoutClosed: AbortSignal = closed.signal;
 
 /** Watch standard output and standard error from now on. */
 export function watchStreams(): void {
-  process.stdout.on('error', (cause: NodeJS.ErrnoException) => {
-    note(cause);
-  });
-  // Nothing can be said where standard error itself fails (a terminal that hung up, a full disk).
-  process.stderr.on('error', () => {});
+  // A program may run several command lines, one after another.
+  process.stdout.off('error', note).on('error', note);
+  process.stderr.off('error', ignore).on('error', ignore);
 }
+
+/** Nothing can be said where standard error itself fails (a terminal that hung up, a full disk). */
+function ignore(): void {}
 
 /** Write text on standard output. @throws {FileError} a write failed, this one or one before. */
 export function writeStdout(text: string): void {

@@ -34,6 +34,10 @@ export const templatesSchema = z.strictObject({
   separator: stringKey('text on both sides of each needle and after each question'),
 });
 
+/** Gates lie in [0, 1]: far below these bounds one step closes or opens all of them; far above, float32 sums overflow. */
+const MOST_LAMBDA = 1e6;
+const MOST_LR = 1000;
+
 /** A whole preset, strict. */
 export const configSchema = z.strictObject({
   /** How heads are scored: the name of a file in train/methods. */
@@ -59,11 +63,11 @@ export const configSchema = z.strictObject({
     most: MAX_LADDER_WINDOWS,
   }),
   /** λ: weight of the mean gate in the objective. */
-  lambda: numberKey('weight of the mean gate in the objective', { least: 0 }),
+  lambda: numberKey('weight of the mean gate in the objective', { least: 0, most: MOST_LAMBDA }),
   /** Peak learning rate of the gates. */
-  lr: numberKey('peak learning rate of the gates', { least: 0 }),
+  lr: numberKey('peak learning rate of the gates', { above: 0, most: MOST_LR }),
   /** N: optimizer steps, one sample each. */
-  steps: integerKey('optimizer steps, one sample each', { least: 0 }),
+  steps: integerKey('optimizer steps, one sample each', { least: 1 }),
   /** Which positions the loss looks at (DESIGN, Semantics 3). */
   supervise: choiceKey('positions the loss looks at: those that predict an answer token, or the answer tokens', [
     'predict',

@@ -31,7 +31,15 @@ interface Bounds {
   readonly most?: number;
 }
 
-function describeBounds({ least, most }: Bounds): string {
+/** A range without its lower end. */
+interface OpenBounds {
+  readonly above: number;
+  readonly most: number;
+}
+
+function describeBounds(bounds: Bounds | OpenBounds): string {
+  if ('above' in bounds) return `above ${bounds.above} and at most ${bounds.most}`;
+  const { least, most } = bounds;
   return most === undefined ? `of at least ${least}` : `from ${least} to ${most}`;
 }
 
@@ -65,11 +73,9 @@ export function optionalIntegerKey(description: string, bounds: Bounds) {
 }
 
 /** Finite number within bounds. */
-export function numberKey(description: string, bounds: Bounds) {
-  const schema = z
-    .number()
-    .min(bounds.least)
-    .max(bounds.most ?? Number.MAX_VALUE);
+export function numberKey(description: string, bounds: Bounds | OpenBounds) {
+  const number = z.number().max(bounds.most ?? Number.MAX_VALUE);
+  const schema = 'above' in bounds ? number.gt(bounds.above) : number.min(bounds.least);
   return register(schema, {
     kind: 'number',
     description,

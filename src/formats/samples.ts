@@ -113,9 +113,24 @@ function parseSample(line: Buffer, options: SampleLimits & { place: string }): S
   try {
     value = JSON.parse(line.toString('utf8'));
   } catch (cause) {
+    const program = findDecompressor(line);
+    if (program !== null) {
+      throw new FormatError(
+        `Expected JSON in ${options.place}, got compressed bytes; samples are read many times, from a file of plain text: decompress it first with \`${program}\`.`,
+        { cause },
+      );
+    }
     throw new FormatError(`Expected JSON in ${options.place}: ${(cause as Error).message}.`, { cause });
   }
   return checkSample(value, options);
+}
+
+/** The program that unpacks what begins with these bytes; null where they begin no compressed file that is known here. */
+function findDecompressor(bytes: Buffer): string | null {
+  const magic = bytes.subarray(0, 4).toString('hex');
+  if (magic.startsWith('1f8b')) return 'gunzip';
+  if (magic === '28b52ffd') return 'unzstd';
+  return magic.startsWith('425a68') ? 'bunzip2' : null;
 }
 
 interface Line {
@@ -173,7 +188,9 @@ export function openSamples(path: string, limits: SampleLimits = {}): SampleFile
   try {
     file = openSync(path, 'r');
     if (!fstatSync(file).isFile())
-      throw new FormatError(`Expected ${path} to be a samples file, found a folder or device.`);
+      throw new FormatError(
+        `Expected ${path} to be a samples file, found a folder, pipe or device; samples are read many times, so write them to a file.`,
+      );
   } catch (cause) {
     if (cause instanceof FormatError) throw cause;
     throw fileErrorOf('read samples', path, cause);

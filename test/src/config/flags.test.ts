@@ -117,9 +117,9 @@ describe('resolveConfig', () => {
     [{ sink: '-1' }, 'Expected `--sink` to be an integer of at least 0, got `-1`.'],
     [{ sinkTokens: -1 }, 'Expected `--sink` to be an integer of at least 0, got `-1`.'],
     [{ recent: '0' }, 'Expected `--recent` to be an integer of at least 1, got `0`.'],
-    [{ steps: 'many' }, 'Expected `--steps` to be an integer of at least 0, got `many`.'],
-    [{ steps: '1.5' }, 'Expected `--steps` to be an integer of at least 0, got `1.5`.'],
-    [{ lr: Number.NaN }, 'Expected `--lr` to be a number of at least 0, got `NaN`.'],
+    [{ steps: 'many' }, 'Expected `--steps` to be an integer of at least 1, got `many`.'],
+    [{ steps: '1.5' }, 'Expected `--steps` to be an integer of at least 1, got `1.5`.'],
+    [{ lr: Number.NaN }, 'Expected `--lr` to be a number above 0 and at most 1000, got `NaN`.'],
     [{ streamingFraction: '1.2' }, 'Expected `--streaming-fraction` to be a number from 0 to 1, or null, got `1.2`.'],
     [
       { streamingFraction: '0.5', threshold: '0.5' },
