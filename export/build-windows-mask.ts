@@ -22,7 +22,9 @@ export function buildWindowsMask({ gates, cut }: { gates: GatesFile; cut: ShareC
 export function makeMaskFile(gates: GatesFile, found: CutWindows): MaskFile {
   const ladder = requireLadder(gates);
   const { mask, kvShare, atTokens, predictedLoss, lossBound } = found;
-  const { model, provenance } = gates;
+  const { model } = gates;
+  const ties = found.tieDecided === 0 ? {} : { tieDecided: found.tieDecided };
+  const provenance = { ...gates.provenance, ...ties };
   const budget = { kvShare, atTokens, predictedLoss, lossBound };
   if (hasSeveralWindows(mask)) {
     return {
@@ -60,7 +62,8 @@ export function requireLadder(gates: GatesFile): LadderEffects {
 }
 
 /** One sentence on the cut: who sees how much, what is kept, the loss, and how far from the least possible it may be. */
-export function describeCutWindows({ mask, atTokens, keptShare, predictedLoss, lossBound }: CutWindows): string {
+export function describeCutWindows(cut: CutWindows): string {
+  const { mask, atTokens, keptShare, predictedLoss, lossBound, tieDecided } = cut;
   const all = mask.windows.flat();
   const parts = [null, ...listWindows(mask).reverse()].map((window) => {
     const count = all.filter((own) => own === window).length;
@@ -70,7 +73,11 @@ export function describeCutWindows({ mask, atTokens, keptShare, predictedLoss, l
     lossBound === null || predictedLoss <= 0
       ? ''
       : `, the least possible is at most ${formatShare((predictedLoss - lossBound) / predictedLoss)} lower`;
-  return `${parts.join(', ')}; KV share ${formatShare(keptShare)} at ${atTokens} tokens; predicted loss ${predictedLoss.toPrecision(3)}${gap}.`;
+  const ties =
+    tieDecided === 0
+      ? ''
+      : `; the windows of ${tieDecided} heads with equal effects were decided by (layer, head) order`;
+  return `${parts.join(', ')}; KV share ${formatShare(keptShare)} at ${atTokens} tokens; predicted loss ${predictedLoss.toPrecision(3)}${gap}${ties}.`;
 }
 
 function formatShare(share: number): string {

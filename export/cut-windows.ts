@@ -5,7 +5,7 @@ import { BudgetError, ConfigError } from '../src/errors/errors.ts';
 import type { LadderEffects } from '../src/formats/gates.ts';
 import { boundLoss } from './loss-bound.ts';
 import { searchWindows } from './search-windows.ts';
-import { type ChoiceProblem, makeProblem, measureLoss } from './window-choice.ts';
+import { type ChoiceProblem, countTies, makeProblem, measureLoss } from './window-choice.ts';
 
 /** How to cut by memory. */
 export interface ShareCut {
@@ -26,6 +26,8 @@ export interface CutWindows {
   readonly predictedLoss: number;
   /** what no choice within the budget falls below, by the same effects; null where it was not asked for */
   readonly lossBound: number | null;
+  /** heads that could exchange windows with another head at the same loss: their order decided, not what was measured */
+  readonly tieDecided: number;
 }
 
 /** Cut a ladder within a budget. Deterministic; about a second for 256 heads and five windows.
@@ -103,6 +105,7 @@ function describeRungs(
     atTokens,
     keptShare: entries / (problem.heads * atTokens),
     predictedLoss,
+    tieDecided: countTies(problem, rungs),
     // rounding of the last digits must not put the bound above what was found
     lossBound: isBounded ? Math.min(predictedLoss, boundLoss(problem, { budget, start: rungs }).bound) : null,
   };

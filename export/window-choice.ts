@@ -112,6 +112,30 @@ export class WindowChoice {
   }
 }
 
+/** Heads that could exchange their rung with a head on another one without a change of the loss beyond rounding: which of them has
+ * which was decided by order, not by what was measured. */
+export function countTies(problem: ChoiceProblem, rungs: Int32Array): number {
+  const choice = new WindowChoice(problem, rungs);
+  const rounding = 1e-9 * choice.loss + 1e-13 * problem.magnitude;
+  const change = new Float64Array(problem.heads * problem.rungs);
+  const tied = new Set<number>();
+  for (let head = 0; head < problem.heads; head++) {
+    const own = rungs[head] as number;
+    for (let rung = 0; rung <= problem.rungs; rung++) {
+      if (rung === own || !rungs.includes(rung)) continue;
+      choice.fillChange(head, rung, change);
+      for (let other = head + 1; other < problem.heads; other++) {
+        if (rungs[other] !== rung) continue;
+        const at = (option: number): number =>
+          option === problem.rungs ? 0 : (change[other * problem.rungs + option] as number);
+        const together = choice.priceMove(head, rung) + choice.priceMove(other, own) + 2 * (at(own) - at(rung));
+        if (Math.abs(together) <= rounding) tied.add(head).add(other);
+      }
+    }
+  }
+  return tied.size;
+}
+
 /** Loss of a choice, summed anew in a fixed order, so that it does not depend on how the choice was found. */
 export function measureLoss({ heads, rungs: top, matrix }: ChoiceProblem, rungs: ArrayLike<number>): number {
   const size = Math.sqrt(matrix.length);

@@ -79,9 +79,10 @@ function exportWindows(flags: ExportFlags, { gates, share }: { gates: GatesFile;
   const { file, cut } = buildWindowsMask({ gates, cut: share });
   // a pattern's readers cut its values themselves: labels as values are cut to the same labels
   writeFiles(flags, file.version === MASK_VERSION && flags.format === 'tsv' ? makePattern(file) : file);
-  const { atTokens, keptShare, predictedLoss, lossBound } = cut;
+  const { atTokens, keptShare, predictedLoss, lossBound, tieDecided } = cut;
   if (flags.json) {
-    printJson({ out: flags.out, kvShare: share.kvShare, atTokens, keptShare, predictedLoss, lossBound });
+    const { kvShare } = share;
+    printJson({ out: flags.out, kvShare, atTokens, keptShare, predictedLoss, lossBound, tieDecided });
     return;
   }
   const measured = gates.ladder?.tokens ?? atTokens;

@@ -42,9 +42,10 @@ export function describeRanks(file: MaskFile): string | null {
   return 'Heads were kept by rank, the order in which they close (`ranks` in mask.json), not by the size of their gates.';
 }
 
-/** How the labels of a mask were decided where the gates did not tell the heads apart; null where they did. */
-export function describeTies({ provenance }: MaskFile): string | null {
-  const { tieDecided } = provenance;
+/** How the labels or windows of a mask were decided where what was measured did not tell the heads apart; null where they did. */
+export function describeTies(file: MaskFile): string | null {
+  const { tieDecided } = file.provenance;
   if (typeof tieDecided !== 'number' || tieDecided === 0) return null;
-  return `The labels of ${tieDecided} heads with equal gates were decided by (layer, head) order, not by what was measured.`;
+  const what = findBudget(file) === null ? ['labels', 'gates'] : ['windows', 'effects'];
+  return `The ${what[0]} of ${tieDecided} heads with equal ${what[1]} were decided by (layer, head) order, not by what was measured.`;
 }

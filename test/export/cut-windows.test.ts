@@ -1,5 +1,6 @@
 // The cut by memory: against every possible choice on tiny problems, its bound, its limits, its time on a large model, and nested paths.
 import { describe, expect, it } from 'vitest';
+import { describeCutWindows, makeMaskFile } from '../../export/build-windows-mask.ts';
 import { cutPath, cutWindows } from '../../export/cut-windows.ts';
 import { makeProblem, measureLoss, WindowChoice } from '../../export/window-choice.ts';
 import { measureKvShare } from '../../src/core/kv-cost.ts';
@@ -7,7 +8,8 @@ import { makeRandom } from '../../src/core/random.ts';
 import type { HeadMask } from '../../src/core/shapes.ts';
 import { BudgetError, ConfigError } from '../../src/errors/errors.ts';
 import type { LadderEffects } from '../../src/formats/gates.ts';
-import { makeRandomLadder } from './ladder-fixture.ts';
+import { describeTies } from '../../src/report/mask-words.ts';
+import { makeLadderGates, makeRandomLadder } from './ladder-fixture.ts';
 
 /** Least loss of all (windows + 1)^heads choices within the budget. */
 function findLeastLoss(ladder: LadderEffects, { kvShare, atTokens }: { kvShare: number; atTokens: number }): number {
@@ -93,10 +95,31 @@ describe('cutWindows', () => {
   it('ties go to the lower head', () => {
     const effects = [[1], [0, 1], [0, 0, 1], [0, 0, 0, 1]];
     const even = { sink: 0, windows: [10], tokens: 100, effects };
-    expect(cutWindows(even, { kvHeads: 2, kvShare: 0.55, atTokens: null }).mask.windows).toEqual([
+    const found = cutWindows(even, { kvHeads: 2, kvShare: 0.55, atTokens: null });
+    expect(found.mask.windows).toEqual([
       [10, 10],
       [null, null],
     ]);
+    expect(found.tieDecided).toBe(4);
+    expect(describeCutWindows(found)).toMatch(
+      /; the windows of 4 heads with equal effects were decided by \(layer, head\) order\.$/,
+    );
+    const file = makeMaskFile(makeLadderGates(even, 2), found);
+    expect(file.provenance.tieDecided).toBe(4);
+    expect(describeTies(file)).toContain(
+      'The windows of 4 heads with equal effects were decided by (layer, head) order',
+    );
+  });
+
+  it('counts as ties no heads that the measurement tells apart', () => {
+    expect(cut(0.3).tieDecided).toBe(0);
+    // heads 0 and 3 are alike, 1 costs less and 2 more: the one that keeps the whole context beside 2 is decided by order
+    const effects = [[2], [0, 1], [0, 0, 9], [0, 0, 0, 2]];
+    const found = cutWindows(
+      { sink: 0, windows: [10], tokens: 100, effects },
+      { kvHeads: 4, kvShare: 0.55, atTokens: null },
+    );
+    expect([found.mask.windows, found.tieDecided]).toEqual([[[10, 10, null, null]], 2]);
   });
 
   it('uses interactions: two heads that err against each other are narrowed together', () => {

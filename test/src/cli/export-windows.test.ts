@@ -55,7 +55,7 @@ describe('duo export --kv-share', () => {
   it('tells the cut as JSON', async () => {
     const { stdout } = await cut('--kv-share', '0.3', '--json');
     const { predictedLoss, lossBound, keptShare, ...rest } = JSON.parse(stdout);
-    expect(rest).toEqual({ out, kvShare: 0.3, atTokens: 500 });
+    expect(rest).toEqual({ out, kvShare: 0.3, atTokens: 500, tieDecided: 0 });
     expect(lossBound).toBeLessThanOrEqual(predictedLoss);
     expect(keptShare).toBeLessThanOrEqual(0.3);
   });
