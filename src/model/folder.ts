@@ -82,9 +82,10 @@ function readConfigJson(path: string): unknown {
   const configPath = join(path, 'config.json');
   if (!existsSync(configPath)) {
     if (listFiles(path, '.gguf').length > 0) throw ggufError(path);
-    throw new ModelError(
-      `Expected config.json in the model folder ${path}, found none; pass a Hugging Face model folder as downloaded.`,
-    );
+    const cure = existsSync(join(path, 'params.json'))
+      ? "params.json is its maker's own form: pass the model in the form that transformers reads"
+      : 'pass a Hugging Face model folder as downloaded';
+    throw new ModelError(`Expected config.json in the model folder ${path}, found none; ${cure}.`);
   }
   const json = readJson(configPath, MOST_CONFIG_BYTES);
   // What the Hub answers in JSON where access was not granted.

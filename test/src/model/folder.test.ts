@@ -429,6 +429,13 @@ describe('openModelFolder refuses', () => {
         `Expected config.json in the model folder ${empty}, found none; pass a Hugging Face model folder as downloaded.`,
       ),
     );
+    const own = write({ 'params.json': {}, 'consolidated.safetensors': 'x' });
+    expectError(
+      own,
+      new ModelError(
+        `Expected config.json in the model folder ${own}, found none; params.json is its maker's own form: pass the model in the form that transformers reads.`,
+      ),
+    );
     expect(() => open(write({ 'config.json': '{"model_type": "lla' }))).toThrow(FormatError);
     expect(() => open(write({ 'config.json': ' '.repeat(2 ** 22 + 1) }))).toThrow('to be at most 4194304 bytes');
   });
