@@ -1,4 +1,5 @@
-// Prefixes: transformers 5 and 4 in a wrapper, bare, saved without its output layer; PEFT before them, torch.compile anywhere in them.
+// Prefixes: transformers 5 and 4 in a wrapper, a trainer's field, bare, saved without its output layer; before them those of data-parallel
+// training and PEFT, and torch.compile's anywhere.
 #include "core/tensor_names.h"
 
 #include <cstring>
@@ -6,7 +7,8 @@
 namespace duo {
 namespace {
 
-const char *const PREFIXES[] = {"model.language_model.", "language_model.model.", "language_model.", "model.", ""};
+const char *const PREFIXES[] = {"model.language_model.", "language_model.model.", "language_model.", "model.model.", "model.", ""};
+const char *const SAVED_PREFIXES[] = {"module.", "base_model.model."};
 const char *const PARTS[] = {"input_layernorm",  "post_attention_layernorm", "self_attn.q_proj", "self_attn.k_proj",
                              "self_attn.v_proj", "self_attn.o_proj",         "self_attn.q_norm", "self_attn.k_norm",
                              "mlp.gate_proj",    "mlp.up_proj",              "mlp.down_proj"};
@@ -32,7 +34,7 @@ bool is_read(const std::string &part) {
 }  // namespace
 
 std::string find_plain_name(const std::string &stored) {
-  const std::string compiled = "_orig_mod.", peft = "base_model.model.";
+  const std::string compiled = "_orig_mod.";
   std::string name;
   for (size_t at = 0; at < stored.size();) {
     if (stored.compare(at, compiled.size(), compiled) == 0) {
@@ -41,7 +43,9 @@ std::string find_plain_name(const std::string &stored) {
       name += stored[at++];
     }
   }
-  if (starts_with(name, peft.c_str())) name.erase(0, peft.size());
+  for (const char *prefix : SAVED_PREFIXES) {
+    if (starts_with(name, prefix)) name.erase(0, std::strlen(prefix));
+  }
   for (const char *prefix : PREFIXES) {
     if (!starts_with(name, prefix)) continue;
     const std::string part = name.substr(std::strlen(prefix));

@@ -9,7 +9,7 @@ import { type ModelConfig, parseModelConfig } from './config.ts';
 import { isRecord, readTokenIds, showValue } from './config-fields.ts';
 import { computeFingerprint, computeOlderFingerprint } from './fingerprint.ts';
 import { nameGgufModel, openGgufModel } from './gguf-model.ts';
-import { locateModelFolder } from './locate-folder.ts';
+import { adviseOnFolder, locateModelFolder } from './locate-folder.ts';
 import { adviseOnMissing } from './missing-tensor.ts';
 import { HEAD_NAME, listExpectedTensors } from './tensor-names.ts';
 import { checkTiedHead } from './tied-head.ts';
@@ -82,10 +82,7 @@ function readConfigJson(path: string): unknown {
   const configPath = join(path, 'config.json');
   if (!existsSync(configPath)) {
     if (listFiles(path, '.gguf').length > 0) throw ggufError(path);
-    const cure = existsSync(join(path, 'params.json'))
-      ? "params.json is its maker's own form: pass the model in the form that transformers reads"
-      : 'pass a Hugging Face model folder as downloaded';
-    throw new ModelError(`Expected config.json in the model folder ${path}, found none; ${cure}.`);
+    throw new ModelError(`Expected config.json in the model folder ${path}, found none; ${adviseOnFolder(path)}.`);
   }
   const json = readJson(configPath, MOST_CONFIG_BYTES);
   // What the Hub answers in JSON where access was not granted.

@@ -1,7 +1,7 @@
 // From the path that a person gives to the folder that holds config.json: the Hub's cache keeps it under snapshots/<commit>.
 // What is no model folder is refused with what to do instead.
 import { existsSync, readdirSync, readFileSync, type Stats, statSync } from 'node:fs';
-import { basename, join, resolve } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import { ModelError } from '../errors/errors.ts';
 import { fileErrorOf } from '../formats/file-errors.ts';
 import { readJson } from '../formats/read-json.ts';
@@ -50,11 +50,27 @@ function refuseOtherPaths(path: string): void {
   throw new ModelError(`Expected a model folder at ${path}, found nothing there; check the path.`);
 }
 
-/** The snapshot that `main` means in a folder of the Hub's cache, or its only one; null for another folder. */
-function findSnapshot(path: string): string | null {
+/** Words for the end of an error where a folder holds no config.json, without full stop. */
+export function adviseOnFolder(path: string): string {
+  const folders = readdirSync(path, { withFileTypes: true }).filter((entry) => entry.isDirectory());
+  const inner = folders.find(({ name }) => existsSync(join(path, name, 'config.json')));
+  const cached = folders.find(({ name }) => name.startsWith('models--'));
+  if (existsSync(join(path, 'params.json'))) {
+    return "params.json is its maker's own form: pass the model in the form that transformers reads";
+  }
+  if (inner !== undefined) return `pass the folder inside that has one, ${join(path, inner.name)}`;
+  if (cached !== undefined)
+    return `it is the Hub's cache: pass one of its models, for example ${join(path, cached.name)}`;
+  return 'pass a Hugging Face model folder as downloaded';
+}
+
+/** The snapshot that `main` means in a folder of the Hub's cache (or in its snapshots/), or its only one; null for another folder. */
+function findSnapshot(given: string): string | null {
+  const path = basename(resolve(given)) === 'snapshots' ? dirname(resolve(given)) : given;
   const folder = join(path, 'snapshots');
-  const isCache = statSync(folder, { throwIfNoEntry: false })?.isDirectory() === true;
-  if (!isCache || existsSync(join(path, 'config.json'))) return null;
+  const isCache = basename(resolve(path)).startsWith('models--') || existsSync(join(path, 'refs'));
+  const hasSnapshots = statSync(folder, { throwIfNoEntry: false })?.isDirectory() === true;
+  if (existsSync(join(given, 'config.json')) || !isCache || !hasSnapshots) return null;
   const snapshots = readdirSync(folder).sort();
   const ref = join(path, 'refs', 'main');
   const commit = existsSync(ref) ? readFileSync(ref, 'utf8').trim() : snapshots.length === 1 ? snapshots[0]! : '';

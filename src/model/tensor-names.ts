@@ -19,11 +19,11 @@ export function nameLayerTensor(layerIndex: number, part: string): string {
   return `model.layers.${layerIndex}.${part}`;
 }
 
-/** What saving programs put before a name: PEFT, and torch.compile anywhere in it. */
-const PEFT_PREFIX = 'base_model.model.';
+/** What saving programs put before a name: data-parallel training, PEFT, and torch.compile anywhere in it. */
+const SAVED_PREFIXES = ['module.', 'base_model.model.'];
 const COMPILED = '_orig_mod.';
-/** Where the language model stands: in a wrapper saved by transformers 5 and 4, bare, and saved without its output layer. */
-const PREFIXES = ['model.language_model.', 'language_model.model.', 'language_model.', 'model.', ''];
+/** Where the language model stands: in a wrapper saved by transformers 5 and 4, as the field of a trainer, bare, and saved without its output layer. */
+const PREFIXES = ['model.language_model.', 'language_model.model.', 'language_model.', 'model.model.', 'model.', ''];
 const PARTS =
   /^(?:embed_tokens\.weight|norm\.weight|layers\.\d+\.(?:input_layernorm|post_attention_layernorm|self_attn\.[qkvo]_proj|self_attn\.[qk]_norm|mlp\.(?:gate|up|down)_proj)\.(?:weight|bias))$/;
 
@@ -31,7 +31,7 @@ const PARTS =
  * `model.layers.0.mlp.up_proj.weight`. @returns null for a tensor that the computation does not read, such as a vision tower's. */
 export function findPlainName(stored: string): string | null {
   let name = stored.replaceAll(COMPILED, '');
-  if (name.startsWith(PEFT_PREFIX)) name = name.slice(PEFT_PREFIX.length);
+  for (const prefix of SAVED_PREFIXES) if (name.startsWith(prefix)) name = name.slice(prefix.length);
   for (const prefix of PREFIXES) {
     if (!name.startsWith(prefix)) continue;
     const part = name.slice(prefix.length);

@@ -239,7 +239,39 @@ describe("openModelFolder on a folder of the Hub's cache", () => {
     expect(model.path).toBe(join(folder, 'snapshots', commits[chosen]!));
     expect(model.name).toBe('SmolLM2-135M');
     expect(model.config.rmsNormEps).toBe(1e-5 * (chosen + 1));
+    expect(open(join(folder, 'snapshots')).path).toBe(model.path);
     expect(open(`${model.path}/`)).toMatchObject({ name: 'SmolLM2-135M', fingerprint: model.fingerprint });
+  });
+
+  it('leaves other folders of that name alone', () => {
+    const folder = write({});
+    writeFolder(join(folder, 'snapshots'), makeModelFiles());
+    expect(open(join(folder, 'snapshots')).name).toBe('snapshots');
+    expectError(
+      folder,
+      new ModelError(
+        `Expected config.json in the model folder ${folder}, found none; pass the folder inside that has one, ${folder}/snapshots.`,
+      ),
+    );
+  });
+
+  it('names a model of it where the whole cache is given, and the folder inside that has the model', () => {
+    const folder = writeCache(1);
+    const cache = join(folder, '..');
+    expectError(
+      cache,
+      new ModelError(
+        `Expected config.json in the model folder ${cache}, found none; it is the Hub's cache: pass one of its models, for example ${folder}.`,
+      ),
+    );
+    const outer = write({});
+    writeFolder(join(outer, 'checkpoint-100'), makeModelFiles());
+    expectError(
+      outer,
+      new ModelError(
+        `Expected config.json in the model folder ${outer}, found none; pass the folder inside that has one, ${outer}/checkpoint-100.`,
+      ),
+    );
   });
 
   it('refuses where none is meant', () => {
