@@ -1,13 +1,22 @@
 // The public entry of duo-heads: everything a program may rely on. What is not exported here may change without notice.
 export { type HaystackSource, openHaystack } from '../data-gen/haystack.ts';
-export { generateSample, generateSamples, type PasskeySample, type PasskeySettings } from '../data-gen/passkey.ts';
-export { buildMask } from '../export/build-mask.ts';
-export { buildWindowsMask, makeMaskFile } from '../export/build-windows-mask.ts';
-export { compareMasks, type MaskComparison } from '../export/compare.ts';
+export type { Split } from '../data-gen/length.ts';
+export {
+  generateSample,
+  generateSamples,
+  type PasskeySample,
+  type PasskeySettings,
+  type SampleOrigin,
+} from '../data-gen/passkey.ts';
+export { type BuiltMask, buildMask, type LambdaCut } from '../export/build-mask.ts';
+export { type BuiltWindowsMask, buildWindowsMask, makeMaskFile } from '../export/build-windows-mask.ts';
+export { compareMasks, type DifferingHead, type MaskComparison } from '../export/compare.ts';
 export { type Cut, type CutGates, cutGates, defaultStreamingFraction } from '../export/cut.ts';
 export { type CutWindows, cutPath, cutWindows, type ShareCut } from '../export/cut-windows.ts';
-export { importPattern } from '../export/import.ts';
-export { drawGates, drawMask } from '../export/picture.ts';
+export { type ImportedPattern, importPattern } from '../export/import.ts';
+export type { NoiseDecisions } from '../export/noise-decisions.ts';
+export { drawGates, drawMask, type PictureOptions } from '../export/picture.ts';
+export type { ChosenMask } from '../identify/choose-mask.ts';
 export { identify } from '../identify/identify.ts';
 export type {
   FoundHeads,
@@ -16,28 +25,53 @@ export type {
   IdentifyProgress,
   IdentifyResult,
 } from '../identify/options.ts';
+export type { RunEstimate } from '../train/estimate.ts';
 export { buildGates } from '../train/gates-file.ts';
+export type { CutResult } from '../train/mask-stability.ts';
 export { findMethod, HEAD_METHODS } from '../train/methods/index.ts';
-export type { HeadMethod, ScoredGates, ScoreOptions } from '../train/methods/method.ts';
-export { type OptimizeOptions, type OptimizeResult, optimizeGates } from '../train/optimize.ts';
+export type { HeadMethod, QuadraticMethodSettings, ScoredGates, ScoreOptions } from '../train/methods/method.ts';
+export {
+  type OptimizeFiles,
+  type OptimizeOptions,
+  type OptimizeResult,
+  type OptimizeSettings,
+  optimizeGates,
+} from '../train/optimize.ts';
 export type { Config } from './config/config.ts';
 export { resolveConfig } from './config/flags.ts';
-export { loadPreset } from './config/presets.ts';
+export { loadPreset, type Preset } from './config/presets.ts';
 export { findOneWindow, listWindows, makeHeadMask, toMaskGrid } from './core/head-mask.ts';
 export { countKvBytes, measureKvShare } from './core/kv-cost.ts';
 export { makeRandom, type Random } from './core/random.ts';
-export type { Session, SessionMemory, SessionOptions } from './core/session.ts';
+export type {
+  KvDtype,
+  PrefillSemantics,
+  Session,
+  SessionMemory,
+  SessionOptions,
+  TokenSampling,
+} from './core/session.ts';
 export type {
   AnswerRange,
+  Architecture,
   GateGrid,
   HeadMask,
   MaskGrid,
   ModelShape,
   Sample,
+  StreamingWindows,
   Supervise,
   Window,
 } from './core/shapes.ts';
-export type { DistillOptions, DistillResult, Engine, EvaluateResult } from './engine/engine.ts';
+export type {
+  DistillOptions,
+  DistillResult,
+  Engine,
+  EvaluateResult,
+  HiddenOptions,
+  ProbeRequest,
+  StepEstimate,
+} from './engine/engine.ts';
 export { type NativeEngineOptions, openNativeEngine } from './engine/native/native-engine.ts';
 export {
   type Activations,
@@ -63,12 +97,38 @@ export {
 } from './errors/errors.ts';
 export { listBaselines, type NamedMask } from './eval/baselines.ts';
 export { evaluateSamples } from './eval/evaluate-samples.ts';
-export { type GatesFile, type LadderEffects, readGates, writeGates } from './formats/gates.ts';
-export { type MaskFile, readMask, toHeadMask, writeMask } from './formats/mask.ts';
+export type { KeptPromise, PathMask, WalkedMask } from './eval/keep-promise.ts';
+export type { Interval } from './eval/metrics/confidence.ts';
+export { type GatesFile, type LambdaPath, type ModelTag, readGates, writeGates } from './formats/gates.ts';
+export type { LadderEffects } from './formats/ladder-effects.ts';
+export {
+  type BinaryMaskFile,
+  type MaskFile,
+  readMask,
+  toHeadMask,
+  type WindowsMaskFile,
+  writeMask,
+} from './formats/mask.ts';
+export type { MetricsLine } from './formats/metrics.ts';
+export type { Noise } from './formats/noise.ts';
+export type { JsonRecord, JsonValue } from './formats/read-json.ts';
 export type { EvalRow } from './formats/results.ts';
-export { openSamples, readSamples, writeSamples } from './formats/samples.ts';
+export {
+  openSamples,
+  readSamples,
+  type SampleFile,
+  type SampleLimits,
+  type SamplesMeta,
+  type WriteSamplesOptions,
+  writeSamples,
+} from './formats/samples.ts';
+export type { HubNeed } from './hub/choose-files.ts';
+export type { ModelConfig, RopeScaling } from './model/config.ts';
 export { type ModelFolder, openModelFolder } from './model/folder.ts';
+export type { GgufType } from './model/gguf-blocks.ts';
 export { type OpenModelOptions, openModel } from './model/open-model.ts';
+export type { Shard, StoredTensor, TensorInfo, WeightDtype } from './model/safetensors.ts';
+export type { WeightStore } from './model/weights.ts';
 export { type BatchText, decodeTogether, generateBatch } from './runtime/batch.ts';
 export { type GenerateOptions, type GenerateResult, generateText } from './runtime/generate.ts';
 export { type SamplingOptions, sampleToken } from './runtime/sampling.ts';

@@ -284,7 +284,7 @@ export function readSamplesMeta(path: string): SamplesMeta {
   return checkJson(metaSchema, { value: readJson(metaPath, MAX_META_BYTES), path: metaPath });
 }
 
-interface WriteOptions<Samples> {
+export interface WriteSamplesOptions<Samples> {
   readonly samples: Samples;
   /** a function is asked after the last sample, for what is known only then */
   readonly provenance: JsonRecord | (() => JsonRecord);
@@ -295,7 +295,7 @@ interface WriteOptions<Samples> {
 /** Write samples as they come, whole or not at all, and their provenance beside them. Same samples, same bytes.
  * Where `path` is `-`, a FIFO or a device the samples go there as they come, and no provenance is written.
  * @throws {FormatError} a malformed sample, or none; {FileError} disk full, read-only, no such folder; whatever `samples` throws. */
-export function writeSamples(path: string, options: WriteOptions<Iterable<Sample>>): SamplesMeta {
+export function writeSamples(path: string, options: WriteSamplesOptions<Iterable<Sample>>): SamplesMeta {
   const writer = new SampleWriter(path, options);
   try {
     for (const sample of options.samples) writer.add(sample);
@@ -307,7 +307,10 @@ export function writeSamples(path: string, options: WriteOptions<Iterable<Sample
 }
 
 /** `writeSamples` for samples that are made asynchronously, so that others get their turn in between. */
-export async function streamSamples(path: string, options: WriteOptions<AsyncIterable<Sample>>): Promise<SamplesMeta> {
+export async function streamSamples(
+  path: string,
+  options: WriteSamplesOptions<AsyncIterable<Sample>>,
+): Promise<SamplesMeta> {
   const writer = new SampleWriter(path, options);
   try {
     for await (const sample of options.samples) writer.add(sample);
@@ -321,13 +324,13 @@ export async function streamSamples(path: string, options: WriteOptions<AsyncIte
 /** A samples file being written. */
 class SampleWriter {
   readonly #path: string;
-  readonly #options: Omit<WriteOptions<unknown>, 'samples'>;
+  readonly #options: Omit<WriteSamplesOptions<unknown>, 'samples'>;
   readonly #hash = createHash('sha256');
   readonly #hasMeta: boolean;
   readonly #output: Output;
   #count = 0;
 
-  constructor(path: string, options: Omit<WriteOptions<unknown>, 'samples'>) {
+  constructor(path: string, options: Omit<WriteSamplesOptions<unknown>, 'samples'>) {
     this.#path = path;
     this.#options = options;
     this.#hasMeta = isReplacedWhole(path);
