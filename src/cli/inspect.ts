@@ -188,7 +188,7 @@ function inspectPair(givenA: string, givenB: string): Inspection {
   const kind = severalWindows ? 'window' : 'label';
   const text = [
     `Retrieval heads: ${retrievalHeads[0]} in ${pathA}, ${retrievalHeads[1]} in ${pathB}, ${sharedRetrieval} in both.`,
-    `Overlap ${formatPercent(overlap)}, Jaccard ${formatPercent(jaccard)}, rank correlation of the gates ${spearman === null ? 'undefined (all equal)' : spearman.toFixed(3)}.`,
+    `Shared over the larger number ${formatPercent(overlap)} (overlap), over all that either has ${formatPercent(jaccard)} (Jaccard); rank correlation of the gates, 1 = same order, ${spearman === null ? 'undefined (all equal)' : spearman.toFixed(3)}.`,
     `KV share at ${entries.tokens} tokens: ${kvShareA} and ${kvShareB}; both keep ${formatPercent(entries.overlap)} of the larger's entries.`,
     differing.length === 0
       ? `No head has another ${kind}.`

@@ -25,8 +25,8 @@ export function describeBudget(file: MaskFile): string | null {
   const { kvShare, atTokens, predictedLoss, lossBound } = budget;
   const kept = `KV share ${formatShare(measureKvShare(toHeadMask(file), atTokens))} at ${formatTokens(atTokens)} tokens (at most ${formatShare(kvShare)} was asked)`;
   if (predictedLoss === null) return `${kept}.`;
-  const bound = lossBound === null ? '' : `, no mask of that budget below ${formatNumber(lossBound)}`;
-  return `${kept}; predicted loss ${formatNumber(predictedLoss)}${bound} by the same effects.`;
+  const bound = lossBound === null ? '' : `, which no mask of that budget brings below ${formatNumber(lossBound)}`;
+  return `${kept}; predicted loss ${formatNumber(predictedLoss)}, the sum of the measured effects of its windows${bound}.`;
 }
 
 /** The length at which a mask's KV share is named first: that of its budget; null where it has none. */

@@ -46,7 +46,7 @@ describe('duo inspect', () => {
     );
     // (2 · 1000 + 36 + 3 · 12) / 6000
     expect(lines[3]).toBe(
-      'KV share 34.5 % at 1000 tokens (at most 50.0 % was asked); predicted loss 0.125, no mask of that budget below 0.1 by the same effects.',
+      'KV share 34.5 % at 1000 tokens (at most 50.0 % was asked); predicted loss 0.125, the sum of the measured effects of its windows, which no mask of that budget brings below 0.1.',
     );
     expect(stdout).toContain('    0 # . .\n    1 : . #\n# whole context   nearest tokens:   . 8   : 32\n');
   });
@@ -79,6 +79,9 @@ describe('duo inspect', () => {
 
   it('compares two masks by their windows', async () => {
     const { stdout } = await answerOf('inspect', windowsPath, otherPath);
+    expect(stdout).toContain(
+      'Shared over the larger number 50.0 % (overlap), over all that either has 50.0 % (Jaccard); rank correlation of the gates, 1 = same order, 1.000.',
+    );
     expect(stdout).toContain("KV share at 1000 tokens: 34.5 % and 18.2 %; both keep 52.3 % of the larger's entries.");
     expect(stdout).toContain('2 heads with another window (layer.head): 0.1 (8 → 16), 1.2 (all → 8)\n');
     expect((await answerOf('inspect', windowsPath, windowsPath)).stdout).toContain('No head has another window.');
