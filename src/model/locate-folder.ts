@@ -52,15 +52,14 @@ function refuseOtherPaths(path: string): void {
 
 /** Words for the end of an error where a folder holds no config.json, without full stop. */
 export function adviseOnFolder(path: string): string {
-  const folders = readdirSync(path, { withFileTypes: true }).filter((entry) => entry.isDirectory());
-  const inner = folders.find(({ name }) => existsSync(join(path, name, 'config.json')));
-  const cached = folders.find(({ name }) => name.startsWith('models--'));
+  const names = readdirSync(path).sort();
+  const inner = names.find((name) => existsSync(join(path, name, 'config.json')));
+  const cached = names.find((name) => name.startsWith('models--'));
   if (existsSync(join(path, 'params.json'))) {
     return "params.json is its maker's own form: pass the model in the form that transformers reads";
   }
-  if (inner !== undefined) return `pass the folder inside that has one, ${join(path, inner.name)}`;
-  if (cached !== undefined)
-    return `it is the Hub's cache: pass one of its models, for example ${join(path, cached.name)}`;
+  if (inner !== undefined) return `pass the folder inside that has one, ${join(path, inner)}`;
+  if (cached !== undefined) return `it is the Hub's cache: pass one of its models, for example ${join(path, cached)}`;
   return 'pass a Hugging Face model folder as downloaded';
 }
 
