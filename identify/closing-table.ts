@@ -1,32 +1,27 @@
-// The closing table: what the mask just found keeps on held-out samples, beside full attention and as many heads chosen otherwise.
+// The closing table: what the mask just found keeps on held-out samples, and of what long context gives on held-out documents, beside full
+// attention and as many heads chosen otherwise.
 import { AbortedError } from '../src/errors/errors.ts';
-import { listBaselines } from '../src/eval/baselines.ts';
+import { listBaselines, type NamedMask } from '../src/eval/baselines.ts';
+import { evaluateLongRange } from '../src/eval/evaluate-long-range.ts';
 import { evaluateSamples } from '../src/eval/evaluate-samples.ts';
 import { type MaskFile, toHeadMask } from '../src/formats/mask.ts';
 import type { EvalRow } from '../src/formats/results.ts';
-import { readHeldOut } from './held-out.ts';
+import { readHeldOut, takeHeldOutTexts } from './held-out.ts';
 import type { Parts } from './parts.ts';
 
 const RANDOM_MASKS = 3;
+/** Fewest texts that kept gain is measured on. */
+const TABLE_TEXTS = 8;
 
 /** Rows of the closing table, or null with a message of why; a failure here never fails the run, whose files are written.
  * @throws {AbortedError}. */
 export async function closeWithTable(parts: Parts, mask: MaskFile): Promise<EvalRow[] | null> {
-  const { options, folder, config, engine } = parts;
+  const { options, config, engine } = parts;
   const { heldOut, signal, onMessage, onProgress } = options;
   if (heldOut === undefined && config.heldOutSamples === 0) return null;
   try {
     const samples = await readHeldOut(parts);
-    const given = toHeadMask(mask);
-    const baselines = listBaselines({
-      names: ['full', 'streaming', 'random', 'inverted'],
-      model: folder.config.shape,
-      given,
-      randomMasks: RANDOM_MASKS,
-      seed: config.seed,
-    });
-    const [full, ...others] = baselines;
-    const masks = [full!, { name: 'given', mask: given }, ...others];
+    const masks = listMasks(parts, mask);
     const tell = (done: number, total: number): void =>
       onProgress?.({ stage: 'held-out', label: 'held-out recall', done, total });
     tell(0, samples.length * masks.length);
@@ -37,4 +32,42 @@ export async function closeWithTable(parts: Parts, mask: MaskFile): Promise<Eval
     onMessage?.({ kind: 'no-table', text: `no closing table: ${reason}` });
     return null;
   }
+}
+
+/** Kept gain of the same masks, or null: where no documents were given, where there is no table, or with a message of why it cannot be measured.
+ * @throws {AbortedError}. */
+export async function measureGainOfTable(parts: Parts, mask: MaskFile): Promise<EvalRow[] | null> {
+  const { options, config, engine } = parts;
+  const { documents, heldOutDocuments, heldOut, signal, onMessage, onProgress } = options;
+  if (documents === undefined && heldOutDocuments === undefined) return null;
+  if (heldOut === undefined && config.heldOutSamples === 0) return null;
+  try {
+    const texts = await takeHeldOutTexts(parts, { leastTexts: TABLE_TEXTS });
+    return await evaluateLongRange({
+      engine,
+      texts,
+      masks: listMasks(parts, mask),
+      window: config,
+      length: config.maxTokens,
+      ...(signal && { signal }),
+      onProgress: (done, total) => onProgress?.({ stage: 'held-out', label: 'kept gain', done, total }),
+    });
+  } catch (error) {
+    if (error instanceof AbortedError) throw error;
+    const reason = error instanceof Error ? error.message : String(error);
+    onMessage?.({ kind: 'no-table', text: `no kept gain in the closing table: ${reason}` });
+    return null;
+  }
+}
+
+function listMasks({ folder, config }: Parts, mask: MaskFile): NamedMask[] {
+  const given = toHeadMask(mask);
+  const [full, ...others] = listBaselines({
+    names: ['full', 'streaming', 'random', 'inverted'],
+    model: folder.config.shape,
+    given,
+    randomMasks: RANDOM_MASKS,
+    seed: config.seed,
+  });
+  return [full!, { name: 'given', mask: given }, ...others];
 }

@@ -9,6 +9,9 @@ import type { HeadMethod, ScoreOptions } from '../train/methods/method.ts';
 import type { IdentifyOptions } from './options.ts';
 import type { SampleSource } from './sample-source.ts';
 
+/** What making a sample costs beside its step, in steps of four forward passes: a long-range one takes two, as often as its window is not skipped. */
+const MAKING_STEPS = { passkey: 0, 'long-range': 0.5, both: 0.25 };
+
 interface EstimateParts {
   readonly method: HeadMethod;
   readonly config: Config;
@@ -42,8 +45,9 @@ async function estimateSteps({ method, config, source, score }: EstimateParts): 
   const operationsPerSecond = method.isStepwise
     ? await measureRate({ engine, sample, window, distill })
     : await measureScoringRate({ method, score, sample });
+  const making = MAKING_STEPS[source.counts ? config.objective : 'passkey'];
   const lengths = Array.from({ length: config.steps - firstStep }, (_, step) => source.lengthAt(firstStep + step));
-  return estimateRun({ engine, lengths, operationsPerSecond });
+  return estimateRun({ engine, lengths, operationsPerSecond: operationsPerSecond / (1 + making) });
 }
 
 /** Operations of a distillation step that a method that only looks gets through a second: what it does is in proportion to them. */

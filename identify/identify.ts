@@ -11,11 +11,13 @@ import { isDemoModel, openModel } from '../src/model/open-model.ts';
 import { fitToCpu } from '../train/cpu-budget.ts';
 import { findMethod } from '../train/methods/index.ts';
 import { chooseMaskCut } from './choose-mask.ts';
+import { findDocuments } from './documents.ts';
 import { openMethodEngine } from './method-engine.ts';
+import { openObjectiveSource } from './objective-source.ts';
 import { checkOptions, type IdentifyOptions, type IdentifyResult } from './options.ts';
 import { findResumedEngine } from './resumed-engine.ts';
 import { runIdentification } from './run.ts';
-import { openGeneratedSource, openGivenSource, type SampleSource } from './sample-source.ts';
+import { openGivenSource, openOrigin, type SampleSource } from './sample-source.ts';
 import { checkReach, checkWidest } from './warnings.ts';
 
 /** Find the retrieval heads of a model.
@@ -23,7 +25,7 @@ import { checkReach, checkWidest } from './warnings.ts';
  * @throws {ConfigError} options or settings that cannot be; {ModelError}, {FormatError}, {FileError} of what is read or written;
  *   {EngineError}; {AbortedError} on `signal`. Same seed, inputs, engine and device: the same gates and mask. */
 export async function identify(options: IdentifyOptions): Promise<IdentifyResult> {
-  checkOptions(options);
+  checkOptions({ ...options, objective: options.config?.objective });
   const { model } = options;
   const folder = typeof model === 'string' ? await openNamedModel(model, options) : model;
   try {
@@ -121,13 +123,18 @@ async function openSource({
   const canProbe = engine.probe !== undefined && engine.computeHidden !== undefined;
   const config = isGpu ? settings.config : fitToCpu(settings.config, { model: folder.config, given, canProbe });
   const isCut = settings.isCut || config.maxTokens < settings.config.maxTokens;
-  const source = await openGeneratedSource({
-    folder,
-    config,
-    haystackPath: options.haystack,
-    given,
-    isCut,
+  const origin = { folder, config, haystackPath: options.haystack, given, isCut };
+  checkTurns(config);
+  const source = await openObjectiveSource({
+    ...origin,
+    // The closing table asks for passkeys whatever the heads are found by.
+    config: config.objective === 'long-range' ? (await openOrigin(origin)).config : config,
+    objective: config.objective,
+    documentsPath: findDocuments(options),
+    heldOutPath: options.heldOutDocuments,
+    engine,
     split: 'train',
+    signal: options.signal,
   });
   const fitted = listChanges(asked, source.config);
   if (fitted.length > 0) {
@@ -135,6 +142,15 @@ async function openSource({
     options.onMessage?.({ kind: 'fitted', text });
   }
   return { source, config: source.config, fitted };
+}
+
+/** @throws {ConfigError} a single sample for two objectives. */
+function checkTurns({ objective, method, quadraticSamples, steps }: Config): void {
+  const samples = method === 'quadratic' ? quadraticSamples : steps;
+  if (objective !== 'both' || samples !== 1) return;
+  throw new ConfigError(
+    `Expected at least 2 samples for \`objective\` both, which takes passkeys and long-range tokens by turns, got 1; raise \`${method === 'quadratic' ? 'quadraticSamples' : 'steps'}\`.`,
+  );
 }
 
 /** Tokens of the longest sample that the heads are scored by. */

@@ -13,6 +13,8 @@ import { type ChosenMask, countLabels, type PromiseCut } from './choose-mask.ts'
 import { readHeldOut, takeHeldOutTexts } from './held-out.ts';
 import type { Parts } from './parts.ts';
 
+/** Texts that a promise of kept gain is held against. */
+const PROMISE_TEXTS = 16;
 /** Budgets of a ladder's path: 64 equal steps of a full cache, half a head of the demo's 32. */
 const BUDGET_STEPS = 64;
 
@@ -106,6 +108,6 @@ async function makeMeasure(
     const samples = await readHeldOut(parts);
     return { measure: makeRecallMeasure({ engine, samples, signal }), count: samples.length };
   }
-  const texts = await takeHeldOutTexts(parts);
+  const texts = await takeHeldOutTexts(parts, { leastTexts: PROMISE_TEXTS });
   return { measure: makeGainMeasure({ engine, texts, window: options.window, signal }), count: texts.length };
 }

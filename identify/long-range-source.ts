@@ -33,7 +33,7 @@ export interface LongRangeOptions {
   /** documents of their own to hold out; default: a part of `documentsPath` */
   readonly heldOutPath?: string | undefined;
   readonly split: Split;
-  readonly signal: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 export interface LongRangeSource {
@@ -130,7 +130,7 @@ function makeScorer({ engine, folder, config, signal }: LongRangeOptions): Score
   const streaming = makeHeadMask(filledGrid(layers, kvHeads, 0), config);
   return (tokens, attention) => {
     checkIds({ tokens: [...tokens], answers: [] }, folder);
-    return scoreTokens(tokens, attention === 'full' ? 'full' : streaming, { signal });
+    return scoreTokens(tokens, attention === 'full' ? 'full' : streaming, signal ? { signal } : {});
   };
 }
 

@@ -16,7 +16,7 @@ export interface ObjectiveOptions extends OriginOptions {
   /** of the long-range objective */
   readonly documentsPath: string | null;
   readonly heldOutPath?: string | undefined;
-  readonly signal: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 export interface ObjectiveSource extends SampleSource {

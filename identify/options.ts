@@ -1,4 +1,5 @@
 // What `identify` takes and gives: the options of one identification, what it tells on the way, and its result.
+import type { LongRangeCounts } from '../data-gen/long-range.ts';
 import type { NoiseDecisions } from '../export/noise-decisions.ts';
 import type { Config } from '../src/config/config.ts';
 import type { Sample } from '../src/core/shapes.ts';
@@ -23,6 +24,11 @@ export interface IdentifyOptions {
   readonly samples?: string | readonly Sample[] | undefined;
   /** text of generated samples: a text file, a folder, JSONL, JSONL.gz or JSONL.zst; default: generated prose */
   readonly haystack?: string | undefined;
+  /** running text, as `haystack`: of the long-range objective, and for kept gain in the closing table; default: no kept gain, and a small
+   * corpus that ships with duo for the objective */
+  readonly documents?: string | undefined;
+  /** documents to hold out instead of a part of `documents` */
+  readonly heldOutDocuments?: string | undefined;
   /** samples of the closing table, as `samples`; default: generated ones, `config.heldOutSamples` of them */
   readonly heldOut?: string | readonly Sample[] | undefined;
   /** a name, or an opened engine of this model, which stays open; default: native where its library loads */
@@ -85,6 +91,10 @@ export interface FoundHeads extends ChosenMask {
 export interface IdentifyResult extends FoundHeads {
   /** rows of the closing table: full, given, streaming, random-0 …, inverted; null where there is none */
   readonly heldOut: readonly EvalRow[] | null;
+  /** kept gain of the same masks on held-out documents; null where none were given or it could not be measured */
+  readonly keptGain: readonly EvalRow[] | null;
+  /** long-range tokens that its samples were found by; null for passkeys and for samples that were given */
+  readonly longRange: LongRangeCounts | null;
   /** why the mask may not be what it seems, as sentences without a full stop */
   readonly warnings: readonly string[];
   /** share of the full KV cache that the mask saves */
@@ -106,10 +116,12 @@ export interface IdentifyResult extends FoundHeads {
 
 /** What can be told from the options alone. @throws {ConfigError} options that exclude each other. */
 export function checkOptions(
-  options: Pick<IdentifyOptions, 'samples' | 'haystack' | 'out' | 'resume' | 'overwrite' | 'nameOption'>,
+  options: Pick<IdentifyOptions, 'samples' | 'haystack' | 'out' | 'resume' | 'overwrite' | 'nameOption'> & {
+    readonly objective: string | undefined;
+  },
 ): void {
   const { nameOption: named = (name) => `\`${name}\`` } = options;
-  const { samples, haystack, out, resume, overwrite } = options;
+  const { samples, haystack, objective, out, resume, overwrite } = options;
   if (resume && overwrite) {
     throw new ConfigError(
       `Expected ${named('resume')} or ${named('overwrite')}, got both; ${named('resume')} continues a run, ${named('overwrite')} starts it anew.`,
@@ -118,6 +130,11 @@ export function checkOptions(
   if (samples !== undefined && haystack !== undefined) {
     throw new ConfigError(
       `Expected ${named('samples')} or ${named('haystack')}, got both; samples of your own need no haystack.`,
+    );
+  }
+  if (samples !== undefined && objective !== undefined) {
+    throw new ConfigError(
+      `Expected ${named('samples')} or ${named('objective')}, got both; samples of your own have answers of their own.`,
     );
   }
   if (out === undefined && (resume || overwrite)) {

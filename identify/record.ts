@@ -62,6 +62,8 @@ export function startRecord(parts: Parts, run: { previousPath: string | null; id
       model: resolve(folder.path),
       fingerprint: folder.fingerprint,
       heldOut: typeof options.heldOut === 'string' ? options.heldOut : null,
+      ...(options.documents !== undefined && { documents: options.documents }),
+      ...(options.heldOutDocuments !== undefined && { heldOutDocuments: options.heldOutDocuments }),
       ...source.inputs,
       fitted: [...parts.fitted],
     },

@@ -15,9 +15,10 @@ import { type RunFile, writeRun } from '../src/formats/run.ts';
 import { buildGates } from '../train/gates-file.ts';
 import type { ScoreOptions } from '../train/methods/method.ts';
 import { cutMask } from './choose-mask.ts';
-import { closeWithTable } from './closing-table.ts';
+import { closeWithTable, measureGainOfTable } from './closing-table.ts';
 import { announceEstimate } from './estimate.ts';
 import { keepMask } from './keep-mask.ts';
+import { describeCounts } from './long-range-source.ts';
 import type { FoundHeads, IdentifyResult } from './options.ts';
 import type { Parts } from './parts.ts';
 import { describeIdentity, describeProvenance, describeSampleSettings, startRecord } from './record.ts';
@@ -75,6 +76,8 @@ async function scoreAndEvaluate(parts: Parts, run: { place: RunPlace; identity: 
   const startMs = performance.now();
   const scored = await method.score(score);
   const scoreSeconds = (performance.now() - startMs) / 1000;
+  const { counts } = parts.source;
+  if (counts) options.onMessage?.({ kind: 'note', text: describeCounts(counts) });
 
   const window = score.settings.window;
   const gates = buildGates({
@@ -96,6 +99,7 @@ async function scoreAndEvaluate(parts: Parts, run: { place: RunPlace; identity: 
   const noiseText = noise && describeNoiseDecisions(noise, noise);
   if (noiseText && !noise.isLarge) options.onMessage?.({ kind: 'noise', text: `${noiseText}.` });
   const heldOut = await closeWithTable(parts, mask);
+  const keptGain = await measureGainOfTable(parts, mask);
   const measured = { atTokens: chosen.windows?.atTokens ?? null, longestTokens: parts.longestTokens };
   const warnings = [...(noiseText && noise.isLarge ? [noiseText] : []), ...listWarnings(chosen.cut, heldOut, measured)];
   for (const warning of warnings) options.onMessage?.({ kind: 'warning', text: `${warning}.` });
@@ -103,6 +107,8 @@ async function scoreAndEvaluate(parts: Parts, run: { place: RunPlace; identity: 
   return {
     ...found,
     heldOut,
+    keptGain,
+    longRange: parts.source.counts ?? null,
     warnings,
     savings: listSavings(toHeadMask(mask), folder.config.shape.maxPositions),
     config,
@@ -167,7 +173,8 @@ function tellScoring({ options, config, method }: Parts, done: number, loss?: nu
 
 /** What run.json and --json tell of a result: numbers, no files. */
 export function resultsOf(result: IdentifyResult): JsonRecord {
-  const { method, steps, scoreSeconds, cut, savings, heldOut, windows, promise, noise, warnings } = result;
+  const { method, steps, scoreSeconds, cut, savings, heldOut, windows, promise, noise, warnings, keptGain, longRange } =
+    result;
   const { streamingHeads, retrievalHeads, tieDecided } = cut;
   return {
     method,
@@ -181,7 +188,9 @@ export function resultsOf(result: IdentifyResult): JsonRecord {
     ...(windows && { kvShare: pickBudget(windows) }),
     ...(promise && { promise: promise.walked.map(pickWalked) }),
     savings: savings.map(({ tokens, saved }) => ({ tokens, saved })),
+    ...(longRange && { longRange: { ...longRange } }),
     heldOut: (heldOut ?? []) as unknown as JsonRecord[],
+    ...(keptGain && { keptGain: keptGain as unknown as JsonRecord[] }),
   };
 }
 

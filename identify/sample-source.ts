@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import { fitPasskeys } from '../data-gen/fit-passkeys.ts';
 import { openHaystack } from '../data-gen/haystack.ts';
 import { drawLength, heldOutLengths, type Split } from '../data-gen/length.ts';
+import type { LongRangeCounts } from '../data-gen/long-range.ts';
 import {
   generateSample,
   generateSamples,
@@ -29,6 +30,8 @@ export interface SampleSource {
   readonly hash: string;
   /** for run.json: paths and hashes of what is read */
   readonly inputs: JsonRecord;
+  /** long-range tokens found so far, where the objective asks for them */
+  readonly counts?: LongRangeCounts | null;
   close(): void;
 }
 

@@ -18,7 +18,7 @@ const LENGTH_STEP = 128;
 const TABLE_MASKS = 7;
 
 /** Settings for a CPU: method `quadratic` instead of a gate optimisation beyond the budget, its samples shortened to 1024 tokens and then
- * lowered to one, the closing table cut to fit. A run within the budget, and every key the person set, stays as it is.
+ * lowered to one (of each objective), the closing table cut to fit. A run within the budget, and every key the person set, stays as it is.
  * @param options.given keys the person set; those of the optimiser choose the method too.
  * @param options.canProbe whether the engine can run method quadratic. */
 export function fitToCpu(
@@ -47,10 +47,14 @@ export function fitToCpu(
     return countQuadraticForwards({ layers, kvHeads, callsPerSample: 1, samples, rounds, ...spared }) * forward(tokens);
   };
   const isWithin = (samples: number, tokens: number): boolean => cost(samples, tokens) <= MOST_OPERATIONS;
+  // Two objectives take turns.
+  const leastSamples = Math.min(fitted.quadraticSamples, fitted.objective === 'both' ? 2 : 1);
   if (!isWithin(fitted.quadraticSamples, fitted.maxTokens)) {
     const shortest = Math.min(SHORTEST_TOKENS, fitted.maxTokens);
     const samples =
-      given.has('quadraticSamples') || isWithin(fitted.quadraticSamples, shortest) ? fitted.quadraticSamples : 1;
+      given.has('quadraticSamples') || isWithin(fitted.quadraticSamples, shortest)
+        ? fitted.quadraticSamples
+        : leastSamples;
     let tokens = fitted.maxTokens;
     if (!given.has('minTokens') && !given.has('maxTokens')) {
       while (tokens > shortest && !isWithin(samples, tokens)) {

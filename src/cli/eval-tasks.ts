@@ -218,7 +218,10 @@ async function takeLongRangeTexts(flags: TaskFlags, folder: ModelFolder): Promis
     length,
     texts: Array.from({ length: numTexts }, (_, index) => {
       const random = makeRandom(seed, 'eval', LONG_RANGE_TASK, length, index);
-      return [...bos, ...documents.take({ tokens: length, random, split: 'held-out' })].slice(0, length);
+      return [
+        ...bos,
+        ...documents.take({ tokens: length - bos.length, random, split: 'held-out', repeats: false }),
+      ].slice(0, length);
     }),
   }));
 }

@@ -3,6 +3,7 @@
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { PASSKEY_KEYS, pickPasskeySettings } from '../../data-gen/passkey.ts';
+import { findDocuments } from '../../identify/documents.ts';
 import { describeCounts, LONG_RANGE_KEYS, pickLongRangeSettings } from '../../identify/long-range-source.ts';
 import type { Objective } from '../../identify/objective.ts';
 import { type ObjectiveSource, openObjectiveSource } from '../../identify/objective-source.ts';
@@ -19,7 +20,7 @@ import { metaPathOf, streamSamples } from '../formats/samples.ts';
 import type { ModelFolder } from '../model/folder.ts';
 import { addConfigOptions, readConfigFlags, sayChanges } from './config-flags.ts';
 import { readIntegerFlag } from './numbers.ts';
-import { addDocumentOptions, type DocumentFlags, findDocuments, refuseFlags } from './objective-flags.ts';
+import { addDocumentOptions, type DocumentFlags, refuseFlags } from './objective-flags.ts';
 import { addEngineOptions, type EngineFlags, openEngine, openModel } from './open.ts';
 import { checkOutput, checkStdoutIsFree, nameOutput } from './outputs.ts';
 import { addProgressOption, makeProgress } from './progress.ts';

@@ -21,9 +21,12 @@ interface IdentifyFlags extends EngineFlags {
   readonly model: string;
   readonly samples?: string;
   readonly haystack?: string;
+  readonly documents?: string;
+  readonly heldOutDocuments?: string;
   readonly heldOut?: string;
   readonly out?: string;
   readonly resume?: boolean;
+  readonly objective?: string;
   readonly overwrite?: boolean;
   readonly json?: boolean;
 }
@@ -33,6 +36,11 @@ export function defineIdentifyCommand(command: Command, signal: AbortSignal): vo
     .requiredOption('--model <dir|demo>', 'Hugging Face model folder, or demo for the one that ships with duo')
     .option('--samples <file>', 'samples.jsonl to learn from instead of generated ones')
     .option('--haystack <path>', 'text file, folder, JSONL, JSONL.gz or JSONL.zst; default: generated prose')
+    .option(
+      '--documents <path>',
+      'running text (as --haystack): of --objective long-range or both, and for kept gain in the closing table; a tenth is held out',
+    )
+    .option('--held-out-documents <path>', 'documents to hold out instead of a part of --documents')
     .option('--held-out <file>', 'samples.jsonl for the closing table instead of generated ones')
     .option('--out <dir>', 'run folder; default: runs/<model>-<seed>')
     .option('--resume', 'continue the run in --out from its last checkpoint')
@@ -44,9 +52,17 @@ export function defineIdentifyCommand(command: Command, signal: AbortSignal): vo
 }
 
 async function runIdentify(flags: IdentifyFlags & Record<string, unknown>, signal: AbortSignal): Promise<void> {
-  const { samples, haystack, heldOut, resume, overwrite } = flags;
+  const { samples, haystack, documents, heldOutDocuments, heldOut, resume, overwrite } = flags;
   const engineFlags = readEngineFlags(flags);
-  checkOptions({ ...engineFlags, samples, haystack, resume, overwrite, out: flags.out ?? 'runs' });
+  checkOptions({
+    ...engineFlags,
+    samples,
+    haystack,
+    objective: flags.objective,
+    resume,
+    overwrite,
+    out: flags.out ?? 'runs',
+  });
   const folder = await openModel(flags.model, { signal });
   try {
     const named = { name: flags.model, shape: folder.config.shape };
@@ -58,7 +74,7 @@ async function runIdentify(flags: IdentifyFlags & Record<string, unknown>, signa
     try {
       const result = await identify({
         ...engineFlags,
-        ...{ samples, haystack, heldOut, resume, overwrite, preset, out, signal },
+        ...{ samples, haystack, documents, heldOutDocuments, heldOut, resume, overwrite, preset, out, signal },
         model: folder,
         config: overrides as Partial<Config>,
         command: ['duo', ...process.argv.slice(2)],
@@ -116,7 +132,7 @@ function printAll(result: IdentifyResult, flags: IdentifyFlags): void {
     printJson({ out, ...resultsOf(result), mask: cut.mask, gates: gates.gates });
     return;
   }
-  if (heldOut) printResult(`\n${formatRecallTable(heldOut)}`);
+  if (heldOut) printResult(`\n${formatRecallTable(heldOut, result.keptGain)}`);
   printResult(describeSavings(result.savings));
   printResult(`Written to ${out}: ${files.join(', ')}.`);
 }

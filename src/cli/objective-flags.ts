@@ -1,8 +1,6 @@
 // The flags of the long-range objective.
-import { join } from 'node:path';
 import type { Command } from 'commander';
 import type { Objective } from '../../identify/objective.ts';
-import { findPackageRoot } from '../core/package.ts';
 import { ConfigError } from '../errors/errors.ts';
 
 export interface DocumentFlags {
@@ -18,11 +16,6 @@ export function addDocumentOptions(command: Command): Command {
       'running text for long-range samples (as --haystack), a tenth of it held out; default: the small corpus of duo',
     )
     .option('--held-out-documents <path>', 'documents to hold out instead of a part of --documents');
-}
-
-/** The path of the running text: what --documents names, else the small corpus that ships with duo. */
-export function findDocuments(flags: DocumentFlags): string {
-  return flags.documents ?? join(findPackageRoot(), 'corpus', 'texts');
 }
 
 /** Refuse flags that an objective has no use for. @throws {ConfigError} naming the first. */

@@ -2,17 +2,30 @@
 import type { EvalRow } from '../formats/results.ts';
 import { formatPercent, formatTable } from './terminal.ts';
 
-/** Rows of one task as text: who, accuracy with its interval, log-probability, share of the heads that stream. */
-export function formatRecallTable(rows: readonly EvalRow[]): string {
-  const header = ['mask', 'answer words right', '95 % interval', 'log-prob', 'heads streaming'];
+/** Rows of one task as text: who, accuracy with its interval, log-probability, share of the heads that stream.
+ * @param keptGain rows of the same masks, for a column of kept gain; where it could not be measured the reason stands below the table. */
+export function formatRecallTable(rows: readonly EvalRow[], keptGain: readonly EvalRow[] | null = null): string {
+  const isMeasured = keptGain?.some(({ keptGain: kept }) => typeof kept === 'number') ?? false;
+  const gains = isMeasured && keptGain ? ['kept gain', '95 % interval'] : [];
+  const header = ['mask', 'answer words right', '95 % interval', 'log-prob', ...gains, 'heads streaming'];
   const lines = rows.map((row) => [
     row.mask,
     formatPercent(row.accuracy),
     row.accuracyInterval.map((bound) => (100 * bound).toFixed(1)).join(' to '),
     row.logProb === null ? '' : row.logProb.toFixed(4),
+    ...(isMeasured ? formatGain(keptGain?.find(({ mask }) => mask === row.mask)) : []),
     formatPercent(row.streamingFraction),
   ]);
-  return formatTable([header, ...lines]);
+  const table = formatTable([header, ...lines]);
+  const [first] = keptGain ?? [];
+  return first === undefined || isMeasured ? table : `${table}\nNo kept gain: ${first.note ?? 'it was not measured'}.`;
+}
+
+function formatGain(row: EvalRow | undefined): string[] {
+  const { keptGain, keptGainInterval } = row ?? {};
+  if (typeof keptGain !== 'number') return ['', ''];
+  const bounds = (keptGainInterval ?? []).map((bound) => (100 * bound).toFixed(1)).join(' to ');
+  return [formatPercent(keptGain), bounds];
 }
 
 /** One sentence on the savings. */

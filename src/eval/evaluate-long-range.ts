@@ -1,8 +1,9 @@
 // The task `long-range`: kept gain of each mask on held-out running text, a row a length and mask.
+import { isDeepStrictEqual } from 'node:util';
 import { listWindows, makeHeadMask, toMaskGrid } from '../core/head-mask.ts';
 import { countKvBytes } from '../core/kv-cost.ts';
 import { streamingFractionOf } from '../core/masks.ts';
-import { filledGrid, type HeadMask } from '../core/shapes.ts';
+import { filledGrid, type HeadMask, type Window } from '../core/shapes.ts';
 import type { Engine } from '../engine/engine.ts';
 import { AbortedError, ConfigError } from '../errors/errors.ts';
 import { hashMask } from '../formats/mask-hash.ts';
@@ -13,7 +14,8 @@ import { measureKeptGain, type TextLogProbs } from './metrics/kept-gain.ts';
 
 export const LONG_RANGE_TASK = 'long-range';
 
-/** Score texts under masks. Every head streaming, against which all masks are measured, has the smallest window of the masks.
+/** Score texts under masks.
+ * @param options.window of every head streaming, against which all masks are measured; default: the smallest window of the masks.
  * @param options.texts token ids, each at least 2.  @param options.length tokens asked for.
  * @returns a row a mask; `accuracy` is the kept gain within 0 to 1, `keptGain` the value itself, `logProb` the mean over all tokens.
  * @throws {ConfigError} an engine without log-probabilities by position, no mask that streams; {AbortedError}; {EngineError}. */
@@ -21,6 +23,7 @@ export async function evaluateLongRange(options: {
   readonly engine: Engine;
   readonly texts: readonly (readonly number[])[];
   readonly masks: readonly NamedMask[];
+  readonly window?: Window;
   readonly length: number;
   readonly signal?: AbortSignal;
   readonly onProgress?: (done: number, total: number) => void;
@@ -30,8 +33,9 @@ export async function evaluateLongRange(options: {
   const score = engine.scoreTokens?.bind(engine);
   if (score === undefined)
     throw new ConfigError(`Expected an engine with log-probabilities by position, got ${engine.name}`);
-  const streaming = makeStreaming(engine, masks);
-  const total = texts.length * (masks.length + 2);
+  const streaming = options.window ? streamAll(engine, options.window) : makeStreaming(engine, masks);
+  const known = (mask: HeadMask | 'full'): boolean => mask === 'full' || isDeepStrictEqual(mask, streaming);
+  const total = texts.length * (masks.filter(({ mask }) => !known(mask)).length + 2);
   let done = 0;
   const scoreAll = async (mask: HeadMask | 'full'): Promise<Float32Array[]> => {
     const scored: Float32Array[] = [];
@@ -47,7 +51,7 @@ export async function evaluateLongRange(options: {
   const rows: EvalRow[] = [];
   for (const named of masks) {
     const startMs = performance.now();
-    const own = await scoreAll(named.mask);
+    const own = known(named.mask) ? (named.mask === 'full' ? full : low) : await scoreAll(named.mask);
     const seconds = (performance.now() - startMs) / 1000;
     const logProbs = texts.map((_, index): TextLogProbs => {
       const at = (all: readonly Float32Array[]): Float32Array => all[index] as Float32Array;
@@ -65,12 +69,15 @@ function makeStreaming(engine: Engine, masks: readonly NamedMask[]): HeadMask {
   for (const { mask } of masks) {
     const recentTokens = mask === 'full' ? undefined : listWindows(mask)[0];
     if (mask === 'full' || recentTokens === undefined) continue;
-    const grid = filledGrid(engine.model.layers, engine.model.kvHeads, 0);
-    return makeHeadMask(grid, { sinkTokens: mask.sinkTokens, recentTokens });
+    return streamAll(engine, { sinkTokens: mask.sinkTokens, recentTokens });
   }
   throw new ConfigError(
     `Expected a mask with a streaming head for task ${LONG_RANGE_TASK}, got none; give --mask or --gates`,
   );
+}
+
+function streamAll({ model }: Engine, window: Window): HeadMask {
+  return makeHeadMask(filledGrid(model.layers, model.kvHeads, 0), window);
 }
 
 function makeRow(parts: {
