@@ -1,4 +1,5 @@
 // Calls of the native library: a status that is not OK becomes an error, long work runs on a worker thread with progress and abort.
+import { freemem, totalmem } from 'node:os';
 import { AbortedError, NativeError } from '../errors/errors.ts';
 import { type FunctionName, STATUS } from './abi.ts';
 import { loadLibrary } from './library.ts';
@@ -81,7 +82,16 @@ function reportProgress(task: bigint, options: TaskOptions): void {
 function makeError(status: number, text: string): NativeError | AbortedError {
   if (status === STATUS.ABORTED) return new AbortedError('The work was stopped on request');
   const name = Object.entries(STATUS).find(([, code]) => code === status)?.[0] ?? String(status);
+  if (text === NO_MEMORY) return new NativeError(describeNoMemory(), name);
   return new NativeError(text || `The native library returned status ${name} without a text`, name);
+}
+
+/** What the library says where the system gave it no memory: it does not know for what, nor how much there is. */
+const NO_MEMORY = 'the machine has no memory left for this call';
+
+function describeNoMemory(): string {
+  const [free, total] = [freemem(), totalmem()].map((bytes) => (bytes / 2 ** 30).toFixed(1));
+  return `Expected memory for this step, got none: ${free} of the machine's ${total} GiB are free, or a limit of this process is reached; use shorter texts (--max-tokens, --lengths, --contexts), fewer at once, or a machine with more.`;
 }
 
 /** The text before the closing 0 of a buffer the library wrote. */

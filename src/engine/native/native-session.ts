@@ -1,7 +1,9 @@
 // A session of the `native` engine: the Session interface over the library's handle.
+import { freemem, totalmem } from 'node:os';
+import { countKvBytes } from '../../core/kv-cost.ts';
 import type { Session, SessionMemory, SessionOptions, TokenSampling } from '../../core/session.ts';
 import type { HeadMask, ModelShape } from '../../core/shapes.ts';
-import { ConfigError, EngineError } from '../../errors/errors.ts';
+import { ConfigError, EngineError, NativeError } from '../../errors/errors.ts';
 import type { NativeModel } from '../../native/model.ts';
 import { decodeBatch, type NativeSession, openSession } from '../../native/session.ts';
 import { checkLogitsArray, checkMask, checkTokens } from '../check-inputs.ts';
@@ -17,7 +19,7 @@ export async function openNativeSession(
   const { maxTokens, chunkTokens, kvDtype = 'f32', kvRotation = true, prefill = 'exact' } = options;
   checkCount('maxTokens', maxTokens);
   if (chunkTokens !== undefined) checkCount('chunkTokens', chunkTokens);
-  const native = await openSession(model, {
+  const opening = openSession(model, {
     windows: mask === 'full' ? null : flattenWindows(mask.windows),
     sinkTokens: mask === 'full' ? 0 : mask.sinkTokens,
     maxTokens,
@@ -26,7 +28,22 @@ export async function openNativeSession(
     prefill,
     chunkTokens: chunkTokens ?? 0,
   });
-  return new NativeEngineSession(native, mask, { shape, maxTokens });
+  try {
+    return new NativeEngineSession(await opening, mask, { shape, maxTokens });
+  } catch (cause) {
+    const isRefused = cause instanceof NativeError && cause.status === 'MEMORY' && model.device.startsWith('cpu');
+    if (!isRefused) throw cause;
+    const needed = countKvBytes({ model: shape, mask, tokens: maxTokens, dtype: kvDtype });
+    throw noRoomForCache({ needed, maxTokens, kvDtype });
+  }
+}
+
+function noRoomForCache(cache: { needed: number; maxTokens: number; kvDtype: string }): NativeError {
+  const [needed, free, total] = [cache.needed, freemem(), totalmem()].map((bytes) => (bytes / 2 ** 30).toFixed(1));
+  return new NativeError(
+    `Expected ${needed} GiB for the ${cache.kvDtype} cache of ${cache.maxTokens} tokens, got none: ${free} of the machine's ${total} GiB are free, or a limit of this process is reached; use fewer tokens (--max-new-tokens, --lengths, --contexts), a mask that streams more heads, or a smaller --kv-dtype.`,
+    'MEMORY',
+  );
 }
 
 /** One pass over the weights for several sessions. @throws {EngineError} a session of another engine, or counts that differ. */

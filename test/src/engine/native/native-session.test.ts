@@ -58,6 +58,18 @@ async function useEngine(device: string, use: (engine: Engine) => Promise<void>,
   }
 }
 
+describeNative('a session that has no room', () => {
+  it('says how many bytes it needs, how many there are, and which flags make it smaller', async () => {
+    await useEngine('cpu', async (engine) => {
+      const opening = engine.openSession('full', { maxTokens: 2 ** 30, kvDtype: 'f32' });
+      await expect(opening).rejects.toThrow(
+        /^Expected 3072\.0 GiB for the f32 cache of 1073741824 tokens, got none: [\d.]+ of the machine's [\d.]+ GiB are free, or a limit of this process is reached; use fewer tokens \(--max-new-tokens, --lengths, --contexts\), a mask that streams more heads, or a smaller --kv-dtype\.$/,
+      );
+      await expect(opening).rejects.toMatchObject({ status: 'MEMORY', exitCode: 1 });
+    });
+  });
+});
+
 describeNative.each(variants)('%s sessions', (device) => {
   it.each(Object.keys(MASKS) as (keyof typeof MASKS)[])('give golden logits in any chunking, %s', async (name) => {
     await useEngine(device, async (engine) => {
