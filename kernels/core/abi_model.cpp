@@ -168,6 +168,23 @@ int32_t duo_probe(duo_model_t *model, const int32_t *tokens, int64_t num_tokens,
   });
 }
 
+int32_t duo_sketch(duo_model_t *model, const int32_t *tokens, int64_t num_tokens, const int32_t *positions, int64_t num_positions,
+                   const float *vectors, int64_t num_vectors, const int64_t *windows, int64_t num_windows, int64_t sink_tokens, duo_task_t *task,
+                   float *products) {
+  return guard_task(task, [&](Task &running) {
+    const auto found = model_table().find(model, "model");
+    const ModelConfig &config = found->config();
+    const Passage passage = require_passage(config, tokens, num_tokens, positions, num_positions);
+    require_range("num_vectors", num_vectors, 1, 4096);
+    require_range("num_windows", num_windows, 1, 4096);
+    require(windows, "windows");
+    for (int64_t i = 0; i < num_windows; i++) require_window(sink_tokens, windows[i]);
+    require_finite("vectors", require(vectors, "vectors"), num_vectors * num_positions * config.hidden);
+    found->sketch(passage, vectors, num_vectors, windows, num_windows, sink_tokens, running, require(products, "products"));
+    require_finite("products", products, num_vectors * config.num_gates() * num_windows);
+  });
+}
+
 int32_t duo_gram(const float *a, int64_t num_a, const float *b, int64_t num_b, int64_t length, double scale, int32_t num_threads,
                  duo_task_t *task, double *gram, int64_t gram_stride) {
   return guard_task(task, [&](Task &running) {

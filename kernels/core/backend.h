@@ -104,6 +104,9 @@ class DuoModel {
   virtual void logits(const Passage &passage, const float *gates, const HeadWindows &windows, Task &task, float *out) = 0;  // [P, V]
   virtual void probe(const Passage &passage, const float *base_gates, const float *probe_gates, int64_t head_begin, int64_t head_end,
                      const HeadWindows &windows, Task &task, float *differences) = 0;  // [head_end − head_begin, P, C]
+  // vectors [num_vectors, P, C], windows [num_windows]; products [num_vectors, L, G, num_windows]
+  virtual void sketch(const Passage &passage, const float *vectors, int64_t num_vectors, const int64_t *windows, int64_t num_windows, int64_t sink, Task &task,
+                      float *products) = 0;
   // The session may keep `self` (a shared pointer to this model) so that weights outlive it.
   virtual std::unique_ptr<DuoSession> open_session(std::shared_ptr<DuoModel> self, const SessionOptions &options, Task &task) = 0;
 };

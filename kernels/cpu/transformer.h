@@ -50,6 +50,13 @@ class SamplePass {
   // d_out [rows, C] → d_gates [G] and, unless null, dx [T, C] (written).
   void backward_layer(int64_t layer, const float *x, const RowSet &rows, const LayerMix &mix, const float *d_out, double *d_gates, float *dx);
 
+  // After attend_layer: out [rows, H·D] = what every head sees through another window.
+  void attend_window(const RowSet &rows, Window window, float *out);
+  // As backward_layer, of heads that are all full (gates 1), against several windows: streams from attend_window, products [streams, G], written:
+  // ⟨gradient of a head's output, full − stream⟩.
+  void project_layer(int64_t layer, const float *x, const RowSet &rows, const LayerMix &mix, const std::vector<ScratchBuffer> &streams, const float *d_out,
+                     double *products, float *dx);
+
   void embed(const int32_t *tokens, float *x);
   // out [rows, C] = final norm of x [rows, C].
   void final_norm(const float *x, int64_t rows, float *out);
@@ -63,6 +70,8 @@ class SamplePass {
   void turn_queries(float *query, const RowSet &rows, bool inverse);
   BranchNeeds choose_branches(const LayerMix &mix) const;
   void backward_mlp(const CpuLayer &layer, const float *middle, int64_t count, const float *d_out, float *d_middle);
+  void backward_output(int64_t layer, const float *x, const RowSet &rows, const float *d_out);
+  void backward_attention(int64_t layer, const float *x, const RowSet &rows, const LayerMix &mix, float *dx);
   void backward_projections(const CpuLayer &layer, const float *x, const RowSet &rows, float *dx);
 
   const CpuModel &model_;

@@ -64,8 +64,8 @@ void SamplePass::backward_projections(const CpuLayer &layer, const float *x, con
   rms_norm_backward(context_, x, layer.input_norm.data(), d_normed, num_tokens_, hidden, config_.rms_norm_eps, dx, true);
 }
 
-void SamplePass::backward_layer(int64_t index, const float *x, const RowSet &rows, const LayerMix &mix, const float *d_out, double *d_gates,
-                                float *dx) {
+// d_middle_ and d_mixed_: the gradient of the stream after attention and of the mixed heads.
+void SamplePass::backward_output(int64_t index, const float *x, const RowSet &rows, const float *d_out) {
   const CpuLayer &layer = model_.layer(index);
   const int64_t count = rows.count(), hidden = config_.hidden, query_width = config_.query_width();
   reserve(middle_, count * hidden);
@@ -76,18 +76,19 @@ void SamplePass::backward_layer(int64_t index, const float *x, const RowSet &row
   multiply_linear(context_, layer.output, mixed_.data(), query_width, count, middle_.data(), hidden, true);
   backward_mlp(layer, middle_.data(), count, d_out, d_middle_.data());
   multiply_linear_transposed(context_, layer.output, d_middle_.data(), hidden, count, d_mixed_.data(), query_width, false);
-  const float *full = mix.teacher_full != nullptr ? mix.teacher_full : full_.data();
-  sum_gate_gradient(context_, shape_, count, d_mixed_.data(), full, stream_.data(), d_gates);
-  if (dx == nullptr) return;
+}
 
-  reserve(d_query_, count * query_width);
+// After backward_output: dx [T, C] = the gradient of the layer's input.
+void SamplePass::backward_attention(int64_t index, const float *x, const RowSet &rows, const LayerMix &mix, float *dx) {
+  const int64_t count = rows.count(), hidden = config_.hidden;
+  reserve(d_query_, count * config_.query_width());
   reserve(d_key_, num_tokens_ * config_.kv_width());
   reserve(d_value_, num_tokens_ * config_.kv_width());
   AttentionGradient gradient{};
   gradient.gates = mix.gates;
   gradient.full_is_constant = mix.teacher_full != nullptr;
   gradient.d_out = d_mixed_.data();
-  gradient.full = full;
+  gradient.full = mix.teacher_full != nullptr ? mix.teacher_full : full_.data();
   gradient.stream = stream_.data();
   gradient.full_lse = full_lse_.data();
   gradient.stream_lse = stream_lse_.data();
@@ -105,7 +106,32 @@ void SamplePass::backward_layer(int64_t index, const float *x, const RowSet &row
       std::copy(d_middle_.data() + row * hidden, d_middle_.data() + (row + 1) * hidden, dx + rows.positions[static_cast<size_t>(row)] * hidden);
     }
   }
-  backward_projections(layer, x, rows, dx);
+  backward_projections(model_.layer(index), x, rows, dx);
+}
+
+void SamplePass::backward_layer(int64_t index, const float *x, const RowSet &rows, const LayerMix &mix, const float *d_out, double *d_gates,
+                                float *dx) {
+  backward_output(index, x, rows, d_out);
+  const float *full = mix.teacher_full != nullptr ? mix.teacher_full : full_.data();
+  sum_gate_gradient(context_, shape_, rows.count(), d_mixed_.data(), full, stream_.data(), d_gates);
+  if (dx != nullptr) backward_attention(index, x, rows, mix, dx);
+}
+
+void SamplePass::attend_window(const RowSet &rows, Window window, float *out) {
+  const auto heads = static_cast<size_t>(config_.kv_heads);
+  const std::vector<int64_t> recent(heads, window.recent);
+  reserve(stream_lse_, config_.kv_heads * count_tiles(context_, shape_, rows.count()) * context_.ops.tile_columns);
+  attend(context_, shape_, {query_.data(), rows.positions.data(), rows.count()}, panels_, {window.sink, recent.data()},
+         {std::vector<bool>(heads, false), std::vector<bool>(heads, true)}, full_.data(), out, full_lse_.data(), stream_lse_.data());
+}
+
+void SamplePass::project_layer(int64_t index, const float *x, const RowSet &rows, const LayerMix &mix, const std::vector<ScratchBuffer> &streams,
+                               const float *d_out, double *products, float *dx) {
+  backward_output(index, x, rows, d_out);
+  for (size_t i = 0; i < streams.size(); i++) {
+    sum_gate_gradient(context_, shape_, rows.count(), d_mixed_.data(), full_.data(), streams[i].data(), products + static_cast<int64_t>(i) * config_.kv_heads);
+  }
+  if (dx != nullptr) backward_attention(index, x, rows, mix, dx);
 }
 
 }  // namespace duo

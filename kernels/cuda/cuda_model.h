@@ -55,6 +55,8 @@ class CudaModel : public DuoModel {
   void logits(const Passage &passage, const float *gates, const HeadWindows &windows, Task &task, float *out) override;
   void probe(const Passage &passage, const float *base_gates, const float *probe_gates, int64_t head_begin, int64_t head_end, const HeadWindows &windows,
              Task &task, float *differences) override;
+  void sketch(const Passage &passage, const float *vectors, int64_t num_vectors, const int64_t *windows, int64_t num_windows, int64_t sink, Task &task,
+              float *products) override;
   std::unique_ptr<DuoSession> open_session(std::shared_ptr<DuoModel> self, const SessionOptions &options, Task &task) override;
 
   void select_device() const { check(cudaSetDevice(device_index_), "selecting the device"); }

@@ -218,6 +218,17 @@ DUO_API int32_t duo_probe(duo_model_t *model, const int32_t *tokens, int64_t num
                           const float *base_gates, const float *probe_gates, int32_t head_begin, int32_t head_end,
                           const int64_t *windows, int64_t sink_tokens, duo_task_t *task, float *differences);
 
+/* What closing each KV head to each of several windows would do to the final hidden states, seen through vectors over them, all heads full:
+ * products[d, i, w] = ⟨vectors[d], ∂h/∂(gate i)⟩ with window w in gate i's streaming branch, i = layer·G + head: the inner product with
+ * h(all full) − h(gate i lowered by ε), divided by ε, for small ε.
+ *   vectors [num_vectors, num_positions, C] fp32, read, finite      windows [num_windows] int64, read, ≥ 1, recent tokens      sink_tokens ≥ 0
+ *   products [num_vectors, L, G, num_windows] fp32, written
+ * One forward pass, and one backward pass a vector for all heads and windows. CPU only: DUO_STATUS_UNSUPPORTED on CUDA.
+ * Progress: layers of the forward pass and of each backward pass. */
+DUO_API int32_t duo_sketch(duo_model_t *model, const int32_t *tokens, int64_t num_tokens, const int32_t *positions, int64_t num_positions,
+                           const float *vectors, int64_t num_vectors, const int64_t *windows, int64_t num_windows, int64_t sink_tokens,
+                           duo_task_t *task, float *products);
+
 /* One block of a Gram matrix: gram[r, c] += scale · ⟨a_r, b_c⟩, summed in fp64 in a fixed order, on the CPU.
  *   a [num_a, length] fp32, read      b [num_b, length] fp32, read; may be a      scale finite
  *   gram [num_a, num_b] double, read and written; rows lie gram_stride elements apart, gram_stride ≥ num_b

@@ -40,6 +40,16 @@ export interface ProbeRequest {
   readonly end: number;
 }
 
+/** Vectors over the hidden states at the supervised positions, and windows to look at through them. */
+export interface SketchRequest {
+  /** `[m, positions, hidden]` fp32, row-major */
+  readonly vectors: Float32Array;
+  /** w of each window, ≥ 1 */
+  readonly windows: readonly number[];
+  /** S of all of them */
+  readonly sinkTokens: number;
+}
+
 /** What measurements at the supervised positions may be told. */
 export interface HiddenOptions {
   /** default 'predict' */
@@ -84,6 +94,10 @@ export interface Engine {
    * `computeHidden` gives it: `[end − begin, positions, hidden]` fp32, row-major; zeros at no cost for a head whose gate stays. Layers
    * below the first probed head are computed once a call. Deterministic. @throws as `distill`; {ConfigError} an impossible range. */
   probe?(sample: Sample, request: ProbeRequest, options?: HiddenOptions): Promise<Float32Array>;
+  /** Where the engine can: the inner product of each vector with the derivative of h(all full) − h(one head closed to one window) with respect
+   * to how far it is closed, at all heads full; h as `computeHidden` gives it. `[m, layers·kvHeads, windows]` fp32. One forward pass, and
+   * a backward pass a vector for all heads and windows. Deterministic. @throws as `distill`. */
+  sketch?(sample: Sample, request: SketchRequest, options?: HiddenOptions): Promise<Float32Array>;
   /** Where the engine can: scale · ⟨aᵢ, bⱼ⟩ of all rows, summed in fp64 in a fixed order.
    * @param a `[numA, length]` and @param b `[numB, length]` fp32, row-major.  @returns `[numA, numB]`. */
   multiplyGram?(

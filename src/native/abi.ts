@@ -197,6 +197,18 @@ export const FUNCTIONS = {
     TASK,
     ['float *', 'differences'],
   ),
+  duo_sketch: mirror(
+    'int32_t',
+    MODEL,
+    ...PASSAGE,
+    ['const float *', 'vectors'],
+    ['int64_t', 'num_vectors'],
+    ['const int64_t *', 'windows'],
+    ['int64_t', 'num_windows'],
+    ['int64_t', 'sink_tokens'],
+    TASK,
+    ['float *', 'products'],
+  ),
   duo_gram: mirror(
     'int32_t',
     ['const float *', 'a'],

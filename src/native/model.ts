@@ -121,6 +121,24 @@ export class NativeModel {
     return differences;
   }
 
+  /** Inner products of vectors over the hidden states with the derivative of closing each head to each window, all heads full.
+   * @param vectors `[m, P, C]`.  @returns `[m, L·G, windows]`. @throws {NativeError} a CUDA device. */
+  async sketch(
+    passage: Pick<Passage, 'tokens' | 'positions'>,
+    request: { vectors: Float32Array; windows: readonly number[]; sinkTokens: number },
+    options: TaskOptions = {},
+  ): Promise<Float32Array> {
+    const { tokens, positions } = passage;
+    const { vectors, windows, sinkTokens } = request;
+    const numVectors = vectors.length / (positions.length * this.config.hidden);
+    const products = new Float32Array(numVectors * this.#numGates * windows.length);
+    const sizes = BigInt64Array.from(windows, BigInt);
+    const sample = [tokens, tokens.length, positions, positions.length, vectors, numVectors];
+    const values = [this.handle.id, ...sample, sizes, windows.length, sinkTokens, TASK_ARGUMENT, products];
+    await runCall('duo_sketch', values, options);
+    return products;
+  }
+
   close(): void {
     this.handle.close();
   }

@@ -21,6 +21,7 @@ import type {
   EvaluateResult,
   HiddenOptions,
   ProbeRequest,
+  SketchRequest,
   StepEstimate,
 } from '../engine.ts';
 import { listModelConfigValues } from './model-config.ts';
@@ -67,6 +68,8 @@ class NativeEngine implements Engine {
   readonly name = 'native';
   readonly device: string;
   readonly model: ModelShape;
+  /** the library sketches on the CPU alone */
+  readonly sketch?: NonNullable<Engine['sketch']>;
   readonly #native: NativeModel;
   /** 0 = one for each CPU */
   readonly #threads: number;
@@ -77,6 +80,7 @@ class NativeEngine implements Engine {
     this.model = shape;
     this.#native = native;
     this.#threads = threads;
+    if (native.device.startsWith('cpu')) this.sketch = (...request) => this.#sketch(...request);
   }
 
   async distill(
@@ -153,6 +157,16 @@ class NativeEngine implements Engine {
     const passage = makePassage(sample, positions, listBranches(gates, window));
     const heads = { probeGates: Float32Array.from(request.probeGates.flat()), begin, end };
     return native.probe(passage, heads, { signal: options.signal, onProgress: toFraction(options.onProgress) });
+  }
+
+  async #sketch(sample: Sample, request: SketchRequest, options: HiddenOptions = {}): Promise<Float32Array> {
+    const native = this.#requireOpen();
+    checkSample(sample, this.model);
+    for (const recentTokens of request.windows)
+      checkWindows({ sinkTokens: request.sinkTokens, recentTokens }, this.model);
+    const positions = supervisedPositions(sample.answers, options.supervise ?? 'predict');
+    const passage = { tokens: Int32Array.from(sample.tokens), positions: Int32Array.from(positions) };
+    return native.sketch(passage, request, { signal: options.signal, onProgress: toFraction(options.onProgress) });
   }
 
   async multiplyGram(

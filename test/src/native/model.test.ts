@@ -123,6 +123,39 @@ describeNative('whole-sample operations', () => {
     for (let index = 0; index < part.length; index++) expect(part[index]).toBeCloseTo(differences[3 * 60 + index]!, 5);
   });
 
+  it('sketch gives the inner products with small closings of each head to each window, for any number of threads', async () => {
+    const positions = Int32Array.of(9, 22, 29);
+    const windows = [3, 5, 12, 40];
+    const vectors = Float32Array.from({ length: 2 * 3 * 20 }, (_, index) => ((index * 7919) % 13) / 6 - 1);
+    const ones = new Float32Array(NUM_GATES).fill(1);
+    const passage = makePassage(30, { gates: ones, positions });
+    const products = await model.sketch(passage, { vectors, windows, sinkTokens: 2 });
+    expect(products).toHaveLength(2 * NUM_GATES * windows.length);
+    const step = 1 / 64;
+    const largest = Math.max(...products.map(Math.abs));
+    for (const [rung, recentTokens] of windows.entries()) {
+      const request = { probeGates: ones.map((gate) => gate - step), begin: 0, end: NUM_GATES };
+      const differences = await model.probe(
+        { ...passage, windows: new BigInt64Array(NUM_GATES).fill(BigInt(recentTokens)) },
+        request,
+      );
+      for (let vector = 0; vector < 2; vector++) {
+        for (let head = 0; head < NUM_GATES; head++) {
+          let product = 0;
+          for (let index = 0; index < 60; index++)
+            product += differences[head * 60 + index]! * vectors[vector * 60 + index]!;
+          const found = products[(vector * NUM_GATES + head) * windows.length + rung]!;
+          expect(Math.abs(found - product / step)).toBeLessThan(0.03 * largest);
+          // a window that covers the sample changes nothing
+          if (recentTokens >= 30) expect(found).toBe(0);
+        }
+      }
+    }
+    const other = await openModel(config, [shard], { threads: 3 });
+    expect(await other.sketch(passage, { vectors, windows, sinkTokens: 2 })).toEqual(products);
+    other.close();
+  });
+
   it('writes nothing outside its outputs', async () => {
     const bytes = new ArrayBuffer(4 * (40 * 20 + 64));
     const guarded = new Float32Array(bytes).fill(7);
