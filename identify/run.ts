@@ -146,6 +146,7 @@ function makeScoreOptions(parts: Parts, run: { place: RunPlace; identity: JsonRe
       rounds: config.quadraticRounds,
       step: config.quadraticStep,
       ...(windows.length > 0 && { windows }),
+      ...(windows.length > 0 && config.ladderVectors > 0 && { ladderVectors: config.ladderVectors }),
     },
     files: { metrics: place.file('metrics.jsonl'), checkpoint: place.file('checkpoint.json') },
     identity,

@@ -70,6 +70,7 @@ export type {
   EvaluateResult,
   HiddenOptions,
   ProbeRequest,
+  SketchRequest,
   StepEstimate,
 } from './engine/engine.ts';
 export { type NativeEngineOptions, openNativeEngine } from './engine/native/native-engine.ts';

@@ -41,10 +41,11 @@ export function fitToCpu(
   }
   if (fitted.method !== 'quadratic') return config;
   const cost = (samples: number, tokens: number): number => {
-    const { quadraticRounds: rounds, quadraticStep: step, recentTokens } = fitted;
+    const { quadraticRounds: rounds, quadraticStep: step, recentTokens, ladderVectors } = fitted;
     const windows = resolveWindows(fitted, { longestTokens: tokens, heads: layers * kvHeads });
-    const spared = { windows: windows.length, isFirstSpared: isFirstSpared({ windows, step }, recentTokens) };
-    return countQuadraticForwards({ layers, kvHeads, callsPerSample: 1, samples, rounds, ...spared }) * forward(tokens);
+    const isSpared = isFirstSpared({ windows, step, ladderVectors }, recentTokens);
+    const ladder = { windows: windows.length, vectors: ladderVectors, isFirstSpared: isSpared };
+    return countQuadraticForwards({ layers, kvHeads, callsPerSample: 1, samples, rounds, ...ladder }) * forward(tokens);
   };
   const isWithin = (samples: number, tokens: number): boolean => cost(samples, tokens) <= MOST_OPERATIONS;
   // Two objectives take turns.

@@ -62,6 +62,11 @@ export const configSchema = z.strictObject({
   windows: windowListKey('windows to measure each head at, such as 256,512,1k, or auto; method quadratic', {
     most: MAX_LADDER_WINDOWS,
   }),
+  /** Random vectors of a sketch that estimates the ladder's effects at a cost that does not grow with the windows; 0 = probe every window. */
+  ladderVectors: integerKey('estimate the effects of --windows by so many backward passes, 0 = probe each window', {
+    least: 0,
+    most: 4096,
+  }),
   /** λ: weight of the mean gate in the objective. */
   lambda: numberKey('weight of the mean gate in the objective', { least: 0, most: MOST_LAMBDA }),
   /** Peak learning rate of the gates. */

@@ -19,6 +19,8 @@ export interface QuadraticMethodSettings {
   readonly step: 'finite' | 'tangent';
   /** windows whose effects are measured beside the gates, ascending tokens; absent = none */
   readonly windows?: readonly number[];
+  /** random vectors of a sketch that estimates their effects; absent or 0 = probe each window */
+  readonly ladderVectors?: number;
 }
 
 /** What a method may use; it needs not use all of it. */

@@ -7,6 +7,7 @@ import { identifyQuadratic } from '../quadratic/identify-quadratic.ts';
 import { requireProbing } from '../quadratic/measure-sample.ts';
 import { describeNoise, measureRounding } from '../quadratic/noise.ts';
 import { checkQuadraticSettings } from '../quadratic/quadratic-settings.ts';
+import { requireSketching } from '../quadratic/sketch-ladder.ts';
 import type { HeadMethod, QuadraticMethodSettings, ScoreOptions } from './method.ts';
 
 /** By measurement (scripts/compare-methods.ts): masks of a budget do not depend on the rounds, which only bring the gates at λ nearer to the
@@ -62,4 +63,5 @@ function checkScoreOptions({ engine, settings, quadratic = DEFAULT_QUADRATIC }: 
   }
   const { layers, kvHeads } = engine.model;
   checkQuadraticSettings({ ...quadratic, lambda: settings.lambda }, layers * kvHeads);
+  if (quadratic.windows && quadratic.ladderVectors) requireSketching(engine);
 }

@@ -5,6 +5,7 @@ import { addSample, pickRung, startLadder } from './ladder.ts';
 import { measureLadder } from './measure-ladder.ts';
 import { isFirstSpared } from './quadratic-settings.ts';
 import { countWork, type Run, scratchOf } from './run.ts';
+import { sketchLadder } from './sketch-ladder.ts';
 
 /** Measure the ladder's samples that are left; the state is on disk after each. Where one rung is the run's own window, whole steps around
  * all heads full are what the first round would measure, and it is spared that. */
@@ -16,7 +17,8 @@ export async function climb(
   const { engine, supervise, signal, window } = run.measure;
   const { sinkTokens, recentTokens } = window;
   const heads = begun.gates.length;
-  const all = countWork(run).total;
+  const vectors = settings.ladderVectors ?? 0;
+  const { ladder: ladderWork, total: all } = countWork(run);
   let state = begun;
   let ladder = state.ladder ?? startLadder(heads * windows.length);
   while (ladder.samplesDone < settings.samples) {
@@ -24,15 +26,13 @@ export async function climb(
     if (signal?.aborted)
       throw new AbortedError(`Stopped before sample ${samplesDone} of ${settings.samples} of the ladder.`);
     const sample = await sampleAt(samplesDone);
-    const triangle = await measureLadder(sample, {
-      engine,
-      supervise,
-      signal,
-      sinkTokens,
-      windows,
-      scratchFolder: scratchOf(run),
-      onProgress: (fraction) => onProgress?.((windows.length * (samplesDone + fraction)) / settings.samples / all),
-    });
+    const options = {
+      ...{ engine, supervise, signal, sinkTokens, windows },
+      onProgress: (fraction: number) => onProgress?.((ladderWork * (samplesDone + fraction)) / settings.samples / all),
+    };
+    const triangle = vectors
+      ? await sketchLadder(sample, { ...options, vectors, sampleIndex: samplesDone })
+      : await measureLadder(sample, { ...options, scratchFolder: scratchOf(run) });
     ladder = addSample(ladder, { tokens: sample.tokens.length, triangle });
     state = { ...state, ladder };
     writeQuadraticState(checkpointPath, identity, state);

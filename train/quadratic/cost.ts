@@ -6,6 +6,9 @@ import { listStages } from './eliminate-heads.ts';
 /** Teacher forward, student forward, and a backward pass that computes the layers again and their input gradients. */
 const FORWARDS_PER_STEP = 4;
 
+/** Input gradients through frozen weights, with a layer's activations computed again but its attention. */
+const FORWARDS_PER_VECTOR = 2;
+
 /** Forward passes of one sample in one round: heads of layer l run layers l … L−1, the layers below are shared.
  * @param options.callsPerSample engine calls its heads are split into; each runs the base pass once more.
  * @param options.isFirst true where the gates are all 1 and the residual is known to be zero; elsewhere it takes a pass. */
@@ -19,6 +22,20 @@ export function countMeasureForwards(options: {
   return callsPerSample + (kvHeads * (layers + 1)) / 2 + (isFirst ? 0 : 1);
 }
 
+/** Bytes that a sketch holds beside a pass: a gradient of the stream a vector, up to a gibibyte of them at once. */
+export function countSketchBytes({
+  tokens,
+  hidden,
+  vectors,
+}: {
+  tokens: number;
+  hidden: number;
+  vectors: number;
+}): number {
+  const each = Float32Array.BYTES_PER_ELEMENT * tokens * hidden;
+  return Math.max(each, Math.min(vectors * each, 2 ** 30));
+}
+
 /** Forward passes of one sample in all stages of elimination, whose open heads are taken to spread evenly over the layers. */
 export function countEliminationForwards(options: { layers: number; kvHeads: number; callsPerSample: number }): number {
   const { layers, kvHeads } = options;
@@ -28,14 +45,22 @@ export function countEliminationForwards(options: { layers: number; kvHeads: num
     .reduce((sum, count) => sum + count, 0);
 }
 
-/** Forward passes of one sample over a ladder of `windows` windows. */
+/** Forward passes of one sample over a ladder of `windows` windows, probed, or sketched by `vectors` of them. */
 export function countLadderForwards(options: {
   layers: number;
   kvHeads: number;
   callsPerSample: number;
   windows: number;
+  vectors?: number;
 }): number {
-  return options.windows * countMeasureForwards({ ...options, isFirst: true });
+  const { windows, vectors = 0 } = options;
+  if (windows > 0 && vectors > 0) return countSketchForwards(vectors);
+  return windows * countMeasureForwards({ ...options, isFirst: true });
+}
+
+/** Forward passes of a sketch of one sample, whatever its windows: one, and a backward pass a vector, which computes layers again. */
+export function countSketchForwards(vectors: number): number {
+  return 1 + FORWARDS_PER_VECTOR * vectors;
 }
 
 /** Of the noise floor: the full model, and the full model rounded otherwise. */
@@ -44,6 +69,7 @@ const NOISE_FORWARDS = 2;
 /** Forward passes of all rounds, of the elimination and of the noise floor, with one of the full model a sample. Each round but an only one tries at least one
  * step, with a pass a sample.
  * @param options.windows rungs of the ladder beside the rounds, default 0.
+ * @param options.vectors of the sketch that estimates the ladder, default 0 = probes.
  * @param options.isFirstSpared true where the first round is one of them. */
 export function countQuadraticForwards(options: {
   layers: number;
@@ -52,6 +78,7 @@ export function countQuadraticForwards(options: {
   samples: number;
   rounds: number;
   windows?: number;
+  vectors?: number;
   isFirstSpared?: boolean;
 }): number {
   const { samples, rounds, windows = 0, isFirstSpared = false } = options;

@@ -3,7 +3,7 @@
 import type { Sample, Supervise, Window } from '../../src/core/shapes.ts';
 import { supervisedPositions } from '../../src/core/shapes.ts';
 import type { RunEstimate } from '../estimate.ts';
-import { countOptimizerForwards, countQuadraticForwards } from './cost.ts';
+import { countOptimizerForwards, countQuadraticForwards, countSketchBytes } from './cost.ts';
 import { countBlocks, countHeldBytes, type ProbingEngine } from './measure-sample.ts';
 import { isFirstSpared, type QuadraticSettings } from './quadratic-settings.ts';
 
@@ -15,13 +15,13 @@ export async function estimateQuadratic(options: {
   engine: ProbingEngine;
   samples: readonly Sample[];
   shortSample: Sample;
-  quadratic: Pick<QuadraticSettings, 'rounds' | 'step' | 'windows'>;
+  quadratic: Pick<QuadraticSettings, 'rounds' | 'step' | 'windows' | 'ladderVectors'>;
   window: Window;
   supervise: Supervise;
   signal?: AbortSignal | undefined;
 }): Promise<RunEstimate> {
   const { engine, samples, shortSample, quadratic, window, supervise, signal } = options;
-  const { rounds, windows = [] } = quadratic;
+  const { rounds, windows = [], ladderVectors: vectors = 0 } = quadratic;
   const { layers, kvHeads, hidden } = engine.model;
   const operationsOf = (tokens: number): number => engine.estimate(tokens).operations / countOptimizerForwards(1);
   const start = performance.now();
@@ -33,14 +33,24 @@ export async function estimateQuadratic(options: {
   let memoryBytes = 0;
   for (const { tokens, answers } of samples) {
     const size = { numHeads: layers * kvHeads, length: supervisedPositions(answers, supervise).length * hidden };
-    const counts = { layers, kvHeads, callsPerSample: countBlocks(size), samples: 1, rounds, windows: windows.length };
+    const counts = {
+      layers,
+      kvHeads,
+      callsPerSample: countBlocks(size),
+      samples: 1,
+      rounds,
+      windows: windows.length,
+      vectors,
+    };
     const forwards = countQuadraticForwards({
       ...counts,
       isFirstSpared: isFirstSpared(quadratic, window.recentTokens),
     });
     operations += operationsOf(tokens.length) * forwards;
-    const held = { ...size, numHeads: size.numHeads * Math.max(1, windows.length) };
-    memoryBytes = Math.max(memoryBytes, engine.estimate(tokens.length).memoryBytes + countHeldBytes(held));
+    const probed = vectors > 0 ? 1 : Math.max(1, windows.length);
+    const held = countHeldBytes({ ...size, numHeads: size.numHeads * probed });
+    const sketched = windows.length > 0 ? countSketchBytes({ tokens: tokens.length, hidden, vectors }) : 0;
+    memoryBytes = Math.max(memoryBytes, engine.estimate(tokens.length).memoryBytes + Math.max(held, sketched));
   }
   const expected = operations / operationsPerSecond;
   return { memoryBytes, operations, seconds: expected, isLong: expected >= LONG_RUN_SECONDS };

@@ -13,14 +13,16 @@ export interface QuadraticSettings {
   readonly lambda: number;
   /** windows whose effects are measured beside the gates, ascending tokens; absent = none */
   readonly windows?: readonly number[] | undefined;
+  /** m, random vectors of a sketch that estimates their effects; absent or 0 = probe each window */
+  readonly ladderVectors?: number | undefined;
 }
 
 /** True where the ladder holds what the first round would measure: whole steps to the run's own window around all heads full. */
 export function isFirstSpared(
-  { windows, step }: Pick<QuadraticSettings, 'windows' | 'step'>,
+  { windows, step, ladderVectors = 0 }: Pick<QuadraticSettings, 'windows' | 'step' | 'ladderVectors'>,
   recentTokens: number,
 ): boolean {
-  return step === 'finite' && windows !== undefined && windows.includes(recentTokens);
+  return ladderVectors === 0 && step === 'finite' && windows !== undefined && windows.includes(recentTokens);
 }
 
 /** @param heads N, KV heads of the model.
@@ -34,5 +36,7 @@ export function checkQuadraticSettings(settings: QuadraticSettings, heads: numbe
   expect(settings.step === 'finite' || settings.step === 'tangent', 'step', 'finite or tangent');
   const isLambdaValid = Number.isFinite(settings.lambda) && settings.lambda > 0;
   expect(isLambdaValid, 'lambda', 'a number above 0 for the quadratic method, which has nothing to trade without it');
+  const vectors = settings.ladderVectors ?? 0;
+  expect(Number.isInteger(vectors) && vectors >= 0, 'ladderVectors', 'an integer of at least 0');
   if (settings.windows) checkWindows(settings.windows, heads);
 }

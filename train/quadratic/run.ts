@@ -2,6 +2,7 @@
 import { dirname, join } from 'node:path';
 import type { Sample } from '../../src/core/shapes.ts';
 import type { JsonRecord } from '../../src/formats/read-json.ts';
+import { countMeasureForwards, countSketchForwards } from './cost.ts';
 import { listStages } from './eliminate-heads.ts';
 import type { MeasureOptions } from './measure-sample.ts';
 import { isFirstSpared, type QuadraticSettings } from './quadratic-settings.ts';
@@ -30,9 +31,13 @@ export interface Run extends QuadraticOptions {
 /** Work in rounds, each a pass over all heads: of the ladder, of the rounds, and of all with the elimination, which measures only open heads. */
 export function countWork({ settings, measure }: Run): { ladder: number; spared: number; total: number } {
   const { engine, window } = measure;
-  const heads = engine.model.layers * engine.model.kvHeads;
-  const ladder = settings.windows?.length ?? 0;
+  const { windows = [], ladderVectors = 0 } = settings;
+  const { layers, kvHeads } = engine.model;
+  const sketch =
+    countSketchForwards(ladderVectors) / countMeasureForwards({ layers, kvHeads, callsPerSample: 1, isFirst: true });
+  const ladder = windows.length > 0 && ladderVectors > 0 ? sketch : windows.length;
   const spared = Number(isFirstSpared(settings, window.recentTokens));
+  const heads = layers * kvHeads;
   const elimination = listStages(heads).reduce((sum, size) => sum + size, 0) / heads;
   return { ladder, spared, total: ladder - spared + settings.rounds + elimination };
 }

@@ -17,6 +17,7 @@ import { checkWindows } from '../../../train/quadratic/ladder.ts';
 import { measureLadder } from '../../../train/quadratic/measure-ladder.ts';
 import { type ProbingEngine, requireProbing } from '../../../train/quadratic/measure-sample.ts';
 import type { QuadraticOptions } from '../../../train/quadratic/run.ts';
+import { sketchLadder } from '../../../train/quadratic/sketch-ladder.ts';
 import { describeNative } from '../../reference/native-library.ts';
 import { GOLDEN_MODEL, goldenLambda, goldenSamples, goldenWindow } from './golden-run.ts';
 
@@ -215,6 +216,10 @@ describe('a run with windows', () => {
     // base 1, four heads a layer × 3 / 2 layers
     expect(countLadderForwards({ ...shape, windows: 2 })).toBe(2 * (1 + 6));
     expect(countQuadraticForwards({ ...shape, windows: 2 })).toBe(plain + 3 * 14);
+    // a sketch costs the same for any number of windows: a pass, and two for each vector
+    expect(countLadderForwards({ ...shape, windows: 2, vectors: 8 })).toBe(1 + 16);
+    expect(countLadderForwards({ ...shape, windows: 5, vectors: 8 })).toBe(1 + 16);
+    expect(countLadderForwards({ ...shape, windows: 0, vectors: 8 })).toBe(0);
     expect(countQuadraticForwards({ ...shape, windows: 2, isFirstSpared: true })).toBe(plain + 3 * 7);
   });
 });
@@ -238,6 +243,79 @@ describeNative('on the native engine', () => {
   });
 });
 
+describeNative('a sketch', () => {
+  it('estimates the inner products of small closings, better with more vectors', { timeout: 60_000 }, async () => {
+    const native = requireProbing(await openNativeEngine(folder));
+    const options = { ...ladderOptions(), engine: native };
+    const step = 1 / 64;
+    const rows: number[][] = Array.from({ length: HEADS * WINDOWS.length }, () => []);
+    for (const [rung, recentTokens] of WINDOWS.entries()) {
+      const window = { sinkTokens: goldenWindow.sinkTokens, recentTokens };
+      const request = {
+        gates: filledGrid(2, 4, 1),
+        probeGates: filledGrid(2, 4, 1 - step),
+        window,
+        begin: 0,
+        end: HEADS,
+      };
+      const found = await native.probe(goldenSamples[0]!, request);
+      const length = found.length / HEADS;
+      for (let head = 0; head < HEADS; head++) {
+        rows[head * WINDOWS.length + rung] = Array.from(
+          found.subarray(head * length, (head + 1) * length),
+          (value) => value / step,
+        );
+      }
+    }
+    const exact = rows.flatMap((row, i) =>
+      rows.slice(0, i + 1).map((other) => row.reduce((sum, value, at) => sum + value * other[at]!, 0) / row.length),
+    );
+    const size = (values: ArrayLike<number>): number =>
+      Math.sqrt(Array.from(values).reduce((sum, v) => sum + v * v, 0));
+    const errorOf = async (vectors: number): Promise<number> => {
+      const sketch = await sketchLadder(goldenSamples[0]!, { ...options, vectors, sampleIndex: 0 });
+      return size(exact.map((value, index) => value - sketch[index]!)) / size(exact);
+    };
+    const [few, many] = [await errorOf(16), await errorOf(1024)];
+    await native.close();
+    expect(many).toBeLessThan(0.15);
+    expect(many).toBeLessThan(few / 2);
+  });
+
+  it('is what a run with vectors takes, resumable to the same bytes, its gates as without', {
+    timeout: 60_000,
+  }, async () => {
+    const native = requireProbing(await openNativeEngine(folder));
+    const options = runOptions('sketched', { windows: WINDOWS, ladderVectors: 8 });
+    const measure = { ...options.measure, engine: native };
+    const whole = await identifyQuadratic({ ...options, measure });
+    const plain = await identifyQuadratic({ ...runOptions('unsketched'), measure });
+    expect(withoutLadder(whole)).toBe(withoutLadder(plain));
+    const [a, b] = [0, 1].map((sampleIndex) =>
+      sketchLadder(goldenSamples[sampleIndex]!, { ...ladderOptions(), engine: native, vectors: 8, sampleIndex }),
+    );
+    const [first, second] = [await a!, await b!];
+    expect(whole.ladder!.effects.flat()).toEqual(
+      Array.from(first, (value, index) => Number(((value + second[index]!) / 2).toPrecision(5))),
+    );
+    const controller = new AbortController();
+    let asked = 0;
+    const interrupted = identifyQuadratic({
+      ...options,
+      checkpointPath: join(scratch, 'sketched-cut.json'),
+      measure: { ...measure, signal: controller.signal },
+      sampleAt: (index) => {
+        if (asked++ === 1) controller.abort();
+        return goldenSamples[index]!;
+      },
+    });
+    await expect(interrupted).rejects.toThrow(AbortedError);
+    const resumed = { ...options, checkpointPath: join(scratch, 'sketched-cut.json'), measure, resume: true };
+    expect(JSON.stringify(await identifyQuadratic(resumed))).toBe(JSON.stringify(whole));
+    await native.close();
+  });
+});
+
 describe('the method with windows', () => {
   const settings = {
     steps: 1,
@@ -250,7 +328,7 @@ describe('the method with windows', () => {
     gatesEvery: 1,
     stableSteps: 0,
   };
-  const score = (quadratic: { windows?: readonly number[] }) => ({
+  const score = (quadratic: { windows?: readonly number[]; ladderVectors?: number }) => ({
     engine,
     settings,
     sampleAt: (index: number) => goldenSamples[index]!,
@@ -274,6 +352,13 @@ describe('the method with windows', () => {
     const climbed = await quadraticMethod.estimate!(score({ windows: WINDOWS }));
     expect(climbed.memoryBytes).toBeGreaterThan(plain.memoryBytes);
     expect(climbed.operations).toBeGreaterThan(plain.operations);
+  });
+
+  it('refuses a sketch on an engine that has none, before anything is measured', async () => {
+    const quadratic = { windows: WINDOWS, ladderVectors: 8 };
+    await expect(quadraticMethod.score(score(quadratic))).rejects.toThrow(
+      'Expected `ladderVectors` to be 0 with engine `tensorflow` on',
+    );
   });
 
   it('refuses to resume with other windows', async () => {

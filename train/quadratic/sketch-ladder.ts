@@ -1,0 +1,48 @@
+// One sample's share of the ladder from a sketch: random ±1 vectors over the hidden states, and how each head at each window would move
+// along them. Their mean product is the inner product of the moves in expectation, with an error of 1/√m of the moves' own lengths.
+// The cost is a backward pass a vector, whatever the number of heads and windows; moves are derivatives, so whole closings bend away from them.
+import { makeRandom } from '../../src/core/random.ts';
+import type { Sample } from '../../src/core/shapes.ts';
+import type { Engine } from '../../src/engine/engine.ts';
+import { ConfigError } from '../../src/errors/errors.ts';
+import { countPairs, type LadderOptions } from './measure-ladder.ts';
+import { countLength } from './measure-sample.ts';
+
+/** An engine that can sketch. */
+export type SketchingEngine = Engine & Required<Pick<Engine, 'sketch'>>;
+
+/** The engine, where it can sketch. @throws {ConfigError} it cannot. */
+export function requireSketching(engine: Engine): SketchingEngine {
+  if (engine.sketch) return engine as SketchingEngine;
+  throw new ConfigError(
+    `Expected \`ladderVectors\` to be 0 with engine \`${engine.name}\` on \`${engine.device}\`, which cannot sketch a ladder.`,
+  );
+}
+
+/** Estimated inner products, as `measureLadder` gives the true ones.
+ * @param options.vectors m ≥ 1.  @param options.sampleIndex decides the vectors, with nothing else.
+ * @returns lower triangle, fp64. @throws {FormatError} no supervised position; {ConfigError} the engine cannot; {AbortedError}; {EngineError}. */
+export async function sketchLadder(
+  sample: Sample,
+  options: Omit<LadderOptions, 'scratchFolder' | 'limits'> & { vectors: number; sampleIndex: number },
+): Promise<Float64Array> {
+  const { sinkTokens, windows, supervise, signal, vectors: count, sampleIndex, onProgress } = options;
+  const engine = requireSketching(options.engine);
+  const length = countLength(sample, { supervise, hidden: engine.model.hidden });
+  const random = makeRandom(0, 'ladder sketch', sampleIndex);
+  const vectors = Float32Array.from({ length: count * length }, () => (random.uniform() < 0.5 ? -1 : 1));
+  const products = await engine.sketch(
+    sample,
+    { vectors, windows, sinkTokens },
+    { supervise, ...(signal && { signal }), ...(onProgress && { onProgress }) },
+  );
+  const size = products.length / count;
+  const triangle = new Float64Array(countPairs(size));
+  for (let vector = 0; vector < count; vector++) {
+    const own = products.subarray(vector * size, (vector + 1) * size);
+    for (let row = 0, at = 0; row < size; row++) {
+      for (let column = 0; column <= row; column++) triangle[at++]! += (own[row] as number) * (own[column] as number);
+    }
+  }
+  return triangle.map((sum) => sum / count / length);
+}
