@@ -1,6 +1,7 @@
 // The public entry of duo-heads: everything a program may rely on. What is not exported here may change without notice.
 export { type HaystackSource, openHaystack } from '../data-gen/haystack.ts';
 export type { Split } from '../data-gen/length.ts';
+export type { LongRangeCounts } from '../data-gen/long-range.ts';
 export {
   generateSample,
   generateSamples,

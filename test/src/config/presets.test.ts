@@ -68,9 +68,9 @@ describe('loadPreset', () => {
     ['{"sink": 3, "sinkTokens": 3}', 'Expected either `sink` or `sinkTokens` in PATH, got both.'],
     ['{"sinkTokens": -1}', 'Expected `sinkTokens` to be an integer of at least 0, got `-1` in PATH.'],
     ['{"recentTokens": 0}', 'Expected `recentTokens` to be an integer of at least 1, got `0` in PATH.'],
-    ['{"steps": 1.5}', 'Expected `steps` to be an integer of at least 0, got `1.5` in PATH.'],
-    ['{"steps": "20"}', 'Expected `steps` to be an integer of at least 0, got `20` in PATH.'],
-    ['{"lr": 1e999}', 'Expected `lr` to be a number of at least 0, got `Infinity` in PATH.'],
+    ['{"steps": 1.5}', 'Expected `steps` to be an integer of at least 1, got `1.5` in PATH.'],
+    ['{"steps": "20"}', 'Expected `steps` to be an integer of at least 1, got `20` in PATH.'],
+    ['{"lr": 1e999}', 'Expected `lr` to be a number above 0 and at most 1000, got `Infinity` in PATH.'],
     [
       '{"streamingFraction": 1.2}',
       'Expected `streamingFraction` to be a number from 0 to 1, or null, got `1.2` in PATH.',
