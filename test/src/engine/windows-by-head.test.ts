@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { toMaskGrid } from '../../../src/core/head-mask.ts';
 import { countKvBytes } from '../../../src/core/kv-cost.ts';
+import { KV_DTYPES, type KvDtype } from '../../../src/core/session.ts';
 import type { HeadMask } from '../../../src/core/shapes.ts';
 import type { Engine } from '../../../src/engine/engine.ts';
 import { openNativeEngine } from '../../../src/engine/native/native-engine.ts';
@@ -177,11 +178,13 @@ describe('tensorflow', () => {
   testEngine((folder) => openTensorflowEngine(folder, { backend: 'cpu' }), 'reference');
 });
 
+const LIMITS: Record<KvDtype, number> = { f32: 1e-5, bf16: 0.02, int8: 0.03, fp8: 0.2, int4: 0.5 };
+
 describeNative('native caches of every kind', () => {
   it('agree with f32 within their rounding, alone and decoded together', async () => {
     const folder = openModelFolder(join(scratch, 'model'));
     const engine = await openNativeEngine(folder);
-    for (const kvDtype of ['f32', 'bf16', 'int8'] as const) {
+    for (const kvDtype of KV_DTYPES) {
       const open = async (of: HeadMask | 'full') => {
         const session = await engine.openSession(of, { maxTokens: tokens.length, kvDtype, chunkTokens: 13 });
         await session.prefill(tokens.slice(0, -1));
@@ -192,9 +195,9 @@ describeNative('native caches of every kind', () => {
       const [together] = await engine.decodeBatch!(sessions, [tokens.at(-1)!, tokens.at(-1)!]);
       const alone = await forks[0]!.decode(tokens.at(-1)!);
       expectAgreement(together!, alone, { tolerance: 'native', label: `${kvDtype} together and alone` });
-      // Rounding of keys and values to 8 bits, through two layers.
+      // Rounding of keys and values to 8 or 4 bits, through two layers.
       const worst = Math.max(...alone.map((x, i) => Math.abs(x - last[i]!))) / Math.max(...last.map(Math.abs));
-      expect(worst).toBeLessThan(kvDtype === 'f32' ? 1e-5 : 0.05);
+      expect(worst).toBeLessThan(LIMITS[kvDtype]);
       expect(sessions[0]!.memory().kvBytes).toBe(
         countKvBytes({ model: engine.model, mask, tokens: tokens.length, dtype: kvDtype }),
       );
