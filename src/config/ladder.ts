@@ -9,12 +9,29 @@ const LARGEST_SHARE = 1 / 4;
 /** The settings with what a ladder needs: method `quadratic`, which alone measures one, and for a cut by KV share or by a promise a ladder at all, of one
  * window where the person asked for a window by its size.
  * @param options.given keys the person set, as `resolveConfig` takes them.  @param options.nameKey how errors name a key.
- * @throws {ConfigError} the person asked for another method. */
+ * @throws {ConfigError} the person asked for another method, or set a key that has no ladder or promise to act on. */
 export function fitLadder(
   config: Config,
   options: { given: ReadonlySet<string>; nameKey: (key: string) => string },
 ): Config {
   const { given, nameKey } = options;
+  const fitted = chooseLadder(config, options);
+  const idle =
+    given.has('ladderVectors') && fitted.windows === null
+      ? (['ladderVectors', 'windows'] as const)
+      : given.has('keepOf') && fitted.keep === null
+        ? (['keepOf', 'keep'] as const)
+        : null;
+  if (idle === null) return fitted;
+  throw new ConfigError(
+    `Expected \`${nameKey(idle[1])}\` beside \`${nameKey(idle[0])}\`, which does nothing without it, got none.`,
+  );
+}
+
+function chooseLadder(
+  config: Config,
+  { given, nameKey }: { given: ReadonlySet<string>; nameKey: (key: string) => string },
+): Config {
   const isOtherMethod = config.method !== 'quadratic' && given.has('method');
   const isOneWindow = given.has('recent') || given.has('recentTokens');
   // A promise is kept with one window too, by any method; with windows by head where nothing speaks against them.

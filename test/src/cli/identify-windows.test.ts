@@ -67,6 +67,8 @@ it.each([
   [['--kv-share', '0.3', '--keep', '0.9'], 'Expected either `--kv-share` or `--keep`, got both'],
   [['--keep', '1.5'], 'Expected `--keep` to be a number from 0 to 1'],
   [['--keep-of', 'luck', '--keep', '0.9'], 'Expected `--keep-of` to be one of "recall", "gain"'],
+  [['--ladder-vectors', '8'], 'Expected `--windows` beside `--ladder-vectors`, which does nothing without it'],
+  [['--keep-of', 'recall'], 'Expected `--keep` beside `--keep-of`, which does nothing without it'],
   [['--at', '8k'], 'beside `--at`, which is the length they count at, got neither'],
 ])('%j is wrong usage', async (flags, sentence) => {
   const out = join(makeFolder(), 'run');

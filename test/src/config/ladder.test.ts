@@ -75,6 +75,17 @@ describe('fitLadder', () => {
     expect(fitted({ kvShare: '0.3', recent: '300', windows: '64,128' }).windows).toEqual([64, 128]);
   });
 
+  it('refuses keys that would do nothing', () => {
+    expect(() => fitted({ ladderVectors: '8' })).toThrow(
+      'Expected `--windows` beside `--ladderVectors`, which does nothing without it, got none.',
+    );
+    expect(() => fitted({ keepOf: 'recall' })).toThrow('Expected `--keep` beside `--keepOf`');
+    expect(fitted({ ladderVectors: '8', kvShare: '0.3' })).toMatchObject({ windows: 'auto', ladderVectors: 8 });
+    expect(fitted({ keepOf: 'gain', keep: '0.9' })).toMatchObject({ keepOf: 'gain' });
+    // what the preset says of them is no request
+    expect(fitted({}, [])).toMatchObject({ ladderVectors: 0, windows: null });
+  });
+
   it('leaves a promise to one window where the person named its size or another method', () => {
     expect(fitted({ keep: '0.9', recent: '300' })).toMatchObject({ windows: null, recentTokens: 300 });
     expect(fitted({ keep: '0.9', method: 'gates' })).toMatchObject({ windows: null, method: 'gates' });
