@@ -33,13 +33,17 @@ export const quadraticMethod: HeadMethod = {
       resume: resume ?? false,
       onProgress,
     });
-    const distances: number[] = [];
+    const distances: (number | null)[] = [];
     for (let index = 0; index < quadratic.samples; index++) {
       distances.push(await measureRounding(await options.sampleAt(index), { engine: probing, signal }));
     }
     const { step } = quadratic;
-    const noise = describeNoise({ distances, effects, step, kvHeads: engine.model.kvHeads }) as unknown as JsonRecord;
-    const provenance = { quadratic: { ...quadratic }, rounds: rounds.map((record) => ({ ...record })), noise };
+    const noise = describeNoise({ distances, effects, step, kvHeads: engine.model.kvHeads }) as JsonRecord | null;
+    const provenance = {
+      quadratic: { ...quadratic },
+      rounds: rounds.map((record) => ({ ...record })),
+      ...(noise && { noise }),
+    };
     return { gates, path, stepsDone: quadratic.samples, provenance, ...(ladder ? { ladder } : {}) };
   },
 

@@ -1,50 +1,59 @@
-// The noise floor of a measurement: how far apart two runs end that are equal but for rounding, in the units of the effects. With a window
-// that hides nothing both branches of every head are the same numbers x, and a gate of one third makes x·⅓ + x·⅔ of them: in real
-// arithmetic x again, in the machine's x rounded otherwise, in every head of every layer. (The tensorflow engine mixes only in the block of
-// rows that the window touches at all, which is the last one.)
-import type { GateGrid, Sample } from '../../src/core/shapes.ts';
+// The noise floor of a measurement: how far apart two runs end that are equal but for rounding, in the units of the effects. With every head
+// streaming, no sinks and a narrow window, a token's hidden state depends on few tokens before it, wherever they stand: the same tokens
+// farther to the front give the same state in real arithmetic, while rotary positions, and with them every rounding, are others.
+import type { Sample } from '../../src/core/shapes.ts';
 import { filledGrid } from '../../src/core/shapes.ts';
 import type { Noise } from '../../src/formats/noise.ts';
 import { findProbeStep, type ProbeStep, type ProbingEngine } from './measure-sample.ts';
 
-/** No power of two, so that products with it and with one minus it are rounded. */
-const SPLIT_GATE = 1 / 3;
-/** An effect holds the noise of both its runs, so that one of nothing at all comes out near the floor and as often above it as below:
- * heads count as below it up to twice its size in amplitude. */
-const MARGIN = 4;
+/** Tokens by which the second run is moved to the front. */
+const MOST_SHIFT = 64;
+/** Last positions of a sample that are compared; their mean square varies little from token to token. */
+const MOST_POSITIONS = 256;
 
-/** Distance of one sample: mean over the positions that predict an answer token and C of (h(all full) − h(all full, rounded otherwise))².
- * Two forward passes. Deterministic. @throws {AbortedError}; {EngineError}. */
+/** Distance of one sample: mean over its last positions and C of the square of how far the two runs are apart. Two forward passes.
+ * @returns null for a sample that is too short for its model's layers. Deterministic. @throws {AbortedError}; {EngineError}. */
 export async function measureRounding(
   sample: Sample,
   options: { readonly engine: ProbingEngine; readonly signal?: AbortSignal | undefined },
-): Promise<number> {
+): Promise<number | null> {
   const { engine, signal } = options;
   const { layers, kvHeads } = engine.model;
-  // Hides the first token from the last one alone, which predicts no answer and which no other token sees. A window that hides nothing at
-  // all may be taken for full attention and leave nothing to mix.
-  const window = { sinkTokens: 0, recentTokens: sample.tokens.length - 1 };
-  const compute = (gates: GateGrid | 'full'): Promise<Float32Array> =>
-    engine.computeHidden(sample, gates, window, { supervise: 'predict', ...(signal ? { signal } : {}) });
-  const full = await compute('full');
-  const other = await compute(filledGrid(layers, kvHeads, SPLIT_GATE));
-  return full.reduce((sum, value, index) => sum + (value - (other[index] as number)) ** 2, 0) / full.length;
+  const { tokens } = sample;
+  const shift = Math.min(MOST_SHIFT, Math.floor(tokens.length / 8));
+  const first = Math.max(Math.floor((3 * tokens.length) / 4), tokens.length - MOST_POSITIONS);
+  // A state sees R − 1 tokens farther back with each layer; all that it sees must be in both runs.
+  const recentTokens = 1 + Math.floor((first - shift) / layers);
+  if (shift === 0 || recentTokens < 2) return null;
+  const compute = (moved: number): Promise<Float32Array> => {
+    // As many tokens as before: dynamic rope scaling goes by the length.
+    const shifted = [...tokens.slice(moved), ...tokens.slice(0, moved)];
+    const answers: [number, number][] = [[first - moved + 1, tokens.length - moved]];
+    const gates = filledGrid(layers, kvHeads, 0);
+    const window = { sinkTokens: 0, recentTokens };
+    const control = signal ? { signal } : {};
+    return engine.computeHidden({ tokens: shifted, answers }, gates, window, { supervise: 'predict', ...control });
+  };
+  const [states, others] = [await compute(0), await compute(shift)];
+  return states.reduce((sum, value, index) => sum + (value - (others[index] as number)) ** 2, 0) / states.length;
 }
 
-/** Noise of a run: the floor over its samples, and the heads whose effect does not stand above it.
- * @param options.distances of the samples.  @param options.effects `[N]`, of closing each head alone, per unit of closing as measured. */
+/** Noise of a run: the floor over its samples, and the heads whose effect does not stand above it; null where no sample told a distance.
+ * @param options.distances of the samples, null for those that were too short.  @param options.effects `[N]`, of closing each head alone, per unit of closing as measured. */
 export function describeNoise(options: {
-  readonly distances: readonly number[];
+  readonly distances: readonly (number | null)[];
   readonly effects: Float64Array;
   readonly step: ProbeStep;
   readonly kvHeads: number;
-}): Noise {
-  const { distances, effects, step, kvHeads } = options;
+}): Noise | null {
+  const { effects, step, kvHeads } = options;
+  const distances = options.distances.filter((distance) => distance !== null);
+  if (distances.length === 0) return null;
   const distance = distances.reduce((sum, value) => sum + value, 0) / distances.length;
   // A small step is scaled up to a whole one, and its noise with it.
   const floor = distance / findProbeStep(step) ** 2;
   const below = Array.from(effects, (effect, head): [number, number] | null =>
-    effect > MARGIN * floor ? null : [Math.floor(head / kvHeads), head % kvHeads],
+    effect > floor ? null : [Math.floor(head / kvHeads), head % kvHeads],
   ).filter((head) => head !== null);
   return { floor, below };
 }

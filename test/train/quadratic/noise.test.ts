@@ -8,6 +8,7 @@ import type { Sample } from '../../../src/core/shapes.ts';
 import type { Engine } from '../../../src/engine/engine.ts';
 import { openNativeEngine } from '../../../src/engine/native/native-engine.ts';
 import { openTensorflowEngine } from '../../../src/engine/tensorflow/tensorflow-engine.ts';
+import type { Noise } from '../../../src/formats/noise.ts';
 import { openModelFolder } from '../../../src/model/folder.ts';
 import { openTokenizer } from '../../../src/text/tokenizer.ts';
 import { measureSample, requireProbing } from '../../../train/quadratic/measure-sample.ts';
@@ -31,10 +32,10 @@ afterAll(() => folder.close());
 async function checkFloor(engine: Engine): Promise<number> {
   const probing = requireProbing(engine);
   const distance = await measureRounding(sample, { engine: probing });
-  expect(distance).toBeGreaterThan(1e-16);
+  expect(distance).toBeGreaterThan(1e-14);
   expect(distance).toBeLessThan(1e-10);
   expect(await measureRounding(sample, { engine: probing })).toBe(distance);
-  return distance;
+  return distance as number;
 }
 
 describe('measureRounding', () => {
@@ -42,6 +43,18 @@ describe('measureRounding', () => {
     const engine = await openTensorflowEngine(folder, { backend: 'wasm' });
     try {
       await checkFloor(engine);
+    } finally {
+      await engine.close();
+    }
+  });
+});
+
+describe('measureRounding of a short sample', () => {
+  it('is null where the layers see past its start', async () => {
+    const engine = await openTensorflowEngine(folder, { backend: 'wasm' });
+    try {
+      const short = { tokens: sample.tokens.slice(0, 5), answers: sample.answers };
+      expect(await measureRounding(short, { engine: requireProbing(engine) })).toBeNull();
     } finally {
       await engine.close();
     }
@@ -64,7 +77,7 @@ describeNative('the native engine', () => {
       });
       const size = layers * kvHeads + 1;
       const effects = Float64Array.from({ length: size - 1 }, (_, head) => gram[head * size + head] as number);
-      const { below } = describeNoise({ distances: [distance], effects, step: 'finite', kvHeads });
+      const { below } = describeNoise({ distances: [distance], effects, step: 'finite', kvHeads }) as Noise;
       expect(below.length).toBeGreaterThan(3);
       expect(below.every(([layer]) => layer === 0)).toBe(true);
     } finally {
@@ -74,9 +87,9 @@ describeNative('the native engine', () => {
 });
 
 describe('describeNoise', () => {
-  const effects = Float64Array.from([0, 3e-6, 5e-6, 1]);
-  it('takes the mean distance as floor and lists heads up to twice its amplitude', () => {
-    const noise = describeNoise({ distances: [0.5e-6, 1.5e-6], effects, step: 'finite', kvHeads: 2 });
+  const effects = Float64Array.from([0, 0.9e-6, 5e-6, 1]);
+  it('takes the mean distance as floor and lists the heads up to it', () => {
+    const noise = describeNoise({ distances: [0.5e-6, null, 1.5e-6], effects, step: 'finite', kvHeads: 2 }) as Noise;
     expect(noise.floor).toBeCloseTo(1e-6, 12);
     expect(noise.below).toEqual([
       [0, 0],
@@ -85,8 +98,12 @@ describe('describeNoise', () => {
   });
 
   it('scales the floor of a small step up to a whole one', () => {
-    const noise = describeNoise({ distances: [1e-9], effects, step: 'tangent', kvHeads: 2 });
+    const noise = describeNoise({ distances: [1e-9], effects, step: 'tangent', kvHeads: 2 }) as Noise;
     expect(noise.floor).toBeCloseTo(1024e-9, 12);
     expect(noise.below).toHaveLength(2);
+  });
+
+  it('is null where no sample told a distance', () => {
+    expect(describeNoise({ distances: [null], effects, step: 'finite', kvHeads: 2 })).toBeNull();
   });
 });
