@@ -51,10 +51,7 @@ inline cudaError_t launch_dependent(const Grid &grid, cudaStream_t stream, void 
 #else
   const auto *address = reinterpret_cast<const void *>(kernel);
   if (!can_overlap(address)) return launch(grid, stream, kernel, arguments...);
-  if (grid.shared_bytes > 48 << 10) {
-    const cudaError_t error = cudaFuncSetAttribute(address, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(grid.shared_bytes));
-    if (error != cudaSuccess) return error;
-  }
+  if (const cudaError_t error = allow_shared_memory(address, grid.shared_bytes); error != cudaSuccess) return error;
   cudaLaunchAttribute attribute{};
   attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
   attribute.val.programmaticStreamSerializationAllowed = 1;

@@ -319,15 +319,18 @@ struct Grid {
   size_t shared_bytes = 0;
 };
 
+#ifndef DUO_EMULATION
+// Let `kernel` be launched with `bytes` of dynamic shared memory on the current device. Only ever raised: sessions launch the same kernel from
+// several threads with other sizes, and a captured graph keeps the size that it was captured with.
+cudaError_t allow_shared_memory(const void *kernel, size_t bytes);
+#endif
+
 template <typename... Parameters, typename... Arguments>
 inline cudaError_t launch(const Grid &grid, cudaStream_t stream, void (*kernel)(Parameters...), Arguments... arguments) {
 #ifdef DUO_EMULATION
   return emulate_launch(grid.blocks, dim3(static_cast<unsigned>(grid.threads)), grid.shared_bytes, stream, [=] { kernel(static_cast<Parameters>(arguments)...); });
 #else
-  if (grid.shared_bytes > 48 << 10) {
-    const cudaError_t error = cudaFuncSetAttribute(reinterpret_cast<const void *>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(grid.shared_bytes));
-    if (error != cudaSuccess) return error;
-  }
+  if (const cudaError_t error = allow_shared_memory(reinterpret_cast<const void *>(kernel), grid.shared_bytes); error != cudaSuccess) return error;
   kernel<<<grid.blocks, grid.threads, grid.shared_bytes, stream>>>(static_cast<Parameters>(arguments)...);
   return cudaGetLastError();
 #endif
