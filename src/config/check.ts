@@ -1,5 +1,6 @@
 // Checks a preset's keys and values: one sentence for each mistake, with the key as the person wrote it.
 import type { z } from 'zod';
+import { jsonText } from '../core/json-text.ts';
 import { ConfigError } from '../errors/errors.ts';
 import { type Config, configSchema, templatesSchema } from './config.ts';
 import { type KeyMeta, metaOf } from './keys.ts';
@@ -89,7 +90,7 @@ export function describeMistake(mistake: {
   source?: string | undefined;
 }): string {
   const { name, expected, value, source } = mistake;
-  const text = typeof value === 'object' ? JSON.stringify(value) : String(value);
+  const text = typeof value === 'object' ? (jsonText(value) as string) : String(value);
   const got = value === undefined ? 'nothing' : `\`${text}\``;
   return `Expected \`${name}\` to be ${expected}, got ${got}${source === undefined ? '' : ` in ${source}`}.`;
 }

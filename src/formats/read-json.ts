@@ -2,6 +2,7 @@
 // Schemas are made of `checked` leaves whose words finish the sentence "Expected `place` in file to be …, got `value`".
 import { readFileSync, statSync } from 'node:fs';
 import { z } from 'zod';
+import { jsonText } from '../core/json-text.ts';
 import { FormatError } from '../errors/errors.ts';
 import { fileErrorOf } from './atomic-file.ts';
 import { describeForeignText } from './foreign-text.ts';
@@ -45,13 +46,20 @@ export function exactly<T extends string | number>(expected: T): z.ZodType<T> {
   return checked<T>((value) => value === expected, `\`${expected}\``);
 }
 
-/** True for values that JSON keeps as they are: no NaN, Infinity, undefined or functions at any depth. */
+/** Records nest a few levels; the bound keeps one that nests without end off the call stack. */
+const MOST_DEPTH = 256;
+
+/** True for values that JSON keeps as they are: no NaN, Infinity, undefined or functions at any depth, which is at most 256. */
 export function isJsonValue(value: unknown): value is JsonValue {
+  return isJsonWithin(value, MOST_DEPTH);
+}
+
+function isJsonWithin(value: unknown, depth: number): boolean {
   if (value === null || typeof value === 'string' || typeof value === 'boolean') return true;
   if (typeof value === 'number') return Number.isFinite(value);
-  if (Array.isArray(value)) return value.every(isJsonValue);
-  if (typeof value !== 'object' || Object.getPrototypeOf(value) !== Object.prototype) return false;
-  return Object.values(value).every(isJsonValue);
+  if (typeof value !== 'object' || depth === 0) return false;
+  if (!Array.isArray(value) && Object.getPrototypeOf(value) !== Object.prototype) return false;
+  return Object.values(value).every((inner) => isJsonWithin(inner, depth - 1));
 }
 
 export const jsonRecord = checked<JsonRecord>(
@@ -135,8 +143,7 @@ export function formatPlace(path: readonly PropertyKey[]): string {
 
 /** A found value, shortened to fit one sentence. */
 export function formatFound(value: unknown): string {
-  const text =
-    typeof value === 'number' || value === undefined ? String(value) : (JSON.stringify(value) ?? typeof value);
+  const text = typeof value === 'number' || value === undefined ? String(value) : (jsonText(value) ?? typeof value);
   return text.length > 60 ? `${text.slice(0, 57)}…` : text;
 }
 

@@ -1,5 +1,6 @@
 // Reads single fields of a config.json and says in one sentence what is wrong with a bad one.
 // Absent and null mean the same here; where they do not in transformers, and what the fields mean, is config.ts's business.
+import { jsonText } from '../core/json-text.ts';
 import { FormatError } from '../errors/errors.ts';
 
 /** Where a field stands: the JSON object, and the words that name it in an error ("/m/config.json", "`rope_scaling` of /m/config.json"). */
@@ -10,7 +11,7 @@ export interface FieldSource {
 
 /** A value as an error shows it: JSON, cut at 60 characters. */
 export function showValue(value: unknown): string {
-  const text = JSON.stringify(value) ?? 'nothing';
+  const text = jsonText(value) ?? 'nothing';
   return `\`${text.length > 60 ? `${text.slice(0, 57)}...` : text}\``;
 }
 

@@ -1,5 +1,6 @@
 // A BPE vocabulary must hold what its merges take and make; where it does not, text would be lost without a word, because a merged
 // piece has no id. The tokenizers library refuses such files as well.
+import { jsonText } from '../core/json-text.ts';
 import { FormatError } from '../errors/errors.ts';
 
 /** @param model `model` of tokenizer.json, type BPE; merges are "a b" or ["a", "b"].
@@ -13,7 +14,7 @@ export function checkMerges(model: Record<string, unknown> & { readonly vocab: o
     const [left, right] = pair;
     if (pair.length !== 2 || typeof left !== 'string' || typeof right !== 'string') {
       throw new FormatError(
-        `Expected \`model.merges\` of ${path} to hold pairs of tokens, got \`${JSON.stringify(merge)}\`; download the file again.`,
+        `Expected \`model.merges\` of ${path} to hold pairs of tokens, got \`${jsonText(merge)}\`; download the file again.`,
       );
     }
     const made = left + (right.startsWith(prefix) ? right.slice(prefix.length) : right);

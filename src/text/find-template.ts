@@ -3,6 +3,7 @@
 // multimodal models of a few releases have.
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { jsonText } from '../core/json-text.ts';
 import { FormatError } from '../errors/errors.ts';
 import { describeForeignText } from '../formats/foreign-text.ts';
 import { readJson, readTextWithin } from '../formats/read-json.ts';
@@ -62,7 +63,7 @@ function readJsonFile(modelFolder: string): Record<string, unknown> | null {
   const value = readJson(path, MOST_TEMPLATE_BYTES);
   if (typeof value !== 'object' || value === null || pickTemplate((value as FoundFields).chat_template) === null) {
     throw new FormatError(
-      `Expected ${path} to hold an object with a \`chat_template\`, got \`${JSON.stringify(value).slice(0, 60)}\`.`,
+      `Expected ${path} to hold an object with a \`chat_template\`, got \`${jsonText(value)?.slice(0, 60)}\`.`,
     );
   }
   return value as FoundFields;

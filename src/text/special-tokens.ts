@@ -3,6 +3,7 @@
 // Ids are looked up in tokenizer.ts; the chat template gets the strings as variables.
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { jsonText } from '../core/json-text.ts';
 import { FormatError } from '../errors/errors.ts';
 import { isGgufFile } from '../formats/gguf.ts';
 import { readJson } from '../formats/read-json.ts';
@@ -30,7 +31,7 @@ function readObject(path: string): Record<string, unknown> {
   if (!existsSync(path)) return {};
   const value = readJson(path, MOST_CONFIG_BYTES);
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    throw new FormatError(`Expected ${path} to hold a JSON object, got \`${JSON.stringify(value).slice(0, 60)}\`.`);
+    throw new FormatError(`Expected ${path} to hold a JSON object, got \`${jsonText(value)?.slice(0, 60)}\`.`);
   }
   return value as Record<string, unknown>;
 }

@@ -5,6 +5,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Tokenizer as LibraryTokenizer } from '@huggingface/tokenizers';
+import { jsonText } from '../core/json-text.ts';
 import { FormatError } from '../errors/errors.ts';
 import { isGgufFile } from '../formats/gguf.ts';
 import { readJson } from '../formats/read-json.ts';
@@ -126,7 +127,7 @@ function checkDescription(value: unknown, path: string): Description {
   const type = model.type ?? (Array.isArray(model.merges) ? 'BPE' : undefined);
   if (typeof type !== 'string' || !KNOWN_MODELS.includes(type)) {
     throw new FormatError(
-      `Expected \`model.type\` of ${path} to be one of ${KNOWN_MODELS.join(', ')}, got \`${JSON.stringify(type ?? null)}\`; duo reads no other tokenizer.`,
+      `Expected \`model.type\` of ${path} to be one of ${KNOWN_MODELS.join(', ')}, got \`${jsonText(type ?? null)}\`; duo reads no other tokenizer.`,
     );
   }
   const added = json?.added_tokens ?? [];
@@ -160,7 +161,7 @@ function countVocabulary(json: Description, path: string): number {
   for (const [token, id] of Array.isArray(vocab) ? [] : Object.entries(vocab)) {
     if (!isTokenId(id)) {
       throw new FormatError(
-        `Expected the id of token \`${token}\` in ${path} to be an integer from 0 to ${MOST_VOCAB - 1}, got \`${JSON.stringify(id)}\`.`,
+        `Expected the id of token \`${token}\` in ${path} to be an integer from 0 to ${MOST_VOCAB - 1}, got \`${jsonText(id)}\`.`,
       );
     }
     size = Math.max(size, id + 1);

@@ -1,5 +1,6 @@
 // What the rules of an untrusted tokenizer.json could do beyond cutting a text into pieces: go on for ever, make it many times longer, or
 // search it by a regular expression that never ends. The first two are refused here; the third is told to the caller, who limits its time.
+import { jsonText } from '../core/json-text.ts';
 import { FormatError } from '../errors/errors.ts';
 import { isPublishedPattern } from './pre-tokenizers.ts';
 
@@ -21,7 +22,7 @@ export function checkRules(sections: Readonly<Record<string, unknown>>, path: st
       if (typeof Regex === 'string' && !isPublishedPattern(Regex)) hasForeignPattern = true;
       if (rule.type === 'FixedLength' && !(Number.isInteger(rule.length) && (rule.length as number) > 0)) {
         throw new FormatError(
-          `Expected \`length\` of FixedLength in \`${name}\` of ${path} to be an integer of at least 1, got \`${JSON.stringify(rule.length ?? null)}\`.`,
+          `Expected \`length\` of FixedLength in \`${name}\` of ${path} to be an integer of at least 1, got \`${jsonText(rule.length ?? null)}\`.`,
         );
       }
       if (rule.type === 'Split' || rule.type === 'Replace') checkPattern(rule, { name, path });
@@ -41,7 +42,7 @@ function checkPattern(rule: Rule, place: { name: string; path: string }): void {
   const { Regex, String: text } = (rule.pattern ?? {}) as Rule;
   if (typeof Regex === 'string' || typeof text === 'string') return;
   throw new FormatError(
-    `Expected \`pattern\` of ${String(rule.type)} in \`${place.name}\` of ${place.path} to have a text \`String\` or \`Regex\`, got \`${JSON.stringify(rule.pattern ?? null).slice(0, 60)}\`.`,
+    `Expected \`pattern\` of ${String(rule.type)} in \`${place.name}\` of ${place.path} to have a text \`String\` or \`Regex\`, got \`${jsonText(rule.pattern ?? null)?.slice(0, 60)}\`.`,
   );
 }
 
