@@ -55,6 +55,47 @@ void test_transform(const SimdOps &ops) {
   }
 }
 
+// What is stored comes back as round_to_cache says, from whole and narrow key blocks, and that is the nearest value of the format.
+void test_storage(const SimdOps &ops) {
+  for (const Dtype dtype : {Dtype::f32, Dtype::bf16, Dtype::int8, Dtype::fp8, Dtype::int4}) {
+    for (const int64_t head_dim : {int64_t{2}, int64_t{6}, int64_t{80}, int64_t{128}}) {
+      const int64_t slots = 37;
+      const std::string label = std::string("storage ") + ops.name + ", dtype " + std::to_string(static_cast<int>(dtype)) + ", D = " + std::to_string(head_dim);
+      ModelConfig config{};
+      config.layers = config.kv_heads = config.heads = 1;
+      config.head_dim = head_dim;
+      KvCache cache(config, {{0}, 0, slots, dtype, false, 0, false});
+      const std::vector<float> keys = Random(3).values(slots * head_dim, 2.0), values = Random(4).values(slots * head_dim, 0.1);
+      for (int64_t t = 0; t < slots; t++) cache.write(0, 0, t, keys.data() + t * head_dim, values.data() + t * head_dim);
+      std::vector<float> read_keys(keys.size()), read_values(values.size());
+      ops.cache->read_keys(cache.view(0, 0), 0, slots, read_keys.data(), slots);
+      ops.cache->read_values(cache.view(0, 0), 0, slots, read_values.data(), head_dim);
+      bool is_same = true;
+      double furthest = 0;  // in half steps
+      for (int64_t t = 0; t < slots; t++) {
+        std::vector<float> key(keys.begin() + t * head_dim, keys.begin() + (t + 1) * head_dim), value(values.begin() + t * head_dim, values.begin() + (t + 1) * head_dim);
+        float top = 0, bottom = 0, largest = 0;
+        for (const float x : key) top = std::max(top, x), bottom = std::min(bottom, x), largest = std::max(largest, std::fabs(x));
+        round_to_cache(dtype, key.data(), head_dim);
+        round_to_cache(dtype, value.data(), head_dim);
+        for (int64_t d = 0; d < head_dim; d++) {
+          const float exact = keys[t * head_dim + d];
+          is_same = is_same && read_keys[d * slots + t] == key[d] && read_values[t * head_dim + d] == value[d];
+          // int4's zero is rounded too, so that its ends may lie half a step further off.
+          const double half_step = dtype == Dtype::f32    ? 1e-30
+                                   : dtype == Dtype::bf16 ? std::fabs(exact) * 0x1p-8
+                                   : dtype == Dtype::int8 ? largest / 254.0
+                                   : dtype == Dtype::fp8  ? std::max(std::fabs(exact) * 0x1p-4, largest / 448.0 * 0x1p-10)
+                                                          : (top - bottom) / 30.0 * (exact == top || exact == bottom ? 2.0 : 1.0);
+          furthest = worse(furthest, std::fabs(key[d] - exact) / half_step);
+        }
+      }
+      expect(is_same, label + ": what is read is what round_to_cache says");
+      expect(furthest < (dtype == Dtype::int4 ? 1.6 : 1.001), label + ": the nearest value, got " + std::to_string(furthest) + " half steps");
+    }
+  }
+}
+
 // Keys, values and queries of one head, and what attention of each query gives in float64.
 struct Heads {
   std::string name;
@@ -165,6 +206,7 @@ void test_attention_error(const SimdOps &ops) {
 int main() {
   for (const SimdOps *ops : list_simd_ops()) {
     test_transform(*ops);
+    test_storage(*ops);
     test_attention_error(*ops);
   }
   return finish("test_kv_rotation");
