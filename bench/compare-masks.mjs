@@ -11,6 +11,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { makeMaskFile } from '../dist/export/build-windows-mask.js';
 import { cutWindows } from '../dist/export/cut-windows.js';
+import { parseCount } from '../dist/src/config/flags.js';
 import { readGates } from '../dist/src/formats/gates.js';
 import { writeMask } from '../dist/src/formats/mask.js';
 
@@ -211,7 +212,7 @@ if (existsSync(ladderGates)) {
       try {
         const cut = cutWindows(ladder, {
           kvShare: Number(share),
-          atTokens: found.ladder.tokens,
+          atTokens: parseCount(flags.length),
           kvHeads: found.model.kvHeads,
         });
         writeMask(path, makeMaskFile({ ...found, ladder }, cut));
