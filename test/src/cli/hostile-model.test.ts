@@ -43,7 +43,7 @@ describe('a hostile model folder', { timeout: 120_000 }, () => {
     const folder = makeModel(name.replaceAll(' ', '-'), { template });
     const { code, stdout, stderr } = await run(folder, '--chat');
     const place = join(folder, 'chat_template.jinja');
-    expect(stderr).toContain(`duo: Expected the chat template in ${place} to render 1 messages, but: ${reason}`);
+    expect(stderr).toContain(`duo: Expected the chat template in ${place} to render 1 message, but: ${reason}`);
     expect(stderr.trim().split('\n')).toHaveLength(1);
     expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
   });
