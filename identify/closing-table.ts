@@ -50,7 +50,7 @@ export async function measureGainOfTable(parts: Parts, mask: MaskFile): Promise<
       window: config,
       length: config.maxTokens,
       ...(signal && { signal }),
-      onProgress: (done, total) => onProgress?.({ stage: 'held-out', label: 'kept gain', done, total }),
+      onProgress: (done, total) => onProgress?.({ stage: 'kept-gain', label: 'kept gain', done, total }),
     });
   } catch (error) {
     if (error instanceof AbortedError) throw error;

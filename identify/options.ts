@@ -72,8 +72,8 @@ export interface IdentifyMessage {
 
 /** How far a stage is; the first one of a stage comes before its work. */
 export interface IdentifyProgress {
-  /** bytes fetched of a Hub model; steps, or hundredths, of scoring; masks tried for a promise; evaluations of the closing table */
-  readonly stage: 'fetch' | 'score' | 'promise' | 'held-out';
+  /** bytes fetched of a Hub model; steps, or hundredths, of scoring; masks tried for a promise; evaluations of the closing table, texts of its kept gain */
+  readonly stage: 'fetch' | 'score' | 'promise' | 'held-out' | 'kept-gain';
   /** what is being done: `fetch org/name`, the method, `held-out recall` */
   readonly label: string;
   readonly done: number;

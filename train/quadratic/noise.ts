@@ -8,10 +8,11 @@ import { findProbeStep, type ProbeStep, type ProbingEngine } from './measure-sam
 
 /** Tokens by which the second run is moved to the front. */
 const MOST_SHIFT = 64;
-/** Last positions of a sample that are compared; their mean square varies little from token to token. */
+/** Last positions of a sample that are compared. */
 const MOST_POSITIONS = 256;
 
-/** Distance of one sample: mean over its last positions and C of the square of how far the two runs are apart. Two forward passes.
+/** Distance of one sample: mean square over C of how far the two runs are apart, median over its last positions, because without sinks a
+ * few states of a deep model can be chaotic and outweigh all others. Two forward passes.
  * @returns null for a sample that is too short for its model's layers. Deterministic. @throws {AbortedError}; {EngineError}. */
 export async function measureRounding(
   sample: Sample,
@@ -35,7 +36,13 @@ export async function measureRounding(
     return engine.computeHidden({ tokens: shifted, answers }, gates, window, { supervise: 'predict', ...control });
   };
   const [states, others] = [await compute(0), await compute(shift)];
-  return states.reduce((sum, value, index) => sum + (value - (others[index] as number)) ** 2, 0) / states.length;
+  const { hidden } = engine.model;
+  const squares = Array.from({ length: states.length / hidden }, (_, position) => {
+    let sum = 0;
+    for (let at = position * hidden; at < (position + 1) * hidden; at++) sum += (states[at]! - others[at]!) ** 2;
+    return sum / hidden;
+  }).sort((a, b) => a - b);
+  return squares[Math.floor(squares.length / 2)] as number;
 }
 
 /** Noise of a run: the floor over its samples, and the heads whose effect does not stand above it; null where no sample told a distance.
