@@ -1,12 +1,14 @@
 // Without --device the first GPU that can serve computes; one that is too old or too small is passed over with a sentence; a resumed run
 // keeps its device. The emulation makes the card too old or too small.
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { GOLDEN_MODEL, identifyFlags, makeFolder, runDuo, writeGoldenSamples } from '../src/cli/run-duo.ts';
 import { DEVICE, describeGpu, IS_EMULATED } from './device.ts';
 
-const RUN = ['run', '--model', GOLDEN_MODEL, '--prompt', 'a', '--max-new-tokens', '1', '--json'];
+/** The archive for GPU machines leaves the golden models out. */
+const HAS_GOLDEN = existsSync(join(GOLDEN_MODEL, 'config.json'));
+const RUN = ['run', '--model', HAS_GOLDEN ? GOLDEN_MODEL : 'demo', '--prompt', 'a', '--max-new-tokens', '1', '--json'];
 
 /** As `identifyFlags`, without an engine. */
 function flagsOf(options: { samples: string; out: string }): string[] {
@@ -36,7 +38,7 @@ describeGpu('the default device', () => {
     expect(JSON.parse(stdout).device).toMatch(/^cpu /);
   });
 
-  test('stays that of a run that is resumed, in run.json and on stderr', async () => {
+  test.skipIf(!HAS_GOLDEN)('stays that of a run that is resumed, in run.json and on stderr', async () => {
     const folder = makeFolder();
     const samples = writeGoldenSamples(folder);
     const [onGpu, onCpu] = [join(folder, 'gpu'), join(folder, 'cpu')];
