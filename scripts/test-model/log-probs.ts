@@ -4,7 +4,8 @@ import { spawnSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { openEngine, openModel } from '../../src/cli/open.ts';
+import { openEngine } from '../../src/engine/open-engine.ts';
+import { openModel } from '../../src/model/open-model.ts';
 import { openTokenizer } from '../../src/text/tokenizer.ts';
 
 export type ReferenceTexts = Readonly<
