@@ -3,6 +3,7 @@
 import { closeSync, fsyncSync, linkSync, openSync, readFileSync, renameSync, rmSync, writeSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { resolve } from 'node:path';
+import { isRunning, startTimeOf } from '../src/core/process-life.ts';
 import { FileError } from '../src/errors/errors.ts';
 import { fileErrorOf } from '../src/formats/atomic-file.ts';
 
@@ -108,33 +109,8 @@ function isAlive({ pid, host, started }: LockHolder): boolean {
   // A process of another machine (shared folder) cannot be asked; its lock is honoured.
   if (host !== hostname()) return true;
   if (pid <= 0 || pid === process.pid) return false;
-  try {
-    process.kill(pid, 0);
-  } catch (cause) {
-    return (cause as NodeJS.ErrnoException).code === 'EPERM';
-  }
-  return started === null || (startTimeOf(pid) === started && !isDead(pid));
-}
-
-/** Killed, but not yet collected by its parent; a container whose first process collects nobody keeps such entries for ever. */
-function isDead(pid: number): boolean {
-  return ['Z', 'X'].includes(readStat(pid)?.[0] ?? '');
-}
-
-/** Field 22 of /proc/<pid>/stat, clock ticks since boot; null where the system has no /proc. */
-function startTimeOf(pid: number): string | null {
-  return readStat(pid)?.[19] ?? null;
-}
-
-/** Fields of /proc/<pid>/stat from the third on, the state; null where the system has no /proc. */
-function readStat(pid: number): string[] | null {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    // The second field, the program's name, may hold spaces and parentheses: count from its last one.
-    return stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-  } catch {
-    return null;
-  }
+  // Where another user's processes are hidden, the number alone must do.
+  return isRunning(pid) && (started === null || (startTimeOf(pid) ?? started) === started);
 }
 
 function heldError(path: string, holder: string): FileError {

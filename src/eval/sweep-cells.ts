@@ -5,6 +5,7 @@ import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { z } from 'zod';
+import { isRunning } from '../core/process-life.ts';
 import { fileErrorOf, makeFolder, stableJson, writeFileAtomic } from '../formats/atomic-file.ts';
 import { type Prediction, predictionSchema, writePredictions } from '../formats/predictions.ts';
 import { checkJson, exactly, readJson, readTextWithin } from '../formats/read-json.ts';
@@ -83,13 +84,7 @@ function isLive(path: string): boolean {
   const owner = readClaim(path);
   if (owner === null) return false;
   if (owner.host !== hostname()) return true;
-  if (owner.pid === process.pid) return true;
-  try {
-    process.kill(owner.pid, 0);
-    return true;
-  } catch (cause) {
-    return (cause as NodeJS.ErrnoException).code === 'EPERM';
-  }
+  return isRunning(owner.pid);
 }
 
 /** null for a claim that is gone or was cut short by a crash. */

@@ -17,6 +17,7 @@ import {
   writeSync,
 } from 'node:fs';
 import { basename, dirname, isAbsolute, join, resolve } from 'node:path';
+import { isRunning } from '../core/process-life.ts';
 import { FileError } from '../errors/errors.ts';
 import { fileErrorOf } from './file-errors.ts';
 import { addTemporary, forgetTemporary } from './temporary-files.ts';
@@ -164,15 +165,6 @@ function removeAbandoned(target: string): void {
       if (pid !== undefined && !isRunning(Number(pid))) rmSync(join(dirname(target), name), { force: true });
     }
   });
-}
-
-function isRunning(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (cause) {
-    return (cause as NodeJS.ErrnoException).code === 'EPERM';
-  }
 }
 
 function describeKind(found: Stats): string {

@@ -18,6 +18,7 @@ import {
 import { open } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { dirname } from 'node:path';
+import { isRunning } from '../core/process-life.ts';
 import { AbortedError, DuoError, FileError } from '../errors/errors.ts';
 import { fileErrorOf } from '../formats/file-errors.ts';
 import type { HubFile } from './choose-files.ts';
@@ -250,10 +251,9 @@ function isStale(path: string): boolean {
   try {
     if (Date.now() - statSync(path).mtimeMs > LOCK_STALE_MS) return true;
     const [pid, host] = readFileSync(path, 'utf8').split('\n');
-    if (host !== hostname() || !pid) return false;
-    process.kill(Number(pid), 0);
+    return host === hostname() && /^\d+$/.test(pid ?? '') && !isRunning(Number(pid));
+  } catch {
+    // Gone meanwhile, or not readable: the next try to take it says which.
     return false;
-  } catch (cause) {
-    return (cause as NodeJS.ErrnoException).code === 'ESRCH';
   }
 }
