@@ -5,6 +5,8 @@ import type { Random } from '../../core/random.ts';
 /** Normal quantile of 97.5 %. */
 const Z = 1.959963984540054;
 
+const BOOTSTRAP_ROUNDS = 1000;
+
 export type Interval = [low: number, high: number];
 
 /** Wilson's 95 % score interval of a mean of `samples` values that each lie in 0..1.
@@ -54,7 +56,7 @@ export function bootstrapInterval(
   values: readonly number[],
   options: { readonly weights?: readonly number[]; readonly random: Random; readonly rounds?: number },
 ): Interval {
-  const { random, rounds = 1000 } = options;
+  const { random, rounds = BOOTSTRAP_ROUNDS } = options;
   const weights = options.weights ?? values.map(() => 1);
   if (values.length === 0) return [Number.NaN, Number.NaN];
   const means = Array.from({ length: rounds }, () => {
@@ -63,7 +65,26 @@ export function bootstrapInterval(
       drawn.map((index) => values[index] as number),
       drawn.map((index) => weights[index] as number),
     );
-  }).sort((a, b) => a - b);
-  const at = (share: number): number => means[Math.round(share * (rounds - 1))] as number;
+  });
+  return takePercentiles(means);
+}
+
+/** Percentile bootstrap of a ratio over items drawn with replacement; draws whose ratio is not finite are left out.
+ * @param measure the ratio of a draw.  @param random decides the draws. */
+export function bootstrapRatio<Item>(
+  items: readonly Item[],
+  measure: (drawn: readonly Item[]) => number,
+  random: Random,
+): Interval {
+  const ratios = Array.from({ length: BOOTSTRAP_ROUNDS }, () =>
+    measure(items.map(() => items[random.integer(items.length)] as Item)),
+  );
+  return takePercentiles(ratios.filter(Number.isFinite));
+}
+
+/** 2.5 % and 97.5 % of values, which are sorted in place. */
+function takePercentiles(values: number[]): Interval {
+  values.sort((a, b) => a - b);
+  const at = (share: number): number => values[Math.round(share * (values.length - 1))] as number;
   return [at(0.025), at(0.975)];
 }

@@ -2,7 +2,7 @@
 // What a long-range token is, src/core/long-range.ts says.
 import { isLongRange } from '../../core/long-range.ts';
 import { makeRandom } from '../../core/random.ts';
-import type { Interval } from './confidence.ts';
+import { bootstrapRatio, type Interval } from './confidence.ts';
 
 /** Log-probabilities of one text's tokens, each from the true prefix, natural logarithms, equally long. */
 export interface TextLogProbs {
@@ -14,7 +14,6 @@ export interface TextLogProbs {
 /** Fewer texts or tokens make no ratio worth reporting. */
 const LEAST_TEXTS = 8;
 const LEAST_TOKENS = 100;
-const BOOTSTRAP_ROUNDS = 1000;
 
 export interface KeptGain {
   /** (mask − streaming) / (full − streaming), sums over all texts; null where `reason` says why */
@@ -43,13 +42,7 @@ export function measureKeptGain(texts: readonly TextLogProbs[]): KeptGain {
     return { keptGain: null, interval: null, reason, ...found, ...losses };
   }
   const random = makeRandom(0, 'kept gain', texts.length);
-  const ratios = Array.from({ length: BOOTSTRAP_ROUNDS }, () =>
-    divide(sums.map(() => sums[random.integer(sums.length)] as TextSums)),
-  )
-    .filter(Number.isFinite)
-    .sort((a, b) => a - b);
-  const at = (share: number): number => ratios[Math.round(share * (ratios.length - 1))] as number;
-  return { keptGain: divide(sums), interval: [at(0.025), at(0.975)], ...found, ...losses };
+  return { keptGain: divide(sums), interval: bootstrapRatio(sums, divide, random), ...found, ...losses };
 }
 
 interface TextSums {

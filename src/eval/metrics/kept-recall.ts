@@ -1,6 +1,6 @@
 // Kept recall: the answer tokens that a mask predicts right over those that full attention does, on the same samples.
 import { makeRandom } from '../../core/random.ts';
-import type { Interval } from './confidence.ts';
+import { bootstrapRatio, type Interval } from './confidence.ts';
 
 /** Right answer tokens of one sample, under full attention and under the mask. */
 export interface PairedRecall {
@@ -10,7 +10,6 @@ export interface PairedRecall {
 
 /** Fewer samples make no interval worth a promise. */
 const LEAST_SAMPLES = 8;
-const BOOTSTRAP_ROUNDS = 1000;
 
 export interface KeptRecall {
   /** Σ mask / Σ full; null where `reason` says why */
@@ -28,13 +27,7 @@ export function measureKeptRecall(samples: readonly PairedRecall[]): KeptRecall 
   }
   if (sum(samples, 'full') === 0) return missing('full attention itself predicts no answer token right');
   const random = makeRandom(0, 'kept recall', samples.length);
-  const ratios = Array.from({ length: BOOTSTRAP_ROUNDS }, () =>
-    divide(samples.map(() => samples[random.integer(samples.length)] as PairedRecall)),
-  )
-    .filter(Number.isFinite)
-    .sort((a, b) => a - b);
-  const at = (share: number): number => ratios[Math.round(share * (ratios.length - 1))] as number;
-  return { value: divide(samples), interval: [at(0.025), at(0.975)] };
+  return { value: divide(samples), interval: bootstrapRatio(samples, divide, random) };
 }
 
 function divide(samples: readonly PairedRecall[]): number {
