@@ -1,7 +1,7 @@
 // What each storage of cached keys and values costs a model, full and masked: perplexity and kept gain of running text, rotated and plain. Every token is
 // scored through sessions, prefill then decode, so that what is measured is what runs.
-import { fileURLToPath } from 'node:url';
 import { openHaystack } from '../data-gen/haystack.ts';
+import { findDocuments } from '../identify/documents.ts';
 import { formatTable } from '../src/cli/terminal.ts';
 import { makeHeadMask } from '../src/core/head-mask.ts';
 import { makeRandom } from '../src/core/random.ts';
@@ -18,7 +18,6 @@ import { decodeTogether } from '../src/runtime/batch.ts';
 import { openTokenizer } from '../src/text/tokenizer.ts';
 import type { Bench } from './run.ts';
 
-const CORPUS = fileURLToPath(new URL('../corpus/texts', import.meta.url));
 /** Sinks and recent tokens of the mask that streams everywhere, where no mask is given. */
 const STREAMING = { sinkTokens: 16, recentTokens: 64 };
 
@@ -57,7 +56,10 @@ export const bench: Bench = {
       ...(device === 'cpu' && { threads: Number(flags.threads) }),
     });
     const tokenizer = openTokenizer(folder.path);
-    const documents = await openHaystack({ path: flags.documents || CORPUS, tokenizer });
+    const documents = await openHaystack({
+      path: findDocuments({ documents: flags.documents || undefined }),
+      tokenizer,
+    });
     const bos = tokenizer.encode('', { addSpecialTokens: true });
     const [tokens, scored] = [Number(flags.tokens), Number(flags.scored)];
     if (!(scored >= 1 && scored < tokens)) {

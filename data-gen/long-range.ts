@@ -7,6 +7,7 @@ import { ConfigError } from '../src/errors/errors.ts';
 import type { Tokenizer } from '../src/text/tokenizer.ts';
 import type { HaystackSource } from './haystack.ts';
 import { drawLength, heldOutLengths, type LengthSettings, type Split } from './length.ts';
+import { takeRunningText } from './running-text.ts';
 
 /** Log-probability of each token from the second on, from the true prefix, with every head full or every head streaming: `[tokens − 1]`. */
 export type ScoreTokens = (tokens: readonly number[], attention: 'full' | 'streaming') => Promise<ArrayLike<number>>;
@@ -102,8 +103,7 @@ export async function generateLongRange(
   const start = tokenizer.bosTokenId === null ? [] : [tokenizer.bosTokenId];
   for (let attempt = 0; attempt < MAX_WINDOWS; attempt++) {
     const random = makeRandom(seed, 'long-range', split, index, attempt);
-    const text = documents.take({ tokens: length - start.length, random, split, repeats: false });
-    const tokens = [...start, ...text].slice(0, length);
+    const tokens = takeRunningText(documents, { start, tokens: length, random, split });
     const full = await score(tokens, 'full');
     const { answers, gains } = findLongRange({ full, streaming: await score(tokens, 'streaming') }, thresholds);
     if (answers.length === 0) continue;

@@ -6,6 +6,7 @@ import { type Cut, type CutGates, chooseCut } from '../export/cut.ts';
 import type { CutWindows, ShareCut } from '../export/cut-windows.ts';
 import type { Config } from '../src/config/config.ts';
 import { toMaskGrid } from '../src/core/head-mask.ts';
+import { countRetrievalHeads } from '../src/core/masks.ts';
 import type { ModelShape, Window } from '../src/core/shapes.ts';
 import type { KeptPromise } from '../src/eval/keep-promise.ts';
 import type { GatesFile } from '../src/formats/gates.ts';
@@ -55,7 +56,6 @@ export function cutMask(options: { gates: GatesFile; cut: Cut | ShareCut; window
 /** Labels of a mask whose windows no tie of gates decided. */
 export function countLabels(file: MaskFile): CutGates {
   const mask = toMaskGrid(toHeadMask(file));
-  const labels = mask.flat();
-  const retrievalHeads = labels.filter((label) => label === 1).length;
-  return { mask, retrievalHeads, streamingHeads: labels.length - retrievalHeads, tieDecided: 0 };
+  const retrievalHeads = countRetrievalHeads(mask);
+  return { mask, retrievalHeads, streamingHeads: mask.flat().length - retrievalHeads, tieDecided: 0 };
 }

@@ -17,31 +17,26 @@ const TABLE_TEXTS = 8;
  * @throws {AbortedError}. */
 export async function closeWithTable(parts: Parts, mask: MaskFile): Promise<EvalRow[] | null> {
   const { options, config, engine } = parts;
-  const { heldOut, signal, onMessage, onProgress } = options;
+  const { heldOut, signal, onProgress } = options;
   if (heldOut === undefined && config.heldOutSamples === 0) return null;
-  try {
+  return attempt(parts, 'no closing table', async () => {
     const samples = await readHeldOut(parts);
     const masks = listMasks(parts, mask);
     const tell = (done: number, total: number): void =>
       onProgress?.({ stage: 'held-out', label: 'held-out recall', done, total });
     tell(0, samples.length * masks.length);
     return await evaluateSamples({ engine, samples, masks, ...(signal && { signal }), onProgress: tell });
-  } catch (error) {
-    if (error instanceof AbortedError) throw error;
-    const reason = error instanceof Error ? error.message : String(error);
-    onMessage?.({ kind: 'no-table', text: `no closing table: ${reason}` });
-    return null;
-  }
+  });
 }
 
 /** Kept gain of the same masks, or null: where no documents were given, where there is no table, or with a message of why it cannot be measured.
  * @throws {AbortedError}. */
 export async function measureGainOfTable(parts: Parts, mask: MaskFile): Promise<EvalRow[] | null> {
   const { options, config, engine } = parts;
-  const { documents, heldOutDocuments, heldOut, signal, onMessage, onProgress } = options;
+  const { documents, heldOutDocuments, heldOut, signal, onProgress } = options;
   if (documents === undefined && heldOutDocuments === undefined) return null;
   if (heldOut === undefined && config.heldOutSamples === 0) return null;
-  try {
+  return attempt(parts, 'no kept gain in the closing table', async () => {
     const texts = await takeHeldOutTexts(parts, { leastTexts: TABLE_TEXTS });
     return await evaluateLongRange({
       engine,
@@ -52,10 +47,17 @@ export async function measureGainOfTable(parts: Parts, mask: MaskFile): Promise<
       ...(signal && { signal }),
       onProgress: (done, total) => onProgress?.({ stage: 'kept-gain', label: 'kept gain', done, total }),
     });
+  });
+}
+
+/** The rows that `measure` gives, or null with a message of why there are none. @throws {AbortedError}. */
+async function attempt(parts: Parts, lack: string, measure: () => Promise<EvalRow[]>): Promise<EvalRow[] | null> {
+  try {
+    return await measure();
   } catch (error) {
     if (error instanceof AbortedError) throw error;
     const reason = error instanceof Error ? error.message : String(error);
-    onMessage?.({ kind: 'no-table', text: `no kept gain in the closing table: ${reason}` });
+    parts.options.onMessage?.({ kind: 'no-table', text: `${lack}: ${reason}` });
     return null;
   }
 }

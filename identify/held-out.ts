@@ -1,5 +1,6 @@
 // What a mask is held to: samples that the heads were not found by, and running text of the held-out part of the documents.
 import { openFileHaystack } from '../data-gen/file-haystack.ts';
+import { takeRunningText } from '../data-gen/running-text.ts';
 import { makeRandom } from '../src/core/random.ts';
 import type { Sample } from '../src/core/shapes.ts';
 import { openTokenizer } from '../src/text/tokenizer.ts';
@@ -29,9 +30,6 @@ export async function takeHeldOutTexts(
   const tokens = Math.min(config.maxTokens, folder.config.shape.maxPositions);
   return Array.from({ length: Math.max(leastTexts, config.heldOutSamples) }, (_, index) => {
     const random = makeRandom(config.seed, 'promise', index);
-    return [
-      ...start,
-      ...documents.take({ tokens: tokens - start.length, random, split: 'held-out', repeats: false }),
-    ].slice(0, tokens);
+    return takeRunningText(documents, { start, tokens, random, split: 'held-out' });
   });
 }

@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto';
 import { type Command, Option } from 'commander';
 import { openHaystack } from '../../data-gen/haystack.ts';
+import { takeRunningText } from '../../data-gen/running-text.ts';
 import { parseCount } from '../config/flags.ts';
 import { makeRandom } from '../core/random.ts';
 import type { Engine } from '../engine/engine.ts';
@@ -211,17 +212,14 @@ async function takeLongRangeTexts(flags: TaskFlags, folder: ModelFolder): Promis
   }
   const tokenizer = openTokenizer(folder.path);
   const documents = await openHaystack({ path: flags.documents, tokenizer });
-  const bos = tokenizer.encode('', { addSpecialTokens: true });
+  const start = tokenizer.encode('', { addSpecialTokens: true });
   const numTexts = readTaskSamples(flags) ?? DEFAULT_TASK_SAMPLES;
   const seed = readIntegerFlag('--seed', { text: flags.seed, least: 0 });
   return readLengths(flags, folder, 2).map((length) => ({
     length,
     texts: Array.from({ length: numTexts }, (_, index) => {
       const random = makeRandom(seed, 'eval', LONG_RANGE_TASK, length, index);
-      return [
-        ...bos,
-        ...documents.take({ tokens: length - bos.length, random, split: 'held-out', repeats: false }),
-      ].slice(0, length);
+      return takeRunningText(documents, { start, tokens: length, random, split: 'held-out' });
     }),
   }));
 }
