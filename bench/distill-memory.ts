@@ -6,7 +6,7 @@ import type { Engine } from '../src/engine/engine.ts';
 import { openRandomNativeEngine } from '../src/engine/native/native-engine.ts';
 import { AbortedError } from '../src/errors/errors.ts';
 import { countDecodeWeights, findShape } from '../src/runtime/shapes.ts';
-import type { Bench } from './run.ts';
+import type { Bench } from './bench.ts';
 
 const BYTES_PER_GB = 1e9;
 const SUPERVISED_TOKENS = 64;

@@ -5,6 +5,7 @@
 // product: vector_product of the llama-3-8b layers, with a choice of stages, blocks per multiprocessor.
 // step: whole steps of eight of llama-3-8b's layers, with and without DUO_DEPENDENT_LAUNCH=0.
 // A choice of 0 is the kernel's own.
+import { median } from '../dist/src/core/numbers.js';
 import { benchOp } from './duo-bench.mjs';
 
 const parts = process.argv.slice(2);
@@ -17,9 +18,9 @@ async function time(label, op, sizes, bytes) {
   try {
     const { seconds, relativeError } = await benchOp(op, sizes, { device: 'cuda:0', repeats: 20 });
     const sorted = [...seconds].sort((a, b) => a - b);
-    const median = sorted[Math.floor(sorted.length / 2)];
+    const typical = median(seconds);
     console.log(
-      `${label.padEnd(44)} ${(median * 1e6).toFixed(1).padStart(8)} µs, best ${(sorted[0] * 1e6).toFixed(1).padStart(8)}  ${(bytes / median / 1e12).toFixed(2)} TB/s  error ${relativeError.toExponential(1)}`,
+      `${label.padEnd(44)} ${(typical * 1e6).toFixed(1).padStart(8)} µs, best ${(sorted[0] * 1e6).toFixed(1).padStart(8)}  ${(bytes / typical / 1e12).toFixed(2)} TB/s  error ${relativeError.toExponential(1)}`,
     );
   } catch (error) {
     console.log(`${label.padEnd(44)} ${error.message}`);

@@ -2,7 +2,9 @@
 // streaming. From the first two follow the parts: t(full) = t_linear + t_attention, t(streaming) = t_linear + t_window. With half of the heads
 // streaming the best is t_linear + t_attention/2 + t_window/2, the mean of the two; the bound that is aimed at counts the window in full. Laws are
 // checked first. Runs on the compiled JavaScript: node bench/gpu-prefill.mjs [--json] [tokens]
+
 import { makeHeadMask } from '../dist/src/core/head-mask.js';
+import { median } from '../dist/src/core/numbers.js';
 import { openRandomNativeEngine } from '../dist/src/engine/native/native-engine.js';
 import { measureDevice } from '../dist/src/native/devices.js';
 import { countPrefillOperations } from '../dist/src/runtime/operations.js';
@@ -55,8 +57,7 @@ for (let round = 0; round <= REPEATS; round++) {
   }
 }
 await engine.close();
-const middle = (values) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)];
-const typical = { full: middle(seconds.full), streaming: middle(seconds.streaming), half: middle(seconds.half) };
+const typical = { full: median(seconds.full), streaming: median(seconds.streaming), half: median(seconds.half) };
 
 // The window's own time, by its kernel: 1 = the streaming branch.
 const attention = async (branch) => {
@@ -69,7 +70,7 @@ const attention = async (branch) => {
     recent: window.recentTokens,
     branch,
   };
-  return layers * middle((await benchOp('attention_forward', sizes, { device, repeats: 3 })).seconds);
+  return layers * median((await benchOp('attention_forward', sizes, { device, repeats: 3 })).seconds);
 };
 const windowSeconds = await attention(1);
 const linearSeconds = typical.streaming - windowSeconds;

@@ -3,7 +3,9 @@
 // card does meets both; the rates by bytes read should be one. Prefill is held to its visible scores: time minus that of linear layers, by full
 // attention and the share of its scores. Laws are checked first. Runs on the compiled JavaScript:
 //   node bench/gpu-windows.mjs [--json] [--small] [context] [prefill tokens]     --small: a tiny shape, for the emulation
+
 import { countEntries, measureKvShare } from '../dist/src/core/kv-cost.js';
+import { median } from '../dist/src/core/numbers.js';
 import { makeRandom } from '../dist/src/core/random.js';
 import { openRandomNativeEngine } from '../dist/src/engine/native/native-engine.js';
 import { measureDevice } from '../dist/src/native/devices.js';
@@ -67,7 +69,7 @@ for (const kvDtype of isSmall ? ['int8'] : ['bf16', 'int8']) {
   });
   for (const [name, { stepSeconds, kvBytes }] of Object.entries(figures)) {
     const bytes = 2 * countDecodeWeights(config) + kvBytes;
-    const seconds = middle(stepSeconds);
+    const seconds = median(stepSeconds);
     const share = measureKvShare(masks[name], context);
     rows.push({
       name,
@@ -105,16 +107,13 @@ for (let round = 0; round <= (isSmall ? 1 : 3); round++) {
 }
 await engine.close();
 const scoresOf = (mask) => countPrefillOperations({ config, mask, tokens: prefillTokens }).attention;
-const base = middle(seconds.narrow);
+const base = median(seconds.narrow);
 const prefill = Object.entries(prefilled).map(([name, mask]) => {
   const scores = (scoresOf(mask) - scoresOf(narrow)) / (scoresOf('full') - scoresOf(narrow));
-  const time = (middle(seconds[name]) - base) / (middle(seconds.full) - base);
-  return { name, seconds: middle(seconds[name]), shareOfScores: scores, shareOfTime: time };
+  const time = (median(seconds[name]) - base) / (median(seconds.full) - base);
+  return { name, seconds: median(seconds[name]), shareOfScores: scores, shareOfTime: time };
 });
 
-function middle(values) {
-  return [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)];
-}
 const percent = (share) => `${(100 * share).toFixed(1)} %`;
 if (process.argv.includes('--json')) {
   console.log(JSON.stringify({ context, prefillTokens, rungs, copyBandwidth: copy, headDim, rows, prefill }, null, 2));

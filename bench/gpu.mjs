@@ -1,6 +1,7 @@
 // Kernels of cuda:0 one by one: each checked against fp64 on the host, then timed, beside the card's measured bandwidth and matrix rate, so that
 // each row says how far from the floor it is. Runs on the compiled JavaScript: node bench/gpu.mjs [--json] [--small]
 // What an op takes, also to choose how its kernel is tiled: kernels/bench/ops.h; bench/gpu-decode.mjs tries choices.
+import { median } from '../dist/src/core/numbers.js';
 import { measureDevice } from '../dist/src/native/devices.js';
 import { benchOp } from './duo-bench.mjs';
 
@@ -81,11 +82,11 @@ const rows = [];
 let isRight = true;
 for (const { op, sizes, bytes, operations } of cases) {
   const { seconds, relativeError } = await benchOp(op, sizes, { device, repeats: isSmall ? 2 : 20 });
-  const median = [...seconds].sort((a, b) => a - b)[Math.floor(seconds.length / 2)];
-  const rate = (bytes ?? operations) / median;
+  const typical = median(seconds);
+  const rate = (bytes ?? operations) / typical;
   const share = rate / (bytes === undefined ? matrix : copy);
   isRight &&= relativeError <= LIMIT;
-  rows.push({ op, sizes, seconds: median, relativeError, rate, unit: bytes === undefined ? 'FLOP/s' : 'B/s', share });
+  rows.push({ op, sizes, seconds: typical, relativeError, rate, unit: bytes === undefined ? 'FLOP/s' : 'B/s', share });
 }
 if (process.argv.includes('--json')) {
   console.log(JSON.stringify({ copyBandwidth: copy, matrixRate: matrix, rows }, null, 2));

@@ -5,9 +5,9 @@ import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { median } from '../src/core/numbers.ts';
 import { readMetrics } from '../src/formats/metrics.ts';
-import { median } from '../src/runtime/session-bench.ts';
-import type { Bench } from './run.ts';
+import type { Bench } from './bench.ts';
 
 /** Losses of both engines, step by step, relative to the largest. */
 const LIMIT = 1e-3;

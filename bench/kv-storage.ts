@@ -16,7 +16,7 @@ import { readMask, toHeadMask } from '../src/formats/mask.ts';
 import { openModelFolder } from '../src/model/folder.ts';
 import { decodeTogether } from '../src/runtime/batch.ts';
 import { openTokenizer } from '../src/text/tokenizer.ts';
-import type { Bench } from './run.ts';
+import type { Bench } from './bench.ts';
 
 /** Sinks and recent tokens of the mask that streams everywhere, where no mask is given. */
 const STREAMING = { sinkTokens: 16, recentTokens: 64 };

@@ -9,9 +9,9 @@ import { openNativeEngine } from '../src/engine/native/native-engine.ts';
 import { openModelFolder } from '../src/model/folder.ts';
 import { measureDevice } from '../src/native/devices.ts';
 import { type ContextFigures, measureContext } from '../src/runtime/session-bench.ts';
+import type { Bench, BenchResult } from './bench.ts';
 import { writeGguf } from './gguf.ts';
 import { openPeer, type Timing } from './llama-peer.ts';
-import type { Bench, BenchResult } from './run.ts';
 import { openSubject, type Subject } from './sessions.ts';
 
 export const bench: Bench = {

@@ -4,8 +4,8 @@ import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import type { Bench } from './bench.ts';
 import { benchOp } from './duo-bench.mjs';
-import type { Bench } from './run.ts';
 
 /** Agreement of a product with its plain reference before it is timed. */
 const LIMITS = { f32: 1e-5, bf16: 1e-5 } as const;

@@ -4,8 +4,8 @@ import { filledGrid } from '../src/core/shapes.ts';
 import { openRandomNativeEngine } from '../src/engine/native/native-engine.ts';
 import { checkSessions } from '../src/runtime/session-checks.ts';
 import { findShape } from '../src/runtime/shapes.ts';
+import type { Bench } from './bench.ts';
 import { drawLines } from './plot.ts';
-import type { Bench } from './run.ts';
 
 export const bench: Bench = {
   about: 'prefill attention of streaming heads is linear in the text length (SVG plot)',

@@ -3,7 +3,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { arch, availableParallelism, cpus, loadavg, platform, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { BenchResult } from './run.ts';
+import type { BenchResult } from './bench.ts';
 
 /** CPU, threads, memory, system and the load the machine was under: a busy machine's times are no promise. */
 export function describeMachine(): Record<string, unknown> {

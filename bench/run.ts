@@ -3,27 +3,12 @@
 import { readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import type { Bench } from './bench.ts';
 import { writeRecord } from './record.ts';
-
-/** One bench. `run` gets the flags it names. */
-export interface Bench {
-  readonly about: string;
-  /** flag → default and meaning */
-  readonly flags: Readonly<Record<string, { readonly default: string; readonly about: string }>>;
-  /** @returns what was measured: a table to print and the raw figures. */
-  run(flags: Readonly<Record<string, string>>): Promise<BenchResult>;
-}
-
-export interface BenchResult {
-  readonly table: string;
-  readonly figures: unknown;
-  /** further files beside the record: name → content */
-  readonly files?: Readonly<Record<string, string>>;
-}
 
 const FOLDER = fileURLToPath(new URL('.', import.meta.url));
 /** Modules of this folder that are no bench. */
-const PARTS = ['run.ts', 'record.ts', 'plot.ts', 'sessions.ts', 'gguf.ts'];
+const PARTS = ['run.ts', 'bench.ts', 'record.ts', 'plot.ts', 'sessions.ts', 'gguf.ts'];
 
 const [name, ...values] = process.argv.slice(2);
 const names = readdirSync(FOLDER)

@@ -1,13 +1,13 @@
 // A haystack of files: a text file, JSON lines (plain, .gz, .zst), or a folder of them. Keeps a tenth of the documents for held-out samples.
+
 import { createHash } from 'node:crypto';
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import type { HaystackSource, Split } from '../src/core/haystack.ts';
 import type { Random } from '../src/core/random.ts';
 import { FormatError } from '../src/errors/errors.ts';
 import { fileErrorOf } from '../src/formats/atomic-file.ts';
 import type { Tokenizer } from '../src/text/tokenizer.ts';
-import type { HaystackSource } from './haystack.ts';
-import type { Split } from './length.ts';
 import { isJsonLines, readDocuments } from './read-documents.ts';
 import { encodePiece } from './template.ts';
 

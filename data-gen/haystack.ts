@@ -1,23 +1,11 @@
 // The text around the needles, as a source of token ids: one interface, two sources (generated prose; files, in file-haystack.ts).
 import { createHash } from 'node:crypto';
-import type { Random } from '../src/core/random.ts';
+import type { HaystackSource } from '../src/core/haystack.ts';
 import type { Tokenizer } from '../src/text/tokenizer.ts';
 import { openFileHaystack } from './file-haystack.ts';
-import type { Split } from './length.ts';
 import { listLexicon, writeProse } from './prose.ts';
 import { FOLLOWING_FORMS, NAMED_FORMS } from './sentence-forms.ts';
 import { encodePiece } from './template.ts';
-
-/** Where samples take their filler from. */
-export interface HaystackSource {
-  /** At least `tokens` token ids of text for one sample, drawn with `random` alone; train and held-out never share a document.
-   * @param options.repeats whether text may stand in it again where there is too little, default true. @throws {FormatError} false, and it would. */
-  take(options: { tokens: number; random: Random; split: Split; repeats?: boolean }): number[];
-  /** for people: what it is and how much of it */
-  readonly description: string;
-  /** sha256:… over what it reads, for provenance */
-  readonly hash: string;
-}
 
 const CHARACTERS_PER_TOKEN = 5; // about one English word and its space; a first guess, corrected by asking for more
 

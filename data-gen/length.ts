@@ -1,9 +1,7 @@
 // Lengths of samples: an integer grid from the shortest to the longest, shuffled anew each epoch, or uniform integers.
 // Sample i's length follows from the seed and i alone.
+import type { Split } from '../src/core/haystack.ts';
 import { makeRandom } from '../src/core/random.ts';
-
-/** Which samples: those the gates learn from, or those kept for the closing table. */
-export type Split = 'train' | 'held-out';
 
 export interface LengthSettings {
   readonly minTokens: number;

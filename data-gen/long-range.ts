@@ -1,12 +1,12 @@
 // Long-range samples: windows of running text whose answers are the tokens that only long context predicts. What scores the tokens is passed
 // in, so that this room needs no model; which tokens count, src/core/long-range.ts says.
+import type { HaystackSource, Split } from '../src/core/haystack.ts';
 import { isLongRange, type LongRangeThresholds } from '../src/core/long-range.ts';
 import { makeRandom } from '../src/core/random.ts';
 import type { AnswerRange, Sample, Window } from '../src/core/shapes.ts';
 import { ConfigError } from '../src/errors/errors.ts';
 import type { Tokenizer } from '../src/text/tokenizer.ts';
-import type { HaystackSource } from './haystack.ts';
-import { drawLength, heldOutLengths, type LengthSettings, type Split } from './length.ts';
+import { drawLength, heldOutLengths, type LengthSettings } from './length.ts';
 import { takeRunningText } from './running-text.ts';
 
 /** Log-probability of each token from the second on, from the true prefix, with every head full or every head streaming: `[tokens − 1]`. */

@@ -1,13 +1,14 @@
 // Multi-passkey samples (arXiv 2410.10819, section 2.3): numbered word sequences hidden in a haystack and asked for at its end.
 // Layout: BOS, head, haystack with needles, close, questions with their answers. The whole sample has exactly the length asked for.
+
 import type { Config } from '../src/config/config.ts';
+import type { HaystackSource, Split } from '../src/core/haystack.ts';
 import { makeRandom, type Random } from '../src/core/random.ts';
 import type { AnswerRange, Sample } from '../src/core/shapes.ts';
 import { ConfigError } from '../src/errors/errors.ts';
 import type { Tokenizer } from '../src/text/tokenizer.ts';
 import { drawDepths, placeNeedles } from './depth.ts';
-import type { HaystackSource } from './haystack.ts';
-import { drawLength, heldOutLengths, type Split } from './length.ts';
+import { drawLength, heldOutLengths } from './length.ts';
 import { encodePasskey, encodeTemplates, type TemplatePieces } from './template.ts';
 
 /** Preset keys that passkey samples depend on, beside the seed. */

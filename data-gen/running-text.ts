@@ -1,7 +1,6 @@
 // Running text of a length, for the tokens that only long context predicts: text that stood in it twice would fake them.
+import type { HaystackSource, Split } from '../src/core/haystack.ts';
 import type { Random } from '../src/core/random.ts';
-import type { HaystackSource } from './haystack.ts';
-import type { Split } from './length.ts';
 
 /** `tokens` token ids: `start` (what a model wants at the start of a text), then text of which nothing stands in it twice.
  * @throws {FormatError} too little text. */

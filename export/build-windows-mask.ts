@@ -1,5 +1,6 @@
 // Builds what mask.json holds from a cut by memory: version 1 where one window suffices, so that it stays a 0/1 mask for other tools.
 import { hasSeveralWindows, listWindows, toMaskGrid } from '../src/core/head-mask.ts';
+import { formatShare } from '../src/core/words.ts';
 import { ConfigError } from '../src/errors/errors.ts';
 import type { GatesFile, LadderEffects } from '../src/formats/gates.ts';
 import { MASK_SCHEMA, MASK_VERSION, type MaskFile, WINDOWS_VERSION } from '../src/formats/mask.ts';
@@ -78,8 +79,4 @@ export function describeCutWindows(cut: CutWindows): string {
       ? ''
       : `; the windows of ${tieDecided} heads with equal effects were decided by (layer, head) order`;
   return `${parts.join(', ')}; KV share ${formatShare(keptShare)} at ${atTokens} tokens; predicted loss ${predictedLoss.toPrecision(3)}${gap}${ties}.`;
-}
-
-function formatShare(share: number): string {
-  return `${(100 * share).toFixed(1)} %`;
 }

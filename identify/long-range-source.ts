@@ -1,8 +1,8 @@
 // Where the samples of the long-range objective come from: running text, whose tokens the engine scores with every head full and every head
 // streaming. Each sample is made when it is asked for, and kept, because methods ask for the same one again and making it takes two passes.
+
 import { createHash } from 'node:crypto';
 import { openFileHaystack } from '../data-gen/file-haystack.ts';
-import type { Split } from '../data-gen/length.ts';
 import {
   checkLongRangeLengths,
   drawLongRangeLength,
@@ -13,6 +13,7 @@ import {
   type ScoreTokens,
 } from '../data-gen/long-range.ts';
 import type { Config } from '../src/config/config.ts';
+import type { Split } from '../src/core/haystack.ts';
 import { makeHeadMask } from '../src/core/head-mask.ts';
 import { filledGrid } from '../src/core/shapes.ts';
 import type { Engine } from '../src/engine/engine.ts';

@@ -1,8 +1,9 @@
 // Samples made for an objective: passkeys in a haystack, long-range tokens of running text, or the two by turns.
+
 import { createHash } from 'node:crypto';
-import type { Split } from '../data-gen/length.ts';
 import type { LongRangeCounts } from '../data-gen/long-range.ts';
 import type { Config } from '../src/config/config.ts';
+import type { Split } from '../src/core/haystack.ts';
 import type { Engine } from '../src/engine/engine.ts';
 import { openLongRangeSource } from './long-range-source.ts';
 import { type Objective, takeTurn } from './objective.ts';

@@ -1,8 +1,9 @@
 // Where identify's samples come from: a samples file, read in file order again and again, or the generator.
+
 import { createHash } from 'node:crypto';
 import { fitPasskeys } from '../data-gen/fit-passkeys.ts';
 import { openHaystack } from '../data-gen/haystack.ts';
-import { drawLength, heldOutLengths, type Split } from '../data-gen/length.ts';
+import { drawLength, heldOutLengths } from '../data-gen/length.ts';
 import type { LongRangeCounts } from '../data-gen/long-range.ts';
 import {
   generateSample,
@@ -12,6 +13,7 @@ import {
   type SampleOrigin,
 } from '../data-gen/passkey.ts';
 import type { Config } from '../src/config/config.ts';
+import type { Split } from '../src/core/haystack.ts';
 import type { Sample } from '../src/core/shapes.ts';
 import { ConfigError, ModelError } from '../src/errors/errors.ts';
 import type { JsonRecord } from '../src/formats/read-json.ts';

@@ -1,6 +1,5 @@
 // The public entry of duo-heads: everything a program may rely on. What is not exported here may change without notice.
-export { type HaystackSource, openHaystack } from '../data-gen/haystack.ts';
-export type { Split } from '../data-gen/length.ts';
+export { openHaystack } from '../data-gen/haystack.ts';
 export type { LongRangeCounts } from '../data-gen/long-range.ts';
 export {
   generateSample,
@@ -41,6 +40,7 @@ export {
 export type { Config } from './config/config.ts';
 export { resolveConfig } from './config/flags.ts';
 export { loadPreset, type Preset } from './config/presets.ts';
+export type { HaystackSource, Split } from './core/haystack.ts';
 export { findOneWindow, listWindows, makeHeadMask, toMaskGrid } from './core/head-mask.ts';
 export { countKvBytes, measureKvShare } from './core/kv-cost.ts';
 export { makeRandom, type Random } from './core/random.ts';
@@ -125,10 +125,11 @@ export {
   writeSamples,
 } from './formats/samples.ts';
 export type { HubNeed } from './hub/choose-files.ts';
-export type { ModelConfig, RopeScaling } from './model/config.ts';
+export type { ModelConfig } from './model/config.ts';
 export { type ModelFolder, openModelFolder } from './model/folder.ts';
 export type { GgufType } from './model/gguf-blocks.ts';
 export { type OpenModelOptions, openModel } from './model/open-model.ts';
+export type { RopeScaling } from './model/rope-scaling.ts';
 export type { Shard, StoredTensor, TensorInfo, WeightDtype } from './model/safetensors.ts';
 export type { WeightStore } from './model/weights.ts';
 export { type BatchText, decodeTogether, generateBatch } from './runtime/batch.ts';

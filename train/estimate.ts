@@ -2,12 +2,11 @@
 // The engine counts bytes and operations; the rate is measured on one short sample, so that a wrong guess cannot cost hours unseen.
 import type { GateGrid, Sample, Window } from '../src/core/shapes.ts';
 import { filledGrid } from '../src/core/shapes.ts';
+import { formatBytes, formatExpectedSeconds } from '../src/core/words.ts';
 import type { DistillOptions, Engine } from '../src/engine/engine.ts';
 
 /** From here on a person should be asked twice. */
 const LONG_RUN_SECONDS = 3600;
-const SECONDS_PER_MINUTE = 60;
-const BYTES_PER_GIB = 2 ** 30;
 
 export interface RunEstimate {
   /** bytes of the longest step */
@@ -59,19 +58,5 @@ export function estimateRun(options: {
 
 /** The estimate as one sentence. */
 export function describeEstimate(estimate: RunEstimate): string {
-  return `Expected: ${formatBytes(estimate.memoryBytes)} of memory, ${formatSeconds(estimate.seconds)}.`;
-}
-
-/** "40 s", "12 min", "3 h 20 min". @param seconds ≥ 0. */
-export function formatSeconds(seconds: number): string {
-  if (seconds < 2 * SECONDS_PER_MINUTE) return `${Math.max(1, Math.round(seconds))} s`;
-  const minutes = Math.round(seconds / SECONDS_PER_MINUTE);
-  if (minutes < 2 * 60) return `${minutes} min`;
-  return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
-}
-
-function formatBytes(bytes: number): string {
-  return bytes >= BYTES_PER_GIB
-    ? `${(bytes / BYTES_PER_GIB).toFixed(1)} GiB`
-    : `${Math.max(1, Math.ceil(bytes / 2 ** 20))} MiB`;
+  return `Expected: ${formatBytes(estimate.memoryBytes)} of memory, ${formatExpectedSeconds(estimate.seconds)}.`;
 }

@@ -1,5 +1,7 @@
 // The loop of gate optimisation (DuoAttention, arXiv 2410.10819, section 3.2): one sample a step through the engine, Adam on the
 // gates, a line of metrics, a checkpoint every so often and on abort. Entering the run folder and cutting the mask are the caller's.
+
+import { countGateStates } from '../src/core/numbers.ts';
 import type { GateGrid, Sample, Supervise, Window } from '../src/core/shapes.ts';
 import type { Engine } from '../src/engine/engine.ts';
 import { AbortedError, ConfigError, EngineError } from '../src/errors/errors.ts';
@@ -174,7 +176,7 @@ class Loop {
       lr,
       length: sample.tokens.length,
       gateMean: values.reduce((sum, gate) => sum + gate, 0) / values.length,
-      undecided: values.filter((gate) => gate > 0.05 && gate < 0.95).length / values.length,
+      undecided: countGateStates(values).undecided / values.length,
       ...(hasGates ? { gates: roundGates(gates) } : {}),
       seconds: Number(((performance.now() - start) / 1000).toFixed(3)),
     };

@@ -1,9 +1,12 @@
 // The figures of duo bench as tables and a line a comparison. Beside each figure stands its share of what the device was measured to do: the bytes
 // of a decode step of its bandwidth, the operations of a prefill and of an identification step of its matrix rate.
+
+import { median } from '../core/numbers.ts';
+import { formatBytes, formatShare } from '../core/words.ts';
 import type { DistillFigures } from '../runtime/distill-bench.ts';
-import { type Comparison, type ContextFigures, median } from '../runtime/session-bench.ts';
+import type { Comparison, ContextFigures } from '../runtime/session-bench.ts';
 import type { SessionCheck } from '../runtime/session-checks.ts';
-import { formatBytes, formatPercent, formatTable } from './terminal.ts';
+import { formatTable } from './terminal.ts';
 
 /** By mask name, `full` first. */
 type ByMask<Value> = Readonly<Record<string, Value>>;
@@ -58,7 +61,7 @@ export function formatReport(found: Figures): string {
     ...tables,
     '',
     ...lines,
-    `${found.checks.length} laws checked before, ${formatPercent(worst)} of their tolerance used${formatRates(found.rates)}`,
+    `${found.checks.length} laws checked before, ${formatShare(worst)} of their tolerance used${formatRates(found.rates)}`,
   ].join('\n');
 }
 
@@ -93,9 +96,9 @@ function formatRow(report: ContextReport, mask: string, { rates, batch }: Figure
     (batch / typical).toFixed(1),
     `${formatBytes(figures.kvBytes)}${isExact ? '' : ' (differs from the formula)'}`,
     (rate / 1e9).toFixed(2),
-    rates.readBandwidth === null ? '–' : formatShare(rate / rates.readBandwidth),
+    rates.readBandwidth === null ? '–' : formatOfBandwidth(rate / rates.readBandwidth),
   );
-  if (rates.copyBandwidth !== null) row.push(formatShare(rate / rates.copyBandwidth));
+  if (rates.copyBandwidth !== null) row.push(formatOfBandwidth(rate / rates.copyBandwidth));
   return row;
 }
 
@@ -122,7 +125,7 @@ function formatDistill({ distill, rates }: Figures): string {
 }
 
 function formatOperations(rate: number | null, matrixRate: number): string[] {
-  return rate === null ? ['–', '–'] : [(rate / 1e12).toFixed(0), formatPercent(rate / matrixRate)];
+  return rate === null ? ['–', '–'] : [(rate / 1e12).toFixed(0), formatShare(rate / matrixRate)];
 }
 
 function formatComparison({ context, comparisons, readBytes }: ContextReport, mask: string): string {
@@ -131,8 +134,8 @@ function formatComparison({ context, comparisons, readBytes }: ContextReport, ma
   // Were a step nothing but its reads, it would be faster by this.
   const ceiling = (readBytes.full as number) / (readBytes[mask] as number);
   const prefill = prefillSpeedup === null ? '' : `prefill ${prefillSpeedup.toFixed(2)}×, `;
-  const saving = savingShare === null ? '' : `, ${formatPercent(savingShare)} of the saving its bytes promise`;
-  return `${context} tokens, ${name} against full: ${prefill}decode ${decodeSpeedup.toFixed(2)}× (${formatPercent(decodeSpeedup / ceiling)} of the ${ceiling.toFixed(2)}× of its bytes${saving}), KV cache ${formatPercent(kvShare)}`;
+  const saving = savingShare === null ? '' : `, ${formatShare(savingShare)} of the saving its bytes promise`;
+  return `${context} tokens, ${name} against full: ${prefill}decode ${decodeSpeedup.toFixed(2)}× (${formatShare(decodeSpeedup / ceiling)} of the ${ceiling.toFixed(2)}× of its bytes${saving}), KV cache ${formatShare(kvShare)}`;
 }
 
 function formatRates({ readBandwidth, copyBandwidth, matrixRate }: DeviceRates): string {
@@ -145,6 +148,6 @@ function formatRates({ readBandwidth, copyBandwidth, matrixRate }: DeviceRates):
 }
 
 /** A model that is read faster than memory can be lies in a cache, where the share says nothing. */
-function formatShare(share: number): string {
-  return share > 1.25 ? 'in cache' : formatPercent(share);
+function formatOfBandwidth(share: number): string {
+  return share > 1.25 ? 'in cache' : formatShare(share);
 }

@@ -1,8 +1,9 @@
 // duo doctor: what this machine can run, and what is missing.
 import type { Command } from 'commander';
 import { readVersion } from '../core/package.ts';
+import { formatBytes } from '../core/words.ts';
 import { inspectMachine, type MachineReport } from '../runtime/machine.ts';
-import { formatBytes, printJson, printResult } from './terminal.ts';
+import { printJson, printResult } from './terminal.ts';
 
 export function defineDoctorCommand(command: Command, _signal: AbortSignal): void {
   command.option('--json', 'print everything as JSON').action(async (flags: { json?: boolean }) => {

@@ -1,7 +1,9 @@
 // Tables of `duo eval`: a row a task, length, depth and mask, with what each cost; and critical footprints.
+
+import { formatBytes, formatShare } from '../core/words.ts';
 import type { CriticalRow } from '../eval/summarise-rows.ts';
 import type { EvalRow, FailedRow } from '../formats/results.ts';
-import { formatBytes, formatPercent, formatTable } from './terminal.ts';
+import { formatTable } from './terminal.ts';
 
 export function formatTaskTable(rows: readonly EvalRow[]): string {
   const hasDepth = rows.some((row) => row.depth !== null);
@@ -10,12 +12,12 @@ export function formatTaskTable(rows: readonly EvalRow[]): string {
   const lines = rows.map((row) => [
     row.task,
     row.length === null ? '' : String(row.length),
-    ...(hasDepth ? [row.depth === null ? '' : formatPercent(row.depth)] : []),
+    ...(hasDepth ? [row.depth === null ? '' : formatShare(row.depth)] : []),
     row.mask,
-    row.keptGain === null ? '–' : formatPercent(row.accuracy),
+    row.keptGain === null ? '–' : formatShare(row.accuracy),
     row.keptGain === null ? '' : row.accuracyInterval.map((bound) => (100 * bound).toFixed(1)).join(' to '),
     formatBytes(row.kvBytes),
-    formatPercent(row.footprint),
+    formatShare(row.footprint),
     row.seconds.toFixed(1),
   ]);
   const notes = [...new Set(rows.flatMap((row) => (row.note === undefined ? [] : [`${row.task}: ${row.note}`])))];
@@ -35,7 +37,7 @@ export function formatCriticalTable(rows: readonly CriticalRow[]): string {
     row.length === null ? '' : String(row.length),
     row.method,
     `${100 * row.keep} %`,
-    `${row.isUpperBound ? '≤ ' : ''}${formatPercent(row.footprint)}`,
+    `${row.isUpperBound ? '≤ ' : ''}${formatShare(row.footprint)}`,
   ]);
   return formatTable([['task', 'tokens', 'method', 'keeps', 'critical KV footprint'], ...lines]);
 }

@@ -5,6 +5,7 @@ import { openHaystack } from '../../data-gen/haystack.ts';
 import { takeRunningText } from '../../data-gen/running-text.ts';
 import { parseCount } from '../config/flags.ts';
 import { makeRandom } from '../core/random.ts';
+import { formatSeconds } from '../core/words.ts';
 import type { Engine } from '../engine/engine.ts';
 import { ConfigError } from '../errors/errors.ts';
 import type { NamedMask } from '../eval/baselines.ts';
@@ -28,7 +29,7 @@ import { hashTokenizer, openTokenizer } from '../text/tokenizer.ts';
 import { addKvOptions, readKvFlags } from './kv-flags.ts';
 import { readIntegerFlag } from './numbers.ts';
 import { makeProgress } from './progress.ts';
-import { formatDuration, say } from './terminal.ts';
+import { say } from './terminal.ts';
 
 export interface TaskFlags {
   readonly model: string;
@@ -183,7 +184,7 @@ export async function evaluateTasks(options: {
         onUnbuilt: ({ task, length }, { message }) =>
           say(`duo eval: ${task}${length === null ? '' : ` at ${length} tokens`} is left out: ${message}`),
         onProgress: ({ done, total, secondsLeft }) =>
-          progress.update(done, total, secondsLeft === null ? '' : `(${formatDuration(secondsLeft)} by work)`),
+          progress.update(done, total, secondsLeft === null ? '' : `(${formatSeconds(secondsLeft)} by work)`),
       });
       onRows(rows);
     } finally {

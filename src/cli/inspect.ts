@@ -7,6 +7,8 @@ import { drawGates, drawMask } from '../../export/picture.ts';
 import { toMaskGrid } from '../core/head-mask.ts';
 import { countKvBytes, listSavings } from '../core/kv-cost.ts';
 import { countRetrievalHeads } from '../core/masks.ts';
+import { CLOSED_GATE, countGateStates, OPEN_GATE } from '../core/numbers.ts';
+import { formatShare } from '../core/words.ts';
 import { FileError, FormatError } from '../errors/errors.ts';
 import { GATES_SCHEMA, readGates } from '../formats/gates.ts';
 import { isGgufFile } from '../formats/gguf.ts';
@@ -19,7 +21,7 @@ import { readRunFolder } from '../report/run-data.ts';
 import { describeSummary, summariseRun } from '../report/summary.ts';
 import { openModel } from './open.ts';
 import { describeSavings } from './recall-table.ts';
-import { formatPercent, isColourful, printJson, printResult } from './terminal.ts';
+import { isColourful, printJson, printResult } from './terminal.ts';
 
 interface InspectFlags {
   readonly json?: boolean;
@@ -91,7 +93,7 @@ function inspectMask(path: string): Inspection {
   const notes = [describeRanks(file), describeBudget(file), describeTies(file)].filter((line) => line !== null);
   const lines = [
     `Mask for ${model.architecture}: ${model.layers} layers × ${model.kvHeads} KV heads (${model.heads} query heads, head size ${model.headDim}).`,
-    `${retrieval} of ${total} KV heads keep the whole context, ${total - retrieval} stream (${formatPercent(1 - retrieval / total)}; ${describeCutOf(file)}).`,
+    `${retrieval} of ${total} KV heads keep the whole context, ${total - retrieval} stream (${formatShare(1 - retrieval / total)}; ${describeCutOf(file)}).`,
     ...(file.version === MASK_VERSION ? [] : [describeWindows(file)]),
     ...notes,
     describeSavings(listSavings(mask)),
@@ -118,13 +120,11 @@ function describeCutOf(file: MaskFile): string {
 function inspectGates(path: string): Inspection {
   const file = readGates(path);
   const values = file.gates.flat();
-  const count = (isCounted: (gate: number) => boolean): number => values.filter(isCounted).length;
-  const [open, closed] = [count((gate) => gate >= 0.95), count((gate) => gate <= 0.05)];
-  const undecided = values.length - open - closed;
+  const { open, closed, undecided } = countGateStates(values);
   const { ladder } = file;
   const text = [
     `Gates of ${file.model.architecture}: ${file.model.layers} layers × ${file.model.kvHeads} KV heads.`,
-    `${open} gates at 0.95 or above, ${closed} at 0.05 or below, ${undecided} between.`,
+    `${open} gates at ${OPEN_GATE} or above, ${closed} at ${CLOSED_GATE} or below, ${undecided} between.`,
     ...(ladder
       ? [
           `Effects of windows of ${ladder.windows.join(', ')} tokens (sink ${ladder.sink}), measured on samples of up to ${ladder.tokens} tokens.`,
@@ -184,12 +184,12 @@ function inspectPair(givenA: string, givenB: string): Inspection {
       ({ layer, head, labels, windows }) =>
         `${layer}.${head} (${(severalWindows ? windows.map(name) : labels).join(' → ')})`,
     );
-  const [kvShareA, kvShareB] = entries.kvShares.map(formatPercent);
+  const [kvShareA, kvShareB] = entries.kvShares.map(formatShare);
   const kind = severalWindows ? 'window' : 'label';
   const text = [
     `Retrieval heads: ${retrievalHeads[0]} in ${pathA}, ${retrievalHeads[1]} in ${pathB}, ${sharedRetrieval} in both.`,
-    `Shared over the larger number ${formatPercent(overlap)} (overlap), over all that either has ${formatPercent(jaccard)} (Jaccard); rank correlation of the gates, 1 = same order, ${spearman === null ? 'undefined (all equal)' : spearman.toFixed(3)}.`,
-    `KV share at ${entries.tokens} tokens: ${kvShareA} and ${kvShareB}; both keep ${formatPercent(entries.overlap)} of the larger's entries.`,
+    `Shared over the larger number ${formatShare(overlap)} (overlap), over all that either has ${formatShare(jaccard)} (Jaccard); rank correlation of the gates, 1 = same order, ${spearman === null ? 'undefined (all equal)' : spearman.toFixed(3)}.`,
+    `KV share at ${entries.tokens} tokens: ${kvShareA} and ${kvShareB}; both keep ${formatShare(entries.overlap)} of the larger's entries.`,
     differing.length === 0
       ? `No head has another ${kind}.`
       : `${differing.length} heads with another ${kind} (layer.head): ${shown.join(', ')}${differing.length > shown.length ? ', …' : ''}`,

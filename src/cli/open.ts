@@ -1,5 +1,6 @@
 // The flags --model, --engine, --device, --backend and --threads: what they name is opened by the library, what it says goes to stderr.
 import type { Command } from 'commander';
+import { formatBytes } from '../core/words.ts';
 import type { Engine } from '../engine/engine.ts';
 import {
   type Activations,
@@ -13,7 +14,7 @@ import type { HubNeed } from '../hub/choose-files.ts';
 import type { ModelFolder } from '../model/folder.ts';
 import { openModel as openNamedModel } from '../model/open-model.ts';
 import { makeProgress, type Progress } from './progress.ts';
-import { formatBytes, say } from './terminal.ts';
+import { say } from './terminal.ts';
 
 export interface EngineFlags {
   readonly engine?: string;

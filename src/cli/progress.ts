@@ -1,7 +1,8 @@
 // How far a command is, on stderr: a bar that is redrawn where a person watches a terminal, else one plain line a minute, so that
 // logs of batch jobs say how long is left. `--progress` chooses.
 import { type Command, Option } from 'commander';
-import { formatDuration, say } from './terminal.ts';
+import { formatSeconds } from '../core/words.ts';
+import { say } from './terminal.ts';
 
 const PROGRESS_KINDS = ['bar', 'plain', 'none'] as const;
 type ProgressKind = (typeof PROGRESS_KINDS)[number];
@@ -52,7 +53,7 @@ export function makeProgress(label: string, options: { unitsBefore?: number; isS
   const describeTimeLeft = ({ done, total }: State): string => {
     const unitsDone = done - (options.unitsBefore ?? 0);
     if (unitsDone <= 0) return '';
-    return `${formatDuration(((performance.now() - startMs) / 1000 / unitsDone) * (total - done))} left`;
+    return `${formatSeconds(((performance.now() - startMs) / 1000 / unitsDone) * (total - done))} left`;
   };
   return kind === 'bar' ? makeBar(label, describeTimeLeft) : makeLines(label, describeTimeLeft);
 }

@@ -1,8 +1,9 @@
 // The curve that a promise was found by, as text, and what the mask saves at the lengths that people ask for.
 import { measureKvShare } from '../core/kv-cost.ts';
 import type { HeadMask } from '../core/shapes.ts';
+import { formatShare } from '../core/words.ts';
 import type { KeptPromise } from '../eval/keep-promise.ts';
-import { formatPercent, formatTable } from './terminal.ts';
+import { formatTable } from './terminal.ts';
 
 const SAVING_LENGTHS = [8192, 32_768, 131_072] as const;
 
@@ -12,7 +13,7 @@ export function formatWalkedTable({ walked }: Pick<KeptPromise, 'walked'>, keepO
   const lines = [...walked]
     .sort((a, b) => a.index - b.index)
     .map(({ kvShare, kept, interval, holds }) => [
-      formatPercent(kvShare),
+      formatShare(kvShare),
       kept.toFixed(4),
       interval.map((end) => end.toFixed(4)).join(' to '),
       holds ? 'yes' : 'no',
@@ -23,7 +24,7 @@ export function formatWalkedTable({ walked }: Pick<KeptPromise, 'walked'>, keepO
 /** One sentence: the share of the cache that the mask saves at 8K, 32K and 128K tokens, as far as the model takes such lengths. */
 export function describePromiseSavings(mask: HeadMask, maxPositions: number): string | null {
   const parts = SAVING_LENGTHS.filter((tokens) => tokens <= maxPositions).map(
-    (tokens) => `${formatPercent(1 - measureKvShare(mask, tokens))} at ${tokens / 1024}K`,
+    (tokens) => `${formatShare(1 - measureKvShare(mask, tokens))} at ${tokens / 1024}K`,
   );
   return parts.length === 0 ? null : `The least budget found saves ${parts.join(', ')} tokens.`;
 }

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import type { Command } from 'commander';
 import { isQuantizedKv, type PrefillSemantics, type SessionMemory } from '../core/session.ts';
 import type { HeadMask } from '../core/shapes.ts';
+import { formatBytes } from '../core/words.ts';
 import type { Engine } from '../engine/engine.ts';
 import { AbortedError, ConfigError, FormatError } from '../errors/errors.ts';
 import { fileErrorOf } from '../formats/file-errors.ts';
@@ -16,7 +17,7 @@ import { readChoiceFlag, readIntegerFlag, readNumberFlag } from './numbers.ts';
 import { addActivationsOption, addEngineOptions, type EngineFlags, openEngine, openModel } from './open.ts';
 import { addProgressOption, makeProgress } from './progress.ts';
 import { stdoutClosed, writeStdout } from './stdout.ts';
-import { formatBytes, printJson, say } from './terminal.ts';
+import { printJson, say } from './terminal.ts';
 
 interface RunFlags extends EngineFlags {
   readonly model: string;

@@ -1,12 +1,6 @@
 // What an answer is hidden in: filler of any size, made of units in a fixed order, with the places where a needle may stand.
 // The first n units are the same whatever n is, so a prompt can be fitted to a length by counting units.
-import type { Random } from '../core/random.ts';
 import { ConfigError } from '../errors/errors.ts';
-
-/** Held-out running text by tokens; the data room's source has this form. */
-export interface HaystackSource {
-  take(options: { readonly tokens: number; readonly random: Random; readonly split: 'train' | 'held-out' }): number[];
-}
 
 /** Filler of a prompt. */
 export interface Filler {

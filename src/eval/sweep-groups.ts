@@ -1,7 +1,7 @@
 // The groups of a sweep: each task at each length (and depth), or the prompts of a suite's file, with what decides them.
 import { createHash } from 'node:crypto';
+import type { HaystackSource } from '../core/haystack.ts';
 import type { EvalRow } from '../formats/results.ts';
-import type { HaystackSource } from './haystack.ts';
 import type { SuiteItem } from './suites/suite-item.ts';
 import { makeSuiteSample } from './suites/suite-sample.ts';
 import type { SweepGroup } from './sweep.ts';

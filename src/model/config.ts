@@ -13,35 +13,9 @@ import {
   readTokenIds,
   showValue,
 } from './config-fields.ts';
-import { readRopeSettings } from './rope-scaling.ts';
+import { type RopeScaling, readRopeSettings } from './rope-scaling.ts';
 import { findSlidingWindow, limitToWindow } from './sliding-window.ts';
 import { unwrapTextConfig } from './text-config.ts';
-
-/** How rotary frequencies are stretched past the pre-training length; positions in tokens. */
-export type RopeScaling =
-  | { readonly type: 'none' }
-  | { readonly type: 'linear'; readonly factor: number }
-  /** a GGUF file's `rope_freqs.weight`, `[D/2]`: each divides its inverse frequency */
-  | { readonly type: 'factors'; readonly factors: readonly number[] }
-  | { readonly type: 'dynamic'; readonly factor: number; readonly originalMaxPositions: number }
-  | {
-      readonly type: 'llama3';
-      readonly factor: number;
-      readonly lowFreqFactor: number;
-      readonly highFreqFactor: number;
-      readonly originalMaxPositions: number;
-    }
-  | {
-      readonly type: 'yarn';
-      readonly factor: number;
-      readonly originalMaxPositions: number;
-      readonly betaFast: number;
-      readonly betaSlow: number;
-      /** on cos and sin, resolved */
-      readonly attentionFactor: number;
-      /** whole dimensions bound the ramp */
-      readonly truncate: boolean;
-    };
 
 /** What the transformer needs to know beside its weights. */
 export interface ModelConfig {

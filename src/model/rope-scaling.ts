@@ -1,7 +1,6 @@
 // Reads the rotary settings of a config.json: `rope_theta` with `rope_scaling` (transformers 4) or `rope_parameters` (5).
 // Rules and defaults are those of transformers' modeling_rope_utils, but for yarn's `attn_factor`; the frequencies are computed in rope.ts.
 import { ModelError } from '../errors/errors.ts';
-import type { RopeScaling } from './config.ts';
 import {
   type FieldSource,
   fieldError,
@@ -25,6 +24,32 @@ const KNOWN_KEYS = [
 /** YaRN's rotations at which interpolation starts and ends (arXiv 2309.00071, section 3.2). */
 const DEFAULT_BETA_FAST = 32;
 const DEFAULT_BETA_SLOW = 1;
+
+/** How rotary frequencies are stretched past the pre-training length; positions in tokens. */
+export type RopeScaling =
+  | { readonly type: 'none' }
+  | { readonly type: 'linear'; readonly factor: number }
+  /** a GGUF file's `rope_freqs.weight`, `[D/2]`: each divides its inverse frequency */
+  | { readonly type: 'factors'; readonly factors: readonly number[] }
+  | { readonly type: 'dynamic'; readonly factor: number; readonly originalMaxPositions: number }
+  | {
+      readonly type: 'llama3';
+      readonly factor: number;
+      readonly lowFreqFactor: number;
+      readonly highFreqFactor: number;
+      readonly originalMaxPositions: number;
+    }
+  | {
+      readonly type: 'yarn';
+      readonly factor: number;
+      readonly originalMaxPositions: number;
+      readonly betaFast: number;
+      readonly betaSlow: number;
+      /** on cos and sin, resolved */
+      readonly attentionFactor: number;
+      /** whole dimensions bound the ramp */
+      readonly truncate: boolean;
+    };
 
 export interface RopeSettings {
   readonly theta: number;

@@ -1,7 +1,8 @@
 // Rotary position embedding as transformers computes it (modeling_rope_utils): every tensor operation in float32, plain numbers in float64.
 // Pairs are dimension i with i + D/2 ("rotate half"). Applying the tables is the engines' business.
 import { EngineError } from '../errors/errors.ts';
-import type { ModelConfig, RopeScaling } from './config.ts';
+import type { ModelConfig } from './config.ts';
+import type { RopeScaling } from './rope-scaling.ts';
 
 const { fround } = Math;
 

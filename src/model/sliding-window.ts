@@ -2,7 +2,6 @@
 // attention, takes that length for the longest text.
 import type { Architecture } from '../core/shapes.ts';
 import { ModelError } from '../errors/errors.ts';
-import type { ModelConfig } from './config.ts';
 import { type FieldSource, fieldError, readCount, readFlag, showValue } from './config-fields.ts';
 
 /** MistralConfig's and Qwen's default of `sliding_window`, in force where the key is absent (not null). */
@@ -53,8 +52,15 @@ export function findSlidingWindow(
   };
 }
 
+/** What a window shortens of a model's config. */
+interface LimitedConfig {
+  readonly shape: { readonly maxPositions: number };
+  readonly fingerprintPositions?: number;
+  readonly notes: readonly string[];
+}
+
 /** The same config, whose longest text ends where a window would begin to cut; a note says so. */
-export function limitToWindow(config: ModelConfig, window: SlidingWindow | null): ModelConfig {
+export function limitToWindow<Config extends LimitedConfig>(config: Config, window: SlidingWindow | null): Config {
   const { maxPositions } = config.shape;
   if (window === null || window.tokens >= maxPositions) return config;
   return {

@@ -1,9 +1,9 @@
 // A mask in sentences, for the report and for inspect: what its heads see, and what it was cut for.
 import { listWindows } from '../core/head-mask.ts';
 import { measureKvShare } from '../core/kv-cost.ts';
+import { formatNumber, formatShare, formatTokens } from '../core/words.ts';
 import { MASK_VERSION, type MaskFile, toHeadMask } from '../formats/mask.ts';
 import { findBudget } from '../formats/mask-budget.ts';
-import { formatNumber, formatShare, formatTokens } from './words.ts';
 
 /** What the heads of a mask see, widest first. */
 export function describeWindows(file: MaskFile): string {

@@ -1,4 +1,6 @@
 // The report of a run: one self-contained HTML page, its figures as SVG, its tables as CSV. Equal run folders, equal bytes.
+
+import { formatSeconds, formatShare, formatShareInterval, formatTokens } from '../core/words.ts';
 import type { Figure } from './figures/figure.ts';
 import { type Html, html, trustedHtml } from './html.ts';
 import { describeBudget, describeRanks, describeTies, describeWindows } from './mask-words.ts';
@@ -13,7 +15,6 @@ import { isMissing, type MissingSection, type Section, type SectionResult } from
 import { formatStyle } from './style.ts';
 import { type Measures, type Summary, summariseRun } from './summary.ts';
 import { resolveColours } from './theme.ts';
-import { formatSeconds, formatShare, formatShareInterval, formatTokens } from './words.ts';
 
 export interface Report {
   readonly summary: Summary;

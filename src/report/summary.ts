@@ -3,11 +3,11 @@ import { toMaskGrid } from '../core/head-mask.ts';
 import { countRetrievalHeads } from '../core/masks.ts';
 import type { KvDtype } from '../core/session.ts';
 import type { HeadMask, ModelShape } from '../core/shapes.ts';
+import { formatShare, formatShareInterval, formatTokens } from '../core/words.ts';
 import { toHeadMask } from '../formats/mask.ts';
 import type { EvalRow } from '../formats/results.ts';
 import { findBudgetShare } from './mask-words.ts';
 import { modelOfRun, type RunData } from './run-data.ts';
-import { formatShare, formatShareInterval, formatTokens } from './words.ts';
 
 /** Counts that other rooms own; the command line passes them in. */
 export interface Measures {

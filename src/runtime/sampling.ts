@@ -1,5 +1,7 @@
 // Drawing a token from logits: greedy, temperature, top-k, top-p. The definition is that of kernels/cpu/sampling.h, so that a text does not
 // depend on the engine beyond the rounding of its logits.
+
+import { argmax } from '../core/numbers.ts';
 import { ConfigError } from '../errors/errors.ts';
 
 export interface SamplingOptions {
@@ -33,7 +35,7 @@ export function checkSampling(options: SamplingOptions): Required<SamplingOption
  * the token is the first whose running sum exceeds u times the whole, u of `drawUniform(seed, length)`.
  * @param logits `[vocab]` finite.  @param options checked.  @param length tokens the session has seen. */
 export function sampleToken(logits: Float32Array, options: Required<SamplingOptions>, length: number): number {
-  const best = findBest(logits);
+  const best = argmax(logits);
   // The native library takes 32-bit floats here.
   const temperature = Math.fround(options.temperature);
   const topP = Math.fround(options.topP);
@@ -72,15 +74,6 @@ function mix(value: bigint): bigint {
   x = ((x ^ (x >> 30n)) * 0xbf58476d1ce4e5b9n) & MASK;
   x = ((x ^ (x >> 27n)) * 0x94d049bb133111ebn) & MASK;
   return x ^ (x >> 31n);
-}
-
-/** Index of the largest, the lowest of a tie. */
-function findBest(logits: Float32Array): number {
-  let best = 0;
-  for (let id = 1; id < logits.length; id++) {
-    if ((logits[id] as number) > (logits[best] as number)) best = id;
-  }
-  return best;
 }
 
 function listAll(logits: Float32Array): Uint32Array {

@@ -1,5 +1,7 @@
 // Prefill, decode and memory of sessions under masks beside full attention, at one context. Decode steps of all alternate, so that what else
 // the machine does meets them alike.
+
+import { median } from '../core/numbers.ts';
 import type { KvDtype, Session } from '../core/session.ts';
 import type { HeadMask } from '../core/shapes.ts';
 import type { Engine } from '../engine/engine.ts';
@@ -150,12 +152,4 @@ export function compareMasks(
     readShare: readBytes.masked / readBytes.full,
     savingShare: bytesSaved < LEAST_BYTES_SAVED ? null : (1 - 1 / decodeSpeedup) / bytesSaved,
   };
-}
-
-/** The middle value, of an even number of values the mean of the two. */
-export function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = Math.floor(sorted.length / 2);
-  if (sorted.length % 2 === 1) return sorted[middle] as number;
-  return ((sorted[middle - 1] as number) + (sorted[middle] as number)) / 2;
 }

@@ -2,7 +2,8 @@
 // which is widened so that any context can be timed.
 import type { ModelShape } from '../core/shapes.ts';
 import { ConfigError } from '../errors/errors.ts';
-import type { ModelConfig, RopeScaling } from '../model/config.ts';
+import type { ModelConfig } from '../model/config.ts';
+import type { RopeScaling } from '../model/rope-scaling.ts';
 
 /** Contexts are timed up to eight million tokens, whatever a model declares. */
 const BENCH_POSITIONS = 2 ** 23;

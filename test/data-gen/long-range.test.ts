@@ -1,10 +1,10 @@
 // Long-range samples with a scorer whose long-range tokens are known: answers, gains, windows without any, and what is refused.
+
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openFileHaystack } from '../../data-gen/file-haystack.ts';
-import type { HaystackSource } from '../../data-gen/haystack.ts';
 import {
   checkLongRangeLengths,
   findLongRange,
@@ -12,6 +12,7 @@ import {
   type LongRangeOrigin,
   type ScoreTokens,
 } from '../../data-gen/long-range.ts';
+import type { HaystackSource } from '../../src/core/haystack.ts';
 import { LONG_RANGE } from '../../src/core/long-range.ts';
 import { ConfigError, FormatError } from '../../src/errors/errors.ts';
 import { makeWordTokenizer } from './word-tokenizer.ts';

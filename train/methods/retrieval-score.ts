@@ -1,6 +1,8 @@
 // Method `retrieval-score`: how often the key a head attends to most, while an answer token is predicted, lies in the needle and
 // is that very token (Wu et al., arXiv 2404.15574). Answers are fed, not generated; one counts only if the model would say more
 // than half of it right by itself, as the paper counts only recalls. A KV head has the score of its best query head.
+
+import { argmax } from '../../src/core/numbers.ts';
 import { filledGrid } from '../../src/core/shapes.ts';
 import type { HeadMethod } from './method.ts';
 import { type LocatedAnswer, locateNeedles } from './needle-positions.ts';
@@ -47,7 +49,7 @@ export const retrievalScoreMethod: HeadMethod = {
               for (const [index, row] of queries.entries()) {
                 const position = positions[index] as number;
                 const { needle, answer } = answerOf.get(position) as LocatedAnswer;
-                const top = findLargest(row);
+                const top = argmax(row);
                 const isCopy = sample.tokens[top] === sample.tokens[position + 1];
                 if (top >= needle[0] && top < needle[1] && isCopy) score += 1 / (answer[1] - answer[0]);
               }
@@ -59,12 +61,3 @@ export const retrievalScoreMethod: HeadMethod = {
       },
     }),
 };
-
-/** Index of the largest value, the lowest on a tie. */
-function findLargest(values: Float32Array): number {
-  let best = 0;
-  for (let index = 1; index < values.length; index++) {
-    if ((values[index] as number) > (values[best] as number)) best = index;
-  }
-  return best;
-}

@@ -1,5 +1,6 @@
 // Accuracy and log-probability of a sample's answer tokens, each predicted from the true prefix (DESIGN, Command line, `duo eval`).
 import { toMaskGrid } from '../../core/head-mask.ts';
+import { argmax } from '../../core/numbers.ts';
 import { type HeadMask, type Sample, supervisedPositions } from '../../core/shapes.ts';
 import { EngineError } from '../../errors/errors.ts';
 import { computeLogits } from '../../model/transformer/forward.ts';
@@ -49,8 +50,7 @@ export async function scorePositions(
 
 /** Index of the largest logit (the lowest index on a tie) and the logarithm of the sum of exponentials. */
 function summarizeLogits(logits: Float32Array): { best: number; logSum: number } {
-  let best = 0;
-  for (let index = 1; index < logits.length; index++) if (logits[index]! > logits[best]!) best = index;
+  const best = argmax(logits);
   const top = logits[best]!;
   let sum = 0;
   for (const logit of logits) sum += Math.exp(logit - top);

@@ -1,8 +1,9 @@
 // The form of an evaluation task: from a tokenizer, a length and a seed to a prompt, its right answers and a score.
+
+import type { HaystackSource } from '../../core/haystack.ts';
 import { makeRandom, type Random } from '../../core/random.ts';
 import type { Sample } from '../../core/shapes.ts';
 import { ConfigError } from '../../errors/errors.ts';
-import type { HaystackSource } from '../haystack.ts';
 import type { TaskFiles } from './task-files.ts';
 
 /** What tasks need of a tokenizer; `encode` adds what the model wants at the start of a text (BOS). */

@@ -124,7 +124,7 @@ async function walkLayers(
 ): Promise<void> {
   const bag = new TensorBag();
   try {
-    const tables = bag.compute(() => makeTables(transformer, tokens.length, null));
+    const tables = bag.compute(() => makeTables(transformer.config, tokens.length, null));
     let stream = bag.compute(() => embedTokens(transformer, tokens));
     for (let layer = 0; layer < transformer.layers.length; layer++) {
       const input = stream;

@@ -39,7 +39,7 @@ export async function computeDistillation(
   const bag = new TensorBag();
   try {
     const { tokens, positions, gates, window } = input;
-    const tables = bag.compute(() => makeTables(transformer, tokens.length, window));
+    const tables = bag.compute(() => makeTables(transformer.config, tokens.length, window));
     // The loss looks at some positions only: the last layer computes no others.
     const lastTables = bag.compute(() => narrowTables(tables, positions));
     const embedded = bag.compute(() => embedTokens(transformer, tokens));

@@ -154,7 +154,7 @@ async function runTokens(
 ): Promise<LayersResult> {
   const { bag, gates, positions } = options;
   const window = gates === null ? null : options.window;
-  const tables = bag.compute(() => makeTables(transformer, tokens.length, window));
+  const tables = bag.compute(() => makeTables(transformer.config, tokens.length, window));
   const lastTables = positions && bag.compute(() => narrowTables(tables, positions));
   const input = bag.compute(() => embedTokens(transformer, tokens));
   return runLayers(transformer, input, { ...options, tables, lastTables });

@@ -38,7 +38,7 @@ export async function computeProbe(
   const differences = new Float32Array((end - begin) * size);
   const bag = new TensorBag();
   try {
-    const tables = bag.compute(() => makeTables(transformer, tokens.length, window));
+    const tables = bag.compute(() => makeTables(transformer.config, tokens.length, window));
     const lastTables = bag.compute(() => narrowTables(tables, positions));
     const options: LayersOptions = { signal: control.signal, tables, lastTables, gates };
     const embedded = bag.compute(() => embedTokens(transformer, tokens));

@@ -2,9 +2,9 @@
 // Usually every position is a query; where only some rows of the last layer are looked at, only those are.
 import type * as tf from '@tensorflow/tfjs-core';
 import type { StreamingWindows } from '../../core/shapes.ts';
+import type { ModelConfig } from '../config.ts';
 import { makeRotary, type Rotary } from './rotary.ts';
 import { gatherRows } from './row-selection.ts';
-import type { Transformer } from './transformer.ts';
 import { makeVisibility, type VisibilityBlock } from './visibility.ts';
 
 export type RunTables = {
@@ -19,8 +19,8 @@ export type RunTables = {
 
 /** Tables for T tokens, every position a query.
  * @param windows null = no head streams. */
-export function makeTables(transformer: Transformer, tokens: number, windows: StreamingWindows | null): RunTables {
-  const rotary = makeRotary(transformer.config, { start: 0, count: tokens, maxTokens: tokens });
+export function makeTables(config: ModelConfig, tokens: number, windows: StreamingWindows | null): RunTables {
+  const rotary = makeRotary(config, { start: 0, count: tokens, maxTokens: tokens });
   const positions = Array.from({ length: tokens }, (_, index) => index);
   const visibility = makeVisibility(positions, windows);
   return { queries: null, keyRotary: rotary, queryRotary: rotary, windows, visibility };

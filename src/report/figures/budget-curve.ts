@@ -1,7 +1,7 @@
 // Accuracy against KV footprint: one line a method, its cuts as points with 95 % intervals, full attention as the line to reach.
 import * as Plot from '@observablehq/plot';
+import { formatShare, formatShareInterval, formatTokens } from '../../core/words.ts';
 import type { EvalRow } from '../../formats/results.ts';
-import { formatShare, formatShareInterval, formatTokens } from '../words.ts';
 import { drawEndLabel, drawFigure, type Figure, isNarrow, spreadLabels, TIPS } from './figure.ts';
 
 const COLOURS = 6;

@@ -1,6 +1,6 @@
 // Time of one decode step by context, full and under the mask, as `duo bench` measured it.
 import * as Plot from '@observablehq/plot';
-import { formatTokens } from '../words.ts';
+import { formatTokens } from '../../core/words.ts';
 import { drawFigure, type Figure, TIPS } from './figure.ts';
 
 export interface DecodeTime {

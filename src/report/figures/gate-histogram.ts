@@ -1,32 +1,22 @@
 // How many gates lie where between 0 and 1: a run that separated its heads has two heaps and little between.
 import * as Plot from '@observablehq/plot';
+import { CLOSED_GATE, countGateStates, OPEN_GATE } from '../../core/numbers.ts';
 import type { GateGrid, MaskGrid } from '../../core/shapes.ts';
 import { drawFigure, type Figure, TIPS } from './figure.ts';
 
 const BINS = 20;
-/** Share of the bins that counts as decided, at either end. */
-const OPEN = 0.95;
-const CLOSED = 0.05;
-
-/** Gates at 0.95 or above, at 0.05 or below, and between. */
-export function countGates(gates: GateGrid): { open: number; closed: number; undecided: number; total: number } {
-  const values = gates.flat();
-  const open = values.filter((gate) => gate >= OPEN).length;
-  const closed = values.filter((gate) => gate <= CLOSED).length;
-  return { open, closed, undecided: values.length - open - closed, total: values.length };
-}
 
 /** @param mask adds the line between the highest streaming and the lowest retrieval gate, where the mask divides by gate. */
 export function drawGateHistogram(gates: GateGrid, mask: MaskGrid | null): Figure {
   const counts = new Array<number>(BINS).fill(0);
   for (const gate of gates.flat()) counts[Math.min(BINS - 1, Math.floor(gate * BINS))]!++;
   const bins = counts.map((count, index) => ({ from: index / BINS, to: (index + 1) / BINS, count }));
-  const { open, closed, undecided } = countGates(gates);
+  const { open, closed, undecided } = countGateStates(gates.flat());
   const cut = mask ? findCut(gates, mask) : null;
   return drawFigure({
     name: 'gate-histogram',
     title: 'How many heads at which gate',
-    caption: `${open} gates at 0.95 or above, ${closed} at 0.05 or below, ${undecided} between.${cut === null ? '' : ' The line is where the mask cuts.'}`,
+    caption: `${open} gates at ${OPEN_GATE} or above, ${closed} at ${CLOSED_GATE} or below, ${undecided} between.${cut === null ? '' : ' The line is where the mask cuts.'}`,
     draw: () => ({
       plot: {
         height: 260,

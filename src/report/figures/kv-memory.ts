@@ -1,6 +1,6 @@
 // Size of the KV cache by context length, full and under the mask, on logarithmic scales.
 import * as Plot from '@observablehq/plot';
-import { formatBytes, formatShare, formatTokens } from '../words.ts';
+import { formatBytes, formatShare, formatTokens } from '../../core/words.ts';
 import { drawEndLabel, drawFigure, type Figure, spreadLabels, TIPS } from './figure.ts';
 
 export interface KvSize {

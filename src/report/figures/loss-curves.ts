@@ -1,7 +1,7 @@
 // Loss over the steps: the distillation loss alone on its own scale, and the objective with its two parts.
 import * as Plot from '@observablehq/plot';
+import { formatNumber } from '../../core/words.ts';
 import type { MetricsLine } from '../../formats/metrics.ts';
-import { formatNumber } from '../words.ts';
 import { drawEndLabel, drawFigure, type Figure, spreadLabels } from './figure.ts';
 import { drawBins } from './gate-course.ts';
 

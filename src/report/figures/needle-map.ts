@@ -1,8 +1,8 @@
 // Needle in a haystack: accuracy by length (across) and depth of the needle (down), one figure a mask, full beside masked.
 import * as Plot from '@observablehq/plot';
+import { formatShare, formatShareInterval, formatTokens } from '../../core/words.ts';
 import type { EvalRow } from '../../formats/results.ts';
 import { onRampColour, rampColour } from '../theme.ts';
-import { formatShare, formatShareInterval, formatTokens } from '../words.ts';
 import { drawFigure, drawRampLegend, type Figure, isNarrow, TIPS } from './figure.ts';
 
 /** Grids of each task under full attention and under the mask (`given`, else the first other one); [] without grid rows. */

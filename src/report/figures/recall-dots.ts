@@ -1,7 +1,7 @@
 // Accuracy of each mask on the same samples: a dot with its 95 % interval, a row a mask, in the order of the rows.
 import * as Plot from '@observablehq/plot';
+import { formatShare, formatShareInterval } from '../../core/words.ts';
 import type { EvalRow } from '../../formats/results.ts';
-import { formatShare, formatShareInterval } from '../words.ts';
 import { drawFigure, type Figure, TIPS } from './figure.ts';
 
 /** @param rows of one task and length, `full` among them or not; at least one. */

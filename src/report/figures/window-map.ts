@@ -1,7 +1,7 @@
 // The heat map of windows, for a mask that has several: darker = sees more; a dot marks the heads that see the whole context.
 import { listWindows } from '../../core/head-mask.ts';
 import type { HeadMask } from '../../core/shapes.ts';
-import { formatTokens } from '../words.ts';
+import { formatTokens } from '../../core/words.ts';
 import type { Figure } from './figure.ts';
 import { drawHeadMap } from './head-map.ts';
 

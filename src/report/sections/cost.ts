@@ -1,5 +1,7 @@
 // What the mask saves: bytes of the KV cache by context, counted, and time, as `duo bench` measured it.
 import { join } from 'node:path';
+import { median } from '../../core/numbers.ts';
+import { formatBytes, formatSeconds, formatShare, formatTokens } from '../../core/words.ts';
 import { toHeadMask } from '../../formats/mask.ts';
 import { formatCommand, quote } from '../commands.ts';
 import { drawDecodeSpeed } from '../figures/decode-speed.ts';
@@ -7,7 +9,6 @@ import { drawKvMemory, type KvSize } from '../figures/kv-memory.ts';
 import type { RunData } from '../run-data.ts';
 import { type Measures, SUMMARY_KV_DTYPE } from '../summary.ts';
 import { makeTable } from '../table.ts';
-import { formatBytes, formatSeconds, formatShare, formatTokens } from '../words.ts';
 import type { SectionResult } from './section.ts';
 
 /** 4K to 1M tokens. */
@@ -63,8 +64,8 @@ export function buildSpeedSection({ bench, path, model, ofAnotherMask }: RunData
   }
   const times = bench.contexts.map(({ context, figures }) => ({
     context,
-    fullMs: 1000 * findMedian(figures.full.stepSeconds),
-    maskedMs: 1000 * findMedian(figures.masked.stepSeconds),
+    fullMs: 1000 * median(figures.full.stepSeconds),
+    maskedMs: 1000 * median(figures.masked.stepSeconds),
   }));
   const rows = bench.contexts.flatMap(({ context, figures, comparison }) => [
     { context, side: 'full', ...figures.full, decodeSpeedup: 1, prefillSpeedup: 1 },
@@ -89,8 +90,8 @@ export function buildSpeedSection({ bench, path, model, ofAnotherMask }: RunData
           },
           {
             label: 'decode step, ms',
-            value: (row) => 1000 * findMedian(row.stepSeconds),
-            show: (row) => (1000 * findMedian(row.stepSeconds)).toFixed(2),
+            value: (row) => 1000 * median(row.stepSeconds),
+            show: (row) => (1000 * median(row.stepSeconds)).toFixed(2),
           },
           { label: 'KV cache', value: (row) => row.kvBytes, show: (row) => formatBytes(row.kvBytes) },
           {
@@ -102,11 +103,4 @@ export function buildSpeedSection({ bench, path, model, ofAnotherMask }: RunData
       }),
     ],
   };
-}
-
-function findMedian(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  const upper = sorted[middle] as number;
-  return sorted.length % 2 === 1 ? upper : (upper + (sorted[middle - 1] as number)) / 2;
 }

@@ -1,5 +1,6 @@
 // Which heads need the whole context: heat map, histogram and course of the gates, and the loss that led there.
 import { hasSeveralWindows, toMaskGrid } from '../../core/head-mask.ts';
+import { formatNumber, formatSeconds } from '../../core/words.ts';
 import { MASK_VERSION, toHeadMask } from '../../formats/mask.ts';
 import { drawGateCourse } from '../figures/gate-course.ts';
 import { drawGateHistogram } from '../figures/gate-histogram.ts';
@@ -9,7 +10,6 @@ import { drawLossCurves } from '../figures/loss-curves.ts';
 import { drawWindowMap } from '../figures/window-map.ts';
 import type { RunData } from '../run-data.ts';
 import { makeTable } from '../table.ts';
-import { formatNumber, formatSeconds } from '../words.ts';
 import type { SectionResult } from './section.ts';
 
 export function buildHeadsSection(data: RunData): SectionResult {

@@ -1,10 +1,11 @@
 // The ways to score heads side by side: recall of their masks against greedy removal, agreement with the optimised gates, cost,
 // and how far the quadratic's masks depend on samples.
+
+import { formatSeconds, formatShare } from '../../core/words.ts';
 import { type Comparison, type ComparisonRow, GROUND_TRUTH } from '../comparison.ts';
 import { drawMethodCurves } from '../figures/method-curve.ts';
 import type { RunData } from '../run-data.ts';
 import { makeTable, type Table } from '../table.ts';
-import { formatSeconds, formatShare } from '../words.ts';
 import type { SectionResult } from './section.ts';
 
 export function buildMethodsSection({ comparison, ofAnotherMask }: RunData): SectionResult {

@@ -1,6 +1,7 @@
 // What the mask keeps: the closing table of identify, and the tasks of `duo eval` as grids, budget curves and rows.
 import { join } from 'node:path';
 import { z } from 'zod';
+import { formatBytes, formatSeconds, formatShare, formatShareInterval, formatTokens } from '../../core/words.ts';
 import { finiteNumber, unitNumber } from '../../formats/read-json.ts';
 import type { EvalRow, Results } from '../../formats/results.ts';
 import { formatCommand } from '../commands.ts';
@@ -10,7 +11,6 @@ import { drawNeedleMaps } from '../figures/needle-map.ts';
 import { drawRecallDots } from '../figures/recall-dots.ts';
 import type { RunData } from '../run-data.ts';
 import { type Column, makeTable, type Table } from '../table.ts';
-import { formatBytes, formatSeconds, formatShare, formatShareInterval, formatTokens } from '../words.ts';
 import { makePredictionTable } from './predictions.ts';
 import type { SectionResult } from './section.ts';
 

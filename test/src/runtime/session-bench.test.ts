@@ -3,7 +3,7 @@ import type { HeadMask } from '../../../src/core/shapes.ts';
 import type { Engine } from '../../../src/engine/engine.ts';
 import { openTensorflowEngine } from '../../../src/engine/tensorflow/tensorflow-engine.ts';
 import { type ModelFolder, openModelFolder } from '../../../src/model/folder.ts';
-import { type ContextFigures, compareMasks, measureContext, median } from '../../../src/runtime/session-bench.ts';
+import { type ContextFigures, compareMasks, measureContext } from '../../../src/runtime/session-bench.ts';
 import { checkSessions, measureDisagreement } from '../../../src/runtime/session-checks.ts';
 
 function figures(prefillSeconds: number | null, stepSeconds: number[], kvBytes: number): ContextFigures {
@@ -28,13 +28,6 @@ describe('compareMasks', () => {
     const side = figures(null, [1], 1000);
     const comparison = compareMasks({ full: side, masked: side }, { full: 10, masked: 10 });
     expect(comparison).toMatchObject({ prefillSpeedup: null, savingShare: null });
-  });
-});
-
-describe('median', () => {
-  it('is the middle value, or the mean of the two', () => {
-    expect(median([3, 1, 2])).toBe(2);
-    expect(median([4, 1, 2, 3])).toBe(2.5);
   });
 });
 

@@ -46,7 +46,7 @@ it('shows probabilities that give the attention output of the first layer', asyn
   });
   expect(seen).toEqual([0, 1, 2, 3].flatMap((layer) => [0, 1, 2].map((kvHead) => `${layer}.${kvHead}`)));
   const { values, outputs } = tf.tidy(() => {
-    const tables = makeTables(transformer, tokens.length, null);
+    const tables = makeTables(transformer.config, tokens.length, null);
     const weights = transformer.layers[0]!;
     const normed = applyRmsNorm(embedTokens(transformer, tokens), weights.inputNorm, weights.rmsNormEps);
     const heads = projectHeads(normed, weights.projections, tables);

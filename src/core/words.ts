@@ -1,4 +1,4 @@
-// Numbers as the report writes them, with their units.
+// Numbers for people, with their units: one rounding for the command line, estimates and the report.
 
 /** A share as "97.3 %". */
 export function formatShare(share: number): string {
@@ -28,16 +28,27 @@ export function formatBytes(bytes: number): string {
   return `${unit === 0 || value >= 100 ? Math.round(value) : value.toFixed(value < 10 ? 2 : 1)} ${units[unit]}`;
 }
 
-/** Seconds as "0.42 s", "8.1 s", "3 min 20 s" or "2 h 5 min". */
+/** Seconds as "0.42 s", "8.1 s", "40 s", "3 min 20 s" or "2 h 5 min"; a zero of the smaller unit is left out. */
 export function formatSeconds(seconds: number): string {
-  if (seconds < 60) return `${seconds < 1 ? seconds.toFixed(2) : seconds.toFixed(1)} s`;
+  if (seconds < 9.95) return `${seconds.toFixed(seconds < 0.995 ? 2 : 1)} s`;
   const whole = Math.round(seconds);
+  if (whole < 60) return `${whole} s`;
   return whole < 3600
-    ? `${Math.floor(whole / 60)} min ${whole % 60} s`
-    : `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
+    ? joinUnits([Math.floor(whole / 60), 'min'], [whole % 60, 's'])
+    : joinUnits([Math.floor(whole / 3600), 'h'], [Math.floor((whole % 3600) / 60), 'min']);
 }
 
-/** A small number with three significant digits, without trailing noise. */
+function joinUnits([large, largeUnit]: [number, string], [small, smallUnit]: [number, string]): string {
+  return small === 0 ? `${large} ${largeUnit}` : `${large} ${largeUnit} ${small} ${smallUnit}`;
+}
+
+/** Time that is only expected, without more figures than a guess has: whole seconds below two minutes, whole minutes above. */
+export function formatExpectedSeconds(seconds: number): string {
+  if (seconds < 120) return `${Math.max(1, Math.round(seconds))} s`;
+  return formatSeconds(60 * Math.round(seconds / 60));
+}
+
+/** A number with at most four significant digits, without trailing zeros; three where it needs an exponent. */
 export function formatNumber(value: number): string {
   if (value === 0 || Number.isInteger(value)) return String(value);
   return Math.abs(value) >= 1e-3 && Math.abs(value) < 1e5
