@@ -1,5 +1,5 @@
 // The cut by memory: from the measured effects of a ladder, the window of each head with the least predicted loss within a share of a full
-// KV cache at a context length (DESIGN, Semantics 12). The search is search-windows.ts's, the bound that it is held to loss-bound.ts's.
+// KV cache at a context length (docs/semantics.md, 12). The search is search-windows.ts's, the bound that it is held to loss-bound.ts's.
 import type { HeadMask } from '../src/core/shapes.ts';
 import { BudgetError, ConfigError } from '../src/errors/errors.ts';
 import type { LadderEffects } from '../src/formats/gates.ts';

@@ -1,4 +1,4 @@
-// Orders all KV heads of a model by gate: the order in which heads turn to streaming as the budget shrinks (DESIGN, Semantics 5).
+// Orders all KV heads of a model by gate: the order in which heads turn to streaming as the budget shrinks (docs/semantics.md, 5).
 import type { GateGrid } from '../src/core/shapes.ts';
 
 /** One head's place in the ranking. */

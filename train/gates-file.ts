@@ -5,7 +5,7 @@ import type { JsonRecord } from '../src/formats/read-json.ts';
 import type { ScoredGates } from './methods/method.ts';
 
 /** Build gates.json's content. Equal arguments give equal bytes.
- * @param provenance settings that change the numbers and inputs by hash, as DESIGN (Files) allows. */
+ * @param provenance settings that change the numbers and inputs by hash, which docs/architecture.md allows. */
 export function buildGates(options: {
   model: ModelShape;
   fingerprint: string | null;

@@ -1,5 +1,5 @@
 // The learning rate of each step: a linear rise over the first fifth, flat, a linear fall over the last fifth, never below a tenth.
-// Rule of DuoAttention's training code (arXiv 2410.10819), restated in DESIGN, Semantics 4.
+// Rule of DuoAttention's training code (arXiv 2410.10819), restated in docs/semantics.md, 4.
 
 /** Least share of the full rate, at both ends. */
 const FLOOR = 0.1;

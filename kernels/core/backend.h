@@ -52,7 +52,7 @@ struct SessionOptions {
   bool rotates_kv = false;  // keys, values and queries of int8, fp8 and int4 caches are rotated by the Walsh–Hadamard transform
 
   bool is_retrieval(int64_t gate) const { return windows[static_cast<size_t>(gate)] == 0; }
-  // Slots of a head's cache (DESIGN, Semantics 6). S and R are each bounded by the ABI, so the sum cannot overflow.
+  // Slots of a head's cache (docs/semantics.md, 6). S and R are each bounded by the ABI, so the sum cannot overflow.
   int64_t count_slots(int64_t gate) const {
     return is_retrieval(gate) ? max_tokens : std::min(max_tokens, sink + windows[static_cast<size_t>(gate)]);
   }

@@ -1,5 +1,5 @@
 // The distillation step: teacher forward, student forward with layer inputs kept, then backward layer by layer, each recomputed.
-// DESIGN, Semantics 2 and 3; arXiv 2410.10819, section 2.3.
+// docs/semantics.md, 2 and 3; arXiv 2410.10819, section 2.3.
 #include <algorithm>
 
 #include "cpu/layer_ops.h"

@@ -1,5 +1,5 @@
 // The KV cache of one session: for every layer and KV head its keys after RoPE and its values, as kv_vectors.h stores them.
-// A retrieval head has max_tokens slots, a streaming head min(max_tokens, S+R) used as a ring behind the sink, R its own (DESIGN, Semantics 6).
+// A retrieval head has max_tokens slots, a streaming head min(max_tokens, S+R) used as a ring behind the sink, R its own (docs/semantics.md, 6).
 // One block of memory holds everything: all words, then head by head keys (transposed in blocks, simd/cache_ops.h) and values.
 #pragma once
 #include <cstdint>

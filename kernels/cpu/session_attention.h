@@ -17,7 +17,7 @@ struct DecodeAttention {
   float *out;          // [H, D] rotated as the cache's values are
 };
 
-// Attention of several tokens, each of its own session, at one layer: every filled slot is visible (DESIGN, Semantics 6). Each head's slots are cut
+// Attention of several tokens, each of its own session, at one layer: every filled slot is visible (docs/semantics.md, 6). Each head's slots are cut
 // into ranges at fixed places, the ranges are combined in order: the same bits for any number of threads. `scratch` grows as needed.
 void attend_decode(const CpuContext &context, const ModelConfig &config, int64_t layer, const std::vector<DecodeAttention> &tokens,
                    ScratchBuffer &scratch);

@@ -6,7 +6,7 @@
 
 namespace duo::cuda {
 
-constexpr int32_t FAR = 1 << 30;  // stands for any larger sink or window; positions are below it (4M at most, DESIGN)
+constexpr int32_t FAR = 1 << 30;  // stands for any larger sink or window; positions are below it (4M at most)
 
 // R of a KV head's streaming branch, FAR at most.
 __device__ __forceinline__ int32_t window_of(const AttentionShape &shape, int kv_head) {

@@ -14,7 +14,7 @@ __host__ __device__ constexpr int kv_row_bytes(Dtype dtype, int head_dim) {
 }
 __host__ __device__ constexpr int kv_scale_bytes(Dtype dtype) { return dtype == Dtype::f32 || dtype == Dtype::bf16 || dtype == Dtype::f16 ? 0 : 4; }
 
-// One KV head's cache of one layer. Slot of position p: p, or in a ring S + (p − S) mod R from S on (DESIGN, Semantics 6).
+// One KV head's cache of one layer. Slot of position p: p, or in a ring S + (p − S) mod R from S on (docs/semantics.md, 6).
 struct HeadCache {
   uint8_t *key, *value;              // [slots] rows of kv_row_bytes, 16-byte aligned where the row is
   uint32_t *key_scale, *value_scale; // [slots] or null

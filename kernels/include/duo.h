@@ -59,9 +59,9 @@ extern "C" {
                                   in a block, fp32 sums over blocks; everything else as ACCURATE. CUDA: as ACCURATE */
 
 #define DUO_DISTILL_DEFAULT 0
-#define DUO_DISTILL_TEACHER_BRANCH 1 /* the full branch of the mix is the teacher's output (DESIGN, Semantics 2) */
+#define DUO_DISTILL_TEACHER_BRANCH 1 /* the full branch of the mix is the teacher's output (docs/semantics.md, 2) */
 
-#define DUO_PREFILL_EXACT 0   /* a streaming head sees Semantics 1 for any chunking */
+#define DUO_PREFILL_EXACT 0   /* a streaming head sees docs/semantics.md, 1 for any chunking */
 #define DUO_PREFILL_CHUNKED 1 /* a streaming head sees its cache and the causal chunk */
 
 #define DUO_MEASURE_READ_BANDWIDTH 0 /* bytes read a second, data far larger than any cache */
@@ -181,11 +181,11 @@ DUO_API int32_t duo_distill_estimate(duo_model_t *model, int64_t num_tokens, int
  *   positions [num_positions] int32, read, 0 … T−1, strictly ascending; num_positions ≥ 1
  *   gates [L, G] fp32, read, finite, 0 … 1, out = gate·full + (1−gate)·streaming; null = every head full (windows are then ignored)
  *   windows [L, G] int64, read: of each head's streaming branch, w ≥ 1 = the w nearest tokens, the query's own included, 0 = the whole context;
- *           null only with gates null      sink_tokens ≥ 0, first tokens that every branch sees (DESIGN, Semantics 1)
+ *           null only with gates null      sink_tokens ≥ 0, first tokens that every branch sees (docs/semantics.md, 1)
  * Errors: DUO_STATUS_NULL, _ARGUMENT, _SHAPE, _MEMORY, _NUMERIC (a result is not finite), _ABORTED, _HANDLE, _CUDA.
  * Dynamic rope scaling takes its base from num_tokens. ---- */
 
-/* Distillation loss and its gradient with respect to the gates (DESIGN, Semantics 2 and 3; arXiv 2410.10819, section 2.3).
+/* Distillation loss and its gradient with respect to the gates (docs/semantics.md, 2 and 3; arXiv 2410.10819, section 2.3).
  * loss = mean over positions of the mean over C of (teacher − student)² after the final norm, teacher = all heads full.
  *   gates as above, required      flags DUO_DISTILL_…
  *   loss [1] double, written      gradient [L, G] fp32, written, without the penalty

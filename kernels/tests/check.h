@@ -44,7 +44,7 @@ inline int finish(const char *name) {
 // The greater of the two; NaN where either is NaN, which std::max would drop.
 inline double worse(double a, double b) { return b <= a ? a : std::isnan(a) ? a : b; }
 
-// max|a − b| / max|b| (DESIGN.md, Agreement); max|a − b| where b is zero throughout.
+// max|a − b| / max|b| (docs/semantics.md, Agreement); max|a − b| where b is zero throughout.
 template <typename A, typename B>
 double measure_agreement(const A *a, const B *b, int64_t count) {
   double difference = 0, largest = 0;

@@ -73,12 +73,12 @@ export const configSchema = z.strictObject({
   lr: numberKey('peak learning rate of the gates', { above: 0, most: MOST_LR }),
   /** N: optimizer steps, one sample each. */
   steps: integerKey('optimizer steps, one sample each', { least: 1 }),
-  /** Which positions the loss looks at (DESIGN, Semantics 3). */
+  /** Which positions the loss looks at (docs/semantics.md, 3). */
   supervise: choiceKey('positions the loss looks at: those that predict an answer token, or the answer tokens', [
     'predict',
     'answer',
   ]),
-  /** Whose full attention enters the gate mix (DESIGN, Semantics 2). */
+  /** Whose full attention enters the gate mix (docs/semantics.md, 2). */
   fullBranch: choiceKey("whose full attention enters the gate mix; teacher is the reference code's variant", [
     'student',
     'teacher',

@@ -9,7 +9,7 @@ import { nameAsFlag } from './flags.ts';
  * @param options.given keys the person set by flag: a length among them is refused when it is too long, one from the preset is capped.
  * @param options.nameKey how errors name a key; default: as its flag.
  * @returns a copy: maxTokens and minTokens at most the model's, and exactly one cut set
- *   (DESIGN: 0.5 of the heads stream if G < H, else 0.75).
+ *   (0.5 of the heads stream if G < H, else 0.75).
  * @throws {ConfigError} a given length is longer than the model allows. */
 export function fitConfig(
   config: Config,

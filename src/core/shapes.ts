@@ -67,7 +67,7 @@ export function filledGrid(layers: number, kvHeads: number, value: number): numb
   return Array.from({ length: layers }, () => new Array<number>(kvHeads).fill(value));
 }
 
-/** Positions the loss looks at, ascending, each once even where ranges overlap (DESIGN, Semantics 3).
+/** Positions the loss looks at, ascending, each once even where ranges overlap (docs/semantics.md, 3).
  * @param answers ranges with 1 ≤ start < end ≤ T. */
 export function supervisedPositions(answers: readonly AnswerRange[], supervise: Supervise): number[] {
   const shift = supervise === 'predict' ? 1 : 0;
@@ -78,7 +78,7 @@ export function supervisedPositions(answers: readonly AnswerRange[], supervise: 
   return [...positions].sort((a, b) => a - b);
 }
 
-/** True iff a streaming head's query `i` sees key `j` (DESIGN, Semantics 1). */
+/** True iff a streaming head's query `i` sees key `j` (docs/semantics.md, 1). */
 export function isVisible(query: number, key: number, window: Window): boolean {
   return key <= query && (key < window.sinkTokens || query - key < window.recentTokens);
 }

@@ -194,7 +194,7 @@ export function toHeadMask(mask: MaskFile): HeadMask {
   return { sinkTokens: mask.sink, windows: mask.windows.map((row) => [...row]) };
 }
 
-/** Refuse a mask made for another model (DESIGN, Model folders).
+/** Refuse a mask made for another model (docs/semantics.md, Model fingerprints).
  * @param model shape and fingerprints of the model at hand, of which either may be the mask's; a null fingerprint on either side leaves the shapes to decide.
  * @param allowOther accept another fingerprint where the shapes agree.
  * @throws {FormatError} shapes or fingerprints differ; names both. */

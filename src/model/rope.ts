@@ -7,7 +7,7 @@ import type { RopeScaling } from './rope-scaling.ts';
 const { fround } = Math;
 
 /** Inverse frequencies and the factor on cos and sin.
- * @param maxTokens most tokens of this session or sample; only dynamic scaling reads it, whose base is fixed from it (DESIGN, Semantics 6).
+ * @param maxTokens most tokens of this session or sample; only dynamic scaling reads it, whose base is fixed from it (docs/semantics.md, 6).
  * @returns inverseFrequencies [D/2] float32, radians per position; attentionScale 1 except for yarn.
  * @throws {EngineError} maxTokens is not an integer of at least 1. */
 export function computeRope(

@@ -3,7 +3,7 @@ import { expect } from 'vitest';
 
 /** Largest disagreement allowed, with the reason. */
 export const TOLERANCES = {
-  /** fp32 engines against fp32 or fp64 values of an independent implementation: DESIGN asks for 1e-4 */
+  /** fp32 engines against fp32 or fp64 values of an independent implementation; the bound that the project set itself */
   golden: 1e-4,
   /** the native engine in fp32 against fp64 values: six decimal digits of fp32 less one for sums over a layer's width */
   native: 1e-5,

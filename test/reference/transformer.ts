@@ -1,4 +1,4 @@
-// The transformer as plain loops in float64: the shortest correct statement of DESIGN, Semantics 1 to 3, for every architecture.
+// The transformer as plain loops in float64: the shortest correct statement of docs/semantics.md, 1 to 3, for every architecture.
 // Engines are held to it. Only the rotary tables come from src/model (float32, as Hugging Face makes them).
 import { type GateGrid, type HeadMask, isVisible, type Window } from '../../src/core/shapes.ts';
 import type { ModelConfig } from '../../src/model/config.ts';
@@ -56,7 +56,7 @@ export function referenceLogits(model: ReferenceModel, hidden: Rows): Rows {
   return hidden.map((row) => Float64Array.from({ length: vocab }, (_, v) => dot(head, v * width, row)));
 }
 
-/** Distillation loss at `positions` (Semantics 3). */
+/** Distillation loss at `positions` (docs/semantics.md, 3). */
 export function referenceLoss(
   model: ReferenceModel,
   tokens: readonly number[],

@@ -1,4 +1,4 @@
-// Sessions of the CUDA backend against the CPU's fp32 logits, and the laws of prefill, decode, fork, batches and caches (DESIGN, Semantics).
+// Sessions of the CUDA backend against the CPU's fp32 logits, and the laws of prefill, decode, fork, batches and caches (docs/semantics.md).
 #include "core/backend.h"
 #include "core/weight_map.h"
 #include "cpu/sampling.h"

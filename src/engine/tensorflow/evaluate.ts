@@ -1,4 +1,4 @@
-// Accuracy and log-probability of a sample's answer tokens, each predicted from the true prefix (DESIGN, Command line, `duo eval`).
+// Accuracy and log-probability of a sample's answer tokens, each predicted from the true prefix (docs/semantics.md, 3).
 import { toMaskGrid } from '../../core/head-mask.ts';
 import { argmax } from '../../core/numbers.ts';
 import { type HeadMask, type Sample, supervisedPositions } from '../../core/shapes.ts';

@@ -1,4 +1,4 @@
-// Cached keys and values of one KV head (DESIGN, Semantics 6): all positions for a retrieval head, sinks and a ring of the
+// Cached keys and values of one KV head (docs/semantics.md, 6): all positions for a retrieval head, sinks and a ring of the
 // recent ones for a streaming head. Keys are stored after RoPE at absolute positions.
 import type { Window } from '../../core/shapes.ts';
 

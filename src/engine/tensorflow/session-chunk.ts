@@ -19,7 +19,7 @@ export interface ChunkInput {
   readonly start: number;
   /** `[layers][kvHeads]` */
   readonly caches: readonly (readonly HeadCache[])[];
-  /** true: streaming heads see their whole cache and the chunk causally, as the reference does; false: Semantics 1 */
+  /** true: streaming heads see their whole cache and the chunk causally, as the reference does; false: docs/semantics.md, 1 */
   readonly chunked: boolean;
   /** T_max, which fixes the base under dynamic rope scaling */
   readonly maxTokens: number;

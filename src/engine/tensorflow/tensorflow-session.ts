@@ -1,4 +1,4 @@
-// A session of the `tensorflow` engine: prefill and decode over a real KV cache (DESIGN, Semantics 6 and 7).
+// A session of the `tensorflow` engine: prefill and decode over a real KV cache (docs/semantics.md, 6 and 7).
 // The cache lives in typed arrays; tensors exist only during a call. A chunk enters the cache when all its layers are done,
 // so that an abort leaves the session at the last whole chunk.
 import * as tf from '@tensorflow/tfjs-core';

@@ -1,4 +1,4 @@
-// Attention of one KV head's query group over one block of query rows: out = α·full + (1−α)·streaming (DESIGN, Semantics 2).
+// Attention of one KV head's query group over one block of query rows: out = α·full + (1−α)·streaming (docs/semantics.md, 2).
 // Both branches are softmaxes of the same scores under two masks. Every product is an untransposed 2-D one, the only form that
 // tfjs' wasm backend computes quickly: a factor is transposed beforehand, never by matMul's own flags (7 times slower at T = 256).
 import * as tf from '@tensorflow/tfjs-core';

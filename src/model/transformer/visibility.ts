@@ -1,4 +1,4 @@
-// Which keys a block of queries sees, as additive masks: 0 where visible, a large negative number where not (DESIGN, Semantics 1).
+// Which keys a block of queries sees, as additive masks: 0 where visible, a large negative number where not (docs/semantics.md, 1).
 // Attention runs over blocks of query rows against the keys up to the block's end, so that no T × T matrix of scores is ever
 // held and the keys above the diagonal are mostly not computed.
 import * as tf from '@tensorflow/tfjs-core';

@@ -1,4 +1,4 @@
-// Slots of a head's cache (DESIGN, Semantics 6) against a plain list of everything written, for awkward windows and chunkings.
+// Slots of a head's cache (docs/semantics.md, 6) against a plain list of everything written, for awkward windows and chunkings.
 import { describe, expect, it } from 'vitest';
 import { HeadCache } from '../../../../src/engine/tensorflow/kv-cache.ts';
 
