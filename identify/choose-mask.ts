@@ -16,7 +16,8 @@ import { type MaskFile, toHeadMask } from '../src/formats/mask.ts';
 export interface PromiseCut {
   /** 0..1 */
   readonly keep: number;
-  readonly keepOf: 'recall' | 'gain';
+  /** recall, gain or a task of `duo eval` */
+  readonly keepOf: string;
   /** context length at which budgets are counted; null = the longest sample measured */
   readonly atTokens: number | null;
 }

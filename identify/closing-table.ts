@@ -3,7 +3,7 @@
 import { AbortedError } from '../src/errors/errors.ts';
 import { listBaselines, type NamedMask } from '../src/eval/baselines.ts';
 import { evaluateLongRange } from '../src/eval/evaluate-long-range.ts';
-import { evaluateSamples } from '../src/eval/evaluate-samples.ts';
+import { evaluateSamples, type ScoredSample } from '../src/eval/evaluate-samples.ts';
 import { type MaskFile, toHeadMask } from '../src/formats/mask.ts';
 import type { EvalRow } from '../src/formats/results.ts';
 import { readHeldOut, takeHeldOutTexts } from './held-out.ts';
@@ -13,9 +13,15 @@ const RANDOM_MASKS = 3;
 /** Fewest texts that kept gain is measured on. */
 const TABLE_TEXTS = 8;
 
-/** Rows of the closing table, or null with a message of why; a failure here never fails the run, whose files are written.
+/** Rows of the closing table, with what each was made of. */
+export interface ClosingTable {
+  readonly rows: EvalRow[];
+  readonly scored: ReadonlyMap<string, readonly ScoredSample[]>;
+}
+
+/** The closing table, or null with a message of why; a failure here never fails the run, whose files are written.
  * @throws {AbortedError}. */
-export async function closeWithTable(parts: Parts, mask: MaskFile): Promise<EvalRow[] | null> {
+export async function closeWithTable(parts: Parts, mask: MaskFile): Promise<ClosingTable | null> {
   const { options, config, engine } = parts;
   const { heldOut, signal, onProgress } = options;
   if (heldOut === undefined && config.heldOutSamples === 0) return null;
@@ -25,7 +31,17 @@ export async function closeWithTable(parts: Parts, mask: MaskFile): Promise<Eval
     const tell = (done: number, total: number): void =>
       onProgress?.({ stage: 'held-out', label: 'held-out recall', done, total });
     tell(0, samples.length * masks.length);
-    return await evaluateSamples({ engine, samples, masks, ...(signal && { signal }), onProgress: tell });
+    const scored = new Map<string, readonly ScoredSample[]>();
+    const onScored = (name: string, own: readonly ScoredSample[]): void => void scored.set(name, own);
+    const rows = await evaluateSamples({
+      engine,
+      samples,
+      masks,
+      ...(signal && { signal }),
+      onProgress: tell,
+      onScored,
+    });
+    return { rows, scored };
   });
 }
 
@@ -50,8 +66,8 @@ export async function measureGainOfTable(parts: Parts, mask: MaskFile): Promise<
   });
 }
 
-/** The rows that `measure` gives, or null with a message of why there are none. @throws {AbortedError}. */
-async function attempt(parts: Parts, lack: string, measure: () => Promise<EvalRow[]>): Promise<EvalRow[] | null> {
+/** What `measure` gives, or null with a message of why there is none. @throws {AbortedError}. */
+async function attempt<T>(parts: Parts, lack: string, measure: () => Promise<T>): Promise<T | null> {
   try {
     return await measure();
   } catch (error) {

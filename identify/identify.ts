@@ -12,6 +12,7 @@ import { fitToCpu } from '../train/cpu-budget.ts';
 import { findMethod } from '../train/methods/index.ts';
 import { chooseMaskCut } from './choose-mask.ts';
 import { findDocuments } from './documents.ts';
+import { findKeepTask } from './keep-of.ts';
 import { openMethodEngine } from './method-engine.ts';
 import { openObjectiveSource } from './objective-source.ts';
 import { checkOptions, type IdentifyOptions, type IdentifyResult } from './options.ts';
@@ -34,6 +35,7 @@ export async function identify(options: IdentifyOptions): Promise<IdentifyResult
       overrides: { ...options.config },
       shape: folder.config.shape,
     });
+    findKeepTask(settings.config.keepOf);
     const given = options.samples === undefined ? null : openGivenSource(options.samples, folder);
     try {
       const engine = await openMethodEngine(folder, {

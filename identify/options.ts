@@ -12,6 +12,7 @@ import type { Noise } from '../src/formats/noise.ts';
 import type { EvalRow } from '../src/formats/results.ts';
 import type { ModelFolder } from '../src/model/folder.ts';
 import type { ChosenMask } from './choose-mask.ts';
+import type { LeastBudget } from './least-budget.ts';
 
 export interface IdentifyOptions {
   /** what `--model` takes: `demo`, a folder, a GGUF file, a name on the Hub; or an opened model, which stays open */
@@ -97,6 +98,8 @@ export interface IdentifyResult extends FoundHeads {
   readonly longRange: LongRangeCounts | null;
   /** why the mask may not be what it seems, as sentences without a full stop */
   readonly warnings: readonly string[];
+  /** of each measure the least budget that keeps 0.99 of full attention, by what was measured anyway; none where it has no interval */
+  readonly least: readonly LeastBudget[];
   /** share of the full KV cache that the mask saves */
   readonly savings: readonly { readonly tokens: number; readonly saved: number }[];
   /** settings in force */

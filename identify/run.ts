@@ -6,8 +6,8 @@ import { countNoiseDecisions, describeNoiseDecisions } from '../export/noise-dec
 import { listSavings } from '../src/core/kv-cost.ts';
 import type { MaskGrid, Window } from '../src/core/shapes.ts';
 import { AbortedError } from '../src/errors/errors.ts';
-import type { WalkedMask } from '../src/eval/keep-promise.ts';
 import { type GatesFile, writeGates } from '../src/formats/gates.ts';
+import type { KeptCurve } from '../src/formats/kept-curve.ts';
 import { toHeadMask, writeMask } from '../src/formats/mask.ts';
 import { readNoise } from '../src/formats/noise.ts';
 import type { JsonRecord } from '../src/formats/read-json.ts';
@@ -18,6 +18,8 @@ import { cutMask } from './choose-mask.ts';
 import { closeWithTable, measureGainOfTable } from './closing-table.ts';
 import { announceEstimate } from './estimate.ts';
 import { keepMask } from './keep-mask.ts';
+import { type PromiseMeasure, preparePromise } from './keep-of.ts';
+import { LEAST_KEPT, type LeastBudget, listLeastBudgets } from './least-budget.ts';
 import { describeCounts } from './long-range-source.ts';
 import type { FoundHeads, IdentifyResult } from './options.ts';
 import type { Parts } from './parts.ts';
@@ -42,15 +44,22 @@ export async function runIdentification(parts: Parts): Promise<IdentifyResult> {
       if (place.isKept) writeRun(place.file('run.json'), { ...record, ...changes });
     };
     keep({});
+    let curve: KeptCurve | null = null;
+    const onCurve = (found: KeptCurve): void => {
+      curve = found;
+    };
+    const curveOf = (): JsonRecord => (curve ? { keptCurve: curve as unknown as JsonRecord } : {});
     try {
-      const result = await scoreAndEvaluate(parts, { place, identity });
-      keep({ status: 'done', endedAt: new Date().toISOString(), results: resultsOf(result) });
+      const result = await scoreAndEvaluate(parts, { place, identity, onCurve });
+      keep({ status: 'done', endedAt: new Date().toISOString(), results: { ...resultsOf(result), ...curveOf() } });
       return result;
     } catch (error) {
       const status = error instanceof AbortedError ? 'stopped' : 'failed';
       keep({
         status,
         endedAt: new Date().toISOString(),
+        // a promise that no mask keeps leaves what masks do keep
+        results: curve === null ? null : curveOf(),
         error: error instanceof Error ? error.message : String(error),
       });
       if (place.isKept && status === 'stopped') {
@@ -64,12 +73,21 @@ export async function runIdentification(parts: Parts): Promise<IdentifyResult> {
   }
 }
 
-async function scoreAndEvaluate(parts: Parts, run: { place: RunPlace; identity: JsonRecord }): Promise<IdentifyResult> {
+/** One identification in its place. */
+interface PlacedRun {
+  readonly place: RunPlace;
+  readonly identity: JsonRecord;
+  /** told what masks of a promise keep */
+  readonly onCurve: (curve: KeptCurve) => void;
+}
+
+async function scoreAndEvaluate(parts: Parts, run: PlacedRun): Promise<IdentifyResult> {
   const { options, folder, config, cut, engine, method } = parts;
   const { place } = run;
   const { layers, kvHeads } = folder.config.shape;
   const text = `${folder.name}, ${layers} layers × ${kvHeads} KV heads, engine ${engine.name} on ${engine.device}.`;
   options.onMessage?.({ kind: 'start', text });
+  const prepared = 'keep' in cut ? await preparePromise(parts, cut.keepOf) : null;
   const score = makeScoreOptions(parts, run);
   await announceEstimate({ ...parts, score, onMessage: options.onMessage });
   tellScoring(parts, 0);
@@ -90,7 +108,11 @@ async function scoreAndEvaluate(parts: Parts, run: { place: RunPlace; identity: 
   });
   // A cut that no mask meets still leaves the gates, from which another can be cut.
   if (place.isKept) writeGates(place.file('gates.json'), gates);
-  const chosen = 'keep' in cut ? await keepMask({ parts, gates, cut, window }) : cutMask({ gates, cut, window });
+  const { onCurve } = run;
+  const chosen =
+    'keep' in cut
+      ? await keepMask({ parts, gates, cut, window, prepared: prepared as PromiseMeasure, onCurve })
+      : cutMask({ gates, cut, window });
   const { mask } = chosen;
   if (place.isKept) writeMask(place.file('mask.json'), mask);
   const noise = weighNoise(gates, chosen.cut.mask);
@@ -98,7 +120,8 @@ async function scoreAndEvaluate(parts: Parts, run: { place: RunPlace; identity: 
   options.onFound?.(found);
   const noiseText = noise && describeNoiseDecisions(noise, noise);
   if (noiseText && !noise.isLarge) options.onMessage?.({ kind: 'noise', text: `${noiseText}.` });
-  const heldOut = await closeWithTable(parts, mask);
+  const table = await closeWithTable(parts, mask);
+  const heldOut = table?.rows ?? null;
   const keptGain = await measureGainOfTable(parts, mask);
   const measured = { atTokens: chosen.windows?.atTokens ?? null, longestTokens: parts.longestTokens };
   const warnings = [...(noiseText && noise.isLarge ? [noiseText] : []), ...listWarnings(chosen.cut, heldOut, measured)];
@@ -110,6 +133,13 @@ async function scoreAndEvaluate(parts: Parts, run: { place: RunPlace; identity: 
     keptGain,
     longRange: parts.source.counts ?? null,
     warnings,
+    least: listLeastBudgets({
+      given: toHeadMask(mask),
+      atTokens: ('atTokens' in cut ? cut.atTokens : null) ?? gates.ladder?.tokens ?? parts.longestTokens,
+      promise: 'keep' in cut && chosen.promise ? { keepOf: cut.keepOf, walked: chosen.promise.walked } : null,
+      scored: table?.scored ?? null,
+      keptGain,
+    }),
     savings: listSavings(toHeadMask(mask), folder.config.shape.maxPositions),
     config,
     fitted: parts.fitted,
@@ -122,7 +152,7 @@ async function scoreAndEvaluate(parts: Parts, run: { place: RunPlace; identity: 
   };
 }
 
-function makeScoreOptions(parts: Parts, run: { place: RunPlace; identity: JsonRecord }): ScoreOptions {
+function makeScoreOptions(parts: Parts, run: Pick<PlacedRun, 'place' | 'identity'>): ScoreOptions {
   const { options, config, engine, source, method, cut, windows } = parts;
   const { place, identity } = run;
   const { signal } = options;
@@ -174,7 +204,7 @@ function tellScoring({ options, config, method }: Parts, done: number, loss?: nu
 
 /** What run.json and --json tell of a result: numbers, no files. */
 export function resultsOf(result: IdentifyResult): JsonRecord {
-  const { method, steps, scoreSeconds, cut, savings, heldOut, windows, promise, noise, warnings, keptGain, longRange } =
+  const { method, steps, scoreSeconds, cut, savings, heldOut, windows, noise, warnings, keptGain, longRange, least } =
     result;
   const { streamingHeads, retrievalHeads, tieDecided } = cut;
   return {
@@ -187,7 +217,7 @@ export function resultsOf(result: IdentifyResult): JsonRecord {
     warnings: [...warnings],
     ...(noise && { noise: { ...noise, below: noise.below.length } }),
     ...(windows && { kvShare: pickBudget(windows) }),
-    ...(promise && { promise: promise.walked.map(pickWalked) }),
+    ...(least.length > 0 && { least: least.map(pickLeast) }),
     savings: savings.map(({ tokens, saved }) => ({ tokens, saved })),
     ...(longRange && { longRange: { ...longRange } }),
     heldOut: (heldOut ?? []) as unknown as JsonRecord[],
@@ -199,6 +229,9 @@ function pickBudget({ kvShare, atTokens, keptShare, predictedLoss, lossBound }: 
   return { asked: kvShare, atTokens, kept: keptShare, predictedLoss, lossBound };
 }
 
-function pickWalked({ kvShare, kept, interval, holds }: WalkedMask): JsonRecord {
-  return { kvShare, kept, interval: [...interval], holds };
+function pickLeast({ keepOf, atTokens, found }: LeastBudget): JsonRecord {
+  const of = { keep: LEAST_KEPT, keepOf, atTokens };
+  return found
+    ? { ...of, kvShare: found.kvShare, kept: found.kept, interval: [...found.interval] }
+    : { ...of, kvShare: null };
 }

@@ -72,7 +72,7 @@ export function readCutFlags(
     throw new ConfigError('Expected --streaming-fraction or --threshold, got both.');
   }
   if (options.isRequired && flags.streamingFraction === undefined && flags.threshold === undefined) {
-    throw new ConfigError('Expected a cut, --kv-share, --streaming-fraction or --threshold, got none.');
+    throw new ConfigError('Expected a cut, --kv-share, --keep, --streaming-fraction or --threshold, got none.');
   }
   return chooseCut({
     streamingFraction: readUnit('--streaming-fraction', flags.streamingFraction),

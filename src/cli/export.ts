@@ -23,10 +23,11 @@ import {
   readWindowFlags,
   type ShareFlags,
 } from './cut-flags.ts';
+import { cutByCurve, describeKeptCut, type KeepFlags, readKeepFlags } from './export-keep.ts';
 import { checkOutput, checkOutputFolder, checkStdoutIsFree, nameOutput } from './outputs.ts';
 import { printJson, say } from './terminal.ts';
 
-interface ExportFlags extends CutFlags, ShareFlags {
+interface ExportFlags extends CutFlags, ShareFlags, KeepFlags {
   readonly gates: string;
   readonly format: string;
   readonly out: string;
@@ -41,6 +42,11 @@ export function defineExportCommand(command: Command): void {
     .option('--format <name>', 'json: mask.json; tsv: a folder with full_attention_heads.tsv and config.json', 'json')
     .requiredOption('--out <path>', 'file (json; - for standard output) or folder (tsv) to write')
     .option('--lambda <x>', 'cut where the gates of this λ do; needs gates with a λ path, as --method quadratic makes')
+    .option(
+      '--keep <f>',
+      'keep this share of full attention, by what the run of --gates measured of its masks (identify --keep)',
+    )
+    .option('--keep-of <what>', 'recall, gain or the task that it was measured by; default: whatever it was')
     .option('--overwrite', 'replace a file of another kind at --out')
     .option('--json', 'print what was decided as JSON');
   addShareOptions(addCutOptions(command)).action(exportMask);
@@ -54,8 +60,11 @@ function exportMask(given: ExportFlags): void {
   checkOutputs(flags);
   const share = readShareFlags(flags);
   if (share && flags.lambda !== undefined) throw new ConfigError('Expected one cut, got both --kv-share and --lambda.');
+  const promise = readKeepFlags(flags);
+  if (promise) refuseOtherCuts(flags);
   const gates = readGates(flags.gates);
-  if (share) exportWindows(flags, { gates, share });
+  if (promise) exportKept(flags, { gates, ...promise });
+  else if (share) exportWindows(flags, { gates, share });
   else exportLabels(flags, gates);
 }
 
@@ -88,6 +97,43 @@ function exportWindows(flags: ExportFlags, { gates, share }: { gates: GatesFile;
   const measured = gates.ladder?.tokens ?? atTokens;
   const beyond = atTokens > measured ? ` The effects were measured on samples of up to ${measured} tokens.` : '';
   say(`${describeCutWindows(cut)}${beyond} Written to ${nameOutput(flags.out)}.`);
+}
+
+/** Cut by what a run measured. */
+function exportKept(
+  flags: ExportFlags,
+  { gates, keep, keepOf }: { gates: GatesFile; keep: number; keepOf: string | null },
+): void {
+  const window = readWindowFlags(flags, findWindow(gates));
+  const cut = cutByCurve(gates, { gatesPath: flags.gates, keep, keepOf, window });
+  const { file, point, curve, below, skipped } = cut;
+  writeFiles(flags, file.version === MASK_VERSION && flags.format === 'tsv' ? makePattern(file) : file);
+  if (flags.json) {
+    const { kvShare, kept, interval } = point;
+    const { atTokens, samples } = curve;
+    printJson({
+      out: flags.out,
+      keep,
+      keepOf: curve.keepOf,
+      kvShare,
+      atTokens,
+      kept,
+      interval,
+      samples,
+      below,
+      skipped,
+    });
+    return;
+  }
+  say(`${describeKeptCut(cut, keep)} Written to ${nameOutput(flags.out)}.`);
+}
+
+/** @throws {ConfigError} a second cut beside --keep. */
+function refuseOtherCuts(flags: ExportFlags): void {
+  const { kvShare, streamingFraction, threshold, lambda, at } = flags;
+  const others = { 'kv-share': kvShare, 'streaming-fraction': streamingFraction, threshold, lambda, at };
+  const second = Object.entries(others).find(([, text]) => text !== undefined)?.[0];
+  if (second !== undefined) throw new ConfigError(`Expected one cut, got both --keep and --${second}.`);
 }
 
 function makePattern(file: BinaryMaskFile): BinaryMaskFile {

@@ -5,15 +5,17 @@ import { describeCut } from '../../export/build-mask.ts';
 import { describeCutWindows } from '../../export/build-windows-mask.ts';
 import { drawGates, drawMask } from '../../export/picture.ts';
 import { identify } from '../../identify/identify.ts';
+import { findKeepTask } from '../../identify/keep-of.ts';
 import { checkOptions, type FoundHeads, type IdentifyMessage, type IdentifyResult } from '../../identify/options.ts';
 import { resultsOf } from '../../identify/run.ts';
 import type { Config } from '../config/config.ts';
+import { nameAsFlag } from '../config/flags.ts';
 import { toHeadMask } from '../formats/mask.ts';
 import { addConfigOptions, pickConfigFlags, readConfigFlags } from './config-flags.ts';
 import { watchIdentification } from './identify-progress.ts';
 import { addEngineOptions, type EngineFlags, openModel, readEngineFlags } from './open.ts';
 import { addProgressOption } from './progress.ts';
-import { describePromiseSavings, formatWalkedTable } from './promise-table.ts';
+import { describeLeastBudget, describePromiseSavings, formatWalkedTable } from './promise-table.ts';
 import { describeSavings, formatRecallTable } from './recall-table.ts';
 import { isColourful, printJson, printResult, say } from './terminal.ts';
 
@@ -68,6 +70,7 @@ async function runIdentify(flags: IdentifyFlags & Record<string, unknown>, signa
     const named = { name: flags.model, shape: folder.config.shape };
     // Here a mistake is named as the flag that was written; the library names keys.
     const { config } = readConfigFlags(flags, named);
+    findKeepTask(config.keepOf, `\`${nameAsFlag('keepOf')}\``);
     const { preset, overrides } = pickConfigFlags(flags, named);
     const out = resolve(flags.out ?? join('runs', `${folder.name}-${config.seed}`));
     const watch = watchIdentification();
@@ -96,7 +99,7 @@ async function runIdentify(flags: IdentifyFlags & Record<string, unknown>, signa
         },
       });
       watch.finish();
-      printAll(result, flags);
+      printAll(result, { flags, maxPositions: folder.config.shape.maxPositions });
     } finally {
       watch.finish();
     }
@@ -126,13 +129,15 @@ function printPicture({ gates, mask }: FoundHeads): void {
   printResult(`\n${drawGates(gates.gates, { colour })}\n\n${drawMask(toHeadMask(mask), { colour })}\n`);
 }
 
-function printAll(result: IdentifyResult, flags: IdentifyFlags): void {
-  const { out, cut, gates, heldOut, files } = result;
+function printAll(result: IdentifyResult, options: { flags: IdentifyFlags; maxPositions: number }): void {
+  const { out, cut, gates, heldOut, files, least } = result;
+  const { flags, maxPositions } = options;
   if (flags.json) {
     printJson({ out, ...resultsOf(result), mask: cut.mask, gates: gates.gates });
     return;
   }
   if (heldOut) printResult(`\n${formatRecallTable(heldOut, result.keptGain)}`);
   printResult(describeSavings(result.savings));
+  for (const budget of least) printResult(describeLeastBudget(budget, maxPositions));
   printResult(`Written to ${out}: ${files.join(', ')}.`);
 }

@@ -1,4 +1,5 @@
 // The curve that a promise was found by, as text, and what the mask saves at the lengths that people ask for.
+import { LEAST_KEPT, type LeastBudget } from '../../identify/least-budget.ts';
 import { measureKvShare } from '../core/kv-cost.ts';
 import type { HeadMask } from '../core/shapes.ts';
 import { formatShare } from '../core/words.ts';
@@ -23,8 +24,26 @@ export function formatWalkedTable({ walked }: Pick<KeptPromise, 'walked'>, keepO
 
 /** One sentence: the share of the cache that the mask saves at 8K, 32K and 128K tokens, as far as the model takes such lengths. */
 export function describePromiseSavings(mask: HeadMask, maxPositions: number): string | null {
+  const saved = listPromiseSavings(mask, maxPositions);
+  return saved === null ? null : `The least budget found saves ${saved} tokens.`;
+}
+
+/** One sentence: the least budget that keeps 0.99 by what an identification measured anyway, or that none of it does. */
+export function describeLeastBudget({ keepOf, atTokens, found }: LeastBudget, maxPositions: number): string {
+  const of = `of full attention's ${keepOf === 'recall' || keepOf === 'gain' ? keepOf : `score of ${keepOf}`}`;
+  const look = keepOf === 'recall' ? '' : ` --keep-of ${keepOf}`;
+  if (found === null) {
+    return `No mask that was measured keeps ${LEAST_KEPT} ${of}; --keep ${LEAST_KEPT}${look} looks for the least budget.`;
+  }
+  const [low, high] = found.interval;
+  const saved = listPromiseSavings(found.mask, maxPositions);
+  const saves = saved === null ? '' : `; saves ${saved} tokens`;
+  return `Least budget measured that keeps ${LEAST_KEPT} ${of}: ${formatPercent(found.kvShare)} of the cache at ${atTokens} tokens, ${found.kept.toFixed(3)} kept (${low.toFixed(3)} to ${high.toFixed(3)})${saves}.`;
+}
+
+function listPromiseSavings(mask: HeadMask, maxPositions: number): string | null {
   const parts = SAVING_LENGTHS.filter((tokens) => tokens <= maxPositions).map(
     (tokens) => `${formatShare(1 - measureKvShare(mask, tokens))} at ${tokens / 1024}K`,
   );
-  return parts.length === 0 ? null : `The least budget found saves ${parts.join(', ')} tokens.`;
+  return parts.length === 0 ? null : parts.join(', ');
 }

@@ -121,11 +121,14 @@ export const configSchema = z.strictObject({
       most: 1,
     },
   ),
-  /** What `keep` is measured by. */
-  keepOf: choiceKey('what --keep is measured by: recall of held-out answers, or kept gain on held-out running text', [
-    'recall',
-    'gain',
-  ]),
+  /** What `keep` is measured by: `recall`, `gain`, or a task of `duo eval`. */
+  keepOf: stringKey(
+    'what --keep is measured by: recall of held-out answers, gain (kept gain on held-out text), or a task',
+    {
+      pattern: /^[a-z][a-z0-9_-]*$/,
+      expected: 'recall, gain or the name of a task, such as "vt"',
+    },
+  ),
   /** Shortest sample. */
   minTokens: integerKey('shortest sample in tokens', { least: 2, most: MAX_TOKENS }),
   /** Longest sample. */

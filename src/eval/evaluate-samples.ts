@@ -33,7 +33,7 @@ export interface ScoredSample {
  * @param options.masks rows in this order.
  * @param options.kvDtype storage assumed for kvBytes, default 'f32', as engines have it.
  * @param options.onProgress evaluations done and in all.
- * @param options.onRow given each row when it is finished.
+ * @param options.onRow given each row when it is finished.  @param options.onScored and before it what it was made of, in the samples' order.
  * @returns a row a mask, task `samples`; accuracy and logProb are means over all answer tokens of all samples.
  * @throws {ConfigError} no samples, or a sample without answers; {AbortedError}; {EngineError}. */
 export async function evaluateSamples(options: {
@@ -44,6 +44,7 @@ export async function evaluateSamples(options: {
   readonly signal?: AbortSignal;
   readonly onProgress?: (done: number, total: number) => void;
   readonly onRow?: (row: EvalRow) => void;
+  readonly onScored?: (mask: string, scored: readonly ScoredSample[]) => void;
 }): Promise<EvalRow[]> {
   const { engine, samples, masks, signal, onProgress } = options;
   if (samples.length === 0) throw new ConfigError('Expected at least one sample to evaluate, got none');
@@ -61,6 +62,7 @@ export async function evaluateSamples(options: {
       scored.push({ ...result, answerTokens, tokens: sample.tokens.length });
       onProgress?.(++done, total);
     }
+    options.onScored?.(named.name, scored);
     const seconds = (performance.now() - startMs) / 1000;
     const row = makeSamplesRow({ engine, named, scored, seconds, kvDtype: options.kvDtype ?? 'f32' });
     rows.push(row);

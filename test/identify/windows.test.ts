@@ -144,7 +144,10 @@ describeNative('a cut by promise', { timeout: 120_000 }, () => {
     });
     expect(path[0]?.keptShare).toBeLessThanOrEqual(found?.kvShare as number);
     const { results } = JSON.parse(readFileSync(join(out, 'run.json'), 'utf8'));
-    expect(results.promise).toHaveLength(promise?.walked.length as number);
+    expect(results.keptCurve).toMatchObject({ keepOf: 'recall', atTokens: 256, samples: 8 });
+    expect(results.keptCurve.walked).toEqual(
+      promise?.walked.map(({ index, kvShare, kept, interval }) => ({ index, kvShare, kept, interval })),
+    );
   });
 
   it('is kept with one window by any method, along the ranking of its gates', async () => {

@@ -1,8 +1,9 @@
-// Kept recall: the answer tokens that a mask predicts right over those that full attention does, on the same samples.
+// Kept recall: the answer tokens that a mask predicts right over those that full attention does, on the same samples. So too the scores
+// of a task's generated answers.
 import { makeRandom } from '../../core/random.ts';
 import { bootstrapRatio, type Interval } from './confidence.ts';
 
-/** Right answer tokens of one sample, under full attention and under the mask. */
+/** Right answer tokens of one sample, or its score, under full attention and under the mask. */
 export interface PairedRecall {
   readonly full: number;
   readonly mask: number;
@@ -19,13 +20,16 @@ export interface KeptRecall {
   readonly reason?: string;
 }
 
-/** Kept recall of one mask. Same values, same interval. */
-export function measureKeptRecall(samples: readonly PairedRecall[]): KeptRecall {
+/** Kept recall of one mask. Same values, same interval.  @param nothing what is said where full attention has none. */
+export function measureKeptRecall(
+  samples: readonly PairedRecall[],
+  nothing = 'full attention itself predicts no answer token right',
+): KeptRecall {
   const missing = (reason: string): KeptRecall => ({ value: null, interval: null, reason });
   if (samples.length < LEAST_SAMPLES) {
     return missing(`too little to measure: ${samples.length} samples, of at least ${LEAST_SAMPLES}`);
   }
-  if (sum(samples, 'full') === 0) return missing('full attention itself predicts no answer token right');
+  if (sum(samples, 'full') === 0) return missing(nothing);
   const random = makeRandom(0, 'kept recall', samples.length);
   return { value: divide(samples), interval: bootstrapRatio(samples, divide, random) };
 }

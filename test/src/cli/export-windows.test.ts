@@ -110,7 +110,7 @@ describe('duo export --kv-share', () => {
     [['--at', '4k', '--threshold', '0.5'], 'Expected --at with --kv-share, got it alone.'],
     [['--kv-share', '1.5'], 'Expected --kv-share to be a number from 0 to 1, got `1.5`.'],
     [['--kv-share', '0.3', '--at', '0'], 'Expected --at to be an integer of at least 1, got `0`.'],
-    [[], 'Expected a cut, --kv-share, --streaming-fraction or --threshold, got none.'],
+    [[], 'Expected a cut, --kv-share, --keep, --streaming-fraction or --threshold, got none.'],
   ])('refuses %j', async (flags, message) => {
     const { code, stderr } = await cut(...flags);
     expect(code).toBe(2);

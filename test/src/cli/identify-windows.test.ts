@@ -66,7 +66,15 @@ it.each([
   [['--kv-share', '0.3', '--method', 'gates'], 'Expected `--method` to be quadratic beside `--kv-share`'],
   [['--kv-share', '0.3', '--keep', '0.9'], 'Expected either `--kv-share` or `--keep`, got both'],
   [['--keep', '1.5'], 'Expected `--keep` to be a number from 0 to 1'],
-  [['--keep-of', 'luck', '--keep', '0.9'], 'Expected `--keep-of` to be one of "recall", "gain"'],
+  [
+    ['--keep-of', 'luck', '--keep', '0.9'],
+    'Expected `--keep-of` to be recall, gain or one of single-passkey, multi-passkey, niah,',
+  ],
+  [['--keep-of', 'qa_1', '--keep', '0.9'], 'got `qa_1`, which needs a file of questions'],
+  [
+    ['--keep-of', 'Luck', '--keep', '0.9'],
+    'Expected `--keep-of` to be recall, gain or the name of a task, such as "vt"',
+  ],
   [['--ladder-vectors', '8'], 'Expected `--windows` beside `--ladder-vectors`, which does nothing without it'],
   [['--keep-of', 'recall'], 'Expected `--keep` beside `--keep-of`, which does nothing without it'],
   [['--at', '8k'], 'beside `--at`, which is the length they count at, got neither'],
