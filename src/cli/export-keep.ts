@@ -4,6 +4,7 @@ import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { type BudgetStep, listBudgetPath } from '../../export/budget-path.ts';
 import type { Window } from '../core/shapes.ts';
+import { formatShare } from '../core/words.ts';
 import { BudgetError, ConfigError, FormatError } from '../errors/errors.ts';
 import type { GatesFile } from '../formats/gates.ts';
 import { findKeptCurve, type KeptCurve, type KeptPoint } from '../formats/kept-curve.ts';
@@ -60,7 +61,7 @@ export function cutByCurve(
   const point = walked[at];
   if (point === undefined) {
     const { kvShare, kept, interval } = walked.at(-1) as KeptPoint;
-    const most = `the largest, ${percent(kvShare)} of the cache, keeps ${kept.toFixed(3)}, at the lower end of its interval ${interval[0].toFixed(4)}`;
+    const most = `the largest, ${formatShare(kvShare)} of the cache, keeps ${kept.toFixed(3)}, at the lower end of its interval ${interval[0].toFixed(4)}`;
     throw new BudgetError(
       `Expected a mask that keeps ${keep} of full attention's ${curve.keepOf} among the ${walked.length} that ${path} knows, found none: ${most}; ask for less, or let ${command} look at others.`,
     );
@@ -75,7 +76,7 @@ export function cutByCurve(
 /** What was decided, and what is not known. */
 export function describeKeptCut({ curve, point, below, skipped }: KeptCut, keep: number): string {
   const kept = ({ kvShare, kept, interval: [low, high] }: KeptPoint): string =>
-    `${percent(kvShare)} of the cache at ${curve.atTokens} tokens keeps ${kept.toFixed(4)} of full attention's ${curve.keepOf} (${low.toFixed(4)} to ${high.toFixed(4)})`;
+    `${formatShare(kvShare)} of the cache at ${curve.atTokens} tokens keeps ${kept.toFixed(4)} of full attention's ${curve.keepOf} (${low.toFixed(4)} to ${high.toFixed(4)})`;
   const which =
     below === null ? 'smaller masks' : `masks between it and the next smaller one, of which ${kept(below)},`;
   const gap = skipped === 0 ? '' : ` ${skipped} ${which} were not measured.`;
@@ -95,8 +96,4 @@ function describeCommand(run: RunFile | null, { keep, keepOf }: { keep: number; 
   const model = run?.inputs.model;
   const of = keepOf === null || keepOf === 'recall' ? '' : ` --keep-of ${keepOf}`;
   return `\`duo identify --model ${typeof model === 'string' ? model : '<model>'} --keep ${keep}${of}\``;
-}
-
-function percent(share: number): string {
-  return `${(100 * share).toFixed(1)} %`;
 }

@@ -38,7 +38,7 @@ export function describeLeastBudget({ keepOf, atTokens, found }: LeastBudget, ma
   const [low, high] = found.interval;
   const saved = listPromiseSavings(found.mask, maxPositions);
   const saves = saved === null ? '' : `; saves ${saved} tokens`;
-  return `Least budget measured that keeps ${LEAST_KEPT} ${of}: ${formatPercent(found.kvShare)} of the cache at ${atTokens} tokens, ${found.kept.toFixed(3)} kept (${low.toFixed(3)} to ${high.toFixed(3)})${saves}.`;
+  return `Least budget measured that keeps ${LEAST_KEPT} ${of}: ${formatShare(found.kvShare)} of the cache at ${atTokens} tokens, ${found.kept.toFixed(3)} kept (${low.toFixed(3)} to ${high.toFixed(3)})${saves}.`;
 }
 
 function listPromiseSavings(mask: HeadMask, maxPositions: number): string | null {
