@@ -91,8 +91,8 @@ export function addTaskOptions(command: Command): Command {
     .option('--haystack <path>', 'text around the needles; default: generated prose')
     .option('--documents <path>', 'running text of task long-range (as --haystack); its held-out part is scored')
     .option('--essays <path>', 'essays (.txt, folder, or JSON with text) for the niah tasks that hide needles in them')
-    .option('--squad <file>', 'SQuAD JSON for qa_1')
-    .option('--hotpotqa <file>', 'HotpotQA JSON for qa_2')
+    .option('--squad <file>', 'SQuAD for qa_1, such as dev-v2.0.json')
+    .option('--hotpotqa <file>', 'HotpotQA for qa_2, such as hotpot_dev_distractor_v1.json')
     .addOption(
       new Option('--prefill <how>', 'how streaming heads see a prompt: token by token, or chunk by chunk')
         .choices(['exact', 'chunked'])

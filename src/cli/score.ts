@@ -1,13 +1,9 @@
 // duo score: kept predictions scored again, without a model.
-import { readdirSync, statSync } from 'node:fs';
-import { join } from 'node:path';
 import { type Command, Option } from 'commander';
-import { FormatError } from '../errors/errors.ts';
 import { CODE_SIMILARITIES, type CodeSimilarity } from '../eval/metrics/edit-similarity.ts';
 import { type ScoreRow, scorePredictions } from '../eval/score-predictions.ts';
 import { ANSWER_CUTS, type AnswerCut } from '../eval/suites/longbench-score.ts';
 import { PREDICTION_SUITES } from '../eval/suites/prediction-files.ts';
-import { fileErrorOf } from '../formats/atomic-file.ts';
 import { formatTable, printJson, printResult } from './terminal.ts';
 
 interface ScoreFlags {
@@ -21,7 +17,7 @@ export function defineScoreCommand(command: Command): void {
   command
     .argument(
       '<predictions...>',
-      "predictions.jsonl of duo eval, an official project's prediction file, or a folder of them",
+      "predictions.jsonl of duo eval, an official project's prediction file, or a folder of them and of further folders",
     )
     .addOption(
       new Option('--suite <name>', 'whose scores; the name of an official file is its set or task').choices([
@@ -43,49 +39,41 @@ export function defineScoreCommand(command: Command): void {
 }
 
 function score(paths: readonly string[], flags: ScoreFlags): void {
-  const rows = paths.flatMap(listFiles).flatMap((path) => scorePredictions(path, flags));
+  const rows = scorePredictions(paths, flags);
   if (flags.json) printJson({ rows });
   else printResult(formatScores(rows));
 }
 
-/** A file itself, or the .jsonl files of a folder by name. @throws {FileError}; {FormatError} a folder without any. */
-function listFiles(path: string): string[] {
-  try {
-    if (!statSync(path).isDirectory()) return [path];
-    const names = readdirSync(path).filter((name) => name.endsWith('.jsonl'));
-    if (names.length > 0) return names.sort().map((name) => join(path, name));
-  } catch (cause) {
-    throw fileErrorOf('read', path, cause);
-  }
-  throw new FormatError(`Expected ${path} to hold .jsonl files of predictions, found none.`);
-}
-
 function formatScores(rows: readonly ScoreRow[]): string {
   const isOwn = rows.some((row) => row.mask !== undefined);
-  const header = ['task', ...(isOwn ? ['tokens', 'mask'] : []), 'samples', 'score', '95 % interval', 'by'];
+  const tasks = rows.map(({ task, mask, length, depth }) => JSON.stringify([task, mask, length, depth]));
+  // where one task comes from several files, only the file says which row is which
+  const isMixed = new Set(tasks).size < rows.length;
+  const lead = (row: ScoreRow | null, task: string): string[] => [
+    ...(isMixed ? [row?.file ?? ''] : []),
+    task,
+    ...(isOwn ? [String(row?.length ?? ''), row?.mask ?? ''] : []),
+  ];
+  const header = [
+    ...(isMixed ? ['file'] : []),
+    'task',
+    ...(isOwn ? ['tokens', 'mask'] : []),
+    ...['samples', 'score', '95 % interval', 'by'],
+  ];
   const lines = rows.flatMap((row) => [
     [
-      row.task,
-      ...(isOwn ? [String(row.length ?? ''), row.mask ?? ''] : []),
+      ...lead(row, row.task),
       String(row.samples),
       row.score.toFixed(2),
       row.interval.map((bound) => bound.toFixed(1)).join(' to '),
       row.metric,
     ],
     ...Object.entries(row.buckets ?? {}).map(([name, { score, samples }]) => [
-      `  ${name}`,
-      ...(isOwn ? ['', ''] : []),
+      ...lead(null, `  ${name}`),
       String(samples),
       score.toFixed(2),
     ]),
-    ...Object.entries(row.others ?? {}).map(([name, mean]) => [
-      '',
-      ...(isOwn ? ['', ''] : []),
-      '',
-      mean.toFixed(2),
-      '',
-      name,
-    ]),
+    ...Object.entries(row.others ?? {}).map(([name, mean]) => [...lead(null, ''), '', mean.toFixed(2), '', name]),
   ]);
   const notes = [...new Set(rows.flatMap((row) => (row.note === undefined ? [] : [`${row.task}: ${row.note}`])))];
   return [formatTable([header, ...lines]), ...notes].join('\n');

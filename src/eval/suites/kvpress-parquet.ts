@@ -2,10 +2,11 @@
 // where one file holds several. Pages are plain or snappy-compressed, as those files are.
 import { basename, dirname } from 'node:path';
 import { FormatError } from '../../errors/errors.ts';
-import { findKvpressSuite, scoreKvpress } from './kvpress-score.ts';
+import { dropE, findKvpressSuite, scoreKvpress } from './kvpress-score.ts';
+import { readClasses } from './longbench.ts';
 import type { LongbenchOptions } from './longbench-score.ts';
 import { readParquetRows } from './read-parquet.ts';
-import { classesField, countField, type PlacedRecord, textField, textListField } from './read-records.ts';
+import { answersField, countField, type PlacedRecord, textField, textListField } from './read-records.ts';
 import type { SuiteItem } from './suite-item.ts';
 
 /** The options of a multiple-choice row end its question. */
@@ -17,11 +18,11 @@ export async function readKvpressParquet(path: string, options: LongbenchOptions
   const rows = await readParquetRows(path);
   return rows.map((record, index): SuiteItem => {
     const placed = { record, place: `${path}, row ${index}` };
-    const answers = textListField(
-      placed,
-      record.answer === undefined && record.answers !== undefined ? 'answers' : 'answer',
-    );
     const task = findTask(placed, path);
+    const isLongbench = findKvpressSuite(task) === 'longbench';
+    const key = record.answer === undefined && record.answers !== undefined ? 'answers' : 'answer';
+    const answers = isLongbench ? answersField(placed, key) : textListField(placed, key);
+    const classes = isLongbench ? readClasses(dropE(task), placed) : [];
     const context = textField(placed, 'context');
     const question = textField(placed, 'question');
     const listed = OPTIONS.exec(question === '' ? context : question);
@@ -36,14 +37,14 @@ export async function readKvpressParquet(path: string, options: LongbenchOptions
       maxNewTokens: readMaxNewTokens(record.max_new_tokens, placed.place),
       scoring: scoreKvpress(
         task,
-        { answers, classes: classesField(placed), ...(listed === null ? {} : { options: listed.slice(1) }) },
+        { answers, classes, ...(listed === null ? {} : { options: listed.slice(1) }) },
         options,
       ),
       tooLong: 'refuse',
       wantsChat: true,
       record: {
         answer: answers,
-        ...(classesField(placed).length === 0 ? {} : { all_classes: classesField(placed) }),
+        ...(classes.length === 0 ? {} : { all_classes: classes }),
         ...(listed === null ? {} : { options: listed.slice(1) }),
         ...(length === null ? {} : { length }),
       },

@@ -115,6 +115,9 @@ const MEASURES: Readonly<Record<string, MakeScoring>> = {
 
 export const LONGBENCH_SETS: readonly string[] = Object.keys(MEASURES);
 
+/** Sets whose answers are one of the record's classes. */
+export const CLASSIFICATION_SETS: ReadonlySet<string> = new Set(['trec', 'lsht']);
+
 /** Few-shot sets: the model goes on with further examples, so only the first line of an answer counts. */
 const FIRST_LINE_ONLY: ReadonlySet<string> = new Set(['trec', 'triviaqa', 'samsum', 'lsht']);
 

@@ -4,8 +4,8 @@ import { existsSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { FormatError } from '../../errors/errors.ts';
 import { readJson } from '../../formats/read-json.ts';
-import { LONGBENCH_SETS, type LongbenchOptions, scoreLongbench } from './longbench-score.ts';
-import { classesField, countField, readJsonLines, textField, textListField } from './read-records.ts';
+import { CLASSIFICATION_SETS, LONGBENCH_SETS, type LongbenchOptions, scoreLongbench } from './longbench-score.ts';
+import { answersField, classesField, countField, type PlacedRecord, readJsonLines, textField } from './read-records.ts';
 import type { SuiteItem } from './suite-item.ts';
 
 /** Sets on which the suite's pred.py builds no chat. */
@@ -23,7 +23,7 @@ export function readLongbench(path: string, options: LongbenchOptions = {}): Sui
   const template = readSetting(path, 'dataset2prompt.json', dataset, 'string') as string;
   const maxNewTokens = readSetting(path, 'dataset2maxlen.json', dataset, 'number') as number;
   return readJsonLines(path).map((placed): SuiteItem => {
-    const answers = textListField(placed, 'answers');
+    const answers = answersField(placed);
     const slots: Readonly<Record<string, string>> = {
       context: textField(placed, 'context'),
       input: textField(placed, 'input'),
@@ -35,7 +35,7 @@ export function readLongbench(path: string, options: LongbenchOptions = {}): Sui
       prompt: template.replace(/\{(context|input)\}/g, (_, slot: string) => slots[slot] as string),
       references: answers,
       maxNewTokens,
-      scoring: scoreLongbench(dataset, { answers, classes: classesField(placed) }, options),
+      scoring: scoreLongbench(dataset, { answers, classes: readClasses(dataset, placed) }, options),
       tooLong: 'cut-halves',
       wantsChat: !WITHOUT_CHAT.has(dataset),
       ...(dataset === 'samsum' ? { endsWithLine: true } : {}),
@@ -43,6 +43,16 @@ export function readLongbench(path: string, options: LongbenchOptions = {}): Sui
       ...(length === null ? {} : { length }),
     };
   });
+}
+
+/** Class names of a record of a dataset; none where the dataset has none.
+ * @throws {FormatError} none, or of another type, where the dataset is scored by them. */
+export function readClasses(dataset: string, placed: PlacedRecord): string[] {
+  const classes = classesField(placed);
+  if (classes.length > 0 || !CLASSIFICATION_SETS.has(dataset)) return classes;
+  throw new FormatError(
+    `Expected \`all_classes\` in ${placed.place} to list the classes that ${dataset} is scored by, got none.`,
+  );
 }
 
 function readSetting(path: string, name: string, dataset: string, type: 'string' | 'number'): unknown {

@@ -2,10 +2,11 @@
 import { FormatError } from '../../errors/errors.ts';
 import { readAnswers } from './infinitebench.ts';
 import { INFINITEBENCH_TASKS, scoreInfinitebench } from './infinitebench-score.ts';
-import { findKvpressSuite, scoreKvpress } from './kvpress-score.ts';
+import { dropE, findKvpressSuite, scoreKvpress } from './kvpress-score.ts';
+import { readClasses } from './longbench.ts';
 import { LONGBENCH_SETS, type LongbenchOptions, scoreLongbench } from './longbench-score.ts';
 import { scoreLongbenchV2 } from './longbench-v2-score.ts';
-import { classesField, countField, type PlacedRecord, textField, textListField } from './read-records.ts';
+import { answersField, countField, type PlacedRecord, textField, textListField } from './read-records.ts';
 import { findRulerTask } from './ruler.ts';
 import { findRulerRule, scoreRuler } from './ruler-score.ts';
 import type { Scoring } from './scoring.ts';
@@ -105,21 +106,28 @@ function readLongbench(placed: PlacedRecord, options: FileOptions): ScoredText {
     );
   }
   const isE = set !== name || /(?:^|\/)pred_e\//.test(options.path);
-  const answers = textListField(placed, 'answers');
+  const answers = answersField(placed);
   return {
     task: name,
     prediction: readPrediction(placed),
-    scoring: scoreLongbench(set, { answers, classes: classesField(placed) }, options),
+    scoring: scoreLongbench(set, { answers, classes: readClasses(set, placed) }, options),
     ...(isE ? countWords(placed) : {}),
   };
 }
 
-/** Lines of `results/<model>.jsonl`: {answer, response, difficulty, length, …}. A response that is null is no answer. */
+/** Lines of `results/<model>.jsonl`: {answer, response, pred, judge, difficulty, length, …}. A response that is null is no answer;
+ * where responses were not kept, `pred` is the letter that the suite found in them, or null. */
 function readLongbenchV2(placed: PlacedRecord): ScoredText {
-  const { response, difficulty, length } = placed.record;
-  const prediction = response === null ? '' : typeof response === 'string' ? response : readPrediction(placed);
+  const { response, pred, difficulty, length } = placed.record;
+  const answer = textField(placed, 'answer').trim();
   const parts = [difficulty, length].filter((part): part is string => typeof part === 'string');
-  return { task: 'longbench-v2', prediction, scoring: scoreLongbenchV2(textField(placed, 'answer').trim()), parts };
+  const task = 'longbench-v2';
+  if (response === undefined && (pred === null || /^[A-D]$/.test(String(pred)))) {
+    const score = (letter: string): number => (letter === answer ? 100 : 0);
+    return { task, prediction: String(pred), scoring: { metric: 'accuracy', score }, parts };
+  }
+  const prediction = response === null ? '' : typeof response === 'string' ? response : readPrediction(placed);
+  return { task, prediction, scoring: scoreLongbenchV2(answer), parts };
 }
 
 /** `results/<model>/preds_<task>.jsonl`: {prediction or pred, ground_truth or label}. */
@@ -144,10 +152,13 @@ function readInfinitebench(placed: PlacedRecord, options: FileOptions): ScoredTe
 
 /** `<task>.jsonl` of RULER's call_api.py: {pred, outputs, …}; a task run in parts has one file `<task>-<n>.jsonl` per part. */
 function readRuler(placed: PlacedRecord, options: FileOptions): ScoredText {
-  const { task, rule } = findRulerTask(options.path.replace(/-\d+\.jsonl$/, '.jsonl'));
+  const { task, rule } = findRulerTask(joinParts(options.path));
   const references = textListField(placed, placed.record.outputs === undefined ? 'output' : 'outputs');
   return { task, prediction: readPrediction(placed), scoring: scoreRuler(rule, references) };
 }
+
+/** The file that RULER makes of a file's part: `vt.jsonl` of `vt-0.jsonl`. */
+export const joinParts = (path: string): string => path.replace(/-\d+\.jsonl$/, '.jsonl');
 
 /** Lines with kvpress's columns: {task, predicted_answer, answer or answers, all_classes, question}. */
 function readKvpress(placed: PlacedRecord, options: FileOptions): ScoredText {
@@ -157,7 +168,10 @@ function readKvpress(placed: PlacedRecord, options: FileOptions): ScoredText {
       `Expected ${placed.place} to come from RULER, LongBench, LongBench v2 or InfiniteBench, got task \`${task}\`; duo does not compute that task's score.`,
     );
   }
-  const answers = textListField(placed, placed.record.answer === undefined ? 'answers' : 'answer');
+  const key = placed.record.answer === undefined ? 'answers' : 'answer';
+  const isLongbench = findKvpressSuite(task) === 'longbench';
+  const answers = isLongbench ? answersField(placed, key) : textListField(placed, key);
+  const classes = isLongbench ? readClasses(dropE(task), placed) : [];
   const { options: kept, question } = placed.record;
   const listed =
     typeof question === 'string' ? /\nA\. (.*)\nB\. (.*)\nC\. (.*)\nD\. (.*)$/.exec(question)?.slice(1) : undefined;
@@ -165,11 +179,7 @@ function readKvpress(placed: PlacedRecord, options: FileOptions): ScoredText {
   return {
     task,
     prediction: readPrediction(placed),
-    scoring: scoreKvpress(
-      task,
-      { answers, classes: classesField(placed), ...(choices === undefined ? {} : { options: choices }) },
-      options,
-    ),
+    scoring: scoreKvpress(task, { answers, classes, ...(choices === undefined ? {} : { options: choices }) }, options),
     ...(/[-_]e$/.test(task) ? countWords(placed) : {}),
   };
 }
@@ -184,4 +194,4 @@ function countWords(placed: PlacedRecord): { words?: number } {
   return words === null ? {} : { words };
 }
 
-const stem = (name: string): string => name.replace(/\.jsonl?$/, '');
+const stem = (name: string): string => name.replace(/\.(?:jsonl?|csv)$/, '');

@@ -3,7 +3,7 @@ import { FormatError } from '../../errors/errors.ts';
 import { readTextWithin } from '../../formats/read-json.ts';
 
 /** A JavaScript string ends near 512 MiB; the longest published file (InfiniteBench) has about 200 MB. */
-const MAX_FILE_BYTES = 500 * 2 ** 20;
+export const MAX_RECORDS_BYTES = 500 * 2 ** 20;
 
 /** A record and where it stands. */
 export interface PlacedRecord {
@@ -16,7 +16,7 @@ export interface PlacedRecord {
  * @throws {FileError}; {FormatError} too large, a line that is not a JSON object, no line at all. */
 export function readJsonLines(path: string): PlacedRecord[] {
   // a byte-order mark, as some editors write it, belongs to no record
-  const records = readTextWithin(path, MAX_FILE_BYTES)
+  const records = readTextWithin(path, MAX_RECORDS_BYTES)
     .replace(/^\ufeff/, '')
     .split('\n')
     .flatMap((line, index): PlacedRecord[] => {
@@ -40,7 +40,7 @@ export function readJsonLines(path: string): PlacedRecord[] {
 /** Records of a JSONL file, or of one JSON list of them, as some projects write it.
  * @throws {FileError}; {FormatError} as readJsonLines. */
 export function readJsonRecords(path: string): PlacedRecord[] {
-  const text = readTextWithin(path, MAX_FILE_BYTES).replace(/^\ufeff/, '');
+  const text = readTextWithin(path, MAX_RECORDS_BYTES).replace(/^\ufeff/, '');
   if (!text.trimStart().startsWith('[')) return readJsonLines(path);
   let list: unknown;
   try {
@@ -73,6 +73,13 @@ export function textListField({ record, place }: PlacedRecord, key: string): str
   throw new FormatError(
     `Expected \`${key}\` in ${place} to be a string or a list of strings, got \`${describe(value)}\`.`,
   );
+}
+
+/** As textListField, where a record may also have no answer at all: LongBench scores its prediction as 0.
+ * @throws {FormatError} absent or of another type. */
+export function answersField(placed: PlacedRecord, key = 'answers'): string[] {
+  const value = placed.record[key];
+  return Array.isArray(value) && value.length === 0 ? [] : textListField(placed, key);
 }
 
 /** Class names of a LongBench record; none where it has none. @throws {FormatError} another type. */

@@ -63,10 +63,19 @@ export function openTaskFiles(paths: TaskFilePaths): TaskFiles {
   };
 }
 
-function readOnce<T>(flag: string, path: string | undefined, read: (path: string) => T): () => T {
+/** Which file each flag wants, and where RULER's own scripts take it from. */
+const SOURCES: Readonly<Record<keyof TaskFilePaths, string>> = {
+  essays:
+    "a text, a folder of texts, or RULER's PaulGrahamEssays.json, which its download_paulgraham_essay.py collects",
+  squad: 'SQuAD 2.0 as RULER uses it: dev-v2.0.json of https://rajpurkar.github.io/SQuAD-explorer/',
+  hotpotqa: 'HotpotQA as RULER uses it: hotpot_dev_distractor_v1.json of https://hotpotqa.github.io/',
+};
+
+function readOnce<T>(flag: keyof TaskFilePaths, path: string | undefined, read: (path: string) => T): () => T {
   let value: { readonly read: T } | undefined;
   return () => {
-    if (path === undefined) throw new ConfigError(`This task reads a file of yours: give its path with --${flag}`);
+    if (path === undefined)
+      throw new ConfigError(`This task reads a file of yours: give its path with --${flag} (${SOURCES[flag]})`);
     value ??= { read: read(path) };
     return value.read;
   };
@@ -112,7 +121,8 @@ function readSquad(path: string): QuestionSet {
       const related = [...new Set(own)].filter((index) => index !== gold);
       for (const [q, qa] of listOf(field(paragraph, 'qas', place), 'qas', place).entries()) {
         const answers = listOf(field(qa, 'answers', `${place}.qas[${q}]`), 'answers', `${place}.qas[${q}]`);
-        if (answers.length === 0) continue;
+        // SQuAD 2.0's questions without an answer
+        if (answers.length === 0 || (qa as { is_impossible?: unknown }).is_impossible === true) continue;
         const question = textOf(field(qa, 'question', `${place}.qas[${q}]`), 'question', `${place}.qas[${q}]`);
         const texts = answers.map((answer) => textOf(field(answer, 'text', place), 'text', `${place}.qas[${q}]`));
         questions.push({ question, answers: [...new Set(texts)], gold: [gold], related });

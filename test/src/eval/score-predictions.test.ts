@@ -60,6 +60,16 @@ describe('LongBench', () => {
     expect(() => scorePredictions(path, {})).toThrow('Expected --suite with one of longbench');
     const listless = write('qasper.jsonl', [{ pred: 'x', all_classes: null }]);
     expect(() => scorePredictions(listless, { suite: 'longbench' })).toThrow(`\`answers\` in ${listless}, line 1`);
+    const unclassed = write('trec.jsonl', [{ pred: 'x', answers: ['x'], all_classes: null }]);
+    expect(() => scorePredictions(unclassed, { suite: 'longbench' })).toThrow(
+      `Expected \`all_classes\` in ${unclassed}, line 1 to list the classes that trec is scored by, got none.`,
+    );
+  });
+
+  it('counts a prediction without answers as wrong, as the suite does', () => {
+    const line = { pred: 'x', answers: ['x'], all_classes: null };
+    const path = write('musique.jsonl', [line, { ...line, answers: [] }]);
+    expect(only(path, { suite: 'longbench' })).toMatchObject({ score: 50, samples: 2 });
   });
 });
 
@@ -89,6 +99,48 @@ describe('LongBench v2', () => {
       others: { 'stated-option': 50 },
       buckets: { easy: { samples: 2 }, short: { samples: 1 }, long: { samples: 1 } },
     });
+  });
+
+  it('scores the letters of a file that kept no responses', () => {
+    const letters = ['C', 'A', null].map((pred) => ({ answer: 'C', pred, judge: pred === 'C', difficulty: 'hard' }));
+    expect(only(write('letters.jsonl', letters), { suite: 'longbench-v2' })).toMatchObject({ samples: 3, buckets: {} });
+    expect(only(write('letters.jsonl', letters), { suite: 'longbench-v2' }).score).toBeCloseTo(100 / 3, 9);
+  });
+});
+
+describe('folders', () => {
+  const line = { pred: 'x', answers: ['x'], all_classes: null };
+
+  it('reads a folder of models and says which file a row is of', () => {
+    const files = ['one/hotpotqa', 'one/musique', 'two/hotpotqa'].map((name) =>
+      write(`all/pred/${name}.jsonl`, [line]),
+    );
+    writeFileSync(join(root, 'all/pred/one/result.json'), '{"hotpotqa": 100}');
+    const rows = scorePredictions(join(root, 'all/pred'), { suite: 'longbench' });
+    expect(rows.map(({ file, task, score }) => [file, task, score])).toEqual([
+      [files[0], 'hotpotqa', 100],
+      [files[1], 'musique', 100],
+      [files[2], 'hotpotqa', 100],
+    ]);
+  });
+
+  it("joins RULER's parts of a task, and refuses them beside the whole", () => {
+    const ruler = { index: 0, pred: 'one', outputs: ['one'], others: {} };
+    const parts = [0, 1].map((n) => write(`ruler/vt-${n}.jsonl`, [{ ...ruler, outputs: [n === 0 ? 'one' : 'two'] }]));
+    expect(scorePredictions(join(root, 'ruler'), { suite: 'ruler' })).toMatchObject([
+      { file: join(root, 'ruler/vt.jsonl'), task: 'vt', score: 50, samples: 2 },
+    ]);
+    write('ruler/vt.jsonl', [ruler]);
+    expect(() => scorePredictions(join(root, 'ruler'), { suite: 'ruler' })).toThrow(`got both that and ${parts[0]}`);
+  });
+
+  it('takes predictions.jsonl alone from a folder of duo, and refuses a folder without predictions', () => {
+    const own = { promptHash: 'sha256:0', task: 'qa_2', prediction: 'b', answers: ['b'], score: 100, mask: 'full' };
+    write('run/predictions.jsonl', [own]);
+    write('run/metrics.jsonl', [{ step: 1 }]);
+    expect(scorePredictions(join(root, 'run'), {})).toMatchObject([{ task: 'qa_2', score: 100 }]);
+    mkdirSync(join(root, 'empty'));
+    expect(() => scorePredictions(join(root, 'empty'), { suite: 'longbench' })).toThrow('found none.');
   });
 });
 
