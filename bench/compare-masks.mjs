@@ -1,276 +1,182 @@
-// Which masks keep what long context gives: samples of each objective × methods, cut at shares of streaming heads, and windows by head beside one
-// window at equal entries, all on documents and tasks that nothing was learnt from. Every step is a duo command, kept in <out>/<step>.log;
-// a step whose result is there is not run again.
-//   node bench/compare-masks.mjs --model <model> --learn <documents> --measure <documents> --out <folder> [--device cuda:0] [--seed 42]
-//     [--shortest 2k] [--length 8k] [--texts 20] [--prompts 8] [--lengths 2k,4k,8k] [--steps 250] [--samples 8] [--windows 256,512,1k,2k] [--shares 0.33,0.24,0.14] [--skip-gates]
-// Ends with <out>/comparison.csv and a table on stdout: kept gain of held-out text with its interval, and the mean score of the tasks.
-import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+// Which masks keep what long context gives: ways to score heads × what they learn from (compare/rows.mjs), cut at shares of streaming
+// heads and measured on documents and tasks that nothing was learnt from; how far masks of other seeds and of disjoint documents agree;
+// windows by head beside one window at equal entries. Every step is a duo command, its log and result lie in <out>; a step whose
+// result is there is not run again, so that the same command goes on where a stopped one ended, and parts can be run one by one.
+//   node bench/compare-masks.mjs --model <model> --learn <folder of documents> --measure <folder> --out <folder>
+//     [--parts samples,identify,gain,tasks,stability,by-head] [--only <text>,<text>] [--budget-seconds 450] [--jobs 4] [--list]
+//     [--device cuda:0] [--seeds 42,43,44] [--windows 128:256,16:64] [--shortest 2k] [--longest 8k] [--count 128] [--steps 250]
+//     [--quadratic-samples 8] [--attention-samples 16] [--fractions 0.1,…] [--gain-lengths 8k] [--texts 20]
+//     [--task-fractions 0.5,0.7,0.8,0.9] [--task-lengths 2k,4k,8k] [--prompts 8] [--task-measure generated] [--scores <kvpress JSON>]
+//     [--ladder 256,512,1k,2k] [--shares 0.33,0.24,0.14]
+// --only keeps steps whose name (`s128r256/gates-both/seed-42/gain`) holds one of the texts. Always ends with comparison.json,
+// comparison.html and tables as CSV of what is there. Exit code 1: a step failed; 3: steps are left, because the budget is spent or what they need is missing.
+import { existsSync, mkdirSync, statSync } from 'node:fs';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { makeMaskFile } from '../dist/export/build-windows-mask.js';
-import { cutWindows } from '../dist/export/cut-windows.js';
-import { parseCount } from '../dist/src/config/flags.js';
-import { readGates } from '../dist/src/formats/gates.js';
-import { writeMask } from '../dist/src/formats/mask.js';
+import { openModel } from '../dist/src/cli/open.js';
+import { stableJson, writeFileAtomic } from '../dist/src/formats/atomic-file.js';
+import { collect } from './compare/collect.mjs';
+import { buildPage } from './compare/page.mjs';
+import { listSteps, makeHalves, makeStep, Places } from './compare/plan.mjs';
+import { ROWS } from './compare/rows.mjs';
+import { writeFileScores, writeRandomScores } from './compare/scores.mjs';
+import { runSteps } from './compare/steps.mjs';
+import { listWindowSteps, measureLadder } from './compare/windows.mjs';
 
+const PARTS = ['samples', 'identify', 'gain', 'tasks', 'stability', 'by-head'];
+const text = (value) => ({ type: 'string', default: value });
 const { values: flags } = parseArgs({
   options: {
     model: { type: 'string' },
     learn: { type: 'string' },
     measure: { type: 'string' },
     out: { type: 'string' },
-    device: { type: 'string', default: 'cuda:0' },
-    seed: { type: 'string', default: '42' },
-    shortest: { type: 'string', default: '2k' },
-    length: { type: 'string', default: '8k' },
-    texts: { type: 'string', default: '20' },
-    prompts: { type: 'string', default: '8' },
-    lengths: { type: 'string', default: '2k,4k,8k' },
-    steps: { type: 'string', default: '250' },
-    samples: { type: 'string', default: '8' },
-    windows: { type: 'string', default: '256,512,1k,2k' },
-    shares: { type: 'string', default: '0.33,0.24,0.14' },
-    'skip-gates': { type: 'boolean', default: false },
+    parts: text(PARTS.join(',')),
+    only: text(''),
+    'budget-seconds': text('1e9'),
+    jobs: text('1'),
+    list: { type: 'boolean', default: false },
+    device: text('cuda:0'),
+    seeds: text('42,43,44'),
+    windows: text('128:256,16:64'),
+    shortest: text('2k'),
+    longest: text('8k'),
+    count: text('128'),
+    steps: text('250'),
+    'quadratic-samples': text('8'),
+    'attention-samples': text('16'),
+    fractions: text('0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9'),
+    'gain-lengths': text('8k'),
+    texts: text('20'),
+    'task-fractions': text('0.5,0.7,0.8,0.9'),
+    'task-lengths': text('2k,4k,8k'),
+    prompts: text('8'),
+    'task-measure': text('generated'),
+    scores: { type: 'string' },
+    ladder: text('256,512,1k,2k'),
+    shares: text('0.33,0.24,0.14'),
+    title: text('Masks compared'),
   },
 });
-for (const name of ['model', 'learn', 'measure', 'out']) {
-  if (flags[name] === undefined) {
-    console.error(`compare-masks: Expected --${name}, got none.`);
-    process.exit(2);
+
+function refuse(message) {
+  console.error(`compare-masks: ${message}`);
+  process.exit(2);
+}
+
+function readFlags() {
+  for (const name of ['model', 'learn', 'measure', 'out'])
+    if (flags[name] === undefined) refuse(`Expected --${name}, got none.`);
+  for (const name of ['learn', 'measure']) {
+    if (!existsSync(flags[name]) || !statSync(flags[name]).isDirectory())
+      refuse(`Expected --${name} to be a folder of documents, got ${flags[name]}.`);
   }
-}
-const out = resolve(flags.out);
-const file = (name) => join(out, name);
-const duo = fileURLToPath(new URL('../bin/duo.js', import.meta.url));
-const FRACTIONS = '0.5,0.7,0.8,0.9';
-const TASKS = ['niah_single_2', 'niah_multikey_1', 'niah_multiquery', 'vt', 'kv-retrieval'];
-const OBJECTIVES = ['passkey', 'long-range', 'both'];
-const SINK = '128';
-const RECENT = '256';
-mkdirSync(out, { recursive: true });
-
-/** Run one duo command unless what it writes is there; its output is returned and kept. */
-function step(name, args, written = file(`${name}.txt`)) {
-  if (existsSync(written)) return existsSync(file(`${name}.txt`)) ? readFileSync(file(`${name}.txt`), 'utf8') : '';
-  const startMs = performance.now();
-  const done = spawnSync(process.execPath, [duo, ...args], { encoding: 'utf8', maxBuffer: 2 ** 29 });
-  const seconds = ((performance.now() - startMs) / 1000).toFixed(1);
-  writeFileSync(file(`${name}.log`), `duo ${args.join(' ')}\n${done.stderr}\nexit code ${done.status}, ${seconds} s\n`);
-  console.log(`${done.status === 0 ? 'done  ' : 'FAILED'} ${name} (${seconds} s)`);
-  if (done.status !== 0) {
-    console.log(done.stderr.trim().split('\n').slice(-3).join('\n'));
-    process.exitCode = 1;
-    // Rows that could be computed are printed beside those that could not.
-    if (!done.stdout.startsWith('{')) return '';
-  }
-  writeFileSync(file(`${name}.txt`), done.stdout);
-  return done.stdout;
-}
-
-const model = ['--model', flags.model];
-const engine = ['--device', flags.device];
-const lengths = ['--min-tokens', flags.shortest, '--max-tokens', flags.length, '--seed', flags.seed];
-
-/** Samples of one objective; passkeys lie in the documents to learn from. */
-function makeSamples(objective) {
-  const path = file(`samples-${objective}.jsonl`);
-  const count = objective === 'long-range' ? '64' : flags.steps;
-  const passkeys = ['--haystack', flags.learn];
-  const texts = ['--documents', flags.learn, ...engine];
-  const own = { passkey: passkeys, 'long-range': texts, both: [...passkeys, ...texts] }[objective];
-  step(
-    `generate-${objective}`,
-    [
-      'generate',
-      ...model,
-      '--objective',
-      objective,
-      ...own,
-      ...lengths,
-      '--count',
-      count,
-      '--out',
-      path,
-      '--overwrite',
-    ],
-    path,
-  );
-  return path;
+  const count = (name) => {
+    const value = Number(flags[name]);
+    if (!Number.isInteger(value) || value < 1)
+      refuse(`Expected --${name} to be an integer of at least 1, got ${flags[name]}.`);
+    return value;
+  };
+  const parts = flags.parts.split(',');
+  const unknown = parts.find((part) => !PARTS.includes(part));
+  if (unknown !== undefined) refuse(`Expected --parts of ${PARTS.join(', ')}, got ${unknown}.`);
+  const windows = flags.windows.split(',').map((pair) => {
+    const [, sink, recent] =
+      pair.match(/^(\d+):(\d+)$/) ?? refuse(`Expected --windows to be pairs such as 128:256, got ${pair}.`);
+    return { name: `s${sink}r${recent}`, sink, recent };
+  });
+  const seeds = flags.seeds.split(',').map(Number);
+  if (seeds.some((seed) => !Number.isInteger(seed) || seed < 0))
+    refuse(`Expected --seeds to be whole numbers, got ${flags.seeds}.`);
+  const budgetSeconds = Number(flags['budget-seconds']);
+  if (!(budgetSeconds > 0)) refuse(`Expected --budget-seconds to be a number above 0, got ${flags['budget-seconds']}.`);
+  return {
+    ...{ parts, windows, seeds, jobs: count('jobs'), only: flags.only.split(',').filter((word) => word !== '') },
+    // a timer of Node ends at 2^31 ms
+    budgetSeconds: Math.min(budgetSeconds, 2_000_000),
+    model: ['--model', flags.model],
+    engine: ['--device', flags.device],
+    ...{
+      learn: flags.learn,
+      measure: flags.measure,
+      scores: flags.scores,
+      shortest: flags.shortest,
+      longest: flags.longest,
+    },
+    ...{ count: count('count'), steps: count('steps'), texts: count('texts'), prompts: count('prompts') },
+    ...{ quadraticSamples: count('quadratic-samples'), attentionSamples: count('attention-samples') },
+    ...{ fractions: flags.fractions, gainLengths: flags['gain-lengths'], taskFractions: flags['task-fractions'] },
+    ...{
+      taskLengths: flags['task-lengths'],
+      taskMeasure: flags['task-measure'],
+      ladder: flags.ladder,
+      shares: flags.shares.split(','),
+    },
+  };
 }
 
-function identify(name, more) {
-  const run = file(`run-${name}`);
-  const common = [
-    '--sink',
-    SINK,
-    '--held-out-samples',
-    '0',
-    '--seed',
-    flags.seed,
-    '--out',
-    run,
-    '--overwrite',
-    ...engine,
-  ];
-  step(`identify-${name}`, ['identify', ...model, ...common, ...more], join(run, 'mask.json'));
-  return join(run, 'gates.json');
-}
-
-const measured = ['--lengths', flags.length, '--task-samples', flags.texts];
-/** Rows of duo eval under masks: kept gain, then tasks at three lengths. */
-function evaluate(name, masks) {
-  const gain = step(`gain-${name}`, [
-    'eval',
-    ...model,
-    ...masks,
-    ...engine,
-    '--tasks',
-    'long-range',
-    '--documents',
-    flags.measure,
-    ...measured,
-    '--json',
-  ]);
-  const needles = [
-    '--tasks',
-    TASKS.join(','),
-    '--essays',
-    flags.measure,
-    '--lengths',
-    flags.lengths,
-    '--task-samples',
-    flags.prompts,
-    '--concurrent',
-    '4',
-  ];
-  const tasks = step(`tasks-${name}`, [
-    'eval',
-    ...model,
-    ...masks,
-    ...engine,
-    ...needles,
-    '--out',
-    file(`cells-${name}`),
-    '--json',
-  ]);
-  return [gain, tasks].flatMap((text) => (text === '' ? [] : JSON.parse(text).rows));
-}
-
-// Masks with one window: methods and objectives.
-const names = [];
-const gates = [];
-for (const objective of OBJECTIVES) {
-  const samples = makeSamples(objective);
-  if (!existsSync(samples)) continue;
-  const quadratic = [
-    '--method',
-    'quadratic',
-    '--quadratic-samples',
-    flags.samples,
-    '--recent',
-    RECENT,
-    '--samples',
-    samples,
-  ];
-  for (const [method, more] of [
-    ['quadratic', quadratic],
-    ['gates', ['--method', 'gates', '--steps', flags.steps, '--recent', RECENT, '--samples', samples]],
-  ]) {
-    if (method === 'gates' && flags['skip-gates']) continue;
-    const path = identify(`${method}-${objective}`, more);
-    if (!existsSync(path)) continue;
-    const own = [...gates].filter((other) => other.includes(`run-${method}-`)).length;
-    names.push([own === 0 ? method : `${method}-${own + 1}`, `${method} ${objective}`]);
-    gates.push(path);
-  }
-}
-const oneWindow = evaluate('one-window', [
-  ...gates.flatMap((path) => ['--gates', path]),
-  ...['--fractions', FRACTIONS, '--baselines', 'full,streaming,random', '--random-masks', '2', '--seed', flags.seed],
-]);
-
-// Windows by head from one ladder, beside the same ladder with one of its windows, at equal entries.
-const samples = file('samples-both.jsonl');
-const ladderGates = identify('ladder', [
-  ...['--method', 'quadratic', '--quadratic-samples', flags.samples, '--recent', RECENT, '--samples', samples],
-  ...['--windows', flags.windows],
-]);
-let byHead = [];
-if (existsSync(ladderGates)) {
-  const found = readGates(ladderGates);
-  const paths = [];
-  for (const share of flags.shares.split(',')) {
-    const choices = [
-      ['by-head', found.ladder.windows],
-      ...found.ladder.windows.map((window) => [`window-${window}`, [window]]),
-    ];
-    for (const [name, windows] of choices) {
-      const path = file(`${name}@${share}.json`);
-      const ladder = pickWindows(found, windows);
-      try {
-        const cut = cutWindows(ladder, {
-          kvShare: Number(share),
-          atTokens: parseCount(flags.length),
-          kvHeads: found.model.kvHeads,
-        });
-        writeMask(path, makeMaskFile({ ...found, ladder }, cut));
-        paths.push(path);
-      } catch (error) {
-        console.log(`left out: ${name} at ${share}: ${error.message}`);
+/** What no duo command makes: scores of a file and random ones, and the halves of the documents. */
+async function prepare(asked, places) {
+  const folder = await openModel(flags.model);
+  try {
+    for (const window of asked.windows) {
+      for (const row of ROWS.filter(({ scores }) => scores !== undefined)) {
+        const seeds = row.scores === 'random' ? asked.seeds : asked.scores === undefined ? [] : asked.seeds.slice(0, 1);
+        for (const seed of seeds) {
+          mkdirSync(places.run({ row, window, seed }), { recursive: true });
+          const path = places.gates({ row, window, seed });
+          const view = { sink: Number(window.sink), recent: Number(window.recent) };
+          if (row.scores === 'random') writeRandomScores(path, { seed, folder, window: view });
+          else writeFileScores(path, { scoresPath: asked.scores, folder, window: view });
+        }
       }
     }
+  } finally {
+    folder.close();
   }
-  if (paths.length > 0)
-    byHead = evaluate('by-head', [
-      '--baselines',
-      'full',
-      ...paths.slice(1).flatMap((path) => ['--other-mask', path]),
-      '--mask',
-      paths[0],
-    ]);
+  if (asked.parts.includes('stability')) makeHalves(asked.learn, places);
 }
 
-/** A ladder of fewer rungs: the rows and columns of the others left out. */
-function pickWindows({ model: tag, ladder }, windows) {
-  const rungs = windows.map((window) => ladder.windows.indexOf(window));
-  const options = Array.from({ length: tag.layers * tag.kvHeads }, (_, head) =>
-    rungs.map((rung) => head * ladder.windows.length + rung),
-  ).flat();
-  const effects = options.map((row, index) =>
-    options.slice(0, index + 1).map((column) => ladder.effects[Math.max(row, column)][Math.min(row, column)]),
-  );
-  return { ...ladder, windows, effects };
-}
+const asked = readFlags();
+const places = new Places(flags.out);
+mkdirSync(places.out, { recursive: true });
+const say = (line) => console.log(line);
+const startMs = performance.now();
+const isWanted = ({ name, part }) =>
+  asked.parts.includes(part) && (asked.only.length === 0 || asked.only.some((word) => name.includes(word)));
+const byHead = makeStep(places, 'by-head');
+const options = () => ({
+  duo: fileURLToPath(new URL('../bin/duo.js', import.meta.url)),
+  jobs: asked.jobs,
+  budgetSeconds: asked.budgetSeconds - (performance.now() - startMs) / 1000,
+  say,
+});
 
-// One line a mask: kept gain, and the mean over all tasks and lengths.
-const title = (mask, group) => {
-  if (mask === 'given' && group === 'by head') return `by-head@${flags.shares.split(',')[0]}`;
-  const [, long] = names.find(([short]) => mask.startsWith(`${short}@`)) ?? [];
-  return long === undefined ? mask : `${long}@${mask.split('@')[1]}`;
-};
-const lines = [['masks', 'mask', 'kept gain', 'low', 'high', 'loss', ...TASKS, 'mean score'].join(',')];
-for (const [group, rows] of [
-  ['one window', oneWindow],
-  ['by head', byHead],
-]) {
-  for (const mask of new Set(rows.map((row) => row.mask))) {
-    const own = rows.filter((row) => row.mask === mask);
-    const gain = own.find((row) => row.task === 'long-range');
-    const mean = (few) =>
-      few.length === 0 ? '' : (few.reduce((sum, row) => sum + row.accuracy, 0) / few.length).toFixed(4);
-    const scores = TASKS.map((task) => mean(own.filter((row) => row.task === task)));
-    const number = (value, digits = 4) => (value == null ? '' : value.toFixed(digits));
-    const kept = [
-      number(gain?.keptGain),
-      ...(gain?.keptGainInterval ?? [null, null]).map((bound) => number(bound)),
-      number(gain?.loss, 5),
-    ];
-    lines.push(
-      [group, title(mask, group), ...kept, ...scores, mean(own.filter((row) => row.task !== 'long-range'))].join(','),
-    );
-  }
+const steps = [...listSteps(asked, places), measureLadder(asked, places, byHead)].filter(isWanted);
+if (flags.list) {
+  for (const { name, args, result } of steps)
+    say(`${existsSync(result) ? 'there  ' : 'missing'} ${name}: duo ${args.join(' ')}`);
+  process.exit(0);
 }
-writeFileSync(file('comparison.csv'), `${lines.join('\n')}\n`);
-console.log(lines.join('\n'));
+await prepare(asked, places);
+const first = await runSteps(steps, options());
+// masks of windows by head are cut from what the ladder's step measured
+const later = await runSteps(listWindowSteps(asked, places, { step: byHead, say }).filter(isWanted), options());
+const [failed, left] = [
+  [...first.failed, ...later.failed],
+  [...first.left, ...later.left],
+];
+
+const found = collect(asked, places);
+const commit = process.env.DUO_COMMIT === undefined ? '' : ` Commit ${process.env.DUO_COMMIT}.`;
+const lead = `Model ${flags.model.split('/').at(-1)}, samples of ${asked.shortest} to ${asked.longest} tokens, seeds ${asked.seeds.join(', ')}, device ${flags.device}.${commit}`;
+const page = buildPage(found, { title: flags.title, lead });
+writeFileAtomic(places.file('comparison.json'), stableJson({ asked, ...found }));
+writeFileAtomic(places.file('comparison.html'), page.html);
+for (const { name, csv } of page.tables) writeFileAtomic(join(places.out, `${name}.csv`), csv);
+for (const { csv } of page.tables) say(`\n${csv.trim()}`);
+say(
+  `\n${((performance.now() - startMs) / 1000).toFixed(0)} s; failed ${failed.length}, left ${left.length}${left.length > 0 ? `: ${left.slice(0, 8).join(' ')}` : ''}`,
+);
+process.exitCode = failed.length > 0 ? 1 : left.length > 0 ? 3 : 0;

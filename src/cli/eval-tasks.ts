@@ -17,6 +17,7 @@ import { readSuite, SUITE_KINDS } from '../eval/suites/read-suite.ts';
 import { runSweep, type SweepGroup } from '../eval/sweep.ts';
 import { type ChatUse, makeSuiteGroups, makeTaskGroups } from '../eval/sweep-groups.ts';
 import { adaptTokenizer } from '../eval/tasks/adapt-tokenizer.ts';
+import { wrapInChat } from '../eval/tasks/chat-tokenizer.ts';
 import { listDepths } from '../eval/tasks/niah.ts';
 import type { Wording } from '../eval/tasks/task.ts';
 import { hashTaskFiles, openTaskFiles } from '../eval/tasks/task-files.ts';
@@ -100,7 +101,10 @@ export function addTaskOptions(command: Command): Command {
     )
     .option('--chunk-tokens <n>', "tokens of a prefill chunk; default: the engine's")
     .addOption(
-      new Option('--chat <use>', "suites' prompts through the model's chat template; auto: where the suite does so")
+      new Option(
+        '--chat <use>',
+        "prompts of suites and tasks through the model's chat template; auto: where the suite does so, tasks plain",
+      )
         .choices(['auto', 'on', 'off'])
         .default('auto'),
     )
@@ -244,6 +248,12 @@ async function listTaskGroups(flags: TaskFlags, folder: ModelFolder): Promise<Sw
   if (tasks.length === 0) return [];
   const lengths = readLengths(flags, folder, 1);
   const tokenizer = openTokenizer(folder.path);
+  const plain = adaptTokenizer(tokenizer);
+  const wording = flags.wording ?? (flags.model === 'demo' ? 'small-vocabulary' : 'plain');
+  const renderChat = flags.chat === 'on' ? findChat(flags, folder) : null;
+  if (renderChat !== null && wording !== 'plain') {
+    throw new ConfigError(`Expected --chat on with --wording plain for tasks, got it with ${wording}.`);
+  }
   const haystack = await openHaystack({ path: flags.haystack ?? null, tokenizer });
   const paths = {
     ...(flags.essays === undefined ? {} : { essays: flags.essays }),
@@ -259,8 +269,9 @@ async function listTaskGroups(flags: TaskFlags, folder: ModelFolder): Promise<Sw
     samples: readTaskSamples(flags) ?? DEFAULT_TASK_SAMPLES,
     seed: readIntegerFlag('--seed', { text: flags.seed, least: 0 }),
     measure: flags.measure,
-    wording: flags.wording ?? (flags.model === 'demo' ? 'small-vocabulary' : 'plain'),
-    tokenizer: adaptTokenizer(tokenizer),
+    wording,
+    tokenizer: renderChat === null ? plain : wrapInChat(plain, renderChat),
+    isChat: renderChat !== null,
     haystack,
     files: openTaskFiles(paths),
     inputsHash: hashText([hashTokenizer(folder.path), haystack.hash, hashTaskFiles(paths)].join('\n')),

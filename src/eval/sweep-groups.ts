@@ -14,6 +14,7 @@ export type ChatUse = 'on' | 'off' | 'auto';
 /** Groups of tasks × lengths × depths.
  * @param options.depths 0 to 1; only tasks with a movable needle get them, the others one group a length; default: depths drawn.
  * @param options.samples prompts a group, at least 1.
+ * @param options.isChat the tokenizer puts prompts into a chat template, default false.
  * @param options.inputsHash hash of tokenizer, haystack and files: everything outside the other options that decides a prompt. */
 export function makeTaskGroups(options: {
   readonly tasks: readonly EvalTask[];
@@ -24,11 +25,22 @@ export function makeTaskGroups(options: {
   readonly measure: EvalRow['measure'];
   readonly wording?: Wording;
   readonly tokenizer: TaskTokenizer;
+  readonly isChat?: boolean;
   readonly haystack: HaystackSource;
   readonly files: TaskFiles;
   readonly inputsHash: string;
 }): SweepGroup[] {
-  const { tasks, lengths, depths = [], samples, seed, measure, wording = 'plain', inputsHash } = options;
+  const {
+    tasks,
+    lengths,
+    depths = [],
+    samples,
+    seed,
+    measure,
+    wording = 'plain',
+    isChat = false,
+    inputsHash,
+  } = options;
   const { tokenizer, haystack, files } = options;
   return tasks.flatMap((task) =>
     lengths.flatMap((lengthTokens) => {
@@ -40,7 +52,7 @@ export function makeTaskGroups(options: {
           length: lengthTokens,
           ...at,
           measure,
-          identity: { seed, samples, wording, inputsHash },
+          identity: { seed, samples, wording, inputsHash, ...(isChat ? { chat: true } : {}) },
           numSamples: samples,
           mostTokens: lengthTokens,
           build: () =>

@@ -6,6 +6,7 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { openProseHaystack } from '../../../../data-gen/haystack.ts';
 import { makeRandom } from '../../../../src/core/random.ts';
 import { adaptTokenizer } from '../../../../src/eval/tasks/adapt-tokenizer.ts';
+import { wrapInChat } from '../../../../src/eval/tasks/chat-tokenizer.ts';
 import { countOccurrences } from '../../../../src/eval/tasks/complete-sample.ts';
 import type { BuildOptions, EvalTask, TaskSample, Wording } from '../../../../src/eval/tasks/task.ts';
 import { openTaskFiles } from '../../../../src/eval/tasks/task-files.ts';
@@ -350,5 +351,27 @@ describe('refusals', () => {
     writeFileSync(bad, '{"data": []}');
     expect(() => openTaskFiles({ squad: bad }).squad()).toThrow('at least one question');
     expect(() => openTaskFiles({ essays: join(folder, 'none.txt') }).essays()).toThrow(/^Cannot read .*none\.txt/);
+  });
+});
+
+describe('prompts in chat form', () => {
+  const plain = adaptTokenizer(tokenizer);
+  const chat = wrapInChat(plain, (message) => `<s>user:${message}</s>model:`);
+
+  it.each(EVAL_TASKS.map((task): [string, EvalTask] => [task.name, task]))('%s', (_, task) => {
+    const sample = build(task, { tokenizer: chat });
+    const text = tokenizer.decode(sample.promptTokens);
+    const [user, begun] = text.slice('<s>user:'.length).split('</s>model:') as [string, string];
+    expect(text.startsWith('<s>user:')).toBe(true);
+    expect(sample.prompt.replace(/\s/g, '')).toBe(`${user}Answer:${begun}`.replace(/\s/g, ''));
+    expect(sample.prompt.startsWith(user)).toBe(true);
+    expect(sample.promptTokens.length).toBeLessThanOrEqual(leastTokens(task));
+    if (sample.teacherForced === null) return;
+    const { tokens, answers } = sample.teacherForced;
+    const said = answers.map(([start, end]) => tokenizer.decode(tokens.slice(start, end)).trim());
+    // a piece may begin within a token of the text before it
+    for (const answer of said)
+      expect(sample.references.some((reference) => reference.endsWith(answer.replace(/^"/, '')))).toBe(true);
+    expect(answers.length).toBeGreaterThan(0);
   });
 });
