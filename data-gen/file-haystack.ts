@@ -159,30 +159,32 @@ async function readAllDocuments(path: string, maxCharacters: number): Promise<st
 
 /** Open files as a haystack. Reads at most MAX_HAYSTACK_CHARACTERS of each path.
  * A split with less text than a sample needs repeats itself from its first document.
+ * @param options.path null: nothing to learn from; `heldOutPath` is given then.
  * @param options.heldOutPath documents that are held out; then all others of `path` are to learn from. Default: a part of `path`.
  * @throws {FileError} absent or unreadable; {FormatError} no text, not UTF-8, malformed line, broken compression. */
-export async function openFileHaystack(options: {
-  path: string;
-  tokenizer: Tokenizer;
-  heldOutPath?: string | undefined;
-  maxCharacters?: number;
-}): Promise<HaystackSource> {
+export async function openFileHaystack(
+  options: { tokenizer: Tokenizer; maxCharacters?: number } & (
+    | { path: string; heldOutPath?: string | undefined }
+    | { path: null; heldOutPath: string }
+  ),
+): Promise<HaystackSource> {
   const { path, tokenizer, heldOutPath, maxCharacters = MAX_HAYSTACK_CHARACTERS } = options;
-  const own = await readAllDocuments(path, maxCharacters);
+  const own = path === null ? [] : await readAllDocuments(path, maxCharacters);
   const heldOut = heldOutPath === undefined ? null : await readAllDocuments(heldOutPath, maxCharacters);
   const documents = heldOut === null ? own : [...own, ...heldOut];
   const splits = heldOut === null ? splitDocuments(own) : separateDocuments(own, heldOut);
-  const pathOf = (split: Split): string => (split === 'train' ? path : (heldOutPath ?? path));
+  const pathOf = (split: Split): string =>
+    split === 'held-out' && heldOutPath !== undefined ? heldOutPath : String(path);
   const count = (split: Split): number => splits[split].reduce((total, text) => total + text.trim().length, 0);
   if (heldOutPath !== undefined) {
     if (count('held-out') === 0) throw new FormatError(`Expected ${heldOutPath} to hold text, found none.`);
-    if (count('train') === 0) {
+    if (path !== null && count('train') === 0) {
       throw new FormatError(
         `Expected ${path} to hold text that is not in ${heldOutPath}, found none; name other documents.`,
       );
     }
   }
-  if (count('train') === 0 || count('held-out') === 0) {
+  if (heldOutPath === undefined && (count('train') === 0 || count('held-out') === 0)) {
     throw new FormatError(
       `Expected ${path} to hold enough text to keep a tenth for held-out samples, found ${documents.length === 0 ? 'none' : 'too little'}.`,
     );
@@ -210,7 +212,8 @@ export async function openFileHaystack(options: {
         taken += piece.length;
         if (ids.length >= tokens) return ids;
         if (ids.length > 0) charactersPerToken = Math.min(64, taken / ids.length);
-        else if (taken > 2 * maxCharacters) throw new FormatError(`Expected tokens for the text of ${path}, got none.`);
+        else if (taken > 2 * maxCharacters)
+          throw new FormatError(`Expected tokens for the text of ${pathOf(split)}, got none.`);
       }
       return ids;
     },

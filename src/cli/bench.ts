@@ -17,6 +17,7 @@ import { checkSessions, type SessionCheck } from '../runtime/session-checks.ts';
 import { countDecodeWeights, NAMED_SHAPES } from '../runtime/shapes.ts';
 import { type BenchFlags, openSubject, type Subject } from './bench-subject.ts';
 import { type CapacityReport, type ContextReport, formatReport } from './bench-table.ts';
+import { listGivenFlags, refuseIdleFlags } from './idle-flags.ts';
 import { addKvOptions, describeKv, readKvFlags } from './kv-flags.ts';
 import { readIntegerFlag } from './numbers.ts';
 import { addActivationsOption, addEngineOptions } from './open.ts';
@@ -48,10 +49,15 @@ export function defineBenchCommand(command: Command, signal: AbortSignal): void 
     .option('--allow-other-model', 'accept a mask made for another model of the same shape')
     .option('--json', 'print everything as JSON');
   addKvOptions(command, 'bf16');
-  addActivationsOption(addEngineOptions(command)).action((flags: BenchFlags) => bench(flags, signal));
+  addActivationsOption(addEngineOptions(command)).action((flags: BenchFlags) =>
+    bench(flags, { given: listGivenFlags(command), signal }),
+  );
 }
 
-async function bench(flags: BenchFlags, signal: AbortSignal): Promise<void> {
+async function bench(
+  flags: BenchFlags,
+  { given, signal }: { readonly given: ReadonlySet<string>; readonly signal: AbortSignal },
+): Promise<void> {
   const contexts = flags.contexts.split(',').map((text) => readIntegerFlag('--contexts', { text, least: 1 }));
   const { kvDtype = 'bf16', kvRotation } = readKvFlags(flags);
   const kv = { kvDtype, ...(kvRotation !== undefined && { kvRotation }) };
@@ -65,6 +71,14 @@ async function bench(flags: BenchFlags, signal: AbortSignal): Promise<void> {
     .split(',')
     .filter(Boolean)
     .map((text) => readIntegerFlag('--distill', { text, least: 2 }));
+  const drawn = { isUsed: flags.mask === undefined, needs: '--streaming-fraction; a mask has its own window' };
+  const isFed = contexts.some((context) => context <= prefillUpTo);
+  refuseIdleFlags(given, [
+    { flag: '--weights', isUsed: flags.shape !== undefined, needs: '--shape' },
+    { flag: '--sink', ...drawn },
+    { flag: '--recent', ...drawn },
+    { flag: '--chunk', isUsed: isFed, needs: '--contexts of at most --prefill-up-to' },
+  ]);
   const subject = await openSubject(flags, seed);
   try {
     const { engine, masks } = subject;

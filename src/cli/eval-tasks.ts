@@ -2,17 +2,13 @@
 import { createHash } from 'node:crypto';
 import { type Command, Option } from 'commander';
 import { openHaystack } from '../../data-gen/haystack.ts';
-import { takeRunningText } from '../../data-gen/running-text.ts';
 import { parseCount } from '../config/flags.ts';
-import { makeRandom } from '../core/random.ts';
 import { formatSeconds } from '../core/words.ts';
 import type { Engine } from '../engine/engine.ts';
 import { ConfigError } from '../errors/errors.ts';
 import type { NamedMask } from '../eval/baselines.ts';
 import { evaluateLongRange, LONG_RANGE_TASK } from '../eval/evaluate-long-range.ts';
 import type { RunSettings } from '../eval/evaluate-task.ts';
-import { CODE_SIMILARITIES, type CodeSimilarity } from '../eval/metrics/edit-similarity.ts';
-import { ANSWER_CUTS, type AnswerCut } from '../eval/suites/longbench-score.ts';
 import { readSuite, SUITE_KINDS } from '../eval/suites/read-suite.ts';
 import { runSweep, type SweepGroup } from '../eval/sweep.ts';
 import { type ChatUse, makeSuiteGroups, makeTaskGroups } from '../eval/sweep-groups.ts';
@@ -27,12 +23,15 @@ import type { EvalRow, FailedRow } from '../formats/results.ts';
 import type { ModelFolder } from '../model/folder.ts';
 import { hasChatTemplate, renderChat } from '../text/chat-template.ts';
 import { hashTokenizer, openTokenizer } from '../text/tokenizer.ts';
+import { type LongRangeTexts, takeLongRangeTexts } from './eval-long-range.ts';
+import { refuseIdleFlags } from './idle-flags.ts';
 import { addKvOptions, readKvFlags } from './kv-flags.ts';
+import { addLongbenchOptions, type LongbenchFlags, listLongbenchFlagUses } from './longbench-flags.ts';
 import { readIntegerFlag } from './numbers.ts';
 import { makeProgress } from './progress.ts';
 import { say } from './terminal.ts';
 
-export interface TaskFlags {
+export interface TaskFlags extends LongbenchFlags {
   readonly model: string;
   readonly tasks?: string;
   readonly lengths: string;
@@ -44,6 +43,7 @@ export interface TaskFlags {
   readonly maxLength?: string;
   readonly haystack?: string;
   readonly documents?: string;
+  readonly heldOutDocuments?: string;
   readonly essays?: string;
   readonly squad?: string;
   readonly hotpotqa?: string;
@@ -52,8 +52,6 @@ export interface TaskFlags {
   readonly kvDtype?: string;
   readonly kvRotation?: string;
   readonly chat: ChatUse;
-  readonly codeSimilarity: CodeSimilarity;
-  readonly answerCut: AnswerCut;
   readonly concurrent: string;
   readonly seed: string;
   readonly out?: string;
@@ -65,10 +63,10 @@ const DEFAULT_TASK_SAMPLES = 10;
 export function addTaskOptions(command: Command): Command {
   const collect = (value: string, before: string[] | undefined): string[] => [...(before ?? []), value];
   const names = EVAL_TASKS.map((task) => task.name).join(', ');
-  return addKvOptions(command)
+  return addLongbenchOptions(addKvOptions(command))
     .option(
       '--tasks <a,b>',
-      `tasks run through sessions: ${names}; or ruler for the thirteen in its manner; long-range: kept gain on --documents`,
+      `tasks run through sessions: ${names}; or ruler for the thirteen in its manner; long-range: kept gain on documents`,
     )
     .option('--lengths <1k,4k>', 'tokens of prompt and answer together', '1k')
     .option('--depths <n>', 'needles at n depths from start to end, a row each; default: drawn')
@@ -91,6 +89,7 @@ export function addTaskOptions(command: Command): Command {
     )
     .option('--haystack <path>', 'text around the needles; default: generated prose')
     .option('--documents <path>', 'running text of task long-range (as --haystack); its held-out part is scored')
+    .option('--held-out-documents <path>', 'instead of --documents: all of this text is scored')
     .option('--essays <path>', 'essays (.txt, folder, or JSON with text) for the niah tasks that hide needles in them')
     .option('--squad <file>', 'SQuAD for qa_1, such as dev-v2.0.json')
     .option('--hotpotqa <file>', 'HotpotQA for qa_2, such as hotpot_dev_distractor_v1.json')
@@ -108,16 +107,6 @@ export function addTaskOptions(command: Command): Command {
         .choices(['auto', 'on', 'off'])
         .default('auto'),
     )
-    .addOption(
-      new Option('--code-similarity <how>', 'score of lcc and repobench-p; difflib is that of the published tables')
-        .choices([...CODE_SIMILARITIES])
-        .default('difflib'),
-    )
-    .addOption(
-      new Option('--answer-cut <where>', "end of LongBench answers: whole, or llama-3 as in DuoAttention's tables")
-        .choices([...ANSWER_CUTS])
-        .default('whole'),
-    )
     .option('--concurrent <n>', 'cells of a sweep that run at once', '1')
     .option(
       '--out <folder>',
@@ -133,19 +122,28 @@ export function asksForTasks(flags: TaskFlags): boolean {
 /** What `evaluateTasks` needs: all of it is read and checked before anything is computed. */
 export interface PreparedTasks {
   readonly groups: readonly SweepGroup[];
-  /** texts of task long-range by length */
-  readonly longRange: readonly { readonly length: number; readonly texts: readonly number[][] }[];
+  readonly longRange: LongRangeTexts;
   readonly settings: RunSettings;
   readonly concurrent: number;
 }
 
 /** Read the flags and the files they name. @throws {ConfigError}, {FileError}, {FormatError} the first that is wrong. */
-export async function prepareTasks(flags: TaskFlags, folder: ModelFolder): Promise<PreparedTasks> {
+export async function prepareTasks(
+  flags: TaskFlags,
+  { folder, given }: { readonly folder: ModelFolder; readonly given: ReadonlySet<string> },
+): Promise<PreparedTasks> {
   return {
     settings: readSettings(flags),
     concurrent: readIntegerFlag('--concurrent', { text: flags.concurrent, least: 1 }),
-    groups: [...(await listTaskGroups(flags, folder)), ...(await listSuiteGroups(flags, folder))],
-    longRange: await takeLongRangeTexts(flags, folder),
+    groups: [...(await listTaskGroups(flags, folder)), ...(await listSuiteGroups(flags, { folder, given }))],
+    longRange: listTaskNames(flags).includes(LONG_RANGE_TASK)
+      ? await takeLongRangeTexts(flags, {
+          folder,
+          lengths: readLengths(flags, folder, 2),
+          numTexts: readTaskSamples(flags) ?? DEFAULT_TASK_SAMPLES,
+          seed: readIntegerFlag('--seed', { text: flags.seed, least: 0 }),
+        })
+      : [],
   };
 }
 
@@ -207,26 +205,9 @@ export async function evaluateTasks(options: {
   }
 }
 
-const listTaskNames = (flags: TaskFlags): string[] => (flags.tasks ?? '').split(',').map((name) => name.trim());
-
-/** Held-out parts of --documents for task long-range, by length; none where it is not asked for. */
-async function takeLongRangeTexts(flags: TaskFlags, folder: ModelFolder): Promise<PreparedTasks['longRange']> {
-  if (!listTaskNames(flags).includes(LONG_RANGE_TASK)) return [];
-  if (flags.documents === undefined) {
-    throw new ConfigError(`Expected --documents for task ${LONG_RANGE_TASK}: a text, a folder of texts, or JSONL.`);
-  }
-  const tokenizer = openTokenizer(folder.path);
-  const documents = await openHaystack({ path: flags.documents, tokenizer });
-  const start = tokenizer.encode('', { addSpecialTokens: true });
-  const numTexts = readTaskSamples(flags) ?? DEFAULT_TASK_SAMPLES;
-  const seed = readIntegerFlag('--seed', { text: flags.seed, least: 0 });
-  return readLengths(flags, folder, 2).map((length) => ({
-    length,
-    texts: Array.from({ length: numTexts }, (_, index) => {
-      const random = makeRandom(seed, 'eval', LONG_RANGE_TASK, length, index);
-      return takeRunningText(documents, { start, tokens: length, random, split: 'held-out' });
-    }),
-  }));
+/** Names of --tasks as they stand there. */
+export function listTaskNames({ tasks }: Pick<TaskFlags, 'tasks'>): string[] {
+  return tasks === undefined ? [] : tasks.split(',').map((name) => name.trim());
 }
 
 /** @throws {ConfigError} a length that is no count of at least `least`, or more than the model allows. */
@@ -278,7 +259,10 @@ async function listTaskGroups(flags: TaskFlags, folder: ModelFolder): Promise<Sw
   });
 }
 
-async function listSuiteGroups(flags: TaskFlags, folder: ModelFolder): Promise<SweepGroup[]> {
+async function listSuiteGroups(
+  flags: TaskFlags,
+  { folder, given }: { readonly folder: ModelFolder; readonly given: ReadonlySet<string> },
+): Promise<SweepGroup[]> {
   const { maxPositions } = folder.config.shape;
   const parsed = flags.maxLength === undefined ? undefined : parseCount(flags.maxLength);
   if (parsed === null || (parsed !== undefined && (!Number.isInteger(parsed) || parsed < 1 || parsed > maxPositions))) {
@@ -303,6 +287,10 @@ async function listSuiteGroups(flags: TaskFlags, folder: ModelFolder): Promise<S
         inputsHash: hashTokenizer(folder.path),
       }),
     );
+  }
+  if (groups.length > 0) {
+    const names = groups.map(({ task }) => task);
+    refuseIdleFlags(given, listLongbenchFlagUses(names));
   }
   return groups;
 }

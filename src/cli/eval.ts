@@ -14,6 +14,7 @@ import { writePredictions } from '../formats/predictions.ts';
 import { type EvalRow, type FailedRow, formatRowsCsv, writeResults } from '../formats/results.ts';
 import { readSamples } from '../formats/samples.ts';
 import type { ModelFolder } from '../model/folder.ts';
+import { listEvalFlagUses } from './eval-flag-uses.ts';
 import { listEvalMasks, type MaskFlags } from './eval-masks.ts';
 import { formatCriticalTable, formatFailedTable, formatTaskTable } from './eval-table.ts';
 import {
@@ -24,6 +25,7 @@ import {
   prepareTasks,
   type TaskFlags,
 } from './eval-tasks.ts';
+import { listGivenFlags, refuseIdleFlags } from './idle-flags.ts';
 import { addEngineOptions, type EngineFlags, openEngine, openModel } from './open.ts';
 import { checkOutput, checkOutputFolder } from './outputs.ts';
 import { addProgressOption, makeProgress } from './progress.ts';
@@ -69,24 +71,25 @@ export function defineEvalCommand(command: Command, signal: AbortSignal): void {
     .option('--seed <n>', 'decides the random masks and the prompts of tasks', '42')
     .option('--allow-other-model', 'accept a mask made for another model of the same shape')
     .option('--json', 'print the rows as JSON');
-  addProgressOption(addEngineOptions(addTaskOptions(command))).action((flags: EvalFlags) => evaluate(flags, signal));
+  addProgressOption(addEngineOptions(addTaskOptions(command))).action((flags: EvalFlags) =>
+    evaluate(flags, { given: listGivenFlags(command), signal }),
+  );
 }
 
-async function evaluate(flags: EvalFlags, signal: AbortSignal): Promise<void> {
+async function evaluate(
+  flags: EvalFlags,
+  { given, signal }: { readonly given: ReadonlySet<string>; readonly signal: AbortSignal },
+): Promise<void> {
   if (flags.samples === undefined && !asksForTasks(flags)) {
     throw new ConfigError('Expected --samples, --tasks or --suite to say what to evaluate on, got none.');
   }
-  if (!asksForTasks(flags) && (flags.kvDtype !== undefined || flags.kvRotation !== undefined)) {
-    throw new ConfigError(
-      'Expected --kv-dtype and --kv-rotation only with --tasks or --suite, which run through sessions; --samples are scored in one pass over float32.',
-    );
-  }
+  refuseIdleFlags(given, listEvalFlagUses(flags));
   if (flags.out !== undefined) enterOutputFolder(flags.out, flags);
   const folder = await openModel(flags.model, { signal });
   try {
     const masks = listEvalMasks(flags, folder);
     const samples = flags.samples === undefined ? [] : [...readSamples(flags.samples, limitsOf(folder))];
-    const prepared = asksForTasks(flags) ? await prepareTasks(flags, folder) : null;
+    const prepared = asksForTasks(flags) ? await prepareTasks(flags, { folder, given }) : null;
     const engine = await openEngine(folder, flags);
     try {
       const found: Found = { rows: [], failed: [], predictions: [] };

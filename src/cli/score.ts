@@ -1,20 +1,18 @@
 // duo score: kept predictions scored again, without a model.
 import { type Command, Option } from 'commander';
-import { CODE_SIMILARITIES, type CodeSimilarity } from '../eval/metrics/edit-similarity.ts';
 import { type ScoreRow, scorePredictions } from '../eval/score-predictions.ts';
-import { ANSWER_CUTS, type AnswerCut } from '../eval/suites/longbench-score.ts';
 import { PREDICTION_SUITES } from '../eval/suites/prediction-files.ts';
+import { listGivenFlags, refuseIdleFlags } from './idle-flags.ts';
+import { addLongbenchOptions, type LongbenchFlags, listLongbenchFlagUses } from './longbench-flags.ts';
 import { formatTable, printJson, printResult } from './terminal.ts';
 
-interface ScoreFlags {
+interface ScoreFlags extends LongbenchFlags {
   readonly suite?: string;
-  readonly codeSimilarity: CodeSimilarity;
-  readonly answerCut: AnswerCut;
   readonly json?: boolean;
 }
 
 export function defineScoreCommand(command: Command): void {
-  command
+  addLongbenchOptions(command)
     .argument(
       '<predictions...>',
       "predictions.jsonl of duo eval, an official project's prediction file, or a folder of them and of further folders",
@@ -24,22 +22,15 @@ export function defineScoreCommand(command: Command): void {
         ...PREDICTION_SUITES,
       ]),
     )
-    .addOption(
-      new Option('--code-similarity <how>', 'score of lcc and repobench-p; difflib is that of the published tables')
-        .choices([...CODE_SIMILARITIES])
-        .default('difflib'),
-    )
-    .addOption(
-      new Option('--answer-cut <where>', "end of LongBench answers: whole, or llama-3 as in DuoAttention's tables")
-        .choices([...ANSWER_CUTS])
-        .default('whole'),
-    )
     .option('--json', "print the rows as JSON; scores are on the suites' own scale of 0 to 100")
-    .action((paths: string[], flags: ScoreFlags) => score(paths, flags));
+    .action((paths: string[], flags: ScoreFlags) => score(paths, { flags, given: listGivenFlags(command) }));
 }
 
-function score(paths: readonly string[], flags: ScoreFlags): void {
+function score(paths: readonly string[], options: { flags: ScoreFlags; given: ReadonlySet<string> }): void {
+  const { flags, given } = options;
   const rows = scorePredictions(paths, flags);
+  const names = rows.map(({ task }) => task);
+  refuseIdleFlags(given, listLongbenchFlagUses(names));
   if (flags.json) printJson({ rows });
   else printResult(formatScores(rows));
 }

@@ -118,6 +118,17 @@ export const LONGBENCH_SETS: readonly string[] = Object.keys(MEASURES);
 /** Sets whose answers are one of the record's classes. */
 export const CLASSIFICATION_SETS: ReadonlySet<string> = new Set(['trec', 'lsht']);
 
+/** Sets of one line of code. */
+const CODE_SETS: ReadonlySet<string> = new Set(['lcc', 'repobench-p']);
+
+/** True for a set of LongBench: `hotpotqa`, `longbench/hotpotqa_e`, `kvpress/hotpotqa-e`. */
+export const usesLongbench = (task: string): boolean => LONGBENCH_SETS.includes(setOf(task));
+
+/** True for a set that is scored by CodeSimilarity. */
+export const usesCodeSimilarity = (task: string): boolean => CODE_SETS.has(setOf(task));
+
+const setOf = (task: string): string => task.replace(/^.*\//, '').replace(/[-_]e$/, '');
+
 /** Few-shot sets: the model goes on with further examples, so only the first line of an answer counts. */
 const FIRST_LINE_ONLY: ReadonlySet<string> = new Set(['trec', 'triviaqa', 'samsum', 'lsht']);
 

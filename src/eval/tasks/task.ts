@@ -67,6 +67,8 @@ export interface EvalTask {
   /** one sentence: what is hidden in what, and how it is scored */
   readonly describe: string;
   readonly wordings: readonly Wording[];
+  /** the user's file that it reads; absent where it reads none */
+  readonly reads?: keyof TaskFiles;
   /** True where the answer stands at a place that `depth` moves. */
   readonly hasDepth: boolean;
   /** Same options, same sample. @throws {ConfigError} length too small, wording not offered, a file the task needs not given. */

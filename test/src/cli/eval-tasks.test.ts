@@ -94,7 +94,7 @@ it.each([
   ],
   [
     ['--samples', 'none.jsonl', '--kv-dtype', 'int4'],
-    'Expected --kv-dtype and --kv-rotation only with --tasks or --suite',
+    'Expected --kv-dtype only with --suite or --tasks other than long-range',
   ],
   [
     ['--tasks', 'niah', '--lengths', '1m'],

@@ -82,6 +82,7 @@ export function defineNeedleTask(settings: NeedleSettings): EvalTask {
     name,
     describe: `ruler-style: ${settings.valueType} under ${keys} ${settings.keyType} (${values} each, ${queries} asked) in ${settings.haystack}; share of values found`,
     wordings: isSmallPossible ? ['plain', 'small-vocabulary'] : ['plain'],
+    ...(settings.haystack === 'essays' ? { reads: 'essays' as const } : {}),
     hasDepth: values === 1 && queries === 1,
     build: (options) => buildNeedleSample(task, settings, options),
   };

@@ -17,6 +17,7 @@ export function defineQaTask(name: 'qa_1' | 'qa_2', set: 'squad' | 'hotpotqa'): 
     name,
     describe: `ruler-style: a question whose answer stands in one document among many (your --${set}); any accepted answer found`,
     wordings: ['plain'],
+    reads: set,
     hasDepth: false,
     build(options): TaskSample {
       chooseWording(task, options);
