@@ -1,4 +1,4 @@
-// One thread four elements for the difference, one warp a head vector for the deltas, GATE_SLICES blocks a KV head for the gates.
+// One thread four elements for the difference, one warp a head vector for the deltas, GATE_SLICES blocks a KV head for the gates' sums.
 #include "cuda/branch_gradient.h"
 
 namespace duo::cuda {
@@ -37,7 +37,7 @@ __global__ void delta_kernel(const AttentionBackward a, const bf16 *mixed, const
   a.gate_delta[to] = with_difference;
 }
 
-// Block (slice, KV head): a run of its group's rows, which lie together.
+// Block (slice, run): of a gate's gradient a run is the rows of a KV head's group, which lie together.
 __global__ void gate_slice_kernel(const float *gate_delta, int64_t count, double *partial) {
   double *scratch = reinterpret_cast<double *>(shared_memory());
   const int64_t slice = ceil_divide(count, GATE_SLICES), begin = blockIdx.x * slice, end = begin + slice < count ? begin + slice : count;
@@ -61,12 +61,16 @@ cudaError_t launch_branch_difference(const float *full, const float *stream, int
 }
 
 cudaError_t launch_branch_deltas(const AttentionBackward &a, const bf16 *mixed, const bf16 *difference, double *partial, cudaStream_t stream) {
-  cudaError_t error = launch({dim3(static_cast<unsigned>(ceil_divide(a.num_rows * a.shape.heads, WARPS))), THREADS}, stream, delta_kernel, a, mixed, difference);
+  const cudaError_t error = launch({dim3(static_cast<unsigned>(ceil_divide(a.num_rows * a.shape.heads, WARPS))), THREADS}, stream, delta_kernel, a, mixed, difference);
   if (error != cudaSuccess) return error;
-  const Grid slices{dim3(GATE_SLICES, static_cast<unsigned>(a.shape.kv_heads)), THREADS, WARPS * sizeof(double)};
-  error = launch(slices, stream, gate_slice_kernel, a.gate_delta, a.shape.group() * a.num_rows, partial);
+  return launch_sum_runs(a.gate_delta, a.shape.kv_heads, a.shape.group() * a.num_rows, partial, a.d_gates, stream);
+}
+
+cudaError_t launch_sum_runs(const float *values, int64_t runs, int64_t count, double *partial, float *sums, cudaStream_t stream) {
+  const Grid slices{dim3(GATE_SLICES, static_cast<unsigned>(runs)), THREADS, WARPS * sizeof(double)};
+  const cudaError_t error = launch(slices, stream, gate_slice_kernel, values, count, partial);
   if (error != cudaSuccess) return error;
-  return launch({dim3(static_cast<unsigned>(a.shape.kv_heads)), GATE_SLICES, GATE_SLICES / 32 * sizeof(double)}, stream, gate_sum_kernel, partial, a.d_gates);
+  return launch({dim3(static_cast<unsigned>(runs)), GATE_SLICES, GATE_SLICES / 32 * sizeof(double)}, stream, gate_sum_kernel, partial, sums);
 }
 
 }  // namespace duo::cuda

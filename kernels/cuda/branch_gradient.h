@@ -15,4 +15,7 @@ cudaError_t launch_branch_difference(const float *full, const float *stream, int
 //   mixed, difference [rows, H, D] bf16      partial [G, GATE_SLICES] fp64, scratch
 cudaError_t launch_branch_deltas(const AttentionBackward &a, const bf16 *mixed, const bf16 *difference, double *partial, cudaStream_t stream);
 
+// sums [runs] = the sum of each run of `count` values, in fp64 in a fixed order.      values [runs, count]      partial [runs, GATE_SLICES] fp64, scratch
+cudaError_t launch_sum_runs(const float *values, int64_t runs, int64_t count, double *partial, float *sums, cudaStream_t stream);
+
 }  // namespace duo::cuda

@@ -39,6 +39,8 @@ struct DeviceLayer {
   DeviceMatrix down;     // [C, I]
 };
 
+class SamplePass;
+
 class CudaModel : public DuoModel {
  public:
   CudaModel(const ModelConfig &config, std::shared_ptr<const WeightMap> weights, const OpenOptions &options, Task &task);
@@ -81,10 +83,14 @@ class CudaModel : public DuoModel {
   int64_t beside_pass_bytes() const;
   // How many heads of a layer a probe runs side by side: what the device needs to be full, as memory allows. The result has the same bits for any number.
   int64_t choose_probe_lanes(const Passage &passage) const;
+  // How many vectors a sketch carries back at once: all, as memory allows. The result has the same bits for any number.
+  int64_t choose_sketch_vectors(const Passage &passage, int64_t most) const;
+  void limit_sketch_vectors(int64_t most) { most_sketch_vectors_ = most; }
   void limit_probe_lanes(int64_t most) { most_probe_lanes_ = most; }
   void limit_kept_layers(int64_t most) { most_kept_layers_ = most; }
 
  private:
+  bool keep_inputs(SamplePass &pass, MlpScales &scales, std::vector<DeviceBuffer<float>> &inputs, DeviceBuffer<float> &last) const;
   bool probe_once(const Passage &passage, const float *base_gates, const float *probe_gates, int64_t head_begin, int64_t head_end, const HeadWindows &windows, Task &task,
                   MlpScales &scales, int64_t &num_reported, float *differences);
   ModelConfig config_;
@@ -101,7 +107,7 @@ class CudaModel : public DuoModel {
   std::vector<DeviceLayer> layers_;
   DeviceBuffer<float> final_norm_;
   DeviceMatrix lm_head_;
-  int64_t most_kept_layers_ = INT64_MAX, most_probe_lanes_ = INT64_MAX;
+  int64_t most_kept_layers_ = INT64_MAX, most_probe_lanes_ = INT64_MAX, most_sketch_vectors_ = INT64_MAX;
   mutable WorkspacePool workspace_;
 };
 

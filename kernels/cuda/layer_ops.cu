@@ -218,11 +218,11 @@ __global__ void swiglu_kernel(const uint16_t *gate_up, int64_t rows, int64_t wid
   if (HALF == Half::f16 && peak != nullptr) raise_peak(peak, largest);
 }
 
-__global__ void swiglu_backward_kernel(bf16 *gate_up, const bf16 *d_hidden, int64_t rows, int64_t width) {
+__global__ void swiglu_backward_kernel(const bf16 *gate_up, const bf16 *d_hidden, int64_t rows, int64_t width, bf16 *d_gate_up) {
   const int64_t i = element_index() * 8;
   if (i >= width) return;
   for (int64_t row = blockIdx.y; row < rows; row += gridDim.y) {
-    bf16 *at = gate_up + row * 2 * width + i;
+    const bf16 *at = gate_up + row * 2 * width + i;
     const uint4 gates = *reinterpret_cast<const uint4 *>(at), ups = *reinterpret_cast<const uint4 *>(at + width);
     const uint4 gradients = *reinterpret_cast<const uint4 *>(d_hidden + row * width + i);
     const uint32_t g[4] = {gates.x, gates.y, gates.z, gates.w}, u[4] = {ups.x, ups.y, ups.z, ups.w}, d[4] = {gradients.x, gradients.y, gradients.z, gradients.w};
@@ -235,8 +235,9 @@ __global__ void swiglu_backward_kernel(bf16 *gate_up, const bf16 *d_hidden, int6
                              second_d * widen_high(u[p]) * second_sigmoid * (1.0f + second * (1.0f - second_sigmoid)));
       to_up[p] = pack_bf16(first_d * first * first_sigmoid, second_d * second * second_sigmoid);
     }
-    *reinterpret_cast<uint4 *>(at) = make_uint4(to_gate[0], to_gate[1], to_gate[2], to_gate[3]);
-    *reinterpret_cast<uint4 *>(at + width) = make_uint4(to_up[0], to_up[1], to_up[2], to_up[3]);
+    bf16 *to = d_gate_up + row * 2 * width + i;
+    *reinterpret_cast<uint4 *>(to) = make_uint4(to_gate[0], to_gate[1], to_gate[2], to_gate[3]);
+    *reinterpret_cast<uint4 *>(to + width) = make_uint4(to_up[0], to_up[1], to_up[2], to_up[3]);
   }
 }
 
@@ -408,8 +409,8 @@ cudaError_t launch_swiglu(const bf16 *gate_up, int64_t rows, int64_t width, bf16
 cudaError_t launch_swiglu_f16(const uint16_t *gate_up, int64_t rows, int64_t width, float factor, float *peak, uint16_t *out, cudaStream_t stream) {
   return launch(piece_grid(rows, width), stream, swiglu_kernel<Half::f16>, gate_up, rows, width, factor, peak, out);
 }
-cudaError_t launch_swiglu_backward(bf16 *gate_up, const bf16 *d_hidden, int64_t rows, int64_t width, cudaStream_t stream) {
-  return launch(piece_grid(rows, width), stream, swiglu_backward_kernel, gate_up, d_hidden, rows, width);
+cudaError_t launch_swiglu_backward(const bf16 *gate_up, const bf16 *d_hidden, int64_t rows, int64_t width, bf16 *d_gate_up, cudaStream_t stream) {
+  return launch(piece_grid(rows, width), stream, swiglu_backward_kernel, gate_up, d_hidden, rows, width, d_gate_up);
 }
 cudaError_t launch_gather_rows(const float *from, const int32_t *index, int64_t rows, int64_t width, float *to, cudaStream_t stream) {
   return launch(row_grid(rows), stream, gather_rows_kernel<float, float>, from, index, width, to);

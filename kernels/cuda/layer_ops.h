@@ -83,8 +83,8 @@ cudaError_t launch_rope_backward(const RopeBackward &rope, cudaStream_t stream);
 cudaError_t launch_swiglu(const bf16 *gate_up, int64_t rows, int64_t width, bf16 *out, cudaStream_t stream);
 // The same of f16, times `factor`; *peak (device, or null) rises to the greatest |silu(gate)·up|.
 cudaError_t launch_swiglu_f16(const uint16_t *gate_up, int64_t rows, int64_t width, float factor, float *peak, uint16_t *out, cudaStream_t stream);
-// gate_up [T, 2I] becomes its own gradient, from d_hidden [T, I].
-cudaError_t launch_swiglu_backward(bf16 *gate_up, const bf16 *d_hidden, int64_t rows, int64_t width, cudaStream_t stream);
+// d_gate_up [T, 2I] = the gradient of gate_up [T, 2I], from d_hidden [T, I]; it may be written in place of gate_up.
+cudaError_t launch_swiglu_backward(const bf16 *gate_up, const bf16 *d_hidden, int64_t rows, int64_t width, bf16 *d_gate_up, cudaStream_t stream);
 
 // to [rows, C] = from [index[row], C], or from [row, C] where index is null; and back, to[index[row]] = from[row]; the indices are distinct.
 cudaError_t launch_gather_rows(const float *from, const int32_t *index, int64_t rows, int64_t width, float *to, cudaStream_t stream);

@@ -8,28 +8,40 @@
 
 namespace duo::cuda {
 
+// Of `rows` rows at m.middle, the stream before attention: the stream after it, and gates and ups of the MLP.
+void SamplePass::open_chunk(const DeviceLayer &layer, const bf16 *mixed, int64_t rows) {
+  const PassMemory &m = memory_;
+  const int64_t hidden = config_.hidden, intermediate = config_.intermediate;
+  multiply_linear(model_, layer.output, 0, hidden, mixed, rows, m.middle, hidden, Store::add_f32, scratch_, stream_);
+  check(launch_rms_norm(m.middle, layer.post_attention_norm.data(), rows, hidden, config_.rms_norm_eps, m.chunk_normed, stream_.get()), "a norm");
+  multiply_linear(model_, layer.gate_up, 0, 2 * intermediate, m.chunk_normed, rows, m.gate_up, 2 * intermediate, Store::half, scratch_, stream_);
+}
+
+// After open_chunk: d [rows, C] += the gradient through the MLP block; d_mixed = the sum through the output projection. d_gate_up may be m.gate_up.
+void SamplePass::backward_chunk(const DeviceLayer &layer, int64_t rows, bf16 *d_gate_up, float *d, bf16 *d_mixed) {
+  const PassMemory &m = memory_;
+  const int64_t hidden = config_.hidden, intermediate = config_.intermediate;
+  check(launch_narrow(d, rows * hidden, m.chunk_normed, stream_.get()), "rounding a gradient");
+  multiply_linear_transposed(model_, layer.down, 0, hidden, m.chunk_normed, hidden, rows, m.activated, Store::half, scratch_, stream_);
+  check(launch_swiglu_backward(m.gate_up, m.activated, rows, intermediate, d_gate_up, stream_.get()), "swiglu backward");
+  multiply_linear_transposed(model_, layer.gate_up, 0, 2 * intermediate, d_gate_up, 2 * intermediate, rows, m.d_normed, Store::half, scratch_, stream_);
+  check(launch_rms_norm_backward_add(m.middle, layer.post_attention_norm.data(), m.d_normed, rows, hidden, config_.rms_norm_eps, d, m.chunk_normed, stream_.get()),
+        "a norm backward");
+  multiply_linear_transposed(model_, layer.output, 0, hidden, m.chunk_normed, hidden, rows, d_mixed, Store::half, scratch_, stream_);
+}
+
 // d [rows, C] += the gradient through the MLP block; d_mixed = the sum through the output projection.
 void SamplePass::backward_mlp(int64_t index, const DeviceRows &rows, const bf16 *mixed, float *d) {
   const DeviceLayer &layer = model_.layer(index);
   const PassMemory &m = memory_;
-  const int64_t hidden = config_.hidden, intermediate = config_.intermediate, query_width = config_.query_width(), chunk = m.chunk_rows;
-  const float eps = config_.rms_norm_eps, *norm = layer.post_attention_norm.data();
+  const int64_t hidden = config_.hidden, query_width = config_.query_width(), chunk = m.chunk_rows;
   const bf16 *input = m.inputs[static_cast<size_t>(index)];
   for (int64_t first = 0; first < rows.count; first += chunk) {
     const int64_t here = std::min(chunk, rows.count - first);
-    float *d_here = d + first * hidden;
-    // The stream between attention and MLP.
     check(launch_gather_rows_widened(rows.is_all ? input + first * hidden : input, rows.is_all ? nullptr : rows.positions + first, here, hidden, m.middle, stream_.get()),
           "reading a layer's input");
-    multiply_linear(model_, layer.output, 0, hidden, mixed + first * query_width, here, m.middle, hidden, Store::add_f32, scratch_, stream_);
-    check(launch_rms_norm(m.middle, norm, here, hidden, eps, m.chunk_normed, stream_.get()), "a norm");
-    multiply_linear(model_, layer.gate_up, 0, 2 * intermediate, m.chunk_normed, here, m.gate_up, 2 * intermediate, Store::half, scratch_, stream_);
-    check(launch_narrow(d_here, here * hidden, m.chunk_normed, stream_.get()), "rounding a gradient");
-    multiply_linear_transposed(model_, layer.down, 0, hidden, m.chunk_normed, hidden, here, m.activated, Store::half, scratch_, stream_);
-    check(launch_swiglu_backward(m.gate_up, m.activated, here, intermediate, stream_.get()), "swiglu backward");
-    multiply_linear_transposed(model_, layer.gate_up, 0, 2 * intermediate, m.gate_up, 2 * intermediate, here, m.d_normed, Store::half, scratch_, stream_);
-    check(launch_rms_norm_backward_add(m.middle, norm, m.d_normed, here, hidden, eps, d_here, m.chunk_normed, stream_.get()), "a norm backward");
-    multiply_linear_transposed(model_, layer.output, 0, hidden, m.chunk_normed, hidden, here, m.d_mixed + first * query_width, Store::half, scratch_, stream_);
+    open_chunk(layer, mixed + first * query_width, here);
+    backward_chunk(layer, here, m.gate_up, d + first * hidden, m.d_mixed + first * query_width);
   }
 }
 
@@ -48,19 +60,18 @@ AttentionBackward SamplePass::describe_backward(int64_t layer, const DeviceRows 
   a.gates = gates_of(layer);
   a.full_is_constant = size_.teacher_branch;
   a.full_delta = m.deltas, a.stream_delta = m.deltas + count, a.gate_delta = m.deltas + 2 * count;
-  a.d_gates = m.d_gates + layer * config_.kv_heads;
+  if (m.d_gates != nullptr) a.d_gates = m.d_gates + layer * config_.kv_heads;
   // The branches themselves are done with once their difference is taken.
   a.d_query = m.full;
   a.d_key = m.stream, a.d_value = m.stream + size_.tokens * config_.kv_width();
   return a;
 }
 
-// The stream's gradient += the gradient through attention, back through rotation and norm.
-void SamplePass::backward_attention(int64_t index, const DeviceRows &rows, const AttentionBackward &a) {
+// The gradient of queries, keys and values before rotation and norm, [T, (H + 2G)·D].
+void SamplePass::backward_queries(int64_t index, const DeviceRows &rows, const AttentionBackward &a) {
   const DeviceLayer &layer = model_.layer(index);
   const PassMemory &m = memory_;
-  const int64_t hidden = config_.hidden, query_width = config_.query_width(), kv_width = config_.kv_width(), width = query_width + 2 * kv_width;
-  const int64_t tokens = size_.tokens, chunk = m.chunk_rows;
+  const int64_t query_width = config_.query_width(), kv_width = config_.kv_width(), width = query_width + 2 * kv_width, tokens = size_.tokens;
   check(launch_attention_backward(a, stream_.get()), "attention backward");
   // One matrix [T, (H + 2G)·D]; rows that ask for nothing have no gradient of queries.
   if (!rows.is_all) check(cudaMemsetAsync(m.d_qkv, 0, static_cast<size_t>(tokens * width) * sizeof(bf16), stream_.get()), "clearing a gradient");
@@ -79,11 +90,21 @@ void SamplePass::backward_attention(int64_t index, const DeviceRows &rows, const
   check(launch_rope_backward(rope, stream_.get()), "rotating gradients back");
   rope.dy = a.d_value, rope.cosine = nullptr, rope.norm = nullptr, rope.out = m.d_qkv + query_width + kv_width;
   check(launch_rope_backward(rope, stream_.get()), "rounding gradients");
+}
 
-  if (!rows.is_all) {
-    check(cudaMemsetAsync(m.residual, 0, static_cast<size_t>(tokens * hidden) * sizeof(float), stream_.get()), "clearing a gradient");
-    check(launch_scatter_rows(m.last_gradient, rows.positions, rows.count, hidden, m.residual, stream_.get()), "scattering rows");
-  }
+// to [T, C] = from [rows, C] at its positions, 0 elsewhere.
+void SamplePass::spread_rows(const DeviceRows &rows, const float *from, float *to) {
+  check(cudaMemsetAsync(to, 0, static_cast<size_t>(size_.tokens * config_.hidden) * sizeof(float), stream_.get()), "clearing a gradient");
+  check(launch_scatter_rows(from, rows.positions, rows.count, config_.hidden, to, stream_.get()), "scattering rows");
+}
+
+// The stream's gradient += the gradient through attention, back through rotation and norm.
+void SamplePass::backward_attention(int64_t index, const DeviceRows &rows, const AttentionBackward &a) {
+  const DeviceLayer &layer = model_.layer(index);
+  const PassMemory &m = memory_;
+  const int64_t hidden = config_.hidden, width = config_.query_width() + 2 * config_.kv_width(), tokens = size_.tokens, chunk = m.chunk_rows;
+  backward_queries(index, rows, a);
+  if (!rows.is_all) spread_rows(rows, m.last_gradient, m.residual);
   const bf16 *input = m.inputs[static_cast<size_t>(index)];
   for (int64_t first = 0; first < tokens; first += chunk) {
     const int64_t here = std::min(chunk, tokens - first);

@@ -24,7 +24,7 @@ void PassMemory::lay_out(Layout &layout, const ModelConfig &config, const PassSi
   const int64_t query_width = config.query_width(), kv_width = config.kv_width(), heads = config.heads, layers = config.layers;
   // Only the last layer looks at fewer rows than there are tokens.
   const int64_t rows = layers > 1 ? t : p, chunk = choose_chunk_rows(t);
-  const bool is_distill = size.role == PassRole::distill;
+  const bool is_distill = size.role == PassRole::distill, goes_back = is_distill || size.role == PassRole::sketch;
   chunk_rows = chunk;
   tokens = layout.take<int32_t>(t), all_positions = layout.take<int32_t>(t), wanted = layout.take<int32_t>(p);
   kv_lists = layout.take<int32_t>(config.num_gates());
@@ -43,8 +43,15 @@ void PassMemory::lay_out(Layout &layout, const ModelConfig &config, const PassSi
   if (size.role == PassRole::forward) return;
 
   full = layout.take<float>(rows * query_width);
-  stream = layout.take<float>(is_distill ? std::max(rows * query_width, 2 * t * kv_width) : rows * query_width);
-  if (!is_distill) return;
+  stream = layout.take<float>(goes_back ? std::max(rows * query_width, 2 * t * kv_width) : rows * query_width);
+  if (!goes_back) return;
+  middle = layout.take<float>(chunk * hidden), d_normed = layout.take<bf16>(chunk * hidden), d_qkv = layout.take<bf16>(t * (query_width + 2 * kv_width));
+  if (!is_distill) {
+    again.full_lse = again.stream_lse = layout.take<float>(rows * heads);  // every head is full; the streaming branch's factor is 0
+    deltas = layout.take<float>(heads * rows);
+    d_gate_up = layout.take<bf16>(chunk * 2 * intermediate);
+    return;
+  }
   const auto take_outputs = [&](int64_t count) {
     BranchOutputs outputs;
     outputs.mixed = layout.take<bf16>(count * query_width), outputs.difference = layout.take<bf16>(count * query_width);
@@ -66,8 +73,7 @@ void PassMemory::lay_out(Layout &layout, const ModelConfig &config, const PassSi
     again.full_lse = layout.take<float>(rows * heads), again.stream_lse = layout.take<float>(rows * heads);
   }
   teacher_hidden = layout.take<float>(p * hidden), student_hidden = layout.take<float>(p * hidden), last_gradient = layout.take<float>(p * hidden);
-  middle = layout.take<float>(chunk * hidden), d_normed = layout.take<bf16>(chunk * hidden);
-  d_mixed = layout.take<bf16>(rows * query_width), d_qkv = layout.take<bf16>(t * (query_width + 2 * kv_width));
+  d_mixed = layout.take<bf16>(rows * query_width);
   deltas = layout.take<float>(3 * heads * rows);
   gate_sums = layout.take<double>(config.kv_heads * GATE_SLICES), loss_sums = layout.take<double>(LOSS_BLOCKS), loss = layout.take<double>(1);
   d_gates = layout.take<float>(config.num_gates());

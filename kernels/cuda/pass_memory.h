@@ -8,8 +8,9 @@
 
 namespace duo::cuda {
 
-// forward: results only. probe: both branches of a layer stay, to be mixed again. distill: and inputs of all layers, and backward.
-enum class PassRole { forward, probe, distill };
+// forward: results only. probe: both branches of a layer stay, to be mixed again. distill: and inputs of all layers, and backward. sketch: backward of
+// layers whose inputs are kept elsewhere, for several gradients by turns.
+enum class PassRole { forward, probe, distill, sketch };
 
 struct PassSize {
   int64_t tokens, rows;  // rows: positions that are looked at
@@ -45,8 +46,10 @@ struct PassMemory {
   std::vector<BranchOutputs> kept;      // [L], null below the kept layers
   std::vector<float *> teacher_full;    // [L], or empty
   float *teacher_hidden, *student_hidden, *last_gradient;  // [P, C]
+  // distill, sketch
   float *middle;                        // [chunk, C]
-  bf16 *d_normed, *d_mixed, *d_qkv;     // [chunk, C], [T, H, D], [T, (H + 2G)·D]
+  bf16 *d_normed, *d_qkv;               // [chunk, C], [T, (H + 2G)·D]
+  bf16 *d_mixed, *d_gate_up;            // distill: [T, H, D]; sketch: [chunk, 2I]
   float *deltas;                        // [3, H, T]
   double *gate_sums, *loss_sums, *loss;
   float *d_gates;                       // [L, G]

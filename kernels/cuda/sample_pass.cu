@@ -171,6 +171,7 @@ void SamplePass::attend(int64_t index, const DeviceRows &rows, const Attend &cal
   };
   const auto &counts = class_counts_[static_cast<size_t>(index)];
   const int32_t *full = memory_.kv_lists + index * config_.kv_heads, *stream = full + counts[0], *both = stream + counts[1];
+  if (call.wanted == Wanted::together) return launch(Branches::both, full, shape_.kv_heads);
   if (call.wanted == Wanted::kept) {
     // The branch that is not weighed goes first: each launch writes the mix of its heads.
     launch(Branches::stream, full, counts[0]);
@@ -181,16 +182,25 @@ void SamplePass::attend(int64_t index, const DeviceRows &rows, const Attend &cal
   launch(Branches::both, both, counts[2]);
 }
 
-void SamplePass::attend_layer(int64_t layer, const float *x, const DeviceRows &rows) {
+void SamplePass::prepare_layer(int64_t layer, const float *x, const DeviceRows &rows) {
   check(launch_rms_norm(x, model_.layer(layer).input_norm.data(), size_.tokens, config_.hidden, config_.rms_norm_eps, memory_.normed, stream_.get(), arithmetic_.half), "a norm");
   project(layer, rows);
+}
+
+void SamplePass::attend_layer(int64_t layer, const float *x, const DeviceRows &rows) {
+  prepare_layer(layer, x, rows);
   attend(layer, rows, {Wanted::weighed, nullptr, nullptr, nullptr, {memory_.mixed, nullptr, nullptr, nullptr}});
 }
 
 void SamplePass::attend_branches(int64_t layer, const float *x, const DeviceRows &rows) {
-  check(launch_rms_norm(x, model_.layer(layer).input_norm.data(), size_.tokens, config_.hidden, config_.rms_norm_eps, memory_.normed, stream_.get(), arithmetic_.half), "a norm");
-  project(layer, rows);
+  prepare_layer(layer, x, rows);
   attend(layer, rows, {Wanted::kept, nullptr, memory_.full, memory_.stream, {memory_.mixed, nullptr, nullptr, nullptr}});
+}
+
+void SamplePass::attend_window(int64_t layer, const DeviceRows &rows, int64_t recent, float *full, float *stream) {
+  const std::vector<int64_t> recents(static_cast<size_t>(config_.kv_heads), recent);
+  copy_to_device(memory_.recent + layer * config_.kv_heads, recents.data(), config_.kv_heads, stream_);
+  attend(layer, rows, {Wanted::together, nullptr, full, stream, {memory_.mixed, nullptr, nullptr, nullptr}});
 }
 
 void SamplePass::mix_again(int64_t layer, const float *gates, int64_t rows) {

@@ -40,6 +40,10 @@ class SamplePass {
   void attend_branches(int64_t layer, const float *x, const DeviceRows &rows);
   // Mix the layer's branches anew with other gates [G] (host), which stay its gates.
   void mix_again(int64_t layer, const float *gates, int64_t rows);
+  // Queries, keys and values of x [T, C], kept inside; then of all heads of that layer: full attention and a window of `recent` tokens for each head, [rows, H, D] fp32, by one pass over the
+  // scores, so that where they share keys they share roundings.
+  void prepare_layer(int64_t layer, const float *x, const DeviceRows &rows);
+  void attend_window(int64_t layer, const DeviceRows &rows, int64_t recent, float *full, float *stream);
   // x [rows, C] += attention and MLP, from the mixed attention kept inside. Where rows are not all, x holds the gathered rows.
   void finish_layer(int64_t layer, float *x, int64_t rows) { finish_layer(layer, x, rows, memory_.mixed); }
   // All layers under gates [L, G] (host) or null: hidden [P, C] fp32 after the final norm.
@@ -50,6 +54,19 @@ class SamplePass {
   float *run_student(const float *gates);
   // From `d` [P, C], the gradient of the student's hidden states: the gradient of all gates [L, G] on the device.
   const float *run_backward(const float *d);
+
+  // Back through one layer for several gradients by turns, in a sketch, in this order. Every head is full; x [T, C] is the layer's input.
+  // Its attention, and what its backward needs of it.
+  void open_layer(int64_t layer, const float *x, const DeviceRows &rows);
+  // d [rows, C] of each += the gradient through the MLP block; its d_mixed [rows, H, D] = the sum through the output projection.
+  struct SketchGradient {
+    float *d;
+    bf16 *d_mixed;
+  };
+  void backward_mlps(int64_t layer, const float *x, const DeviceRows &rows, const std::vector<SketchGradient> &gradients);
+  // d [T, C] += the gradient through attention, after launch_ladder_products has written memory().deltas. Where rows are not all, `last` [rows, C]
+  // holds what backward_mlps made, and d is written.
+  void backward_heads(int64_t layer, const float *x, const DeviceRows &rows, const bf16 *d_mixed, const float *last, float *d);
 
   const Stream &stream() const { return stream_; }
   const PassMemory &memory() const { return memory_; }
@@ -70,6 +87,7 @@ class SamplePass {
   enum class Wanted {
     weighed,  // those that the head's gate weighs
     kept,     // both of every head; where the gate weighs one alone, that one by the kernel that computes it alone, with its bits
+    together, // both of every head by one kernel
   };
   struct Attend {
     Wanted wanted;
@@ -85,9 +103,13 @@ class SamplePass {
   void end_layer(int64_t layer, const bf16 *mixed);
   void finish_norm(float *hidden);
   void keep_input(int64_t layer);
+  void open_chunk(const DeviceLayer &layer, const bf16 *mixed, int64_t rows);
+  void backward_chunk(const DeviceLayer &layer, int64_t rows, bf16 *d_gate_up, float *d, bf16 *d_mixed);
   void backward_mlp(int64_t layer, const DeviceRows &rows, const bf16 *mixed, float *d);
   AttentionBackward describe_backward(int64_t layer, const DeviceRows &rows, const BranchOutputs &outputs) const;
+  void backward_queries(int64_t layer, const DeviceRows &rows, const AttentionBackward &a);
   void backward_attention(int64_t layer, const DeviceRows &rows, const AttentionBackward &a);
+  void spread_rows(const DeviceRows &rows, const float *from, float *to);
   // The shape of a layer, with its heads' windows.
   AttentionShape shape_of(int64_t layer) const;
   const float *gates_of(int64_t layer) const { return memory_.gates + layer * config_.kv_heads; }

@@ -223,7 +223,8 @@ DUO_API int32_t duo_probe(duo_model_t *model, const int32_t *tokens, int64_t num
  * h(all full) − h(gate i lowered by ε), divided by ε, for small ε.
  *   vectors [num_vectors, num_positions, C] fp32, read, finite      windows [num_windows] int64, read, ≥ 1, recent tokens      sink_tokens ≥ 0
  *   products [num_vectors, L, G, num_windows] fp32, written
- * One forward pass, and one backward pass a vector for all heads and windows. CPU only: DUO_STATUS_UNSUPPORTED on CUDA.
+ * One forward pass, and one backward pass a vector for all heads and windows. On CUDA outputs under windows come from f16 products and a float32 stream,
+ * gradients from bf16 products; the inputs of all layers stay on the device, 4·T·C bytes each.
  * Progress: layers of the forward pass and of each backward pass. */
 DUO_API int32_t duo_sketch(duo_model_t *model, const int32_t *tokens, int64_t num_tokens, const int32_t *positions, int64_t num_positions,
                            const float *vectors, int64_t num_vectors, const int64_t *windows, int64_t num_windows, int64_t sink_tokens,

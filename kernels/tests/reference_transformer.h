@@ -93,10 +93,11 @@ inline void round_vectors(Dtype kv, Matrix &vectors, int64_t head_dim) {
   }
 }
 
-// Logits [T, V] in fp64; visible(layer, head, i, j) says which keys a query sees.
-template <typename Visible>
-Matrix reference_logits(const ModelConfig &config, const WeightMap &weights, const std::vector<int32_t> &tokens, Dtype kv,
-                        const Visible &visible, bool rotates_kv = false) {
+// Hidden states [T, C] after the final norm, in fp64; visible(layer, head, i, j) says which keys a query sees. A head whose gate(layer, head) is not 1 mixes
+// what it sees so with what it sees by narrow(layer, head, i, j).
+template <typename Visible, typename Gate, typename Narrow>
+Matrix reference_hidden(const ModelConfig &config, const WeightMap &weights, const std::vector<int32_t> &tokens, Dtype kv, bool rotates_kv,
+                        const Visible &visible, const Gate &gate_of, const Narrow &narrow) {
   const int64_t T = static_cast<int64_t>(tokens.size()), C = config.hidden, D = config.head_dim, H = config.heads, G = config.kv_heads;
   Matrix x(static_cast<size_t>(T * C));
   for (int64_t t = 0; t < T; t++) {
@@ -136,18 +137,23 @@ Matrix reference_logits(const ModelConfig &config, const WeightMap &weights, con
     for (int64_t i = 0; i < T; i++) {
       for (int64_t h = 0; h < H; h++) {
         const int64_t g = h / (H / G);
-        std::vector<double> p(static_cast<size_t>(i + 1), -INFINITY);
-        double max = -INFINITY, sum = 0;
-        for (int64_t j = 0; j <= i; j++) {
-          if (!visible(layer, g, i, j)) continue;
-          double score = 0;
-          for (int64_t d = 0; d < D; d++) score += q[(i * H + h) * D + d] * k[(j * G + g) * D + d];
-          p[j] = score / std::sqrt(static_cast<double>(D));
-          max = std::max(max, p[j]);
-        }
-        for (double &value : p) sum += value = std::exp(value - max);
-        for (int64_t j = 0; j <= i; j++) {
-          for (int64_t d = 0; d < D; d++) attended[(i * H + h) * D + d] += p[j] / sum * v[(j * G + g) * D + d];
+        const double weight = gate_of(layer, g);
+        for (const bool is_narrow : {false, true}) {
+          if (is_narrow && weight == 1) continue;
+          std::vector<double> p(static_cast<size_t>(i + 1), -INFINITY);
+          double max = -INFINITY, sum = 0;
+          for (int64_t j = 0; j <= i; j++) {
+            if (!(is_narrow ? narrow(layer, g, i, j) : visible(layer, g, i, j))) continue;
+            double score = 0;
+            for (int64_t d = 0; d < D; d++) score += q[(i * H + h) * D + d] * k[(j * G + g) * D + d];
+            p[j] = score / std::sqrt(static_cast<double>(D));
+            max = std::max(max, p[j]);
+          }
+          for (double &value : p) sum += value = std::exp(value - max);
+          const double share = (is_narrow ? 1 - weight : weight) / sum;
+          for (int64_t j = 0; j <= i; j++) {
+            for (int64_t d = 0; d < D; d++) attended[(i * H + h) * D + d] += p[j] * share * v[(j * G + g) * D + d];
+          }
         }
       }
     }
@@ -160,7 +166,15 @@ Matrix reference_logits(const ModelConfig &config, const WeightMap &weights, con
     const Matrix down = multiply(weights, at + "mlp.down_proj", gate, T, config.mlp_bias);
     for (size_t i = 0; i < x.size(); i++) x[i] += down[i];
   }
-  return multiply(weights, "lm_head", normalize(x, weights.get("model.norm.weight"), C, config.rms_norm_eps), T, false);
+  return normalize(x, weights.get("model.norm.weight"), C, config.rms_norm_eps);
+}
+
+// Logits [T, V] of it.
+template <typename Visible>
+Matrix reference_logits(const ModelConfig &config, const WeightMap &weights, const std::vector<int32_t> &tokens, Dtype kv,
+                        const Visible &visible, bool rotates_kv = false) {
+  const Matrix hidden = reference_hidden(config, weights, tokens, kv, rotates_kv, visible, [](int64_t, int64_t) { return 1.0; }, visible);
+  return multiply(weights, "lm_head", hidden, static_cast<int64_t>(tokens.size()), false);
 }
 
 }  // namespace duo

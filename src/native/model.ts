@@ -122,7 +122,7 @@ export class NativeModel {
   }
 
   /** Inner products of vectors over the hidden states with the derivative of closing each head to each window, all heads full.
-   * @param vectors `[m, P, C]`.  @returns `[m, L·G, windows]`. @throws {NativeError} a CUDA device. */
+   * @param vectors `[m, P, C]`.  @returns `[m, L·G, windows]`. @throws {NativeError}. */
   async sketch(
     passage: Pick<Passage, 'tokens' | 'positions'>,
     request: { vectors: Float32Array; windows: readonly number[]; sinkTokens: number },

@@ -2,10 +2,12 @@
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { makeHeadMask } from '../../src/core/head-mask.ts';
-import type { GateGrid, HeadMask, Sample, Window } from '../../src/core/shapes.ts';
+import { makeRandom } from '../../src/core/random.ts';
+import { type GateGrid, type HeadMask, type Sample, supervisedPositions, type Window } from '../../src/core/shapes.ts';
 import type { Engine } from '../../src/engine/engine.ts';
 import { openNativeEngine } from '../../src/engine/native/native-engine.ts';
 import { openModelFolder } from '../../src/model/folder.ts';
+import { drawSigns } from '../../train/quadratic/draw-signs.ts';
 import { measureSample, requireProbing } from '../../train/quadratic/measure-sample.ts';
 import { DEVICE, describeGpu, IS_EMULATED } from './device.ts';
 
@@ -50,6 +52,16 @@ describeGpu('engine on the GPU', () => {
       expect(relativeError(found.gradient.flat(), expected.gradient.flat())).toBeLessThan(2 * TOLERANCE);
       expect(await gpu.distill(sample, gates, window)).toEqual(found);
     }
+  });
+
+  test('sketches a ladder as the CPU does, twice the same bits', { timeout: 120_000 }, async () => {
+    const length = supervisedPositions(sample.answers, 'predict').length * cpu.model.hidden;
+    const vectors = drawSigns(makeRandom(1, 'sketch'), 2 * length);
+    const request = { vectors, windows: [12, 24, 2 * TOKENS], sinkTokens: WINDOW.sinkTokens };
+    const expected = await cpu.sketch!(sample, request);
+    const found = await gpu.sketch!(sample, request);
+    expect(relativeError(Array.from(found), Array.from(expected))).toBeLessThan(TOLERANCE);
+    expect(await gpu.sketch!(sample, request)).toEqual(found);
   });
 
   test('measures the quadratic as the CPU does', { timeout: 120_000 }, async () => {

@@ -5,6 +5,7 @@ import { makeRandom } from '../../src/core/random.ts';
 import type { Sample } from '../../src/core/shapes.ts';
 import type { Engine } from '../../src/engine/engine.ts';
 import { ConfigError } from '../../src/errors/errors.ts';
+import { drawSigns } from './draw-signs.ts';
 import { countPairs, type LadderOptions } from './measure-ladder.ts';
 import { countLength } from './measure-sample.ts';
 
@@ -29,8 +30,7 @@ export async function sketchLadder(
   const { sinkTokens, windows, supervise, signal, vectors: count, sampleIndex, onProgress } = options;
   const engine = requireSketching(options.engine);
   const length = countLength(sample, { supervise, hidden: engine.model.hidden });
-  const random = makeRandom(0, 'ladder sketch', sampleIndex);
-  const vectors = Float32Array.from({ length: count * length }, () => (random.uniform() < 0.5 ? -1 : 1));
+  const vectors = drawSigns(makeRandom(0, 'ladder sketch', sampleIndex), count * length);
   const products = await engine.sketch(
     sample,
     { vectors, windows, sinkTokens },

@@ -198,6 +198,26 @@ void test_case(const Case &c) {
   const size_t from = count / 2;
   const auto part = probe_range(from, count);
   expect(std::equal(part.begin(), part.end(), all.begin() + static_cast<std::ptrdiff_t>(from * values_each)), name + "a probe has the same bits from a later head on");
+  // A sketch: the CPU's products, the same bits however many vectors are carried at once, and none where a window holds all.
+  const std::vector<int64_t> ladder{5, 11, 30, 2 * c.tokens};
+  const int64_t num_vectors = 3, num_windows = static_cast<int64_t>(ladder.size());
+  std::vector<float> vectors;
+  for (size_t i = 0; i < static_cast<size_t>(num_vectors) * values_each; i++) vectors.push_back(values.below(2) == 0 ? -1.0f : 1.0f);
+  const auto sketch = [&](DuoModel &model) {
+    std::vector<float> out(static_cast<size_t>(num_vectors * num_windows) * count);
+    model.sketch(passage, vectors.data(), num_vectors, ladder.data(), num_windows, window.sink, task, out.data());
+    return out;
+  };
+  const auto products = run_in_every_order<std::vector<float>>(name + "sketch", [&] { return sketch(*gpu); });
+  expect_within(relative_error(products, sketch(*cpu)), tolerance::sketch, name + "sketch");
+  bool is_closed = true;
+  for (size_t i = 0; i < products.size(); i += static_cast<size_t>(num_windows)) is_closed = is_closed && products[i + static_cast<size_t>(num_windows) - 1] == 0;
+  expect(is_closed, name + "a sketch of a window that holds all tokens is 0");
+  for (int64_t most = 1; most < num_vectors; most++) {
+    lanes.limit_sketch_vectors(most);
+    expect(sketch(*gpu) == products, name + "a sketch has the same bits with " + std::to_string(most) + " vectors at once");
+  }
+  lanes.limit_sketch_vectors(num_vectors);
   int64_t memory = 0;
   double operations = 0, cpu_operations = 0;
   int64_t cpu_memory = 0;
@@ -236,6 +256,47 @@ void test_finite_differences() {
     found.push_back(gradient[at]);
   }
   expect_within(relative_error(found, differences), tolerance::finite_difference, "finite differences of the loss, one gate per layer");
+}
+
+// A sketch against central differences of a transformer in fp64: every head and window, each one gate moved a little.
+void test_sketch_exactly() {
+  const Case c{"", 3, 4, 2, 32, 64, 96, 50, 60, true, false, false, Dtype::stored};
+  const ModelConfig config = make_config(c);
+  Task task;
+  const auto weights = make_random_weights(config, 9, Dtype::bf16, task);
+  const auto gpu = open_cuda_model(config, weights, {0, "", 0, Dtype::stored, DUO_COMPUTE_ACCURATE}, task);
+  Random random(4);
+  std::vector<int32_t> tokens;
+  for (int64_t i = 0; i < c.tokens; i++) tokens.push_back(static_cast<int32_t>(random.below(c.vocab)));
+  const std::vector<int32_t> positions{31, 44, 45, 59};
+  const Passage passage{tokens.data(), c.tokens, positions.data(), static_cast<int64_t>(positions.size())};
+  const std::vector<int64_t> ladder{4, 9, 25};
+  const int64_t sink = 2, num_windows = static_cast<int64_t>(ladder.size()), num_vectors = 2, each = passage.num_positions * c.hidden;
+  const std::vector<float> vectors = random.values(num_vectors * each);
+  std::vector<float> products(static_cast<size_t>(num_vectors * config.num_gates() * num_windows));
+  gpu->sketch(passage, vectors.data(), num_vectors, ladder.data(), num_windows, sink, task, products.data());
+  const double step = 1e-3;
+  std::vector<double> expected(products.size());
+  for (int64_t gate = 0; gate < config.num_gates(); gate++) {
+    for (int64_t window = 0; window < num_windows; window++) {
+      const auto hidden = [&](double moved) {
+        return reference_hidden(
+            config, *weights, tokens, Dtype::f32, false, [](int64_t, int64_t, int64_t, int64_t) { return true; },
+            [&](int64_t layer, int64_t head) { return layer * c.kv_heads + head == gate ? moved : 1.0; },
+            [&](int64_t, int64_t, int64_t i, int64_t j) { return j < sink || i - j < ladder[static_cast<size_t>(window)]; });
+      };
+      const Matrix above = hidden(1 + step), below = hidden(1 - step);
+      for (int64_t vector = 0; vector < num_vectors; vector++) {
+        double product = 0;
+        for (int64_t i = 0; i < each; i++) {
+          const auto at = static_cast<size_t>(positions[static_cast<size_t>(i / c.hidden)] * c.hidden + i % c.hidden);
+          product += vectors[static_cast<size_t>(vector * each + i)] * (above[at] - below[at]) / (2 * step);
+        }
+        expected[static_cast<size_t>((vector * config.num_gates() + gate) * num_windows + window)] = product;
+      }
+    }
+  }
+  expect_within(relative_error(products, expected), tolerance::sketch, "a sketch against fp64");
 }
 
 void expect_refused(const std::string &part, const std::function<void()> &body) {
@@ -313,6 +374,14 @@ void test_measured_range() {
     expect_within(relative_error(hidden(*gpu), hidden(*cpu)), tolerance::f16_model, std::string(change.name) + ": hidden");
     expect_within(relative_error(probe(*gpu), probe(*cpu)), 4 * tolerance::f16_model, std::string(change.name) + ": probe");
     expect(probe(*gpu) == probe(*gpu), std::string(change.name) + ": the same bits again");
+    const auto sketch = [&](DuoModel &model) {
+      const std::vector<int64_t> ladder{9, 20};
+      std::vector<float> vectors(3 * static_cast<size_t>(c.hidden)), out(2 * ones.size());
+      for (size_t i = 0; i < vectors.size(); i++) vectors[i] = i * 7 % 5 < 2 ? -1.0f : 1.0f;
+      model.sketch(passage, vectors.data(), 1, ladder.data(), 2, windows.sink, task, out.data());
+      return out;
+    };
+    expect_within(relative_error(sketch(*gpu), sketch(*cpu)), tolerance::sketch, std::string(change.name) + ": sketch");
   }
   // Weights far below f16's normal range keep its precision.
   {
@@ -346,6 +415,7 @@ void test_measured_range() {
 
 int main() {
   test_finite_differences();
+  test_sketch_exactly();
   test_measured_range();
   test_case({"gqa", 3, 4, 2, 32, 64, 96, 50, 70, false, false, false, Dtype::stored});
   test_case({"norms, bias, tied, dynamic rope", 2, 4, 1, 64, 72, 80, 33, 75, true, true, true, Dtype::bf16});

@@ -68,8 +68,6 @@ class NativeEngine implements Engine {
   readonly name = 'native';
   readonly device: string;
   readonly model: ModelShape;
-  /** the library sketches on the CPU alone */
-  readonly sketch?: NonNullable<Engine['sketch']>;
   readonly #native: NativeModel;
   /** 0 = one for each CPU */
   readonly #threads: number;
@@ -80,7 +78,6 @@ class NativeEngine implements Engine {
     this.model = shape;
     this.#native = native;
     this.#threads = threads;
-    if (native.device.startsWith('cpu')) this.sketch = (...request) => this.#sketch(...request);
   }
 
   async distill(
@@ -159,7 +156,7 @@ class NativeEngine implements Engine {
     return native.probe(passage, heads, { signal: options.signal, onProgress: toFraction(options.onProgress) });
   }
 
-  async #sketch(sample: Sample, request: SketchRequest, options: HiddenOptions = {}): Promise<Float32Array> {
+  async sketch(sample: Sample, request: SketchRequest, options: HiddenOptions = {}): Promise<Float32Array> {
     const native = this.#requireOpen();
     checkSample(sample, this.model);
     for (const recentTokens of request.windows)

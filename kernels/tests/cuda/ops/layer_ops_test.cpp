@@ -256,7 +256,7 @@ OP_TEST(layer, launch_swiglu_backward) {
     const auto gate_up = draw_gate_up(random, shape, Half::bf16), d_hidden = round_bf16(random.values(shape.rows * shape.width));
     const auto d = upload(to_bf16(d_hidden));
     const auto got = run_launch<uint16_t>(name_of("swiglu backward", shape), shape.rows * 2 * shape.width,
-                                          [&](uint16_t *g, cudaStream_t stream) { return launch_swiglu_backward(g, d.data(), shape.rows, shape.width, stream); }, to_bf16(gate_up));
+                                          [&](uint16_t *g, cudaStream_t stream) { return launch_swiglu_backward(g, d.data(), shape.rows, shape.width, g, stream); }, to_bf16(gate_up));
     std::vector<double> expected(gate_up.size());
     for (int64_t row = 0; row < shape.rows; row++) {
       for (int64_t i = 0; i < shape.width; i++) {
