@@ -47,7 +47,7 @@ export function listEvalFlagUses(flags: TaskFlags & MaskFlags): FlagUse[] {
     { flag: '--documents', ...ofLongRange },
     { flag: '--held-out-documents', ...ofLongRange },
     { flag: '--max-length', ...ofSuites },
-    { flag: '--chat', ...ofSuites },
+    { flag: '--chat', ...ofSessions },
     { flag: '--code-similarity', ...ofLongbench },
     { flag: '--answer-cut', ...ofLongbench },
     { flag: '--prefill', ...ofSessions },

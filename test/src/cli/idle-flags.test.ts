@@ -24,7 +24,7 @@ describe('duo eval', () => {
     [['--tasks', 'qa_1', '--hotpotqa', 'x'], '--hotpotqa only with task qa_2'],
     [['--tasks', 'niah_single_2', '--essays', 'x'], '--essays only with task niah_single_2 or niah_single_3 or'],
     [['--tasks', 'niah', '--max-length', '4k'], '--max-length only with --suite'],
-    [['--tasks', 'niah', '--chat', 'on'], '--chat only with --suite'],
+    [['--samples', 'x', '--chat', 'on'], '--chat only with --suite or --tasks other than long-range'],
     [['--samples', 'x', '--prefill', 'chunked'], '--prefill only with --suite or --tasks other than long-range'],
     [['--tasks', 'long-range', '--documents', 'x', '--kv-dtype', 'int4'], '--kv-dtype only with --suite or --tasks'],
     [['--samples', 'x', '--random-masks', '5'], '--random-masks only with --baselines random'],
