@@ -1,7 +1,11 @@
-// Attention on Hopper: one warpgroup fills tiles, two compute, 64 query rows each, products by wgmma. attention_tiles.h says why both branches
-// are one running softmax. A step's scores are made while the last step's weights meet their values.
-// Block: 384 threads, 128 query rows of one head. Shared memory, from a multiple of 1024 bytes: queries [128, D], keys [2][128, D], values
-// [2][128, D] bf16 swizzled; where both branches run, the streaming one's outputs [D/2][256] fp32, each thread's own; barriers.
+// Attention on Hopper: a producer warpgroup and two consumers of 64 query rows each, products by wgmma. attention_tiles.h says why both branches
+// are one online softmax. Thread block: 384 threads, 128 query rows of one head; shared memory: SharedStorage. Barriers, in a consumer's order:
+//   query_full              producer arrives once (128 threads)        consumers wait before the first step
+//   key_pipeline.full[s]    producer, keys of step s have landed        consumers before S = Q·Kᵀ of step s
+//   key_pipeline.empty[s]   8 consumer warps, S of step s is complete   producer before it copies the keys of step s + 2
+//   value_pipeline.full[s]  producer, values of step s have landed      consumers before O += P·V of step s
+//   value_pipeline.empty[s] 8 consumer warps, that product is complete  producer before it copies the values of step s + 2
+// S of step s + 1 is under way on the tensor cores while O += P·V of step s is: two wgmma groups, waited for in order.
 #include "cuda/attention_keys.h"
 #include "cuda/attention_tiles.h"
 #include "cuda/hadamard.h"
@@ -12,22 +16,18 @@ namespace {
 
 constexpr int ROWS = 128, KEYS = 128, THREADS = 3 * WARPGROUP, CONSUMERS = 2 * WARPGROUP;
 
+// Registers per thread after setmaxnreg: multiples of 8, (40 + 2 · 232) · 128 = 64512 of the SM's 65536. The producer computes cp.async addresses only; a
+// consumer of D = 128 keeps 64 outputs, 64 scores and 32 weights.
+constexpr int PRODUCER_REGISTERS = 40, CONSUMER_REGISTERS = 232;
+
+// From a multiple of 1024 bytes on; tiles are bf16 or f16, swizzled.
 template <int D, bool FULL, bool STREAM>
-struct SharedLayout {
-  static constexpr int TILE = KEYS * D;
-  static constexpr size_t KEPT_BYTES = FULL && STREAM ? sizeof(float) * CONSUMERS * (D / 2) : 0;
-  static constexpr size_t BYTES = 1024 + sizeof(bf16) * (ROWS * D + 4 * TILE) + KEPT_BYTES + sizeof(Barrier) * 9;
-  bf16 *queries, *keys, *values;
-  float *kept;
-  Barrier *query_full;
-  TileRing<2> key_ring, value_ring;
-  __device__ SharedLayout() {
-    queries = reinterpret_cast<bf16 *>(swizzled_memory());
-    keys = queries + ROWS * D, values = keys + 2 * TILE;
-    kept = reinterpret_cast<float *>(values + 2 * TILE);
-    query_full = reinterpret_cast<Barrier *>(reinterpret_cast<unsigned char *>(kept) + KEPT_BYTES);
-    key_ring = {query_full + 1, query_full + 3}, value_ring = {query_full + 5, query_full + 7};
-  }
+struct SharedStorage {
+  bf16 queries[ROWS * D];
+  bf16 keys[2][KEYS * D], values[2][KEYS * D];
+  float kept[FULL && STREAM ? CONSUMERS * (D / 2) : 2];  // outputs of the streaming branch, [D/2][256], each thread's own
+  Mbarrier query_full;
+  Pipeline<2> key_pipeline, value_pipeline;
 };
 
 // Start copying keys or values at positions first … first + KEYS − 1 of a head; positions past the chunk become zero.
@@ -57,8 +57,8 @@ __device__ __forceinline__ void copy_keys(bf16 *tile, const AttentionForward &a,
 template <int D, bool FULL, bool STREAM, Half HALF>
 __global__ void __launch_bounds__(THREADS, 1) attention_forward_hopper_kernel(const AttentionForward a) {
 #if DUO_HOPPER_CODE
-  constexpr int TILE = KEYS * D;
-  SharedLayout<D, FULL, STREAM> shared;
+  constexpr int TILE_BYTES = KEYS * D * static_cast<int>(sizeof(bf16));
+  auto &shared = *reinterpret_cast<SharedStorage<D, FULL, STREAM> *>(swizzled_memory());
   const int group = a.shape.group(), kv_head = a.kv_list[blockIdx.x / group], head = kv_head * group + static_cast<int>(blockIdx.x) % group;
   // Longest rows first, of all heads: the grid's tail is short work.
   const int64_t first_row = static_cast<int64_t>(gridDim.y - 1 - blockIdx.y) * ROWS;
@@ -68,39 +68,39 @@ __global__ void __launch_bounds__(THREADS, 1) attention_forward_hopper_kernel(co
   const int64_t query_stride = static_cast<int64_t>(a.shape.heads) * D;
 
   if (threadIdx.x == 0) {
-    open_barrier(shared.query_full, WARPGROUP);
-    shared.key_ring.open(CONSUMERS / 32);
-    shared.value_ring.open(CONSUMERS / 32);
+    mbarrier_init(&shared.query_full, WARPGROUP);
+    shared.key_pipeline.init(CONSUMERS / 32);
+    shared.value_pipeline.init(CONSUMERS / 32);
   }
   __syncthreads();
 
   if (threadIdx.x < WARPGROUP) {
-    keep_registers<40>();
-    HandOver hand_over;
+    setmaxnreg_dec<PRODUCER_REGISTERS>();
+    LateProducer producer;
     copy_rows<D, ROWS>(shared.queries, reinterpret_cast<const uint8_t *>(a.query + first_row * query_stride + static_cast<int64_t>(head) * D), query_stride * 2, rows_here);
-    hand_over.next(shared.query_full);
+    producer.commit(&shared.query_full);
     // Values of a step beside the keys of the next: both tiles come free as a step ends, and are wanted when the next one has.
     for (int32_t step = -1; step < plan.steps(); step++) {
       if (step >= 0) {
-        shared.value_ring.wait_empty(step);
-        copy_keys<D>(shared.values + step % 2 * TILE, a, kv_head, plan.tile_of(step) * KEYS, true);
-        hand_over.next(shared.value_ring.full + step % 2);
+        shared.value_pipeline.producer_acquire(step);
+        copy_keys<D>(shared.values[step % 2], a, kv_head, plan.tile_of(step) * KEYS, true);
+        producer.commit(shared.value_pipeline.full + step % 2);
       }
       if (step + 1 < plan.steps()) {
-        shared.key_ring.wait_empty(step + 1);
-        copy_keys<D>(shared.keys + (step + 1) % 2 * TILE, a, kv_head, plan.tile_of(step + 1) * KEYS, false);
-        hand_over.next(shared.key_ring.full + (step + 1) % 2);
+        shared.key_pipeline.producer_acquire(step + 1);
+        copy_keys<D>(shared.keys[(step + 1) % 2], a, kv_head, plan.tile_of(step + 1) * KEYS, false);
+        producer.commit(shared.key_pipeline.full + (step + 1) % 2);
       }
-      hand_over.finish();
+      producer.finish();
     }
   } else {
-    take_registers<232>();
+    setmaxnreg_inc<CONSUMER_REGISTERS>();
     const int consumer = static_cast<int>(threadIdx.x) - WARPGROUP, lane = consumer % 32, column = lane % 4 * 2;
     const int row_of_lane = consumer / 32 * 16 + lane / 4;
     int32_t position[2];
     for (int half = 0; half < 2; half++) position[half] = row_of_lane + half * 8 < rows_here ? a.positions[first_row + row_of_lane + half * 8] : plan.high;
-    const uint64_t query_tile = describe_operand<ROWS>(shared.queries + consumer / WARPGROUP * (64 * 64));
-    const uint64_t key_tile = describe_operand<KEYS>(shared.keys), value_tile = describe_operand<KEYS>(shared.values);
+    const uint64_t query_tile = smem_descriptor<ROWS>(shared.queries + consumer / WARPGROUP * (64 * 64));
+    const uint64_t key_tile = smem_descriptor<KEYS>(shared.keys[0]), value_tile = smem_descriptor<KEYS>(shared.values[0]);
     const float scale = LOG2_E / sqrtf(static_cast<float>(D));
 
     float out[D / 2], scores[KEYS / 2], largest[2], sum[2], shrink[2];
@@ -111,23 +111,23 @@ __global__ void __launch_bounds__(THREADS, 1) attention_forward_hopper_kernel(co
     for (int half = 0; half < 2; half++) largest[half] = minus_infinity(), sum[half] = 0.0f;
 
     const auto begin_scores = [&](int32_t step) {
-      shared.key_ring.wait_full(step);
-      const uint64_t keys = advance(key_tile, step % 2 * TILE * 2);
-      begin_products();
+      shared.key_pipeline.consumer_wait(step);
+      const uint64_t keys = advance(key_tile, step % 2 * TILE_BYTES);
+      wgmma_fence();
 #pragma unroll
-      for (int k = 0; k < D / 16; k++) multiply_shared<HALF>(scores, advance_along<ROWS>(query_tile, k), advance_along<KEYS>(keys, k), k > 0);
-      commit_products();
+      for (int k = 0; k < D / 16; k++) wgmma_ss<HALF>(scores, advance_k_major<ROWS>(query_tile, k), advance_k_major<KEYS>(keys, k), k > 0);
+      wgmma_commit_group();
     };
     const auto begin_outputs = [&](int32_t step) {
-      shared.value_ring.wait_full(step);
-      const uint64_t values = advance(value_tile, step % 2 * TILE * 2);
-      begin_products();
+      shared.value_pipeline.consumer_wait(step);
+      const uint64_t values = advance(value_tile, step % 2 * TILE_BYTES);
+      wgmma_fence();
 #pragma unroll
-      for (int k = 0; k < KEYS / 16; k++) multiply_deep<HALF>(out, weights[k], advance_deep(values, k));
-      commit_products();
+      for (int k = 0; k < KEYS / 16; k++) wgmma_rs<HALF>(out, weights[k], advance_mn_major(values, k));
+      wgmma_commit_group();
     };
     // Scores to weights, still fp32; `shrink` is what earlier outputs are worth now.
-    const auto soften = [&](int32_t step, bool is_seen_phase, const Visible (&visible)[2]) {
+    const auto online_softmax = [&](int32_t step, bool is_seen_phase, const Visible (&visible)[2]) {
       const int32_t first_key = plan.tile_of(step) * KEYS;
       if (!plan.is_whole(first_key, is_seen_phase)) {
 #pragma unroll
@@ -188,7 +188,7 @@ __global__ void __launch_bounds__(THREADS, 1) attention_forward_hopper_kernel(co
     };
     const auto locate = [&](int half) { return (first_row + row_of_lane + half * 8) * query_stride + static_cast<int64_t>(head) * D + column; };
 
-    wait_barrier(shared.query_full, 0);
+    mbarrier_wait(&shared.query_full, 0);
 #pragma unroll 1
     for (int phase = STREAM ? 0 : 1; phase < (FULL ? 2 : 1); phase++) {
       const bool is_seen_phase = phase == 0;
@@ -196,28 +196,28 @@ __global__ void __launch_bounds__(THREADS, 1) attention_forward_hopper_kernel(co
       if (begin == end) continue;
       const Visible visible[2] = {plan.visible_to(position[0], is_seen_phase), plan.visible_to(position[1], is_seen_phase)};
       begin_scores(begin);
-      wait_products<0>();
-      settle(scores);
-      shared.key_ring.release(begin);
-      soften(begin, is_seen_phase, visible);
+      wgmma_wait_group<0>();
+      wgmma_fence_operand(scores);
+      shared.key_pipeline.consumer_release(begin);
+      online_softmax(begin, is_seen_phase, visible);
       pack_weights();
 #pragma unroll 1
       for (int32_t step = begin + 1; step < end; step++) {
         begin_scores(step);
         begin_outputs(step - 1);
-        wait_products<1>();
-        settle(scores);
-        shared.key_ring.release(step);
-        soften(step, is_seen_phase, visible);
-        wait_products<0>();
-        settle(out);
-        shared.value_ring.release(step - 1);
+        wgmma_wait_group<1>();
+        wgmma_fence_operand(scores);
+        shared.key_pipeline.consumer_release(step);
+        online_softmax(step, is_seen_phase, visible);
+        wgmma_wait_group<0>();
+        wgmma_fence_operand(out);
+        shared.value_pipeline.consumer_release(step - 1);
         pack_weights();
       }
       begin_outputs(end - 1);
-      wait_products<0>();
-      settle(out);
-      shared.value_ring.release(end - 1);
+      wgmma_wait_group<0>();
+      wgmma_fence_operand(out);
+      shared.value_pipeline.consumer_release(end - 1);
 
       if (FULL && STREAM && is_seen_phase) {
 #pragma unroll
@@ -274,7 +274,7 @@ __global__ void __launch_bounds__(THREADS, 1) attention_forward_hopper_kernel(co
 template <int D, bool FULL, bool STREAM, Half HALF>
 cudaError_t launch_forward(const AttentionForward &a, cudaStream_t stream) {
   const Grid grid{dim3(static_cast<unsigned>(a.num_listed * a.shape.group()), static_cast<unsigned>(ceil_divide(a.num_rows, ROWS))), THREADS,
-                  SharedLayout<D, FULL, STREAM>::BYTES};
+                  1024 + sizeof(SharedStorage<D, FULL, STREAM>)};
   return launch(grid, stream, attention_forward_hopper_kernel<D, FULL, STREAM, HALF>, a);
 }
 

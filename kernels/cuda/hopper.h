@@ -44,7 +44,7 @@ __device__ __forceinline__ int swizzled_offset(int row, int piece) {
 // How the tensor cores find an operand in a tile of ROWS rows: by rows of 8 that lie 1024 bytes apart, 128-byte swizzle, and, where the
 // operand's long side runs along the row (`deep`), planes that lie ROWS·128 bytes apart.
 template <int ROWS>
-__device__ __forceinline__ uint64_t describe_operand(const bf16 *tile) {
+__device__ __forceinline__ uint64_t smem_descriptor(const bf16 *tile) {
   const auto address = static_cast<uint64_t>(shared_offset(tile));
   return (address & 0x3ffffu) >> 4 | static_cast<uint64_t>(ROWS * 128 >> 4) << 16 | static_cast<uint64_t>(1024 >> 4) << 32 | uint64_t{1} << 62;
 }
@@ -53,23 +53,23 @@ __device__ __forceinline__ uint64_t advance(uint64_t operand, int bytes) { retur
 
 // Depth step k of 16 of an operand whose rows are the product's rows or columns: 32 bytes along the row, in the next plane after 64.
 template <int ROWS>
-__device__ __forceinline__ uint64_t advance_along(uint64_t operand, int k) {
+__device__ __forceinline__ uint64_t advance_k_major(uint64_t operand, int k) {
   return advance(operand, k / 4 * (ROWS * 128) + k % 4 * 32);
 }
 // The same where rows are the depth: 16 rows.
-__device__ __forceinline__ uint64_t advance_deep(uint64_t operand, int k) { return advance(operand, k * 2048); }
+__device__ __forceinline__ uint64_t advance_mn_major(uint64_t operand, int k) { return advance(operand, k * 2048); }
 
 // ---- Products of a warpgroup ----
 // sum [64, N] (N/2 floats a thread): with w the warp in its group, r = lane / 4, c = 2·(lane mod 4), sum[4j + i] is row 16w + r + 8·(i / 2),
 // column 8j + c + i mod 2; `left` registers as multiply_tile's a. Nothing of `sum`, `left` or the tiles may be touched until waited for.
 
-__device__ __forceinline__ void begin_products() {
+__device__ __forceinline__ void wgmma_fence() {
 #if defined(DUO_EMULATION)
 #elif DUO_HOPPER_CODE
   asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
 #endif
 }
-__device__ __forceinline__ void commit_products() {
+__device__ __forceinline__ void wgmma_commit_group() {
 #if defined(DUO_EMULATION)
   emulation::commit_warpgroup_products();
 #elif DUO_HOPPER_CODE
@@ -78,7 +78,7 @@ __device__ __forceinline__ void commit_products() {
 }
 // Until at most GROUPS_LEFT committed groups are under way.
 template <int GROUPS_LEFT>
-__device__ __forceinline__ void wait_products() {
+__device__ __forceinline__ void wgmma_wait_group() {
 #if defined(DUO_EMULATION)
   emulation::wait_warpgroup_products(GROUPS_LEFT);
 #elif DUO_HOPPER_CODE
@@ -87,7 +87,7 @@ __device__ __forceinline__ void wait_products() {
 }
 // After a wait: the compiler must not read these registers before it.
 template <int N>
-__device__ __forceinline__ void settle([[maybe_unused]] float (&sum)[N]) {
+__device__ __forceinline__ void wgmma_fence_operand([[maybe_unused]] float (&sum)[N]) {
 #ifndef DUO_EMULATION
 #pragma unroll
   for (int i = 0; i < N; i++) asm volatile("" : "+f"(sum[i])::"memory");
@@ -105,7 +105,7 @@ __device__ __forceinline__ void settle([[maybe_unused]] float (&sum)[N]) {
 // sum (+)= left·right, 16 deep: left [64, 16] from a tile's rows, right [N, 16] from a tile's rows (its transpose is multiplied by).
 // `adds` false: sum is overwritten.
 template <Half HALF = Half::bf16>
-__device__ __forceinline__ void multiply_shared(float (&sum)[32], uint64_t left, uint64_t right, bool adds) {
+__device__ __forceinline__ void wgmma_ss(float (&sum)[32], uint64_t left, uint64_t right, bool adds) {
 #if defined(DUO_EMULATION)
   emulation::queue_warpgroup_product({sum, 32, nullptr, left, right, false, adds, HALF == Half::f16});
 #elif DUO_HOPPER_CODE
@@ -123,7 +123,7 @@ __device__ __forceinline__ void multiply_shared(float (&sum)[32], uint64_t left,
 #endif
 }
 template <Half HALF = Half::bf16>
-__device__ __forceinline__ void multiply_shared(float (&sum)[64], uint64_t left, uint64_t right, bool adds) {
+__device__ __forceinline__ void wgmma_ss(float (&sum)[64], uint64_t left, uint64_t right, bool adds) {
 #if defined(DUO_EMULATION)
   emulation::queue_warpgroup_product({sum, 64, nullptr, left, right, false, adds, HALF == Half::f16});
 #elif DUO_HOPPER_CODE
@@ -143,7 +143,7 @@ __device__ __forceinline__ void multiply_shared(float (&sum)[64], uint64_t left,
 
 // sum += left·right, 16 deep: left [64, 16] from registers, right [16, N] from a tile whose rows are the depth.
 template <Half HALF = Half::bf16>
-__device__ __forceinline__ void multiply_deep(float (&sum)[32], const uint32_t (&left)[4], uint64_t right) {
+__device__ __forceinline__ void wgmma_rs(float (&sum)[32], const uint32_t (&left)[4], uint64_t right) {
 #if defined(DUO_EMULATION)
   emulation::queue_warpgroup_product({sum, 32, left, 0, right, true, true, HALF == Half::f16});
 #elif DUO_HOPPER_CODE
@@ -161,7 +161,7 @@ __device__ __forceinline__ void multiply_deep(float (&sum)[32], const uint32_t (
 #endif
 }
 template <Half HALF = Half::bf16>
-__device__ __forceinline__ void multiply_deep(float (&sum)[64], const uint32_t (&left)[4], uint64_t right) {
+__device__ __forceinline__ void wgmma_rs(float (&sum)[64], const uint32_t (&left)[4], uint64_t right) {
 #if defined(DUO_EMULATION)
   emulation::queue_warpgroup_product({sum, 64, left, 0, right, true, true, HALF == Half::f16});
 #elif DUO_HOPPER_CODE
@@ -184,7 +184,7 @@ __device__ __forceinline__ void multiply_deep(float (&sum)[64], const uint32_t (
 #undef DUO_NAMES_64
 
 // Ordinary stores and cp.async to shared memory by this thread, made visible to the tensor cores; before the barrier that hands them over.
-__device__ __forceinline__ void publish_to_tensor_cores() {
+__device__ __forceinline__ void fence_proxy_async() {
 #if defined(DUO_EMULATION)
 #elif DUO_HOPPER_CODE
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
@@ -193,16 +193,16 @@ __device__ __forceinline__ void publish_to_tensor_cores() {
 
 // ---- Barriers that count arrivals (mbarrier), 8 bytes of shared memory each ----
 
-using Barrier = uint64_t;
+using Mbarrier = uint64_t;
 
-__device__ __forceinline__ void open_barrier(Barrier *barrier, int arrivals) {
+__device__ __forceinline__ void mbarrier_init(Mbarrier *barrier, int arrivals) {
 #if defined(DUO_EMULATION)
   emulation::open_counting_barrier(barrier, static_cast<unsigned>(arrivals));
 #elif DUO_HOPPER_CODE
   asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(barrier)), "r"(arrivals) : "memory");
 #endif
 }
-__device__ __forceinline__ void arrive(Barrier *barrier) {
+__device__ __forceinline__ void mbarrier_arrive(Mbarrier *barrier) {
 #if defined(DUO_EMULATION)
   emulation::arrive_at_counting_barrier(barrier);
 #elif DUO_HOPPER_CODE
@@ -210,7 +210,7 @@ __device__ __forceinline__ void arrive(Barrier *barrier) {
 #endif
 }
 // Until the barrier's round of this parity (0, 1, 0, …) is complete; parity 1 of a fresh barrier counts as complete.
-__device__ __forceinline__ void wait_barrier(Barrier *barrier, uint32_t parity) {
+__device__ __forceinline__ void mbarrier_wait(Mbarrier *barrier, uint32_t parity) {
 #if defined(DUO_EMULATION)
   emulation::wait_for_counting_barrier(barrier, parity);
 #elif DUO_HOPPER_CODE
@@ -225,13 +225,13 @@ __device__ __forceinline__ void wait_barrier(Barrier *barrier, uint32_t parity) 
 
 // This warpgroup keeps (or takes) COUNT registers a thread of the block's share; all warpgroups' together at most 512 at 128 threads each.
 template <int COUNT>
-__device__ __forceinline__ void keep_registers() {
+__device__ __forceinline__ void setmaxnreg_dec() {
 #if !defined(DUO_EMULATION) && DUO_HOPPER_CODE
   asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(COUNT));
 #endif
 }
 template <int COUNT>
-__device__ __forceinline__ void take_registers() {
+__device__ __forceinline__ void setmaxnreg_inc() {
 #if !defined(DUO_EMULATION) && DUO_HOPPER_CODE
   asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(COUNT));
 #endif

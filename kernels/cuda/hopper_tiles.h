@@ -1,5 +1,4 @@
-// Filling tiles for the tensor cores of Hopper: one warpgroup copies rows with cp.async while others compute. Copies are started in order, one
-// group each, and handed over one group late, so that the next is always under way.
+// The producer's side of Hopper kernels: one warpgroup copies tiles with cp.async while the others, the consumers, compute.
 #pragma once
 #include "cuda/hopper.h"
 
@@ -19,41 +18,44 @@ __device__ __forceinline__ void copy_rows(bf16 *tile, const uint8_t *from, int64
   }
 }
 
-// A ring of STAGES tiles between a filling warpgroup and consumers.
+// The barriers of a ring of STAGES tiles between a producer warpgroup and consumers; lies in shared memory. Step s uses stage s mod STAGES, and
+// of each barrier the phase of parity (s / STAGES) mod 2.
+//   full    the producer's 128 threads arrive when a tile's copies have landed; consumers wait for it
+//   empty   consumers arrive when their products have read the tile; the producer waits before it copies into the stage again
 template <int STAGES>
-struct TileRing {
-  Barrier *full, *empty;  // [STAGES] each
+struct Pipeline {
+  Mbarrier full[STAGES], empty[STAGES];
   // By one thread, before the block's barrier. `consumers` arrivals free a tile.
-  __device__ __forceinline__ void open(int consumers) {
-    for (int i = 0; i < STAGES; i++) open_barrier(full + i, WARPGROUP), open_barrier(empty + i, consumers);
+  __device__ __forceinline__ void init(int consumers) {
+    for (int i = 0; i < STAGES; i++) mbarrier_init(full + i, WARPGROUP), mbarrier_init(empty + i, consumers);
   }
-  static __device__ __forceinline__ int stage(int step) { return step % STAGES; }
-  __device__ __forceinline__ void wait_full(int step) { wait_barrier(full + step % STAGES, step / STAGES & 1); }
-  __device__ __forceinline__ void wait_empty(int step) { wait_barrier(empty + step % STAGES, (step / STAGES & 1) ^ 1); }
-  // A warp's word that its products have read the tile; where its threads read it by loads of their own, each gives its own word instead.
-  __device__ __forceinline__ void release(int step) {
-    if (threadIdx.x % 32 == 0) arrive(empty + step % STAGES);
+  __device__ __forceinline__ void consumer_wait(int step) { mbarrier_wait(full + step % STAGES, step / STAGES & 1); }
+  // A fresh barrier counts the phase before its first as complete, so the first STAGES tiles are free at once.
+  __device__ __forceinline__ void producer_acquire(int step) { mbarrier_wait(empty + step % STAGES, (step / STAGES & 1) ^ 1); }
+  // One arrival for a warp whose wgmmas have read the tile; where its threads read the tile by loads of their own, each arrives itself.
+  __device__ __forceinline__ void consumer_release(int step) {
+    if (threadIdx.x % 32 == 0) mbarrier_arrive(empty + step % STAGES);
   }
-  __device__ __forceinline__ void release_each(int step) { arrive(empty + step % STAGES); }
+  __device__ __forceinline__ void consumer_release_each(int step) { mbarrier_arrive(empty + step % STAGES); }
 };
 
-// The order in which a filling warpgroup hands over what it has started to copy.
-struct HandOver {
-  Barrier *late = nullptr;
-  // After the copies of a tile were started: commit them, and hand over the tile before.
-  __device__ __forceinline__ void next(Barrier *full) {
+// The producer's arrivals, one cp.async group late: the copies of the next tile are always under way while it waits for those of the last.
+struct LateProducer {
+  Mbarrier *late = nullptr;
+  // After the copies of a tile were started: commit them as a group, and arrive for the tile before.
+  __device__ __forceinline__ void commit(Mbarrier *full) {
     commit_copies();
     if (late != nullptr) {
       wait_copies<1>();
-      publish_to_tensor_cores();
-      arrive(late);
+      fence_proxy_async();
+      mbarrier_arrive(late);
     }
     late = full;
   }
   __device__ __forceinline__ void finish() {
     wait_copies<0>();
-    publish_to_tensor_cores();
-    if (late != nullptr) arrive(late);
+    fence_proxy_async();
+    if (late != nullptr) mbarrier_arrive(late);
     late = nullptr;
   }
 };

@@ -104,9 +104,9 @@ void test_warpgroup_products() {
       a[cuda::swizzled_offset<64>(i / 64, i % 64 / 8) + i % 8] = left16[i];
       b[cuda::swizzled_offset<64>(i / 64, i % 64 / 8) + i % 8] = right16[i];
     }
-    cuda::publish_to_tensor_cores();
+    cuda::fence_proxy_async();
     __syncthreads();
-    const uint64_t tile_a = cuda::describe_operand<64>(a), tile_b = cuda::describe_operand<64>(b);
+    const uint64_t tile_a = cuda::smem_descriptor<64>(a), tile_b = cuda::smem_descriptor<64>(b);
     float sum[32] = {}, other[32] = {};
     uint32_t words[4][4];
     const int lane = static_cast<int>(threadIdx.x) % 32, row = static_cast<int>(threadIdx.x) / 32 * 16 + lane / 4;
@@ -116,15 +116,15 @@ void test_warpgroup_products() {
         words[k][i] = left16[at] | static_cast<uint32_t>(left16[at + 1]) << 16;
       }
     }
-    cuda::begin_products();
-    for (int k = 0; k < 4; k++) cuda::multiply_shared(sum, cuda::advance_along<64>(tile_a, k), cuda::advance_along<64>(tile_b, k), k > 0);
-    cuda::commit_products();
-    for (int k = 0; k < 4; k++) cuda::multiply_deep(other, words[k], cuda::advance_deep(tile_b, k));
-    cuda::commit_products();
+    cuda::wgmma_fence();
+    for (int k = 0; k < 4; k++) cuda::wgmma_ss(sum, cuda::advance_k_major<64>(tile_a, k), cuda::advance_k_major<64>(tile_b, k), k > 0);
+    cuda::wgmma_commit_group();
+    for (int k = 0; k < 4; k++) cuda::wgmma_rs(other, words[k], cuda::advance_mn_major(tile_b, k));
+    cuda::wgmma_commit_group();
     const float before = other[0];
-    cuda::wait_products<1>();
+    cuda::wgmma_wait_group<1>();
     early[threadIdx.x] = std::fabs(before) + std::fabs(other[0]);
-    cuda::wait_products<0>();
+    cuda::wgmma_wait_group<0>();
     for (int i = 0; i < 32; i++) {
       const int at = (row + i % 4 / 2 * 8) * 64 + i / 4 * 8 + lane % 4 * 2 + i % 2;
       along[at] = sum[i], deep[at] = other[i];
@@ -135,26 +135,26 @@ void test_warpgroup_products() {
   expect(std::all_of(early.begin(), early.end(), [](float x) { return x == 0; }), "a product is not there before it is waited for");
   expect_fault("one product", dim3(1), dim3(128), 1024, [] {
     float sum[32] = {};
-    cuda::multiply_shared(sum, threadIdx.x == 5 ? 64 : 0, 0, false);
+    cuda::wgmma_ss(sum, threadIdx.x == 5 ? 64 : 0, 0, false);
   });
-  expect_fault("whole warpgroups", dim3(1), dim3(64), 1024, [] { cuda::commit_products(); });
+  expect_fault("whole warpgroups", dim3(1), dim3(64), 1024, [] { cuda::wgmma_commit_group(); });
   expect_fault("same barrier", dim3(1), dim3(128), 1024, [] {
-    if (threadIdx.x < 96) cuda::commit_products();
+    if (threadIdx.x < 96) cuda::wgmma_commit_group();
   });
 }
 
 void test_counting_barriers() {
   std::vector<int> order;
   expect(run_grid(dim3(1), dim3(64), 64, [&] {
-    auto *barrier = reinterpret_cast<cuda::Barrier *>(cuda::shared_memory());
-    if (threadIdx.x == 0) cuda::open_barrier(barrier, 32);
+    auto *barrier = reinterpret_cast<cuda::Mbarrier *>(cuda::shared_memory());
+    if (threadIdx.x == 0) cuda::mbarrier_init(barrier, 32);
     __syncthreads();
     for (uint32_t round = 0; round < 3; round++) {
       if (threadIdx.x >= 32) {
         if (threadIdx.x == 63) order.push_back(static_cast<int>(round));
-        cuda::arrive(barrier);
+        cuda::mbarrier_arrive(barrier);
       } else {
-        cuda::wait_barrier(barrier, round & 1);
+        cuda::mbarrier_wait(barrier, round & 1);
         if (threadIdx.x == 0) order.push_back(10 + static_cast<int>(round));
       }
       __syncthreads();
@@ -162,11 +162,11 @@ void test_counting_barriers() {
   }), "a counting barrier runs: " + emulation::last_fault());
   expect(order == std::vector<int>{0, 10, 1, 11, 2, 12}, "a wait ends with its round");
   expect_fault("same barrier", dim3(1), dim3(32), 64, [] {
-    auto *barrier = reinterpret_cast<cuda::Barrier *>(cuda::shared_memory());
-    if (threadIdx.x == 0) cuda::open_barrier(barrier, 33);
+    auto *barrier = reinterpret_cast<cuda::Mbarrier *>(cuda::shared_memory());
+    if (threadIdx.x == 0) cuda::mbarrier_init(barrier, 33);
     __syncthreads();
-    cuda::arrive(barrier);
-    cuda::wait_barrier(barrier, 0);
+    cuda::mbarrier_arrive(barrier);
+    cuda::mbarrier_wait(barrier, 0);
   });
 }
 
