@@ -14,8 +14,10 @@ export function formatTaskTable(rows: readonly EvalRow[]): string {
     row.length === null ? '' : String(row.length),
     ...(hasDepth ? [row.depth === null ? '' : formatShare(row.depth)] : []),
     row.mask,
-    row.keptGain === null ? '–' : formatShare(row.accuracy),
-    row.keptGain === null ? '' : row.accuracyInterval.map((bound) => (100 * bound).toFixed(1)).join(' to '),
+    row.keptGain === null ? '–' : formatShare(row.keptGain ?? row.accuracy),
+    row.keptGain === null
+      ? ''
+      : (row.keptGainInterval ?? row.accuracyInterval).map((bound) => (100 * bound).toFixed(1)).join(' to '),
     formatBytes(row.kvBytes),
     formatShare(row.footprint),
     row.seconds.toFixed(1),

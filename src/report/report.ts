@@ -4,6 +4,7 @@ import { formatSeconds, formatShare, formatShareInterval, formatTokens } from '.
 import type { Figure } from './figures/figure.ts';
 import { type Html, html, trustedHtml } from './html.ts';
 import { describeBudget, describeRanks, describeTies, describeWindows } from './mask-words.ts';
+import { type Measured, readMeasure } from './measure.ts';
 import type { RunData } from './run-data.ts';
 import { formatScript } from './script.ts';
 import { buildMemorySection, buildSpeedSection } from './sections/cost.ts';
@@ -106,7 +107,7 @@ function describeLead(data: RunData, { method, heads, training }: Summary): stri
     .join(' ');
 }
 
-function formatTiles({ heads, budget, savings, recall }: Summary): Html | null {
+function formatTiles({ heads, budget, savings, recall, keptGain }: Summary): Html | null {
   const tiles: [value: string, label: string, note: string][] = [];
   if (heads) {
     tiles.push([
@@ -131,6 +132,15 @@ function formatTiles({ heads, budget, savings, recall }: Summary): Html | null {
       formatShare(given.accuracy),
       'recall with the mask',
       `${formatShareInterval(given.accuracyInterval)}; full attention ${formatShare(full.accuracy)}; ${given.samples} samples`,
+    ]);
+  }
+  if (keptGain) {
+    const { value, low, high } = readMeasure(keptGain) as Measured;
+    const of = keptGain.length === null ? '' : ` of ${formatTokens(keptGain.length)} tokens`;
+    tiles.push([
+      formatShare(value),
+      'of long context’s gain kept',
+      `${formatShareInterval([low, high])}; ${keptGain.samples} held-out texts${of}`,
     ]);
   }
   if (tiles.length === 0) return null;

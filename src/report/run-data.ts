@@ -57,7 +57,12 @@ const toldSchema = z.looseObject({
     .optional(),
   warnings: z.array(z.string()).optional(),
 });
-const heldOutSchema = z.looseObject({ results: z.looseObject({ heldOut: z.array(evalRowSchema) }) });
+const closingSchema = z.looseObject({
+  results: z.looseObject({
+    heldOut: z.array(evalRowSchema).optional(),
+    keptGain: z.array(evalRowSchema).optional(),
+  }),
+});
 
 export interface RunData {
   /** absolute path of the folder */
@@ -79,6 +84,8 @@ export interface RunData {
   readonly warnings: readonly string[];
   /** rows of identify's closing table */
   readonly heldOut: readonly EvalRow[];
+  /** kept gain of the same masks on held-out documents; empty where identify had none */
+  readonly keptGain: readonly EvalRow[];
   /** what `duo eval --out` wrote */
   readonly results: Results | null;
   /** texts that `duo eval --out` kept */
@@ -127,7 +134,7 @@ export function readRunFolder(folder: string): RunData {
     gates: read('gates.json', readGates),
     mask,
     metrics: read('metrics.jsonl', readMetrics) ?? [],
-    heldOut: readHeldOut(run, join(path, 'run.json')),
+    ...readClosing(run, join(path, 'run.json')),
     ...readTold(run),
     results: labelled?.results ?? null,
     // texts under another mask would stand beside the run's own
@@ -160,10 +167,11 @@ function readTold(run: RunFile | null): Pick<RunData, 'savingTokens' | 'warnings
   return { savingTokens: savings?.map(({ tokens }) => tokens) ?? SAVING_TOKENS, warnings: warnings ?? [] };
 }
 
-function readHeldOut(run: RunFile | null, path: string): EvalRow[] {
+function readClosing(run: RunFile | null, path: string): Pick<RunData, 'heldOut' | 'keptGain'> {
   const results = run?.results;
-  if (typeof results !== 'object' || results === null || !('heldOut' in results)) return [];
-  return checkJson(heldOutSchema, { value: run, path }).results.heldOut;
+  if (typeof results !== 'object' || results === null) return { heldOut: [], keptGain: [] };
+  const { heldOut = [], keptGain = [] } = checkJson(closingSchema, { value: run, path }).results;
+  return { heldOut, keptGain };
 }
 
 /** Figures stand side by side on one page only where they are of one model. */

@@ -1,17 +1,15 @@
-// Accuracy against KV footprint: one line a method, its cuts as points with 95 % intervals, full attention as the line to reach.
+// Accuracy or kept gain against KV footprint: one line a method, its cuts as points with 95 % intervals, full attention as the line to reach.
 import * as Plot from '@observablehq/plot';
 import { formatShare, formatShareInterval, formatTokens } from '../../core/words.ts';
 import type { EvalRow } from '../../formats/results.ts';
+import { type Measured, nameMeasure, readMeasure, spanOf } from '../measure.ts';
 import { drawEndLabel, drawFigure, type Figure, isNarrow, spreadLabels, TIPS } from './figure.ts';
 
 const COLOURS = 6;
 
-interface Point {
+interface Point extends Measured {
   readonly method: string;
   readonly footprint: number;
-  readonly accuracy: number;
-  readonly low: number;
-  readonly high: number;
 }
 
 /** Method of a row: `gates@0.5` is a cut of `gates`; `random-2@0.5` and `random-2` are `random`. */
@@ -19,10 +17,10 @@ export function methodOf(mask: string): string {
   return mask.replace(/@.*$/, '').replace(/^random-\d+$/, 'random');
 }
 
-/** One figure a task and length that was measured at more than one budget; [] where none was. */
+/** One figure a task and length that was measured at more than one budget; [] where none was. Kept gain that could not be measured is left out. */
 export function drawBudgetCurves(rows: readonly EvalRow[]): Figure[] {
   const groups = new Map<string, EvalRow[]>();
-  for (const row of rows.filter((one) => one.depth === null)) {
+  for (const row of rows.filter((one) => one.depth === null && readMeasure(one) !== null)) {
     const key = JSON.stringify([row.task, row.length]);
     groups.set(key, [...(groups.get(key) ?? []), row]);
   }
@@ -34,7 +32,9 @@ export function drawBudgetCurves(rows: readonly EvalRow[]): Figure[] {
 }
 
 function drawBudgetCurve(rows: readonly EvalRow[]): Figure {
-  const { task, length } = rows[0] as EvalRow;
+  const [first] = rows as readonly [EvalRow, ...EvalRow[]];
+  const { task, length } = first;
+  const measure = nameMeasure(first);
   const full = rows.find((row) => row.mask === 'full');
   const points = averagePoints(rows.filter((row) => row.mask !== 'full'));
   const methods = [...new Set(points.map((point) => point.method))];
@@ -44,17 +44,18 @@ function drawBudgetCurve(rows: readonly EvalRow[]): Figure {
   };
   const [top, height] = [26, 320];
   const bottom = height - 44;
-  const place = (accuracy: number): number => bottom - accuracy * (bottom - top);
+  const [least, most] = spanOf(points);
+  const place = (value: number): number => bottom - ((value - least) / (most - least)) * (bottom - top);
   const longest = Math.max(...methods.map((method) => method.length));
   return drawFigure({
     name: `budget-${task}${length === null ? '' : `-${length}`}`.replace(/[^a-zA-Z0-9-]+/g, '-'),
-    title: `${task}${length === null ? '' : `, ${formatTokens(length)} tokens`}: accuracy by KV budget`,
-    caption: `KV footprint as a share of full attention's, integrated over the run; bars are 95 % intervals.${full ? ` Dashed: full attention, ${formatShare(full.accuracy)}.` : ''}`,
+    title: `${task}${length === null ? '' : `, ${formatTokens(length)} tokens`}: ${measure} by KV budget`,
+    caption: `KV footprint as a share of full attention's, integrated over the run; bars are 95 % intervals.${full ? ` Dashed: full attention, ${formatShare(readMeasure(full)?.value ?? 1)}.` : ''}`,
     draw: (width) => {
       const right = Math.min(isNarrow(width) ? 122 : 170, 16 + 7.6 * longest);
       const last = methods.map((method) => points.filter((point) => point.method === method).at(-1) as Point);
       const ends = spreadLabels(
-        last.map((point) => place(point.accuracy)),
+        last.map((point) => place(point.value)),
         { top, bottom },
       );
       return {
@@ -74,8 +75,8 @@ function drawBudgetCurve(rows: readonly EvalRow[]): Figure {
             tickFormat: percent,
           },
           y: {
-            domain: [0, 1],
-            label: 'accuracy, %',
+            domain: [least, most],
+            label: `${measure}, %`,
             labelArrow: 'none',
             grid: true,
             ticks: 5,
@@ -83,7 +84,9 @@ function drawBudgetCurve(rows: readonly EvalRow[]): Figure {
             tickFormat: percent,
           },
           marks: [
-            ...(full ? [Plot.ruleY([full.accuracy], { stroke: 'var(--ink)', strokeDasharray: '4,3' })] : []),
+            ...(full
+              ? [Plot.ruleY([readMeasure(full)?.value ?? 1], { stroke: 'var(--ink)', strokeDasharray: '4,3' })]
+              : []),
             Plot.ruleX(points, {
               x: 'footprint',
               y1: 'low',
@@ -94,19 +97,19 @@ function drawBudgetCurve(rows: readonly EvalRow[]): Figure {
             }),
             Plot.line(points, {
               x: 'footprint',
-              y: 'accuracy',
+              y: 'value',
               z: 'method',
               stroke: (point: Point) => colour(point.method),
               strokeWidth: 2,
             }),
             Plot.dot(points, {
               x: 'footprint',
-              y: 'accuracy',
+              y: 'value',
               r: 4.5,
               fill: (point: Point) => colour(point.method),
               className: TIPS,
               ariaLabel: (point: Point) =>
-                `${point.method}: ${formatShare(point.accuracy)} (${formatShareInterval([point.low, point.high])}) at ${formatShare(point.footprint)} of the KV footprint`,
+                `${point.method}: ${formatShare(point.value)} (${formatShareInterval([point.low, point.high])}) at ${formatShare(point.footprint)} of the KV footprint`,
             }),
           ],
         },
@@ -130,12 +133,15 @@ function averagePoints(rows: readonly EvalRow[]): Point[] {
     groups.set(key, [...(groups.get(key) ?? []), row]);
   }
   return [...groups.values()]
-    .map((own) => ({
-      method: methodOf(own[0]!.mask),
-      footprint: own[0]!.footprint,
-      accuracy: own.reduce((sum, row) => sum + row.accuracy, 0) / own.length,
-      low: Math.min(...own.map((row) => row.accuracyInterval[0])),
-      high: Math.max(...own.map((row) => row.accuracyInterval[1])),
-    }))
+    .map((own) => {
+      const measured = own.map((row) => readMeasure(row) as Measured);
+      return {
+        method: methodOf(own[0]!.mask),
+        footprint: own[0]!.footprint,
+        value: measured.reduce((sum, { value }) => sum + value, 0) / own.length,
+        low: Math.min(...measured.map(({ low }) => low)),
+        high: Math.max(...measured.map(({ high }) => high)),
+      };
+    })
     .sort((a, b) => a.footprint - b.footprint);
 }

@@ -9,6 +9,7 @@ import { drawBudgetCurves } from '../figures/budget-curve.ts';
 import type { Figure } from '../figures/figure.ts';
 import { drawNeedleMaps } from '../figures/needle-map.ts';
 import { drawRecallDots } from '../figures/recall-dots.ts';
+import { isOfGain, type Measured, nameMeasure, readMeasure } from '../measure.ts';
 import type { RunData } from '../run-data.ts';
 import { type Column, makeTable, type Table } from '../table.ts';
 import { makePredictionTable } from './predictions.ts';
@@ -28,7 +29,7 @@ const criticalSchema = z.array(
   }),
 );
 
-export function buildClosingSection({ heldOut, path, model }: RunData): SectionResult {
+export function buildClosingSection({ heldOut, keptGain, path, model }: RunData): SectionResult {
   const title = 'Held-out recall';
   if (heldOut.length === 0) {
     return {
@@ -50,8 +51,18 @@ export function buildClosingSection({ heldOut, path, model }: RunData): SectionR
   return {
     id: 'recall',
     title,
-    figures: [drawRecallDots(heldOut, { name: 'recall', title: 'Answer words right, by mask' })],
-    tables: [makeRowTable(heldOut, { name: 'recall', title: 'Closing table', isFolded: false })],
+    figures: [
+      drawRecallDots(heldOut, { name: 'recall', title: 'Answer words right, by mask' }),
+      ...(isMeasured(keptGain)
+        ? [drawRecallDots(keptGain, { name: 'kept-gain', title: 'Kept gain on held-out documents, by mask' })]
+        : []),
+    ],
+    tables: [
+      makeRowTable(heldOut, { name: 'recall', title: 'Closing table', isFolded: false }),
+      ...(keptGain.length > 0
+        ? [makeRowTable(keptGain, { name: 'kept-gain', title: 'Kept gain on held-out documents', isFolded: false })]
+        : []),
+    ],
   };
 }
 
@@ -90,16 +101,18 @@ export function buildTasksSection({ results, predictions = [], path, model, ofAn
   };
 }
 
+const isMeasured = (rows: readonly EvalRow[]): boolean => rows.some((row) => readMeasure(row) !== null);
+
 /** Dots for tasks that were measured under one cut only, where there is no curve to draw. */
 function drawSingleCuts(rows: readonly EvalRow[]): Figure[] {
   const keys = new Set(rows.filter((row) => row.depth === null).map((row) => JSON.stringify([row.task, row.length])));
   return [...keys].flatMap((key) => {
     const own = rows.filter((row) => row.depth === null && JSON.stringify([row.task, row.length]) === key);
-    if (own.length < 2 || own.some((row) => row.mask.includes('@'))) return [];
+    if (own.length < 2 || !isMeasured(own) || own.some((row) => row.mask.includes('@'))) return [];
     const { task, length } = own[0] as EvalRow;
     const at = length === null ? '' : `, ${formatTokens(length)} tokens`;
     const slug = `scores-${task}${length === null ? '' : `-${length}`}`.replace(/[^a-zA-Z0-9-]+/g, '-');
-    return [drawRecallDots(own, { name: slug, title: `${task}${at}: accuracy by mask` })];
+    return [drawRecallDots(own, { name: slug, title: `${task}${at}: ${nameMeasure(own[0] as EvalRow)} by mask` })];
   });
 }
 
@@ -119,11 +132,23 @@ function makeRowTable(rows: readonly EvalRow[], options: { name: string; title: 
         show: (row) => formatTokens(row.length ?? 0),
       }),
       ...when(has('depth'), { label: 'depth', value: (row) => row.depth, show: (row) => formatShare(row.depth ?? 0) }),
-      { label: 'accuracy', value: (row) => row.accuracy, show: (row) => formatShare(row.accuracy) },
+      ...when(!rows.every(isOfGain), {
+        label: 'accuracy',
+        value: (row) => (isOfGain(row) ? null : row.accuracy),
+        show: (row) => formatShare(row.accuracy),
+      }),
+      ...when(rows.some(isOfGain), {
+        label: 'kept gain',
+        value: (row) => row.keptGain ?? null,
+        show: (row) => formatShare(row.keptGain ?? 0),
+      }),
       {
         label: '95 % interval',
-        value: (row) => row.accuracyInterval.join(' to '),
-        show: (row) => formatShareInterval(row.accuracyInterval),
+        value: (row) => joinBounds(readMeasure(row)),
+        show: (row) => {
+          const { low, high } = readMeasure(row) as Measured;
+          return formatShareInterval([low, high]);
+        },
       },
       ...when(has('logProb'), {
         label: 'log-prob',
@@ -147,6 +172,9 @@ function makeRowTable(rows: readonly EvalRow[], options: { name: string; title: 
     ],
   });
 }
+
+const joinBounds = (measured: Measured | null): string | null =>
+  measured === null ? null : `${measured.low} to ${measured.high}`;
 
 /** Smallest KV footprint that keeps a share of full attention's score, where `duo eval` found it. */
 function makeCriticalTable(results: Results): Table | null {

@@ -56,7 +56,7 @@ it('formats CSV with two columns an interval and quotes where needed', () => {
   const [header, line] = csv.split('\n');
   expect(header).toContain('accuracy,accuracyIntervalLow,accuracyIntervalHigh,logProb');
   expect(line).toBe(
-    'samples,"a ""b"", c",,,4,teacher-forced,0.5,0.15,0.85,-1.25,,,20,0.75,1024,4096,bf16,,0.3,0.4,exact,1.5,,,',
+    'samples,"a ""b"", c",,,4,teacher-forced,0.5,0.15,0.85,-1.25,,,20,0.75,1024,4096,bf16,,0.3,0.4,exact,1.5,,,,,,,,',
   );
   expect(csv.endsWith('\n')).toBe(true);
 });
