@@ -2,7 +2,7 @@
 // Do the tests see a wrong kernel? Applies each one-line mutant of mutants.txt to a copy of kernels/, rebuilds what it changed under the CUDA emulation and
 // runs the test that the list names for it: a mutant that passes has survived. Every __global__ function must have a mutant of its own.
 //   node kernels/tests/mutate.mjs [--jobs 2] [--only text] [--out record.tsv] [--folder /tmp/duo-mutants]
-// --only: mutants whose file, test or text holds it. Exit code 1 where one survives, does not apply or does not compile, or a kernel has none.
+// --check: only whether every mutant's text is in its file and every kernel has one. --only: mutants whose file, test or text holds it. Exit code 1 where one survives, does not apply or does not compile, or a kernel has none.
 import { spawn, spawnSync } from 'node:child_process';
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { cpus, tmpdir } from 'node:os';
@@ -16,6 +16,7 @@ const { values: flags } = parseArgs({
   options: {
     jobs: { type: 'string', default: String(Math.min(2, cpus().length)) },
     only: { type: 'string', default: '' },
+    check: { type: 'boolean', default: false },
     out: { type: 'string' },
     folder: { type: 'string', default: join(tmpdir(), 'duo-mutants') },
   },
@@ -38,19 +39,20 @@ function readMutants() {
   return mutants;
 }
 
-/** Where the mutant's text is: its offset, or why it cannot be said. */
+/** Where the mutant's text is, however the file breaks its lines: [begin, end), or why it cannot be said. */
 function locate(source, { text, place }) {
-  const places = [];
-  for (let at = source.indexOf(text); at >= 0; at = source.indexOf(text, at + 1)) places.push(at);
-  if (places.length === 0) return 'the text is not in the file';
-  if (place === 0 && places.length > 1) return `the text is ${places.length} times in the file`;
-  return places[Math.max(0, place - 1)] ?? `the text is only ${places.length} times in the file`;
+  const tokens = text.match(/\w+|[^\w\s]/g).map((token) => token.replace(/[.*+?^${}()|[\]\\]/g, '\\$&'));
+  const found = [...source.matchAll(new RegExp(tokens.join('\\s*'), 'g'))];
+  if (found.length === 0) return 'the text is not in the file';
+  if (place === 0 && found.length > 1) return `the text is ${found.length} times in the file`;
+  const match = found[Math.max(0, place - 1)];
+  return match ? [match.index, match.index + match[0].length] : `the text is only ${found.length} times in the file`;
 }
 
 /** The kernel that an offset lies in: the last __global__ function before it, where it is not past that function's end; else ''. */
 function kernelAt(source, offset) {
   let name = '';
-  for (const found of source.matchAll(/__global__ void (?:__launch_bounds__\([^)]*\) )?(\w+)\(/g)) {
+  for (const found of source.matchAll(/__global__ void\s+(?:__launch_bounds__\([^)]*\)\s+)?(\w+)\(/g)) {
     if (found.index > offset) break;
     const end = source.indexOf('\n}', found.index);
     name = offset <= end ? found[1] : '';
@@ -63,7 +65,7 @@ function listKernels() {
   for (const name of readdirSync(join(KERNELS, 'cuda'))) {
     if (!name.endsWith('.cu')) continue;
     const source = readFileSync(join(KERNELS, 'cuda', name), 'utf8');
-    for (const found of source.matchAll(/__global__ void (?:__launch_bounds__\([^)]*\) )?(\w+)\(/g))
+    for (const found of source.matchAll(/__global__ void\s+(?:__launch_bounds__\([^)]*\)\s+)?(\w+)\(/g))
       kernels.set(`${name} ${found[1]}`, 0);
   }
   return kernels;
@@ -126,12 +128,22 @@ for (const mutant of mutants) {
     mutant.result = `does not apply: ${at}`;
     continue;
   }
-  mutant.line = source.slice(0, at).split('\n').length;
-  mutant.kernel = kernelAt(source, at);
-  mutant.changed = source.slice(0, at) + mutant.to + source.slice(at + mutant.from.text.length);
+  const [begin, end] = at;
+  mutant.line = source.slice(0, begin).split('\n').length;
+  mutant.kernel = kernelAt(source, begin);
+  mutant.changed = source.slice(0, begin) + mutant.to + source.slice(end);
   const key = `${basename(mutant.file)} ${mutant.kernel}`;
   if (kernels.has(key)) kernels.set(key, kernels.get(key) + 1);
 }
+const bare = [...kernels].filter(([name, count]) => count === 0 && !excused.has(name)).map(([name]) => name);
+if (flags.check) {
+  const astray = mutants.filter((mutant) => mutant.result !== undefined);
+  for (const { file, result, from } of astray) console.error(`${file}: ${result}: ${from.text}`);
+  for (const name of bare) console.error(`${name} has no mutant`);
+  console.log(`${mutants.length - astray.length} of ${mutants.length} mutants apply, ${kernels.size - bare.length} of ${kernels.size} kernels have one or say why not`);
+  process.exit(astray.length + bare.length === 0 ? 0 : 1);
+}
+
 const workers = [];
 for (let job = 0; job < Number(flags.jobs); job++) workers.push(await prepare(job));
 
