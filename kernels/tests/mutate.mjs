@@ -140,7 +140,9 @@ if (flags.check) {
   const astray = mutants.filter((mutant) => mutant.result !== undefined);
   for (const { file, result, from } of astray) console.error(`${file}: ${result}: ${from.text}`);
   for (const name of bare) console.error(`${name} has no mutant`);
-  console.log(`${mutants.length - astray.length} of ${mutants.length} mutants apply, ${kernels.size - bare.length} of ${kernels.size} kernels have one or say why not`);
+  console.log(
+    `${mutants.length - astray.length} of ${mutants.length} mutants apply, ${kernels.size - bare.length} of ${kernels.size} kernels have one or say why not`,
+  );
   process.exit(astray.length + bare.length === 0 ? 0 : 1);
 }
 
