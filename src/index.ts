@@ -18,6 +18,7 @@ export type { NoiseDecisions } from '../export/noise-decisions.ts';
 export { drawGates, drawMask, type PictureOptions } from '../export/picture.ts';
 export type { ChosenMask } from '../identify/choose-mask.ts';
 export { identify } from '../identify/identify.ts';
+export type { LeastBudget, MeasuredMask } from '../identify/least-budget.ts';
 export type {
   FoundHeads,
   IdentifyMessage,
@@ -98,7 +99,7 @@ export {
   NativeError,
 } from './errors/errors.ts';
 export { listBaselines, type NamedMask } from './eval/baselines.ts';
-export { evaluateSamples } from './eval/evaluate-samples.ts';
+export { evaluateSamples, type ScoredSample } from './eval/evaluate-samples.ts';
 export type { KeptPromise, PathMask, WalkedMask } from './eval/keep-promise.ts';
 export type { Interval } from './eval/metrics/confidence.ts';
 export { type GatesFile, type LambdaPath, type ModelTag, readGates, writeGates } from './formats/gates.ts';
