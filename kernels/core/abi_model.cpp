@@ -2,7 +2,6 @@
 #include <thread>
 
 #include "core/abi.h"
-#include "core/gram.h"
 #include "core/weight_map.h"
 
 namespace duo {
@@ -185,15 +184,15 @@ int32_t duo_sketch(duo_model_t *model, const int32_t *tokens, int64_t num_tokens
   });
 }
 
-int32_t duo_gram(const float *a, int64_t num_a, const float *b, int64_t num_b, int64_t length, double scale, int32_t num_threads,
-                 duo_task_t *task, double *gram, int64_t gram_stride) {
+int32_t duo_gram(duo_model_t *model, const float *a, int64_t num_a, const float *b, int64_t num_b, int64_t length, double scale, duo_task_t *task,
+                 double *gram, int64_t gram_stride) {
   return guard_task(task, [&](Task &running) {
-    require_range("num_a", num_a, 1, int64_t{1} << 24);
+    const auto found = model_table().find(model, "model");
+    require_range("num_a", num_a, 1, int64_t{1} << 19);
     require_range("num_b", num_b, 1, int64_t{1} << 24);
     require_range("length", length, 1, int64_t{1} << 40);
     require_range("gram_stride", gram_stride, num_b, int64_t{1} << 32);
-    require_range("num_threads", num_threads, 0, 256);
     if (!std::isfinite(scale)) fail(DUO_STATUS_ARGUMENT, "Expected `scale` to be finite, got `%g`", scale);
-    accumulate_gram(require(a, "a"), num_a, require(b, "b"), num_b, length, scale, num_threads, running, require(gram, "gram"), gram_stride);
+    found->gram(require(a, "a"), num_a, require(b, "b"), num_b, length, scale, running, require(gram, "gram"), gram_stride);
   });
 }

@@ -107,6 +107,8 @@ class DuoModel {
   // vectors [num_vectors, P, C], windows [num_windows]; products [num_vectors, L, G, num_windows]
   virtual void sketch(const Passage &passage, const float *vectors, int64_t num_vectors, const int64_t *windows, int64_t num_windows, int64_t sink, Task &task,
                       float *products) = 0;
+  // As core/gram.h's accumulate_gram, with its bits, on the model's device.
+  virtual void gram(const float *a, int64_t num_a, const float *b, int64_t num_b, int64_t length, double scale, Task &task, double *gram, int64_t gram_stride) = 0;
   // The session may keep `self` (a shared pointer to this model) so that weights outlive it.
   virtual std::unique_ptr<DuoSession> open_session(std::shared_ptr<DuoModel> self, const SessionOptions &options, Task &task) = 0;
 };

@@ -1,6 +1,7 @@
 // Opening a model on the CPU: views of the mapped weights, norms and biases widened once.
 #include "cpu/cpu_model.h"
 
+#include "core/gram.h"
 #include "cpu/cpu_features.h"
 
 namespace duo {
@@ -86,6 +87,10 @@ std::shared_ptr<DuoModel> open_cpu_model(const ModelConfig &config, std::shared_
                                          Task &task) {
   task.check_abort();
   return std::make_shared<CpuModel>(config, std::move(weights), options);
+}
+
+void CpuModel::gram(const float *a, int64_t num_a, const float *b, int64_t num_b, int64_t length, double scale, Task &task, double *gram, int64_t gram_stride) {
+  accumulate_gram(a, num_a, b, num_b, length, scale, static_cast<int32_t>(pool_->num_threads()), task, gram, gram_stride);
 }
 
 }  // namespace duo

@@ -38,6 +38,7 @@ class CpuModel : public DuoModel {
              const HeadWindows &windows, Task &task, float *differences) override;
   void sketch(const Passage &passage, const float *vectors, int64_t num_vectors, const int64_t *windows, int64_t num_windows, int64_t sink, Task &task,
               float *products) override;
+  void gram(const float *a, int64_t num_a, const float *b, int64_t num_b, int64_t length, double scale, Task &task, double *gram, int64_t gram_stride) override;
   std::unique_ptr<DuoSession> open_session(std::shared_ptr<DuoModel> self, const SessionOptions &options, Task &task) override;
 
   // What sessions build on.

@@ -20,7 +20,7 @@ extern "C" {
 #endif
 
 /* Grows with every change of this file that an older mirror would misread. */
-#define DUO_ABI_VERSION 3
+#define DUO_ABI_VERSION 4
 
 #define DUO_STATUS_OK 0
 #define DUO_STATUS_NULL 1         /* a required pointer is null */
@@ -230,11 +230,11 @@ DUO_API int32_t duo_sketch(duo_model_t *model, const int32_t *tokens, int64_t nu
                            const float *vectors, int64_t num_vectors, const int64_t *windows, int64_t num_windows, int64_t sink_tokens,
                            duo_task_t *task, float *products);
 
-/* One block of a Gram matrix: gram[r, c] += scale · ⟨a_r, b_c⟩, summed in fp64 in a fixed order, on the CPU.
- *   a [num_a, length] fp32, read      b [num_b, length] fp32, read; may be a      scale finite
+/* One block of a Gram matrix: gram[r, c] += scale · ⟨a_r, b_c⟩, summed in fp64 in a fixed order, on the model's device: the same bits on all.
+ *   a [num_a, length] fp32, read, num_a ≤ 2^19      b [num_b, length] fp32, read; may be a      scale finite
  *   gram [num_a, num_b] double, read and written; rows lie gram_stride elements apart, gram_stride ≥ num_b
- *   num_threads as in duo_model_open */
-DUO_API int32_t duo_gram(const float *a, int64_t num_a, const float *b, int64_t num_b, int64_t length, double scale, int32_t num_threads,
+ * On CUDA a and b are copied to the device for the call. */
+DUO_API int32_t duo_gram(duo_model_t *model, const float *a, int64_t num_a, const float *b, int64_t num_b, int64_t length, double scale,
                          duo_task_t *task, double *gram, int64_t gram_stride);
 
 /* ---- Sessions: one running text with its KV cache. Calls on one session are serialised by the library. ---- */

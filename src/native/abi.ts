@@ -2,7 +2,7 @@
 // A test parses both files and fails on drift. Types are the header's, except that handles are named for what they are.
 
 /** DUO_ABI_VERSION this mirror was written for. */
-export const ABI_VERSION = 3;
+export const ABI_VERSION = 4;
 
 /** DUO_STATUS_… */
 export const STATUS = {
@@ -211,13 +211,13 @@ export const FUNCTIONS = {
   ),
   duo_gram: mirror(
     'int32_t',
+    MODEL,
     ['const float *', 'a'],
     ['int64_t', 'num_a'],
     ['const float *', 'b'],
     ['int64_t', 'num_b'],
     ['int64_t', 'length'],
     ['double', 'scale'],
-    ['int32_t', 'num_threads'],
     TASK,
     ['double *', 'gram'],
     ['int64_t', 'gram_stride'],

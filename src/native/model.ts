@@ -139,6 +139,21 @@ export class NativeModel {
     return products;
   }
 
+  /** scale · ⟨aᵢ, bⱼ⟩ of all rows, summed in fp64 in a fixed order: the same bits on every device, for any number of threads.
+   * @param a `[numA, length]` and @param b `[numB, length]` fp32, row-major.  @returns `[numA, numB]`. */
+  async multiplyGram(
+    a: Float32Array,
+    b: Float32Array,
+    options: { readonly length: number; readonly scale: number },
+  ): Promise<Float64Array> {
+    const { length, scale } = options;
+    const numA = a.length / length;
+    const numB = b.length / length;
+    const gram = new Float64Array(numA * numB);
+    await runCall('duo_gram', [this.handle.id, a, numA, b, numB, length, scale, TASK_ARGUMENT, gram, numB]);
+    return gram;
+  }
+
   close(): void {
     this.handle.close();
   }

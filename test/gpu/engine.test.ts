@@ -64,6 +64,22 @@ describeGpu('engine on the GPU', () => {
     expect(await gpu.sketch!(sample, request)).toEqual(found);
   });
 
+  test('multiplies differences to the bits of the CPU', async () => {
+    const random = makeRandom(1, 'gram');
+    for (const [rows, others, length] of [
+      [1, 1, 7],
+      [17, 3, 1025],
+      [33, 33, 300],
+    ] as const) {
+      const [a, b] = [rows, others].map((count) =>
+        Float32Array.from({ length: count * length }, () => random.uniform() - 0.5),
+      ) as [Float32Array, Float32Array];
+      const options = { length, scale: 1 / length };
+      expect(await gpu.multiplyGram!(a, b, options)).toEqual(await cpu.multiplyGram!(a, b, options));
+      expect(await gpu.multiplyGram!(a, a, options)).toEqual(await cpu.multiplyGram!(a, a, options));
+    }
+  });
+
   test('measures the quadratic as the CPU does', { timeout: 120_000 }, async () => {
     const full = gridOf(cpu, () => 1);
     const measure = (engine: Engine): Promise<Float64Array> =>

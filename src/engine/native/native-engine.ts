@@ -11,7 +11,6 @@ import {
 import { EngineError, ModelError } from '../../errors/errors.ts';
 import type { ModelConfig } from '../../model/config.ts';
 import type { ModelFolder } from '../../model/folder.ts';
-import { multiplyGram } from '../../native/gram.ts';
 import { type NativeModel, openModel, openRandomModel } from '../../native/model.ts';
 import { checkGates, checkMask, checkProbe, checkSample, checkWindows } from '../check-inputs.ts';
 import type {
@@ -52,7 +51,7 @@ export async function openNativeEngine(folder: ModelFolder, options: NativeEngin
     );
   }
   const model = await openModel(listModelConfigValues(folder.config), folder.weights.files, options);
-  return new NativeEngine(model, folder.config.shape, options.threads);
+  return new NativeEngine(model, folder.config.shape);
 }
 
 /** Open seeded random weights of a shape, for benches. @throws {NativeError} as openNativeEngine; no memory. */
@@ -61,7 +60,7 @@ export async function openRandomNativeEngine(
   options: NativeEngineOptions & { seed: number; weightDtype: 'f32' | 'bf16' | 'int8' },
 ): Promise<Engine> {
   const model = await openRandomModel(listModelConfigValues(config), options.seed, options);
-  return new NativeEngine(model, config.shape, options.threads);
+  return new NativeEngine(model, config.shape);
 }
 
 class NativeEngine implements Engine {
@@ -69,15 +68,12 @@ class NativeEngine implements Engine {
   readonly device: string;
   readonly model: ModelShape;
   readonly #native: NativeModel;
-  /** 0 = one for each CPU */
-  readonly #threads: number;
   #isOpen = true;
 
-  constructor(native: NativeModel, shape: ModelShape, threads = 0) {
+  constructor(native: NativeModel, shape: ModelShape) {
     this.device = native.device;
     this.model = shape;
     this.#native = native;
-    this.#threads = threads;
   }
 
   async distill(
@@ -171,8 +167,7 @@ class NativeEngine implements Engine {
     b: Float32Array,
     options: { readonly length: number; readonly scale: number },
   ): Promise<Float64Array> {
-    this.#requireOpen();
-    return multiplyGram(a, b, { ...options, threads: this.#threads });
+    return this.#requireOpen().multiplyGram(a, b, options);
   }
 
   estimate(tokens: number): StepEstimate {

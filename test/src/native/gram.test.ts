@@ -1,7 +1,9 @@
 // Inner products against plain fp64 sums, at lengths around the lanes and chunks, for any number of threads; own products are symmetric.
-import { expect, it } from 'vitest';
+import { afterAll, beforeAll, expect, it } from 'vitest';
 import { makeRandom } from '../../../src/core/random.ts';
-import { multiplyGram } from '../../../src/native/gram.ts';
+import type { Engine } from '../../../src/engine/engine.ts';
+import { openNativeEngine } from '../../../src/engine/native/native-engine.ts';
+import { openModelFolder } from '../../../src/model/folder.ts';
 import { describeNative } from '../../reference/native-library.ts';
 
 function draw(rows: number, length: number, seed: number): Float32Array {
@@ -22,6 +24,21 @@ function multiplyPlainly(a: Float32Array, b: Float32Array, length: number): numb
 }
 
 describeNative('multiplyGram', () => {
+  const engines = new Map<number, Engine>();
+  beforeAll(async () => {
+    const folder = openModelFolder('test/models/tiny');
+    for (const threads of [1, 2]) engines.set(threads, await openNativeEngine(folder, { device: 'cpu', threads }));
+    folder.close();
+  });
+  afterAll(async () => {
+    for (const engine of engines.values()) await engine.close();
+  });
+  const multiplyGram = (
+    a: Float32Array,
+    b: Float32Array,
+    { threads, ...options }: { length: number; scale: number; threads: number },
+  ): Promise<Float64Array> => engines.get(threads)!.multiplyGram!(a, b, options);
+
   it.each([
     [1, 1, 1],
     [3, 5, 15],
