@@ -181,8 +181,6 @@ void bench_decode(Bench &b, const DeviceSize &device) {
   std::vector<DeviceBuffer<DecodeHead>> plans;
   std::vector<HeadCache> first_caches;
   const int32_t length = static_cast<int32_t>(tokens - 1);
-  DeviceBuffer<int32_t> length_buffer(1);
-  copy_to_device(length_buffer.data(), &length, 1, b.stream);
   for (int64_t copy = 0; copy < copies; copy++) {
     std::vector<HeadCache> caches;
     for (int64_t head = 0; head < kv_heads; head++) {
@@ -198,7 +196,7 @@ void bench_decode(Bench &b, const DeviceSize &device) {
     if (copy == 0) first_caches = caches;
     tables.emplace_back(kv_heads);
     copy_to_device(tables.back().data(), caches.data(), kv_heads, b.stream);
-    const DecodeMember member{tables.back().data(), length_buffer.data()};
+    const DecodeMember member{tables.back().data(), nullptr, nullptr, 1.0f, length};
     DeviceBuffer<DecodeMember> member_buffer(1);
     copy_to_device(member_buffer.data(), &member, 1, b.stream);
     plans.emplace_back(kv_heads + 1);

@@ -20,8 +20,8 @@ void bench_decode_step(int device_index, const std::vector<int64_t> &sizes, int3
   const int64_t tokens = sizes[7], retrieval = sizes[8], batch = sizes[12];
   const Window window{sizes[9], sizes[10]};
   const auto kv = static_cast<Dtype>(sizes[11]);
-  if (config.layers < 1 || config.kv_heads < 1 || retrieval > config.kv_heads || tokens < 1 || window.recent < 1 || batch < 1 || batch > 8) {
-    fail(DUO_STATUS_ARGUMENT, "Expected 1 or more layers and tokens, at most G retrieval heads, R of at least 1, a batch of 1 to 8");
+  if (config.layers < 1 || config.kv_heads < 1 || retrieval > config.kv_heads || tokens < 1 || window.recent < 1 || batch < 1 || batch > 64) {
+    fail(DUO_STATUS_ARGUMENT, "Expected 1 or more layers and tokens, at most G retrieval heads, R of at least 1, a batch of 1 to 64");
   }
   config.max_positions = 1 << 20, config.rms_norm_eps = 1e-5f, config.rope_type = DUO_ROPE_NONE, config.rope_theta = 500000.0, config.tied_embeddings = true;
   const auto model = open_cuda_model(config, make_random_weights(config, 1, Dtype::bf16, task), {device_index, "", 0, Dtype::stored, DUO_COMPUTE_ACCURATE}, task);

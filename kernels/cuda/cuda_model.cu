@@ -1,6 +1,7 @@
 // Opening a model on the GPU: bf16 matrices, of products with one input joined into one. f16_weights.cu makes their f16 twins, where something measures.
 #include "cuda/cuda_model.h"
 
+#include "cuda/decode_steps.h"
 #include "cuda/layer_ops.h"
 #include "cuda/uploader.h"
 
@@ -107,7 +108,10 @@ CudaModel::CudaModel(const ModelConfig &config, std::shared_ptr<const WeightMap>
   }
   weight_bytes_ += embedding_.bytes() + final_norm_.bytes() + lm_head_.bytes();
   uploader.stream().wait();
+  decode_steps_ = std::make_shared<DecodeSteps>(*this);
 }
+
+int64_t CudaModel::workspace_bytes() const { return workspace_.bytes() + decode_steps_->bytes(); }
 
 std::unique_ptr<DuoSession> CudaModel::open_session(std::shared_ptr<DuoModel> self, const SessionOptions &options, Task &task) {
   select_device();

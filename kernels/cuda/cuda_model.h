@@ -39,6 +39,7 @@ struct DeviceLayer {
   DeviceMatrix down;     // [C, I]
 };
 
+class DecodeSteps;
 class SamplePass;
 
 class CudaModel : public DuoModel {
@@ -48,7 +49,7 @@ class CudaModel : public DuoModel {
   const ModelConfig &config() const override { return config_; }
   std::string device() const override { return device_; }
   int64_t weight_bytes() const override { return weight_bytes_; }
-  int64_t workspace_bytes() const override { return workspace_.bytes(); }
+  int64_t workspace_bytes() const override;
   void estimate_distill(int64_t num_tokens, int64_t num_positions, Window window, int64_t *memory_bytes, double *operations) override;
   void distill(const Passage &passage, const float *gates, const HeadWindows &windows, int32_t flags, Task &task, double *loss, float *gradient) override;
   void evaluate(const Passage &passage, const int32_t *targets, const float *gates, const HeadWindows &windows, Task &task, float *log_probs,
@@ -79,6 +80,7 @@ class CudaModel : public DuoModel {
   LinearAlgebra &algebra() const { return algebra_; }
   const DeviceSize &device_size() const { return device_size_; }
   WorkspacePool &workspace() const { return workspace_; }
+  DecodeSteps &decode_steps() const { return *decode_steps_; }
   // How many layers' branches a distillation pass keeps: all that fit beside the weights. The result has the same bits for any number.
   int64_t choose_kept_layers(PassSize size) const;
   int64_t beside_pass_bytes() const;
@@ -110,6 +112,7 @@ class CudaModel : public DuoModel {
   DeviceMatrix lm_head_;
   int64_t most_kept_layers_ = INT64_MAX, most_probe_lanes_ = INT64_MAX, most_sketch_vectors_ = INT64_MAX;
   mutable WorkspacePool workspace_;
+  std::shared_ptr<DecodeSteps> decode_steps_;
 };
 
 // kernels/cuda/session.cu

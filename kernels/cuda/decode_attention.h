@@ -1,4 +1,4 @@
-// One query position of 1 to 8 sessions against their caches, both head classes in one launch, shared out by bytes (decode_plan.h).
+// One query position of 1 to 64 sessions against their caches, both head classes in one launch, shared out by bytes (decode_plan.h).
 #pragma once
 #include "cuda/decode_plan.h"
 

@@ -15,7 +15,7 @@ __global__ void decode_plan_kernel(const DecodeMember *members, int32_t batch, i
     if (index < count) {
       const DecodeMember member = members[index / kv_heads];
       const HeadCache cache = member.caches[layer * kv_heads + index % kv_heads];
-      const int64_t length = *member.length, seen = length + 1 < cache.slots ? length + 1 : cache.slots;
+      const int64_t length = member.length, seen = length + 1 < cache.slots ? length + 1 : cache.slots;
       head.key = cache.key, head.value = cache.value;
       head.key_scale = cache.key_scale, head.value_scale = cache.value_scale;
       head.entries = static_cast<int32_t>(seen);

@@ -2,15 +2,9 @@
 // (session, KV head) pairs, and cut into equal shares, one a block of the attention kernel. Heads of any window mix as they come: each counts by the entries that it holds.
 // Made on the device at the start of a step, from the lengths there; a share depends on lengths and the number of blocks alone.
 #pragma once
-#include "cuda/kv_formats.h"
+#include "cuda/decode_table.h"
 
 namespace duo::cuda {
-
-// A session of the batch, in device memory.
-struct DecodeMember {
-  const HeadCache *caches;  // [L, G]
-  const int32_t *length;    // tokens before this one
-};
 
 // What a step reads of one session's KV head.
 struct DecodeHead {

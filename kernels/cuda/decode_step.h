@@ -1,52 +1,61 @@
-// One decode step of 1 to 8 sessions, captured once as a CUDA graph: embedding, all layers, logits, lengths. Tokens and lengths are read from
-// device memory, so a replay needs no new arguments.
+// One decode step of 1 to 64 sessions: embedding, all layers, logits, lengths. Which sessions, their tokens and their lengths are read from device
+// memory, so that a step captured once as a CUDA graph serves any set of as many sessions.
 #pragma once
 #include <vector>
 
-#include "cuda/cuda_model.h"
 #include "cuda/decode_attention.h"
-#include "cuda/matvec.h"
-#include "cuda/reductions.h"
+#include "cuda/step_product.h"
 
 namespace duo::cuda {
 
-class CudaSession;
+// Activations of a step, which steps of any size up to `rows` share; one at a time runs.
+struct DecodeBuffers {
+  DecodeBuffers(const CudaModel &model, int64_t most_rows, const Stream &stream);
+  int64_t bytes() const;
+
+  int64_t rows;
+  DeviceBuffer<DecodeMember> members;
+  DeviceBuffer<int32_t> tokens, first_bad, arrived;
+  DeviceBuffer<DecodeHead> plan;  // [L, rows·G + 1]
+  DeviceBuffer<float> hidden, cosine, sine, partial, partial_scale, logits;
+  DeviceBuffer<bf16> qkv, attended, activated, normed, gate_up;
+  PinnedBuffer<int32_t> reported;  // written by a step: index of the first logit that is not finite, or −1
+};
+
+// What sessions of one step have in common.
+struct DecodeKind {
+  int64_t batch;
+  Dtype kv_dtype;
+  bool rotates;
+  bool operator<(const DecodeKind &other) const;
+};
 
 class DecodeStep {
  public:
-  // All sessions of one model, one KV dtype and one rotation; they outlive the runs of the step, not the step.
-  DecodeStep(const CudaModel &model, const std::vector<CudaSession *> &sessions, const Stream &stream);
+  // `buffers` of `kind.batch` rows or more outlive the step.
+  DecodeStep(const CudaModel &model, const DecodeKind &kind, const DecodeBuffers &buffers);
   ~DecodeStep();
   DecodeStep(const DecodeStep &) = delete;
   DecodeStep &operator=(const DecodeStep &) = delete;
 
-  int32_t *tokens() const { return tokens_.data(); }  // [batch] device: what the next run feeds
-  // Queue what the next run feeds each session, and how long the session is.
-  void feed(const std::vector<CudaSession *> &sessions, const int32_t *tokens, const Stream &stream);
-  // Queue the step. Lengths advance by one, logits go to the sessions.
-  void run(const Stream &stream);
-  // After the stream was waited for: index of the first logit of session `member` that is not finite, or −1.
-  int32_t first_bad(int64_t member) const { return first_bad_host_.data()[member]; }
-  int64_t bytes() const;
+  // Where the next run's token of a session alone may be left on the device.
+  int32_t *token() const { return buffers_.tokens.data(); }
+  // Queue a step of `members` [batch]. tokens [batch], host, or null: it lies in token(). Logits go to the members'.
+  // The first run is launched kernel by kernel, which also loads what must not be loaded during a capture; the second is captured.
+  void run(const std::vector<DecodeMember> &members, const int32_t *tokens, const Stream &stream);
+  // After the stream was waited for: index of the first logit of member `index` that is not finite, or −1.
+  int32_t first_bad(int64_t index) const { return buffers_.reported.data()[index]; }
 
  private:
-  void queue(const std::vector<CudaSession *> &sessions, const Stream &stream);
-  // The product of a layer's matrix, but for its vectors; `values` null: the matrix is int8.
-  VectorProduct describe(const DeviceMatrix &matrix, const bf16 *values, VectorStore store) const;
+  void queue(const Stream &stream);
+  void capture(const Stream &stream);
 
   const CudaModel &model_;
   const ModelConfig &config_;
-  int64_t batch_;
-  Dtype dtype_;
-  bool rotates_;
+  const DecodeKind kind_;
+  const DecodeBuffers &buffers_;
   DecodeShape shape_;
-  DeviceBuffer<int32_t> tokens_, first_bad_, arrived_;
-  DeviceBuffer<DecodeMember> members_;
-  DeviceBuffer<DecodeHead> plan_;  // [L, batch·G + 1]
-  DeviceBuffer<float> hidden_, cosine_, sine_, partial_, partial_scale_;
-  DeviceBuffer<float> logits_;  // of a batch; a session alone has them written to its own
-  DeviceBuffer<bf16> qkv_, attended_, activated_;
-  PinnedBuffer<int32_t> first_bad_host_;  // written by the step
+  bool has_run_ = false;
   cudaGraphExec_t graph_ = nullptr;
 };
 

@@ -241,14 +241,9 @@ __global__ void swiglu_backward_kernel(const bf16 *gate_up, const bf16 *d_hidden
   }
 }
 
-__global__ void rope_tables_kernel(const float *inverse, float scale, int64_t start, const DecodeMember *members, int64_t rows, int32_t half,
-                                   float *cosine, float *sine) {
+__global__ void rope_tables_kernel(const float *inverse, float scale, int64_t start, int64_t rows, int32_t half, float *cosine, float *sine) {
   const int64_t i = element_index();
-  if (i >= rows * half) return;
-  const int64_t position = members != nullptr ? static_cast<int64_t>(*members[i / half].length) : start + i / half;
-  const double angle = static_cast<double>(static_cast<float>(position) * inverse[i % half]);
-  cosine[i] = static_cast<float>(cos(angle)) * scale;
-  sine[i] = static_cast<float>(sin(angle)) * scale;
+  if (i < rows * half) make_rope_pair(start + i / half, inverse[i % half], scale, cosine + i, sine + i);
 }
 
 __global__ void count_up_kernel(int64_t start, int64_t rows, int32_t *to) {
@@ -368,9 +363,8 @@ cudaError_t launch_rms_norm_backward_add_kept(const bf16 *kept, const float *wei
                                               cudaStream_t stream) {
   return launch(row_grid(rows), stream, rms_norm_backward_kernel<bf16, bf16>, kept, weight, dy, width, eps, dx, true, static_cast<bf16 *>(nullptr));
 }
-cudaError_t launch_rope_tables(const float *inverse, float scale, int64_t start, const DecodeMember *members, int64_t rows, int32_t half,
-                               float *cosine, float *sine, cudaStream_t stream) {
-  return launch(element_grid(rows * half), stream, rope_tables_kernel, inverse, scale, start, members, rows, half, cosine, sine);
+cudaError_t launch_rope_tables(const float *inverse, float scale, int64_t start, int64_t rows, int32_t half, float *cosine, float *sine, cudaStream_t stream) {
+  return launch(element_grid(rows * half), stream, rope_tables_kernel, inverse, scale, start, rows, half, cosine, sine);
 }
 cudaError_t launch_count_up(int64_t start, int64_t rows, int32_t *to, cudaStream_t stream) {
   return launch(element_grid(rows), stream, count_up_kernel, start, rows, to);

@@ -1,7 +1,6 @@
 // Row-wise operations of a layer. x, residual streams and gradients are fp32, inputs of products bf16; sums are fp32 in a fixed order.
 // T rows, C columns; all pointers device memory; every function launches one kernel on `stream`.
 #pragma once
-#include "cuda/decode_plan.h"
 #include "cuda/kv_formats.h"
 
 namespace duo::cuda {
@@ -44,10 +43,14 @@ struct RopeWrite {
   uint8_t *key_out, *value_out;       // [rows, G] rows of kv_row_bytes
   uint32_t *key_scale, *value_scale;  // [rows, G] or null
 };
-// Cosines and sines [rows, D/2] of positions start + row, or of each member's length: the angle is the fp32 product position·inverse, its
-// cosine taken in fp64 and scaled, as core/rope.h does.
-cudaError_t launch_rope_tables(const float *inverse, float scale, int64_t start, const DecodeMember *members, int64_t rows, int32_t half,
-                               float *cosine, float *sine, cudaStream_t stream);
+// Cosine and sine of a position's angle: the fp32 product position·inverse, its cosine taken in fp64 and scaled, as core/rope.h does.
+__device__ __forceinline__ void make_rope_pair(int64_t position, float inverse, float scale, float *cosine, float *sine) {
+  const double angle = static_cast<double>(static_cast<float>(position) * inverse);
+  *cosine = static_cast<float>(cos(angle)) * scale;
+  *sine = static_cast<float>(sin(angle)) * scale;
+}
+// Cosines and sines [rows, D/2] of positions start + row.
+cudaError_t launch_rope_tables(const float *inverse, float scale, int64_t start, int64_t rows, int32_t half, float *cosine, float *sine, cudaStream_t stream);
 // Q/K norm, rotation ("rotate half"), cache format. One warp a head vector.
 cudaError_t launch_rope_write(const RopeWrite &rope, cudaStream_t stream);
 

@@ -165,19 +165,6 @@ __global__ void __launch_bounds__(MOST_SAMPLE_THREADS) sample_kernel(const Sampl
 __global__ void set_value_kernel(int32_t *to, int32_t value) {
   if (threadIdx.x == 0) *to = value;
 }
-__global__ void begin_step_kernel(const StepInputs inputs) {
-  const int i = threadIdx.x;
-  if (i >= inputs.count) return;
-  inputs.token_to[i] = inputs.tokens[i];
-  *const_cast<int32_t *>(inputs.members[i].length) = inputs.lengths[i];
-}
-__global__ void advance_kernel(const DecodeMember *members, int32_t count, int32_t *first_bad, int32_t *reported) {
-  const int i = threadIdx.x;
-  if (i >= count) return;
-  *const_cast<int32_t *>(members[i].length) += 1;
-  reported[i] = first_bad[i] == NONE_BAD ? -1 : first_bad[i];
-  first_bad[i] = NONE_BAD;
-}
 
 }  // namespace
 
@@ -202,9 +189,5 @@ cudaError_t launch_sample(const SampleDraw &draw, cudaStream_t stream) {
   return launch({dim3(1), static_cast<int>(threads < MOST_SAMPLE_THREADS ? threads : MOST_SAMPLE_THREADS), 32 * sizeof(double)}, stream, sample_kernel, draw);
 }
 cudaError_t launch_set_value(int32_t *to, int32_t value, cudaStream_t stream) { return launch({dim3(1), 32}, stream, set_value_kernel, to, value); }
-cudaError_t launch_begin_step(const StepInputs &inputs, cudaStream_t stream) { return launch({dim3(1), 32}, stream, begin_step_kernel, inputs); }
-cudaError_t launch_advance(const DecodeMember *members, int32_t count, int32_t *first_bad, int32_t *reported, cudaStream_t stream) {
-  return launch({dim3(1), 32}, stream, advance_kernel, members, count, first_bad, reported);
-}
 
 }  // namespace duo::cuda

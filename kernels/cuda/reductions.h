@@ -1,6 +1,6 @@
 // What ends a pass: the distillation loss, scores of next tokens, the choice of a token. Sums in a fixed order, in fp64 where they are long.
 #pragma once
-#include "cuda/decode_plan.h"
+#include "cuda/device.h"
 
 namespace duo::cuda {
 
@@ -17,6 +17,7 @@ cudaError_t launch_subtract(const float *a, const float *b, int64_t count, float
 cudaError_t launch_score_rows(const float *logits, const int32_t *targets, int64_t rows, int64_t vocab, float *log_probs, int32_t *predictions,
                               cudaStream_t stream);
 
+constexpr int32_t NONE_BAD = 0x7fffffff;  // greater than any index: what a lowest one is taken from
 // first_bad [rows] = lowest index of a logit that is NaN or infinite, or −1.
 cudaError_t launch_check_finite(const float *logits, int64_t rows, int64_t vocab, int32_t *first_bad, cudaStream_t stream);
 
@@ -34,17 +35,5 @@ struct SampleDraw {
 cudaError_t launch_sample(const SampleDraw &draw, cudaStream_t stream);
 
 cudaError_t launch_set_value(int32_t *to, int32_t value, cudaStream_t stream);
-constexpr int MAX_STEP_SESSIONS = 8;
-// The beginning of a decode step: token_to[i] = tokens[i], *members[i].length = lengths[i]. All of it in one launch, by value.
-struct StepInputs {
-  const DecodeMember *members;
-  int32_t *token_to;
-  int32_t count, tokens[MAX_STEP_SESSIONS], lengths[MAX_STEP_SESSIONS];
-};
-cudaError_t launch_begin_step(const StepInputs &inputs, cudaStream_t stream);
-// The end of a decode step: *members[i].length += 1; reported[i] = first_bad[i], or −1 where that is NONE_BAD, which it is again afterwards.
-//   reported [count] may be pinned host memory
-constexpr int32_t NONE_BAD = 0x7fffffff;
-cudaError_t launch_advance(const DecodeMember *members, int32_t count, int32_t *first_bad, int32_t *reported, cudaStream_t stream);
 
 }  // namespace duo::cuda

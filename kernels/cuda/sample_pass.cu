@@ -31,7 +31,7 @@ SamplePass::SamplePass(const CudaModel &model, const Passage &passage, const Hea
   const RopeFrequencies rope = compute_rope_frequencies(config_, passage.num_tokens);  // dynamic scaling goes by the whole sample
   DeviceBuffer<float> inverse(half);
   copy_to_device(inverse.data(), rope.inverse.data(), half, stream_);
-  check(launch_rope_tables(inverse.data(), rope.attention_scale, 0, nullptr, size_.tokens, static_cast<int32_t>(half), memory_.cosine, memory_.sine, stream_.get()),
+  check(launch_rope_tables(inverse.data(), rope.attention_scale, 0, size_.tokens, static_cast<int32_t>(half), memory_.cosine, memory_.sine, stream_.get()),
         "making rotary tables");
   check(cudaMemsetAsync(memory_.mlp_peaks, 0, static_cast<size_t>(2 * config_.layers) * sizeof(float), stream_.get()), "clearing peaks");
   stream_.wait();  // `inverse` goes here

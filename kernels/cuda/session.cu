@@ -1,9 +1,8 @@
-// Prefill in chunks through all layers, decode by replaying a captured step. A call returns when its work on the device is done.
+// Prefill in chunks through all layers, decode by the model's steps. A call returns when its work on the device is done.
 // An abort is seen between chunks: a chunk that has begun overwrites live ring slots layer by layer, so it is finished.
 #include "cuda/session.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cinttypes>
 #include <cstring>
 
@@ -16,11 +15,6 @@ namespace {
 
 constexpr int64_t DEFAULT_CHUNK_TOKENS = 4096;  // full matrix rate; 8B: 0.4 GB of activations
 constexpr int64_t MLP_ROWS = 8192;
-
-uint64_t next_serial() {
-  static std::atomic<uint64_t> last{0};
-  return ++last;
-}
 
 int64_t align(int64_t bytes) { return (bytes + 255) / 256 * 256; }
 
@@ -46,7 +40,6 @@ CudaSession::CudaSession(std::shared_ptr<DuoModel> self, const CudaModel &model,
       config_(model.config()),
       options_(options),
       rope_(compute_rope_frequencies(config_, options.max_tokens)),
-      serial_(next_serial()),
       length_device_(1),
       token_(1),
       first_bad_(1),
@@ -166,7 +159,7 @@ void CudaSession::feed_chunk(const int32_t *tokens, int64_t count, bool is_last)
   forget_logits();
   copy_to_device(b.tokens, tokens, count, stream_);
   check(launch_count_up(length_, count, b.positions, stream_.get()), "numbering positions");
-  check(launch_rope_tables(inverse_.data(), rope_.attention_scale, length_, nullptr, count, static_cast<int32_t>(half), b.cosine, b.sine, stream_.get()),
+  check(launch_rope_tables(inverse_.data(), rope_.attention_scale, length_, count, static_cast<int32_t>(half), b.cosine, b.sine, stream_.get()),
         "making rotary tables");
   check(launch_embed(b.tokens, model_.embedding().data(), count, hidden, b.x, stream_.get()), "reading embeddings");
   RopeWrite rope{};
@@ -219,21 +212,6 @@ void CudaSession::require_finite(int32_t first_bad) {
   has_logits_ = true;
 }
 
-DecodeStep &CudaSession::step_for(const std::vector<CudaSession *> &batch) {
-  if (batch.size() == 1) {
-    if (!single_step_) single_step_ = std::make_unique<DecodeStep>(model_, batch, stream_);
-    return *single_step_;
-  }
-  std::vector<uint64_t> serials;
-  for (const CudaSession *session : batch) serials.push_back(session->serial_);
-  if (!batch_step_ || serials != batch_serials_) {
-    batch_step_.reset();
-    batch_step_ = std::make_unique<DecodeStep>(model_, batch, stream_);
-    batch_serials_ = serials;
-  }
-  return *batch_step_;
-}
-
 void CudaSession::decode(int32_t token, Task &task) {
   DuoSession *self = this;
   decode_batch(&self, &token, 1, task);
@@ -241,23 +219,24 @@ void CudaSession::decode(int32_t token, Task &task) {
 
 void CudaSession::decode_batch(DuoSession *const *sessions, const int32_t *tokens, int64_t num_sessions, Task &task) {
   model_.select_device();
-  // Steps take sessions of one KV dtype and one rotation, eight at most.
+  // A step takes sessions of one KV dtype and one rotation.
   for (int64_t first = 0, count; first < num_sessions; first += count) {
     task.check_abort();
     std::vector<CudaSession *> batch;
+    std::vector<DecodeMember> members;
     for (count = 0; count < MAX_STEP_SESSIONS && first + count < num_sessions; count++) {
       auto *session = static_cast<CudaSession *>(sessions[first + count]);
       if (!batch.empty() && (session->options_.kv_dtype != batch.front()->options_.kv_dtype || session->rotates() != batch.front()->rotates())) break;
       batch.push_back(session);
+      members.push_back(session->member());
     }
-    CudaSession &leader = *batch.front();
-    DecodeStep &step = leader.step_for(batch);
+    DecodeTurn turn(model_.decode_steps());
+    DecodeStep &step = turn.step(batch.front()->kind(count));
     for (CudaSession *session : batch) session->forget_logits();
-    step.feed(batch, tokens + first, leader.stream_);
-    step.run(leader.stream_);
+    step.run(members, tokens + first, turn.stream());
     // Who decodes a given token wants its logits next: they come along while the device is waited for anyway.
-    for (CudaSession *session : batch) session->start_logits_copy(leader.stream_);
-    leader.stream_.wait();
+    for (CudaSession *session : batch) session->start_logits_copy(turn.stream());
+    turn.stream().wait();
     for (CudaSession *session : batch) session->length_++, session->has_host_logits_ = true;
     for (int64_t i = 0; i < count; i++) batch[static_cast<size_t>(i)]->require_finite(step.first_bad(i));
   }
@@ -282,17 +261,17 @@ void CudaSession::logits(float *out) {
   copy_to_host(out, logits_.data(), config_.vocab, stream_);
 }
 
-void CudaSession::run_sample(const Sampling &sampling, int32_t *token) {
+void CudaSession::run_sample(const Sampling &sampling, int32_t *token, const Stream &stream) {
   if (sampling.temperature > 0.0f) sample_weights_.reserve(config_.vocab);
-  check(launch_set_value(length_device_.data(), static_cast<int32_t>(length_), stream_.get()), "setting a length");
+  check(launch_set_value(length_device_.data(), static_cast<int32_t>(length_), stream.get()), "setting a length");
   check(launch_sample({logits_.data(), config_.vocab, length_device_.data(), sampling.temperature, sampling.top_p, sampling.top_k, sampling.seed,
-                       sample_weights_.data(), token}, stream_.get()), "choosing a token");
+                       sample_weights_.data(), token}, stream.get()), "choosing a token");
 }
 
 int32_t CudaSession::sample(const Sampling &sampling) {
   require_logits();
   model_.select_device();
-  run_sample(sampling, token_.data());
+  run_sample(sampling, token_.data(), stream_);
   int32_t token = 0;
   copy_to_host(&token, token_.data(), 1, stream_);
   return token;
@@ -302,16 +281,17 @@ int64_t CudaSession::generate(int64_t num_tokens, const Sampling &sampling, cons
   require_logits();
   model_.select_device();
   task.set_total(num_tokens);
-  DecodeStep &step = step_for({this});
   for (int64_t i = 0; i < num_tokens; i++) {
     task.check_abort();
+    DecodeTurn turn(model_.decode_steps());
+    DecodeStep &step = turn.step(kind(1));
     // The drawn token stays on the device as the step's input; the host reads it for the caller and the stop list.
-    run_sample(sampling, step.tokens());
-    copy_to_host(tokens + i, step.tokens(), 1, stream_);
+    run_sample(sampling, step.token(), turn.stream());
+    copy_to_host(tokens + i, step.token(), 1, turn.stream());
     if (std::find(stop_tokens, stop_tokens + num_stop_tokens, tokens[i]) != stop_tokens + num_stop_tokens) return i + 1;
     forget_logits();
-    step.run(stream_);
-    stream_.wait();
+    step.run({member()}, nullptr, turn.stream());
+    turn.stream().wait();
     length_++;
     require_finite(step.first_bad(0));
     task.add_done();
@@ -334,8 +314,6 @@ std::unique_ptr<DuoSession> CudaSession::fork(Task &task) {
 SessionMemory CudaSession::memory() const {
   const int64_t a_slot = 2 * (kv_row_bytes(options_.kv_dtype, static_cast<int>(config_.head_dim)) + kv_scale_bytes(options_.kv_dtype));
   int64_t workspace = scratch_.widened.bytes() + logits_.bytes() + sample_weights_.bytes();
-  if (single_step_) workspace += single_step_->bytes();
-  if (batch_step_) workspace += batch_step_->bytes();
   return {a_slot * options_.count_all_slots(), a_slot * config_.num_gates() * options_.max_tokens, workspace};
 }
 

@@ -1,9 +1,9 @@
-// A session on the GPU: one running text, its caches in one allocation, and the decode steps captured for it.
+// A session on the GPU: one running text and its caches in one allocation.
 #pragma once
 #include <memory>
 #include <vector>
 
-#include "cuda/decode_step.h"
+#include "cuda/decode_steps.h"
 #include "cuda/linear_layer.h"
 
 namespace duo::cuda {
@@ -35,16 +35,13 @@ class CudaSession : public DuoSession {
   SessionMemory memory() const override;
   void fill(int64_t length, uint64_t seed, Task &task) override;
 
-  // What a decode step reads.
-  const SessionOptions &options() const { return options_; }
-  DecodeMember member() const { return {caches_.data(), length_device_.data()}; }
   // Whether the cache is rotated (hadamard.h).
   bool rotates() const { return options_.rotates_kv && kv_scale_bytes(options_.kv_dtype) > 0; }
-  float *logits_device() const { return logits_.data(); }
-  const float *inverse_frequencies() const { return inverse_.data(); }
-  float rope_scale() const { return rope_.attention_scale; }
 
  private:
+  // What a decode step reads and writes.
+  DecodeMember member() const { return {caches_.data(), inverse_.data(), logits_.data(), rope_.attention_scale, static_cast<int32_t>(length_)}; }
+  DecodeKind kind(int64_t batch) const { return {batch, options_.kv_dtype, rotates()}; }
   void lay_out_caches();
   void feed_chunk(const int32_t *tokens, int64_t count, bool is_last);
   void attend_chunk(int64_t layer, int64_t count);
@@ -52,15 +49,13 @@ class CudaSession : public DuoSession {
   void require_finite(int32_t first_bad);
   void forget_logits() { has_logits_ = has_host_logits_ = false; }
   void start_logits_copy(const Stream &stream);  // to host_logits_, on the stream of a decode
-  void run_sample(const Sampling &sampling, int32_t *token);
-  DecodeStep &step_for(const std::vector<CudaSession *> &batch);
+  void run_sample(const Sampling &sampling, int32_t *token, const Stream &stream);
 
   std::shared_ptr<DuoModel> self_;  // keeps the weights
   const CudaModel &model_;
   const ModelConfig &config_;
   SessionOptions options_;
   RopeFrequencies rope_;
-  const uint64_t serial_;  // never used twice, unlike addresses
   int64_t length_ = 0;
   bool has_logits_ = false, has_host_logits_ = false;  // of the last token: on the device; in host_logits_ too
   DeviceBuffer<uint8_t> pool_;
@@ -75,8 +70,6 @@ class CudaSession : public DuoSession {
   DeviceBuffer<double> sample_weights_;
   PrefillBuffers buffers_{};
   LinearScratch scratch_;
-  std::unique_ptr<DecodeStep> single_step_, batch_step_;
-  std::vector<uint64_t> batch_serials_;
   Stream stream_;  // last: its destructor waits before the memory above goes
 };
 

@@ -261,7 +261,8 @@ DUO_API int32_t duo_session_prefill(duo_session_t *session, const int32_t *token
 DUO_API int32_t duo_session_decode(duo_session_t *session, int32_t token, duo_task_t *task);
 
 /* Feed one token to each of several different sessions of one model in one pass over the weights; each equals its own duo_session_decode
- * within rounding.   sessions [num_sessions] handles, read      tokens [num_sessions] int32, read */
+ * within rounding. On CUDA a pass takes up to 64 neighbours of one kv_dtype and rotation; more are fed in several.
+ *   sessions [num_sessions] handles, read      tokens [num_sessions] int32, read */
 DUO_API int32_t duo_session_decode_batch(duo_session_t *const *sessions, const int32_t *tokens, int32_t num_sessions, duo_task_t *task);
 
 /* Logits after the last token fed.   logits [num_logits] fp32, written; num_logits = V.   DUO_STATUS_ARGUMENT before any token. */
@@ -288,7 +289,8 @@ DUO_API int32_t duo_session_length(duo_session_t *session, int64_t *length);
 
 /* Bytes allocated by the session.
  *   kv_bytes [1] int64, written: (2·D·bytes + scale bytes)·slots, summed over heads: max_tokens of a retrieval head, min(max_tokens, S+w) of a streaming one
- *   full_kv_bytes [1] int64, written: the same with every head full      workspace_bytes [1] int64, written: activations and scratch */
+ *   full_kv_bytes [1] int64, written: the same with every head full
+ *   workspace_bytes [1] int64, written: activations and scratch, but for what sessions of a model share, which duo_model_memory counts */
 DUO_API int32_t duo_session_memory(duo_session_t *session, int64_t *kv_bytes, int64_t *full_kv_bytes, int64_t *workspace_bytes);
 
 /* For benches: set the length and fill every cached key and value with seeded random numbers of unit scale, as if `length` tokens

@@ -155,7 +155,7 @@ void test_laws(const Fixture &f, Window window) {
   child->decode(f.tokens[T - 1], task);
   expect(read(*child, V) == read(*parent, V), "a fork decodes as its parent");
 
-  // Nine sessions of unlike masks, lengths and formats: two steps by number, more by format.
+  // Nine sessions of unlike masks, lengths and formats: several steps by format.
   std::vector<std::unique_ptr<DuoSession>> together, alone;
   std::vector<DuoSession *> batch;
   std::vector<int32_t> next;
@@ -190,6 +190,40 @@ void test_laws(const Fixture &f, Window window) {
     session->decode(1, task);
     const auto logits = read(*session, V);
     expect(std::all_of(logits.begin(), logits.end(), [](float x) { return std::isfinite(x); }), "a filled cache decodes");
+  }
+}
+
+// Up to 64 sessions a step, in sets that change: a step was launched, captured and replayed for other sets than the one that it now has.
+// `limit` above `few` sessions, where products are another kernel's: whose sums have another order, and round to bf16 another way.
+void test_batches(const std::string &name, const Fixture &f, Storage kv, size_t most, double limit) {
+  const int64_t T = static_cast<int64_t>(f.tokens.size()), V = f.config.vocab;
+  Task task;
+  std::vector<std::unique_ptr<DuoSession>> together, alone;
+  for (size_t i = 0; i < most; i++) {
+    together.push_back(open(f.gpu, f.mask, {4, 9}, T + 8, kv, 16));
+    feed(*together.back(), f.tokens, 0, 1 + static_cast<int64_t>(i) * 7 % (T - 8), V);
+    alone.push_back(together.back()->fork(task));
+  }
+  const size_t few = 8;
+  for (const size_t count : {size_t{3}, few + 1, most}) {
+    double worst = 0;
+    for (size_t round = 0; round < 3; round++) {
+      std::vector<DuoSession *> batch;
+      std::vector<int32_t> next;
+      std::vector<size_t> chosen;
+      for (size_t i = 0; i < count; i++) {
+        chosen.push_back((i * 5 + round * 3) % most);  // `most` is not a multiple of 5: each once, in an order of its own
+        batch.push_back(together[chosen.back()].get());
+        next.push_back(f.tokens[(i + round) % f.tokens.size()]);
+      }
+      batch[0]->decode_batch(batch.data(), next.data(), static_cast<int64_t>(count), task);
+      for (size_t i = 0; i < count; i++) {
+        alone[chosen[i]]->decode(next[i], task);
+        worst = worse(worst, relative_error(read(*batch[i], V), read(*alone[chosen[i]], V)));
+        expect(batch[i]->length() == alone[chosen[i]]->length(), name + " counts its tokens");
+      }
+    }
+    expect_within(worst, count > few ? limit : 1e-5, name + ", " + std::to_string(count) + " of " + std::to_string(most) + ": a batch equals its members one by one");
   }
 }
 
@@ -250,6 +284,8 @@ int main(int count, char **arguments) {
   test_prefill_and_decode("gqa, no sink", gqa, {0, 1}, {Dtype::bf16});
   test_prefill_and_decode("gqa, sink past the text", gqa, {80, 3}, {Dtype::bf16});
   test_laws(gqa, {4, 9});
+  test_batches("batches", gqa, Dtype::bf16, 64, 3e-2);
+  test_batches("batches, int8 weights", norms, {Dtype::int8, true}, 19, 1e-5);
   test_sampling(gqa);
   test_steps(gqa, steps);
   test_prefill_and_decode("int8 weights, norms, bias", norms, {2, 30}, {Dtype::bf16, {Dtype::int4, true}}, 3);

@@ -18,7 +18,6 @@ OP_TEST(decode, launch_decode_plan) {
   for (const Case &c : {Case{1, 1, {0}}, Case{3, 5, {130, 0, 32}}, Case{2, 40, {1000, 31}}, Case{1, 16, {63, 64}}}) {
     const auto batch = static_cast<int32_t>(c.lengths.size());
     const int64_t sink = 5, pairs = batch * c.kv_heads;
-    const auto length_buffer = upload(c.lengths);
     std::vector<HeadCache> caches;
     uint8_t *const base = nullptr;
     for (int64_t i = 0; i < c.layers * pairs; i++) {
@@ -28,7 +27,7 @@ OP_TEST(decode, launch_decode_plan) {
     }
     const auto table = upload(caches);
     std::vector<DecodeMember> members;
-    for (int32_t m = 0; m < batch; m++) members.push_back({table.data() + m * c.layers * c.kv_heads, length_buffer.data() + m});
+    for (int32_t m = 0; m < batch; m++) members.push_back({table.data() + m * c.layers * c.kv_heads, nullptr, nullptr, 1.0f, c.lengths[static_cast<size_t>(m)]});
     const auto member_buffer = upload(members);
     struct Plan {
       std::vector<DecodeHead> heads;
@@ -88,9 +87,8 @@ void test_decode(const DecodeCase &c) {
     check(launch_fill_cache(caches.back(), c.dtype, static_cast<int32_t>(c.head_dim), static_cast<uint64_t>(index), test_stream().get()), "filling");
   }
   const auto cache_buffer = upload(caches);
-  const auto length_buffer = upload(c.lengths);
   std::vector<DecodeMember> members;
-  for (int64_t m = 0; m < batch; m++) members.push_back({cache_buffer.data() + m * c.kv_heads, length_buffer.data() + m});
+  for (int64_t m = 0; m < batch; m++) members.push_back({cache_buffer.data() + m * c.kv_heads, nullptr, nullptr, 1.0f, c.lengths[static_cast<size_t>(m)]});
   const auto member_buffer = upload(members);
   const int64_t width = (c.heads + 2 * c.kv_heads) * c.head_dim;
   const auto query = round_bf16(random.values(batch * c.heads * c.head_dim, 2.0)), projected = round_bf16(random.values(batch * width, 2.0));

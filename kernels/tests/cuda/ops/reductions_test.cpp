@@ -146,46 +146,4 @@ OP_TEST(reduction, launch_set_value) {
   expect(run_launch<int32_t>("set", 2, [](int32_t *to, cudaStream_t stream) { return launch_set_value(to, 41, stream); }, {1, 2}) == std::vector<int32_t>({41, 2}), "one value is set");
 }
 
-struct Members {
-  DeviceBuffer<int32_t> lengths;
-  DeviceBuffer<DecodeMember> members;
-};
-Members make_members(const std::vector<int32_t> &lengths) {
-  Members made{upload(lengths), {}};
-  std::vector<DecodeMember> members;
-  for (size_t i = 0; i < lengths.size(); i++) members.push_back({nullptr, made.lengths.data() + (lengths.size() - 1 - i)});  // in another order than they lie
-  made.members = upload(members);
-  return made;
-}
-
-OP_TEST(reduction, launch_begin_step) {
-  for (const int32_t count : {1, MAX_STEP_SESSIONS}) {
-    std::vector<int32_t> lengths;
-    const auto tokens = run_launch<int32_t>("a step's beginning", MAX_STEP_SESSIONS + 1, [&](int32_t *to, cudaStream_t stream) {
-      const Members made = make_members(std::vector<int32_t>(static_cast<size_t>(count), -1));
-      StepInputs inputs{made.members.data(), to, count, {}, {}};
-      for (int i = 0; i < MAX_STEP_SESSIONS; i++) inputs.tokens[i] = 100 + i, inputs.lengths[i] = 200 + i;
-      const cudaError_t error = launch_begin_step(inputs, stream);
-      lengths = download(made.lengths);
-      return error;
-    }, std::vector<int32_t>(MAX_STEP_SESSIONS + 1, 7));
-    for (int i = 0; i <= MAX_STEP_SESSIONS; i++) expect(tokens[static_cast<size_t>(i)] == (i < count ? 100 + i : 7), "token " + std::to_string(i) + " of " + std::to_string(count));
-    for (int i = 0; i < count; i++) expect(lengths[static_cast<size_t>(count - 1 - i)] == 200 + i, "length " + std::to_string(i));
-  }
-}
-
-OP_TEST(reduction, launch_advance) {
-  std::vector<int32_t> lengths, first_bad;
-  const auto reported = run_launch<int32_t>("a step's end", 4, [&](int32_t *out, cudaStream_t stream) {
-    const Members made = make_members({10, 20, 30});
-    const auto bad = upload(std::vector<int32_t>{NONE_BAD, 5, 0, 77});
-    const cudaError_t error = launch_advance(made.members.data(), 3, bad.data(), out, stream);
-    lengths = download(made.lengths), first_bad = download(bad);
-    return error;
-  }, {-9, -9, -9, -9});
-  expect(lengths == std::vector<int32_t>({11, 21, 31}), "lengths advance by one");
-  expect(reported == std::vector<int32_t>({-1, 5, 0, -9}), "what is not finite is reported");
-  expect(first_bad == std::vector<int32_t>({NONE_BAD, NONE_BAD, NONE_BAD, 77}), "and forgotten");
-}
-
 }  // namespace

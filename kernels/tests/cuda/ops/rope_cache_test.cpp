@@ -17,27 +17,19 @@ OP_TEST(layer, launch_rope_tables) {
   std::vector<float> inverse;
   for (int64_t i = 0; i < half; i++) inverse.push_back(std::pow(10000.0f, -static_cast<float>(i) / half));
   const auto f = upload(inverse);
-  const std::vector<int32_t> lengths{131071, 0, 7};
-  const auto length_buffer = upload(lengths);
-  std::vector<DecodeMember> members;
-  for (size_t i = 0; i < lengths.size(); i++) members.push_back({nullptr, length_buffer.data() + i});
-  const auto m = upload(members);
-  for (const bool by_member : {false, true}) {
-    const int64_t start = 100000, count = by_member ? 3 : rows;
-    DeviceBuffer<float> sine(count * half);
-    const auto cosine = run_launch<float>("rope tables", count * half, [&](float *out, cudaStream_t stream) {
-      return launch_rope_tables(f.data(), 1.25f, start, by_member ? m.data() : nullptr, count, static_cast<int32_t>(half), out, sine.data(), stream);
-    });
-    const auto sines = download(sine);
-    double worst = 0;
-    for (int64_t i = 0; i < count * half; i++) {
-      const float position = static_cast<float>(by_member ? lengths[static_cast<size_t>(i / half)] : start + i / half);
-      const double angle = static_cast<double>(position * inverse[static_cast<size_t>(i % half)]);  // the fp32 product, as core/rope.h defines it
-      worst = worse(worst, std::fabs(cosine[static_cast<size_t>(i)] - 1.25 * std::cos(angle)));
-      worst = worse(worst, std::fabs(sines[static_cast<size_t>(i)] - 1.25 * std::sin(angle)));
-    }
-    expect_within(worst, 3e-7, by_member ? "rope tables of members" : "rope tables of a run of positions");
+  const int64_t start = 100000;
+  DeviceBuffer<float> sine(rows * half);
+  const auto cosine = run_launch<float>("rope tables", rows * half, [&](float *out, cudaStream_t stream) {
+    return launch_rope_tables(f.data(), 1.25f, start, rows, static_cast<int32_t>(half), out, sine.data(), stream);
+  });
+  const auto sines = download(sine);
+  double worst = 0;
+  for (int64_t i = 0; i < rows * half; i++) {
+    const double angle = static_cast<double>(static_cast<float>(start + i / half) * inverse[static_cast<size_t>(i % half)]);  // the fp32 product, as core/rope.h defines it
+    worst = worse(worst, std::fabs(cosine[static_cast<size_t>(i)] - 1.25 * std::cos(angle)));
+    worst = worse(worst, std::fabs(sines[static_cast<size_t>(i)] - 1.25 * std::sin(angle)));
   }
+  expect_within(worst, 3e-7, "rope tables of a run of positions");
 }
 
 struct RopeCase {
