@@ -6,7 +6,8 @@ import { readDocuments } from '../../data-gen/read-documents.ts';
 import { readReferenceConfig } from '../../export/reference-config.ts';
 import { clipGates, readTsv } from '../../export/tsv.ts';
 import { FormatError } from '../../src/errors/errors.ts';
-import { readKvpressParquet } from '../../src/eval/suites/kvpress-parquet.ts';
+import { readKvpressRows } from '../../src/eval/suites/kvpress-parquet.ts';
+import { readParquetFiles } from '../../src/eval/suites/read-parquet.ts';
 import { readGates } from '../../src/formats/gates.ts';
 import { readMask, toHeadMask } from '../../src/formats/mask.ts';
 import { openSamples } from '../../src/formats/samples.ts';
@@ -34,7 +35,7 @@ export interface Reader extends Corpus {
   /** Read one input; `folder` is empty or holds what earlier inputs left. */
   read?(input: Buffer, folder: string): void | Promise<void>;
   /** Read many at once, for what starts a process each time. @returns what each threw, null where it was read. */
-  readMany?(inputs: readonly Buffer[]): (Error | null)[];
+  readMany?(inputs: readonly Buffer[], folder: string): (Error | null)[] | Promise<(Error | null)[]>;
 }
 
 const put = (folder: string, name: string, data: Uint8Array): string => {
@@ -243,6 +244,18 @@ export const READERS: readonly Reader[] = [
     name: 'parquet',
     seeds: PARQUET,
     words: ['PAR1', 'context', 'max_new_tokens'],
-    read: async (input, folder) => void (await readKvpressParquet(put(folder, 'a.parquet', input))),
+    async readMany(inputs, folder) {
+      const paths = inputs.map((input, index) => put(folder, `${index}/ruler.parquet`, input));
+      const found = await readParquetFiles(paths);
+      return found.map((rows, index) => {
+        try {
+          if (rows instanceof Error) throw rows;
+          readKvpressRows(rows, paths[index] as string);
+          return null;
+        } catch (error) {
+          return error as Error;
+        }
+      });
+    },
   },
 ];

@@ -53,9 +53,10 @@ export async function runInputs(
       onInput?.(start);
       const length = Math.min(BATCH, from + inputs - start);
       const batch = Array.from({ length }, (_, offset) => makeInput(reader, { seed, index: start + offset }));
-      reader.readMany(batch).forEach((error, offset) => {
+      (await reader.readMany(batch, folder)).forEach((error, offset) => {
         judge(start + offset, error);
       });
+      rmSync(folder, { recursive: true, force: true });
     }
     return { ...outcome, findings };
   }

@@ -15,7 +15,15 @@ const OPTIONS = /\nA\. (.*)\nB\. (.*)\nC\. (.*)\nD\. (.*)$/;
 /** Read a parquet file of prompts, each scored by the task it comes from.
  * @throws {FileError}; {FormatError} not parquet, a task that duo does not score, or a column absent or of another type, with the row. */
 export async function readKvpressParquet(path: string, options: LongbenchOptions = {}): Promise<SuiteItem[]> {
-  const rows = await readParquetRows(path);
+  return readKvpressRows(await readParquetRows(path), path, options);
+}
+
+/** The rows of a parquet file as prompts. Errors as above. */
+export function readKvpressRows(
+  rows: readonly Record<string, unknown>[],
+  path: string,
+  options: LongbenchOptions = {},
+): SuiteItem[] {
   return rows.map((record, index): SuiteItem => {
     const placed = { record, place: `${path}, row ${index}` };
     const task = findTask(placed, path);

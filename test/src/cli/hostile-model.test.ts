@@ -31,19 +31,26 @@ describe('a hostile model folder', { timeout: 120_000 }, () => {
     [
       'loops',
       '{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}',
-      'it was not done after 5 s',
+      /^it was not done after 1 s/,
     ],
-    ['fills memory', '{% for i in range(1000000000) %}{{ i }}{% endfor %}', 'it needed more than 512 MiB of memory'],
+    // Collecting what it made takes processor time too: either limit may be met first.
+    [
+      'fills memory',
+      '{% for i in range(1000000000) %}{{ i }}{% endfor %}',
+      /^it (?:needed more than 512 MiB of memory|was not done after 1 s)/,
+    ],
     [
       'makes a long text',
       "{{ range(1000000)|join('0123456789012345678901234567890123456789') }}",
-      'it made more than 33554432 characters',
+      /^it made more than 33554432 characters/,
     ],
   ])('whose template %s is refused', async (name, template, reason) => {
     const folder = makeModel(name.replaceAll(' ', '-'), { template });
     const { code, stdout, stderr } = await run(folder, '--chat');
     const place = join(folder, 'chat_template.jinja');
-    expect(stderr).toContain(`duo: Expected the chat template in ${place} to render 1 message, but: ${reason}`);
+    const start = `duo: Expected the chat template in ${place} to render 1 message, but: `;
+    expect(stderr.slice(0, start.length)).toBe(start);
+    expect(stderr.slice(start.length)).toMatch(reason);
     expect(stderr.trim().split('\n')).toHaveLength(1);
     expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
   });
@@ -55,7 +62,7 @@ describe('a hostile model folder', { timeout: 120_000 }, () => {
     const folder = makeModel(name.replaceAll(' ', '-'), change);
     const { code, stderr } = await run(folder);
     expect(stderr).toBe(
-      `duo: Expected the regular expressions of ${join(folder, 'tokenizer.json')} to be done within 5 s, but they were not; download the file again from where the model was published.\n`,
+      `duo: Expected the regular expressions of ${join(folder, 'tokenizer.json')} to be done within 1.0 s, but they were not; download the file again from where the model was published.\n`,
     );
     expect(code).toBe(1);
   });

@@ -29,6 +29,18 @@ describe('runWithin', () => {
     expect(performance.now() - startMs).toBeLessThan(5000);
   });
 
+  it('counts the processor, not the clock: work that waits is not ended', () => {
+    const cell = new Int32Array(new SharedArrayBuffer(4));
+    let begun = 0;
+    const wait = (): string => {
+      begun++;
+      for (let round = 0; round < 20; round++) Atomics.wait(cell, 0, 0, 20);
+      return 'done';
+    };
+    expect(runWithin(150, wait)).toEqual({ value: 'done' });
+    expect(begun).toBeGreaterThan(1);
+  });
+
   it('may stand inside itself', () => {
     expect(runWithin(60_000, () => [runWithin(100, endless), runWithin(100, () => 1)])).toEqual({
       value: [null, { value: 1 }],
