@@ -1,7 +1,9 @@
 // Compares the ways to score heads on a small model: `npx tsx scripts/compare-methods.ts --model models/demo --preset demo`.
 // Each gives a ranking; recall of its mask is measured at every budget on held-out samples, beside greedy removal as ground truth,
 // with seconds, forward passes, agreement with the optimised gates, and how the quadratic's masks depend on samples and seeds.
+import { existsSync } from 'node:fs';
 import { cpus } from 'node:os';
+import { dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { rankPath } from '../export/cut-path.ts';
 import { rankGates } from '../export/rank.ts';
@@ -10,6 +12,8 @@ import { convertRemovalsToGates, findClearBudgets, removeGreedily } from '../src
 import { MaskScores } from '../src/eval/mask-scores.ts';
 import { comparePairs } from '../src/eval/metrics/confidence.ts';
 import { stableJson, writeFileAtomic } from '../src/formats/atomic-file.ts';
+import { readMask, toHeadMask } from '../src/formats/mask.ts';
+import { hashMask } from '../src/formats/mask-hash.ts';
 import { findMethod } from '../train/methods/index.ts';
 import { countMeasureForwards, countOptimizerForwards, countQuadraticForwards } from '../train/quadratic/cost.ts';
 import { identifyQuadratic } from '../train/quadratic/identify-quadratic.ts';
@@ -238,7 +242,10 @@ const ranked = Object.fromEntries(
   ]),
 );
 const { name: engine, device, model } = setup.engine;
+const maskPath = values.out === undefined ? null : join(dirname(values.out), 'mask.json');
 const result = {
+  // In a run's folder the report shows it beside that run's mask, and no other.
+  ...(maskPath !== null && existsSync(maskPath) && { maskHash: hashMask(toHeadMask(readMask(maskPath))) }),
   model: values.model,
   preset: values.preset,
   shape: model,

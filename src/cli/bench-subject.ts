@@ -8,6 +8,7 @@ import { openOnDefaultDevice } from '../engine/native/default-device.ts';
 import { openRandomNativeEngine } from '../engine/native/native-engine.ts';
 import { ConfigError } from '../errors/errors.ts';
 import { checkMaskFits, readMask, toHeadMask } from '../formats/mask.ts';
+import { findRunFile } from '../formats/run-file.ts';
 import type { ModelConfig } from '../model/config.ts';
 import type { ModelFolder } from '../model/folder.ts';
 import { findShape } from '../runtime/shapes.ts';
@@ -86,7 +87,8 @@ async function openShape(flags: BenchFlags, seed: number): Promise<Subject> {
 }
 
 /** A mask for a shape without weights: whatever model it was made for, layers and KV heads must agree. */
-function readShapeMask(path: string, shape: ModelShape): HeadMask {
+function readShapeMask(given: string, shape: ModelShape): HeadMask {
+  const path = findRunFile(given, 'mask.json');
   const file = readMask(path);
   checkMaskFits(file, { shape, fingerprint: null }, { path, allowOther: true });
   return toHeadMask(file);

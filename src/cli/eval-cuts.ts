@@ -7,6 +7,7 @@ import type { HeadMask, Window } from '../core/shapes.ts';
 import { ConfigError } from '../errors/errors.ts';
 import { findWindow, type GatesFile, readGates } from '../formats/gates.ts';
 import { scoresOfMask, toHeadMask } from '../formats/mask.ts';
+import { findRunFile } from '../formats/run-file.ts';
 import type { ModelFolder } from '../model/folder.ts';
 import { readWindowFlags } from './cut-flags.ts';
 import { readIntegerFlag } from './numbers.ts';
@@ -47,7 +48,8 @@ export function listCuts(flags: CutListFlags, folder: ModelFolder): NamedCut[] {
   const kvShares = readShares('--kv-shares', flags.kvShares);
   const atTokens = flags.at === undefined ? null : readIntegerFlag('--at', { text: flags.at, least: 1 });
   const used = new Map<string, number>();
-  return paths.flatMap((path, index) => {
+  return paths.flatMap((given, index) => {
+    const path = findRunFile(given, 'gates.json');
     const gates = readGates(path);
     checkShape(gates, { path, folder });
     const method = typeof gates.provenance.method === 'string' ? gates.provenance.method : 'gates';

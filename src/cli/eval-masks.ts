@@ -1,7 +1,8 @@
 // The masks of `duo eval`: the given one, its baselines, other mask files, and gates cut at several budgets (eval-cuts.ts).
-import { basename } from 'node:path';
+import { basename, dirname, resolve } from 'node:path';
 import { listBaselines, type NamedMask } from '../eval/baselines.ts';
 import { checkMaskFits, type MaskFile, readMask, scoresOfMask, toHeadMask, windowOfMask } from '../formats/mask.ts';
+import { findRunFile } from '../formats/run-file.ts';
 import type { ModelFolder } from '../model/folder.ts';
 import { type CutListFlags, listCuts } from './eval-cuts.ts';
 import { readIntegerFlag } from './numbers.ts';
@@ -44,20 +45,40 @@ export function listEvalMasks(flags: MaskFlags, folder: ModelFolder): NamedMask[
     const made = listBaselines({ ...shared, names: own, given: mask, window, gates });
     return [{ name, mask }, ...made.map((one) => ({ ...one, name: `${one.name}@${budget}` }))];
   });
-  return [
+  const rows: NamedMask[] = [
     ...full,
     ...(given === null ? [] : [{ name: 'given', mask: given }]),
     ...others,
     ...(flags.otherMask ?? []).map((path) => ({
-      name: basename(path).replace(/\.json$/, ''),
+      name: nameMask(path),
       mask: toHeadMask(readFittingMask(path, { flags, folder })),
     })),
     ...fromCuts,
   ];
+  return nameApart(rows);
 }
 
-function readFittingMask(path: string, options: { flags: MaskFlags; folder: ModelFolder }): MaskFile {
+/** A file by its name, a run's mask.json by the name of its folder: every run's mask has the same name. */
+function nameMask(given: string): string {
+  const path = resolve(findRunFile(given, 'mask.json'));
+  const name = basename(path).replace(/\.json$/, '');
+  return name === 'mask' ? basename(dirname(path)) || name : name;
+}
+
+/** Rows of one name get a number, so that every row has its own. */
+function nameApart(rows: readonly NamedMask[]): NamedMask[] {
+  const taken = new Set<string>();
+  return rows.map((row) => {
+    let name = row.name;
+    for (let number = 2; taken.has(name); number++) name = `${row.name}-${number}`;
+    taken.add(name);
+    return { ...row, name };
+  });
+}
+
+function readFittingMask(given: string, options: { flags: MaskFlags; folder: ModelFolder }): MaskFile {
   const { flags, folder } = options;
+  const path = findRunFile(given, 'mask.json');
   const file = readMask(path);
   const { fingerprint, olderFingerprint } = folder;
   const model = { shape: folder.config.shape, fingerprint, olderFingerprint };

@@ -12,6 +12,7 @@ import { listCriticalFootprints, summariseRandomMasks } from '../eval/summarise-
 import { makeFolder, writeFileAtomic } from '../formats/atomic-file.ts';
 import { writePredictions } from '../formats/predictions.ts';
 import { type EvalRow, type FailedRow, formatRowsCsv, writeResults } from '../formats/results.ts';
+import { findRunFile } from '../formats/run-file.ts';
 import { readSamples } from '../formats/samples.ts';
 import type { ModelFolder } from '../model/folder.ts';
 import { listEvalFlagUses } from './eval-flag-uses.ts';
@@ -46,11 +47,15 @@ export function defineEvalCommand(command: Command, signal: AbortSignal): void {
   const collect = (value: string, before: string[] | undefined): string[] => [...(before ?? []), value];
   command
     .requiredOption('--model <dir|demo>', 'model folder')
-    .option('--mask <file>', 'mask.json to measure; its row is called given')
-    .option('--other-mask <file>', 'another mask.json, again for more; its row has the name of the file', collect)
+    .option('--mask <file>', 'mask.json to measure, or a run folder that has one; its row is called given')
+    .option(
+      '--other-mask <file>',
+      'another mask.json or run folder, again for more; its row has the name of the file or folder',
+      collect,
+    )
     .option(
       '--gates <file>',
-      'gates.json to cut at each of --fractions and --kv-shares, again for more; rows are method@fraction and method-windows@share',
+      'gates.json, or a run folder, to cut at each of --fractions and --kv-shares, again for more; rows are method@fraction and method-windows@share',
       collect,
     )
     .option('--fractions <0.5,0.75>', 'shares of KV heads that stream, for --gates')
@@ -61,7 +66,10 @@ export function defineEvalCommand(command: Command, signal: AbortSignal): void {
     .option('--at <n>', 'context length at which --kv-shares count; default: the longest sample that was measured')
     .option('--sink <n>', 'window of --gates: first tokens always seen; default: as the gates say')
     .option('--recent <n>', 'window of --gates: nearest tokens seen; default: as the gates say')
-    .option('--samples <file>', 'samples.jsonl: answer accuracy and log-probability, a row a mask')
+    .option(
+      '--samples <file>',
+      'samples.jsonl, - for standard input: answer accuracy and log-probability, a row a mask',
+    )
     .option(
       '--baselines <a,b>',
       'full, streaming, random, inverted, layer-uniform; all with the window of --mask or --gates',
@@ -150,7 +158,9 @@ function handOut(found: Found, parts: { flags: EvalFlags; folder: ModelFolder; e
 /** Make the folder of --out. @throws {ConfigError} it holds files that are not ours under the names of ours, or inputs. */
 function enterOutputFolder(out: string, flags: EvalFlags): void {
   checkOutputFolder(out);
-  const inputs = [flags.mask, flags.samples, ...(flags.otherMask ?? []), ...(flags.gates ?? [])];
+  const masks = [...(flags.mask === undefined ? [] : [flags.mask]), ...(flags.otherMask ?? [])];
+  const gates = (flags.gates ?? []).map((path) => findRunFile(path, 'gates.json'));
+  const inputs = [flags.samples, ...masks.map((path) => findRunFile(path, 'mask.json')), ...gates];
   checkOutput(join(out, 'results.json'), { kind: 'results', inputs, overwrite: null });
   checkOutput(join(out, 'results.csv'), { kind: 'results-table', inputs, overwrite: null });
   makeFolder(out);

@@ -36,14 +36,14 @@ interface IdentifyFlags extends EngineFlags {
 export function defineIdentifyCommand(command: Command, signal: AbortSignal): void {
   command
     .requiredOption('--model <dir|demo>', 'Hugging Face model folder, or demo for the one that ships with duo')
-    .option('--samples <file>', 'samples.jsonl to learn from instead of generated ones')
+    .option('--samples <file>', 'samples.jsonl to learn from instead of generated ones, - for standard input')
     .option('--haystack <path>', 'text file, folder, JSONL, JSONL.gz or JSONL.zst; default: generated prose')
     .option(
       '--documents <path>',
       'running text (as --haystack): of --objective long-range or both, and for kept gain in the closing table; a tenth is held out',
     )
     .option('--held-out-documents <path>', 'documents to hold out instead of a part of --documents')
-    .option('--held-out <file>', 'samples.jsonl for the closing table instead of generated ones')
+    .option('--held-out <file>', 'samples.jsonl for the closing table instead of generated ones, - for standard input')
     .option('--out <dir>', 'run folder; default: runs/<model>-<seed>')
     .option('--resume', 'continue the run in --out from its last checkpoint')
     .option('--overwrite', 'start the run in --out anew')

@@ -1,8 +1,9 @@
-// duo inspect: show a mask, gates, a samples file or a model folder, or compare two masks.
+// duo inspect: show a mask, gates, a samples file or a model folder, or compare two masks or two gates.
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { compareMasks } from '../../export/compare.ts';
+import { compareGates } from '../../export/compare-gates.ts';
 import { drawGates, drawMask } from '../../export/picture.ts';
 import { toMaskGrid } from '../core/head-mask.ts';
 import { countKvBytes, listSavings } from '../core/kv-cost.ts';
@@ -36,7 +37,7 @@ interface Inspection {
 export function defineInspectCommand(command: Command): void {
   command
     .argument('<path>', 'mask.json, gates.json, samples.jsonl, a run folder, a model folder, a GGUF file or a Hub name')
-    .argument('[other]', 'a second mask.json, or run folder, to compare with')
+    .argument('[other]', 'a second mask.json or gates.json, or run folder, to compare with')
     .option('--json', 'print as JSON')
     .action(async (path: string, other: string | undefined, flags: InspectFlags) => {
       const found = other === undefined ? await inspect(path) : inspectPair(path, other);
@@ -53,7 +54,7 @@ async function inspect(path: string): Promise<Inspection> {
       `Expected a mask, gates, samples file or model folder at ${path}, found nothing there; check the path.`,
     );
   }
-  if (statSync(path).isDirectory()) return existsSync(join(path, 'run.json')) ? inspectRun(path) : inspectModel(path);
+  if (isFolder(path)) return existsSync(join(path, 'run.json')) ? inspectRun(path) : inspectModel(path);
   if (isGgufFile(path)) return inspectModel(path);
   const schema = findSchema(path);
   if (schema === MASK_SCHEMA) return inspectMask(path);
@@ -71,6 +72,8 @@ function inspectRun(path: string): Inspection {
   }
   return { text: lines.join('\n'), json: { kind: 'run', ...summary } };
 }
+
+const isFolder = (path: string): boolean => statSync(path).isDirectory();
 
 /** `schema` of a JSON object; null for JSONL and anything else that is not one. */
 function findSchema(path: string): string | null {
@@ -172,7 +175,32 @@ async function inspectModel(path: string): Promise<Inspection> {
   }
 }
 
+/** Two masks, or two gates. @throws {FormatError} one of each, or other files. */
 function inspectPair(givenA: string, givenB: string): Inspection {
+  const kinds = [givenA, givenB].map((path) => (existsSync(path) && !isFolder(path) ? findSchema(path) : null));
+  return kinds.includes(GATES_SCHEMA) ? inspectTwoGates(givenA, givenB) : inspectTwoMasks(givenA, givenB);
+}
+
+function inspectTwoGates(givenA: string, givenB: string): Inspection {
+  const [pathA, pathB] = [findRunFile(givenA, 'gates.json'), findRunFile(givenB, 'gates.json')];
+  const comparison = compareGates(readGates(pathA), readGates(pathB));
+  const { spearman, meanDifference, largest, isOtherModel, cuts } = comparison;
+  const [at] = largest;
+  const text = [
+    `Gates in ${pathA} and ${pathB}: rank correlation of what heads are cut by, 1 = same order, ${spearman === null ? 'undefined (all equal)' : spearman.toFixed(3)}.`,
+    ...(isOtherModel ? ['They belong to different models of one shape.'] : []),
+    at === undefined
+      ? 'No gate differs.'
+      : `They differ by ${meanDifference.toFixed(4)} on average; most in ${largest.map(({ layer, head, gates }) => `${layer}.${head} (${gates.map((gate) => gate.toFixed(4)).join(' → ')})`).join(', ')} (layer.head).`,
+    ...cuts.map(
+      ({ streamingFraction, retrievalHeads, shared }) =>
+        `Cut at streaming fraction ${streamingFraction}: ${retrievalHeads} retrieval heads each, ${shared} in both.`,
+    ),
+  ].join('\n');
+  return { text, json: { kind: 'gates-comparison', ...comparison } };
+}
+
+function inspectTwoMasks(givenA: string, givenB: string): Inspection {
   const [pathA, pathB] = [findRunFile(givenA, 'mask.json'), findRunFile(givenB, 'mask.json')];
   const comparison = compareMasks(readMask(pathA), readMask(pathB));
   const { retrievalHeads, sharedRetrieval, overlap, jaccard, spearman, differing, severalWindows, entries } =

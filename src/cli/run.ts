@@ -8,6 +8,7 @@ import type { Engine } from '../engine/engine.ts';
 import { AbortedError, ConfigError, FormatError } from '../errors/errors.ts';
 import { fileErrorOf } from '../formats/file-errors.ts';
 import { checkMaskFits, readMask, toHeadMask } from '../formats/mask.ts';
+import { findRunFile } from '../formats/run-file.ts';
 import type { ModelFolder } from '../model/folder.ts';
 import { type GenerateResult, generateText } from '../runtime/generate.ts';
 import { type ChatMessage, encodeChat } from '../text/chat-template.ts';
@@ -45,7 +46,7 @@ const PREFILLS: readonly PrefillSemantics[] = ['exact', 'chunked'];
 export function defineRunCommand(command: Command, signal: AbortSignal): void {
   command
     .requiredOption('--model <dir|demo>', 'model folder')
-    .option('--mask <file>', 'mask.json; default: every head full')
+    .option('--mask <file>', 'mask.json, or a run folder that has one; default: every head full')
     .option('--prompt <text>', 'the text to continue')
     .option('--prompt-file <file>', 'read it from a file, - for stdin')
     .option('--chat', "wrap the prompt as a user's message in the model's chat template")
@@ -169,10 +170,11 @@ export function readMaskFlag(
   folder: ModelFolder,
 ): HeadMask | 'full' {
   if (flags.mask === undefined) return 'full';
-  const file = readMask(flags.mask);
+  const path = findRunFile(flags.mask, 'mask.json');
+  const file = readMask(path);
   const { fingerprint, olderFingerprint } = folder;
   const model = { shape: folder.config.shape, fingerprint, olderFingerprint };
-  checkMaskFits(file, model, { path: flags.mask, allowOther: flags.allowOtherModel === true });
+  checkMaskFits(file, model, { path, allowOther: flags.allowOtherModel === true });
   return toHeadMask(file);
 }
 

@@ -2,10 +2,10 @@
 // A line whose `objective` is long-range has `gains` too, one for each answer token.
 // Read and written as a stream, so that a file may be larger than memory. Beside ours stands samples.meta.json with the provenance.
 import { createHash } from 'node:crypto';
-import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import { closeSync, readSync } from 'node:fs';
 import { z } from 'zod';
 import { type Sample, supervisedPositions } from '../core/shapes.ts';
-import { FormatError } from '../errors/errors.ts';
+import { FileError, FormatError } from '../errors/errors.ts';
 import { fileErrorOf, stableJson, writeFileAtomic } from './atomic-file.ts';
 import { isReplacedWhole, type Output, openOutput } from './output.ts';
 import {
@@ -18,6 +18,7 @@ import {
   readJson,
   textUpTo,
 } from './read-json.ts';
+import { keepBytes, openSource, readSome } from './samples-source.ts';
 
 export const SAMPLES_SCHEMA = 'duo.samples';
 export const SAMPLES_VERSION = 1;
@@ -151,7 +152,7 @@ function* readLines(file: number, options: { path: string; onBytes: (bytes: Buff
   let number = 1;
   const finishLine = (): Line => ({ number: number++, offset: lineStart, bytes: Buffer.concat(parts) });
   for (;;) {
-    const size = readSync(file, chunk, 0, chunk.length, null);
+    const size = readSome(file, chunk);
     if (size === 0) break;
     const bytes = chunk.subarray(0, size);
     onBytes(bytes);
@@ -181,27 +182,24 @@ const withoutMark = (bytes: Buffer): Buffer =>
   bytes.subarray(0, 3).equals(BYTE_ORDER_MARK) ? bytes.subarray(3) : bytes;
 const isBlank = (bytes: Buffer): boolean => bytes.every((byte) => byte === 32 || byte === 9 || byte === 13);
 
-/** Check every line of a samples file and open it. Blank lines are passed over. Memory: one sample, and a few numbers for each line.
+/** Check every line of a samples file and open it; `-` is standard input, which is kept in a temporary file, as what comes from a pipe is, because
+ * samples are read many times. Blank lines are passed over. Memory: one sample, and a few numbers for each line.
  * @throws {FileError} absent, unreadable; {FormatError} no sample, or the first wrong line with its number. */
-export function openSamples(path: string, limits: SampleLimits = {}): SampleFile {
-  let file: number | null;
-  try {
-    file = openSync(path, 'r');
-    if (!fstatSync(file).isFile())
-      throw new FormatError(
-        `Expected ${path} to be a samples file, found a folder, pipe or device; samples are read many times, so write them to a file.`,
-      );
-  } catch (cause) {
-    if (cause instanceof FormatError) throw cause;
-    throw fileErrorOf('read samples', path, cause);
-  }
+export function openSamples(given: string, limits: SampleLimits = {}): SampleFile {
+  const source = openSource(given);
+  const { path } = source;
+  let file: number | null = source.file;
   const hash = createHash('sha256');
   const lines: { number: number; offset: number; length: number }[] = [];
   const lengths: number[] = [];
   let shortest = Number.POSITIVE_INFINITY;
   let longest = 0;
   try {
-    for (const { number, offset, bytes } of readLines(file, { path, onBytes: (piece) => hash.update(piece) })) {
+    const onBytes = (piece: Buffer): void => {
+      hash.update(piece);
+      if (source.pipe !== null) keepBytes(source.file, piece);
+    };
+    for (const { number, offset, bytes } of readLines(source.pipe ?? source.file, { path, onBytes })) {
       const marked = number === 1 ? withoutMark(bytes) : bytes;
       if (isBlank(marked)) continue;
       const { tokens } = parseSample(marked, { ...limits, place: `line ${number} of ${path}` });
@@ -213,7 +211,9 @@ export function openSamples(path: string, limits: SampleLimits = {}): SampleFile
     if (lines.length === 0) throw new FormatError(`Expected at least one sample in ${path}, found none.`);
   } catch (cause) {
     closeSync(file);
-    throw cause instanceof FormatError ? cause : fileErrorOf('read samples', path, cause);
+    throw cause instanceof FormatError || cause instanceof FileError ? cause : fileErrorOf('read samples', path, cause);
+  } finally {
+    if (source.pipe !== null && source.pipe !== 0) closeSync(source.pipe);
   }
   return {
     path,

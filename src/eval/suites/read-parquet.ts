@@ -92,7 +92,8 @@ export async function readParquetRows(path: string): Promise<Rows> {
 export async function readParquetFiles(paths: readonly string[]): Promise<(Rows | FormatError)[]> {
   const sizes = paths.map(sizeOf);
   const most = sizes.reduce((largest, size) => Math.max(largest, size), 0);
-  if (most > MAX_FILE_BYTES) throw new FormatError(`Expected ${paths.join(', ')} to be at most ${MAX_FILE_BYTES} bytes.`);
+  if (most > MAX_FILE_BYTES)
+    throw new FormatError(`Expected ${paths.join(', ')} to be at most ${MAX_FILE_BYTES} bytes.`);
   const heapMib = LEAST_HEAP_MIB + Math.ceil((HEAP_PER_FILE * most) / 2 ** 20);
   const jobs = paths.map((path, index) => ({
     path,

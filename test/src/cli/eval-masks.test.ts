@@ -1,15 +1,19 @@
 // Masks of an evaluation cut from gates: those that `duo export` writes of the same file, by the ranking of a λ path where there is one.
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
+import { buildMask } from '../../../export/build-mask.ts';
 import { cutWindows } from '../../../export/cut-windows.ts';
 import { listEvalMasks } from '../../../src/cli/eval-masks.ts';
+import { readMaskFlag } from '../../../src/cli/run.ts';
 import { measureKvShare } from '../../../src/core/kv-cost.ts';
 import { makeRandom } from '../../../src/core/random.ts';
 import type { HeadMask } from '../../../src/core/shapes.ts';
 import { writeGates } from '../../../src/formats/gates.ts';
+import { readMask, toHeadMask, writeMask } from '../../../src/formats/mask.ts';
 import { openModelFolder } from '../../../src/model/folder.ts';
+import { makeGatesFile } from '../../export/gates-fixture.ts';
 import { makeLadderGates, makeRandomLadder } from '../../export/ladder-fixture.ts';
 import { GOLDEN_MODEL } from './run-duo.ts';
 
@@ -54,6 +58,46 @@ it('cuts gates with a path by its ranking, and others by themselves', () => {
     { sinkTokens: 4, windows: last },
     { sinkTokens: 4, windows: last },
   ]);
+});
+
+describe('a run folder', () => {
+  const runs = ['a', 'b'].map((name) => join(scratch, name, 'run'));
+  for (const [index, run] of runs.entries()) {
+    mkdirSync(run, { recursive: true });
+    const model = { architecture: 'llama' as const, layers: 2, heads: 4, kvHeads: 4, headDim: 32, fingerprint: null };
+    const gates = {
+      ...makeGatesFile([
+        [0.9, 0.1, 0.2, 0.3],
+        [0.4, 0.5, 0.6, index],
+      ]),
+      model,
+    };
+    writeGates(join(run, 'gates.json'), gates);
+    const window = { sinkTokens: 4, recentTokens: 32 };
+    writeMask(join(run, 'mask.json'), buildMask({ gates, cut: { streamingFraction: 0.5 }, window }).file);
+  }
+  const [first, second] = runs as [string, string];
+  const file = toHeadMask(readMask(join(first, 'mask.json')));
+  const shared = { baselines: 'full', randomMasks: '1', seed: '1', allowOtherModel: true };
+
+  it('is taken for its mask and for its gates, and every row has a name of its own', () => {
+    const otherMask = [join(first, 'mask.json'), second, join(second, 'mask.json')];
+    const flags = { ...shared, mask: first, otherMask, gates: [first], fractions: '0.5', sink: '4', recent: '32' };
+    const masks = listEvalMasks(flags, folder);
+    expect(masks.map(({ name }) => name)).toEqual(['full', 'given', 'run', 'run-2', 'run-3', 'gates@0.5']);
+    expect(masks[1]?.mask).toEqual(file);
+    expect(masks[3]?.mask).toEqual(toHeadMask(readMask(join(second, 'mask.json'))));
+  });
+
+  it('is taken by run and bench', () => {
+    expect(readMaskFlag({ mask: first, allowOtherModel: true }, folder)).toEqual(file);
+  });
+
+  it('without a mask is refused by the name of the file', () => {
+    expect(() => listEvalMasks({ ...shared, mask: scratch }, folder)).toThrow(
+      `Cannot read ${join(scratch, 'mask.json')}: there is no such file or folder.`,
+    );
+  });
 });
 
 describe('gates with a ladder', () => {

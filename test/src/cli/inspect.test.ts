@@ -87,6 +87,29 @@ describe('duo inspect', () => {
     expect((await answerOf('inspect', windowsPath, windowsPath)).stdout).toContain('No head has another window.');
   });
 
+  it('compares two gates by their order, their values and their cuts', async () => {
+    const [first, second] = ['first.json', 'second.json'].map((name) => join(folder, name)) as [string, string];
+    writeGates(first, makeGatesFile([[0.9, 0.1, 0.4, 0]]));
+    writeGates(second, makeGatesFile([[0.9, 0.6, 0.4, 0]]));
+    const { code, stdout } = await answerOf('inspect', first, second);
+    expect(code).toBe(0);
+    expect(stdout.split('\n').slice(0, 5)).toEqual([
+      `Gates in ${first} and ${second}: rank correlation of what heads are cut by, 1 = same order, 0.800.`,
+      'They differ by 0.1250 on average; most in 0.1 (0.1000 → 0.6000) (layer.head).',
+      'Cut at streaming fraction 0.25: 3 retrieval heads each, 3 in both.',
+      'Cut at streaming fraction 0.5: 2 retrieval heads each, 1 in both.',
+      'Cut at streaming fraction 0.75: 1 retrieval heads each, 1 in both.',
+    ]);
+    expect((await answerOf('inspect', first, first)).stdout).toContain('No gate differs.');
+    expect(JSON.parse((await answerOf('inspect', first, second, '--json')).stdout)).toMatchObject({
+      kind: 'gates-comparison',
+      meanDifference: 0.125,
+    });
+    const mixed = await answerOf('inspect', first, binaryPath);
+    expect(mixed.code).toBe(1);
+    expect(mixed.stderr).toMatch(/^duo: Expected `schema`.*binary\.json to be `duo\.gates`, got `duo\.head-mask`/);
+  });
+
   it('names the ladder of gates, and leaves its triangle to the file', async () => {
     const { stdout } = await answerOf('inspect', gatesPath);
     expect(stdout).toContain('Effects of windows of 8, 32 tokens (sink 4), measured on samples of up to 500 tokens.');
