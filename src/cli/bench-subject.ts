@@ -1,4 +1,6 @@
 // What duo bench measures: a model folder or a named shape with random weights, its engine, and the mask beside full attention.
+import { basename } from 'node:path';
+import { drawWindowsLike } from '../core/draw-windows.ts';
 import { makeHeadMask } from '../core/head-mask.ts';
 import { randomMask } from '../core/masks.ts';
 import { makeRandom } from '../core/random.ts';
@@ -24,6 +26,7 @@ export interface BenchFlags extends EngineFlags {
   readonly weights: string;
   readonly mask?: string;
   readonly streamingFraction?: string;
+  readonly windowsLike?: readonly string[];
   readonly distill?: string;
   readonly sink: string;
   readonly recent: string;
@@ -54,9 +57,10 @@ export async function openSubject(flags: BenchFlags, seed: number): Promise<Subj
   if ((flags.model === undefined) === (flags.shape === undefined)) {
     throw new ConfigError(`Expected --model or --shape, got ${flags.model === undefined ? 'neither' : 'both'}.`);
   }
-  if (flags.mask !== undefined && flags.streamingFraction !== undefined) {
-    throw new ConfigError('Expected --mask or --streaming-fraction, got both.');
-  }
+  const { mask, streamingFraction, windowsLike } = flags;
+  const given = { '--mask': mask, '--streaming-fraction': streamingFraction, '--windows-like': windowsLike };
+  const [first, second] = Object.entries(given).flatMap(([name, value]) => (value === undefined ? [] : [name]));
+  if (second !== undefined) throw new ConfigError(`Expected ${first} or ${second}, got both.`);
   return flags.model === undefined ? openShape(flags, seed) : openFolder(flags, seed);
 }
 
@@ -127,6 +131,7 @@ function meanWeightBytes(folder: ModelFolder): number {
 
 function drawMasks(flags: BenchFlags, options: { shape: ModelShape; seed: number }): Record<string, HeadMask> {
   const { layers, kvHeads } = options.shape;
+  if (flags.windowsLike !== undefined) return drawMasksLike(flags.windowsLike, options);
   const window: Window = {
     sinkTokens: readIntegerFlag('--sink', { text: flags.sink, least: 0 }),
     recentTokens: readIntegerFlag('--recent', { text: flags.recent, least: 1 }),
@@ -140,4 +145,23 @@ function drawMasks(flags: BenchFlags, options: { shape: ModelShape; seed: number
     return [name, makeHeadMask(randomMask({ layers, kvHeads, retrievalHeads, random }), window)];
   });
   return Object.fromEntries(masks);
+}
+
+/** After masks of other models, by the names of their files. @throws {ConfigError} two files of one name; {FormatError}; {FileError}. */
+function drawMasksLike(
+  paths: readonly string[],
+  { shape, seed }: { shape: ModelShape; seed: number },
+): Record<string, HeadMask> {
+  const names = paths.map((path) => basename(path).replace(/\.json$/, ''));
+  const twice = names.find((name, index) => names.indexOf(name) !== index);
+  if (twice !== undefined) {
+    throw new ConfigError(`Expected --windows-like files of different names, got \`${twice}\` twice; rename one.`);
+  }
+  const { layers, kvHeads } = shape;
+  return Object.fromEntries(
+    paths.map((path, index) => {
+      const random = makeRandom(seed, 'bench', 'windows');
+      return [names[index], drawWindowsLike(toHeadMask(readMask(path)), { layers, kvHeads, random })];
+    }),
+  );
 }

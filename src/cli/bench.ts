@@ -37,6 +37,11 @@ export function defineBenchCommand(command: Command, signal: AbortSignal): void 
       '--streaming-fraction <f,g>',
       'instead of a mask: these shares of KV heads stream, drawn by --seed; default 0.5',
     )
+    .option(
+      '--windows-like <file>',
+      'instead of a mask: sinks and windows of a mask of any model, each in its share of the heads, dealt by --seed; again for more',
+      (value: string, before: string[] | undefined): string[] => [...(before ?? []), value],
+    )
     .option('--sink <n>', 'with --streaming-fraction: first tokens always seen', '128')
     .option('--recent <n>', 'with --streaming-fraction: nearest tokens seen', '256')
     .option('--contexts <a,b>', 'tokens before the timed steps, such as 2k,8k', '2k')

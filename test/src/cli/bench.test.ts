@@ -72,12 +72,35 @@ describe('duo bench', () => {
     }
   }, 60_000);
 
+  it('draws masks after those of other models, in their shares of the heads', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'duo-bench-'));
+    const paths = ['half', 'ladder'].map((name) => join(folder, `${name}.json`));
+    const model = { architecture: 'llama', layers: 1, heads: 4, kvHeads: 4, headDim: 8, fingerprint: null };
+    const common = { schema: 'duo.head-mask', model, gates: [[1, 1, 0, 0]], provenance: {}, sink: 2 };
+    const half = { version: 1, recent: 6, streamingFraction: 0.5, threshold: null, mask: [[1, 1, 0, 0]] };
+    const budget = { ladder: [4, 8], kvShare: 0.5, atTokens: 24, predictedLoss: 0, lossBound: null };
+    writeFileSync(paths[0] as string, JSON.stringify({ ...common, ...half }));
+    writeFileSync(paths[1] as string, JSON.stringify({ ...common, version: 2, windows: [[null, 8, 4, 4]], ...budget }));
+    const like = paths.flatMap((path) => ['--windows-like', path]);
+    const flags = ['--contexts', '24', '--steps', '2', '--json', ...like, ...TENSORFLOW];
+    const { code, stdout } = await runDuo(['bench', '--model', GOLDEN_MODEL, ...flags]);
+    expect(code).toBe(0);
+    const [at] = JSON.parse(stdout).contexts;
+    // 8 heads of 28 slots at most, of 256 bytes each
+    expect(at.figures.half.kvBytes).toBe((4 * 28 + 4 * 8) * 256);
+    expect(at.figures.ladder.kvBytes).toBe((2 * 28 + 2 * 10 + 4 * 6) * 256);
+    const twice = [...like.slice(0, 2), ...like.slice(0, 2)];
+    const refused = await runDuo(['bench', '--model', GOLDEN_MODEL, ...twice, ...TENSORFLOW]);
+    expect(refused.stderr).toContain('Expected --windows-like files of different names, got `half` twice; rename one.');
+  });
+
   it.each([
     [[], 'Expected --model or --shape, got neither.'],
     [['--shape', 'llama-9'], 'Expected a shape among llama-2-7b'],
     [['--shape', 'llama-3.2-1b', '--layers', '99'], 'Expected `layers` to be an integer from 1 to 16, got `99`'],
     [['--shape', 'llama-3.2-1b', '--engine', 'tensorflow'], 'Expected the native engine with --shape'],
     [['--model', GOLDEN_MODEL, '--mask', 'm', '--streaming-fraction', '1'], 'got both.'],
+    [['--model', GOLDEN_MODEL, '--mask', 'm', '--windows-like', 'w'], 'Expected --mask or --windows-like, got both.'],
     [
       ['--model', GOLDEN_MODEL, '--streaming-fraction', '0.5,2'],
       'Expected --streaming-fraction to be a number from 0 to 1',

@@ -1,0 +1,181 @@
+// What might make the cut by memory better than it is: samples at the length of the cut, objectives scaled to one trace, late positions alone, heads that must
+// stay whole, weaker interactions, and a second round of measurement around the mask of the first. Every row: predicted loss, how far below it the least possible
+// may lie, the true loss on the samples of the first measurement, and what the mask keeps on held-out text.
+//   node bench/cut-variants.mjs --model <model> --learn <documents> --measure <documents> --out <folder> [--device cuda:0] [--seed 42]
+//     [--shortest 2k] [--length 8k] [--texts 20] [--needles 16] [--samples 8] [--second 4] [--kinds passkey,long-range] [--sink 128] [--windows 256,512,1k,2k] [--shares 0.33,0.24,0.14]
+// Writes <out>/variants.csv, and prints it.
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { cutWindows } from '../dist/export/cut-windows.js';
+import { parseCount } from '../dist/src/config/flags.js';
+import { openEngine } from '../dist/src/engine/open-engine.js';
+import { openModel } from '../dist/src/model/open-model.js';
+import { makeFarNeedles, openScores, takeTexts } from './held-out-scores.mjs';
+import { changeEffects, drawSamples, makeLadder, measureSamples, measureTrace, scaleInteractions } from './ladders.mjs';
+import { measureAround, measureTrueLoss } from './second-round.mjs';
+
+const { values: flags } = parseArgs({
+  options: {
+    model: { type: 'string' },
+    learn: { type: 'string' },
+    measure: { type: 'string' },
+    out: { type: 'string' },
+    device: { type: 'string', default: 'cuda:0' },
+    seed: { type: 'string', default: '42' },
+    shortest: { type: 'string', default: '2k' },
+    length: { type: 'string', default: '8k' },
+    texts: { type: 'string', default: '20' },
+    needles: { type: 'string', default: '16' },
+    samples: { type: 'string', default: '8' },
+    second: { type: 'string', default: '4' },
+    kinds: { type: 'string', default: 'passkey,long-range' },
+    sink: { type: 'string', default: '128' },
+    windows: { type: 'string', default: '256,512,1k,2k' },
+    shares: { type: 'string', default: '0.33,0.24,0.14' },
+  },
+});
+for (const name of ['model', 'learn', 'measure', 'out']) {
+  if (flags[name] === undefined) {
+    console.error(`cut-variants: Expected --${name}, got none.`);
+    process.exit(2);
+  }
+}
+const sinkTokens = parseCount(flags.sink);
+const windows = flags.windows.split(',').map(parseCount);
+const rungs = { sinkTokens, windows };
+const atTokens = parseCount(flags.length);
+const seed = Number(flags.seed);
+const count = Number(flags.samples);
+const folder = await openModel(flags.model);
+const engine = await openEngine(folder, { device: flags.device });
+const { kvHeads } = engine.model;
+const startMs = performance.now();
+const tell = (text) => console.log(`${((performance.now() - startMs) / 1000).toFixed(0)} s: ${text}`);
+
+const texts = await takeTexts({ folder, seed, documents: flags.measure, tokens: atTokens, count: Number(flags.texts) });
+const about = { tokens: atTokens, count: Number(flags.needles), farther: windows.at(-1) };
+const needles = about.count === 0 ? [] : await makeFarNeedles({ folder, seed, documents: flags.measure, ...about });
+const scores = await openScores({ engine, texts, needles, window: { sinkTokens, recentTokens: windows[0] } });
+tell('full attention scored');
+
+// Passkeys and long-range tokens by turns, so that a part of the samples is of one kind.
+const draw = (objective, shortest, number) =>
+  drawSamples({ folder, engine, seed, objective, documents: flags.learn, shortest, longest: atTokens, count: number });
+const kinds = flags.kinds.split(',');
+const mixed = await draw(kinds[0] === kinds[1] ? kinds[0] : 'both', parseCount(flags.shortest), count);
+const long = [await draw(kinds[0], atTokens, count), await draw(kinds[1], atTokens, count)];
+const half = atTokens / 2;
+const late = long[1]
+  .map((sample) => ({ ...sample, answers: sample.answers.filter(([begin]) => begin >= half) }))
+  .filter(({ answers }) => answers.length > 0);
+const measured = { mixed: await measureSamples(engine, mixed, rungs) };
+tell(`${mixed.length} samples of ${flags.shortest} to ${flags.length} measured`);
+[measured.passkey, measured.longRange] = [
+  await measureSamples(engine, long[0], rungs),
+  await measureSamples(engine, long[1], rungs),
+];
+tell(`${2 * count} samples of ${flags.length} measured`);
+measured.late = await measureSamples(engine, late, rungs);
+tell(`${late.length} samples of its later half measured`);
+
+const ladderOf = (samples, weigh) => makeLadder(samples, rungs, weigh);
+const few = (samples) => samples.slice(0, count / 2);
+/** Each kind of samples to a trace of 1 in all. */
+function balance(parts) {
+  const all = parts.flat();
+  const weights = new Map();
+  for (const samples of parts) {
+    const trace = samples.reduce((sum, sample) => sum + measureTrace(sample), 0);
+    for (const sample of samples) weights.set(sample, all.length / trace);
+  }
+  return ladderOf(all, (sample) => weights.get(sample));
+}
+const { passkey, longRange } = measured;
+const balanced = balance([passkey, longRange]);
+const ladders = [
+  [`both, ${flags.shortest} to ${flags.length}`, ladderOf(measured.mixed)],
+  [`both, ${flags.length}, as many`, ladderOf([...few(passkey), ...few(longRange)])],
+  [`both, ${flags.length}, as many, one trace`, balance([few(passkey), few(longRange)])],
+  [`both, ${flags.length}, twice as many`, ladderOf([...passkey, ...longRange])],
+  [`both, ${flags.length}, twice as many, one trace`, balanced],
+  [`passkeys, ${flags.length}`, ladderOf(passkey)],
+  [`long-range, ${flags.length}`, ladderOf(longRange)],
+  [`long-range, later half of ${flags.length}`, ladderOf(measured.late)],
+  [`passkeys and later half, one trace`, balance([passkey, measured.late])],
+  ...[0, 0.5, 0.8, 1.2].map((factor) => [`one trace, interactions × ${factor}`, scaleInteractions(balanced, factor)]),
+];
+
+const lines = [
+  'share,cut,whole heads,predicted loss,least possible,true loss,kept gain,low,high,above the last quarter,low,high,loss,far needles',
+];
+for (const share of flags.shares.split(',')) {
+  const cut = (ladder) => cutWindows(ladder, { kvShare: Number(share), atTokens, kvHeads });
+  for (const [name, ladder] of ladders) await addRow(share, name, cut(ladder));
+  for (const least of [4, 8, 16]) await addRow(share, `one trace, ${least} whole heads at least`, cutWhole(cut, least));
+}
+const second = Number(flags.second);
+if (second > 0) await addRounds(flags.shares.split(',').at(-1));
+mkdirSync(flags.out, { recursive: true });
+writeFileSync(join(flags.out, 'variants.csv'), `${lines.join('\n')}\n`);
+console.log(lines.join('\n'));
+await engine.close();
+folder.close();
+
+/** The cut with at least so many whole heads: every window costs a price more, the least that suffices; null where none does. */
+function cutWhole(cut, least) {
+  const cutAt = (price) =>
+    cut(changeEffects(balanced, (value, row, column) => (row === column ? value + price : value)));
+  const suffices = ({ mask }) => mask.windows.flat().filter((window) => window === null).length >= least;
+  let best = cutAt(0);
+  if (suffices(best)) return best;
+  // all effects together are 1, so that a price of 1 a head outweighs them
+  let [low, high] = [0, 1];
+  best = cutAt(high);
+  if (!suffices(best)) return null;
+  for (let round = 0; round < 16; round++) {
+    const price = (low + high) / 2;
+    const found = cutAt(price);
+    if (suffices(found)) [best, high] = [found, price];
+    else low = price;
+  }
+  return best;
+}
+
+/** Around the first round's mask of a share, by a few samples of each kind, then around the mask that comes of it: each round alone, and its mean
+ * with the first. */
+async function addRounds(share) {
+  const cut = (ladder) => cutWindows(ladder, { kvShare: Number(share), atTokens, kvHeads });
+  // scaled as the first measurement was, for what is measured around a mask has no trace of its own
+  const traces = [passkey, longRange].map(
+    (samples) => samples.reduce((sum, sample) => sum + measureTrace(sample), 0) / samples.length,
+  );
+  let { mask } = cut(balanced);
+  for (const round of [2, 3]) {
+    const around = [];
+    for (const [kind, samples] of long.entries()) {
+      for (const sample of samples.slice(0, second / 2)) {
+        around.push({ ...(await measureAround(engine, sample, { mask, windows })), weight: 1 / traces[kind] });
+      }
+    }
+    const near = ladderOf(around, ({ weight }) => weight);
+    tell(`measured around a mask of ${share}, round ${round}`);
+    const found = cut(near);
+    await addRow(share, `one trace, round ${round}`, found);
+    const mean = changeEffects(near, (value, row, column) => (value + balanced.effects[row][column]) / 2);
+    await addRow(share, `one trace, mean of rounds 1 and ${round}`, cut(mean));
+    ({ mask } = found);
+  }
+}
+
+async function addRow(share, name, found) {
+  if (found === null) return;
+  const { mask, predictedLoss, lossBound } = found;
+  const whole = mask.windows.flat().filter((window) => window === null).length;
+  const trueLoss = await measureTrueLoss(engine, mixed, mask);
+  const { kept, interval, late: last, lateInterval, loss, far } = await scores.score(mask);
+  const predicted = [predictedLoss, lossBound ?? Number.NaN, trueLoss].map((value) => value.toPrecision(4));
+  const numbers = [kept, ...(interval ?? [null, null]), last, ...(lateInterval ?? [null, null])];
+  const words = numbers.map((value) => value?.toFixed(4) ?? '');
+  lines.push([share, `"${name}"`, whole, ...predicted, ...words, loss.toFixed(5), far?.toFixed(3) ?? ''].join(','));
+}

@@ -1,0 +1,123 @@
+// Ladders of windows for the benches of masks: samples drawn as `duo identify` draws them, their effects sample by sample, so that one measurement
+// serves many sums, and the same effects with something left out (other windows, no interactions, one window a layer).
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { openObjectiveSource } from '../dist/identify/objective-source.js';
+import { resolveSettings } from '../dist/src/config/settings.js';
+import { makeLadderEffects } from '../dist/src/formats/ladder-effects.js';
+import { isDemoModel } from '../dist/src/model/open-model.js';
+import { countPairs, measureLadder } from '../dist/train/quadratic/measure-ladder.js';
+
+/** Samples of an objective between two lengths. @param config other keys of a preset. */
+export async function drawSamples({
+  folder,
+  engine,
+  documents,
+  objective,
+  shortest,
+  longest,
+  count,
+  seed,
+  config = {},
+}) {
+  const { shape } = folder.config;
+  const preset = isDemoModel(folder) ? 'demo' : shape.architecture;
+  const overrides = { objective, seed, minTokens: shortest, maxTokens: longest, ...config };
+  const settings = resolveSettings({ preset, overrides, shape });
+  const haystackPath = isDemoModel(folder) ? undefined : documents;
+  const source = await openObjectiveSource({
+    ...{ folder, engine, objective, haystackPath, split: 'train', config: settings.config, given: settings.given },
+    ...{ documentsPath: documents, isCut: true },
+  });
+  try {
+    const samples = [];
+    for (let index = 0; index < count; index++) samples.push(await source.sampleAt(index));
+    return samples;
+  } finally {
+    source.close();
+  }
+}
+
+/** Effects of each sample: `{ tokens, triangle }`. */
+export async function measureSamples(engine, samples, { sinkTokens, windows }) {
+  const scratchFolder = join(tmpdir(), `duo-ladders-${process.pid}`);
+  const measured = [];
+  for (const sample of samples) {
+    const triangle = await measureLadder(sample, { engine, supervise: 'predict', sinkTokens, windows, scratchFolder });
+    measured.push({ tokens: sample.tokens.length, triangle });
+  }
+  return measured;
+}
+
+/** Sum of the effects on the diagonal: what all heads lose alone, over all windows. */
+export function measureTrace({ triangle }) {
+  let trace = 0;
+  for (let row = 0; countPairs(row) < triangle.length; row++) trace += triangle[countPairs(row + 1) - 1];
+  return trace;
+}
+
+/** The ladder of several samples. @param weigh factor of a sample, default 1. */
+export function makeLadder(measured, { sinkTokens, windows }, weigh = () => 1) {
+  const pairs = measured[0].triangle.length;
+  const size = Math.round((Math.sqrt(8 * pairs + 1) - 1) / 2);
+  const sums = new Float64Array(pairs);
+  for (const sample of measured) {
+    const factor = weigh(sample) / measured.length;
+    for (let at = 0; at < pairs; at++) sums[at] += factor * sample.triangle[at];
+  }
+  const matrix = new Float64Array(size * size);
+  for (let row = 0, at = 0; row < size; row++) {
+    for (let column = 0; column <= row; column++, at++) {
+      matrix[row * size + column] = sums[at];
+      matrix[column * size + row] = sums[at];
+    }
+  }
+  const tokens = Math.max(...measured.map((sample) => sample.tokens));
+  return makeLadderEffects({ sink: sinkTokens, windows: [...windows], tokens, matrix });
+}
+
+/** Effects where `change` says what entry (row, column ≤ row) becomes. */
+export function changeEffects(ladder, change) {
+  const effects = ladder.effects.map((row, r) => row.map((value, c) => change(value, r, c)));
+  return { ...ladder, effects };
+}
+
+/** A ladder of some of its windows. */
+export function pickWindows(ladder, windows) {
+  const count = ladder.windows.length;
+  const rungs = windows.map((window) => ladder.windows.indexOf(window));
+  const options = Array.from({ length: ladder.effects.length / count }, (_, head) =>
+    rungs.map((rung) => head * count + rung),
+  ).flat();
+  return { ...ladder, windows, effects: pickOptions(ladder, options) };
+}
+
+/** Rows and columns of some options, in their order. */
+export function pickOptions({ effects }, options) {
+  const at = (row, column) => effects[Math.max(row, column)][Math.min(row, column)];
+  return options.map((row, index) => options.slice(0, index + 1).map((column) => at(row, column)));
+}
+
+/** Interactions of two heads times `factor`: 0 = each head's effect for itself. */
+export function scaleInteractions(ladder, factor) {
+  const rungs = ladder.windows.length;
+  const headOf = (option) => Math.floor(option / rungs);
+  return changeEffects(ladder, (value, row, column) => (headOf(row) === headOf(column) ? value : factor * value));
+}
+
+/** One option a layer and window: all its heads take that window. */
+export function joinLayers(ladder, kvHeads) {
+  const rungs = ladder.windows.length;
+  const layers = ladder.effects.length / rungs / kvHeads;
+  const joined = Array.from({ length: layers * rungs }, (_, index) => new Array(index + 1).fill(0));
+  const optionOf = (option) => Math.floor(option / rungs / kvHeads) * rungs + (option % rungs);
+  for (const [row, values] of ladder.effects.entries()) {
+    for (const [column, value] of values.entries()) {
+      const [a, b] = [optionOf(row), optionOf(column)];
+      // each pair of the triangle stands for two of the square; on the new diagonal both fall together
+      const factor = row !== column && a === b ? 2 : 1;
+      joined[Math.max(a, b)][Math.min(a, b)] += factor * value;
+    }
+  }
+  return { ...ladder, effects: joined };
+}
