@@ -5,49 +5,17 @@ import { z } from 'zod';
 import { toMaskGrid } from '../core/head-mask.ts';
 import { streamingFractionOf } from '../core/masks.ts';
 import { FileError, FormatError } from '../errors/errors.ts';
+import { type BenchFile, readBench } from '../formats/bench.ts';
+import { type Comparison, readComparison } from '../formats/comparison.ts';
 import { type GatesFile, type ModelTag, readGates } from '../formats/gates.ts';
 import { type MaskFile, readMask, toHeadMask } from '../formats/mask.ts';
 import { hashMask } from '../formats/mask-hash.ts';
 import { type MetricsLine, readMetrics } from '../formats/metrics.ts';
 import { type KeptPrediction, readPredictions } from '../formats/predictions.ts';
-import { checkJson, finiteNumber, readJson } from '../formats/read-json.ts';
+import { checkJson } from '../formats/read-json.ts';
 import { type EvalRow, evalRowSchema, type Results, readResults } from '../formats/results.ts';
 import { type RunFile, readRun } from '../formats/run.ts';
-import { type Comparison, readComparison } from './comparison.ts';
 import { isOfAnotherMask, labelResults } from './own-mask.ts';
-
-/** `duo bench --json` of a few contexts is a few KB. */
-const MAX_BENCH_BYTES = 16 * 2 ** 20;
-
-const seconds = z.array(finiteNumber).min(1);
-const figures = z.looseObject({
-  prefillSeconds: finiteNumber.nullable(),
-  stepSeconds: seconds,
-  kvBytes: finiteNumber,
-});
-const benchSchema = z.looseObject({
-  model: z.string(),
-  engine: z.string(),
-  device: z.string(),
-  kvDtype: z.string(),
-  /** absent in files of an older duo */
-  kvRotation: z.boolean().nullable().optional(),
-  batch: finiteNumber,
-  /** hash of the mask behind `masked`; absent in files of an older duo */
-  maskHash: z.string().nullable().optional(),
-  // contexts where full attention did not fit have nothing to draw beside the mask
-  contexts: z.preprocess(
-    (list) => (Array.isArray(list) ? list.filter((at: { comparison?: unknown }) => at?.comparison !== null) : list),
-    z.array(
-      z.looseObject({
-        context: finiteNumber,
-        figures: z.looseObject({ full: figures, masked: figures }),
-        comparison: z.looseObject({ decodeSpeedup: finiteNumber, prefillSpeedup: finiteNumber.nullable() }),
-      }),
-    ),
-  ),
-});
-export type BenchFile = z.infer<typeof benchSchema>;
 
 const SAVING_TOKENS = [32_768, 131_072];
 const toldSchema = z.looseObject({
@@ -115,9 +83,7 @@ export function readRunFolder(folder: string): RunData {
   const own = mask === null ? null : describeMask(mask);
   const found = read('results.json', readResults);
   const labelled = found === null ? null : labelResults(found, own);
-  const bench = read('bench.json', (file) =>
-    checkJson(benchSchema, { value: readJson(file, MAX_BENCH_BYTES), path: file }),
-  );
+  const bench = read('bench.json', readBench);
   const comparison = read('comparison.json', readComparison);
   const isOtherBench = isOfAnotherMask(bench?.maskHash, own?.hash ?? null);
   const isOtherComparison = isOfAnotherMask(comparison?.maskHash, own?.hash ?? null);

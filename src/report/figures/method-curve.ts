@@ -1,7 +1,7 @@
 // Recall against the number of streaming heads: one line a method that scores heads, greedy removal as the broad line beneath.
 import * as Plot from '@observablehq/plot';
 import { formatShare } from '../../core/words.ts';
-import { type Comparison, GROUND_TRUTH } from '../comparison.ts';
+import { type Comparison, GROUND_TRUTH } from '../../formats/comparison.ts';
 import { drawEndLabel, drawFigure, type Figure, isNarrow, spreadLabels } from './figure.ts';
 import { drawBins } from './gate-course.ts';
 

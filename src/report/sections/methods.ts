@@ -2,7 +2,7 @@
 // and how far the quadratic's masks depend on samples.
 
 import { formatSeconds, formatShare } from '../../core/words.ts';
-import { type Comparison, type ComparisonRow, GROUND_TRUTH } from '../comparison.ts';
+import { type Comparison, type ComparisonRow, GROUND_TRUTH } from '../../formats/comparison.ts';
 import { drawMethodCurves } from '../figures/method-curve.ts';
 import type { RunData } from '../run-data.ts';
 import { makeTable, type Table } from '../table.ts';

@@ -1,7 +1,7 @@
 // comparison.json of a run folder: what scripts/compare-methods.ts measured of the ways to score heads, read and checked.
 import { z } from 'zod';
 import { FormatError } from '../errors/errors.ts';
-import { checkJson, finiteNumber, formatFound, readJson, textUpTo, unitNumber } from '../formats/read-json.ts';
+import { checkJson, finiteNumber, formatFound, readJson, textUpTo, unitNumber } from './read-json.ts';
 
 /** A comparison of eleven methods at 65 budgets is 30 KB. */
 const MAX_COMPARISON_BYTES = 16 * 2 ** 20;

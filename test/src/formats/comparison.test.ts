@@ -4,10 +4,10 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { countKvBytes } from '../../../src/core/kv-cost.ts';
 import { FormatError } from '../../../src/errors/errors.ts';
-import { readComparison } from '../../../src/report/comparison.ts';
+import { readComparison } from '../../../src/formats/comparison.ts';
 import { buildReport } from '../../../src/report/report.ts';
 import { readRunFolder } from '../../../src/report/run-data.ts';
-import { writeRunFixture } from './run-fixture.ts';
+import { writeRunFixture } from '../report/run-fixture.ts';
 
 const RESULTS = join(import.meta.dirname, '../../../bench/results/2026-11-23-quadratic');
 
