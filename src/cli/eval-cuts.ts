@@ -1,4 +1,5 @@
 // Gates cut at several budgets for `duo eval`: by the share of heads that stream, and by the share of a full KV cache, with windows by head.
+
 import { buildMask } from '../../export/build-mask.ts';
 import { requireLadder } from '../../export/build-windows-mask.ts';
 import { cutWindows } from '../../export/cut-windows.ts';
@@ -7,6 +8,7 @@ import type { HeadMask, Window } from '../core/shapes.ts';
 import { ConfigError } from '../errors/errors.ts';
 import { findWindow, type GatesFile, readGates } from '../formats/gates.ts';
 import { scoresOfMask, toHeadMask } from '../formats/mask.ts';
+import type { MaskOrigin } from '../formats/row-origin.ts';
 import { findRunFile } from '../formats/run-file.ts';
 import type { ModelFolder } from '../model/folder.ts';
 import { readWindowFlags } from './cut-flags.ts';
@@ -27,6 +29,7 @@ export interface NamedCut {
   /** what stands after the @ of the baselines made from it: `0.5`, `kv-0.24` */
   readonly budget: string;
   readonly mask: HeadMask;
+  readonly origin: MaskOrigin;
   readonly window: Window;
   readonly gates: number[][];
   /** the budget's baselines are made from the first gates file */
@@ -70,7 +73,14 @@ function cutFraction(
 ): Omit<NamedCut, 'isFirst'> {
   const window = readWindowFlags(flags, findWindow(gates));
   const { file } = buildMask({ gates, cut: { streamingFraction: share }, window });
-  return { name: `${name}@${share}`, budget: String(share), mask: toHeadMask(file), window, gates: scoresOfMask(file) };
+  return {
+    name: `${name}@${share}`,
+    budget: String(share),
+    mask: toHeadMask(file),
+    origin: { method: name, fraction: share, kvShare: null, draw: null },
+    window,
+    gates: scoresOfMask(file),
+  };
 }
 
 function cutShare(
@@ -81,7 +91,9 @@ function cutShare(
   const { kvHeads } = gates.model;
   const { mask } = cutWindows(ladder, { kvHeads, kvShare: share, atTokens, isBounded: false });
   const window = { sinkTokens: ladder.sink, recentTokens: ladder.windows[0] as number };
-  return { name: `${name}-windows@${share}`, budget: `kv-${share}`, mask, window, gates: gates.gates };
+  const method = `${name}-windows`;
+  const origin = { method, fraction: null, kvShare: share, draw: null };
+  return { name: `${method}@${share}`, budget: `kv-${share}`, mask, origin, window, gates: gates.gates };
 }
 
 function readShares(flag: string, text = ''): number[] {

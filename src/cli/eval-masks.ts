@@ -40,14 +40,22 @@ export function listEvalMasks(flags: MaskFlags, folder: ModelFolder): NamedMask[
   });
   const full = baselines.filter(({ name }) => name === 'full');
   const others = baselines.filter(({ name }) => name !== 'full');
-  const fromCuts = cuts.flatMap(({ name, mask, window, budget, gates, isFirst }): NamedMask[] => {
+  const fromCuts = cuts.flatMap(({ name, mask, origin, window, budget, gates, isFirst }): NamedMask[] => {
     const own = isFirst ? names.filter((baseline) => baseline !== 'full' && baseline !== 'streaming') : [];
     const made = listBaselines({ ...shared, names: own, given: mask, window, gates });
-    return [{ name, mask }, ...made.map((one) => ({ ...one, name: `${one.name}@${budget}` }))];
+    const { fraction, kvShare } = origin;
+    const withBudget = (one: NamedMask): NamedMask => ({
+      ...one,
+      name: `${one.name}@${budget}`,
+      ...(one.origin ? { origin: { ...one.origin, fraction, kvShare } } : {}),
+    });
+    return [{ name, mask, origin }, ...made.map(withBudget)];
   });
   const rows: NamedMask[] = [
     ...full,
-    ...(given === null ? [] : [{ name: 'given', mask: given }]),
+    ...(given === null
+      ? []
+      : [{ name: 'given', mask: given, origin: { method: 'given', fraction: null, kvShare: null, draw: null } }]),
     ...others,
     ...(flags.otherMask ?? []).map((path) => ({
       name: nameMask(path),

@@ -1,5 +1,6 @@
 // Baseline masks that stand beside a given one in the same run: full, streaming, random of the same size, inverted,
 // layer-uniform. All use the given mask's window, or its windows (window-baselines.ts), so that only the choice of heads differs.
+
 import { findNarrowestWindow, findOneWindow, hasSeveralWindows, makeHeadMask, toMaskGrid } from '../core/head-mask.ts';
 import { countRetrievalHeads, invertMask, randomMask } from '../core/masks.ts';
 import { makeRandom } from '../core/random.ts';
@@ -12,6 +13,7 @@ import {
   type Window,
 } from '../core/shapes.ts';
 import { ConfigError } from '../errors/errors.ts';
+import type { MaskOrigin } from '../formats/row-origin.ts';
 import { invertWindows, makeRandomWindows, spreadWindows } from './window-baselines.ts';
 
 export const BASELINE_NAMES = ['full', 'streaming', 'random', 'inverted', 'layer-uniform'] as const;
@@ -22,7 +24,16 @@ export type BaselineName = (typeof BASELINE_NAMES)[number];
 export interface NamedMask {
   readonly name: string;
   readonly mask: HeadMask | 'full';
+  /** default: the name is its method, and it was cut for no budget of its own */
+  readonly origin?: MaskOrigin;
 }
+
+const plain = (method: string, draw: number | null = null): MaskOrigin => ({
+  method,
+  fraction: null,
+  kvShare: null,
+  draw,
+});
 
 /** Build the masks of the rows asked for, in the order asked; `random` becomes `random-0`, `random-1`, ….
  * @param options.given the mask that random, inverted and layer-uniform are made from; they need it, full and streaming do not.
@@ -49,26 +60,32 @@ export function listBaselines(options: {
     if (!(BASELINE_NAMES as readonly string[]).includes(name)) {
       throw new ConfigError(`Expected a baseline of ${BASELINE_NAMES.join(', ')}, got \`${name}\``);
     }
-    if (name === 'full') return [{ name, mask: 'full' }];
+    if (name === 'full') return [{ name, mask: 'full', origin: plain(name) }];
     if (window === undefined || (given === null && name !== 'streaming')) {
       throw new ConfigError(`Baseline \`${name}\` takes its size or window from a mask; give one with --mask`);
     }
-    if (name === 'streaming') return [{ name, mask: makeHeadMask(filledGrid(model.layers, model.kvHeads, 0), window) }];
+    if (name === 'streaming') {
+      const mask = makeHeadMask(filledGrid(model.layers, model.kvHeads, 0), window);
+      return [{ name, mask, origin: plain(name) }];
+    }
     if (several) {
-      if (name === 'inverted') return [{ name, mask: invertWindows(several) }];
-      if (name === 'layer-uniform') return [{ name, mask: spreadWindows(several, gates) }];
+      if (name === 'inverted') return [{ name, mask: invertWindows(several), origin: plain(name) }];
+      if (name === 'layer-uniform') return [{ name, mask: spreadWindows(several, gates), origin: plain(name) }];
       return Array.from({ length: randomMasks }, (_, index) => ({
         name: `random-${index}`,
         mask: makeRandomWindows(several, { seed, index }),
+        origin: plain('random', index),
       }));
     }
     const mask = toMaskGrid(given as HeadMask);
-    if (name === 'inverted') return [{ name, mask: makeHeadMask(invertMask(mask), window) }];
-    if (name === 'layer-uniform') return [{ name, mask: makeHeadMask(makeLayerUniformMask(mask, gates), window) }];
+    if (name === 'inverted') return [{ name, mask: makeHeadMask(invertMask(mask), window), origin: plain(name) }];
+    if (name === 'layer-uniform') {
+      return [{ name, mask: makeHeadMask(makeLayerUniformMask(mask, gates), window), origin: plain(name) }];
+    }
     return Array.from({ length: randomMasks }, (_, index) => {
       const random = makeRandom(seed, 'random-mask', index);
       const drawn = randomMask({ ...model, retrievalHeads: countRetrievalHeads(mask), random });
-      return { name: `random-${index}`, mask: makeHeadMask(drawn, window) };
+      return { name: `random-${index}`, mask: makeHeadMask(drawn, window), origin: plain('random', index) };
     });
   });
 }

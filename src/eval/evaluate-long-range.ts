@@ -1,4 +1,5 @@
 // The task `long-range`: kept gain of each mask on held-out running text, a row a length and mask.
+
 import { isDeepStrictEqual } from 'node:util';
 import { listWindows, makeHeadMask, toMaskGrid } from '../core/head-mask.ts';
 import { countKvBytes } from '../core/kv-cost.ts';
@@ -8,6 +9,7 @@ import type { Engine } from '../engine/engine.ts';
 import { AbortedError, ConfigError } from '../errors/errors.ts';
 import { hashMask } from '../formats/mask-hash.ts';
 import type { EvalRow } from '../formats/results.ts';
+import { nameRow } from '../formats/row-origin.ts';
 import type { NamedMask } from './baselines.ts';
 import { measureMeanFootprint } from './footprint.ts';
 import { measureKeptGain, type TextLogProbs } from './metrics/kept-gain.ts';
@@ -101,7 +103,7 @@ function makeRow(parts: {
     countKvBytes({ model: engine.model, mask: of, tokens: length, dtype: 'f32' });
   return {
     task: LONG_RANGE_TASK,
-    mask: named.name,
+    ...nameRow(named),
     maskHash: hashMask(mask),
     length,
     depth: null,

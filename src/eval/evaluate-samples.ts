@@ -1,5 +1,6 @@
 // Rows for a samples file: every sample scored under every mask by the engine, each answer token predicted from the true
 // prefix. Visibility is token-exact, so the numbers are those of a session that prefills up to each answer token.
+
 import { toMaskGrid } from '../core/head-mask.ts';
 import { countKvBytes } from '../core/kv-cost.ts';
 import { streamingFractionOf } from '../core/masks.ts';
@@ -10,6 +11,7 @@ import type { Engine } from '../engine/engine.ts';
 import { AbortedError, ConfigError } from '../errors/errors.ts';
 import { hashMask } from '../formats/mask-hash.ts';
 import type { EvalRow } from '../formats/results.ts';
+import { nameRow } from '../formats/row-origin.ts';
 import type { NamedMask } from './baselines.ts';
 import { measureMeanFootprint } from './footprint.ts';
 import {
@@ -84,7 +86,7 @@ function makeSamplesRow(options: {
   const footprint = measureMeanFootprint(runs, named.mask);
   return {
     task: 'samples',
-    mask: named.name,
+    ...nameRow(named),
     maskHash: hashMask(named.mask),
     length: null,
     depth: null,

@@ -1,5 +1,6 @@
 // Scores prompts at run time, through the session that deployment uses: prefill and decode with the mask, never a dense forward
 // with a mask over it. A prompt is answered by greedy decoding, or its true answer is fed token by token.
+
 import { createHash } from 'node:crypto';
 import { toMaskGrid } from '../core/head-mask.ts';
 import { streamingFractionOf } from '../core/masks.ts';
@@ -10,6 +11,7 @@ import { AbortedError, ConfigError, EngineError } from '../errors/errors.ts';
 import { hashMask } from '../formats/mask-hash.ts';
 import type { Prediction } from '../formats/predictions.ts';
 import type { EvalRow } from '../formats/results.ts';
+import { nameRow } from '../formats/row-origin.ts';
 import { generateText } from '../runtime/generate.ts';
 import type { Tokenizer } from '../text/tokenizer.ts';
 import type { NamedMask } from './baselines.ts';
@@ -114,7 +116,7 @@ export async function evaluateTask(options: {
   const footprint = measureMeanFootprint(runs, mask.mask);
   return {
     task,
-    mask: mask.name,
+    ...nameRow(mask),
     maskHash: hashMask(mask.mask),
     length: options.length,
     depth: options.depth ?? null,

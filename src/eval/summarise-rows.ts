@@ -1,6 +1,7 @@
 // What the rows of a sweep say together: random masks as mean and spread, and each method's critical footprint.
-// A row's mask is named `method@fraction` where one method is cut at several fractions.
+
 import type { EvalRow } from '../formats/results.ts';
+import { isCut, originOf } from '../formats/row-origin.ts';
 import { summariseRandomRows } from './baselines.ts';
 import { findCriticalFootprint } from './metrics/critical-footprint.ts';
 
@@ -37,7 +38,7 @@ const KEPT_SHARES = [0.9, 0.99];
 
 /** Rows of random masks, brought together by task, length, depth and size. */
 export function summariseRandomMasks(rows: readonly EvalRow[]): RandomSummary[] {
-  const random = rows.filter((row) => /^random-\d+(@|$)/.test(row.mask));
+  const random = rows.filter((row) => originOf(row).method === 'random');
   return groupBy(random, (row) => [place(row), row.depth, nameRandom(row)]).map((group) => {
     const [first] = group as [EvalRow];
     const { mean, deviation } = summariseRandomRows(group.map((row) => row.accuracy));
@@ -57,7 +58,7 @@ export function listCriticalFootprints(rows: readonly EvalRow[]): CriticalRow[] 
     const full = group.filter((row) => row.mask === 'full');
     if (full.length === 0) return [];
     const fullScore = full.reduce((sum, row) => sum + row.accuracy, 0) / full.length;
-    const cut = group.filter((row) => row.mask.includes('@'));
+    const cut = group.filter(isCut);
     return groupBy(cut, (row) => [nameMethod(row)]).flatMap((points) => {
       const budgets = points.map((row) => ({ budget: row.footprint, score: row.accuracy }));
       if (new Set(points.map((row) => row.streamingFraction)).size < 2) return [];
@@ -72,8 +73,14 @@ export function listCriticalFootprints(rows: readonly EvalRow[]): CriticalRow[] 
 }
 
 const place = (row: EvalRow): string => JSON.stringify([row.task, row.length, row.measure]);
-const nameRandom = (row: EvalRow): string => row.mask.replace(/^random-\d+/, 'random');
-const nameMethod = (row: EvalRow): string => nameRandom(row).split('@')[0] as string;
+
+/** `random`, `random@0.5` or `random@kv-0.24`. */
+function nameRandom(row: EvalRow): string {
+  const { fraction, kvShare } = originOf(row);
+  return `random${fraction === null ? '' : `@${fraction}`}${kvShare === null ? '' : `@kv-${kvShare}`}`;
+}
+
+const nameMethod = (row: EvalRow): string => originOf(row).method;
 
 function groupBy(rows: readonly EvalRow[], key: (row: EvalRow) => unknown): EvalRow[][] {
   const groups = new Map<string, EvalRow[]>();

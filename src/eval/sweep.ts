@@ -1,5 +1,6 @@
 // Tasks × lengths × depths × masks. Each cell is a file named by the hash of everything that decides it, written whole or not
 // at all: a stopped sweep resumes where it was, a repeated one costs nothing, and two in one folder share their cells.
+
 import { createHash } from 'node:crypto';
 import { countKvBytes } from '../core/kv-cost.ts';
 import type { HeadMask } from '../core/shapes.ts';
@@ -7,6 +8,7 @@ import type { Engine } from '../engine/engine.ts';
 import { AbortedError, DuoError } from '../errors/errors.ts';
 import type { Prediction } from '../formats/predictions.ts';
 import type { EvalRow, FailedRow } from '../formats/results.ts';
+import { nameRow } from '../formats/row-origin.ts';
 import type { Tokenizer } from '../text/tokenizer.ts';
 import type { NamedMask } from './baselines.ts';
 import { evaluateTask, type RunSettings } from './evaluate-task.ts';
@@ -150,7 +152,7 @@ export async function runSweep(options: {
         if (error !== undefined) options.onFailed?.({ task, mask: cell.mask.name, length, depth, error });
         return [];
       }
-      const row = { ...found, mask: cell.mask.name };
+      const row = { ...found, ...nameRow(cell.mask) };
       if (options.onPredictions !== undefined) {
         options.onPredictions(
           row,

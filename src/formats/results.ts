@@ -15,6 +15,11 @@ export const evalRowSchema = z.looseObject({
   task: z.string().min(1),
   /** `full`, `given`, `streaming`, `random-0`, … or a name of the caller's */
   mask: z.string().min(1),
+  /** what made the mask, at which budget, and which draw it is (row-origin.ts, which reads files of an older duo that lack them) */
+  method: z.string().min(1).optional(),
+  fraction: unitNumber.nullable().optional(),
+  kvShare: unitNumber.nullable().optional(),
+  draw: count.nullable().optional(),
   /** sha256 of the mask (mask-hash.ts), null for full attention; absent in files of an older duo */
   maskHash: z.string().nullable().optional(),
   /** tokens asked for; null where the samples have lengths of their own */

@@ -1,6 +1,8 @@
 // Keeps figures of another mask from standing as the run's own: what `eval`, `bench` and the comparison left in a run folder names the
 // mask that it was measured with, by its hash.
+
 import type { EvalRow, Results } from '../formats/results.ts';
+import { isCut } from '../formats/row-origin.ts';
 
 /** sha256 of a mask, null for full attention, undefined where a file of an older duo names none. */
 type MaskHash = string | null | undefined;
@@ -17,7 +19,7 @@ export function labelResults(
   const isOther = given.some((row) => !isOwn(row, own));
   if (!isOther) return { results, isOther };
   const label = (row: EvalRow): EvalRow => {
-    if (row.mask === 'full' || row.mask.includes('@')) return row;
+    if (row.mask === 'full' || isCut(row)) return row;
     return row.mask === 'given' && isOwn(row, own) ? row : { ...row, mask: `${row.mask} (another mask)` };
   };
   return { results: { ...results, rows: results.rows.map(label) }, isOther };

@@ -1,7 +1,9 @@
 // Accuracy or kept gain against KV footprint: one line a method, its cuts as points with 95 % intervals, full attention as the line to reach.
+
 import * as Plot from '@observablehq/plot';
 import { formatShare, formatShareInterval, formatTokens } from '../../core/words.ts';
 import type { EvalRow } from '../../formats/results.ts';
+import { originOf } from '../../formats/row-origin.ts';
 import { type Measured, nameMeasure, readMeasure, spanOf } from '../measure.ts';
 import { drawEndLabel, drawFigure, type Figure, isNarrow, spreadLabels, TIPS } from './figure.ts';
 
@@ -10,11 +12,6 @@ const COLOURS = 6;
 interface Point extends Measured {
   readonly method: string;
   readonly footprint: number;
-}
-
-/** Method of a row: `gates@0.5` is a cut of `gates`; `random-2@0.5` and `random-2` are `random`. */
-export function methodOf(mask: string): string {
-  return mask.replace(/@.*$/, '').replace(/^random-\d+$/, 'random');
 }
 
 /** One figure a task and length that was measured at more than one budget; [] where none was. Kept gain that could not be measured is left out. */
@@ -129,14 +126,14 @@ const percent = (share: number): string => String(Math.round(100 * share));
 function averagePoints(rows: readonly EvalRow[]): Point[] {
   const groups = new Map<string, EvalRow[]>();
   for (const row of rows) {
-    const key = JSON.stringify([methodOf(row.mask), row.footprint]);
+    const key = JSON.stringify([originOf(row).method, row.footprint]);
     groups.set(key, [...(groups.get(key) ?? []), row]);
   }
   return [...groups.values()]
     .map((own) => {
       const measured = own.map((row) => readMeasure(row) as Measured);
       return {
-        method: methodOf(own[0]!.mask),
+        method: originOf(own[0]!).method,
         footprint: own[0]!.footprint,
         value: measured.reduce((sum, { value }) => sum + value, 0) / own.length,
         low: Math.min(...measured.map(({ low }) => low)),

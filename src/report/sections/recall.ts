@@ -1,9 +1,11 @@
 // What the mask keeps: the closing table of identify, and the tasks of `duo eval` as grids, budget curves and rows.
+
 import { join } from 'node:path';
 import { z } from 'zod';
 import { formatBytes, formatSeconds, formatShare, formatShareInterval, formatTokens } from '../../core/words.ts';
 import { finiteNumber, unitNumber } from '../../formats/read-json.ts';
 import type { EvalRow, Results } from '../../formats/results.ts';
+import { isCut } from '../../formats/row-origin.ts';
 import { formatCommand } from '../commands.ts';
 import { drawBudgetCurves } from '../figures/budget-curve.ts';
 import type { Figure } from '../figures/figure.ts';
@@ -108,7 +110,7 @@ function drawSingleCuts(rows: readonly EvalRow[]): Figure[] {
   const keys = new Set(rows.filter((row) => row.depth === null).map((row) => JSON.stringify([row.task, row.length])));
   return [...keys].flatMap((key) => {
     const own = rows.filter((row) => row.depth === null && JSON.stringify([row.task, row.length]) === key);
-    if (own.length < 2 || !isMeasured(own) || own.some((row) => row.mask.includes('@'))) return [];
+    if (own.length < 2 || !isMeasured(own) || own.some(isCut)) return [];
     const { task, length } = own[0] as EvalRow;
     const at = length === null ? '' : `, ${formatTokens(length)} tokens`;
     const slug = `scores-${task}${length === null ? '' : `-${length}`}`.replace(/[^a-zA-Z0-9-]+/g, '-');

@@ -12,6 +12,7 @@ import { makeRandom } from '../../../src/core/random.ts';
 import type { HeadMask } from '../../../src/core/shapes.ts';
 import { writeGates } from '../../../src/formats/gates.ts';
 import { readMask, toHeadMask, writeMask } from '../../../src/formats/mask.ts';
+import { originOf } from '../../../src/formats/row-origin.ts';
 import { openModelFolder } from '../../../src/model/folder.ts';
 import { makeGatesFile } from '../../export/gates-fixture.ts';
 import { makeLadderGates, makeRandomLadder } from '../../export/ladder-fixture.ts';
@@ -133,6 +134,14 @@ describe('gates with a ladder', () => {
     });
     expect(cut).toEqual(cutWindows(ladder, { kvHeads: 4, kvShare: 0.4, atTokens: 512 }).mask);
     expect(measureKvShare(random as HeadMask, 512)).toBe(measureKvShare(cut as HeadMask, 512));
+  });
+
+  it('say their method, budget and draw as fields, which the names say again', () => {
+    const masks = list({ kvShares: '0.4', fractions: '0.5', randomMasks: '2' });
+    for (const { name, origin } of masks) expect(origin).toEqual(originOf({ mask: name }));
+    expect(masks.filter(({ origin }) => origin?.method === 'random').map(({ origin }) => origin?.draw)).toEqual([
+      0, 1, 0, 1,
+    ]);
   });
 
   it('are cut at both kinds of budget, in the order of the flags', () => {
