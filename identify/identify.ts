@@ -12,6 +12,7 @@ import { fitToCpu } from '../train/cpu-budget.ts';
 import { findMethod } from '../train/methods/index.ts';
 import { chooseMaskCut } from './choose-mask.ts';
 import { findDocuments } from './documents.ts';
+import { openHelperEngines, splitDevices } from './helper-engines.ts';
 import { findKeepTask } from './keep-of.ts';
 import { openMethodEngine } from './method-engine.ts';
 import { openObjectiveSource } from './objective-source.ts';
@@ -38,14 +39,22 @@ export async function identify(options: IdentifyOptions): Promise<IdentifyResult
     findKeepTask(settings.config.keepOf);
     const given = options.samples === undefined ? null : openGivenSource(options.samples, folder);
     try {
+      const method = findMethod(settings.config.method);
+      const { nameOption } = options;
+      const { device, helpers: names } = splitDevices(options.device, { method, nameOption });
       const engine = await openMethodEngine(folder, {
-        ...options,
+        ...{ ...options, device },
         ...findResumedEngine(options),
-        method: findMethod(settings.config.method),
+        method,
         distillTokens: given?.longest ?? settings.config.maxTokens,
       });
       try {
-        return await identifyWith({ options, folder, settings, given, engine });
+        const helpers = await openHelperEngines(folder, { helpers: names, engine, nameOption });
+        try {
+          return await identifyWith({ options, folder, settings, given, engine, helpers });
+        } finally {
+          for (const helper of helpers) await helper.close();
+        }
       } finally {
         if (engine !== options.engine) await engine.close();
       }
@@ -75,10 +84,12 @@ interface Opened {
   /** samples of one's own */
   readonly given: SampleSource | null;
   readonly engine: Engine;
+  /** of other devices */
+  readonly helpers: readonly Engine[];
 }
 
 async function identifyWith(opened: Opened): Promise<IdentifyResult> {
-  const { options, folder, engine } = opened;
+  const { options, folder, engine, helpers } = opened;
   const { shape } = folder.config;
   if (engine.model.layers !== shape.layers || engine.model.kvHeads !== shape.kvHeads) {
     throw new ConfigError(
@@ -99,7 +110,7 @@ async function identifyWith(opened: Opened): Promise<IdentifyResult> {
       options.onMessage?.({ kind: 'note', text });
     }
     const settled = { ...config, windows: windows.length > 0 ? windows : null };
-    const parts = { options, folder, fitted, method, cut, windows, longestTokens, source, engine };
+    const parts = { options, folder, fitted, method, cut, windows, longestTokens, source, engine, helpers };
     return await runIdentification({ ...parts, config: settled });
   } finally {
     if (source !== opened.given) source.close();

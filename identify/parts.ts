@@ -21,4 +21,6 @@ export interface Parts {
   readonly longestTokens: number;
   readonly source: SampleSource;
   readonly engine: Engine;
+  /** engines of other devices of the same kind */
+  readonly helpers: readonly Engine[];
 }

@@ -85,7 +85,7 @@ async function scoreAndEvaluate(parts: Parts, run: PlacedRun): Promise<IdentifyR
   const { options, folder, config, cut, engine, method } = parts;
   const { place } = run;
   const { layers, kvHeads } = folder.config.shape;
-  const text = `${folder.name}, ${layers} layers × ${kvHeads} KV heads, engine ${engine.name} on ${engine.device}.`;
+  const text = `${folder.name}, ${layers} layers × ${kvHeads} KV heads, engine ${engine.name} on ${[engine, ...parts.helpers].map(({ device }) => device).join(' and ')}.`;
   options.onMessage?.({ kind: 'start', text });
   const prepared = 'keep' in cut ? await preparePromise(parts, cut.keepOf) : null;
   const score = makeScoreOptions(parts, run);
@@ -153,12 +153,13 @@ async function scoreAndEvaluate(parts: Parts, run: PlacedRun): Promise<IdentifyR
 }
 
 function makeScoreOptions(parts: Parts, run: Pick<PlacedRun, 'place' | 'identity'>): ScoreOptions {
-  const { options, config, engine, source, method, cut, windows } = parts;
+  const { options, config, engine, helpers, source, method, cut, windows } = parts;
   const { place, identity } = run;
   const { signal } = options;
   const window: Window = { sinkTokens: config.sinkTokens, recentTokens: config.recentTokens };
   return {
     engine,
+    helpers,
     sampleAt: (step) => source.sampleAt(step),
     settings: {
       steps: config.steps,

@@ -48,7 +48,7 @@ export function defineIdentifyCommand(command: Command, signal: AbortSignal): vo
     .option('--resume', 'continue the run in --out from its last checkpoint')
     .option('--overwrite', 'start the run in --out anew')
     .option('--json', 'print the result as JSON');
-  addProgressOption(addEngineOptions(addConfigOptions(command))).action(
+  addProgressOption(addEngineOptions(addConfigOptions(command), DEVICES)).action(
     (flags: IdentifyFlags & Record<string, unknown>) => runIdentify(flags, signal),
   );
 }
@@ -141,3 +141,5 @@ function printAll(result: IdentifyResult, options: { flags: IdentifyFlags; maxPo
   for (const budget of least) printResult(describeLeastBudget(budget, maxPositions));
   printResult(`Written to ${out}: ${files.join(', ')}.`);
 }
+/** Samples are shared out over them. */
+const DEVICES = 'cpu, cuda:0, or with method quadratic several of one kind, cuda:0,cuda:1';

@@ -49,11 +49,13 @@ export async function openModel(
   }
 }
 
-/** Add --engine, --device, --backend and --threads to a command. */
-export function addEngineOptions(command: Command): Command {
+const ONE_DEVICE = 'cpu or cuda:0';
+
+/** Add --engine, --device, --backend and --threads to a command. @param devices what --device takes. */
+export function addEngineOptions(command: Command, devices: string = ONE_DEVICE): Command {
   return command
     .option('--engine <name>', 'native (kernels/) or tensorflow (tfjs ops); default: native where its library loads')
-    .option('--device <name>', 'native engine only: cpu or cuda:0; default: the first GPU that can serve, else cpu')
+    .option('--device <name>', `native engine only: ${devices}; default: the first GPU that can serve, else cpu`)
     .option('--backend <name>', `tensorflow engine only: ${BACKEND_NAMES.join(', ')}; default: the first that loads`)
     .option('--threads <n>', 'native engine on a CPU: threads; default: one for each CPU', parseThreads);
 }

@@ -26,6 +26,8 @@ export interface QuadraticMethodSettings {
 /** What a method may use; it needs not use all of it. */
 export interface ScoreOptions {
   readonly engine: Engine;
+  /** engines of other devices of the same kind, where the method shares samples; the result does not depend on them */
+  readonly helpers?: readonly Engine[];
   /** the sample of step i; the same one each time it is asked */
   readonly sampleAt: (step: number) => Sample | Promise<Sample>;
   readonly settings: OptimizeSettings;
@@ -67,6 +69,8 @@ export interface HeadMethod {
   /** True where it goes step by step, tells each through `onStep` and writes metrics.jsonl; the others tell `onProgress` their
    * share of the whole and write no metrics. Default false. */
   readonly isStepwise?: boolean;
+  /** True where samples can be shared out over several engines. Default false. */
+  readonly sharesSamples?: boolean;
   /** Score every KV head. Deterministic. @throws {AbortedError} after a checkpoint; {EngineError}; {ConfigError}; {FileError}. */
   score(options: ScoreOptions): Promise<ScoredGates>;
   /** Memory and time of `score`, where it is not a distillation step a sample. @param options.shortSample is timed. */

@@ -18,6 +18,8 @@ export const quadraticMethod: HeadMethod = {
   name: 'quadratic',
   description: 'measure the loss as a quadratic of the gates, forward passes only, and solve it for every λ',
 
+  sharesSamples: true,
+
   async score(options) {
     checkScoreOptions(options);
     const { engine, settings, files, identity, resume, signal, onProgress } = options;
@@ -27,6 +29,7 @@ export const quadraticMethod: HeadMethod = {
     const { gates, path, rounds, effects, ladder } = await identifyQuadratic({
       settings: { ...quadratic, lambda },
       measure: { engine: probing, window, supervise, signal },
+      helpers: options.helpers?.map(requireProbing),
       sampleAt: options.sampleAt,
       checkpointPath: files.checkpoint,
       identity: { ...identity, quadratic: { ...quadratic, lambda, supervise, ...window } },

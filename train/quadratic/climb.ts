@@ -3,8 +3,9 @@ import { AbortedError } from '../../src/errors/errors.ts';
 import { type QuadraticState, writeQuadraticState } from './checkpoint.ts';
 import { addSample, pickRung, startLadder } from './ladder.ts';
 import { measureLadder } from './measure-ladder.ts';
+import { measureOverEngines } from './over-engines.ts';
 import { isFirstSpared } from './quadratic-settings.ts';
-import { countWork, type Run, scratchOf } from './run.ts';
+import { countWork, enginesOf, type Run, scratchOf } from './run.ts';
 import { sketchLadder } from './sketch-ladder.ts';
 
 /** Measure the ladder's samples that are left; the state is on disk after each. Where one rung is the run's own window, whole steps around
@@ -14,29 +15,33 @@ export async function climb(
   { run, windows }: { run: Run; windows: readonly number[] },
 ): Promise<QuadraticState> {
   const { settings, checkpointPath, identity, sampleAt, onProgress } = run;
-  const { engine, supervise, signal, window } = run.measure;
+  const { supervise, signal, window } = run.measure;
   const { sinkTokens, recentTokens } = window;
   const heads = begun.gates.length;
   const vectors = settings.ladderVectors ?? 0;
   const { ladder: ladderWork, total: all } = countWork(run);
   let state = begun;
   let ladder = state.ladder ?? startLadder(heads * windows.length);
-  while (ladder.samplesDone < settings.samples) {
-    const { samplesDone } = ladder;
-    if (signal?.aborted)
-      throw new AbortedError(`Stopped before sample ${samplesDone} of ${settings.samples} of the ladder.`);
-    const sample = await sampleAt(samplesDone);
-    const options = {
-      ...{ engine, supervise, signal, sinkTokens, windows },
-      onProgress: (fraction: number) => onProgress?.((ladderWork * (samplesDone + fraction)) / settings.samples / all),
-    };
-    const triangle = vectors
-      ? await sketchLadder(sample, { ...options, vectors, sampleIndex: samplesDone })
-      : await measureLadder(sample, { ...options, scratchFolder: scratchOf(run) });
-    ladder = addSample(ladder, { tokens: sample.tokens.length, triangle });
-    state = { ...state, ladder };
-    writeQuadraticState(checkpointPath, identity, state);
-  }
+  await measureOverEngines({
+    begin: ladder.samplesDone,
+    end: settings.samples,
+    engines: enginesOf(run),
+    sampleAt,
+    async measure(sample, { index, engine: own, slot, onProgress: tell }) {
+      if (signal?.aborted)
+        throw new AbortedError(`Stopped before sample ${index} of ${settings.samples} of the ladder.`);
+      const options = { ...{ engine: own, supervise, signal, sinkTokens, windows }, onProgress: tell };
+      return vectors
+        ? await sketchLadder(sample, { ...options, vectors, sampleIndex: index })
+        : await measureLadder(sample, { ...options, scratchFolder: scratchOf(run, slot) });
+    },
+    onMeasured(triangle, { sample }) {
+      ladder = addSample(ladder, { tokens: sample.tokens.length, triangle });
+      state = { ...state, ladder };
+      writeQuadraticState(checkpointPath, identity, state);
+    },
+    onProgress: (samplesDone) => onProgress?.((ladderWork * samplesDone) / settings.samples / all),
+  });
   const isUntouched = state.rounds.length === 0 && state.samplesDone === 0;
   if (!isUntouched || !isFirstSpared(settings, recentTokens)) return state;
   const rung = windows.indexOf(recentTokens);

@@ -10,10 +10,18 @@ import { findQuadraticState, type QuadraticState, type RoundRecord, writeQuadrat
 import { climb } from './climb.ts';
 import { countClosing, eliminateHeads, listStages, rankClosing } from './eliminate-heads.ts';
 import { startLadder, toEffects } from './ladder.ts';
-import { computeFull, isFull, type MeasureOptions, measureLoss, measureSample } from './measure-sample.ts';
+import {
+  computeFull,
+  isFull,
+  type MeasureOptions,
+  measureLoss,
+  measureSample,
+  type ProbingEngine,
+} from './measure-sample.ts';
+import { measureOverEngines } from './over-engines.ts';
 import { type QuadraticModel, solveGates, solvePath, toGrid } from './quadratic-model.ts';
 import { checkQuadraticSettings } from './quadratic-settings.ts';
-import { countWork, type QuadraticOptions, type Run, scratchOf } from './run.ts';
+import { countWork, enginesOf, type QuadraticOptions, type Run, scratchOf } from './run.ts';
 
 /** Shares of the way to the quadratic's minimum that are tried, the first that lowers the true objective is taken. */
 const STEP_SHARES = [1, 1 / 2, 1 / 4, 1 / 8];
@@ -135,22 +143,24 @@ async function measure(begun: QuadraticState, run: Run): Promise<QuadraticState>
   const before = work.ladder - work.spared + done;
   const share = isElimination ? open.length / begun.gates.length : 1;
   let state = begun;
-  while (state.samplesDone < settings.samples) {
-    const { samplesDone } = state;
-    if (signal?.aborted) {
-      throw new AbortedError(`Stopped before sample ${samplesDone} of ${settings.samples} of a measurement.`);
-    }
-    const sample = await sampleAt(samplesDone);
-    const gram = await measureSample(sample, grid, {
-      ...(await optionsOf({ index: samplesDone, sample, gates: grid }, run)),
-      heads,
-      onProgress: (fraction) =>
-        onProgress?.((before + (share * (samplesDone + fraction)) / settings.samples) / work.total),
-    });
-    const sums = state.sums.map((sum, index) => sum + (gram[index] as number));
-    state = { ...state, samplesDone: samplesDone + 1, sums };
-    writeQuadraticState(checkpointPath, identity, state);
-  }
+  await measureOverEngines({
+    begin: begun.samplesDone,
+    end: settings.samples,
+    engines: enginesOf(run),
+    sampleAt,
+    async measure(sample, { index, engine: own, slot, onProgress: tell }) {
+      if (signal?.aborted)
+        throw new AbortedError(`Stopped before sample ${index} of ${settings.samples} of a measurement.`);
+      const options = await optionsOf({ index, sample, gates: grid, engine: own, slot }, run);
+      return measureSample(sample, grid, { ...options, heads, onProgress: tell });
+    },
+    onMeasured(gram, { index }) {
+      const sums = state.sums.map((sum, at) => sum + (gram[at] as number));
+      state = { ...state, samplesDone: index + 1, sums };
+      writeQuadraticState(checkpointPath, identity, state);
+    },
+    onProgress: (samplesDone) => onProgress?.((before + (share * samplesDone) / settings.samples) / work.total),
+  });
   return state;
 }
 
@@ -190,9 +200,17 @@ async function measureMeanLoss(flat: Float64Array, run: Run): Promise<number> {
 }
 
 /** How to measure a sample around some gates. */
-async function optionsOf(at: { index: number; sample: Sample; gates: GateGrid }, run: Run): Promise<MeasureOptions> {
-  const { index, sample, gates } = at;
-  const options: MeasureOptions = { ...run.measure, step: run.settings.step, scratchFolder: scratchOf(run) };
+async function optionsOf(
+  at: { index: number; sample: Sample; gates: GateGrid; engine?: ProbingEngine; slot?: number },
+  run: Run,
+): Promise<MeasureOptions> {
+  const { index, sample, gates, engine = run.measure.engine, slot = 0 } = at;
+  const options: MeasureOptions = {
+    ...run.measure,
+    engine,
+    step: run.settings.step,
+    scratchFolder: scratchOf(run, slot),
+  };
   if (isFull(gates)) return options;
   const full = run.full.get(index) ?? (await computeFull(sample, options));
   if (full.byteLength * run.settings.samples <= KEPT_BYTES) run.full.set(index, full);

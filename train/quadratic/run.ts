@@ -4,12 +4,14 @@ import type { Sample } from '../../src/core/shapes.ts';
 import type { JsonRecord } from '../../src/formats/read-json.ts';
 import { countMeasureForwards, countSketchForwards } from './cost.ts';
 import { listStages } from './eliminate-heads.ts';
-import type { MeasureOptions } from './measure-sample.ts';
+import type { MeasureOptions, ProbingEngine } from './measure-sample.ts';
 import { isFirstSpared, type QuadraticSettings } from './quadratic-settings.ts';
 
 export interface QuadraticOptions {
   readonly settings: QuadraticSettings;
   readonly measure: Pick<MeasureOptions, 'engine' | 'window' | 'supervise' | 'signal'>;
+  /** other engines of the same model and kind of device, to share samples with; the result does not depend on them */
+  readonly helpers?: readonly ProbingEngine[] | undefined;
   /** sample i; the same one each time it is asked */
   readonly sampleAt: (index: number) => Sample | Promise<Sample>;
   /** where the state is kept after each sample; blocks that memory does not hold go beside it */
@@ -42,7 +44,12 @@ export function countWork({ settings, measure }: Run): { ladder: number; spared:
   return { ladder, spared, total: ladder - spared + settings.rounds + elimination };
 }
 
-/** Folder of blocks that memory does not hold. */
-export function scratchOf(run: Run): string {
-  return join(dirname(run.checkpointPath), '.probe');
+/** All engines of a run, its own first. */
+export function enginesOf({ measure, helpers = [] }: Run): ProbingEngine[] {
+  return [measure.engine, ...helpers];
+}
+
+/** Folder of blocks that memory does not hold. @param slot of the engine that makes them. */
+export function scratchOf(run: Run, slot = 0): string {
+  return join(dirname(run.checkpointPath), slot === 0 ? '.probe' : `.probe-${slot}`);
 }
