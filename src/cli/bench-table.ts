@@ -71,11 +71,16 @@ function formatContexts(found: Figures): string {
   if (matrixRate !== null) header.push('TFLOP/s', 'of matrix rate');
   header.push('decode ms', 'best ms', 'tokens/s', 'KV cache', 'read GB/s', 'of bandwidth');
   if (copyBandwidth !== null) header.push('of copy rate');
-  const rows = found.reports.flatMap((report) => [
-    ...Object.keys(report.figures).map((mask) => formatRow(report, mask, found)),
-    ...Object.entries(report.failed).map(([mask, reason]) => [`${report.context}`, mask, `not measured: ${reason}`]),
-  ]);
-  return formatTable([header, ...rows]);
+  const rows = found.reports.flatMap((report) =>
+    // in the order of the masks, full attention first
+    Object.keys(report.readBytes).map((mask) =>
+      report.figures[mask] === undefined ? [`${report.context}`, mask, 'too large'] : formatRow(report, mask, found),
+    ),
+  );
+  const reasons = found.reports.flatMap(({ context, failed }) =>
+    Object.entries(failed).map(([mask, reason]) => `${context} tokens, ${mask}, too large: ${reason}`),
+  );
+  return [formatTable([header, ...rows]), ...reasons].join('\n');
 }
 
 function formatRow(report: ContextReport, mask: string, { rates, batch }: Figures): string[] {

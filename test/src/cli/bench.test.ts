@@ -1,10 +1,12 @@
 // duo bench on a small model: laws first, then a table or JSON whose bytes are the formula's.
+import { execFile } from 'node:child_process';
 import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { describe, expect, it } from 'vitest';
 import { describeNative } from '../../reference/native-library.ts';
-import { GOLDEN_MODEL, runDuo } from './run-duo.ts';
+import { GOLDEN_MODEL, ROOT, runDuo } from './run-duo.ts';
 
 const SMALL = ['--contexts', '24', '--steps', '2', '--sink', '2', '--recent', '6', '--streaming-fraction', '0.5'];
 const TENSORFLOW = ['--engine', 'tensorflow', '--backend', 'cpu', '--kv-dtype', 'f32'];
@@ -152,5 +154,19 @@ describeNative('duo bench on a shape', () => {
     const room = report.capacity.memoryBytes - report.capacity.weightBytes;
     expect(f32.tokens.full).toBe(Math.floor(room / (8 * 512)));
     expect(f32.tokens.masked).toBe(Math.floor((room - 6 * 8 * 512) / (2 * 512)));
+  }, 60_000);
+
+  it('measures a mask where full attention does not fit, and says why under the table', async () => {
+    // 64 GiB of bf16 cache against 12 GiB of addresses
+    const flags = '--model demo --device cpu --contexts 16m --steps 1 --streaming-fraction 1 --prefill-up-to 0';
+    const command = `ulimit -v 12000000 && exec node bin/duo.js bench ${flags}`;
+    const { stdout } = await promisify(execFile)('bash', ['-c', command], { cwd: ROOT });
+    const lines = stdout.split('\n');
+    expect(lines[1]).toMatch(/^16777216 {2}full +too large$/);
+    expect(lines[2]).toMatch(/^16777216 {2}masked +– +[\d.]+/);
+    expect(lines[3]).toMatch(/^16777216 tokens, full, too large: Expected 64\.0 GiB for the bf16 cache/);
+    expect(lines.filter((line) => line.includes('against full'))).toEqual([]);
+    expect(Math.max(...lines.slice(0, 3).map((line) => line.length))).toBeLessThan(120);
+    expect(stdout).toMatch(/^int4 +\d+ +no bound$/m);
   }, 60_000);
 });
