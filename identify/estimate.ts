@@ -47,7 +47,7 @@ async function estimateSteps({ method, config, source, score }: EstimateParts): 
     : await measureScoringRate({ method, score, sample });
   const making = MAKING_STEPS[source.counts ? config.objective : 'passkey'];
   const lengths = Array.from({ length: config.steps - firstStep }, (_, step) => source.lengthAt(firstStep + step));
-  return estimateRun({ engine, lengths, operationsPerSecond: operationsPerSecond / (1 + making) });
+  return estimateRun({ engine, lengths, window, operationsPerSecond: operationsPerSecond / (1 + making) });
 }
 
 /** Operations of a distillation step that a method that only looks gets through a second: what it does is in proportion to them. */
@@ -66,5 +66,5 @@ async function measureScoringRate(options: {
     if (!(error instanceof ConfigError)) throw error;
   }
   const seconds = Math.max(performance.now() - start, 1e-3) / 1000;
-  return score.engine.estimate(sample.tokens.length).operations / seconds;
+  return score.engine.estimate(sample.tokens.length, score.settings.window).operations / seconds;
 }

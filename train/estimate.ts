@@ -32,22 +32,23 @@ export async function measureRate(options: {
   await engine.distill(sample, gates, window, distill);
   // A clock of microsecond steps may show 0 for a tiny model.
   const seconds = Math.max(performance.now() - start, 1e-3) / 1000;
-  return engine.estimate(sample.tokens.length).operations / seconds;
+  return engine.estimate(sample.tokens.length, window).operations / seconds;
 }
 
 /** Memory and time of a run.
- * @param lengths tokens of each step's sample.  @param operationsPerSecond from `measureRate` or a step of this run. */
+ * @param lengths tokens of each step's sample.  @param window of the streaming branches.  @param operationsPerSecond from `measureRate` or a step of this run. */
 export function estimateRun(options: {
   engine: Engine;
   lengths: readonly number[];
+  window: Window;
   operationsPerSecond: number;
 }): RunEstimate {
-  const { engine, lengths, operationsPerSecond } = options;
+  const { engine, lengths, window, operationsPerSecond } = options;
   const steps = new Map<number, { memoryBytes: number; operations: number }>();
   let operations = 0;
   let memoryBytes = 0;
   for (const length of lengths) {
-    const step = steps.get(length) ?? engine.estimate(length);
+    const step = steps.get(length) ?? engine.estimate(length, window);
     steps.set(length, step);
     operations += step.operations;
     memoryBytes = Math.max(memoryBytes, step.memoryBytes);

@@ -91,7 +91,10 @@ void require_windows(const int64_t *windows, int64_t num_gates, int64_t sink_tok
 }
 
 BranchWindows::BranchWindows(const float *gates, const int64_t *windows, int64_t num_gates, int64_t sink_tokens) {
-  if (gates == nullptr) return;
+  if (gates != nullptr) *this = BranchWindows(windows, num_gates, sink_tokens);
+}
+
+BranchWindows::BranchWindows(const int64_t *windows, int64_t num_gates, int64_t sink_tokens) {
   require_windows(windows, num_gates, sink_tokens);
   sink = sink_tokens;
   recent.assign(windows, windows + num_gates);

@@ -82,6 +82,7 @@ void require_windows(const int64_t *windows, int64_t num_gates, int64_t sink_tok
 struct BranchWindows {
   // gates null: no head streams, and neither argument is looked at.
   BranchWindows(const float *gates, const int64_t *windows, int64_t num_gates, int64_t sink_tokens);
+  BranchWindows(const int64_t *windows, int64_t num_gates, int64_t sink_tokens);
   HeadWindows view() const { return {sink, recent.empty() ? nullptr : recent.data()}; }
 
   int64_t sink = 0;

@@ -78,14 +78,14 @@ int32_t duo_model_memory(duo_model_t *model, int64_t *weight_bytes, int64_t *wor
   });
 }
 
-int32_t duo_distill_estimate(duo_model_t *model, int64_t num_tokens, int64_t num_positions, int64_t sink_tokens, int64_t recent_tokens,
+int32_t duo_distill_estimate(duo_model_t *model, int64_t num_tokens, int64_t num_positions, const int64_t *windows, int64_t sink_tokens,
                              int64_t *memory_bytes, double *operations) {
   return guard([&] {
     const auto found = model_table().find(model, "model");
     require_range("num_tokens", num_tokens, 1, int64_t{1} << 30);
     require_range("num_positions", num_positions, 1, num_tokens);
-    found->estimate_distill(num_tokens, num_positions, require_window(sink_tokens, recent_tokens), require(memory_bytes, "memory_bytes"),
-                            require(operations, "operations"));
+    const BranchWindows branches(windows, found->config().num_gates(), sink_tokens);
+    found->estimate_distill(num_tokens, num_positions, branches.view(), require(memory_bytes, "memory_bytes"), require(operations, "operations"));
   });
 }
 

@@ -95,7 +95,8 @@ class DuoModel {
   virtual std::string device() const = 0;
   virtual int64_t weight_bytes() const = 0;
   virtual int64_t workspace_bytes() const = 0;
-  virtual void estimate_distill(int64_t num_tokens, int64_t num_positions, Window window, int64_t *memory_bytes, double *operations) = 0;
+  // `windows` has all heads.
+  virtual void estimate_distill(int64_t num_tokens, int64_t num_positions, const HeadWindows &windows, int64_t *memory_bytes, double *operations) = 0;
   virtual void distill(const Passage &passage, const float *gates, const HeadWindows &windows, int32_t flags, Task &task, double *loss,
                        float *gradient) = 0;
   virtual void evaluate(const Passage &passage, const int32_t *targets, const float *gates, const HeadWindows &windows, Task &task, float *log_probs,

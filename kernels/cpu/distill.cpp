@@ -2,6 +2,7 @@
 // docs/semantics.md, 2 and 3; arXiv 2410.10819, section 2.3.
 #include <algorithm>
 
+#include "core/distill_cost.h"
 #include "cpu/layer_ops.h"
 #include "cpu/mlp_rows.h"
 #include "cpu/transformer.h"
@@ -49,16 +50,10 @@ void CpuModel::distill(const Passage &passage, const float *gates, const HeadWin
   }
 }
 
-void CpuModel::estimate_distill(int64_t num_tokens, int64_t num_positions, Window window, int64_t *memory_bytes, double *operations) {
-  const double tokens = static_cast<double>(num_tokens), rows = static_cast<double>(num_positions), layers = static_cast<double>(config_.layers);
-  const double hidden = static_cast<double>(config_.hidden), query = static_cast<double>(config_.query_width()), kv = static_cast<double>(config_.kv_width());
-  const double mlp = 3 * hidden * static_cast<double>(config_.intermediate), visible = std::min(tokens, static_cast<double>(window.sink + window.recent));
-  // Linear layers four times: teacher, student, recompute (which stops before the down projection), input gradient; the last layer's rows only.
-  const double linear_all = 2 * (2 * hidden * query + 2 * hidden * kv + mlp), linear_keys = 2 * 2 * hidden * kv;
-  const double linear = 4 * ((layers - 1) * tokens * linear_all + tokens * linear_keys + rows * (linear_all - linear_keys));
-  // Scores and values of the causal half: three forwards and a backward of 2.5; the streaming branch looks at its window only.
-  const double pairs = (layers - 1) * (tokens * tokens / 2 + tokens * visible) + rows * (tokens + visible);
-  *operations = linear + 5.5 * 4 * query * pairs;
+void CpuModel::estimate_distill(int64_t num_tokens, int64_t num_positions, const HeadWindows &windows, int64_t *memory_bytes, double *operations) {
+  *operations = count_distill_operations(config_, num_tokens, num_positions, windows);
+  const double tokens = static_cast<double>(num_tokens), layers = static_cast<double>(config_.layers), hidden = static_cast<double>(config_.hidden);
+  const double query = static_cast<double>(config_.query_width()), kv = static_cast<double>(config_.kv_width());
   const double mlp_rows = std::min(tokens, static_cast<double>(MLP_ROWS));
   const double working = tokens * (7 * hidden + 6 * query + 14 * kv) + 3 * mlp_rows * static_cast<double>(config_.intermediate);
   *memory_bytes = static_cast<int64_t>(4 * (layers * tokens * hidden + working));

@@ -50,7 +50,7 @@ class CudaModel : public DuoModel {
   std::string device() const override { return device_; }
   int64_t weight_bytes() const override { return weight_bytes_; }
   int64_t workspace_bytes() const override;
-  void estimate_distill(int64_t num_tokens, int64_t num_positions, Window window, int64_t *memory_bytes, double *operations) override;
+  void estimate_distill(int64_t num_tokens, int64_t num_positions, const HeadWindows &windows, int64_t *memory_bytes, double *operations) override;
   void distill(const Passage &passage, const float *gates, const HeadWindows &windows, int32_t flags, Task &task, double *loss, float *gradient) override;
   void evaluate(const Passage &passage, const int32_t *targets, const float *gates, const HeadWindows &windows, Task &task, float *log_probs,
                 int32_t *predictions) override;

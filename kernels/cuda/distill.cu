@@ -2,6 +2,7 @@
 // docs/semantics.md, 2 and 3; arXiv 2410.10819, section 2.3.
 #include <algorithm>
 
+#include "core/distill_cost.h"
 #include "cuda/reductions.h"
 #include "cuda/sample_pass.h"
 
@@ -43,16 +44,9 @@ int64_t CudaModel::choose_kept_layers(PassSize size) const {
   return size.kept_layers;
 }
 
-void CudaModel::estimate_distill(int64_t num_tokens, int64_t num_positions, Window window, int64_t *memory_bytes, double *operations) {
+void CudaModel::estimate_distill(int64_t num_tokens, int64_t num_positions, const HeadWindows &windows, int64_t *memory_bytes, double *operations) {
   select_device();
-  const double tokens = static_cast<double>(num_tokens), rows = static_cast<double>(num_positions), layers = static_cast<double>(config_.layers);
-  const double hidden = static_cast<double>(config_.hidden), query = static_cast<double>(config_.query_width()), kv = static_cast<double>(config_.kv_width());
-  const double intermediate = static_cast<double>(config_.intermediate), visible = std::min(tokens, static_cast<double>(window.sink + window.recent));
-  // As the CPU counts: linear layers four times; scores and values of the causal half, three forwards and a backward of 2.5.
-  const double linear_all = 2 * (2 * hidden * query + 2 * hidden * kv + 3 * hidden * intermediate), linear_keys = 2 * 2 * hidden * kv;
-  const double linear = 4 * ((layers - 1) * tokens * linear_all + tokens * linear_keys + rows * (linear_all - linear_keys));
-  const double pairs = (layers - 1) * (tokens * tokens / 2 + tokens * visible) + rows * (tokens + visible);
-  *operations = linear + 5.5 * 4 * query * pairs;
+  *operations = count_distill_operations(config_, num_tokens, num_positions, windows);
   PassSize size{num_tokens, num_positions, PassRole::distill};
   size.kept_layers = choose_kept_layers(size);
   *memory_bytes = PassMemory::count_bytes(config_, size) + beside_pass_bytes();

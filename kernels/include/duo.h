@@ -172,9 +172,10 @@ DUO_API int32_t duo_model_device(duo_model_t *model, char *text, int64_t text_by
 DUO_API int32_t duo_model_memory(duo_model_t *model, int64_t *weight_bytes, int64_t *workspace_bytes);
 
 /* Expected cost of one duo_distill at num_tokens tokens with num_positions supervised positions.
+ *   windows [L, G] int64, read: the streaming branch of each KV head, 0 = the whole context, w ≥ 1 = the w nearest tokens      sink_tokens ≥ 0
  *   memory_bytes [1] int64, written, beyond the weights      operations [1] double, written, floating-point operations */
-DUO_API int32_t duo_distill_estimate(duo_model_t *model, int64_t num_tokens, int64_t num_positions, int64_t sink_tokens,
-                                     int64_t recent_tokens, int64_t *memory_bytes, double *operations);
+DUO_API int32_t duo_distill_estimate(duo_model_t *model, int64_t num_tokens, int64_t num_positions, const int64_t *windows,
+                                     int64_t sink_tokens, int64_t *memory_bytes, double *operations);
 
 /* ---- Whole-sample operations. Common arguments:
  *   tokens [num_tokens] int32, read, ids 0 … V−1; num_tokens ≥ 1

@@ -105,8 +105,9 @@ export interface Engine {
     b: Float32Array,
     options: { readonly length: number; readonly scale: number },
   ): Promise<Float64Array>;
-  /** Memory and work of a distillation step at `tokens` tokens. */
-  estimate(tokens: number): StepEstimate;
+  /** Memory and work of a distillation step at `tokens` tokens.  @param window of the streaming branches, which cost what they see where an
+   * engine computes no more than that; default the base preset's. */
+  estimate(tokens: number, window?: StreamingWindows): StepEstimate;
   openSession(mask: HeadMask | 'full', options: SessionOptions): Promise<Session>;
   /** Where the engine can: feed one token to each of several different sessions of this engine in one pass over the weights.
    * @param into `[vocab]` for each session, filled and returned; without it new ones

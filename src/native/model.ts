@@ -53,15 +53,15 @@ export class NativeModel {
     return { weightBytes: Number(weightBytes[0]), workspaceBytes: Number(workspaceBytes[0]) };
   }
 
-  /** Memory beyond the weights and operations of a distillation step. */
-  estimate(size: { tokens: number; positions: number; sinkTokens: number; recentTokens: number }): {
+  /** Memory beyond the weights and operations of a distillation step.  @param size.windows `[L·G]`, 0 = the whole context. */
+  estimate(size: { tokens: number; positions: number; windows: BigInt64Array; sinkTokens: number }): {
     memoryBytes: number;
     operations: number;
   } {
     const memoryBytes = new BigInt64Array(1);
     const operations = new Float64Array(1);
-    const { tokens, positions, sinkTokens, recentTokens } = size;
-    call('duo_distill_estimate', this.handle.id, tokens, positions, sinkTokens, recentTokens, memoryBytes, operations);
+    const { tokens, positions, windows, sinkTokens } = size;
+    call('duo_distill_estimate', this.handle.id, tokens, positions, windows, sinkTokens, memoryBytes, operations);
     return { memoryBytes: Number(memoryBytes[0]), operations: operations[0] as number };
   }
 

@@ -46,7 +46,7 @@ export async function measureDistill(
     ({ loss } = await engine.distill(sample, halfGates(engine), options.window));
     if (run >= warmUps) seconds.push((performance.now() - startMs) / 1000);
   }
-  return { tokens: options.tokens, seconds, ...engine.estimate(options.tokens), loss };
+  return { tokens: options.tokens, seconds, ...engine.estimate(options.tokens, options.window), loss };
 }
 
 /** That a window which holds the whole text leaves no loss. */

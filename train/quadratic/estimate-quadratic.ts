@@ -23,7 +23,8 @@ export async function estimateQuadratic(options: {
   const { engine, samples, shortSample, quadratic, window, supervise, signal } = options;
   const { rounds, windows = [], ladderVectors: vectors = 0 } = quadratic;
   const { layers, kvHeads, hidden } = engine.model;
-  const operationsOf = (tokens: number): number => engine.estimate(tokens).operations / countOptimizerForwards(1);
+  const operationsOf = (tokens: number): number =>
+    engine.estimate(tokens, window).operations / countOptimizerForwards(1);
   const start = performance.now();
   await engine.computeHidden(shortSample, 'full', window, { supervise, ...(signal ? { signal } : {}) });
   // A clock of microsecond steps may show 0 for a tiny model.
@@ -50,7 +51,7 @@ export async function estimateQuadratic(options: {
     const probed = vectors > 0 ? 1 : Math.max(1, windows.length);
     const held = countHeldBytes({ ...size, numHeads: size.numHeads * probed });
     const sketched = windows.length > 0 ? countSketchBytes({ tokens: tokens.length, hidden, vectors }) : 0;
-    memoryBytes = Math.max(memoryBytes, engine.estimate(tokens.length).memoryBytes + Math.max(held, sketched));
+    memoryBytes = Math.max(memoryBytes, engine.estimate(tokens.length, window).memoryBytes + Math.max(held, sketched));
   }
   const expected = operations / operationsPerSecond;
   return { memoryBytes, operations, seconds: expected, isLong: expected >= LONG_RUN_SECONDS };

@@ -221,8 +221,8 @@ void test_case(const Case &c) {
   int64_t memory = 0;
   double operations = 0, cpu_operations = 0;
   int64_t cpu_memory = 0;
-  gpu->estimate_distill(c.tokens, 4, window, &memory, &operations);
-  cpu->estimate_distill(c.tokens, 4, window, &cpu_memory, &cpu_operations);
+  gpu->estimate_distill(c.tokens, 4, {window.sink, recents.data()}, &memory, &operations);
+  cpu->estimate_distill(c.tokens, 4, {window.sink, recents.data()}, &cpu_memory, &cpu_operations);
   expect(memory > 0 && operations == cpu_operations, name + "estimates count the same operations");
 }
 

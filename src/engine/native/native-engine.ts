@@ -1,6 +1,7 @@
 // The `native` engine: kernels/ behind the Engine interface, on the CPU or an NVIDIA GPU. The default where the library loads.
 import type { Session, SessionOptions } from '../../core/session.ts';
 import {
+  filledGrid,
   type GateGrid,
   type HeadMask,
   type ModelShape,
@@ -26,6 +27,7 @@ import type {
 import { listModelConfigValues } from './model-config.ts';
 import { decodeNativeBatch, openNativeSession } from './native-session.ts';
 import { listBranches, makePassage, splitBranches } from './passage.ts';
+import { flattenWindows } from './windows.ts';
 
 export interface NativeEngineOptions {
   /** `cpu` (default), `cpu:plain`, `cpu:avx2`, `cpu:avx512`, `cuda:0` … */
@@ -37,7 +39,7 @@ export interface NativeEngineOptions {
   readonly compute?: 'accurate' | 'bf16' | 'int8';
 }
 
-/** What an estimate assumes of a step it knows only the length of: the base preset's window, and a supervised eighth. */
+/** What an estimate assumes where it is told no more than a length: the base preset's window; and always a supervised eighth. */
 const ESTIMATE_WINDOW = { sinkTokens: 128, recentTokens: 256 };
 const ESTIMATE_SUPERVISED = 1 / 8;
 
@@ -170,10 +172,18 @@ class NativeEngine implements Engine {
     return this.#requireOpen().multiplyGram(a, b, options);
   }
 
-  estimate(tokens: number): StepEstimate {
+  estimate(tokens: number, window: StreamingWindows = ESTIMATE_WINDOW): StepEstimate {
+    checkWindows(window, this.model);
+    const { layers, kvHeads } = this.model;
+    const { windows, sinkTokens } = listBranches(filledGrid(layers, kvHeads, 1), window);
     const positions = Math.max(1, Math.floor(tokens * ESTIMATE_SUPERVISED));
     const native = this.#requireOpen();
-    const { memoryBytes, operations } = native.estimate({ tokens, positions, ...ESTIMATE_WINDOW });
+    const { memoryBytes, operations } = native.estimate({
+      tokens,
+      positions,
+      windows: flattenWindows(windows),
+      sinkTokens,
+    });
     return { memoryBytes: memoryBytes + native.memory().weightBytes, operations };
   }
 

@@ -65,6 +65,26 @@ describeNative('whole-sample operations', () => {
     }
   });
 
+  it('counts the operations of a step by what each head sees', () => {
+    const [tokens, positions, sinkTokens] = [100, 10, 2];
+    const narrow = new BigInt64Array(NUM_GATES).fill(8n);
+    const estimate = (windows: BigInt64Array): number =>
+      model.estimate({ tokens, positions, windows, sinkTokens }).operations;
+    const change = (gate: number, window: bigint): number => {
+      const windows = narrow.slice();
+      windows[gate] = window;
+      return estimate(windows) - estimate(narrow);
+    };
+    // query-key pairs of a head over all positions, and scores and values of three forwards and a backward of 2.5
+    const pairs = (visible: number): number => (visible * visible) / 2 + (tokens - visible) * visible;
+    const perPair = (5.5 * 4 * model.config.heads * model.config.head_dim) / model.config.kv_heads;
+    expect(change(1, 30n)).toBeCloseTo(perPair * (pairs(32) - pairs(10)), 3);
+    expect(change(0, 0n)).toBeCloseTo(perPair * (pairs(tokens) - pairs(10)), 3);
+    // the last layer at the supervised positions only
+    expect(change(NUM_GATES - 1, 30n)).toBeCloseTo(perPair * positions * (32 - 10), 3);
+    expect(() => estimate(new BigInt64Array(NUM_GATES).fill(-1n))).toThrow('Expected `windows[0]`');
+  });
+
   it('a token after the last position changes nothing', async () => {
     const positions = Int32Array.of(5, 20);
     const short = await model.distill(makePassage(21, { positions }));
