@@ -4,6 +4,7 @@ import type { Config } from '../src/config/config.ts';
 import type { Sample } from '../src/core/shapes.ts';
 import { ConfigError } from '../src/errors/errors.ts';
 import { findCheckpoint } from '../train/checkpoint.ts';
+import { chooseDistance } from '../train/distance.ts';
 import { describeEstimate, estimateRun, measureRate, type RunEstimate } from '../train/estimate.ts';
 import type { HeadMethod, ScoreOptions } from '../train/methods/method.ts';
 import type { IdentifyOptions } from './options.ts';
@@ -41,7 +42,8 @@ async function estimateSteps({ method, config, source, score }: EstimateParts): 
   const checkpoint = score.resume ? findCheckpoint(score.files.checkpoint, layers * kvHeads) : null;
   const firstStep = Math.min(checkpoint?.state.steps ?? 0, config.steps);
   const sample = await source.shortSample();
-  const distill = { supervise, fullBranch, ...(signal === undefined ? {} : { signal }) };
+  const distance = chooseDistance(sample, settings.distance ?? 'hidden');
+  const distill = { supervise, fullBranch, distance, ...(signal === undefined ? {} : { signal }) };
   const operationsPerSecond = method.isStepwise
     ? await measureRate({ engine, sample, window, distill })
     : await measureScoringRate({ method, score, sample });

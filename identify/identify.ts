@@ -20,6 +20,7 @@ import { checkOptions, type IdentifyOptions, type IdentifyResult } from './optio
 import { findResumedEngine } from './resumed-engine.ts';
 import { runIdentification } from './run.ts';
 import { openGivenSource, openOrigin, type SampleSource } from './sample-source.ts';
+import { settleDistance } from './settle-distance.ts';
 import { checkReach, checkWidest } from './warnings.ts';
 
 /** Find the retrieval heads of a model.
@@ -109,7 +110,9 @@ async function identifyWith(opened: Opened): Promise<IdentifyResult> {
       const text = `each head is measured with windows of ${windows.join(', ')} tokens, up to a quarter of the longest sample, ${longestTokens}.`;
       options.onMessage?.({ kind: 'note', text });
     }
-    const settled = { ...config, windows: windows.length > 0 ? windows : null };
+    const { onMessage } = options;
+    const distance = settleDistance(config, { given: opened.settings.given, method, engine, onMessage });
+    const settled = { ...config, distance, windows: windows.length > 0 ? windows : null };
     const parts = { options, folder, fitted, method, cut, windows, longestTokens, source, engine, helpers };
     return await runIdentification({ ...parts, config: settled });
   } finally {

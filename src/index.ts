@@ -66,11 +66,14 @@ export type {
   Window,
 } from './core/shapes.ts';
 export type {
+  Distance,
   DistillOptions,
   DistillResult,
   Engine,
   EvaluateResult,
   HiddenOptions,
+  KlMetric,
+  KlPoint,
   ProbeRequest,
   SketchRequest,
   StepEstimate,

@@ -8,7 +8,9 @@ import { AbortedError, ConfigError, EngineError } from '../src/errors/errors.ts'
 import { type MetricsLine, type MetricsWriter, openMetrics, roundGates } from '../src/formats/metrics.ts';
 import type { JsonRecord } from '../src/formats/read-json.ts';
 import { type Checkpoint, findCheckpoint, type MaskStability, writeCheckpoint } from './checkpoint.ts';
+import { chooseDistance, type DistanceRule, isLongRangeSample } from './distance.ts';
 import type { GateOptimizer } from './gate-optimizer.ts';
+import { type LossScales, measureLossScales } from './loss-scales.ts';
 import { type CutResult, trackStability, UNSETTLED } from './mask-stability.ts';
 import { describeDifference, findIdentityDifference } from './run-identity.ts';
 import { computeLearningRate, warmupSteps } from './schedule.ts';
@@ -23,6 +25,8 @@ export interface OptimizeSettings {
   readonly window: Window;
   readonly supervise: Supervise;
   readonly fullBranch: 'student' | 'teacher';
+  /** what samples are measured by; absent = hidden */
+  readonly distance?: DistanceRule | undefined;
   /** steps between checkpoints, ≥ 1; does not change the numbers */
   readonly checkpointEvery: number;
   /** steps between metrics lines that hold the gates, ≥ 1 */
@@ -60,6 +64,8 @@ export interface OptimizeResult {
   /** `[layers][kvHeads]`, float32 values in [0,1] */
   readonly gates: GateGrid;
   readonly stepsDone: number;
+  /** what losses were multiplied by */
+  readonly scales: LossScales;
   /** step at which this call began; above 0 after a resume */
   readonly firstStep: number;
   readonly isStoppedEarly: boolean;
@@ -78,15 +84,18 @@ export async function optimizeGates(options: OptimizeOptions): Promise<OptimizeR
   if (difference) throw new ConfigError(describeDifference(difference));
 
   const firstStep = checkpoint?.state.steps ?? 0;
+  const rule = settings.distance ?? 'hidden';
+  const scales = await measureLossScales({ ...options, ...settings, rule });
   const metrics = openMetrics(files.metrics, firstStep);
   const state = checkpoint ? { state: checkpoint.state } : {};
   // TensorFlow.js is loaded where gates are optimised, and not by whoever imports this module.
   const { GateOptimizer } = await import('./gate-optimizer.ts');
   const optimizer = new GateOptimizer({ layers, kvHeads, lambda: settings.lambda, ...state });
   try {
-    const loop = new Loop({ options, optimizer, metrics, identity, checkpoint });
+    const loop = new Loop({ options, optimizer, metrics, identity, checkpoint, scales });
     await loop.run();
-    return { gates: optimizer.gates(), stepsDone: loop.step, firstStep, isStoppedEarly: loop.step < settings.steps };
+    const isStoppedEarly = loop.step < settings.steps;
+    return { gates: optimizer.gates(), stepsDone: loop.step, scales, firstStep, isStoppedEarly };
   } finally {
     optimizer.dispose();
     metrics.close();
@@ -100,6 +109,7 @@ class Loop {
   readonly #optimizer: GateOptimizer;
   readonly #metrics: MetricsWriter;
   readonly #identity: JsonRecord;
+  readonly #scales: LossScales;
   #stability: MaskStability;
   /** step of the checkpoint on disk; −1 = none */
   #savedStep: number;
@@ -110,11 +120,13 @@ class Loop {
     metrics: MetricsWriter;
     identity: JsonRecord;
     checkpoint: Checkpoint | null;
+    scales: LossScales;
   }) {
     this.#options = parts.options;
     this.#optimizer = parts.optimizer;
     this.#metrics = parts.metrics;
     this.#identity = parts.identity;
+    this.#scales = parts.scales;
     this.#stability = parts.checkpoint?.stability ?? UNSETTLED;
     this.step = parts.checkpoint?.state.steps ?? 0;
     this.#savedStep = parts.checkpoint ? this.step : -1;
@@ -146,19 +158,23 @@ class Loop {
     const sample = await sampleAt(this.step);
     const before = this.#optimizer.gates();
     const penalty = this.#optimizer.penalty();
-    const { loss: distillation, gradient } = await engine.distill(sample, before, settings.window, {
+    const scale = isLongRangeSample(sample) ? this.#scales.long : this.#scales.plain;
+    const { loss, gradient } = await engine.distill(sample, before, settings.window, {
       supervise: settings.supervise,
+      distance: chooseDistance(sample, settings.distance ?? 'hidden'),
       fullBranch: settings.fullBranch,
       ...(signal ? { signal } : {}),
       ...(onProgress ? { onProgress } : {}),
     });
-    if (!Number.isFinite(distillation)) {
+    if (!Number.isFinite(loss)) {
       throw new EngineError(
-        `Expected a finite loss at step ${this.step}, got \`${distillation}\`; check the model's weights for NaN or Inf.`,
+        `Expected a finite loss at step ${this.step}, got \`${loss}\`; check the model's weights for NaN or Inf.`,
       );
     }
     const lr = computeLearningRate({ step: this.step, steps: settings.steps, lr: settings.lr });
-    this.#optimizer.apply({ gradient, lr });
+    const distillation = scale * loss;
+    const scaled = scale === 1 ? gradient : gradient.map((row) => row.map((slope) => scale * slope));
+    this.#optimizer.apply({ gradient: scaled, lr });
     const gates = this.#optimizer.gates();
     const line = this.step;
     this.step++;
@@ -199,8 +215,8 @@ class Loop {
 
 /** The caller's identity and the settings that change numbers; `checkpointEvery` does not. */
 function describeRun({ identity, settings }: OptimizeOptions): JsonRecord {
-  const { checkpointEvery: _, window, ...rest } = settings;
-  return { ...identity, optimizer: { ...rest, sink: window.sinkTokens, recent: window.recentTokens } };
+  const { checkpointEvery: _, window, distance = 'hidden', ...rest } = settings;
+  return { ...identity, optimizer: { ...rest, distance, sink: window.sinkTokens, recent: window.recentTokens } };
 }
 
 function checkSettings({ settings, cut }: OptimizeOptions): void {

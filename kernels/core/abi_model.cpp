@@ -2,6 +2,7 @@
 #include <thread>
 
 #include "core/abi.h"
+#include "core/kl_metric.h"
 #include "core/weight_map.h"
 
 namespace duo {
@@ -17,6 +18,12 @@ std::shared_ptr<DuoModel> open_model(const ModelConfig &config, std::shared_ptr<
     fail(DUO_STATUS_UNSUPPORTED, "Expected `weight_dtype` on the CPU to be as stored, F32 or BF16, got code `%d`", static_cast<int>(options.weight_dtype));
   }
   return open_cpu_model(config, std::move(weights), options, task);
+}
+
+void require_kl_point(const ModelConfig &config, const float *reference, const float *anchor, int64_t num_positions) {
+  require_range("num_positions", num_positions, 1, int64_t{1} << 30);
+  require_finite("reference", require(reference, "reference"), num_positions * config.hidden);
+  if (anchor != nullptr) require_finite("anchor", anchor, num_positions * config.hidden);
 }
 
 }  // namespace
@@ -98,7 +105,7 @@ int32_t duo_distill(duo_model_t *model, const int32_t *tokens, int64_t num_token
     const Passage passage = require_passage(config, tokens, num_tokens, positions, num_positions);
     require_gates("gates", gates, config.num_gates());
     const BranchWindows branches(gates, windows, config.num_gates(), sink_tokens);
-    require_range("flags", flags, 0, DUO_DISTILL_TEACHER_BRANCH);
+    require_range("flags", flags, 0, DUO_DISTILL_TEACHER_BRANCH | DUO_DISTILL_KL);
     require(loss, "loss");
     require(gradient, "gradient");
     found->distill(passage, gates, branches.view(), flags, running, loss, gradient);
@@ -181,6 +188,32 @@ int32_t duo_sketch(duo_model_t *model, const int32_t *tokens, int64_t num_tokens
     require_finite("vectors", require(vectors, "vectors"), num_vectors * num_positions * config.hidden);
     found->sketch(passage, vectors, num_vectors, windows, num_windows, sink_tokens, running, require(products, "products"));
     require_finite("products", products, num_vectors * config.num_gates() * num_windows);
+  });
+}
+
+int32_t duo_kl_features(duo_model_t *model, const float *reference, const float *anchor, int64_t num_positions, const float *changes,
+                        int64_t num_changes, duo_task_t *task, float *features) {
+  return guard_task(task, [&](Task &running) {
+    const auto found = model_table().find(model, "model");
+    require_range("num_changes", num_changes, 1, int64_t{1} << 24);
+    require_kl_point(found->config(), reference, anchor, num_positions);
+    found->use_kl_metric(reference, anchor, num_positions, running, [&](const KlMetric &metric) {
+      metric.project(require(changes, "changes"), num_changes, require(features, "features"));
+    });
+    require_finite("features", features, num_changes * num_positions * count_kl_features(found->config().vocab));
+  });
+}
+
+int32_t duo_kl_vectors(duo_model_t *model, const float *reference, const float *anchor, int64_t num_positions, const float *vectors,
+                       int64_t num_vectors, duo_task_t *task, float *hidden_vectors) {
+  return guard_task(task, [&](Task &running) {
+    const auto found = model_table().find(model, "model");
+    require_range("num_vectors", num_vectors, 1, int64_t{1} << 24);
+    require_kl_point(found->config(), reference, anchor, num_positions);
+    found->use_kl_metric(reference, anchor, num_positions, running, [&](const KlMetric &metric) {
+      metric.pull_back(require(vectors, "vectors"), num_vectors, require(hidden_vectors, "hidden_vectors"));
+    });
+    require_finite("hidden_vectors", hidden_vectors, num_vectors * num_positions * found->config().hidden);
   });
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 #include <algorithm>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -34,6 +35,8 @@ struct Passage {
   const int32_t *positions;  // [num_positions]
   int64_t num_positions;
 };
+
+class KlMetric;  // core/kl_metric.h
 
 struct Sampling {
   float temperature;  // 0 = greedy
@@ -110,6 +113,9 @@ class DuoModel {
                       float *products) = 0;
   // As core/gram.h's accumulate_gram, with its bits, on the model's device.
   virtual void gram(const float *a, int64_t num_a, const float *b, int64_t num_b, int64_t length, double scale, Task &task, double *gram, int64_t gram_stride) = 0;
+  // Call `body` with the KL metric around reference [P, C] and anchor [P, C] or null, on the CPU.
+  virtual void use_kl_metric(const float *reference, const float *anchor, int64_t num_positions, Task &task,
+                             const std::function<void(const KlMetric &)> &body) = 0;
   // The session may keep `self` (a shared pointer to this model) so that weights outlive it.
   virtual std::unique_ptr<DuoSession> open_session(std::shared_ptr<DuoModel> self, const SessionOptions &options, Task &task) = 0;
 };

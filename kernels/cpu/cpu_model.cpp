@@ -2,6 +2,7 @@
 #include "cpu/cpu_model.h"
 
 #include "core/gram.h"
+#include "core/kl_metric.h"
 #include "cpu/cpu_features.h"
 
 namespace duo {
@@ -78,6 +79,11 @@ std::string CpuModel::device() const {
 }
 
 int64_t CpuModel::weight_bytes() const { return weights_->total_bytes() + panel_bytes_; }
+
+void CpuModel::use_kl_metric(const float *reference, const float *anchor, int64_t num_positions, Task &task, const std::function<void(const KlMetric &)> &body) {
+  const CpuContext accurate{*pool_, ops_, DUO_COMPUTE_ACCURATE, &task};
+  body(KlMetric(accurate, lm_head_, reference, anchor, num_positions));
+}
 
 std::unique_ptr<DuoSession> CpuModel::open_session(std::shared_ptr<DuoModel> self, const SessionOptions &options, Task &task) {
   return open_cpu_session(std::move(self), *this, options, task);

@@ -1,6 +1,7 @@
 // The distillation step: teacher forward, student forward with layer inputs kept, then backward layer by layer, each recomputed.
 // docs/semantics.md, 2 and 3; arXiv 2410.10819, section 2.3.
 #include <algorithm>
+#include <cmath>
 
 #include "core/distill_cost.h"
 #include "cpu/layer_ops.h"
@@ -8,6 +9,64 @@
 #include "cpu/transformer.h"
 
 namespace duo {
+namespace {
+
+// Rows of logits held at once, of teacher and student: 64 rows of a 128K vocabulary are 66 MB.
+constexpr int64_t LOGIT_ROWS = 64;
+
+// Mean over `count` values of (student − teacher)²; student becomes its gradient.
+double measure_squares(const float *teacher, float *student, int64_t count) {
+  double sum = 0;
+  for (int64_t i = 0; i < count; i++) {
+    const double difference = static_cast<double>(student[i]) - static_cast<double>(teacher[i]);
+    sum += difference * difference;
+    student[i] = static_cast<float>(2 * difference / static_cast<double>(count));
+  }
+  return sum / static_cast<double>(count);
+}
+
+struct SoftmaxSums {
+  double best, log_sum;  // log p = logit − best − log_sum
+  SoftmaxSums(const float *logits, int64_t vocab) : best(static_cast<double>(*std::max_element(logits, logits + vocab))) {
+    double sum = 0;
+    for (int64_t i = 0; i < vocab; i++) sum += std::exp(static_cast<double>(logits[i]) - best);
+    log_sum = std::log(sum);
+  }
+  double log_probability(float logit) const { return static_cast<double>(logit) - best - log_sum; }
+};
+
+// KL(teacher ‖ student) of a row's logits; the student's become (student's − teacher's probabilities) times `scale`.
+double compare_rows(const float *teacher, float *student, int64_t vocab, double scale) {
+  const SoftmaxSums of_teacher(teacher, vocab), of_student(student, vocab);
+  double sum = 0;
+  for (int64_t i = 0; i < vocab; i++) {
+    const double expected = of_teacher.log_probability(teacher[i]), found = of_student.log_probability(student[i]), probability = std::exp(expected);
+    sum += probability * (expected - found);
+    student[i] = static_cast<float>(scale * (std::exp(found) - probability));
+  }
+  return sum;
+}
+
+// Mean over rows of the KL divergence of next-token distributions of hidden states [rows, C]; student becomes its gradient.
+double measure_kl(const CpuContext &context, const Linear &lm_head, const float *teacher, float *student, int64_t rows) {
+  const int64_t width = lm_head.in(), vocab = lm_head.out(), most = std::min(LOGIT_ROWS, rows);
+  ScratchBuffer expected(most * vocab), found(most * vocab);
+  std::vector<double> sums(static_cast<size_t>(rows));
+  for (int64_t first = 0; first < rows; first += most) {
+    const int64_t count = std::min(most, rows - first);
+    multiply_linear(context, lm_head, teacher + first * width, width, count, expected.data(), vocab, false);
+    multiply_linear(context, lm_head, student + first * width, width, count, found.data(), vocab, false);
+    context.run(count, [&](int64_t row, int64_t) {
+      sums[static_cast<size_t>(first + row)] = compare_rows(expected.data() + row * vocab, found.data() + row * vocab, vocab, 1.0 / static_cast<double>(rows));
+    });
+    multiply_linear_transposed(context, lm_head, found.data(), vocab, count, student + first * width, width, false);
+  }
+  double sum = 0;
+  for (const double row : sums) sum += row;
+  return sum / static_cast<double>(rows);
+}
+
+}  // namespace
 
 void CpuModel::distill(const Passage &passage, const float *gates, const HeadWindows &windows, int32_t flags, Task &task, double *loss, float *gradient) {
   const int64_t num_tokens = count_needed_tokens(passage), num_rows = passage.num_positions, width = config_.hidden, layers = config_.layers;
@@ -18,14 +77,9 @@ void CpuModel::distill(const Passage &passage, const float *gates, const HeadWin
   forward_sample(*this, passage, nullptr, windows, task, nullptr, teacher_branch ? &teacher_full : nullptr, teacher.data(), nullptr);
   forward_sample(*this, passage, gates, windows, task, &layer_inputs, teacher_branch ? &teacher_full : nullptr, student.data(), last_rows.data());
 
-  const double count = static_cast<double>(num_rows) * static_cast<double>(width);
-  double sum = 0;
-  for (int64_t i = 0; i < num_rows * width; i++) {
-    const double difference = static_cast<double>(student.data()[i]) - static_cast<double>(teacher.data()[i]);
-    sum += difference * difference;
-    student.data()[i] = static_cast<float>(2 * difference / count);  // becomes the gradient of the final hidden states
-  }
-  *loss = sum / count;
+  // `student` becomes the gradient of the final hidden states.
+  *loss = (flags & DUO_DISTILL_KL) != 0 ? measure_kl(context(&task), lm_head_, teacher.data(), student.data(), num_rows)
+                                        : measure_squares(teacher.data(), student.data(), num_rows * width);
 
   SamplePass pass(*this, num_tokens, passage.num_tokens, windows, task);
   const RowSet all = RowSet::all(num_tokens);

@@ -13,6 +13,11 @@ void add_bias(const DeviceMatrix &matrix, int64_t first, int64_t count, int64_t 
         "adding a bias");
 }
 
+// Weights as bf16, or null where they are int8.
+const bf16 *values_of(const CudaModel &model, const DeviceMatrix &matrix) {
+  return &matrix == &model.lm_head() && matrix.quantized.count() == 0 ? model.lm_head_values() : matrix.values.data();
+}
+
 }  // namespace
 
 const bf16 *matrix_rows(const DeviceMatrix &matrix, const bf16 *values, int64_t first, int64_t count, LinearScratch &scratch, const Stream &stream) {
@@ -33,15 +38,14 @@ void multiply_linear(const CudaModel &model, const DeviceMatrix &matrix, int64_t
                              stream);
     return add_bias(matrix, first, count, m, out, out_stride, store, half, stream);
   }
-  const bf16 *values = &matrix == &model.lm_head() && matrix.quantized.count() == 0 ? model.lm_head_values() : matrix.values.data();
-  const bf16 *rows = matrix_rows(matrix, values, first, count, scratch, stream);
+  const bf16 *rows = matrix_rows(matrix, values_of(model, matrix), first, count, scratch, stream);
   model.algebra().multiply({x, rows, out, m, count, matrix.columns, matrix.columns, matrix.columns, out_stride, false, store, half, factor}, stream);
   add_bias(matrix, first, count, m, out, out_stride, store, half, stream);
 }
 
 void multiply_linear_transposed(const CudaModel &model, const DeviceMatrix &matrix, int64_t first, int64_t count, const bf16 *dy,
                                 int64_t dy_stride, int64_t m, void *dx, Store store, LinearScratch &scratch, const Stream &stream) {
-  const bf16 *rows = matrix_rows(matrix, matrix.values.data(), first, count, scratch, stream);
+  const bf16 *rows = matrix_rows(matrix, values_of(model, matrix), first, count, scratch, stream);
   model.algebra().multiply({dy, rows, dx, m, matrix.columns, count, dy_stride, matrix.columns, matrix.columns, true, store}, stream);
 }
 

@@ -62,6 +62,34 @@ __global__ void score_rows_kernel(const float *logits, const int32_t *targets, i
   }
 }
 
+// Natural logarithm of Σ exp(row − best), in every thread.
+__device__ __forceinline__ double sum_exponentials(const float *row, int64_t vocab, double best, double *scratch) {
+  double sum = 0.0;
+  for (int64_t i = threadIdx.x; i < vocab; i += blockDim.x) sum += exp(static_cast<double>(row[i]) - best);
+  return log(sum_block(sum, scratch));
+}
+
+__global__ void compare_rows_kernel(const float *teacher, const float *student, int64_t vocab, int64_t even, int64_t stride, float scale, bf16 *gradient,
+                                    double *divergences) {
+  double *scratch = reinterpret_cast<double *>(shared_memory());
+  const int64_t first = static_cast<int64_t>(blockIdx.x) * vocab;
+  const float *expected = teacher + first, *found = student + first;
+  bf16 *slopes = gradient + static_cast<int64_t>(blockIdx.x) * stride;
+  const double best_expected = static_cast<double>(find_best(expected, vocab, reinterpret_cast<Best *>(scratch)).value);
+  const double best_found = static_cast<double>(find_best(found, vocab, reinterpret_cast<Best *>(scratch)).value);
+  const double log_expected = sum_exponentials(expected, vocab, best_expected, scratch), log_found = sum_exponentials(found, vocab, best_found, scratch);
+  double sum = 0.0;
+  for (int64_t i = threadIdx.x; i < vocab; i += blockDim.x) {
+    const double log_p = static_cast<double>(expected[i]) - best_expected - log_expected, log_q = static_cast<double>(found[i]) - best_found - log_found;
+    const double p = exp(log_p);
+    sum += p * (log_p - log_q);
+    slopes[i < even ? i : even + 8 - vocab + i] = narrow(scale * static_cast<float>(exp(log_q) - p));
+  }
+  if (threadIdx.x < stride - vocab) slopes[even + threadIdx.x] = narrow(0.0f);
+  sum = sum_block(sum, scratch);
+  if (threadIdx.x == 0) divergences[blockIdx.x] = sum;
+}
+
 __global__ void check_finite_kernel(const float *logits, int64_t vocab, int32_t *first_bad) {
   int32_t *scratch = reinterpret_cast<int32_t *>(shared_memory());
   const float *row = logits + static_cast<int64_t>(blockIdx.x) * vocab;
@@ -179,6 +207,12 @@ cudaError_t launch_subtract(const float *a, const float *b, int64_t count, float
 cudaError_t launch_score_rows(const float *logits, const int32_t *targets, int64_t rows, int64_t vocab, float *log_probs, int32_t *predictions,
                               cudaStream_t stream) {
   return launch({dim3(static_cast<unsigned>(rows)), THREADS, 32 * sizeof(double)}, stream, score_rows_kernel, logits, targets, vocab, log_probs, predictions);
+}
+cudaError_t launch_compare_rows(const float *teacher, const float *student, int64_t rows, int64_t vocab, float scale, bf16 *gradient, double *divergences,
+                                cudaStream_t stream) {
+  const LogitColumns columns(vocab);
+  return launch({dim3(static_cast<unsigned>(rows)), THREADS, 32 * sizeof(double)}, stream, compare_rows_kernel, teacher, student, vocab, columns.even, columns.stride, scale,
+                gradient, divergences);
 }
 cudaError_t launch_check_finite(const float *logits, int64_t rows, int64_t vocab, int32_t *first_bad, cudaStream_t stream) {
   // One block a row, as large as may be: it stands alone at the end of a decode step.

@@ -10,6 +10,18 @@ constexpr int LOSS_BLOCKS = 256;
 //   partial [LOSS_BLOCKS] fp64, scratch
 cudaError_t launch_distill_loss(float *student, const float *teacher, int64_t count, double *partial, double *loss, cudaStream_t stream);
 
+// Products take depths of multiples of 8: gradients of logits [rows, V] lie in rows of V where V is one, else in rows of `even` + 8, where the last 8 are
+// tokens V−8 … V−1, zeros for those that the first `even` hold already.
+struct LogitColumns {
+  int64_t even, stride;
+  explicit LogitColumns(int64_t vocab) : even(vocab / 8 * 8), stride(even == vocab ? vocab : even + 8) {}
+};
+
+// For each row of logits [rows, V]: divergences [rows] fp64 = KL(teacher ‖ student); gradient [rows, stride] bf16, laid out as LogitColumns says =
+// scale·(student's probability − teacher's).
+cudaError_t launch_compare_rows(const float *teacher, const float *student, int64_t rows, int64_t vocab, float scale, bf16 *gradient, double *divergences,
+                                cudaStream_t stream);
+
 // difference [count] = a − b, which may be written in place.
 cudaError_t launch_subtract(const float *a, const float *b, int64_t count, float *difference, cudaStream_t stream);
 

@@ -20,7 +20,7 @@ extern "C" {
 #endif
 
 /* Grows with every change of this file that an older mirror would misread. */
-#define DUO_ABI_VERSION 4
+#define DUO_ABI_VERSION 5
 
 #define DUO_STATUS_OK 0
 #define DUO_STATUS_NULL 1         /* a required pointer is null */
@@ -60,6 +60,9 @@ extern "C" {
 
 #define DUO_DISTILL_DEFAULT 0
 #define DUO_DISTILL_TEACHER_BRANCH 1 /* the full branch of the mix is the teacher's output (docs/semantics.md, 2) */
+#define DUO_DISTILL_KL 2             /* the loss is the KL divergence of next-token distributions; may be added to the other flag */
+
+#define DUO_KL_TOKENS 255 /* of a position, likeliest under full attention, with a feature of their own in duo_kl_features; the others share one more */
 
 #define DUO_PREFILL_EXACT 0   /* a streaming head sees docs/semantics.md, 1 for any chunking */
 #define DUO_PREFILL_CHUNKED 1 /* a streaming head sees its cache and the causal chunk */
@@ -187,7 +190,8 @@ DUO_API int32_t duo_distill_estimate(duo_model_t *model, int64_t num_tokens, int
  * Dynamic rope scaling takes its base from num_tokens. ---- */
 
 /* Distillation loss and its gradient with respect to the gates (docs/semantics.md, 2 and 3; arXiv 2410.10819, section 2.3).
- * loss = mean over positions of the mean over C of (teacher − student)² after the final norm, teacher = all heads full.
+ * loss = mean over positions of the mean over C of (teacher − student)² after the final norm, teacher = all heads full; with DUO_DISTILL_KL the mean
+ * over positions of KL(teacher's next-token distribution ‖ student's), natural logarithm.
  *   gates as above, required      flags DUO_DISTILL_…
  *   loss [1] double, written      gradient [L, G] fp32, written, without the penalty
  * Memory: layer inputs [L, T, C] and the working set of one layer. Progress: layers passed. */
@@ -230,6 +234,23 @@ DUO_API int32_t duo_probe(duo_model_t *model, const int32_t *tokens, int64_t num
 DUO_API int32_t duo_sketch(duo_model_t *model, const int32_t *tokens, int64_t num_tokens, const int32_t *positions, int64_t num_positions,
                            const float *vectors, int64_t num_vectors, const int64_t *windows, int64_t num_windows, int64_t sink_tokens,
                            duo_task_t *task, float *products);
+
+/* Features of changes of the final hidden states whose inner products are, to second order, those of the KL divergence of next-token distributions:
+ * for a small change δ, |features(δ)|² of a position = ½ Σ p_v (δz_v − Σ p δz)² ≈ KL(p ‖ p') in nats, δz the change of the logits, p the reference's distribution.
+ * With an anchor p gives way to its mean on the straight way to the anchor's logits (weights 2(1 − t)), and squared lengths are scaled so that the change to the
+ * anchor has its true divergence: where the model is sure of a token, the curvature at p alone says nothing of large changes.
+ * K = min(DUO_KL_TOKENS, V) + 1: one feature for each of the likeliest tokens, and one for all others together, by their mean. Linear in δ.
+ * Computed on the CPU in fp32 from the weights as stored, whatever the model's device, because differences lie in host memory.
+ *   reference [num_positions, C] fp32, read: hidden states after the final norm, as duo_hidden gives them      anchor the same, or null
+ *   changes [num_changes, num_positions, C] fp32, read
+ *   features [num_changes, num_positions, K] fp32, written */
+DUO_API int32_t duo_kl_features(duo_model_t *model, const float *reference, const float *anchor, int64_t num_positions, const float *changes,
+                                int64_t num_changes, duo_task_t *task, float *features);
+
+/* The transpose of duo_kl_features: vectors over hidden states whose inner product with any change is that of the given ones with its features.
+ *   vectors [num_vectors, num_positions, K] fp32, read      hidden_vectors [num_vectors, num_positions, C] fp32, written */
+DUO_API int32_t duo_kl_vectors(duo_model_t *model, const float *reference, const float *anchor, int64_t num_positions, const float *vectors,
+                               int64_t num_vectors, duo_task_t *task, float *hidden_vectors);
 
 /* One block of a Gram matrix: gram[r, c] += scale · ⟨a_r, b_c⟩, summed in fp64 in a fixed order, on the model's device: the same bits on all.
  *   a [num_a, length] fp32, read, num_a ≤ 2^19      b [num_b, length] fp32, read; may be a      scale finite

@@ -8,7 +8,7 @@ build=${1:-$kernels/build-arm64}
 cmake -S "$kernels" -B "$build" -DCMAKE_BUILD_TYPE=Release -DDUO_CUDA=OFF -DDUO_TESTS=ON -DCMAKE_SYSTEM_NAME=Linux \
   -DCMAKE_SYSTEM_PROCESSOR=aarch64 -DCMAKE_C_COMPILER=aarch64-linux-gnu-gcc -DCMAKE_CXX_COMPILER=aarch64-linux-gnu-g++ >/dev/null
 cmake --build "$build" -j "$(getconf _NPROCESSORS_ONLN)" >/dev/null
-for name in test_ops test_quantized test_blocks test_attention test_safetensors test_lifetime test_session test_kv_rotation; do
+for name in test_ops test_quantized test_blocks test_attention test_safetensors test_lifetime test_session test_kv_rotation test_kl; do
   echo "== $name"
   DUO_TEST_SHORT=1 qemu-aarch64 -L /usr/aarch64-linux-gnu "$build/tests/$name" | tail -n 1
 done

@@ -51,6 +51,12 @@ export const configSchema = z.strictObject({
     'long-range',
     'both',
   ]),
+  /** How far samples are moved is measured by hidden states, by the KL divergence from full attention's next-token distributions, or by KL for
+   * long-range samples alone. */
+  distance: choiceKey(
+    'what samples are measured by: hidden states, the KL divergence of next-token distributions, or auto = KL for long-range samples; methods gates and quadratic',
+    ['hidden', 'kl', 'auto'],
+  ),
   /** Everything random comes from this number. */
   seed: integerKey('number that everything random is drawn from', { least: 0 }),
   /** S: first tokens a streaming head always sees. */

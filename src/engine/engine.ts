@@ -2,18 +2,24 @@
 import type { Session, SessionOptions } from '../core/session.ts';
 import type { GateGrid, HeadMask, ModelShape, Sample, StreamingWindows, Supervise } from '../core/shapes.ts';
 
+/** How far a changed model is from the full one at a supervised position: the mean square change of the final hidden state, or the KL divergence
+ * of the next-token distribution from full attention's, in nats. */
+export type Distance = 'hidden' | 'kl';
+
 export interface DistillOptions {
   /** default 'predict' */
   readonly supervise?: Supervise;
   /** whose full attention enters the gate mix: the student's own (default) or the teacher's, as the reference does */
   readonly fullBranch?: 'student' | 'teacher';
+  /** what the loss measures, default 'hidden'; 'kl' where the engine has `klMetric` */
+  readonly distance?: Distance;
   readonly signal?: AbortSignal;
   /** fraction of the step done, 0..1 */
   readonly onProgress?: (fraction: number) => void;
 }
 
 export interface DistillResult {
-  /** mean over supervised positions of the mean over C of (teacher − student)², fp32 */
+  /** mean over supervised positions of the mean over C of (teacher − student)², or of KL(teacher ‖ student), fp32 */
   readonly loss: number;
   /** d loss / d gate, `[layers][kvHeads]`; the penalty is not part of it */
   readonly gradient: GateGrid;
@@ -48,6 +54,27 @@ export interface SketchRequest {
   readonly windows: readonly number[];
   /** S of all of them */
   readonly sinkTokens: number;
+}
+
+/** What KL divergences are measured around. */
+export interface KlPoint {
+  /** `[positions, hidden]`, full attention's hidden states as `computeHidden` gives them */
+  readonly reference: Float32Array;
+  /** the same of the farthest that changes lead to, such as every head streaming: divergences on the way there count, and that of the whole way is
+   * exact. Without it the divergence is that of small changes, which is next to nothing where the model is sure of a token */
+  readonly anchor?: Float32Array | undefined;
+}
+
+/** KL divergences as squared lengths: a linear map from changes of the hidden states to features. Computed on the CPU. */
+export interface KlMetric {
+  /** K, features of a position */
+  readonly features: number;
+  /** @param changes `[n, positions, hidden]`.  @returns `[n, positions, K]`; the squared length of a position's K is its KL divergence in nats.
+   * Deterministic. @throws {EngineError}; {AbortedError}. */
+  project(point: KlPoint, changes: Float32Array, options?: { signal?: AbortSignal }): Promise<Float32Array>;
+  /** The transpose. @param vectors `[n, positions, K]`.  @returns `[n, positions, hidden]`: vectors with the same inner products with
+   * changes as `vectors` have with their features. */
+  pullBack(point: KlPoint, vectors: Float32Array, options?: { signal?: AbortSignal }): Promise<Float32Array>;
 }
 
 /** What measurements at the supervised positions may be told. */
@@ -98,6 +125,8 @@ export interface Engine {
    * to how far it is closed, at all heads full; h as `computeHidden` gives it. `[m, layers·kvHeads, windows]` fp32. One forward pass, and
    * a backward pass a vector for all heads and windows. Deterministic. @throws as `distill`. */
   sketch?(sample: Sample, request: SketchRequest, options?: HiddenOptions): Promise<Float32Array>;
+  /** where the engine can measure by KL divergence */
+  readonly klMetric?: KlMetric;
   /** Where the engine can: scale · ⟨aᵢ, bⱼ⟩ of all rows, summed in fp64 in a fixed order.
    * @param a `[numA, length]` and @param b `[numB, length]` fp32, row-major.  @returns `[numA, numB]`. */
   multiplyGram?(

@@ -2,7 +2,7 @@
 // A test parses both files and fails on drift. Types are the header's, except that handles are named for what they are.
 
 /** DUO_ABI_VERSION this mirror was written for. */
-export const ABI_VERSION = 4;
+export const ABI_VERSION = 5;
 
 /** DUO_STATUS_… */
 export const STATUS = {
@@ -34,7 +34,10 @@ export const KV_ROTATION = { OFF: 0, ON: 1 } as const;
 export const COMPUTE = { ACCURATE: 0, BF16: 1, INT8: 2 } as const;
 
 /** DUO_DISTILL_… */
-export const DISTILL = { DEFAULT: 0, TEACHER_BRANCH: 1 } as const;
+export const DISTILL = { DEFAULT: 0, TEACHER_BRANCH: 1, KL: 2 } as const;
+
+/** DUO_KL_… */
+export const KL = { TOKENS: 255 } as const;
 
 /** DUO_PREFILL_… */
 export const PREFILL = { EXACT: 0, CHUNKED: 1 } as const;
@@ -96,6 +99,11 @@ const PASSAGE: [string, string][] = [
 const WINDOWS: [string, string][] = [
   ['const int64_t *', 'windows'],
   ['int64_t', 'sink_tokens'],
+];
+const REFERENCE: [string, string][] = [
+  ['const float *', 'reference'],
+  ['const float *', 'anchor'],
+  ['int64_t', 'num_positions'],
 ];
 const GATES: [string, string] = ['const float *', 'gates'];
 const DEVICE: [string, string][] = [
@@ -208,6 +216,24 @@ export const FUNCTIONS = {
     ['int64_t', 'sink_tokens'],
     TASK,
     ['float *', 'products'],
+  ),
+  duo_kl_features: mirror(
+    'int32_t',
+    MODEL,
+    ...REFERENCE,
+    ['const float *', 'changes'],
+    ['int64_t', 'num_changes'],
+    TASK,
+    ['float *', 'features'],
+  ),
+  duo_kl_vectors: mirror(
+    'int32_t',
+    MODEL,
+    ...REFERENCE,
+    ['const float *', 'vectors'],
+    ['int64_t', 'num_vectors'],
+    TASK,
+    ['float *', 'hidden_vectors'],
   ),
   duo_gram: mirror(
     'int32_t',

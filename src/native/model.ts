@@ -1,5 +1,5 @@
 // A model of the native library: open, whole-sample operations, close. Arrays go in and out; no pointer and no handle leaves src/native.
-import { COMPUTE, DISTILL, DTYPE, MODEL_CONFIG_FIELDS, type ModelConfigValues } from './abi.ts';
+import { COMPUTE, DISTILL, DTYPE, KL, MODEL_CONFIG_FIELDS, type ModelConfigValues } from './abi.ts';
 import { call, decodeText, runCall, TASK_ARGUMENT, type TaskOptions } from './call.ts';
 import { NativeHandle } from './handle.ts';
 
@@ -68,11 +68,15 @@ export class NativeModel {
   /** Loss and its gradient `[L·G]` with respect to the gates, which are required. */
   async distill(
     passage: Passage,
-    options: TaskOptions & { fullBranch?: 'student' | 'teacher' | undefined } = {},
+    options: TaskOptions & {
+      fullBranch?: 'student' | 'teacher' | undefined;
+      distance?: 'hidden' | 'kl' | undefined;
+    } = {},
   ): Promise<{ loss: number; gradient: Float32Array }> {
     const loss = new Float64Array(1);
     const gradient = new Float32Array(this.#numGates);
-    const flags = options.fullBranch === 'teacher' ? DISTILL.TEACHER_BRANCH : DISTILL.DEFAULT;
+    const branch = options.fullBranch === 'teacher' ? DISTILL.TEACHER_BRANCH : DISTILL.DEFAULT;
+    const flags = branch | (options.distance === 'kl' ? DISTILL.KL : DISTILL.DEFAULT);
     await runCall('duo_distill', [...this.#lead(passage), flags, TASK_ARGUMENT, loss, gradient], options);
     return { loss: loss[0] as number, gradient };
   }
@@ -152,6 +156,42 @@ export class NativeModel {
     const gram = new Float64Array(numA * numB);
     await runCall('duo_gram', [this.handle.id, a, numA, b, numB, length, scale, TASK_ARGUMENT, gram, numB]);
     return gram;
+  }
+
+  /** Features of changes of the hidden states whose squared lengths are KL divergences of next-token distributions, to second order.
+   * @param options.anchor `[P, C]`, hidden states of which large changes are taken to be on the way.
+   * @param reference `[P, C]`, hidden states of the distributions.  @param changes `[n, P, C]`.
+   * @returns `[n, P, K]`, K = `numKlFeatures`. */
+  async klFeatures(
+    reference: Float32Array,
+    changes: Float32Array,
+    options: TaskOptions & { anchor?: Float32Array | undefined } = {},
+  ): Promise<Float32Array> {
+    const positions = reference.length / this.config.hidden;
+    const count = changes.length / reference.length;
+    const features = new Float32Array(count * positions * this.numKlFeatures);
+    const given = [reference, options.anchor ?? null, positions, changes, count];
+    await runCall('duo_kl_features', [this.handle.id, ...given, TASK_ARGUMENT, features], options);
+    return features;
+  }
+
+  /** Its transpose. @param vectors `[n, P, K]` over the features.  @returns `[n, P, C]` over the hidden states. */
+  async klVectors(
+    reference: Float32Array,
+    vectors: Float32Array,
+    options: TaskOptions & { anchor?: Float32Array | undefined } = {},
+  ): Promise<Float32Array> {
+    const positions = reference.length / this.config.hidden;
+    const count = vectors.length / (positions * this.numKlFeatures);
+    const hidden = new Float32Array(count * reference.length);
+    const given = [reference, options.anchor ?? null, positions, vectors, count];
+    await runCall('duo_kl_vectors', [this.handle.id, ...given, TASK_ARGUMENT, hidden], options);
+    return hidden;
+  }
+
+  /** Features of a position: of each of the likeliest tokens, and of the others together. */
+  get numKlFeatures(): number {
+    return Math.min(KL.TOKENS, this.config.vocab) + 1;
   }
 
   close(): void {

@@ -91,7 +91,7 @@ describe('optimizeGates', () => {
 
   test('stops early once the mask has stood still after the warm-up, and stays stopped on resume', async () => {
     const options = makeOptions({ stableSteps: 8 }, { cut: cutAtHalf });
-    const { stepsDone, isStoppedEarly, gates } = await optimizeGates(options);
+    const { stepsDone, isStoppedEarly, gates, scales } = await optimizeGates(options);
     expect(isStoppedEarly).toBe(true);
     expect(stepsDone).toBeGreaterThan(12 + 8);
     expect(stepsDone).toBeLessThan(60);
@@ -99,7 +99,7 @@ describe('optimizeGates', () => {
     expect(lines).toHaveLength(stepsDone);
     expect(lines.at(-1)?.gates).toBeDefined();
     const again = await optimizeGates({ ...options, resume: true });
-    expect(again).toEqual({ gates, stepsDone, firstStep: stepsDone, isStoppedEarly: true });
+    expect(again).toEqual({ gates, stepsDone, scales, firstStep: stepsDone, isStoppedEarly: true });
     expect(readMetrics(options.files.metrics)).toEqual(lines);
   });
 

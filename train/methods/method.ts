@@ -5,6 +5,7 @@ import type { Engine } from '../../src/engine/engine.ts';
 import type { LadderEffects, LambdaPath } from '../../src/formats/gates.ts';
 import type { MetricsLine } from '../../src/formats/metrics.ts';
 import type { JsonRecord } from '../../src/formats/read-json.ts';
+import type { DistanceRule } from '../distance.ts';
 import type { RunEstimate } from '../estimate.ts';
 import type { CutResult } from '../mask-stability.ts';
 import type { OptimizeFiles, OptimizeSettings } from '../optimize.ts';
@@ -17,6 +18,8 @@ export interface QuadraticMethodSettings {
   readonly rounds: number;
   /** a probed head goes all the way to the other side, or a little */
   readonly step: 'finite' | 'tangent';
+  /** what samples are measured by; absent = hidden */
+  readonly distance?: DistanceRule;
   /** windows whose effects are measured beside the gates, ascending tokens; absent = none */
   readonly windows?: readonly number[];
   /** random vectors of a sketch that estimates their effects; absent or 0 = probe each window */
@@ -71,6 +74,8 @@ export interface HeadMethod {
   readonly isStepwise?: boolean;
   /** True where samples can be shared out over several engines. Default false. */
   readonly sharesSamples?: boolean;
+  /** True where it measures how far samples are moved, by a `distance`. Default false. */
+  readonly measuresDistance?: boolean;
   /** Score every KV head. Deterministic. @throws {AbortedError} after a checkpoint; {EngineError}; {ConfigError}; {FileError}. */
   score(options: ScoreOptions): Promise<ScoredGates>;
   /** Memory and time of `score`, where it is not a distillation step a sample. @param options.shortSample is timed. */

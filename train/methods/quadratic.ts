@@ -2,6 +2,8 @@
 // then minimised exactly, for every λ at once; masks of a budget come from nested elimination. The sections of train/quadratic do the work.
 import { ConfigError } from '../../src/errors/errors.ts';
 import type { JsonRecord } from '../../src/formats/read-json.ts';
+import { chooseDistance, isLongRangeSample, requireKl } from '../distance.ts';
+import { addValues, startSums } from '../quadratic/balanced-sums.ts';
 import { estimateQuadratic } from '../quadratic/estimate-quadratic.ts';
 import { identifyQuadratic } from '../quadratic/identify-quadratic.ts';
 import { requireProbing } from '../quadratic/measure-sample.ts';
@@ -17,6 +19,7 @@ export const DEFAULT_QUADRATIC: QuadraticMethodSettings = { samples: 4, rounds: 
 export const quadraticMethod: HeadMethod = {
   name: 'quadratic',
   description: 'measure the loss as a quadratic of the gates, forward passes only, and solve it for every λ',
+  measuresDistance: true,
 
   sharesSamples: true,
 
@@ -26,7 +29,7 @@ export const quadraticMethod: HeadMethod = {
     const quadratic = options.quadratic ?? DEFAULT_QUADRATIC;
     const { window, supervise, lambda } = settings;
     const probing = requireProbing(engine);
-    const { gates, path, rounds, effects, ladder } = await identifyQuadratic({
+    const { gates, path, rounds, effects, balance, ladder } = await identifyQuadratic({
       settings: { ...quadratic, lambda },
       measure: { engine: probing, window, supervise, signal },
       helpers: options.helpers?.map(requireProbing),
@@ -36,15 +39,20 @@ export const quadraticMethod: HeadMethod = {
       resume: resume ?? false,
       onProgress,
     });
-    const distances: (number | null)[] = [];
+    const { step, distance: rule = 'hidden' } = quadratic;
+    let distances = startSums(1);
     for (let index = 0; index < quadratic.samples; index++) {
-      distances.push(await measureRounding(await options.sampleAt(index), { engine: probing, signal }));
+      const sample = await options.sampleAt(index);
+      const distance = chooseDistance(sample, rule);
+      const rounding = await measureRounding(sample, { engine: probing, distance, signal });
+      if (rounding !== null) distances = addValues(distances, Float64Array.of(rounding), isLongRangeSample(sample));
     }
-    const { step } = quadratic;
-    const noise = describeNoise({ distances, effects, step, kvHeads: engine.model.kvHeads }) as JsonRecord | null;
+    const { kvHeads } = engine.model;
+    const noise = describeNoise({ distances, balance, effects, step, kvHeads }) as JsonRecord | null;
     const provenance = {
       quadratic: { ...quadratic },
       rounds: rounds.map((record) => ({ ...record })),
+      ...(balance !== 1 && { balance }),
       ...(noise && { noise }),
     };
     return { gates, path, stepsDone: quadratic.samples, provenance, ...(ladder ? { ladder } : {}) };
@@ -71,4 +79,5 @@ function checkScoreOptions({ engine, settings, quadratic = DEFAULT_QUADRATIC }: 
   const { layers, kvHeads } = engine.model;
   checkQuadraticSettings({ ...quadratic, lambda: settings.lambda }, layers * kvHeads);
   if (quadratic.windows && quadratic.ladderVectors) requireSketching(engine);
+  if (quadratic.distance === 'kl' || quadratic.distance === 'auto') requireKl(engine);
 }

@@ -22,11 +22,12 @@ import {
   jsonRecord,
   readJson,
 } from '../../src/formats/read-json.ts';
+import type { BalancedSums } from './balanced-sums.ts';
 import type { LadderState } from './ladder.ts';
 import { countPairs } from './measure-ladder.ts';
 
 const QUADRATIC_SCHEMA = 'duo.quadratic-checkpoint';
-const QUADRATIC_VERSION = 3;
+const QUADRATIC_VERSION = 4;
 const MAX_ROUNDS = 1000;
 const MAX_SAMPLES = 2 ** 31;
 
@@ -55,10 +56,10 @@ export interface QuadraticState {
   readonly solution: Float64Array | null;
   /** gates that the measurement under way is made around, `[N]` fp64 */
   readonly gates: Float64Array;
-  /** samples of it that were measured */
-  readonly samplesDone: number;
-  /** their summed inner products, `[N+1, N+1]` fp64 */
-  readonly sums: Float64Array;
+  /** inner products of its samples, `[N+1, N+1]` fp64 */
+  readonly measured: BalancedSums;
+  /** what long-range samples count beside others, by the first round's measurement; null until it ended */
+  readonly balance: number | null;
   /** the ladder's samples so far; null where no windows were asked for */
   readonly ladder: LadderState | null;
 }
@@ -73,11 +74,9 @@ const roundSchema: z.ZodType<RoundRecord> = z.strictObject({
   stepTaken: finiteNumber,
   streamingHeads: integerWithin(0, MAX_SAMPLES),
 });
-const ladderSchema = z.strictObject({
-  samplesDone: integerWithin(0, MAX_SAMPLES),
-  tokens: integerWithin(0, MAX_SAMPLES),
-  sums: base64,
-});
+const sumsSchema = z.strictObject({ samples: integerWithin(0, MAX_SAMPLES), sums: base64 });
+const measuredSchema = sumsSchema.extend({ long: sumsSchema.nullable() });
+const ladderSchema = z.strictObject({ tokens: integerWithin(0, MAX_SAMPLES), measured: measuredSchema });
 const schema = z.strictObject({
   schema: exactly(QUADRATIC_SCHEMA),
   version: exactly(QUADRATIC_VERSION),
@@ -88,8 +87,8 @@ const schema = z.strictObject({
   closed: z.array(integerWithin(0, MAX_LAYERS * MAX_HEADS)).max(MAX_LAYERS * MAX_HEADS),
   solution: z.union([z.null(), base64]),
   gates: base64,
-  samplesDone: integerWithin(0, MAX_SAMPLES),
-  sums: base64,
+  measured: measuredSchema,
+  balance: z.union([z.null(), finiteNumber]),
   ladder: ladderSchema.optional(),
 });
 
@@ -105,9 +104,11 @@ export function writeQuadraticState(path: string, identity: JsonRecord, state: Q
     closed: [...state.closed],
     solution: state.solution && encodeDoubles(state.solution),
     gates: encodeDoubles(state.gates),
-    samplesDone: state.samplesDone,
-    sums: encodeDoubles(state.sums),
-    ...(state.ladder ? { ladder: { ...state.ladder, sums: encodeDoubles(state.ladder.sums) } } : {}),
+    measured: encodeMeasured(state.measured),
+    balance: state.balance,
+    ...(state.ladder
+      ? { ladder: { tokens: state.ladder.tokens, measured: encodeMeasured(state.ladder.measured) } }
+      : {}),
   };
   writeFileAtomic(path, stableJson(value));
 }
@@ -123,28 +124,47 @@ export function findQuadraticState(
   const value = readJson(path, MAX_GATES_FILE_BYTES);
   checkSchemaName(value, { expected: QUADRATIC_SCHEMA, path });
   const file = checkJson(schema, { value, path });
-  const decode = (name: 'gates' | 'sums' | 'solution' | 'effects' | 'ladder.sums', length: number): Float64Array => {
-    const doubles = decodeDoubles((name === 'ladder.sums' ? file.ladder?.sums : file[name]) ?? '');
+  const decode = (name: string, text: string, length: number): Float64Array => {
+    const doubles = decodeDoubles(text);
     if (doubles.length === length && doubles.every(Number.isFinite)) return doubles;
     throw new FormatError(
       `Expected \`${name}\` in ${path} to be ${length} finite values, got \`${doubles.length}\` of which ${doubles.filter(Number.isFinite).length} are finite; run again with --overwrite.`,
     );
   };
-  const { rounds, path: lambdaPath, closed, samplesDone } = file;
+  const decodeMeasured = (
+    name: string,
+    { samples, sums, long }: z.infer<typeof measuredSchema>,
+    length: number,
+  ): BalancedSums => ({
+    samples,
+    sums: decode(`${name}.sums`, sums, length),
+    long: long && { samples: long.samples, sums: decode(`${name}.long.sums`, long.sums, length) },
+  });
+  const { rounds, path: lambdaPath, closed, balance } = file;
   if (new Set(closed).size !== closed.length || closed.some((head) => head >= numHeads)) {
     throw new FormatError(
       `Expected \`closed\` in ${path} to be different heads below ${numHeads}, got others; run again with --overwrite.`,
     );
   }
-  const gates = decode('gates', numHeads);
-  const solution = file.solution === null ? null : decode('solution', numHeads);
-  const effects = file.effects === null ? null : decode('effects', numHeads);
-  const sums = decode('sums', (numHeads + 1) ** 2);
-  const ladder = file.ladder ? { ...file.ladder, sums: decode('ladder.sums', countPairs(numOptions)) } : null;
+  const gates = decode('gates', file.gates, numHeads);
+  const solution = file.solution === null ? null : decode('solution', file.solution, numHeads);
+  const effects = file.effects === null ? null : decode('effects', file.effects, numHeads);
+  const measured = decodeMeasured('measured', file.measured, (numHeads + 1) ** 2);
+  const ladder = file.ladder
+    ? {
+        tokens: file.ladder.tokens,
+        measured: decodeMeasured('ladder.measured', file.ladder.measured, countPairs(numOptions)),
+      }
+    : null;
   return {
     identity: file.identity,
-    state: { rounds, path: lambdaPath, effects, closed, solution, gates, samplesDone, sums, ladder },
+    state: { rounds, path: lambdaPath, effects, closed, solution, gates, measured, balance, ladder },
   };
+}
+
+function encodeMeasured({ samples, sums, long }: BalancedSums): z.infer<typeof measuredSchema> {
+  const encodedLong = long && { samples: long.samples, sums: encodeDoubles(long.sums) };
+  return { samples, sums: encodeDoubles(sums), long: encodedLong };
 }
 
 /** Little-endian float64, whatever the machine's own order. */

@@ -1,5 +1,7 @@
 // The ladder of a run, sample by sample, before its first round.
 import { AbortedError } from '../../src/errors/errors.ts';
+import { chooseDistance, isLongRangeSample } from '../distance.ts';
+import { countSamples, mapSums } from './balanced-sums.ts';
 import { type QuadraticState, writeQuadraticState } from './checkpoint.ts';
 import { addSample, pickRung, startLadder } from './ladder.ts';
 import { measureLadder } from './measure-ladder.ts';
@@ -23,28 +25,29 @@ export async function climb(
   let state = begun;
   let ladder = state.ladder ?? startLadder(heads * windows.length);
   await measureOverEngines({
-    begin: ladder.samplesDone,
+    begin: countSamples(ladder.measured),
     end: settings.samples,
     engines: enginesOf(run),
     sampleAt,
     async measure(sample, { index, engine: own, slot, onProgress: tell }) {
       if (signal?.aborted)
         throw new AbortedError(`Stopped before sample ${index} of ${settings.samples} of the ladder.`);
-      const options = { ...{ engine: own, supervise, signal, sinkTokens, windows }, onProgress: tell };
+      const distance = chooseDistance(sample, settings.distance ?? 'hidden');
+      const options = { ...{ engine: own, supervise, distance, signal, sinkTokens, windows }, onProgress: tell };
       return vectors
         ? await sketchLadder(sample, { ...options, vectors, sampleIndex: index })
         : await measureLadder(sample, { ...options, scratchFolder: scratchOf(run, slot) });
     },
     onMeasured(triangle, { sample }) {
-      ladder = addSample(ladder, { tokens: sample.tokens.length, triangle });
+      ladder = addSample(ladder, { tokens: sample.tokens.length, triangle, isLongRange: isLongRangeSample(sample) });
       state = { ...state, ladder };
       writeQuadraticState(checkpointPath, identity, state);
     },
     onProgress: (samplesDone) => onProgress?.((ladderWork * samplesDone) / settings.samples / all),
   });
-  const isUntouched = state.rounds.length === 0 && state.samplesDone === 0;
+  const isUntouched = state.rounds.length === 0 && countSamples(state.measured) === 0;
   if (!isUntouched || !isFirstSpared(settings, recentTokens)) return state;
   const rung = windows.indexOf(recentTokens);
-  const sums = pickRung(ladder.sums, { heads, rungs: windows.length, rung });
-  return { ...state, samplesDone: settings.samples, sums };
+  const pick = (sums: Float64Array): Float64Array => pickRung(sums, { heads, rungs: windows.length, rung });
+  return { ...state, measured: mapSums(ladder.measured, pick) };
 }

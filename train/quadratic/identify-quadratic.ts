@@ -5,28 +5,24 @@ import { rmSync } from 'node:fs';
 import type { GateGrid, Sample } from '../../src/core/shapes.ts';
 import { AbortedError, ConfigError } from '../../src/errors/errors.ts';
 import type { LadderEffects, LambdaPath } from '../../src/formats/gates.ts';
+import { chooseDistance, isLongRangeSample } from '../distance.ts';
 import { describeDifference, findIdentityDifference } from '../run-identity.ts';
+import { addValues, countSamples, findBalance, startSums, toMeans } from './balanced-sums.ts';
 import { findQuadraticState, type QuadraticState, type RoundRecord, writeQuadraticState } from './checkpoint.ts';
 import { climb } from './climb.ts';
 import { countClosing, eliminateHeads, listStages, rankClosing } from './eliminate-heads.ts';
 import { startLadder, toEffects } from './ladder.ts';
-import {
-  computeFull,
-  isFull,
-  type MeasureOptions,
-  measureLoss,
-  measureSample,
-  type ProbingEngine,
-} from './measure-sample.ts';
+import { isFull, type MeasureOptions, measureLoss, measureSample, type ProbingEngine } from './measure-sample.ts';
 import { measureOverEngines } from './over-engines.ts';
 import { type QuadraticModel, solveGates, solvePath, toGrid } from './quadratic-model.ts';
 import { checkQuadraticSettings } from './quadratic-settings.ts';
 import { countWork, enginesOf, type QuadraticOptions, type Run, scratchOf } from './run.ts';
+import { computeFull, computeStreaming } from './sample-metric.ts';
 
 /** Shares of the way to the quadratic's minimum that are tried, the first that lowers the true objective is taken. */
 const STEP_SHARES = [1, 1 / 2, 1 / 4, 1 / 8];
 
-/** Hidden states of samples under full attention that are kept from one measurement to the next; beyond, they are computed again. */
+/** Hidden states of samples under full attention, and with every head streaming, that are kept from one measurement to the next; beyond, they are computed again. */
 const KEPT_BYTES = 256 * 2 ** 20;
 
 export interface QuadraticResult {
@@ -35,8 +31,10 @@ export interface QuadraticResult {
   /** of the first measurement, around all heads full: later ones know only the neighbourhood of the run's λ; ranked by elimination */
   readonly path: LambdaPath;
   readonly rounds: readonly RoundRecord[];
-  /** what closing each head alone does, all others full: mean square change of the hidden states, `[N]` fp64 */
+  /** what closing each head alone does, all others full, by the run's distance, `[N]` fp64 */
   readonly effects: Float64Array;
+  /** what long-range samples counted beside others, so that both had the same trace; 1 for one kind alone */
+  readonly balance: number;
   /** where windows were asked for */
   readonly ladder?: LadderEffects;
 }
@@ -55,18 +53,20 @@ export async function identifyQuadratic(options: QuadraticOptions): Promise<Quad
   if (difference) throw new ConfigError(describeDifference(difference));
   if (!found) rmSync(checkpointPath, { force: true });
   const ladder = settings.windows ? startLadder(numOptions) : null;
-  const begin = { rounds: [], path: null, effects: null, closed: [], solution: null, ladder };
+  const begin = { rounds: [], path: null, effects: null, closed: [], solution: null, balance: null, ladder };
   let state = found?.state ?? startMeasurement(begin, new Float64Array(layers * kvHeads).fill(1));
-  const run: Run = { ...options, full: new Map() };
+  const run: Run = { ...options, ends: new Map() };
   if (settings.windows) state = await climb(state, { run, windows: settings.windows });
   for (;;) {
     state = await measure(state, run);
-    const model = toModel(state, settings.samples);
+    state = { ...state, balance: state.balance ?? findBalanceOf(state) };
+    const model = toModel(state);
     state = state.solution ? closeMore(model, state) : await endRound(model, state, run);
-    const { path, effects, closed, solution, rounds } = state;
+    const { path, effects, closed, solution, rounds, balance } = state;
     if (path && effects && solution && closed.length === solution.length) {
       const ranked = { ...path, ranking: rankClosing(closed, kvHeads) };
-      return { gates: toGrid(solution, kvHeads), path: ranked, rounds, effects, ...describeLadder(state, run) };
+      const found = { gates: toGrid(solution, kvHeads), path: ranked, rounds, effects, balance: balance ?? 1 };
+      return { ...found, ...describeLadder(state, run) };
     }
     writeQuadraticState(checkpointPath, identity, state);
   }
@@ -78,20 +78,20 @@ function describeLadder(state: QuadraticState, { settings, measure }: Run): Pick
 }
 
 function startMeasurement(
-  done: Pick<QuadraticState, 'rounds' | 'path' | 'effects' | 'closed' | 'solution' | 'ladder'>,
+  done: Pick<QuadraticState, 'rounds' | 'path' | 'effects' | 'closed' | 'solution' | 'balance' | 'ladder'>,
   gates: Float64Array,
 ): QuadraticState {
-  const { rounds, path, effects, closed, solution, ladder } = done;
+  const { rounds, path, effects, closed, solution, balance, ladder } = done;
   return {
     rounds,
     path,
     effects,
     closed,
     solution,
+    balance,
     ladder,
     gates,
-    samplesDone: 0,
-    sums: new Float64Array((gates.length + 1) ** 2),
+    measured: startSums((gates.length + 1) ** 2),
   };
 }
 
@@ -144,7 +144,7 @@ async function measure(begun: QuadraticState, run: Run): Promise<QuadraticState>
   const share = isElimination ? open.length / begun.gates.length : 1;
   let state = begun;
   await measureOverEngines({
-    begin: begun.samplesDone,
+    begin: countSamples(begun.measured),
     end: settings.samples,
     engines: enginesOf(run),
     sampleAt,
@@ -154,9 +154,8 @@ async function measure(begun: QuadraticState, run: Run): Promise<QuadraticState>
       const options = await optionsOf({ index, sample, gates: grid, engine: own, slot }, run);
       return measureSample(sample, grid, { ...options, heads, onProgress: tell });
     },
-    onMeasured(gram, { index }) {
-      const sums = state.sums.map((sum, at) => sum + (gram[at] as number));
-      state = { ...state, samplesDone: index + 1, sums };
+    onMeasured(gram, { sample }) {
+      state = { ...state, measured: addValues(state.measured, gram, isLongRangeSample(sample)) };
       writeQuadraticState(checkpointPath, identity, state);
     },
     onProgress: (samplesDone) => onProgress?.((before + (share * samplesDone) / settings.samples) / work.total),
@@ -179,7 +178,7 @@ async function takeStep(
   const objectiveBefore = model.loss + lambda * mean(state.gates);
   for (const share of STEP_SHARES) {
     const gates = state.gates.map((gate, head) => Math.fround(gate + share * ((solution[head] as number) - gate)));
-    const lossAfter = await measureMeanLoss(gates, run);
+    const lossAfter = await measureMeanLoss(gates, { run, balance: state.balance ?? 1 });
     if (lossAfter + lambda * mean(gates) >= objectiveBefore) continue;
     const record = { loss: model.loss, lossAfter, stepTaken: share, streamingHeads: countStreaming(gates) };
     return { gates, record };
@@ -188,15 +187,16 @@ async function takeStep(
   return { gates: state.gates, record };
 }
 
-async function measureMeanLoss(flat: Float64Array, run: Run): Promise<number> {
+async function measureMeanLoss(flat: Float64Array, { run, balance }: { run: Run; balance: number }): Promise<number> {
   const { samples } = run.settings;
   const gates = toGrid(flat, run.measure.engine.model.kvHeads);
-  let sum = 0;
+  let losses = startSums(1);
   for (let index = 0; index < samples; index++) {
     const sample = await run.sampleAt(index);
-    sum += await measureLoss(sample, gates, await optionsOf({ index, sample, gates }, run));
+    const loss = await measureLoss(sample, gates, await optionsOf({ index, sample, gates }, run));
+    losses = addValues(losses, Float64Array.of(loss), isLongRangeSample(sample));
   }
-  return sum / samples;
+  return toMeans(losses, balance)[0] as number;
 }
 
 /** How to measure a sample around some gates. */
@@ -205,29 +205,45 @@ async function optionsOf(
   run: Run,
 ): Promise<MeasureOptions> {
   const { index, sample, gates, engine = run.measure.engine, slot = 0 } = at;
+  const { step, distance: rule = 'hidden' } = run.settings;
+  const distance = chooseDistance(sample, rule);
   const options: MeasureOptions = {
     ...run.measure,
     engine,
-    step: run.settings.step,
+    distance,
+    step,
     scratchFolder: scratchOf(run, slot),
   };
-  if (isFull(gates)) return options;
-  const full = run.full.get(index) ?? (await computeFull(sample, options));
-  if (full.byteLength * run.settings.samples <= KEPT_BYTES) run.full.set(index, full);
-  return { ...options, full };
+  if (isFull(gates) && distance === 'hidden') return options;
+  let ends = run.ends.get(index);
+  if (ends === undefined) {
+    const full = await computeFull(sample, options);
+    ends = distance === 'kl' ? { full, streaming: await computeStreaming(sample, options) } : { full };
+    if (2 * full.byteLength * run.settings.samples <= KEPT_BYTES) run.ends.set(index, ends);
+  }
+  return { ...options, ...ends };
 }
 
-function toModel(state: QuadraticState, samples: number): QuadraticModel {
-  const size = state.gates.length;
+/** By the heads' own effects, the residual left out. */
+function findBalanceOf({ measured, gates }: QuadraticState): number {
+  return findBalance(
+    measured,
+    Array.from(gates, (_, head) => head * (gates.length + 2)),
+  );
+}
+
+function toModel({ measured, balance, gates }: QuadraticState): QuadraticModel {
+  const size = gates.length;
+  const means = toMeans(measured, balance ?? 1);
   const gram = new Float64Array(size * size);
   for (let row = 0; row < size; row++) {
     for (let column = 0; column < size; column++) {
-      gram[row * size + column] = (state.sums[row * (size + 1) + column] as number) / samples;
+      gram[row * size + column] = means[row * (size + 1) + column] as number;
     }
   }
-  const last = state.sums.subarray(size * (size + 1)).map((sum) => sum / samples);
+  const last = means.subarray(size * (size + 1));
   return {
-    center: state.gates.map((gate) => 1 - gate),
+    center: gates.map((gate) => 1 - gate),
     loss: last[size] as number,
     slope: last.slice(0, size),
     gram,

@@ -7,40 +7,44 @@ import {
   MAX_LADDER_WINDOWS,
   makeLadderEffects,
 } from '../../src/formats/ladder-effects.ts';
+import { addValues, type BalancedSums, findBalance, startSums, toMeans } from './balanced-sums.ts';
 import { countPairs } from './measure-ladder.ts';
 
 /** Measured samples of a ladder. */
 export interface LadderState {
-  readonly samplesDone: number;
   /** of the longest sample so far */
   readonly tokens: number;
-  /** summed inner products, lower triangle, fp64 */
-  readonly sums: Float64Array;
+  /** inner products, lower triangle, fp64 */
+  readonly measured: BalancedSums;
 }
 
 export function startLadder(numOptions: number): LadderState {
-  return { samplesDone: 0, tokens: 0, sums: new Float64Array(countPairs(numOptions)) };
+  return { tokens: 0, measured: startSums(countPairs(numOptions)) };
 }
 
 /** The state with one more sample. @param triangle as `measureLadder` gives it. */
-export function addSample(state: LadderState, sample: { tokens: number; triangle: Float64Array }): LadderState {
+export function addSample(
+  state: LadderState,
+  sample: { tokens: number; triangle: Float64Array; isLongRange: boolean },
+): LadderState {
   return {
-    samplesDone: state.samplesDone + 1,
     tokens: Math.max(state.tokens, sample.tokens),
-    sums: state.sums.map((sum, index) => sum + (sample.triangle[index] as number)),
+    measured: addValues(state.measured, sample.triangle, sample.isLongRange),
   };
 }
 
-/** Means as gates.json holds them. */
+/** Means as gates.json holds them; where samples of both objectives were measured, brought to the same trace. */
 export function toEffects(
-  { samplesDone, tokens, sums }: LadderState,
+  { tokens, measured }: LadderState,
   { sinkTokens, windows }: { sinkTokens: number; windows: readonly number[] },
 ): LadderEffects {
-  const size = Math.round((Math.sqrt(8 * sums.length + 1) - 1) / 2);
+  const size = Math.round((Math.sqrt(8 * measured.sums.length + 1) - 1) / 2);
+  const diagonal = Array.from({ length: size }, (_, row) => countPairs(row + 1) - 1);
+  const means = toMeans(measured, findBalance(measured, diagonal));
   const matrix = new Float64Array(size * size);
   for (let row = 0, at = 0; row < size; row++) {
     for (let column = 0; column <= row; column++, at++) {
-      const mean = (sums[at] as number) / samplesDone;
+      const mean = means[at] as number;
       matrix[row * size + column] = mean;
       matrix[column * size + row] = mean;
     }

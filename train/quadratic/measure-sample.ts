@@ -3,10 +3,11 @@
 import { totalmem } from 'node:os';
 import type { GateGrid, Sample, Supervise, Window } from '../../src/core/shapes.ts';
 import { supervisedPositions } from '../../src/core/shapes.ts';
-import type { Engine } from '../../src/engine/engine.ts';
-import { ConfigError, FormatError } from '../../src/errors/errors.ts';
+import type { Distance, Engine } from '../../src/engine/engine.ts';
+import { ConfigError } from '../../src/errors/errors.ts';
 import { DifferenceBlocks } from './difference-blocks.ts';
 import { multiplyBlocks } from './multiply-blocks.ts';
+import { computeFull, openMetric, type SampleMetric } from './sample-metric.ts';
 
 /** How far a head's gate moves while it is probed: all the way to the other side, or by a little. */
 export type ProbeStep = 'finite' | 'tangent';
@@ -38,22 +39,14 @@ export function countHeldBytes(size: DifferenceSize): number {
   return all > MEMORY_BYTES ? 2 * rowBytes * countHeadsPerBlock(size.length, BLOCK_BYTES) : all;
 }
 
-/** Values of one difference. @throws {FormatError} no supervised position. */
-export function countLength(sample: Sample, options: { supervise: Supervise; hidden: number }): number {
-  const length = supervisedPositions(sample.answers, options.supervise).length * options.hidden;
-  if (length > 0) return length;
-  throw new FormatError(
-    'Expected a sample with at least one supervised position, found none; the quadratic method needs answer ranges.',
-  );
-}
-
-/** How differences of `length` values are laid into blocks. @param limits for tests. */
+/** How measured differences are laid into blocks. @param limits for tests. */
 export function planBlocks(
-  length: number,
+  { hiddenLength, length }: Pick<SampleMetric, 'hiddenLength' | 'length'>,
   limits: MeasureOptions['limits'] = { blockBytes: BLOCK_BYTES, memoryBytes: MEMORY_BYTES },
 ): { rowBytes: number; headsPerBlock: number; memoryBytes: number } {
   const rowBytes = Float32Array.BYTES_PER_ELEMENT * length;
-  return { rowBytes, headsPerBlock: countHeadsPerBlock(length, limits.blockBytes), memoryBytes: limits.memoryBytes };
+  const headsPerBlock = countHeadsPerBlock(Math.max(hiddenLength, length), limits.blockBytes);
+  return { rowBytes, headsPerBlock, memoryBytes: limits.memoryBytes };
 }
 
 function countHeadsPerBlock(length: number, blockBytes: number): number {
@@ -67,11 +60,15 @@ export interface MeasureOptions {
   readonly engine: ProbingEngine;
   readonly window: Window;
   readonly supervise: Supervise;
+  /** default 'hidden' */
+  readonly distance?: Distance | undefined;
   readonly step: ProbeStep;
   /** heads that are probed, ascending; default all. The rows of the others are 0 */
   readonly heads?: readonly number[] | undefined;
   /** h(all full) of the sample as `computeFull` gives it, where it is known already */
   readonly full?: Float32Array | undefined;
+  /** h(every head streaming) as `computeStreaming` gives it, where it is known already; of a KL divergence */
+  readonly streaming?: Float32Array | undefined;
   /** folder that may be made for blocks that memory does not hold; gone afterwards */
   readonly scratchFolder: string;
   /** bytes of differences probed at once, and kept in memory; for tests */
@@ -87,16 +84,17 @@ export function requireProbing(engine: Engine): ProbingEngine {
   throw new ConfigError(`Expected an engine that can probe heads, got \`${engine.name}\`, which cannot.`);
 }
 
-/** Inner products of one sample around `gates`, mean over supervised positions and C.
+/** Inner products of one sample around `gates`: mean over supervised positions and C, or of a KL divergence over positions.
  * @param gates `[layers][kvHeads]`, 0..1; the other end of a finite step is 0 for a gate of at least one half, else 1.
  * @returns `[N+1, N+1]` fp64, symmetric: row i of the first N is head i's D, per unit of closing; the last row is the residual.
  * @throws {FormatError} no supervised position; {AbortedError}; {EngineError}; {FileError}. */
 export async function measureSample(sample: Sample, gates: GateGrid, options: MeasureOptions): Promise<Float64Array> {
   const { engine, window, supervise, signal } = options;
-  const { layers, kvHeads, hidden } = engine.model;
+  const { layers, kvHeads } = engine.model;
   const numHeads = layers * kvHeads;
-  const length = countLength(sample, { supervise, hidden });
-  const { rowBytes, headsPerBlock, memoryBytes } = planBlocks(length, options.limits);
+  const metric = await openMetric(sample, options);
+  const { hiddenLength, length, scale } = metric;
+  const { rowBytes, headsPerBlock, memoryBytes } = planBlocks(metric, options.limits);
   const heads = options.heads ?? Array.from({ length: numHeads }, (_, head) => head);
   const totalBytes = rowBytes * (heads.length + 1);
   const blocks = new DifferenceBlocks({ totalBytes, memoryBytes, folder: options.scratchFolder });
@@ -110,10 +108,11 @@ export async function measureSample(sample: Sample, gates: GateGrid, options: Me
         options.onProgress?.((begin + fraction * (end - begin)) / (numHeads + 1));
       const request = { gates, probeGates, window, begin, end };
       const found = await engine.probe(sample, request, { supervise, onProgress, ...(signal ? { signal } : {}) });
-      blocks.append(rows.length === end - begin ? found : pickRows(found, { rows, length }));
+      const own = rows.length === end - begin ? found : pickRows(found, { rows, length: hiddenLength });
+      blocks.append(await metric.measure(own));
     }
-    blocks.append(await computeResidual(sample, gates, options));
-    const gram = await multiplyBlocks(blocks, { engine, length, size: heads.length + 1, signal });
+    blocks.append(await metric.measure(await computeResidual(sample, gates, options)));
+    const gram = await multiplyBlocks(blocks, { engine, length, scale, size: heads.length + 1, signal });
     // The engine's differences are h(gates) − h(probed); a head that was opened instead of closed has a negative step.
     const steps = heads.map((index) => {
       const [layer, head] = [Math.floor(index / kvHeads), index % kvHeads];
@@ -161,10 +160,12 @@ function spreadRows(gram: Float64Array, places: readonly number[]): Float64Array
   return all;
 }
 
-/** Distillation loss at `gates` by forward passes alone: mean over supervised positions and C of (h(all full) − h(gates))². */
+/** Distillation loss at `gates` by forward passes alone: mean over supervised positions and C of (h(all full) − h(gates))², or over positions of
+ * the KL divergence to second order. */
 export async function measureLoss(sample: Sample, gates: GateGrid, options: MeasureOptions): Promise<number> {
-  const residual = await computeResidual(sample, gates, options);
-  return residual.reduce((sum, value) => sum + value * value, 0) / residual.length;
+  const metric = await openMetric(sample, options);
+  const residual = await metric.measure(await computeResidual(sample, gates, options));
+  return residual.reduce((sum, value) => sum + value * value, 0) * metric.scale;
 }
 
 /** h(all full) − h(gates), `[positions, C]`; zeros without computing where every gate is 1. */
@@ -176,12 +177,6 @@ async function computeResidual(sample: Sample, gates: GateGrid, options: Measure
   const full = options.full ?? (await computeFull(sample, options));
   const own = await engine.computeHidden(sample, gates, window, { supervise, ...(signal ? { signal } : {}) });
   return full.map((value, index) => value - (own[index] as number));
-}
-
-/** h(all full) at the supervised positions, `[positions, C]`. */
-export function computeFull(sample: Sample, options: MeasureOptions): Promise<Float32Array> {
-  const { engine, window, supervise, signal } = options;
-  return engine.computeHidden(sample, 'full', window, { supervise, ...(signal ? { signal } : {}) });
 }
 
 export function isFull(gates: GateGrid): boolean {

@@ -3,13 +3,13 @@ import type { Engine } from '../../src/engine/engine.ts';
 import { AbortedError } from '../../src/errors/errors.ts';
 import type { DifferenceBlocks } from './difference-blocks.ts';
 
-/** Inner products of all rows, block by block, times 1/length. The bytes do not depend on how rows lie in blocks.
+/** Inner products of all rows, block by block, times `scale`. The bytes do not depend on how rows lie in blocks.
  * @param options.size rows of all blocks.  @returns `[size, size]` fp64, symmetric. @throws {AbortedError}; {FileError}. */
 export async function multiplyBlocks(
   blocks: DifferenceBlocks,
-  options: { engine: Engine; length: number; size: number; signal: AbortSignal | undefined },
+  options: { engine: Engine; length: number; scale: number; size: number; signal: AbortSignal | undefined },
 ): Promise<Float64Array> {
-  const { engine, length, size, signal } = options;
+  const { engine, length, scale, size, signal } = options;
   const multiply = engine.multiplyGram?.bind(engine) ?? multiplyGram;
   const gram = new Float64Array(size * size);
   let firstRow = 0;
@@ -21,7 +21,7 @@ export async function multiplyBlocks(
       if (signal?.aborted) throw new AbortedError('Stopped before the sample was measured.');
       const b = other === index ? a : blocks.read(other);
       const columns = b.length / length;
-      const part = await multiply(a, b, { length, scale: 1 / length });
+      const part = await multiply(a, b, { length, scale });
       for (let row = 0; row < rows; row++) {
         for (let column = 0; column < columns; column++) {
           const value = part[row * columns + column] as number;

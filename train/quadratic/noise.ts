@@ -3,7 +3,10 @@
 // farther to the front give the same state in real arithmetic, while rotary positions, and with them every rounding, are others.
 import type { Sample } from '../../src/core/shapes.ts';
 import { filledGrid } from '../../src/core/shapes.ts';
+import type { Distance } from '../../src/engine/engine.ts';
 import type { Noise } from '../../src/formats/noise.ts';
+import { requireKl } from '../distance.ts';
+import { type BalancedSums, countSamples, toMeans } from './balanced-sums.ts';
 import { findProbeStep, type ProbeStep, type ProbingEngine } from './measure-sample.ts';
 
 /** Tokens by which the second run is moved to the front. */
@@ -11,14 +14,19 @@ const MOST_SHIFT = 64;
 /** Last positions of a sample that are compared. */
 const MOST_POSITIONS = 256;
 
-/** Distance of one sample: mean square over C of how far the two runs are apart, median over its last positions, because without sinks a
+/** Distance of one sample: mean square over C of how far the two runs are apart, or their KL divergence, median over its last positions, because without sinks a
  * few states of a deep model can be chaotic and outweigh all others. Two forward passes.
  * @returns null for a sample that is too short for its model's layers. Deterministic. @throws {AbortedError}; {EngineError}. */
 export async function measureRounding(
   sample: Sample,
-  options: { readonly engine: ProbingEngine; readonly signal?: AbortSignal | undefined },
+  options: {
+    readonly engine: ProbingEngine;
+    /** default 'hidden' */
+    readonly distance?: Distance;
+    readonly signal?: AbortSignal | undefined;
+  },
 ): Promise<number | null> {
-  const { engine, signal } = options;
+  const { engine, distance = 'hidden', signal } = options;
   const { layers, kvHeads } = engine.model;
   const { tokens } = sample;
   const shift = Math.min(MOST_SHIFT, Math.floor(tokens.length / 8));
@@ -36,27 +44,33 @@ export async function measureRounding(
     return engine.computeHidden({ tokens: shifted, answers }, gates, window, { supervise: 'predict', ...control });
   };
   const [states, others] = [await compute(0), await compute(shift)];
-  const { hidden } = engine.model;
-  const squares = Array.from({ length: states.length / hidden }, (_, position) => {
+  const differences = states.map((value, index) => value - (others[index] as number));
+  const positions = states.length / engine.model.hidden;
+  const measured =
+    distance === 'kl'
+      ? await requireKl(engine).klMetric.project({ reference: states }, differences, signal ? { signal } : {})
+      : differences;
+  const width = measured.length / positions;
+  const squares = Array.from({ length: positions }, (_, position) => {
     let sum = 0;
-    for (let at = position * hidden; at < (position + 1) * hidden; at++) sum += (states[at]! - others[at]!) ** 2;
-    return sum / hidden;
+    for (let at = position * width; at < (position + 1) * width; at++) sum += measured[at]! ** 2;
+    return distance === 'kl' ? sum : sum / width;
   }).sort((a, b) => a - b);
   return squares[Math.floor(squares.length / 2)] as number;
 }
 
 /** Noise of a run: the floor over its samples, and the heads whose effect does not stand above it; null where no sample told a distance.
- * @param options.distances of the samples, null for those that were too short.  @param options.effects `[N]`, of closing each head alone, per unit of closing as measured. */
+ * @param options.distances of the samples that told one.  @param options.balance as the effects were brought together with.  @param options.effects `[N]`, of closing each head alone, per unit of closing as measured. */
 export function describeNoise(options: {
-  readonly distances: readonly (number | null)[];
+  readonly distances: BalancedSums;
+  readonly balance: number;
   readonly effects: Float64Array;
   readonly step: ProbeStep;
   readonly kvHeads: number;
 }): Noise | null {
-  const { effects, step, kvHeads } = options;
-  const distances = options.distances.filter((distance) => distance !== null);
-  if (distances.length === 0) return null;
-  const distance = distances.reduce((sum, value) => sum + value, 0) / distances.length;
+  const { distances, balance, effects, step, kvHeads } = options;
+  if (countSamples(distances) === 0) return null;
+  const distance = toMeans(distances, balance)[0] as number;
   // A small step is scaled up to a whole one, and its noise with it.
   const floor = distance / findProbeStep(step) ** 2;
   const below = Array.from(effects, (effect, head): [number, number] | null =>

@@ -1,5 +1,6 @@
 // Settings of the quadratic method and their check.
 import { ConfigError } from '../../src/errors/errors.ts';
+import type { DistanceRule } from '../distance.ts';
 import { checkWindows } from './ladder.ts';
 import type { ProbeStep } from './measure-sample.ts';
 
@@ -9,6 +10,8 @@ export interface QuadraticSettings {
   /** most rounds, ≥ 1 */
   readonly rounds: number;
   readonly step: ProbeStep;
+  /** what samples are measured by; absent = hidden */
+  readonly distance?: DistanceRule | undefined;
   /** λ > 0 */
   readonly lambda: number;
   /** windows whose effects are measured beside the gates, ascending tokens; absent = none */

@@ -26,8 +26,8 @@ export interface QuadraticOptions {
 
 /** A run with what it keeps of its samples. */
 export interface Run extends QuadraticOptions {
-  /** h(all full) by sample index */
-  readonly full: Map<number, Float32Array>;
+  /** h(all full) by sample index, and of samples that are measured by KL h(every head streaming) */
+  readonly ends: Map<number, { readonly full: Float32Array; readonly streaming?: Float32Array }>;
 }
 
 /** Work in rounds, each a pass over all heads: of the ladder, of the rounds, and of all with the elimination, which measures only open heads. */

@@ -1,4 +1,4 @@
-// One sample's share of the ladder from a sketch: random ±1 vectors over the hidden states, and how each head at each window would move
+// One sample's share of the ladder from a sketch: random ±1 vectors over what the sample's distance measures, and how each head at each window would move
 // along them. Their mean product is the inner product of the moves in expectation, with an error of 1/√m of the moves' own lengths.
 // The cost is a backward pass a vector, whatever the number of heads and windows; moves are derivatives, so whole closings bend away from them.
 import { makeRandom } from '../../src/core/random.ts';
@@ -6,8 +6,8 @@ import type { Sample } from '../../src/core/shapes.ts';
 import type { Engine } from '../../src/engine/engine.ts';
 import { ConfigError } from '../../src/errors/errors.ts';
 import { drawSigns } from './draw-signs.ts';
-import { countPairs, type LadderOptions } from './measure-ladder.ts';
-import { countLength } from './measure-sample.ts';
+import { countPairs, type LadderOptions, narrowestOf } from './measure-ladder.ts';
+import { openMetric } from './sample-metric.ts';
 
 /** An engine that can sketch. */
 export type SketchingEngine = Engine & Required<Pick<Engine, 'sketch'>>;
@@ -29,11 +29,11 @@ export async function sketchLadder(
 ): Promise<Float64Array> {
   const { sinkTokens, windows, supervise, signal, vectors: count, sampleIndex, onProgress } = options;
   const engine = requireSketching(options.engine);
-  const length = countLength(sample, { supervise, hidden: engine.model.hidden });
-  const vectors = drawSigns(makeRandom(0, 'ladder sketch', sampleIndex), count * length);
+  const metric = await openMetric(sample, { ...options, window: narrowestOf(options) });
+  const vectors = drawSigns(makeRandom(0, 'ladder sketch', sampleIndex), count * metric.length);
   const products = await engine.sketch(
     sample,
-    { vectors, windows, sinkTokens },
+    { vectors: await metric.pullBack(vectors), windows, sinkTokens },
     { supervise, ...(signal && { signal }), ...(onProgress && { onProgress }) },
   );
   const size = products.length / count;
@@ -44,5 +44,5 @@ export async function sketchLadder(
       for (let column = 0; column <= row; column++) triangle[at++]! += (own[row] as number) * (own[column] as number);
     }
   }
-  return triangle.map((sum) => sum / count / length);
+  return triangle.map((sum) => (sum / count) * metric.scale);
 }

@@ -101,7 +101,7 @@ void test_case(const Case &c) {
     std::vector<float> gradient;
     bool operator==(const Step &o) const { return loss == o.loss && gradient == o.gradient; }
   };
-  for (const int32_t flags : {DUO_DISTILL_DEFAULT, DUO_DISTILL_TEACHER_BRANCH}) {
+  for (const int32_t flags : {DUO_DISTILL_DEFAULT, DUO_DISTILL_TEACHER_BRANCH, DUO_DISTILL_KL, DUO_DISTILL_KL | DUO_DISTILL_TEACHER_BRANCH}) {
     const auto run = [&](DuoModel &model) {
       Step step;
       step.gradient.assign(static_cast<size_t>(config.num_gates()), 0);
@@ -109,7 +109,8 @@ void test_case(const Case &c) {
       return step;
     };
     const Step expected = run(*cpu);
-    const std::string variant = name + (flags ? "teacher branch, " : "");
+    const bool is_kl = (flags & DUO_DISTILL_KL) != 0;
+    const std::string variant = name + (is_kl ? "KL, " : "") + (flags & DUO_DISTILL_TEACHER_BRANCH ? "teacher branch, " : "");
     const Step got = run_in_every_order<Step>(variant + "distill", [&] { return run(*gpu); });
     expect_within(std::fabs(got.loss - expected.loss) / expected.loss, tolerance::bf16_loss, variant + "loss");
     expect_within(relative_error(got.gradient, expected.gradient), tolerance::gate_gradient, variant + "gate gradient");
@@ -228,22 +229,22 @@ void test_case(const Case &c) {
 
 // A law: the gradient is that of the loss which the GPU computes, in one gate per layer. The loss is rounded, so the steps are wide; the loss is nearly
 // quadratic in a gate, whose central difference is exact at any width.
-void test_finite_differences() {
-  const Case c{"", 3, 4, 2, 32, 64, 96, 50, 60, true, false, false, Dtype::stored};
+void test_finite_differences(int32_t flags) {
+  const Case c{"", 3, 4, 2, 32, 64, 96, 50, 100, true, false, false, Dtype::stored};
   const ModelConfig config = make_config(c);
   Task task;
   const auto gpu = open_cuda_model(config, make_random_weights(config, 9, Dtype::bf16, task), {0, "", 0, Dtype::stored, DUO_COMPUTE_ACCURATE}, task);
   Random random(4);
   std::vector<int32_t> tokens, positions;
   for (int64_t i = 0; i < c.tokens; i++) tokens.push_back(static_cast<int32_t>(random.below(c.vocab)));
-  for (int32_t i = 30; i < c.tokens; i++) positions.push_back(i);
+  for (int32_t i = 30; i < c.tokens; i++) positions.push_back(i);  // more than logits are held of at once
   const Passage passage{tokens.data(), c.tokens, positions.data(), static_cast<int64_t>(positions.size())};
   std::vector<float> gates(static_cast<size_t>(config.num_gates()), 0.5f), gradient(gates.size()), unused(gates.size());
   std::vector<int64_t> recents;
   for (int64_t i = 0; i < config.num_gates(); i++) recents.push_back(7 + i);
   const auto loss_of = [&](const std::vector<float> &given, float *to) {
     double loss = 0;
-    gpu->distill(passage, given.data(), {2, recents.data()}, DUO_DISTILL_DEFAULT, task, &loss, to);
+    gpu->distill(passage, given.data(), {2, recents.data()}, flags, task, &loss, to);
     return loss;
   };
   loss_of(gates, gradient.data());
@@ -255,7 +256,7 @@ void test_finite_differences() {
     differences.push_back((loss_of(above, unused.data()) - loss_of(below, unused.data())) / 0.5);
     found.push_back(gradient[at]);
   }
-  expect_within(relative_error(found, differences), tolerance::finite_difference, "finite differences of the loss, one gate per layer");
+  expect_within(relative_error(found, differences), tolerance::finite_difference, std::string("finite differences of the ") + (flags == DUO_DISTILL_KL ? "KL divergence" : "loss") + ", one gate per layer");
 }
 
 // A sketch against central differences of a transformer in fp64: every head and window, each one gate moved a little.
@@ -414,7 +415,8 @@ void test_measured_range() {
 }
 
 int main() {
-  test_finite_differences();
+  test_finite_differences(DUO_DISTILL_DEFAULT);
+  test_finite_differences(DUO_DISTILL_KL);
   test_sketch_exactly();
   test_measured_range();
   test_case({"gqa", 3, 4, 2, 32, 64, 96, 50, 70, false, false, false, Dtype::stored});

@@ -20,6 +20,7 @@ import type {
   Engine,
   EvaluateResult,
   HiddenOptions,
+  KlMetric,
   ProbeRequest,
   SketchRequest,
   StepEstimate,
@@ -69,6 +70,7 @@ class NativeEngine implements Engine {
   readonly name = 'native';
   readonly device: string;
   readonly model: ModelShape;
+  readonly klMetric: KlMetric;
   readonly #native: NativeModel;
   #isOpen = true;
 
@@ -76,6 +78,13 @@ class NativeEngine implements Engine {
     this.device = native.device;
     this.model = shape;
     this.#native = native;
+    this.klMetric = {
+      features: native.numKlFeatures,
+      project: ({ reference, anchor }, changes, options) =>
+        this.#requireOpen().klFeatures(reference, changes, { ...options, anchor }),
+      pullBack: ({ reference, anchor }, vectors, options) =>
+        this.#requireOpen().klVectors(reference, vectors, { ...options, anchor }),
+    };
   }
 
   async distill(
@@ -90,9 +99,9 @@ class NativeEngine implements Engine {
     checkWindows(window, this.model);
     const positions = supervisedPositions(sample.answers, options.supervise ?? 'predict');
     const passage = makePassage(sample, positions, listBranches(gates, window));
-    const { fullBranch, signal } = options;
+    const { fullBranch, distance, signal } = options;
     const onProgress = toFraction(options.onProgress);
-    const { loss, gradient } = await native.distill(passage, { fullBranch, signal, onProgress });
+    const { loss, gradient } = await native.distill(passage, { fullBranch, distance, signal, onProgress });
     return { loss, gradient: this.#toGrid(gradient) };
   }
 

@@ -80,6 +80,11 @@ class TensorflowEngine implements Engine {
     checkSample(sample, this.model);
     checkGates(gates, this.model);
     checkWindows(window, this.model);
+    if (options.distance === 'kl') {
+      throw new ConfigError(
+        'Expected `distance` hidden with engine tensorflow, which has no KL divergences, got `kl`; use engine native.',
+      );
+    }
     const { tokens } = sample;
     requireMemory(this.#backend, this.estimate(tokens.length).memoryBytes, `a step over ${tokens.length} tokens`);
     const positions = supervisedPositions(sample.answers, options.supervise ?? 'predict');

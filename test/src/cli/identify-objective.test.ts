@@ -68,6 +68,40 @@ describe('duo identify --objective', () => {
     }
   });
 
+  it('distance: says what measured, KL of long-range samples unless told otherwise, and other gates by it', async () => {
+    const provenanceOf = (name: string) => readGates(at(`${name}/gates.json`)).provenance as Record<string, never>;
+    for (const distance of ['kl', 'hidden', 'auto']) {
+      const flags = ['--objective', 'both', ...QUADRATIC, '--windows', '32,64', '--distance', distance];
+      expect((await identify(...flags, ...RUN, '--out', at(distance))).code).toBe(0);
+      expect(provenanceOf(distance)).toMatchObject({ config: { distance }, quadratic: { distance } });
+      expect(provenanceOf(distance).balance).toBeGreaterThan(0);
+      expect(countRecalling(distance)).toBeGreaterThanOrEqual(5);
+    }
+    const effects = (name: string): unknown => readGates(at(`${name}/gates.json`)).ladder?.effects;
+    expect(effects('kl')).not.toEqual(effects('hidden'));
+    expect(effects('auto')).not.toEqual(effects('hidden'));
+    const gates = ['--objective', 'both', '--method', 'gates', '--steps', '4', ...RUN, '--out', at('scaled')];
+    expect((await identify(...gates)).code).toBe(0);
+    const { lossScales, config } = provenanceOf('scaled') as unknown as Record<string, Record<string, unknown>>;
+    expect(lossScales).toMatchObject({ plain: 1 });
+    expect(lossScales?.long).not.toBe(1);
+    expect(config?.distance).toBe('auto');
+    const other = await identify(...gates, '--resume', '--distance', 'hidden');
+    expect(other.stderr).toContain('Expected --resume to keep the run');
+    expect(other.code).toBe(2);
+  });
+
+  it('distance: without KL divergences auto is hidden and said to be, and KL refused', async () => {
+    const engine = ['--engine', 'tensorflow', '--objective', 'long-range', '--method', 'gates', '--steps', '1'];
+    const { code, stderr } = await identify(...engine, ...RUN, '--out', at('tf'));
+    expect(stderr).toContain('long-range samples are measured by hidden states, because engine tensorflow has no KL');
+    expect(code).toBe(0);
+    expect(readGates(at('tf/gates.json')).provenance).toMatchObject({ config: { distance: 'hidden' } });
+    const refused = await identify(...engine, '--distance', 'kl', ...RUN, '--out', at('tf-kl'));
+    expect(refused.stderr).toContain('Expected an engine that measures KL divergences for `distance` kl');
+    expect(refused.code).toBe(2);
+  });
+
   it('says why there is no kept gain, and keeps the rest of the table', async () => {
     const texts = readFileSync(at('texts.jsonl'), 'utf8').split('\n').slice(0, 2);
     const short = texts.map((line) =>
@@ -85,6 +119,8 @@ describe('duo identify --objective', () => {
     [['--samples', 's.jsonl', '--objective', 'both'], 'Expected --samples or --objective, got both'],
     [['--objective', 'both', '--method', 'quadratic', '--quadratic-samples', '1'], 'Expected at least 2 samples'],
     [['--objective', 'long-range', '--recent', '300'], 'Expected long-range samples of at least 310 tokens'],
+    [['--method', 'attention-mass', '--distance', 'kl'], 'Expected no `distance` for method attention-mass'],
+    [['--distance', 'far'], 'Expected `--distance` to be one of "hidden", "kl", "auto"'],
     [['--objective', 'needles'], 'Expected `--objective` to be one of "passkey", "long-range", "both"'],
   ])('%j is wrong usage', async (flags, sentence) => {
     const { code, stderr } = await identify(...flags, '--out', at('refused'));

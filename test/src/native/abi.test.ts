@@ -36,6 +36,7 @@ describe('abi', () => {
     ['KV_ROTATION', abi.KV_ROTATION],
     ['COMPUTE', abi.COMPUTE],
     ['DISTILL', abi.DISTILL],
+    ['KL', abi.KL],
     ['PREFILL', abi.PREFILL],
     ['MEASURE', abi.MEASURE],
   ])('codes of DUO_%s_', (prefix, mirror) => {
@@ -49,6 +50,7 @@ describe('abi', () => {
       'COMPUTE',
       'DISTILL',
       'DTYPE',
+      'KL',
       'KV',
       'MEASURE',
       'PREFILL',

@@ -143,6 +143,37 @@ describeNative('whole-sample operations', () => {
     for (let index = 0; index < part.length; index++) expect(part[index]).toBeCloseTo(differences[3 * 60 + index]!, 5);
   });
 
+  it('KL features have the divergence of small changes as squared length, and their transpose keeps inner products', async () => {
+    const positions = Int32Array.of(9, 22, 29);
+    const ones = new Float32Array(NUM_GATES).fill(1);
+    const passage = makePassage(30, { gates: ones, positions });
+    const probeGates = ones.map(() => 1 - 1 / 32);
+    const reference = await model.hidden(passage);
+    const changes = await model.probe(passage, { probeGates, begin: 0, end: NUM_GATES });
+    const features = await model.klFeatures(reference, changes);
+    expect(features).toHaveLength(NUM_GATES * 3 * 12);
+    for (let head = 0; head < NUM_GATES; head++) {
+      const gates = ones.slice();
+      gates[head] = probeGates[head]!;
+      const { loss } = await model.distill({ ...passage, gates }, { distance: 'kl' });
+      const own = features.slice(head * 36, (head + 1) * 36);
+      expect(own.reduce((sum, value) => sum + value * value, 0) / 3 / loss).toBeCloseTo(1, 1);
+    }
+    const vectors = Float32Array.from({ length: 36 }, (_, index) => ((index * 7919) % 13) / 6 - 1);
+    const hidden = await model.klVectors(reference, vectors);
+    for (let head = 0; head < NUM_GATES; head++) {
+      const direct = hidden.reduce((sum, value, index) => sum + value * changes[head * 60 + index]!, 0);
+      const through = vectors.reduce((sum, value, index) => sum + value * features[head * 36 + index]!, 0);
+      expect(direct).toBeCloseTo(through, 6);
+    }
+    const far = await model.hidden({ ...passage, gates: ones.map(() => 0) });
+    const way = reference.map((value, index) => value - far[index]!);
+    const anchored = await model.klFeatures(reference, way, { anchor: far });
+    const { loss } = await model.distill({ ...passage, gates: ones.map(() => 0) }, { distance: 'kl' });
+    expect(anchored.reduce((sum, value) => sum + value * value, 0) / 3 / loss).toBeCloseTo(1, 5);
+    await expect(model.klFeatures(reference, changes.slice(0, 0))).rejects.toThrow('num_changes');
+  });
+
   it('sketch gives the inner products with small closings of each head to each window, for any number of threads', async () => {
     const positions = Int32Array.of(9, 22, 29);
     const windows = [3, 5, 12, 40];

@@ -205,7 +205,9 @@ describe('a run with windows', () => {
         },
       });
       await expect(interrupted).rejects.toThrow(AbortedError);
-      expect(JSON.parse(readFileSync(options.checkpointPath, 'utf8')).ladder.samplesDone).toBe(Math.min(abortAt, 2));
+      expect(JSON.parse(readFileSync(options.checkpointPath, 'utf8')).ladder.measured.samples).toBe(
+        Math.min(abortAt, 2),
+      );
       expect(JSON.stringify(await identifyQuadratic({ ...options, resume: true }))).toBe(whole);
     }
   });

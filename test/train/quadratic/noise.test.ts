@@ -11,6 +11,7 @@ import { openTensorflowEngine } from '../../../src/engine/tensorflow/tensorflow-
 import type { Noise } from '../../../src/formats/noise.ts';
 import { openModelFolder } from '../../../src/model/folder.ts';
 import { openTokenizer } from '../../../src/text/tokenizer.ts';
+import { addValues, startSums } from '../../../train/quadratic/balanced-sums.ts';
 import { measureSample, requireProbing } from '../../../train/quadratic/measure-sample.ts';
 import { describeNoise, measureRounding } from '../../../train/quadratic/noise.ts';
 import { describeNative } from '../../reference/native-library.ts';
@@ -27,6 +28,12 @@ beforeAll(async () => {
   sample = generateSample({ tokenizer, haystack, settings, seed: 1, split: 'train', index: 0 });
 });
 afterAll(() => folder.close());
+
+/** Distances of samples of one kind. */
+function told(...distances: number[]) {
+  const sums = distances.reduce((before, value) => addValues(before, Float64Array.of(value), false), startSums(1));
+  return { distances: sums, balance: 1 };
+}
 
 /** The floor is far below what heads do that recall, and above zero; twice the same. */
 async function checkFloor(engine: Engine): Promise<number> {
@@ -77,7 +84,7 @@ describeNative('the native engine', () => {
       });
       const size = layers * kvHeads + 1;
       const effects = Float64Array.from({ length: size - 1 }, (_, head) => gram[head * size + head] as number);
-      const { below } = describeNoise({ distances: [distance], effects, step: 'finite', kvHeads }) as Noise;
+      const { below } = describeNoise({ ...told(distance as number), effects, step: 'finite', kvHeads }) as Noise;
       expect(below.length).toBeGreaterThan(3);
       expect(below.every(([layer]) => layer === 0)).toBe(true);
     } finally {
@@ -89,7 +96,7 @@ describeNative('the native engine', () => {
 describe('describeNoise', () => {
   const effects = Float64Array.from([0, 0.9e-6, 5e-6, 1]);
   it('takes the mean distance as floor and lists the heads up to it', () => {
-    const noise = describeNoise({ distances: [0.5e-6, null, 1.5e-6], effects, step: 'finite', kvHeads: 2 }) as Noise;
+    const noise = describeNoise({ ...told(0.5e-6, 1.5e-6), effects, step: 'finite', kvHeads: 2 }) as Noise;
     expect(noise.floor).toBeCloseTo(1e-6, 12);
     expect(noise.below).toEqual([
       [0, 0],
@@ -98,12 +105,19 @@ describe('describeNoise', () => {
   });
 
   it('scales the floor of a small step up to a whole one', () => {
-    const noise = describeNoise({ distances: [1e-9], effects, step: 'tangent', kvHeads: 2 }) as Noise;
+    const noise = describeNoise({ ...told(1e-9), effects, step: 'tangent', kvHeads: 2 }) as Noise;
     expect(noise.floor).toBeCloseTo(1024e-9, 12);
     expect(noise.below).toHaveLength(2);
   });
 
+  it('weighs long-range samples as the effects do', () => {
+    const long = { samples: 2, sums: Float64Array.of(6) };
+    const distances = { samples: 1, sums: Float64Array.of(1e-6), long };
+    const noise = describeNoise({ distances, balance: 1e-6, effects, step: 'finite', kvHeads: 2 }) as Noise;
+    expect(noise.floor).toBeCloseTo(2e-6, 12);
+  });
+
   it('is null where no sample told a distance', () => {
-    expect(describeNoise({ distances: [null], effects, step: 'finite', kvHeads: 2 })).toBeNull();
+    expect(describeNoise({ ...told(), effects, step: 'finite', kvHeads: 2 })).toBeNull();
   });
 });

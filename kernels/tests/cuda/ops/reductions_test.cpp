@@ -81,6 +81,56 @@ OP_TEST(reduction, launch_score_rows) {
   }
 }
 
+OP_TEST(reduction, launch_compare_rows) {
+  for (const int64_t vocab : {1, 64, 61, 700}) {
+    Random random(static_cast<uint64_t>(vocab) + 5);
+    const int64_t rows = 3;
+    const float scale = 0.3f;
+    const LogitColumns columns(vocab);
+    expect(columns.stride % 8 == 0 && columns.even % 8 == 0 && columns.stride >= vocab, "rows of gradients of " + std::to_string(vocab) + " are multiples of 8");
+    auto teacher = random.values(rows * vocab, 4.0), student = random.values(rows * vocab, 4.0);
+    for (int64_t i = 0; i < vocab; i++) {
+      teacher[static_cast<size_t>(vocab + i)] += 300.0f;                                                     // far from zero
+      student[static_cast<size_t>(2 * vocab + i)] = teacher[static_cast<size_t>(2 * vocab + i)] - 70.0f;  // the same distribution
+    }
+    const auto t = upload(teacher), s = upload(student);
+    DeviceBuffer<double> divergences(rows);
+    std::vector<std::vector<double>> sums;
+    const auto got = run_launch<bf16>("compare", rows * columns.stride, [&](bf16 *gradient, cudaStream_t stream) {
+      const cudaError_t error = launch_compare_rows(t.data(), s.data(), rows, vocab, scale, gradient, divergences.data(), stream);
+      sums.push_back(download(divergences));
+      return error;
+    });
+    std::vector<double> expected, found, kl;
+    for (int64_t row = 0; row < rows; row++) {
+      const auto softmax = [&](const std::vector<float> &logits) {
+        const float *at = logits.data() + row * vocab;
+        std::vector<double> p;
+        double sum = 0;
+        for (int64_t i = 0; i < vocab; i++) p.push_back(std::exp(static_cast<double>(at[i]) - *std::max_element(at, at + vocab))), sum += p.back();
+        for (double &value : p) value /= sum;
+        return p;
+      };
+      const auto p = softmax(teacher), q = softmax(student);
+      kl.push_back(0);
+      std::vector<double> last(static_cast<size_t>(columns.stride));
+      for (int64_t i = 0; i < vocab; i++) {
+        const auto at = static_cast<size_t>(i);
+        kl.back() += p[at] * std::log(p[at] / q[at]);
+        last[static_cast<size_t>(i < columns.even ? i : columns.stride - vocab + i)] = static_cast<double>(scale) * (q[at] - p[at]);
+      }
+      expected.insert(expected.end(), last.begin(), last.end());
+    }
+    for (const bf16 value : got) found.push_back(static_cast<double>(bf16_to_float(value)));
+    double worst = 0;
+    for (size_t row = 0; row < kl.size(); row++) worst = worse(worst, std::fabs(sums[0][row] - kl[row]) / std::max(1.0, kl[row]));
+    expect_within(worst, 1e-6, "KL divergences of " + std::to_string(vocab));
+    expect(sums[0] == sums.back(), "divergences have the same bits in every order");
+    expected.resize(static_cast<size_t>(2 * columns.stride)), found.resize(expected.size());  // that of equal distributions is rounding
+    expect_within(worst_row_error(found, expected, columns.stride), 4e-3, "their gradient, rounded to bf16, of " + std::to_string(vocab));
+  }
+}
+
 OP_TEST(reduction, launch_check_finite) {
   const int64_t rows = 5, vocab = 3000;
   auto logits = Random(2).values(rows * vocab);
