@@ -10,8 +10,23 @@ export interface Timing {
   readonly stepSeconds: number[];
 }
 
+/** How llama.cpp is asked to compute; what is best depends on the machine and the length. */
+export interface PeerSettings {
+  readonly batchSize: number;
+  readonly flashAttention: boolean;
+}
+
+/** node-llama-cpp's own batch size and its largest useful one, with and without flash attention. */
+export const PEER_SETTINGS: readonly PeerSettings[] = [
+  { batchSize: 512, flashAttention: true },
+  { batchSize: 512, flashAttention: false },
+  { batchSize: 2048, flashAttention: true },
+  { batchSize: 2048, flashAttention: false },
+];
+
 export interface Peer {
-  measure(context: number, steps: number): Promise<Timing>;
+  /** @param settings default: the first of `PEER_SETTINGS` */
+  measure(context: number, steps: number, settings?: PeerSettings): Promise<Timing>;
   close(): Promise<void>;
 }
 
@@ -27,7 +42,7 @@ interface LlamaSequence {
   evaluate(tokens: number[], options: object): AsyncIterable<number>;
 }
 
-/** Open a GGUF file on the CPU, with flash attention. @throws {Error} the peer is not installed in `folder`. */
+/** Open a GGUF file on the CPU. @throws {Error} the peer is not installed in `folder`. */
 export async function openPeer(folder: string, options: { path: string; threads: number }): Promise<Peer> {
   const anchor = resolve(folder, 'package.json');
   if (!existsSync(join(folder, 'node_modules', 'node-llama-cpp'))) {
@@ -39,12 +54,11 @@ export async function openPeer(folder: string, options: { path: string; threads:
   const llama = await getLlama({ gpu: false, build: 'never', maxThreads: threads, logLevel: 'error' });
   const model = await llama.loadModel({ modelPath: path, gpuLayers: 0 });
   return {
-    async measure(context, steps) {
+    async measure(context, steps, settings = PEER_SETTINGS[0] as PeerSettings) {
       const running = await model.createContext({
         contextSize: context + steps + 8,
         threads,
-        batchSize: 512,
-        flashAttention: true,
+        ...settings,
       });
       const sequence = running.getSequence();
       const tokens = Array.from({ length: context }, (_, index) => 3 + ((index * 7919) % 30_000));

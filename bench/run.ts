@@ -8,7 +8,7 @@ import { writeRecord } from './record.ts';
 
 const FOLDER = fileURLToPath(new URL('.', import.meta.url));
 /** Modules of this folder that are no bench. */
-const PARTS = ['run.ts', 'bench.ts', 'record.ts', 'plot.ts', 'sessions.ts', 'gguf.ts'];
+const PARTS = ['run.ts', 'bench.ts', 'record.ts', 'plot.ts', 'sessions.ts', 'gguf.ts', 'llama-peer.ts'];
 
 const [name, ...values] = process.argv.slice(2);
 const names = readdirSync(FOLDER)

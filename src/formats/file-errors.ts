@@ -3,6 +3,8 @@ import { FileError } from '../errors/errors.ts';
 
 const SENTENCES: Record<string, string> = {
   ENOSPC: 'the disk is full; free some space and run again',
+  EDQUOT: 'your quota of the disk is used up; free some space and run again',
+  EFBIG: 'it would be larger than the file system or `ulimit -f` allows; choose another disk, or raise the limit',
   EROFS: 'the file system is read-only; choose another output folder',
   EACCES: 'permission was denied; choose another output folder',
   EPERM: 'permission was denied; choose another output folder',

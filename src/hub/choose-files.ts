@@ -61,9 +61,8 @@ export function chooseShards(
 function noWeights(files: readonly HubFile[], repository: string): ModelError {
   const quantisations = listQuantisations(files);
   const pickle = files.find(({ path }) => /^[^/]+\.(?:bin|pth|pt)$/.test(path));
-  const cure = files.some(({ path }) => path === 'adapter_config.json')
-    ? 'it is a LoRA adapter: merge it into its base model first'
-    : quantisations.length > 0
+  const cure =
+    quantisations.length > 0
       ? `it has GGUF files: name one, as ${repository}:${quantisations[0]} (${quantisations.join(', ')})`
       : pickle
         ? `it has PyTorch files (${pickle.path}), which duo does not read: convert the model to safetensors`

@@ -221,14 +221,7 @@ async function hashFile(hash: Hash, path: string, signal: AbortSignal | undefine
 async function takeLock(path: string, signal: AbortSignal | undefined): Promise<() => void> {
   const own = `${process.pid}\n${hostname()}\n`;
   for (;;) {
-    try {
-      const file = openSync(path, 'wx');
-      writeFileSync(file, own);
-      closeSync(file);
-      break;
-    } catch (cause) {
-      if ((cause as NodeJS.ErrnoException).code !== 'EEXIST') throw fileErrorOf('write', path, cause);
-    }
+    if (makeLock(path, own)) break;
     if (isStale(path)) rmSync(path, { force: true });
     else await pause(LOCK_POLL_MS, signal);
   }
@@ -245,6 +238,26 @@ async function takeLock(path: string, signal: AbortSignal | undefined): Promise<
     clearInterval(timer);
     rmSync(path, { force: true });
   };
+}
+
+/** @returns false where another has made it. @throws {FileError}, and no lock is left. */
+function makeLock(path: string, own: string): boolean {
+  let file: number;
+  try {
+    file = openSync(path, 'wx');
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === 'EEXIST') return false;
+    throw fileErrorOf('write', path, cause);
+  }
+  try {
+    writeFileSync(file, own);
+    return true;
+  } catch (cause) {
+    rmSync(path, { force: true });
+    throw fileErrorOf('write', path, cause);
+  } finally {
+    closeSync(file);
+  }
 }
 
 function isStale(path: string): boolean {

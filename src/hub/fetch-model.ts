@@ -2,6 +2,7 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { FormatError, ModelError } from '../errors/errors.ts';
+import { ADAPTER_FILE, adapterError } from '../formats/adapter.ts';
 import { describeHubName, findHubCommit, listHubFiles, refusalOf } from './api.ts';
 import { ModelCache } from './cache.ts';
 import { chooseGguf, chooseShards, chooseTextFiles, type HubFile, type HubNeed, INDEX_FILE } from './choose-files.ts';
@@ -76,6 +77,8 @@ async function fetchOnline(context: Context): Promise<FetchedModel> {
     cache.writeRef(name.revision, commit);
     return finish(context, commit, (parts[0] as HubFile).path);
   }
+  const adapter = files.find(({ path }) => path === ADAPTER_FILE);
+  if (adapter !== undefined) throw await refuseAdapter(context, { commit, files, adapter });
   const texts = chooseTextFiles(files, need);
   const index = need === 'weights' ? files.find(({ path }) => path === INDEX_FILE) : undefined;
   if (!texts.some(({ path }) => path === 'config.json')) throw noConfig(files, name);
@@ -87,6 +90,20 @@ async function fetchOnline(context: Context): Promise<FetchedModel> {
   await fetchAll(context, commit, [...texts, ...shards]);
   cache.writeRef(name.revision, commit);
   return finish(context, commit, null);
+}
+
+/** An adapter is refused as one in a folder is, with its base model's name from its settings. */
+async function refuseAdapter(
+  context: Context,
+  found: { commit: string; files: readonly HubFile[]; adapter: HubFile },
+): Promise<ModelError> {
+  const { commit, files, adapter } = found;
+  await fetchAll({ ...context, need: 'config' }, commit, [adapter]);
+  const isAlone = !files.some(({ path }) => path === 'config.json');
+  return adapterError(join(context.cache.snapshot(commit), ADAPTER_FILE), {
+    place: describeHubName(context.name),
+    isAlone,
+  });
 }
 
 function finish({ name, cache }: Pick<Context, 'name' | 'cache'>, commit: string, file: string | null): FetchedModel {
@@ -178,9 +195,7 @@ function noConfig(files: readonly HubFile[], name: HubName): ModelError {
   const gguf = files.find(({ path }) => path.toLowerCase().endsWith('.gguf'));
   const cure = gguf
     ? `it holds GGUF files such as ${gguf.path}: name a quantisation, as ${name.repository}:Q4_K_M`
-    : files.some(({ path }) => path === 'adapter_config.json')
-      ? 'it is a LoRA adapter: merge it into its base model first'
-      : 'it is not a model of the transformers library';
+    : 'it is not a model of the transformers library';
   return new ModelError(`Expected config.json in ${describeHubName(name)}, found none; ${cure}.`);
 }
 

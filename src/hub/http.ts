@@ -21,8 +21,8 @@ export class HubUnreachable extends Error {
 }
 
 const WAITS_MS = [500, 1000, 2000, 4000, 8000];
-/** No route, no name, nobody listening. */
-const ABSENT = /ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ENETUNREACH|EHOSTUNREACH/;
+/** No route, no name, nobody listening, a proxy that refuses. */
+const ABSENT = /ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ENETUNREACH|EHOSTUNREACH|Proxy response \(4/;
 /** A server that asks for more patience is asked later by the person. */
 const MAX_RETRY_AFTER_MS = 30_000;
 const CONNECT_TIMEOUT_MS = 10_000;

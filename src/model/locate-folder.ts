@@ -3,12 +3,9 @@
 import { existsSync, readdirSync, readFileSync, type Stats, statSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { ModelError } from '../errors/errors.ts';
+import { ADAPTER_FILE, adapterError } from '../formats/adapter.ts';
 import { fileErrorOf } from '../formats/file-errors.ts';
-import { readJson } from '../formats/read-json.ts';
-import { isRecord, showValue } from './config-fields.ts';
 
-/** Published ones stay under 10 KB. */
-const MOST_ADAPTER_BYTES = 2 ** 20;
 const CACHE_FOLDER = /^models--(?:.+--)?(?<name>.+?)$/;
 
 /** @returns the folder that holds the model's files, and its name: the last part of the path, or of the repository's name.
@@ -82,15 +79,7 @@ function findSnapshot(given: string): string | null {
 
 /** The base model of an adapter is another one: no mask of one is of the other. */
 function refuseAdapter(path: string): void {
-  const adapterPath = join(path, 'adapter_config.json');
-  if (!existsSync(adapterPath)) return;
-  const fields = readJson(adapterPath, MOST_ADAPTER_BYTES);
-  const base = isRecord(fields) ? (fields.base_model_name_or_path ?? null) : null;
-  const of = base === null ? '' : ` of ${showValue(base).replaceAll('"', '')}`;
-  const alone = existsSync(join(path, 'config.json'))
-    ? ', or remove adapter_config.json to use the model beside it without'
-    : '';
-  throw new ModelError(
-    `Expected a whole model in ${path}, got an adapter${of} (adapter_config.json); merge it into its base model (\`merge_and_unload\` of PEFT, then \`save_pretrained\`) and pass that folder${alone}.`,
-  );
+  if (!existsSync(join(path, ADAPTER_FILE))) return;
+  const isAlone = !existsSync(join(path, 'config.json'));
+  throw adapterError(join(path, ADAPTER_FILE), { place: path, isAlone });
 }

@@ -22,16 +22,43 @@ const WRAPPERS: readonly Wrapper[] = [
   { type: 'llava_onevision', className: 'LlavaOnevisionForConditionalGeneration', text: 'qwen2' },
 ];
 
+/** Wrappers that keep the fields of their language model beside their own, by `model_type`, with what to do instead. */
+const FLAT_WRAPPERS: Readonly<Record<string, string>> = {
+  qwen2_vl: 'use Qwen3-VL, whose language model duo computes, or a language model alone, such as Qwen2.5',
+  qwen2_5_vl: 'use Qwen3-VL, whose language model duo computes, or a language model alone, such as Qwen2.5',
+};
+const LLAVA_CURE =
+  "use its copy in transformers' own form (of the organisation llava-hf on the Hub), or make one with transformers' convert_llava_weights_to_hf.py";
+const OTHER_CURE = 'use the language model that it was made from, or another model';
+/** Fields that only a model which reads images has. */
+const IMAGE_FIELDS = ['vision_config', 'visual', 'vision_tower', 'mm_vision_tower', 'mm_projector_type', 'vit_config'];
+
+/** @throws {ModelError} a wrapper without `text_config`: what it computes beside its language model is not known from its fields. */
+function refuseFlatWrapper({ fields, place }: FieldSource): void {
+  const type = typeof fields.model_type === 'string' ? fields.model_type : '';
+  const isFlatLlava = /^llava/.test(type);
+  const isOfImages = IMAGE_FIELDS.some((name) => (fields[name] ?? null) !== null);
+  if (!(type in FLAT_WRAPPERS) && !isFlatLlava && !isOfImages) return;
+  const cure = FLAT_WRAPPERS[type] ?? (isFlatLlava ? LLAVA_CURE : OTHER_CURE);
+  const found = type === '' ? (fields.architectures ?? null) : type;
+  throw new ModelError(
+    `Expected ${place}, which is of a model that reads images, to hold its language model as \`text_config\`, got ${showValue(found)} with all fields side by side: duo computes no wrapper of that form; ${cure}.`,
+  );
+}
+
 /** The config.json of the language model alone; a config.json without `text_config` is returned as it is.
  * @param options.storesHead whether the weights hold an lm_head, undefined where there are none.  @param options.notes gets a sentence.
- * @throws {ModelError} a wrapper that duo does not know; {FormatError} a field of a wrong type. */
+ * @throws {ModelError} a wrapper that duo does not know, or one without `text_config`; {FormatError} a field of a wrong type. */
 export function unwrapTextConfig(
   source: FieldSource,
   options: { storesHead: boolean | undefined; notes: string[] },
 ): FieldSource {
   const outer = source.fields;
   const text = outer.text_config;
-  if (!isRecord(text)) return source;
+  if (!isRecord(text)) {
+    refuseFlatWrapper(source);
+    return source;
+  }
   const classes: readonly unknown[] = Array.isArray(outer.architectures) ? outer.architectures : [];
   const wrapper = WRAPPERS.find(({ type, className }) =>
     (outer.model_type ?? null) === null ? classes.includes(className) : type === outer.model_type,

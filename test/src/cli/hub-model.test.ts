@@ -2,7 +2,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { type HubServer, serveHub } from '../hub/hub-server.ts';
+import { type HubServer, serveHub } from '../../../scripts/hub-server.ts';
 import { runDuo } from './run-duo.ts';
 
 const TINY = new URL('../../models/tiny/', import.meta.url).pathname;

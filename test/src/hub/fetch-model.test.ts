@@ -15,10 +15,10 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { COMMIT, type HubServer, type HeldFile as ServerFile, serveHub } from '../../../scripts/hub-server.ts';
 import { type FetchOptions, fetchModel } from '../../../src/hub/fetch-model.ts';
 import { parseHubName } from '../../../src/hub/hub-name.ts';
 import { readHubSettings } from '../../../src/hub/settings.ts';
-import { COMMIT, type HubServer, type ServerFile, serveHub } from './hub-server.ts';
 
 const text = (value: string): ServerFile => ({ bytes: Buffer.from(value) });
 const random = (length: number, seed: number): Buffer => {
@@ -307,6 +307,34 @@ describe('refusals', () => {
   it('say what a page in place of an answer means', async () => {
     server.fault = (_, response) => (response.end('<html>log in</html>'), true);
     expect((await fetchError('org/model')).message).toContain('got something else; check HF_ENDPOINT and the proxy');
+  });
+});
+
+describe('a repository that holds an adapter', () => {
+  const adapter = text(JSON.stringify({ peft_type: 'LORA', base_model_name_or_path: 'org/base' }));
+  const sentence =
+    'Expected a whole model in org/model, got an adapter of `org/base` (adapter_config.json); merge it into its base model (`merge_and_unload` of PEFT, then `save_pretrained`) and pass that folder';
+
+  it.each(['config', 'tokenizer', 'weights'] as const)(
+    'is refused as a folder is, where %s is needed',
+    async (need) => {
+      await server.close();
+      server = await serveHub({
+        'adapter_config.json': adapter,
+        'adapter_model.safetensors': { bytes: random(9, 1), isLarge: true },
+      });
+      expect((await fetchError('org/model', { need })).message).toBe(`${sentence}.`);
+      expect(server.log.filter((url) => url.includes('safetensors'))).toEqual([]);
+    },
+  );
+
+  it('and its base model beside it', async () => {
+    await server.close();
+    server = await serveHub({ ...FILES, 'adapter_config.json': adapter });
+    expect((await fetchError('org/model@v1')).message).toBe(
+      sentence.replace(' in org/model,', ' in org/model@v1,') +
+        ', or remove adapter_config.json to use the model beside it without.',
+    );
   });
 });
 

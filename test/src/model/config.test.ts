@@ -242,6 +242,31 @@ describe('parseModelConfig', () => {
     expect(wrap('llava', 'Llava', { ...ids, text_config: without })).toMatchObject({ eosTokenIds: [7], bosTokenId: 1 });
   });
 
+  it.each([
+    [
+      { model_type: 'qwen2_vl', architectures: ['Qwen2VLForConditionalGeneration'], vision_config: {} },
+      'use Qwen3-VL, whose language model duo computes',
+    ],
+    [
+      { model_type: 'qwen2_5_vl', architectures: ['Qwen2_5_VLForConditionalGeneration'] },
+      'use Qwen3-VL, whose language model duo computes',
+    ],
+    [
+      { model_type: 'llava_llama', architectures: ['LlavaLlamaForCausalLM'], mm_vision_tower: 'openai/clip' },
+      "use its copy in transformers' own form",
+    ],
+    [{ model_type: 'llava', architectures: ['LlavaLlamaForCausalLM'] }, "use its copy in transformers' own form"],
+    [
+      { model_type: 'llama', architectures: ['LlamaForCausalLM'], mm_vision_tower: 'openai/clip' },
+      'use the language model that it was made from',
+    ],
+  ])('refuses a wrapper that has all fields side by side: %j', (fields, cure) => {
+    const json = { hidden_size: 64, num_attention_heads: 4, num_hidden_layers: 2, vocab_size: 100, ...fields };
+    expect(() => parseModelConfig(json, '/m/config.json')).toThrow(
+      `Expected /m/config.json, which is of a model that reads images, to hold its language model as \`text_config\`, got \`"${fields.model_type}"\` with all fields side by side: duo computes no wrapper of that form; ${cure}`,
+    );
+  });
+
   it('takes the defaults of transformers where a `text_config` leaves fields out', () => {
     const of = (json: object) => parseModelConfig({ text_config: {}, ...json }, 'c');
     const llava = of({ model_type: 'llava' });

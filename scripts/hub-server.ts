@@ -3,11 +3,23 @@
 import { createHash } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { Readable } from 'node:stream';
 
-export interface ServerFile {
+/** A file of the repository, held in memory. */
+export interface HeldFile {
   readonly bytes: Buffer;
   readonly isLarge?: boolean;
 }
+
+/** A large file that is made as it is sent. */
+export interface MadeFile {
+  readonly size: number;
+  readonly sha256: string;
+  /** bytes from `start` to before `end` */
+  make(start: number, end: number): Buffer;
+}
+
+export type ServerFile = HeldFile | MadeFile;
 
 export interface HubServer {
   readonly url: string;
@@ -23,6 +35,8 @@ export interface HubServer {
   close(): Promise<void>;
 }
 
+const PIECE_BYTES = 2 ** 18;
+
 export const COMMIT = 'a'.repeat(40);
 
 const sha1 = (bytes: Buffer): string => createHash('sha1').update(`blob ${bytes.length}\0`).update(bytes).digest('hex');
@@ -33,13 +47,18 @@ export async function serveHub(
   files: Record<string, ServerFile>,
   options: { token?: string; pageSize?: number } = {},
 ): Promise<HubServer> {
-  const entries = Object.entries(files).map(([path, { bytes, isLarge }]) => ({
-    type: 'file' as const,
-    path,
-    size: bytes.length,
-    oid: isLarge ? sha1(Buffer.from('pointer')) : sha1(bytes),
-    ...(isLarge && { lfs: { oid: sha256(bytes), size: bytes.length, pointerSize: 130 } }),
-  }));
+  const entries = Object.entries(files).map(([path, file]) => {
+    const size = sizeOf(file);
+    const isLarge = isLargeFile(file);
+    const hash = 'sha256' in file ? file.sha256 : isLarge ? sha256(file.bytes) : '';
+    return {
+      type: 'file' as const,
+      path,
+      size,
+      oid: isLarge ? sha1(Buffer.from('pointer')) : sha1((file as HeldFile).bytes),
+      ...(isLarge && { lfs: { oid: hash, size, pointerSize: 130 } }),
+    };
+  });
   const refuse = (response: ServerResponse, status: number, code: string): void => {
     response.writeHead(status, { 'x-error-code': code }).end('{}');
   };
@@ -65,26 +84,37 @@ export async function serveHub(
     const path = decodeURIComponent(/^\/org\/model\/resolve\/a{40}\/(.+)$/.exec(url.pathname)?.[1] ?? '');
     const file = files[path];
     if (!file) return refuse(response, 404, url.pathname.includes('/org/model/') ? 'EntryNotFound' : 'RepoNotFound');
-    if (file.isLarge) return void response.writeHead(302, { location: `${server.cdn}/${path}` }).end();
-    sendFile(request, response, file.bytes);
+    if (isLargeFile(file)) return void response.writeHead(302, { location: `${server.cdn}/${path}` }).end();
+    sendFile(request, response, file);
   });
   const cdn = createServer((request, response) => {
     server.log.push(`cdn:${request.url}`);
     server.cdnTokens.push(request.headers.authorization);
     if (server.fault(request, response, 'cdn')) return;
     const file = files[decodeURIComponent((request.url as string).slice(1))];
-    if (file) sendFile(request, response, file.bytes);
+    if (file) sendFile(request, response, file);
     else response.writeHead(404).end();
   });
-  function sendFile(request: IncomingMessage, response: ServerResponse, bytes: Buffer): void {
+  function sendFile(request: IncomingMessage, response: ServerResponse, file: ServerFile): void {
     const start = Number(/^bytes=(\d+)-$/.exec(request.headers.range ?? '')?.[1] ?? 0);
-    const body = bytes.subarray(start);
+    const size = sizeOf(file);
     response.writeHead(start > 0 ? 206 : 200, {
-      'content-length': body.length,
-      ...(start > 0 && { 'content-range': `bytes ${start}-${bytes.length - 1}/${bytes.length}` }),
+      'content-length': size - start,
+      ...(start > 0 && { 'content-range': `bytes ${start}-${size - 1}/${size}` }),
     });
-    if (server.cutAfter === null || body.length <= server.cutAfter) return void response.end(body);
-    response.write(body.subarray(0, server.cutAfter), () => setTimeout(() => response.destroy(), 100));
+    const end = Math.min(size, start + (server.cutAfter ?? size));
+    const body = Readable.from(listPieces(file, start, end));
+    // A client that is gone takes no more.
+    response.on('close', () => body.destroy());
+    body.on('data', (piece: Buffer) => {
+      if (response.write(piece)) return;
+      body.pause();
+      response.once('drain', () => body.resume());
+    });
+    body.on('end', () => {
+      if (end === size) response.end();
+      else setTimeout(() => response.destroy(), 100);
+    });
   }
   const open = (one: Server): Promise<string> =>
     new Promise((resolve) => {
@@ -105,4 +135,14 @@ export async function serveHub(
     },
   };
   return server;
+}
+
+const sizeOf = (file: ServerFile): number => ('bytes' in file ? file.bytes.length : file.size);
+const isLargeFile = (file: ServerFile): boolean => !('bytes' in file) || file.isLarge === true;
+
+function* listPieces(file: ServerFile, start: number, end: number): Generator<Buffer> {
+  for (let at = start; at < end; at += PIECE_BYTES) {
+    const until = Math.min(end, at + PIECE_BYTES);
+    yield 'bytes' in file ? file.bytes.subarray(at, until) : file.make(at, until);
+  }
 }
