@@ -74,7 +74,7 @@ It knows the ${vocab} tokens of its tokenizer and no language beyond the sentenc
 
 ## Recall
 
-Share of answer words predicted from the true prefix, on held-out samples of \`data-gen\` in the wording of \`configs/${name}.json\`, weights as stored;
+Share of answer tokens predicted from the true prefix, on held-out samples of \`data-gen\` in the wording of \`configs/${name}.json\`, weights as stored;
 the last column with every head streaming (sink ${window.sinkTokens}, recent ${window.recentTokens}).
 
 ${formatRecall(rows)}

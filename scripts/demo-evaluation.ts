@@ -18,9 +18,9 @@ export interface RecallRow {
   readonly words: number;
   readonly length: number;
   readonly samples: number;
-  /** share of answer words predicted from the true prefix */
+  /** share of answer tokens predicted from the true prefix */
   readonly accuracy: number;
-  /** mean natural-log probability of the answer words */
+  /** mean natural-log probability of the answer tokens */
   readonly logProb: number;
 }
 

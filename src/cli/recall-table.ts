@@ -9,7 +9,7 @@ import { formatTable } from './terminal.ts';
 export function formatRecallTable(rows: readonly EvalRow[], keptGain: readonly EvalRow[] | null = null): string {
   const isMeasured = keptGain?.some(({ keptGain: kept }) => typeof kept === 'number') ?? false;
   const gains = isMeasured && keptGain ? ['kept gain', '95 % interval'] : [];
-  const header = ['mask', 'answer words right', '95 % interval', 'log-prob', ...gains, 'heads streaming'];
+  const header = ['mask', 'answer tokens right', '95 % interval', 'log-prob', ...gains, 'heads streaming'];
   const lines = rows.map((row) => [
     row.mask,
     formatShare(row.accuracy),

@@ -39,7 +39,7 @@ export function drawMethodCurves({ budgets, rows, heldOut }: Comparison): Figure
   return drawFigure({
     name: 'methods',
     title: 'Recall by number of streaming heads',
-    caption: `Share of answer words right under each method's mask, ${heldOut} held-out samples. Broad grey: greedy removal, the ground truth. Lines of one colour are rounds of one method: solid, dashed, dotted.`,
+    caption: `Share of answer tokens right under each method's mask, ${heldOut} held-out samples. Broad grey: greedy removal, the ground truth. Lines of one colour are rounds of one method: solid, dashed, dotted.`,
     draw: (width) => {
       const right = Math.min(isNarrow(width) ? 122 : 170, 16 + 7.6 * longest);
       const ends = spreadLabels(

@@ -54,7 +54,7 @@ export function buildClosingSection({ heldOut, keptGain, path, model }: RunData)
     id: 'recall',
     title,
     figures: [
-      drawRecallDots(heldOut, { name: 'recall', title: 'Answer words right, by mask' }),
+      drawRecallDots(heldOut, { name: 'recall', title: 'Answer tokens right, by mask' }),
       ...(isMeasured(keptGain)
         ? [drawRecallDots(keptGain, { name: 'kept-gain', title: 'Kept gain on held-out documents, by mask' })]
         : []),

@@ -37,7 +37,7 @@ describe('duo identify --objective', () => {
     const { code, stdout, stderr } = await identify('--objective', 'both', ...QUADRATIC, ...table, '--out', at('both'));
     expect(stderr).toMatch(/^duo: \d+ of 255 tokens \(\d+\.\d\d %\) are long-range; 0 windows without any/m);
     expect(code).toBe(0);
-    expect(stdout).toMatch(/^mask +answer words right +95 % interval +log-prob +kept gain +95 % interval +heads/m);
+    expect(stdout).toMatch(/^mask +answer tokens right +95 % interval +log-prob +kept gain +95 % interval +heads/m);
     expect(stdout).toMatch(/^full .* 100\.0 % +100\.0 to 100\.0 +0\.0 %$/m);
     expect(stdout).toMatch(/^streaming .* 0\.0 % +0\.0 to 0\.0 +100\.0 %$/m);
     const { results, inputs } = JSON.parse(readFileSync(at('both/run.json'), 'utf8')) as {
@@ -112,7 +112,7 @@ describe('duo identify --objective', () => {
     const { code, stdout, stderr } = await identify('--method', 'quadratic', ...few, '--out', at('few'));
     expect(code).toBe(0);
     expect(stderr).toMatch(/no kept gain in the closing table: Expected 255 tokens of text held out in .*found \d+/);
-    expect(stdout).toMatch(/^mask +answer words right +95 % interval +log-prob +heads streaming$/m);
+    expect(stdout).toMatch(/^mask +answer tokens right +95 % interval +log-prob +heads streaming$/m);
   });
 
   it.each([
