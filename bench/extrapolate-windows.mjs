@@ -73,10 +73,13 @@ for (const length of [...lengths, asked]) {
 }
 const fixed = windows.map((window) => ({ window, at: () => window }));
 const rules = windows.map((window) => ({ window, at: (length) => Math.round((window * length) / asked) }));
+// what a ladder up to a quarter of the longest sample is where windows stay as many tokens
+const kept = rules.map(({ at }) => ({ window: at(Math.max(...lengths)), at: () => at(Math.max(...lengths)) }));
 const [shortest, longest] = [Math.min(...lengths), Math.max(...lengths)];
 const ladders = [
   [`fixed, measured at ${lengths.join(' and ')}`, joinLengths(fixed, lengths)],
   [`fixed, measured at ${longest}`, joinLengths(fixed, [longest])],
+  [`fixed at the windows of ${longest}, measured there`, joinLengths(kept, [longest])],
   [`rules, measured at ${lengths.join(' and ')}`, joinLengths(rules, lengths)],
   [`rules, measured at ${longest}`, joinLengths(rules, [longest])],
   [`rules, measured at ${shortest}`, joinLengths(rules, [shortest])],
