@@ -3,7 +3,6 @@
 // Usage: node scripts/build-tfjs-node.mjs <tensorflow-….whl | folder with libtensorflow_cc.so.2 and include/>
 //   pip download --no-deps tensorflow-cpu==2.21.0      gives such a wheel; a virtual environment has the folder site-packages/tensorflow.
 // Needs python3, make and a C++ compiler, as node-gyp does; Linux. The package goes into node_modules/ of this clone.
-import { execFileSync } from 'node:child_process';
 import {
   cpSync,
   existsSync,
@@ -18,25 +17,15 @@ import {
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { makeRunner } from './run-program.mjs';
+
+const { fail, run } = makeRunner('build-tfjs-node');
 
 const VERSION = '4.22.0';
 const NAME = '@tensorflow/tfjs-node';
 const NAPI_VERSION = 8;
 const root = fileURLToPath(new URL('..', import.meta.url));
 const modules = join(root, 'node_modules');
-
-function fail(sentence) {
-  console.error(`build-tfjs-node: ${sentence}`);
-  process.exit(1);
-}
-
-function run(program, args, options = {}) {
-  try {
-    return execFileSync(program, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'], ...options });
-  } catch (error) {
-    return fail(`\`${[program, ...args].join(' ')}\` failed: ${error.message.split('\n')[0]}`);
-  }
-}
 
 /** The folder of TensorFlow's libraries and headers; a wheel is unpacked beside the package. */
 function openTensorflow(given) {

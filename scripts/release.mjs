@@ -3,7 +3,7 @@
 // Usage: node scripts/release.mjs [--out <folder, default release>] [--packages linux-x64,linux-x64-cuda,linux-arm64; default: all]
 // Needs CMake, a C++17 compiler and objdump; for linux-x64-cuda nvcc (SASS for sm_80, 86, 89, 90a, 100 and 120, PTX of compute_80 behind
 // them; no GPU needed), for linux-arm64 on another processor aarch64-linux-gnu-g++.
-import { execFileSync, spawnSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import {
   copyFileSync,
@@ -19,8 +19,10 @@ import { availableParallelism, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { makeRunner } from './run-program.mjs';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
+const { fail, run } = makeRunner('release', { cwd: ROOT });
 /** Ubuntu 22.04's */
 const NEWEST_GLIBC = [2, 35];
 const isArm = process.arch === 'arm64';
@@ -45,24 +47,6 @@ const manifest = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'));
 mkdirSync(out, { recursive: true });
 for (const name of names) makePlatformPackage(name);
 makeMainPackage();
-
-function fail(sentence) {
-  console.error(`release: ${sentence}`);
-  process.exit(1);
-}
-
-function run(program, values, options = {}) {
-  try {
-    return execFileSync(program, values, {
-      encoding: 'utf8',
-      stdio: ['ignore', 'pipe', 'inherit'],
-      cwd: ROOT,
-      ...options,
-    });
-  } catch (error) {
-    return fail(`\`${[program, ...values].join(' ')}\` failed with exit code ${error.status ?? error.code}.`);
-  }
-}
 
 function versionOf(program, ...values) {
   const { status, stdout } = spawnSync(program, values, { encoding: 'utf8' });
