@@ -6,6 +6,7 @@ import { readDocuments } from '../../data-gen/read-documents.ts';
 import { readReferenceConfig } from '../../export/reference-config.ts';
 import { clipGates, readTsv } from '../../export/tsv.ts';
 import { FormatError } from '../../src/errors/errors.ts';
+import { scorePredictions } from '../../src/eval/score-predictions.ts';
 import { readKvpressRows } from '../../src/eval/suites/kvpress-parquet.ts';
 import { readParquetFiles } from '../../src/eval/suites/read-parquet.ts';
 import { readGates } from '../../src/formats/gates.ts';
@@ -29,6 +30,7 @@ import {
   TOKENIZERS,
 } from './json-seeds.ts';
 import type { Corpus } from './mutate.ts';
+import { PREDICTIONS } from './prediction-seeds.ts';
 
 export interface Reader extends Corpus {
   readonly name: string;
@@ -240,6 +242,12 @@ export const READERS: readonly Reader[] = [
       openModelFolder(folder).close();
     },
   },
+  ...PREDICTIONS.map(({ suite, file, seeds }) => ({
+    name: `${suite} ${file}`,
+    seeds,
+    words: ['"answers":', '"pred":', '"prediction":', '"ground_truth":', '"outputs":[]', ',"', '""', "['", "' '", '\n'],
+    read: (input: Buffer, folder: string) => void scorePredictions(put(folder, file, input), { suite }),
+  })),
   {
     name: 'parquet',
     seeds: PARQUET,

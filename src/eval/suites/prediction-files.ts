@@ -122,7 +122,7 @@ function readLongbenchV2(placed: PlacedRecord): ScoredText {
   const answer = textField(placed, 'answer').trim();
   const parts = [difficulty, length].filter((part): part is string => typeof part === 'string');
   const task = 'longbench-v2';
-  if (response === undefined && (pred === null || /^[A-D]$/.test(String(pred)))) {
+  if (response === undefined && (pred === null || (typeof pred === 'string' && /^[A-D]$/.test(pred)))) {
     const score = (letter: string): number => (letter === answer ? 100 : 0);
     return { task, prediction: String(pred), scoring: { metric: 'accuracy', score }, parts };
   }
@@ -175,7 +175,8 @@ function readKvpress(placed: PlacedRecord, options: FileOptions): ScoredText {
   const { options: kept, question } = placed.record;
   const listed =
     typeof question === 'string' ? /\nA\. (.*)\nB\. (.*)\nC\. (.*)\nD\. (.*)$/.exec(question)?.slice(1) : undefined;
-  const choices = Array.isArray(kept) ? kept.map(String) : listed;
+  const isTexts = Array.isArray(kept) && kept.every((text) => typeof text === 'string');
+  const choices = isTexts ? (kept as string[]) : listed;
   return {
     task,
     prediction: readPrediction(placed),
