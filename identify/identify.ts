@@ -11,10 +11,10 @@ import { isDemoModel, openModel } from '../src/model/open-model.ts';
 import { fitToCpu } from '../train/cpu-budget.ts';
 import { findMethod } from '../train/methods/index.ts';
 import { chooseMaskCut } from './choose-mask.ts';
+import { openChosenEngine } from './chosen-engine.ts';
 import { findDocuments } from './documents.ts';
 import { openHelperEngines, splitDevices } from './helper-engines.ts';
 import { findKeepTask } from './keep-of.ts';
-import { openMethodEngine } from './method-engine.ts';
 import { openObjectiveSource } from './objective-source.ts';
 import { checkOptions, type IdentifyOptions, type IdentifyResult } from './options.ts';
 import { findResumedEngine } from './resumed-engine.ts';
@@ -43,10 +43,9 @@ export async function identify(options: IdentifyOptions): Promise<IdentifyResult
       const method = findMethod(settings.config.method);
       const { nameOption } = options;
       const { device, helpers: names } = splitDevices(options.device, { method, nameOption });
-      const engine = await openMethodEngine(folder, {
+      const engine = await openChosenEngine(folder, {
         ...{ ...options, device },
         ...findResumedEngine(options),
-        method,
         distillTokens: given?.longest ?? settings.config.maxTokens,
       });
       try {

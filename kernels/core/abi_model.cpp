@@ -1,4 +1,5 @@
 // Models and whole-sample operations of duo.h: check every argument, then call the backend.
+#include <cinttypes>
 #include <thread>
 
 #include "core/abi.h"
@@ -214,6 +215,31 @@ int32_t duo_kl_vectors(duo_model_t *model, const float *reference, const float *
       metric.pull_back(require(vectors, "vectors"), num_vectors, require(hidden_vectors, "hidden_vectors"));
     });
     require_finite("hidden_vectors", hidden_vectors, num_vectors * num_positions * found->config().hidden);
+  });
+}
+
+int32_t duo_attention(duo_model_t *model, const int32_t *tokens, int64_t num_tokens, const int32_t *positions, int64_t num_positions,
+                      const int32_t *key_ranges, duo_task_t *task, float *masses, int32_t *top_keys, float *mean_queries, float *mean_keys) {
+  return guard_task(task, [&](Task &running) {
+    const auto found = model_table().find(model, "model");
+    const ModelConfig &config = found->config();
+    const Passage passage = require_passage(config, tokens, num_tokens, positions, num_positions);
+    const bool reads_keys = key_ranges != nullptr || masses != nullptr || top_keys != nullptr, means = mean_queries != nullptr || mean_keys != nullptr;
+    if (reads_keys || !means) {
+      require(key_ranges, "key_ranges"), require(masses, "masses"), require(top_keys, "top_keys");
+      for (int64_t i = 0; i < num_positions; i++) {
+        const int32_t begin = key_ranges[2 * i], end = key_ranges[2 * i + 1];
+        if (begin >= 0 && begin <= end && end <= num_tokens) continue;
+        fail(DUO_STATUS_ARGUMENT, "Expected `key_ranges[%" PRId64 "]` to lie within 0 to %" PRId64 ", begin before end, got `%d` to `%d`", i, num_tokens, begin, end);
+      }
+    }
+    if (means) require(mean_queries, "mean_queries"), require(mean_keys, "mean_keys");
+    found->attention(passage, {key_ranges, masses, top_keys, mean_queries, mean_keys}, running);
+    if (reads_keys) require_finite("masses", masses, num_positions * config.layers * config.heads);
+    if (means) {
+      require_finite("mean_queries", mean_queries, config.layers * config.query_width());
+      require_finite("mean_keys", mean_keys, config.layers * config.kv_width());
+    }
   });
 }
 

@@ -37,6 +37,13 @@ struct Passage {
 };
 
 class KlMetric;  // core/kl_metric.h
+// What attention() writes: nulls as duo_attention allows them.
+struct AttentionReading {
+  const int32_t *key_ranges;         // [P, 2]
+  float *masses;                     // [P, L, H]
+  int32_t *top_keys;                 // [P, L, H]
+  float *mean_queries, *mean_keys;   // [L, H, D], [L, G, D]
+};
 
 struct Sampling {
   float temperature;  // 0 = greedy
@@ -116,6 +123,7 @@ class DuoModel {
   // Call `body` with the KL metric around reference [P, C] and anchor [P, C] or null, on the CPU.
   virtual void use_kl_metric(const float *reference, const float *anchor, int64_t num_positions, Task &task,
                              const std::function<void(const KlMetric &)> &body) = 0;
+  virtual void attention(const Passage &passage, const AttentionReading &reading, Task &task) = 0;
   // The session may keep `self` (a shared pointer to this model) so that weights outlive it.
   virtual std::unique_ptr<DuoSession> open_session(std::shared_ptr<DuoModel> self, const SessionOptions &options, Task &task) = 0;
 };

@@ -40,6 +40,7 @@ class CpuModel : public DuoModel {
               float *products) override;
   void gram(const float *a, int64_t num_a, const float *b, int64_t num_b, int64_t length, double scale, Task &task, double *gram, int64_t gram_stride) override;
   void use_kl_metric(const float *reference, const float *anchor, int64_t num_positions, Task &task, const std::function<void(const KlMetric &)> &body) override;
+  void attention(const Passage &passage, const AttentionReading &reading, Task &task) override;
   std::unique_ptr<DuoSession> open_session(std::shared_ptr<DuoModel> self, const SessionOptions &options, Task &task) override;
 
   // What sessions build on.

@@ -63,6 +63,10 @@ class SamplePass {
 
   const CpuContext &context() const { return context_; }
   const float *full_branch() const { return full_.data(); }
+  // Of the last attend_layer, rotated: queries [rows, H, D], keys [T, G, D]; and the cosines and sines [T, D/2] of all positions.
+  const float *queries() const { return query_.data(); }
+  const float *keys() const { return key_.data(); }
+  const RopeTables &rope() const { return tables_; }
   int64_t num_tokens() const { return num_tokens_; }
 
  private:

@@ -252,6 +252,16 @@ DUO_API int32_t duo_kl_features(duo_model_t *model, const float *reference, cons
 DUO_API int32_t duo_kl_vectors(duo_model_t *model, const float *reference, const float *anchor, int64_t num_positions, const float *vectors,
                                int64_t num_vectors, duo_task_t *task, float *hidden_vectors);
 
+/* What heads attend to under full attention, and their mean queries and keys: one forward pass, no T×T matrix.
+ *   key_ranges [num_positions, 2] int32, read: keys [begin, end), 0 ≤ begin ≤ end ≤ num_tokens, of each position
+ *   masses [num_positions, L, H] fp32, written: the attention that head h pays at positions[i] to the keys of its range (keys after it have none)
+ *   top_keys [num_positions, L, H] int32, written: the key it attends to most, the first on a tie
+ *   mean_queries [L, H, D] fp32, mean_keys [L, G, D] fp32, written: after Q/K norm and before RoPE, means over tokens 0 … the last position
+ * Results may be null: key_ranges, masses and top_keys together, mean_queries and mean_keys together, not all. On CUDA operands are f16, sums fp32 and
+ * fp64. Progress: layers. Memory: the working set of a forward pass. Deterministic. */
+DUO_API int32_t duo_attention(duo_model_t *model, const int32_t *tokens, int64_t num_tokens, const int32_t *positions, int64_t num_positions,
+                              const int32_t *key_ranges, duo_task_t *task, float *masses, int32_t *top_keys, float *mean_queries, float *mean_keys);
+
 /* One block of a Gram matrix: gram[r, c] += scale · ⟨a_r, b_c⟩, summed in fp64 in a fixed order, on the model's device: the same bits on all.
  *   a [num_a, length] fp32, read, num_a ≤ 2^19      b [num_b, length] fp32, read; may be a      scale finite
  *   gram [num_a, num_b] double, read and written; rows lie gram_stride elements apart, gram_stride ≥ num_b

@@ -1,7 +1,7 @@
 // Checks of what an engine is given, the same for every engine: samples, gates, masks, windows.
 import type { GateGrid, HeadMask, ModelShape, Sample, StreamingWindows } from '../core/shapes.ts';
 import { ConfigError, EngineError, FormatError } from '../errors/errors.ts';
-import type { ProbeRequest } from './engine.ts';
+import type { AttentionRequest, ProbeRequest } from './engine.ts';
 
 /** @throws {FormatError} no or too many tokens, an id outside the vocabulary, a range outside 1 ≤ start < end ≤ T, no answer. */
 export function checkSample(sample: Sample, model: ModelShape): void {
@@ -88,6 +88,27 @@ export function checkProbe(request: ProbeRequest, model: ModelShape): void {
   const count = model.layers * model.kvHeads;
   if (Number.isInteger(begin) && Number.isInteger(end) && begin >= 0 && begin < end && end <= count) return;
   throw new ConfigError(`Expected KV heads [begin, end) with 0 ≤ begin < end ≤ ${count}, got [${begin}, ${end})`);
+}
+
+/** @throws {FormatError} as checkTokens; {ConfigError} positions not ascending within the text, or a range of keys that does not lie in it. */
+export function checkAttention(tokens: readonly number[], request: AttentionRequest, model: ModelShape): void {
+  checkTokens(tokens, model);
+  const { positions, keyRanges } = request;
+  if (positions.length === 0 || positions.length !== keyRanges.length) {
+    throw new ConfigError(
+      `Expected positions with a range of keys each, got ${positions.length} positions and ${keyRanges.length} ranges`,
+    );
+  }
+  positions.forEach((position, index) => {
+    const least = index === 0 ? 0 : (positions[index - 1] as number) + 1;
+    if (Number.isInteger(position) && position >= least && position < tokens.length) return;
+    throw new ConfigError(`Expected positions that ascend from 0 to ${tokens.length - 1}, got ${position}`);
+  });
+  for (const [begin, end] of keyRanges) {
+    if (Number.isInteger(begin) && Number.isInteger(end) && begin >= 0 && begin <= end && end <= tokens.length)
+      continue;
+    throw new ConfigError(`Expected keys [begin, end) with 0 ≤ begin ≤ end ≤ ${tokens.length}, got [${begin}, ${end})`);
+  }
 }
 
 function checkSinkTokens(sinkTokens: number): void {

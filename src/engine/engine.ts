@@ -86,6 +86,22 @@ export interface HiddenOptions {
   readonly onProgress?: (fraction: number) => void;
 }
 
+/** Positions to look at attention from, and keys to look for. */
+export interface AttentionRequest {
+  /** ascending, in 0 … T−1 */
+  readonly positions: readonly number[];
+  /** [begin, end) of each position */
+  readonly keyRanges: readonly (readonly [begin: number, end: number])[];
+}
+
+/** Attention of every query head from each position, both `[positions, layers, heads]`. */
+export interface AttentionReading {
+  /** share of attention on the keys of the position's range, 0..1 */
+  readonly masses: Float32Array;
+  /** the key attended to most, the first on a tie */
+  readonly topKeys: Int32Array;
+}
+
 /** What an engine expects one distillation step to take. */
 export interface StepEstimate {
   readonly memoryBytes: number;
@@ -127,6 +143,15 @@ export interface Engine {
   sketch?(sample: Sample, request: SketchRequest, options?: HiddenOptions): Promise<Float32Array>;
   /** where the engine can measure by KL divergence */
   readonly klMetric?: KlMetric;
+  /** Where the engine can: what heads attend to under full attention. One forward pass. Deterministic. @throws as `evaluate`. */
+  readAttention?(
+    tokens: readonly number[],
+    request: AttentionRequest,
+    options?: { signal?: AbortSignal },
+  ): Promise<AttentionReading>;
+  /** Where the engine can: attention that the last of `length` equal queries pays to `length` equal keys at their own positions, of each
+   * head's mean query and key over `tokens`, from Q/K norm to RoPE. `[layers, heads, length]` fp32. One forward pass. @throws as `evaluate`. */
+  attendMeans?(tokens: readonly number[], length: number, options?: { signal?: AbortSignal }): Promise<Float32Array>;
   /** Where the engine can: scale · ⟨aᵢ, bⱼ⟩ of all rows, summed in fp64 in a fixed order.
    * @param a `[numA, length]` and @param b `[numB, length]` fp32, row-major.  @returns `[numA, numB]`. */
   multiplyGram?(

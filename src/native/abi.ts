@@ -235,6 +235,17 @@ export const FUNCTIONS = {
     TASK,
     ['float *', 'hidden_vectors'],
   ),
+  duo_attention: mirror(
+    'int32_t',
+    MODEL,
+    ...PASSAGE,
+    ['const int32_t *', 'key_ranges'],
+    TASK,
+    ['float *', 'masses'],
+    ['int32_t *', 'top_keys'],
+    ['float *', 'mean_queries'],
+    ['float *', 'mean_keys'],
+  ),
   duo_gram: mirror(
     'int32_t',
     MODEL,

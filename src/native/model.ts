@@ -194,6 +194,33 @@ export class NativeModel {
     return Math.min(KL.TOKENS, this.config.vocab) + 1;
   }
 
+  /** At each position and query head under full attention: the mass on the keys of the position's range, and the key of the most.
+   * @param passage its gates are not looked at.  @param keyRanges `[P, 2]`: begin, end.  @returns both `[P, L, H]`. @throws {NativeError}. */
+  async attention(
+    { tokens, positions }: Pick<Passage, 'tokens' | 'positions'>,
+    keyRanges: Int32Array,
+    options: TaskOptions = {},
+  ): Promise<{ masses: Float32Array; topKeys: Int32Array }> {
+    const count = positions.length * this.config.layers * this.config.heads;
+    const [masses, topKeys] = [new Float32Array(count), new Int32Array(count)];
+    const sample = [this.handle.id, tokens, tokens.length, positions, positions.length];
+    await runCall('duo_attention', [...sample, keyRanges, TASK_ARGUMENT, masses, topKeys, null, null], options);
+    return { masses, topKeys };
+  }
+
+  /** Mean queries `[L, H, D]` and keys `[L, G, D]` over tokens, after Q/K norm and before RoPE. @throws {NativeError}. */
+  async meanHeads(
+    tokens: Int32Array,
+    options: TaskOptions = {},
+  ): Promise<{ queries: Float32Array; keys: Float32Array }> {
+    const { layers, heads, kv_heads: kvHeads, head_dim: headDim } = this.config;
+    const queries = new Float32Array(layers * heads * headDim);
+    const keys = new Float32Array(layers * kvHeads * headDim);
+    const sample = [this.handle.id, tokens, tokens.length, Int32Array.of(tokens.length - 1), 1];
+    await runCall('duo_attention', [...sample, null, TASK_ARGUMENT, null, null, queries, keys], options);
+    return { queries, keys };
+  }
+
   close(): void {
     this.handle.close();
   }

@@ -67,8 +67,6 @@ export interface HeadMethod {
   readonly name: string;
   /** one line for help and reports */
   readonly description: string;
-  /** the one engine it runs on; default: every engine */
-  readonly onlyEngine?: Engine['name'];
   /** True where it goes step by step, tells each through `onStep` and writes metrics.jsonl; the others tell `onProgress` their
    * share of the whole and write no metrics. Default false. */
   readonly isStepwise?: boolean;

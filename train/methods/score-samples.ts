@@ -1,34 +1,33 @@
 // The frame of methods that look at samples one by one and average: no optimisation, so no checkpoint; a resume begins anew
 // and ends with the same bytes.
 import { filledGrid, type GateGrid, type ModelShape, type Sample } from '../../src/core/shapes.ts';
+import type { Engine } from '../../src/engine/engine.ts';
 import { AbortedError, ConfigError } from '../../src/errors/errors.ts';
-import type { Transformer } from '../../src/model/transformer/transformer.ts';
 import type { ScoredGates, ScoreOptions } from './method.ts';
 
 /** What one sample adds: a value per query head, `[layers][heads]`, or null where it has nothing to tell. */
 export type ScoreSample = (input: {
-  readonly transformer: Transformer;
+  readonly engine: Engine;
   readonly sample: Sample;
-  readonly signal: AbortSignal | undefined;
+  /** the options of a call that may be stopped */
+  readonly abort: { readonly signal?: AbortSignal };
 }) => Promise<number[][] | null>;
 
 /** Average `scoreSample` over `settings.steps` samples and bring query heads together to KV heads.
  * @param combine `mean` or `max` over a KV head's query group.
  * @returns values clamped to 0..1. No file is written: nothing is optimised.
- * @throws {ConfigError} another engine than tensorflow, or no sample tells anything; {AbortedError}; {EngineError}. */
+ * @throws {ConfigError} an engine that does not show attention, or no sample tells anything; {AbortedError}; {EngineError}. */
 export async function scoreSamples(
   options: ScoreOptions,
   method: { readonly scoreSample: ScoreSample; readonly combine: 'mean' | 'max' },
 ): Promise<ScoredGates> {
   const { engine, settings, signal } = options;
-  // Loaded here, so that a list of the methods does not load TensorFlow.js.
-  const { borrowTransformer } = await import('../../src/engine/tensorflow/tensorflow-engine.ts');
-  const transformer = await borrowTransformer(engine);
+  const abort = signal === undefined ? {} : { signal };
   const sums = filledGrid(engine.model.layers, engine.model.heads, 0);
   let used = 0;
   for (let step = 0; step < settings.steps; step++) {
     if (signal?.aborted) throw new AbortedError(`Stopped before sample ${step} of ${settings.steps}.`);
-    const values = await method.scoreSample({ transformer, sample: await options.sampleAt(step), signal });
+    const values = await method.scoreSample({ engine, sample: await options.sampleAt(step), abort });
     options.onProgress?.((step + 1) / settings.steps);
     if (values === null) continue;
     used++;
@@ -61,6 +60,33 @@ export function groupHeads(
       const own = row.slice(kvHead * group, (kvHead + 1) * group);
       const value = combine === 'max' ? Math.max(...own) : own.reduce((a, b) => a + b, 0) / group;
       return Math.min(1, Math.max(0, value));
+    }),
+  );
+}
+
+/** What an engine shows of attention. @throws {ConfigError} nothing. */
+export function requireReader(engine: Engine): NonNullable<Engine['readAttention']> {
+  if (engine.readAttention === undefined) throw noReader(engine);
+  return engine.readAttention.bind(engine);
+}
+
+export function noReader(engine: Engine): ConfigError {
+  return new ConfigError(
+    `Expected an engine that shows what heads attend to, got \`${engine.name}\` without that; use --method gates`,
+  );
+}
+
+/** `[layers][heads]`: the sum over positions of what each `[position, layer, head]` of a reading is worth. */
+export function sumPositions(
+  { layers, heads }: Pick<ModelShape, 'layers' | 'heads'>,
+  count: number,
+  worth: (at: number, index: number) => number,
+): number[][] {
+  return Array.from({ length: layers }, (_, layer) =>
+    Array.from({ length: heads }, (_, head) => {
+      let sum = 0;
+      for (let index = 0; index < count; index++) sum += worth((index * layers + layer) * heads + head, index);
+      return sum;
     }),
   );
 }

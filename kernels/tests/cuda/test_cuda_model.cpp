@@ -219,6 +219,28 @@ void test_case(const Case &c) {
     expect(sketch(*gpu) == products, name + "a sketch has the same bits with " + std::to_string(most) + " vectors at once");
   }
   lanes.limit_sketch_vectors(num_vectors);
+  // What heads attend to: masses and means as the CPU has them. A top key may be another where two scores are equal but for rounding.
+  const auto num_heads = static_cast<size_t>(c.layers * c.heads);
+  const auto read = [&](DuoModel &model, const std::vector<int32_t> &ranges, std::vector<int32_t> &tops) {
+    std::vector<float> out(rows * num_heads + static_cast<size_t>(c.layers * (c.heads + c.kv_heads) * c.head_dim));
+    tops.resize(rows * num_heads);
+    float *queries = out.data() + rows * num_heads, *keys = queries + c.layers * c.heads * c.head_dim;
+    model.attention(passage, {ranges.data(), out.data(), tops.data(), queries, keys}, task);
+    return out;
+  };
+  std::vector<int32_t> ranges, gpu_tops, cpu_tops;
+  for (size_t row = 0; row < rows; row++) ranges.push_back(positions[row] / 3), ranges.push_back(positions[row]);
+  const auto reading = run_in_every_order<std::vector<float>>(name + "attention", [&] { return read(*gpu, ranges, gpu_tops); });
+  const auto cpu_reading = read(*cpu, ranges, cpu_tops);
+  const auto masses_end = static_cast<std::ptrdiff_t>(rows * num_heads);
+  const auto part_of = [&](const std::vector<float> &all_values, bool is_mean) {
+    return is_mean ? std::vector<float>(all_values.begin() + masses_end, all_values.end()) : std::vector<float>(all_values.begin(), all_values.begin() + masses_end);
+  };
+  expect_within(relative_error(part_of(reading, false), part_of(cpu_reading, false)), tolerance::attention_reading, name + "attention: masses");
+  expect_within(relative_error(part_of(reading, true), part_of(cpu_reading, true)), tolerance::attention_reading, name + "attention: mean queries and keys");
+  size_t same_tops = 0;
+  for (size_t i = 0; i < gpu_tops.size(); i++) same_tops += gpu_tops[i] == cpu_tops[i];
+  expect(20 * same_tops >= 19 * gpu_tops.size(), name + "attention: at most one top key in twenty is another (" + std::to_string(gpu_tops.size() - same_tops) + ")");
   int64_t memory = 0;
   double operations = 0, cpu_operations = 0;
   int64_t cpu_memory = 0;

@@ -12,9 +12,20 @@ import {
 import { EngineError, ModelError } from '../../errors/errors.ts';
 import type { ModelConfig } from '../../model/config.ts';
 import type { ModelFolder } from '../../model/folder.ts';
+import { attendMeanHeads } from '../../model/mean-attention.ts';
 import { type NativeModel, openModel, openRandomModel } from '../../native/model.ts';
-import { checkGates, checkMask, checkProbe, checkSample, checkWindows } from '../check-inputs.ts';
+import {
+  checkAttention,
+  checkGates,
+  checkMask,
+  checkProbe,
+  checkSample,
+  checkTokens,
+  checkWindows,
+} from '../check-inputs.ts';
 import type {
+  AttentionReading,
+  AttentionRequest,
   DistillOptions,
   DistillResult,
   Engine,
@@ -54,7 +65,7 @@ export async function openNativeEngine(folder: ModelFolder, options: NativeEngin
     );
   }
   const model = await openModel(listModelConfigValues(folder.config), folder.weights.files, options);
-  return new NativeEngine(model, folder.config.shape);
+  return new NativeEngine(model, folder.config);
 }
 
 /** Open seeded random weights of a shape, for benches. @throws {NativeError} as openNativeEngine; no memory. */
@@ -63,7 +74,7 @@ export async function openRandomNativeEngine(
   options: NativeEngineOptions & { seed: number; weightDtype: 'f32' | 'bf16' | 'int8' },
 ): Promise<Engine> {
   const model = await openRandomModel(listModelConfigValues(config), options.seed, options);
-  return new NativeEngine(model, config.shape);
+  return new NativeEngine(model, config);
 }
 
 class NativeEngine implements Engine {
@@ -72,11 +83,13 @@ class NativeEngine implements Engine {
   readonly model: ModelShape;
   readonly klMetric: KlMetric;
   readonly #native: NativeModel;
+  readonly #config: ModelConfig;
   #isOpen = true;
 
-  constructor(native: NativeModel, shape: ModelShape) {
+  constructor(native: NativeModel, config: ModelConfig) {
     this.device = native.device;
-    this.model = shape;
+    this.model = config.shape;
+    this.#config = config;
     this.#native = native;
     this.klMetric = {
       features: native.numKlFeatures,
@@ -161,6 +174,27 @@ class NativeEngine implements Engine {
     const passage = makePassage(sample, positions, listBranches(gates, window));
     const heads = { probeGates: Float32Array.from(request.probeGates.flat()), begin, end };
     return native.probe(passage, heads, { signal: options.signal, onProgress: toFraction(options.onProgress) });
+  }
+
+  async readAttention(
+    tokens: readonly number[],
+    request: AttentionRequest,
+    options: { signal?: AbortSignal } = {},
+  ): Promise<AttentionReading> {
+    const native = this.#requireOpen();
+    checkAttention(tokens, request, this.model);
+    const passage = { tokens: Int32Array.from(tokens), positions: Int32Array.from(request.positions) };
+    return native.attention(passage, Int32Array.from(request.keyRanges.flat()), options);
+  }
+
+  async attendMeans(
+    tokens: readonly number[],
+    length: number,
+    options: { signal?: AbortSignal } = {},
+  ): Promise<Float32Array> {
+    const native = this.#requireOpen();
+    checkTokens(tokens, this.model);
+    return attendMeanHeads(this.#config, await native.meanHeads(Int32Array.from(tokens), options), length);
   }
 
   async sketch(sample: Sample, request: SketchRequest, options: HiddenOptions = {}): Promise<Float32Array> {

@@ -9,14 +9,25 @@ import {
   type StreamingWindows,
   supervisedPositions,
 } from '../../core/shapes.ts';
-import { ConfigError, EngineError, ModelError } from '../../errors/errors.ts';
+import { EngineError, ModelError } from '../../errors/errors.ts';
 import type { ModelFolder } from '../../model/folder.ts';
+import { attendMeanHead, measureMeanHeads } from '../../model/transformer/attention-statistics.ts';
 import { computeDistillation } from '../../model/transformer/distillation.ts';
 import { computeHiddenStates } from '../../model/transformer/forward.ts';
 import { computeProbe } from '../../model/transformer/probe.ts';
 import { loadTransformer, type Transformer } from '../../model/transformer/transformer.ts';
-import { checkGates, checkMask, checkProbe, checkSample, checkWindows } from '../check-inputs.ts';
+import {
+  checkAttention,
+  checkGates,
+  checkMask,
+  checkProbe,
+  checkSample,
+  checkTokens,
+  checkWindows,
+} from '../check-inputs.ts';
 import type {
+  AttentionReading,
+  AttentionRequest,
   DistillOptions,
   DistillResult,
   Engine,
@@ -25,6 +36,7 @@ import type {
   ProbeRequest,
   StepEstimate,
 } from '../engine.ts';
+import { readAttention } from './attention.ts';
 import { type Backend, openBackend } from './backend.ts';
 import type { BackendName } from './backend-names.ts';
 import { estimateStep } from './estimate.ts';
@@ -174,31 +186,43 @@ class TensorflowEngine implements Engine {
     return openTensorflowSession(host, mask, options);
   }
 
+  async readAttention(
+    tokens: readonly number[],
+    request: AttentionRequest,
+    options: { signal?: AbortSignal } = {},
+  ): Promise<AttentionReading> {
+    const transformer = this.#requireOpen();
+    checkAttention(tokens, request, this.model);
+    await this.#backend.activate();
+    return readAttention(transformer, tokens, request, options.signal);
+  }
+
+  async attendMeans(
+    tokens: readonly number[],
+    length: number,
+    options: { signal?: AbortSignal } = {},
+  ): Promise<Float32Array> {
+    const transformer = this.#requireOpen();
+    checkTokens(tokens, this.model);
+    await this.#backend.activate();
+    const means = await measureMeanHeads(transformer, tokens, options);
+    const { layers, heads } = this.model;
+    const out = new Float32Array(layers * heads * length);
+    let head = 0;
+    for (const mean of means)
+      for (const row of attendMeanHead(transformer, mean, length)) out.set(row, head++ * length);
+    return out;
+  }
+
   async close(): Promise<void> {
     this.#transformer?.dispose();
     this.#transformer = null;
-  }
-
-  async borrowTransformer(): Promise<Transformer> {
-    const transformer = this.#requireOpen();
-    await this.#backend.activate();
-    return transformer;
   }
 
   #requireOpen(): Transformer {
     if (this.#transformer === null) throw new EngineError('Expected an open engine, found a closed one; open another');
     return this.#transformer;
   }
-}
-
-/** The transformer behind a `tensorflow` engine, its backend current; the engine keeps owning it.
- * For what no engine interface offers, such as attention probabilities.
- * @throws {ConfigError} another engine; {EngineError} closed. */
-export async function borrowTransformer(engine: Engine): Promise<Transformer> {
-  if (engine instanceof TensorflowEngine) return engine.borrowTransformer();
-  throw new ConfigError(
-    `Expected the tensorflow engine, which alone shows attention probabilities, got \`${engine.name}\`; add --engine tensorflow`,
-  );
 }
 
 /** Copies of each linear weight: both orders, and on wasm what its matrix product packs of each. */

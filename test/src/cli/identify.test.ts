@@ -118,7 +118,6 @@ describe('duo identify', () => {
     [['--sink', '-1'], 'Expected `--sink` to be an integer of at least 0'],
     [['--stepz', '3'], "unknown option '--stepz'"],
     [['--engine', 'torch'], 'Expected --engine to be native or tensorflow, got `torch`'],
-    [['--method', 'attention-mass', '--engine', 'native'], 'Expected --engine tensorflow for --method attention-mass'],
     [['--method', 'magic'], 'Expected `method` to be one of gates'],
     [['--resume', '--overwrite'], 'Expected --resume or --overwrite, got both'],
   ])('%j is wrong usage: exit code 2, one sentence, nothing written', async (flags, sentence) => {

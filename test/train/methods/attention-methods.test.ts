@@ -105,9 +105,9 @@ describe('mean-query-key', () => {
   });
 });
 
-it('says which engine it needs, and stops on a signal', async () => {
+it('says what engine it needs, and stops on a signal', async () => {
   await expect(findMethod('attention-mass').score(options({ engine: makeQuadraticEngine() }))).rejects.toThrow(
-    'the tensorflow engine',
+    'Expected an engine that shows what heads attend to, got `tensorflow` without that',
   );
   await expect(findMethod('attention-mass').score(options({ signal: AbortSignal.abort() }))).rejects.toMatchObject({
     exitCode: 130,

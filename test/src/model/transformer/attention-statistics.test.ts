@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { Engine } from '../../../../src/engine/engine.ts';
-import { borrowTransformer, openTensorflowEngine } from '../../../../src/engine/tensorflow/tensorflow-engine.ts';
+import { openTensorflowEngine } from '../../../../src/engine/tensorflow/tensorflow-engine.ts';
 import { type ModelFolder, openModelFolder } from '../../../../src/model/folder.ts';
 import { mixAttention } from '../../../../src/model/transformer/attention.ts';
 import {
@@ -15,7 +15,7 @@ import { embedTokens } from '../../../../src/model/transformer/forward.ts';
 import { projectHeads } from '../../../../src/model/transformer/projections.ts';
 import { applyRmsNorm } from '../../../../src/model/transformer/rms-norm.ts';
 import { makeTables } from '../../../../src/model/transformer/run-tables.ts';
-import type { Transformer } from '../../../../src/model/transformer/transformer.ts';
+import { loadTransformer, type Transformer } from '../../../../src/model/transformer/transformer.ts';
 
 let folder: ModelFolder;
 let engine: Engine;
@@ -23,9 +23,11 @@ let transformer: Transformer;
 beforeAll(async () => {
   folder = openModelFolder(join(import.meta.dirname, '../../../golden/gqa-4l-d192'));
   engine = await openTensorflowEngine(folder);
-  transformer = await borrowTransformer(engine);
+  // the engine has made a backend current
+  transformer = loadTransformer(folder.config, folder.weights!);
 });
 afterAll(async () => {
+  transformer.dispose();
   await engine.close();
   folder.close();
 });

@@ -1,0 +1,30 @@
+// The engine of an identification: an opened one, or what was asked for.
+import type { Engine } from '../src/engine/engine.ts';
+import { openEngine } from '../src/engine/open-engine.ts';
+import { ConfigError } from '../src/errors/errors.ts';
+import type { ModelFolder } from '../src/model/folder.ts';
+import type { IdentifyOptions } from './options.ts';
+
+/** The opened engine of the options, or a new one.
+ * @param options.distillTokens of the longest step to come.  @throws {ConfigError} a device, backend or threads beside an opened engine; as `openEngine`. */
+export async function openChosenEngine(
+  folder: ModelFolder,
+  options: IdentifyOptions & { readonly distillTokens: number },
+): Promise<Engine> {
+  const { engine, device, backend, threads, distillTokens, nameOption, onMessage } = options;
+  if (typeof engine === 'object') {
+    checkOpened(options);
+    return engine;
+  }
+  const onNote = (text: string): void => onMessage?.({ kind: 'note', text: `${text}.` });
+  return openEngine(folder, { engine, device, backend, threads, distillTokens, nameOption, onNote });
+}
+
+function checkOpened(options: IdentifyOptions): void {
+  for (const name of ['device', 'backend', 'threads'] as const) {
+    if (options[name] === undefined) continue;
+    throw new ConfigError(
+      `Expected no \`${name}\` beside an opened engine, which has its own, got \`${options[name]}\`.`,
+    );
+  }
+}
