@@ -29,7 +29,7 @@ describe('duo identify', () => {
     }
     // The golden model ends at 4096 tokens.
     expect(first.stdout).toMatch(/^KV cache saved: \d+\.\d % at 4K tokens\.$/m);
-    expect(first.stderr).toMatch(/Expected: \d+ MiB of memory/);
+    expect(first.stderr).toMatch(/Expected: [\d.]+ MiB of memory/);
     expect(readdirSync(a).sort()).toEqual(['checkpoint.json', 'gates.json', 'mask.json', 'metrics.jsonl', 'run.json']);
     const run = JSON.parse(readFileSync(join(a, 'run.json'), 'utf8')) as {
       status: string;
@@ -42,7 +42,7 @@ describe('duo identify', () => {
     expect(readMetricsWithoutSeconds(b)).toEqual(readMetricsWithoutSeconds(a));
   });
 
-  it('runs a method that looks at attention on the engine that shows it, and leaves no empty metrics', async () => {
+  it('runs a method that looks at attention on the default engine, and leaves no empty metrics', async () => {
     const folder = makeFolder();
     const samples = writeGoldenSamples(folder);
     const out = join(folder, 'run');
@@ -50,10 +50,7 @@ describe('duo identify', () => {
     const at = flags.indexOf('--engine');
     const { code, stdout, stderr } = await runDuo([...flags.slice(0, at), ...flags.slice(at + 2)]);
     expect(code).toBe(0);
-    expect(stderr).toMatch(
-      /^duo: the tensorflow engine computes, because --method mean-query-key runs on no other\.$/m,
-    );
-    expect(stderr).toMatch(/^Expected: \d+ MiB of memory/m);
+    expect(stderr).toMatch(/^Expected: [\d.]+ MiB of memory/m);
     expect(stdout).toMatch(/: gates\.json, mask\.json, run\.json\.$/m);
     expect(readdirSync(out).sort()).toEqual(['gates.json', 'mask.json', 'run.json']);
   });
