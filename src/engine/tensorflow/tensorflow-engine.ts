@@ -9,7 +9,7 @@ import {
   type StreamingWindows,
   supervisedPositions,
 } from '../../core/shapes.ts';
-import { EngineError, ModelError } from '../../errors/errors.ts';
+import { ConfigError, EngineError, ModelError } from '../../errors/errors.ts';
 import type { ModelFolder } from '../../model/folder.ts';
 import { attendMeanHead, measureMeanHeads } from '../../model/transformer/attention-statistics.ts';
 import { computeDistillation } from '../../model/transformer/distillation.ts';
