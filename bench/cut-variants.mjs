@@ -12,8 +12,8 @@ import { parseCount } from '../dist/src/config/flags.js';
 import { openEngine } from '../dist/src/engine/open-engine.js';
 import { openModel } from '../dist/src/model/open-model.js';
 import { makeFarNeedles, openScores, takeTexts } from './held-out-scores.mjs';
-import { changeEffects, drawSamples, makeLadder, measureSamples, measureTrace, scaleInteractions } from './ladders.mjs';
-import { measureAround, measureTrueLoss } from './second-round.mjs';
+import { balance, changeEffects, drawSamples, makeLadder, measureSamples, scaleInteractions } from './ladders.mjs';
+import { measureAround, measureTrueLosses } from './second-round.mjs';
 
 const { values: flags } = parseArgs({
   options: {
@@ -81,29 +81,22 @@ tell(`${late.length} samples of its later half measured`);
 
 const ladderOf = (samples, weigh) => makeLadder(samples, rungs, weigh);
 const few = (samples) => samples.slice(0, count / 2);
-/** Each kind of samples to a trace of 1 in all. */
-function balance(parts) {
-  const all = parts.flat();
-  const weights = new Map();
-  for (const samples of parts) {
-    const trace = samples.reduce((sum, sample) => sum + measureTrace(sample), 0);
-    for (const sample of samples) weights.set(sample, all.length / trace);
-  }
-  return ladderOf(all, (sample) => weights.get(sample));
-}
 const { passkey, longRange } = measured;
-const balanced = balance([passkey, longRange]);
+const weigh = balance([...passkey, ...longRange]);
+const base = ladderOf([...passkey, ...longRange], weigh);
 const ladders = [
-  [`both, ${flags.shortest} to ${flags.length}`, ladderOf(measured.mixed)],
-  [`both, ${flags.length}, as many`, ladderOf([...few(passkey), ...few(longRange)])],
-  [`both, ${flags.length}, as many, one trace`, balance([few(passkey), few(longRange)])],
-  [`both, ${flags.length}, twice as many`, ladderOf([...passkey, ...longRange])],
-  [`both, ${flags.length}, twice as many, one trace`, balanced],
-  [`passkeys, ${flags.length}`, ladderOf(passkey)],
-  [`long-range, ${flags.length}`, ladderOf(longRange)],
+  [`${flags.shortest} to ${flags.length}`, ladderOf(measured.mixed)],
+  [`${flags.shortest} to ${flags.length}, objectives not scaled`, ladderOf(measured.mixed, () => 1)],
+  [`${flags.length}, as many`, ladderOf([...few(passkey), ...few(longRange)])],
+  [`${flags.length}, twice as many`, base],
+  [`passkeys of ${flags.length}`, ladderOf(passkey)],
+  [`long-range of ${flags.length}`, ladderOf(longRange)],
   [`long-range, later half of ${flags.length}`, ladderOf(measured.late)],
-  [`passkeys and later half, one trace`, balance([passkey, measured.late])],
-  ...[0, 0.5, 0.8, 1.2].map((factor) => [`one trace, interactions × ${factor}`, scaleInteractions(balanced, factor)]),
+  [`passkeys of ${flags.length} and long-range, later half`, ladderOf([...passkey, ...measured.late])],
+  ...[0, 0.5, 0.8, 1.2].map((factor) => [
+    `${flags.length}, twice as many, interactions × ${factor}`,
+    scaleInteractions(base, factor),
+  ]),
 ];
 
 const lines = [
@@ -112,7 +105,7 @@ const lines = [
 for (const share of flags.shares.split(',')) {
   const cut = (ladder) => cutWindows(ladder, { kvShare: Number(share), atTokens, kvHeads });
   for (const [name, ladder] of ladders) await addRow(share, name, cut(ladder));
-  for (const least of [4, 8, 16]) await addRow(share, `one trace, ${least} whole heads at least`, cutWhole(cut, least));
+  for (const least of [4, 8, 16]) await addRow(share, `${least} whole heads at least`, cutWhole(cut, least));
 }
 const second = Number(flags.second);
 if (second > 0) await addRounds(flags.shares.split(',').at(-1));
@@ -124,12 +117,11 @@ folder.close();
 
 /** The cut with at least so many whole heads: every window costs a price more, the least that suffices; null where none does. */
 function cutWhole(cut, least) {
-  const cutAt = (price) =>
-    cut(changeEffects(balanced, (value, row, column) => (row === column ? value + price : value)));
+  const cutAt = (price) => cut(changeEffects(base, (value, row, column) => (row === column ? value + price : value)));
   const suffices = ({ mask }) => mask.windows.flat().filter((window) => window === null).length >= least;
   let best = cutAt(0);
   if (suffices(best)) return best;
-  // all effects together are 1, so that a price of 1 a head outweighs them
+  // with both objectives at one trace all heads alone are 1 together, so that a price of 1 a head outweighs them
   let [low, high] = [0, 1];
   best = cutAt(high);
   if (!suffices(best)) return null;
@@ -146,24 +138,19 @@ function cutWhole(cut, least) {
  * with the first. */
 async function addRounds(share) {
   const cut = (ladder) => cutWindows(ladder, { kvShare: Number(share), atTokens, kvHeads });
-  // scaled as the first measurement was, for what is measured around a mask has no trace of its own
-  const traces = [passkey, longRange].map(
-    (samples) => samples.reduce((sum, sample) => sum + measureTrace(sample), 0) / samples.length,
-  );
-  let { mask } = cut(balanced);
+  let { mask } = cut(base);
   for (const round of [2, 3]) {
     const around = [];
-    for (const [kind, samples] of long.entries()) {
-      for (const sample of samples.slice(0, second / 2)) {
-        around.push({ ...(await measureAround(engine, sample, { mask, windows })), weight: 1 / traces[kind] });
-      }
+    for (const sample of long.flatMap((samples) => samples.slice(0, second / 2))) {
+      around.push(await measureAround(engine, sample, { mask, windows }));
     }
-    const near = ladderOf(around, ({ weight }) => weight);
+    // weighed as the first measurement was, for what is measured around a mask has no trace of its own
+    const near = ladderOf(around, weigh);
     tell(`measured around a mask of ${share}, round ${round}`);
     const found = cut(near);
-    await addRow(share, `one trace, round ${round}`, found);
-    const mean = changeEffects(near, (value, row, column) => (value + balanced.effects[row][column]) / 2);
-    await addRow(share, `one trace, mean of rounds 1 and ${round}`, cut(mean));
+    await addRow(share, `round ${round}`, found);
+    const mean = changeEffects(near, (value, row, column) => (value + base.effects[row][column]) / 2);
+    await addRow(share, `mean of rounds 1 and ${round}`, cut(mean));
     ({ mask } = found);
   }
 }
@@ -172,7 +159,9 @@ async function addRow(share, name, found) {
   if (found === null) return;
   const { mask, predictedLoss, lossBound } = found;
   const whole = mask.windows.flat().filter((window) => window === null).length;
-  const trueLoss = await measureTrueLoss(engine, mixed, mask);
+  const losses = await measureTrueLosses(engine, mixed, { mask, windows });
+  const weights = mixed.map(balance(measured.mixed));
+  const trueLoss = losses.reduce((sum, loss, index) => sum + weights[index] * loss, 0) / losses.length;
   const { kept, interval, late: last, lateInterval, loss, far } = await scores.score(mask);
   const predicted = [predictedLoss, lossBound ?? Number.NaN, trueLoss].map((value) => value.toPrecision(4));
   const numbers = [kept, ...(interval ?? [null, null]), last, ...(lateInterval ?? [null, null])];

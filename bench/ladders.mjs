@@ -2,13 +2,14 @@
 // serves many sums, and the same effects with something left out (other windows, no interactions, one window a layer).
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { takeTurn } from '../dist/identify/objective.js';
 import { openObjectiveSource } from '../dist/identify/objective-source.js';
 import { resolveSettings } from '../dist/src/config/settings.js';
 import { makeLadderEffects } from '../dist/src/formats/ladder-effects.js';
 import { isDemoModel } from '../dist/src/model/open-model.js';
 import { countPairs, measureLadder } from '../dist/train/quadratic/measure-ladder.js';
 
-/** Samples of an objective between two lengths. @param config other keys of a preset. */
+/** Samples of an objective between two lengths, with what kind each is. @param config other keys of a preset. */
 export async function drawSamples({
   folder,
   engine,
@@ -31,20 +32,29 @@ export async function drawSamples({
   });
   try {
     const samples = [];
-    for (let index = 0; index < count; index++) samples.push(await source.sampleAt(index));
+    for (let index = 0; index < count; index++) {
+      const isLongRange = takeTurn(objective, index).objective === 'long-range';
+      samples.push({ ...(await source.sampleAt(index)), isLongRange });
+    }
     return samples;
   } finally {
     source.close();
   }
 }
 
-/** Effects of each sample: `{ tokens, triangle }`. */
+/** How `duo identify` measures a sample by default. */
+export function distanceOf({ isLongRange }) {
+  return isLongRange ? 'kl' : 'hidden';
+}
+
+/** Effects of each sample: `{ tokens, triangle, isLongRange }`. */
 export async function measureSamples(engine, samples, { sinkTokens, windows }) {
   const scratchFolder = join(tmpdir(), `duo-ladders-${process.pid}`);
   const measured = [];
   for (const sample of samples) {
-    const triangle = await measureLadder(sample, { engine, supervise: 'predict', sinkTokens, windows, scratchFolder });
-    measured.push({ tokens: sample.tokens.length, triangle });
+    const options = { engine, supervise: 'predict', distance: distanceOf(sample), sinkTokens, windows, scratchFolder };
+    const triangle = await measureLadder(sample, options);
+    measured.push({ tokens: sample.tokens.length, triangle, isLongRange: sample.isLongRange });
   }
   return measured;
 }
@@ -56,8 +66,8 @@ export function measureTrace({ triangle }) {
   return trace;
 }
 
-/** The ladder of several samples. @param weigh factor of a sample, default 1. */
-export function makeLadder(measured, { sinkTokens, windows }, weigh = () => 1) {
+/** The ladder of several samples. @param weigh factor of a sample; default: those of both objectives to the same trace, as `duo identify` sums them. */
+export function makeLadder(measured, { sinkTokens, windows }, weigh = balance(measured)) {
   const pairs = measured[0].triangle.length;
   const size = Math.round((Math.sqrt(8 * pairs + 1) - 1) / 2);
   const sums = new Float64Array(pairs);
@@ -74,6 +84,14 @@ export function makeLadder(measured, { sinkTokens, windows }, weigh = () => 1) {
   }
   const tokens = Math.max(...measured.map((sample) => sample.tokens));
   return makeLadderEffects({ sink: sinkTokens, windows: [...windows], tokens, matrix });
+}
+
+/** Factors that bring passkeys and long-range samples to the same trace, 1 where there is one kind alone. */
+export function balance(measured) {
+  const kinds = [false, true].map((kind) => measured.filter(({ isLongRange }) => isLongRange === kind));
+  if (kinds.some((samples) => samples.length === 0)) return () => 1;
+  const traces = kinds.map((samples) => samples.reduce((sum, sample) => sum + measureTrace(sample), 0));
+  return ({ isLongRange }) => measured.length / 2 / traces[Number(isLongRange)];
 }
 
 /** Effects where `change` says what entry (row, column ≤ row) becomes. */

@@ -1,6 +1,7 @@
 // Effects measured anew around a chosen mask: what each head would change by going to another window while all others stay on theirs. A ladder in the
 // same form comes of it, exact at the mask and for one head's move, so that the cut can be searched again near it.
-import { measureLoss } from '../dist/train/quadratic/measure-sample.js';
+import { computeStreaming, openMetric } from '../dist/train/quadratic/sample-metric.js';
+import { distanceOf } from './ladders.mjs';
 
 /** One sample's share: `{ tokens, triangle, constant }`. Loss of a choice = constant + the sum over ordered pairs of its options.
  * @param mask around which; its windows are among `windows`. */
@@ -10,12 +11,12 @@ export async function measureAround(engine, sample, { mask, windows }) {
   const options = { supervise: 'predict' };
   const closed = Array.from({ length: layers }, () => new Array(kvHeads).fill(0));
   const hiddenOf = (at) => engine.computeHidden(sample, closed, at, options);
-  const full = await engine.computeHidden(sample, 'full', mask, options);
+  const metric = await openSampleMetric(engine, sample, { sinkTokens: mask.sinkTokens, windows });
+  const { full, length, scale } = metric;
   const here = await hiddenOf(mask);
-  const length = full.length;
   const stride = windows.length + 1;
   const rows = new Float32Array((1 + heads * stride) * length);
-  for (let at = 0; at < length; at++) rows[at] = here[at] - full[at];
+  rows.set(await metric.measure(here.map((value, at) => value - full[at])));
   for (let head = 0; head < heads; head++) {
     const [layer, own] = [Math.floor(head / kvHeads), head % kvHeads];
     for (const [rung, window] of [...windows, null].entries()) {
@@ -24,11 +25,15 @@ export async function measureAround(engine, sample, { mask, windows }) {
       moved[layer][own] = window;
       const there = await hiddenOf({ sinkTokens: mask.sinkTokens, windows: moved });
       const begin = (1 + head * stride + rung) * length;
-      for (let at = 0; at < length; at++) rows[begin + at] = there[at] - here[at];
+      rows.set(await metric.measure(there.map((value, at) => value - here[at])), begin);
     }
   }
-  const gram = await engine.multiplyGram(rows, rows, { length, scale: 1 / length });
-  return { tokens: sample.tokens.length, ...refer(gram, { heads, rungs: windows.length }) };
+  const gram = await engine.multiplyGram(rows, rows, { length, scale });
+  return {
+    tokens: sample.tokens.length,
+    isLongRange: sample.isLongRange,
+    ...refer(gram, { heads, rungs: windows.length }),
+  };
 }
 
 /** From moves away from a mask to options beside the whole context, as a ladder has them: option = its move less the head's move to the whole
@@ -58,11 +63,27 @@ function refer(gram, { heads, rungs }) {
   return { triangle, constant };
 }
 
-/** Mean square change of the hidden states under a mask, over samples: what a cut predicts. */
-export async function measureTrueLoss(engine, samples, mask) {
-  const { layers, kvHeads } = engine.model;
-  const gates = Array.from({ length: layers }, () => new Array(kvHeads).fill(0));
-  let sum = 0;
-  for (const sample of samples) sum += await measureLoss(sample, gates, { engine, window: mask, supervise: 'predict' });
-  return sum / samples.length;
+/** Loss of a mask on each sample by the distance that it was measured by: what a cut predicts. */
+export async function measureTrueLosses(engine, samples, { mask, windows }) {
+  const losses = [];
+  for (const sample of samples) {
+    const metric = await openSampleMetric(engine, sample, { sinkTokens: mask.sinkTokens, windows });
+    const own = await computeStreaming(sample, { engine, supervise: 'predict', window: mask });
+    const moved = await metric.measure(own.map((value, at) => value - metric.full[at]));
+    losses.push(moved.reduce((sum, value) => sum + value * value, 0) * metric.scale);
+  }
+  return losses;
+}
+
+const metrics = new WeakMap();
+/** A sample's distance as its ladder has it, with h(all full); opened once. */
+async function openSampleMetric(engine, sample, { sinkTokens, windows }) {
+  if (!metrics.has(sample)) {
+    const options = { engine, supervise: 'predict' };
+    const window = { sinkTokens, recentTokens: windows[0] };
+    const full = await engine.computeHidden(sample, 'full', window, { supervise: 'predict' });
+    const metric = await openMetric(sample, { ...options, distance: distanceOf(sample), window, full });
+    metrics.set(sample, { ...metric, full });
+  }
+  return metrics.get(sample);
 }
