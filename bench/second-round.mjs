@@ -13,10 +13,11 @@ export async function measureAround(engine, sample, { mask, windows }) {
   const hiddenOf = (at) => engine.computeHidden(sample, closed, at, options);
   const metric = await openSampleMetric(engine, sample, { sinkTokens: mask.sinkTokens, windows });
   const { full, length, scale } = metric;
+  const width = full.length;
   const here = await hiddenOf(mask);
   const stride = windows.length + 1;
-  const rows = new Float32Array((1 + heads * stride) * length);
-  rows.set(await metric.measure(here.map((value, at) => value - full[at])));
+  const rows = new Float32Array((1 + heads * stride) * width);
+  for (let at = 0; at < width; at++) rows[at] = here[at] - full[at];
   for (let head = 0; head < heads; head++) {
     const [layer, own] = [Math.floor(head / kvHeads), head % kvHeads];
     for (const [rung, window] of [...windows, null].entries()) {
@@ -24,11 +25,13 @@ export async function measureAround(engine, sample, { mask, windows }) {
       const moved = mask.windows.map((row) => [...row]);
       moved[layer][own] = window;
       const there = await hiddenOf({ sinkTokens: mask.sinkTokens, windows: moved });
-      const begin = (1 + head * stride + rung) * length;
-      rows.set(await metric.measure(there.map((value, at) => value - here[at])), begin);
+      const begin = (1 + head * stride + rung) * width;
+      for (let at = 0; at < width; at++) rows[begin + at] = there[at] - here[at];
     }
   }
-  const gram = await engine.multiplyGram(rows, rows, { length, scale });
+  // all at once, for a distance is set up anew each time
+  const measured = await metric.measure(rows);
+  const gram = await engine.multiplyGram(measured, measured, { length, scale });
   return {
     tokens: sample.tokens.length,
     isLongRange: sample.isLongRange,
