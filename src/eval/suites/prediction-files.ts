@@ -1,5 +1,6 @@
 // One line of a prediction file, of duo or of an official project, as a text and the way to score it.
 import { FormatError } from '../../errors/errors.ts';
+import { EVAL_TASKS } from '../tasks/task-list.ts';
 import { readAnswers } from './infinitebench.ts';
 import { INFINITEBENCH_TASKS, scoreInfinitebench } from './infinitebench-score.ts';
 import { dropE, findKvpressSuite, scoreKvpress } from './kvpress-score.ts';
@@ -8,7 +9,7 @@ import { LONGBENCH_SETS, type LongbenchOptions, scoreLongbench } from './longben
 import { scoreLongbenchV2 } from './longbench-v2-score.ts';
 import { answersField, countField, type PlacedRecord, textField, textListField } from './read-records.ts';
 import { findRulerTask } from './ruler.ts';
-import { findRulerRule, scoreRuler } from './ruler-score.ts';
+import { scoreRuler } from './ruler-score.ts';
 import type { Scoring } from './scoring.ts';
 
 /** A prediction, its task, and what groups it with others of its file. */
@@ -81,9 +82,17 @@ function readOwn(placed: PlacedRecord, options: FileOptions): ScoredText {
 }
 
 function findOwnReader(suite: string, placed: PlacedRecord): ReadPrediction {
-  const read = READERS[suite] ?? (findRulerRule(suite) === null ? undefined : readRuler);
+  const read = READERS[suite];
   if (read !== undefined) return read;
-  // duo's other tasks are scored by their own code, whose value the line has
+  const task = EVAL_TASKS.find(({ name }) => name === suite);
+  if (task !== undefined) {
+    return (line) => {
+      const references = textListField(line, 'outputs');
+      const scoring: Scoring = { metric: 'string-match', score: (text) => task.score(text, references) };
+      return { task: suite, prediction: textField(line, 'prediction'), scoring };
+    };
+  }
+  // a task of another version of duo: what it scored
   const score = placed.record.score;
   if (typeof score !== 'number') {
     throw new FormatError(`Expected \`score\` in ${placed.place} to be a number, got \`${typeof score}\`.`);
@@ -92,7 +101,7 @@ function findOwnReader(suite: string, placed: PlacedRecord): ReadPrediction {
   return (line) => ({
     task: suite,
     prediction: textField(line, 'prediction'),
-    scoring: { metric, score: () => score, note: 'kept score: this task is not scored again' },
+    scoring: { metric, score: () => score, note: 'kept score: this duo has no such task' },
   });
 }
 

@@ -13,7 +13,7 @@ export interface RulerRule {
 
 /** How RULER treats a task of this name (`niah_single_1`, `qa_2`, …); null if it has none of that name. */
 export function findRulerRule(task: string): RulerRule | null {
-  const family = /^(niah|vt|cwe|fwe|qa)(?:_|$)/.exec(task)?.[1];
+  const family = /^(niah(?=_)|vt|cwe|fwe|qa)(?:_|$)/.exec(task)?.[1];
   if (family === undefined) return null;
   const maxNewTokens = MAX_NEW_TOKENS[family] as number;
   return family === 'qa'

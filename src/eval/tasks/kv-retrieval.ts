@@ -12,6 +12,7 @@ export const kvRetrieval: EvalTask = {
   name: 'kv-retrieval',
   describe: 'the value of one key in a JSON object of UUID pairs; found or not',
   wordings: ['plain'],
+  score: scoreAllReferences,
   hasDepth: true,
   build(options) {
     chooseWording(kvRetrieval, options);
@@ -48,7 +49,7 @@ export const kvRetrieval: EvalTask = {
       references: [value],
       maxNewTokens,
       pieces,
-      score: scoreAllReferences,
+      score: kvRetrieval.score,
       meta: { key, depth, pairs: fitted.units + 1 },
     });
   },

@@ -58,6 +58,7 @@ export const multiPasskey: EvalTask = {
   name: 'multi-passkey',
   describe: 'ten sequences of eight words in running text, asked in another order; share of sequences found',
   wordings: ['plain', 'small-vocabulary'],
+  score: scoreAllReferences,
   hasDepth: false,
   build(options) {
     const words = WORDINGS[chooseWording(multiPasskey, options)];
@@ -100,7 +101,7 @@ export const multiPasskey: EvalTask = {
       references,
       maxNewTokens,
       pieces,
-      score: scoreAllReferences,
+      score: multiPasskey.score,
       meta: { labels, asked, depths },
     });
   },

@@ -53,6 +53,7 @@ export const needleInHaystack: EvalTask = {
   name: 'niah',
   describe: 'one sentence in running text, at a depth of the grid; share of its answer words found',
   wordings: ['plain', 'small-vocabulary'],
+  score: scoreWordRecall,
   hasDepth: true,
   build(options) {
     const wording = chooseWording(needleInHaystack, options);
@@ -86,7 +87,7 @@ export const needleInHaystack: EvalTask = {
       references: [value],
       maxNewTokens,
       pieces,
-      score: scoreWordRecall,
+      score: needleInHaystack.score,
       meta: { depth, owner },
     });
   },

@@ -17,6 +17,7 @@ export const numberString: EvalTask = {
   name: 'number-string',
   describe: 'a string of ten digits with repeated ones in noise, stated twice; found or not',
   wordings: ['plain'],
+  score: scoreAllReferences,
   hasDepth: true,
   build(options) {
     chooseWording(numberString, options);
@@ -43,7 +44,7 @@ export const numberString: EvalTask = {
       references: [value],
       maxNewTokens,
       pieces,
-      score: scoreAllReferences,
+      score: numberString.score,
       meta: { depth },
     });
   },

@@ -37,6 +37,7 @@ export const singlePasskey: EvalTask = {
   name: 'single-passkey',
   describe: 'one door code of six digits in running text; found or not',
   wordings: ['plain', 'small-vocabulary'],
+  score: scoreAllReferences,
   hasDepth: true,
   build(options) {
     const wording = chooseWording(singlePasskey, options);
@@ -70,7 +71,7 @@ export const singlePasskey: EvalTask = {
       references: [value],
       maxNewTokens,
       pieces,
-      score: scoreAllReferences,
+      score: singlePasskey.score,
       meta: { depth },
     });
   },

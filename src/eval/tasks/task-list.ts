@@ -39,6 +39,6 @@ export function findTasks(names: readonly string[]): EvalTask[] {
     const task = EVAL_TASKS.find((candidate) => candidate.name === name);
     if (task !== undefined) return [task];
     const known = EVAL_TASKS.map((candidate) => candidate.name).join(', ');
-    throw new ConfigError(`Expected a task of ${known} or ruler, got \`${name}\``);
+    throw new ConfigError(`Expected a task of ${known}, ruler or long-range, got \`${name}\``);
   });
 }

@@ -69,6 +69,8 @@ export interface EvalTask {
   readonly wordings: readonly Wording[];
   /** the user's file that it reads; absent where it reads none */
   readonly reads?: keyof TaskFiles;
+  /** 0 to 100, of a generated text against the references of its prompt; of samples and of kept predictions */
+  readonly score: (prediction: string, references: readonly string[]) => number;
   /** True where the answer stands at a place that `depth` moves. */
   readonly hasDepth: boolean;
   /** Same options, same sample. @throws {ConfigError} length too small, wording not offered, a file the task needs not given. */

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { type ScoreRow, scorePredictions } from '../../../src/eval/score-predictions.ts';
+import { EVAL_TASKS } from '../../../src/eval/tasks/task-list.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'duo-score-'));
 afterAll(() => rmSync(root, { recursive: true }));
@@ -227,6 +228,23 @@ describe('kvpress', () => {
       'got task `shortdep_qa`',
     );
   });
+});
+
+it.each(EVAL_TASKS.map((task) => [task.name, task] as const))("gives duo's own task %s its own score", (name, task) => {
+  const answers = ['red hat', 'blue cup'];
+  const predictions = ['a RED hat', 'a hat that is red', 'the blue\tcup, the red hat', ''];
+  const lines = predictions.map((prediction) => ({
+    promptHash: 'sha256:0',
+    task: name,
+    prediction,
+    answers,
+    score: 7,
+  }));
+  const scores = predictions.map((prediction) => task.score(prediction, answers));
+  const [row] = scorePredictions(write('run/predictions.jsonl', lines), {});
+  expect(row).toMatchObject({ task: name, samples: 4 });
+  expect(row?.score).toBeCloseTo(scores.reduce((sum, one) => sum + one, 0) / 4, 9);
+  expect(row?.note).toBeUndefined();
 });
 
 it("scores duo's own file by the tasks it names, one row per mask", () => {

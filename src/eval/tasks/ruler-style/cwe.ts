@@ -33,6 +33,7 @@ export const commonWords: EvalTask = {
   name: 'cwe',
   describe: 'ruler-style: the 10 words that stand most often in a long numbered list; share of them found',
   wordings: ['plain'],
+  score: scoreAllReferences,
   hasDepth: false,
   build(options) {
     chooseWording(commonWords, options);
@@ -71,7 +72,7 @@ export const commonWords: EvalTask = {
       references: common,
       maxNewTokens,
       pieces: null,
-      score: scoreAllReferences,
+      score: commonWords.score,
       meta: { repeats: [repeats.common, repeats.other] },
     });
   },

@@ -20,6 +20,7 @@ export const frequentWords: EvalTask = {
   name: 'fwe',
   describe: 'ruler-style: the three most frequent coded words of a text with zeta-distributed frequencies; share found',
   wordings: ['plain'],
+  score: scoreAllReferences,
   hasDepth: false,
   build(options) {
     chooseWording(frequentWords, options);
@@ -49,7 +50,7 @@ export const frequentWords: EvalTask = {
       references,
       maxNewTokens,
       pieces,
-      score: scoreAllReferences,
+      score: frequentWords.score,
       meta: { vocabulary },
     });
   },

@@ -83,6 +83,7 @@ export function defineNeedleTask(settings: NeedleSettings): EvalTask {
     describe: `ruler-style: ${settings.valueType} under ${keys} ${settings.keyType} (${values} each, ${queries} asked) in ${settings.haystack}; share of values found`,
     wordings: isSmallPossible ? ['plain', 'small-vocabulary'] : ['plain'],
     ...(settings.haystack === 'essays' ? { reads: 'essays' as const } : {}),
+    score: scoreAllReferences,
     hasDepth: values === 1 && queries === 1,
     build: (options) => buildNeedleSample(task, settings, options),
   };
@@ -160,7 +161,7 @@ function buildNeedleSample(task: EvalTask, settings: NeedleSettings, options: Bu
     references,
     maxNewTokens,
     pieces,
-    score: scoreAllReferences,
+    score: task.score,
     meta: { keys, asked, depths: placed.map((needle) => needle.depth) },
   });
 }

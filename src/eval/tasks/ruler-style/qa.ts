@@ -18,6 +18,7 @@ export function defineQaTask(name: 'qa_1' | 'qa_2', set: 'squad' | 'hotpotqa'): 
     describe: `ruler-style: a question whose answer stands in one document among many (your --${set}); any accepted answer found`,
     wordings: ['plain'],
     reads: set,
+    score: scoreAnyReference,
     hasDepth: false,
     build(options): TaskSample {
       chooseWording(task, options);
@@ -53,7 +54,7 @@ export function defineQaTask(name: 'qa_1' | 'qa_2', set: 'squad' | 'hotpotqa'): 
         references: asked.answers,
         maxNewTokens: MAX_NEW_TOKENS,
         pieces: null,
-        score: scoreAnyReference,
+        score: task.score,
         meta: { documents: fitted.units + gold.size, related: Math.min(related.size, fitted.units) },
       });
     },

@@ -26,6 +26,7 @@ export const variableTracking: EvalTask = {
   name: 'vt',
   describe: 'ruler-style: one chain of 4 assignments in noise, all 5 variables asked; share of variables found',
   wordings: ['plain'],
+  score: scoreAllReferences,
   hasDepth: false,
   build(options) {
     chooseWording(variableTracking, options);
@@ -50,7 +51,7 @@ export const variableTracking: EvalTask = {
       references: chain.names,
       maxNewTokens,
       pieces,
-      score: scoreAllReferences,
+      score: variableTracking.score,
       meta: { value: chain.value, depths: chain.statements.map((statement) => statement.depth) },
     });
   },
