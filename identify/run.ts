@@ -178,6 +178,7 @@ function makeScoreOptions(parts: Parts, run: Pick<PlacedRun, 'place' | 'identity
       rounds: config.quadraticRounds,
       step: config.quadraticStep,
       distance: config.distance,
+      ...(config.quadraticVectors > 0 && { vectors: config.quadraticVectors }),
       ...(windows.length > 0 && { windows }),
       ...(windows.length > 0 && config.ladderVectors > 0 && { ladderVectors: config.ladderVectors }),
     },

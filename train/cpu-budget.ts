@@ -44,7 +44,12 @@ export function fitToCpu(
     const { quadraticRounds: rounds, quadraticStep: step, recentTokens, ladderVectors } = fitted;
     const windows = resolveWindows(fitted, { longestTokens: tokens, heads: layers * kvHeads });
     const isSpared = isFirstSpared({ windows, step, ladderVectors }, recentTokens);
-    const ladder = { windows: windows.length, vectors: ladderVectors, isFirstSpared: isSpared };
+    const ladder = {
+      windows: windows.length,
+      vectors: ladderVectors,
+      isFirstSpared: isSpared,
+      sketchVectors: fitted.quadraticVectors,
+    };
     return countQuadraticForwards({ layers, kvHeads, callsPerSample: 1, samples, rounds, ...ladder }) * forward(tokens);
   };
   const isWithin = (samples: number, tokens: number): boolean => cost(samples, tokens) <= MOST_OPERATIONS;

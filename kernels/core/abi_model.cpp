@@ -1,4 +1,5 @@
 // Models and whole-sample operations of duo.h: check every argument, then call the backend.
+#include <algorithm>
 #include <cinttypes>
 #include <thread>
 
@@ -175,9 +176,9 @@ int32_t duo_probe(duo_model_t *model, const int32_t *tokens, int64_t num_tokens,
   });
 }
 
-int32_t duo_sketch(duo_model_t *model, const int32_t *tokens, int64_t num_tokens, const int32_t *positions, int64_t num_positions,
-                   const float *vectors, int64_t num_vectors, const int64_t *windows, int64_t num_windows, int64_t sink_tokens, duo_task_t *task,
-                   float *products) {
+int32_t duo_sketch(duo_model_t *model, const int32_t *tokens, int64_t num_tokens, const int32_t *positions, int64_t num_positions, const float *base_gates,
+                   const int64_t *base_windows, const float *vectors, int64_t num_vectors, const int64_t *windows, int64_t num_windows, int64_t sink_tokens,
+                   duo_task_t *task, float *products) {
   return guard_task(task, [&](Task &running) {
     const auto found = model_table().find(model, "model");
     const ModelConfig &config = found->config();
@@ -187,7 +188,17 @@ int32_t duo_sketch(duo_model_t *model, const int32_t *tokens, int64_t num_tokens
     require(windows, "windows");
     for (int64_t i = 0; i < num_windows; i++) require_window(sink_tokens, windows[i]);
     require_finite("vectors", require(vectors, "vectors"), num_vectors * num_positions * config.hidden);
-    found->sketch(passage, vectors, num_vectors, windows, num_windows, sink_tokens, running, require(products, "products"));
+    require_gates("base_gates", base_gates, config.num_gates());
+    for (int64_t i = 0; i < config.num_gates(); i++) {
+      if (base_gates[i] == 0.0f || base_gates[i] == 1.0f) continue;
+      fail(DUO_STATUS_ARGUMENT, "Expected `base_gates[%" PRId64 "]` to be 0 or 1, got `%g`", i, static_cast<double>(base_gates[i]));
+    }
+    const BranchWindows branches(base_gates, base_windows, config.num_gates(), sink_tokens);
+    found->sketch(passage, base_gates, branches.view(), vectors, num_vectors, windows, num_windows, sink_tokens, running, require(products, "products"));
+    // A head that streams in the base has nothing to close.
+    for (int64_t i = 0; i < num_vectors * config.num_gates(); i++) {
+      if (base_gates[i % config.num_gates()] == 0.0f) std::fill_n(products + i * num_windows, num_windows, 0.0f);
+    }
     require_finite("products", products, num_vectors * config.num_gates() * num_windows);
   });
 }

@@ -115,8 +115,8 @@ class DuoModel {
   virtual void logits(const Passage &passage, const float *gates, const HeadWindows &windows, Task &task, float *out) = 0;  // [P, V]
   virtual void probe(const Passage &passage, const float *base_gates, const float *probe_gates, int64_t head_begin, int64_t head_end,
                      const HeadWindows &windows, Task &task, float *differences) = 0;  // [head_end − head_begin, P, C]
-  // vectors [num_vectors, P, C], windows [num_windows]; products [num_vectors, L, G, num_windows]
-  virtual void sketch(const Passage &passage, const float *vectors, int64_t num_vectors, const int64_t *windows, int64_t num_windows, int64_t sink, Task &task,
+  // base gates [L·G] of 0 or 1; vectors [num_vectors, P, C], windows [num_windows]; products [num_vectors, L, G, num_windows]
+  virtual void sketch(const Passage &passage, const float *base_gates, const HeadWindows &base_windows, const float *vectors, int64_t num_vectors, const int64_t *windows, int64_t num_windows, int64_t sink, Task &task,
                       float *products) = 0;
   // As core/gram.h's accumulate_gram, with its bits, on the model's device.
   virtual void gram(const float *a, int64_t num_a, const float *b, int64_t num_b, int64_t length, double scale, Task &task, double *gram, int64_t gram_stride) = 0;

@@ -13,23 +13,18 @@ constexpr int64_t MOST_GRADIENT_FLOATS = int64_t{1} << 28;
 
 }  // namespace
 
-void CpuModel::sketch(const Passage &passage, const float *vectors, int64_t num_vectors, const int64_t *windows, int64_t num_windows, int64_t sink,
-                      Task &task, float *products) {
+void CpuModel::sketch(const Passage &passage, const float *base_gates, const HeadWindows &base_windows, const float *vectors, int64_t num_vectors,
+                      const int64_t *windows, int64_t num_windows, int64_t sink, Task &task, float *products) {
   const int64_t num_tokens = count_needed_tokens(passage), num_rows = passage.num_positions, width = config_.hidden, layers = config_.layers, kv_heads = config_.kv_heads;
   const int64_t at_once = std::clamp<int64_t>(MOST_GRADIENT_FLOATS / (num_tokens * width), 1, num_vectors);
   task.set_total(layers * (1 + num_vectors));
   std::vector<ScratchBuffer> layer_inputs(static_cast<size_t>(layers));
   ScratchBuffer hidden(num_rows * width), last_rows(num_rows * width);
-  // No head streams, but the backward pass reads a window of each.
-  const std::vector<int64_t> recent(static_cast<size_t>(config_.num_gates()), 1);
-  const HeadWindows none{0, recent.data()};
-  forward_sample(*this, passage, nullptr, none, task, &layer_inputs, nullptr, hidden.data(), last_rows.data());
+  forward_sample(*this, passage, base_gates, base_windows, task, &layer_inputs, nullptr, hidden.data(), last_rows.data());
 
-  SamplePass pass(*this, num_tokens, passage.num_tokens, none, task);
+  SamplePass pass(*this, num_tokens, passage.num_tokens, base_windows, task);
   const RowSet all = RowSet::all(num_tokens);
   const RowSet wanted{std::vector<int32_t>(passage.positions, passage.positions + num_rows), false};
-  const std::vector<float> gates(static_cast<size_t>(kv_heads), 1.0f);
-  const LayerMix mix{gates.data(), nullptr, false};
   std::vector<ScratchBuffer> streams(static_cast<size_t>(num_windows));
   for (auto &stream : streams) stream.resize(num_tokens * config_.query_width());
   std::vector<ScratchBuffer> gradients(static_cast<size_t>(at_once));
@@ -44,6 +39,7 @@ void CpuModel::sketch(const Passage &passage, const float *vectors, int64_t num_
     }
     for (int64_t layer = layers - 1; layer >= 0; layer--) {
       const RowSet &rows = layer == layers - 1 ? wanted : all;
+      const LayerMix mix{base_gates + layer * kv_heads, nullptr, false};
       const float *x = layer_inputs[static_cast<size_t>(layer)].data();
       pass.attend_layer(layer, x, rows, mix, layer > 0);
       pass.mix_heads(rows, mix);

@@ -52,7 +52,7 @@ class SamplePass {
 
   // After attend_layer: out [rows, H·D] = what every head sees through another window.
   void attend_window(const RowSet &rows, Window window, float *out);
-  // As backward_layer, of heads that are all full (gates 1), against several windows: streams from attend_window, products [streams, G], written:
+  // As backward_layer, of heads whose gates are 0 or 1, of which the streaming ones' products mean nothing, against several windows: streams from attend_window, products [streams, G], written:
   // ⟨gradient of a head's output, full − stream⟩.
   void project_layer(int64_t layer, const float *x, const RowSet &rows, const LayerMix &mix, const std::vector<ScratchBuffer> &streams, const float *d_out,
                      double *products, float *dx);
@@ -87,7 +87,7 @@ class SamplePass {
   RopeTables tables_;
   LayerPanels panels_;
   ScratchBuffer normed_, query_, key_, value_, query_raw_, key_raw_;  // [T, …]; raw = before q/k norm
-  ScratchBuffer full_, stream_, mixed_, full_lse_, stream_lse_;
+  ScratchBuffer full_, stream_, mixed_, full_lse_, stream_lse_, window_lse_;
   ScratchBuffer d_mixed_, d_query_, d_key_, d_value_;
   ScratchBuffer selected_, middle_, mlp_normed_, gate_, up_, d_hidden_, row_cos_, row_sin_, d_middle_;
 };

@@ -120,9 +120,9 @@ void SamplePass::backward_layer(int64_t index, const float *x, const RowSet &row
 void SamplePass::attend_window(const RowSet &rows, Window window, float *out) {
   const auto heads = static_cast<size_t>(config_.kv_heads);
   const std::vector<int64_t> recent(heads, window.recent);
-  reserve(stream_lse_, config_.kv_heads * count_tiles(context_, shape_, rows.count()) * context_.ops.tile_columns);
+  reserve(window_lse_, config_.kv_heads * count_tiles(context_, shape_, rows.count()) * context_.ops.tile_columns);
   attend(context_, shape_, {query_.data(), rows.positions.data(), rows.count()}, panels_, {window.sink, recent.data()},
-         {std::vector<bool>(heads, false), std::vector<bool>(heads, true)}, full_.data(), out, full_lse_.data(), stream_lse_.data());
+         {std::vector<bool>(heads, false), std::vector<bool>(heads, true)}, full_.data(), out, full_lse_.data(), window_lse_.data());
 }
 
 void SamplePass::project_layer(int64_t index, const float *x, const RowSet &rows, const LayerMix &mix, const std::vector<ScratchBuffer> &streams,

@@ -58,7 +58,7 @@ class CudaModel : public DuoModel {
   void logits(const Passage &passage, const float *gates, const HeadWindows &windows, Task &task, float *out) override;
   void probe(const Passage &passage, const float *base_gates, const float *probe_gates, int64_t head_begin, int64_t head_end, const HeadWindows &windows,
              Task &task, float *differences) override;
-  void sketch(const Passage &passage, const float *vectors, int64_t num_vectors, const int64_t *windows, int64_t num_windows, int64_t sink, Task &task,
+  void sketch(const Passage &passage, const float *base_gates, const HeadWindows &base_windows, const float *vectors, int64_t num_vectors, const int64_t *windows, int64_t num_windows, int64_t sink, Task &task,
               float *products) override;
   void gram(const float *a, int64_t num_a, const float *b, int64_t num_b, int64_t length, double scale, Task &task, double *gram, int64_t gram_stride) override;
   void use_kl_metric(const float *reference, const float *anchor, int64_t num_positions, Task &task, const std::function<void(const KlMetric &)> &body) override;

@@ -47,7 +47,7 @@ void PassMemory::lay_out(Layout &layout, const ModelConfig &config, const PassSi
   if (!goes_back) return;
   middle = layout.take<float>(chunk * hidden), d_normed = layout.take<bf16>(chunk * hidden), d_qkv = layout.take<bf16>(t * (query_width + 2 * kv_width));
   if (!is_distill) {
-    again.full_lse = again.stream_lse = layout.take<float>(rows * heads);  // every head is full; the streaming branch's factor is 0
+    again.full_lse = again.stream_lse = layout.take<float>(rows * heads);  // each head has one branch
     deltas = layout.take<float>(heads * rows);
     d_gate_up = layout.take<bf16>(chunk * 2 * intermediate);
     return;

@@ -9,7 +9,7 @@ namespace duo::cuda {
 
 void SamplePass::open_layer(int64_t layer, const float *x, const DeviceRows &rows) {
   prepare_layer(layer, x, rows);
-  attend(layer, rows, {Wanted::weighed, nullptr, nullptr, nullptr, {memory_.mixed, nullptr, memory_.again.full_lse, nullptr}});
+  attend(layer, rows, {Wanted::weighed, nullptr, nullptr, nullptr, {memory_.mixed, nullptr, memory_.again.full_lse, memory_.again.stream_lse}});
 }
 
 void SamplePass::backward_mlps(int64_t index, const float *x, const DeviceRows &rows, const std::vector<SketchGradient> &gradients) {
@@ -33,7 +33,7 @@ void SamplePass::backward_heads(int64_t index, const float *x, const DeviceRows 
   const int64_t hidden = config_.hidden, width = config_.query_width() + 2 * config_.kv_width(), tokens = size_.tokens, chunk = m.chunk_rows;
   AttentionBackward a = describe_backward(index, rows, m.again);
   a.d_mixed = d_mixed;
-  a.stream_delta = a.full_delta;  // of the streaming branch, whose factor is 0, any number will do
+  a.stream_delta = a.full_delta;  // each head has one branch, and `mixed` is that
   backward_queries(index, rows, a);
   if (!rows.is_all) spread_rows(rows, last, d);
   for (int64_t first = 0; first < tokens; first += chunk) {

@@ -171,7 +171,7 @@ void SamplePass::attend(int64_t index, const DeviceRows &rows, const Attend &cal
   };
   const auto &counts = class_counts_[static_cast<size_t>(index)];
   const int32_t *full = memory_.kv_lists + index * config_.kv_heads, *stream = full + counts[0], *both = stream + counts[1];
-  if (call.wanted == Wanted::together) return launch(Branches::both, full, shape_.kv_heads);
+  if (call.wanted == Wanted::together) return launch(Branches::both, full, counts[0]);
   if (call.wanted == Wanted::kept) {
     // The branch that is not weighed goes first: each launch writes the mix of its heads.
     launch(Branches::stream, full, counts[0]);

@@ -40,7 +40,7 @@ class SamplePass {
   void attend_branches(int64_t layer, const float *x, const DeviceRows &rows);
   // Mix the layer's branches anew with other gates [G] (host), which stay its gates.
   void mix_again(int64_t layer, const float *gates, int64_t rows);
-  // Queries, keys and values of x [T, C], kept inside; then of all heads of that layer: full attention and a window of `recent` tokens for each head, [rows, H, D] fp32, by one pass over the
+  // Queries, keys and values of x [T, C], kept inside; then of the heads of that layer whose gate is 1: full attention and a window of `recent` tokens for each head, [rows, H, D] fp32, by one pass over the
   // scores, so that where they share keys they share roundings.
   void prepare_layer(int64_t layer, const float *x, const DeviceRows &rows);
   void attend_window(int64_t layer, const DeviceRows &rows, int64_t recent, float *full, float *stream);
@@ -55,7 +55,7 @@ class SamplePass {
   // From `d` [P, C], the gradient of the student's hidden states: the gradient of all gates [L, G] on the device.
   const float *run_backward(const float *d);
 
-  // Back through one layer for several gradients by turns, in a sketch, in this order. Every head is full; x [T, C] is the layer's input.
+  // Back through one layer for several gradients by turns, in a sketch, in this order. Every gate is 0 or 1; x [T, C] is the layer's input.
   // Its attention, and what its backward needs of it.
   void open_layer(int64_t layer, const float *x, const DeviceRows &rows);
   // d [rows, C] of each += the gradient through the MLP block; its d_mixed [rows, H, D] = the sum through the output projection.
@@ -87,7 +87,7 @@ class SamplePass {
   enum class Wanted {
     weighed,  // those that the head's gate weighs
     kept,     // both of every head; where the gate weighs one alone, that one by the kernel that computes it alone, with its bits
-    together, // both of every head by one kernel
+    together, // both of the heads whose gate is 1, by one kernel
   };
   struct Attend {
     Wanted wanted;

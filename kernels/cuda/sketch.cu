@@ -24,7 +24,7 @@ struct Carried {
 
 }  // namespace
 
-// Inputs [T, C] of all layers and the last layer's output [P, C], every head full. False where an MLP's product did not fit f16; `scales` are lower then.
+// Inputs [T, C] of all layers and the last layer's output [P, C], under the pass's gates. False where an MLP's product did not fit f16; `scales` are lower then.
 bool CudaModel::keep_inputs(SamplePass &pass, MlpScales &scales, std::vector<DeviceBuffer<float>> &inputs, DeviceBuffer<float> &last) const {
   const size_t bytes = static_cast<size_t>(inputs.front().bytes());
   pass.embed(inputs.front().data());
@@ -54,15 +54,14 @@ int64_t CudaModel::choose_sketch_vectors(const Passage &passage, int64_t most) c
   return std::clamp<int64_t>(room / bytes, 1, std::min(most, most_sketch_vectors_));
 }
 
-void CudaModel::sketch(const Passage &passage, const float *vectors, int64_t num_vectors, const int64_t *windows, int64_t num_windows, int64_t sink, Task &task,
-                       float *products) {
+void CudaModel::sketch(const Passage &passage, const float *base_gates, const HeadWindows &base_windows, const float *vectors, int64_t num_vectors,
+                       const int64_t *windows, int64_t num_windows, int64_t sink, Task &task, float *products) {
   select_device();
   require_f16(task);
   const int64_t tokens = count_needed_tokens(passage), looked_at = passage.num_positions, hidden = config_.hidden, layers = config_.layers, kv_heads = config_.kv_heads;
   const int64_t most_rows = layers > 1 ? tokens : looked_at, query_width = config_.query_width();
   task.set_total(layers * (1 + num_vectors));
-  const std::vector<int64_t> narrow(static_cast<size_t>(config_.num_gates()), 1);
-  const std::vector<float> ones(static_cast<size_t>(config_.num_gates()), 1.0f);
+  const HeadWindows with_windows{sink, base_windows.recent};
   std::vector<DeviceBuffer<float>> inputs;
   for (int64_t layer = 0; layer < layers; layer++) inputs.emplace_back(tokens * hidden);
   DeviceBuffer<float> last(looked_at * hidden), differences(num_windows * most_rows * query_width), deltas(num_windows * config_.heads * most_rows);
@@ -72,12 +71,12 @@ void CudaModel::sketch(const Passage &passage, const float *vectors, int64_t num
   MlpScales scales(layers);
   std::optional<SamplePass> made;
   do {
-    made.emplace(*this, passage, HeadWindows{sink, narrow.data()}, PassRole::probe, 0, task, PassArithmetic{Half::f16, scales.data()});
-    made->set_gates(ones.data());
+    made.emplace(*this, passage, with_windows, PassRole::probe, 0, task, PassArithmetic{Half::f16, scales.data()});
+    made->set_gates(base_gates);
   } while (!keep_inputs(*made, scales, inputs, last));
   SamplePass &forward = *made;
-  SamplePass back(*this, passage, {0, narrow.data()}, PassRole::sketch, 0, task);
-  back.set_gates(ones.data());
+  SamplePass back(*this, passage, with_windows, PassRole::sketch, 0, task);
+  back.set_gates(base_gates);
   require_finite_f16(last.data(), last.count(), forward.stream());
   for (int64_t layer = 0; layer < layers; layer++) task.add_done();
 

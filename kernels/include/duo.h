@@ -223,17 +223,18 @@ DUO_API int32_t duo_probe(duo_model_t *model, const int32_t *tokens, int64_t num
                           const float *base_gates, const float *probe_gates, int32_t head_begin, int32_t head_end,
                           const int64_t *windows, int64_t sink_tokens, duo_task_t *task, float *differences);
 
-/* What closing each KV head to each of several windows would do to the final hidden states, seen through vectors over them, all heads full:
+/* What closing each KV head to each of several windows would do to the final hidden states, seen through vectors over them, around a mask:
  * products[d, i, w] = ⟨vectors[d], ∂h/∂(gate i)⟩ with window w in gate i's streaming branch, i = layer·G + head: the inner product with
- * h(all full) − h(gate i lowered by ε), divided by ε, for small ε.
+ * h(mask) − h(gate i lowered by ε), divided by ε, for small ε; 0 for heads that stream in the mask.
+ *   base_gates [L, G] fp32, read, each 0 or 1      base_windows [L, G] int64, read: of the heads whose gate is 0; 0 = the whole context
  *   vectors [num_vectors, num_positions, C] fp32, read, finite      windows [num_windows] int64, read, ≥ 1, recent tokens      sink_tokens ≥ 0
  *   products [num_vectors, L, G, num_windows] fp32, written
  * One forward pass, and one backward pass a vector for all heads and windows. On CUDA outputs under windows come from f16 products and a float32 stream,
  * gradients from bf16 products; the inputs of all layers stay on the device, 4·T·C bytes each.
  * Progress: layers of the forward pass and of each backward pass. */
 DUO_API int32_t duo_sketch(duo_model_t *model, const int32_t *tokens, int64_t num_tokens, const int32_t *positions, int64_t num_positions,
-                           const float *vectors, int64_t num_vectors, const int64_t *windows, int64_t num_windows, int64_t sink_tokens,
-                           duo_task_t *task, float *products);
+                           const float *base_gates, const int64_t *base_windows, const float *vectors, int64_t num_vectors,
+                           const int64_t *windows, int64_t num_windows, int64_t sink_tokens, duo_task_t *task, float *products);
 
 /* Features of changes of the final hidden states whose inner products are, to second order, those of the KL divergence of next-token distributions:
  * for a small change δ, |features(δ)|² of a position = ½ Σ p_v (δz_v − Σ p δz)² ≈ KL(p ‖ p') in nats, δz the change of the logits, p the reference's distribution.

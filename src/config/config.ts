@@ -100,6 +100,11 @@ export const configSchema = z.strictObject({
     least: 1,
     most: 1000,
   }),
+  /** Random vectors of a sketch that stands for the probes of a measurement where it is cheaper; 0 = probe every head. */
+  quadraticVectors: integerKey(
+    'estimate measurements of many heads of method quadratic by so many backward passes, 0 = probe each head',
+    { least: 0, most: 4096 },
+  ),
   /** How far method quadratic moves a gate while it probes it. */
   quadraticStep: choiceKey('how far method quadratic moves a gate it probes: a little, or to the other side', [
     'tangent',

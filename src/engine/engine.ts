@@ -54,6 +54,8 @@ export interface SketchRequest {
   readonly windows: readonly number[];
   /** S of all of them */
   readonly sinkTokens: number;
+  /** the mask that heads are closed around, gates 0 or 1; default: every head full */
+  readonly base?: { readonly gates: GateGrid; readonly recentTokens: number };
 }
 
 /** What KL divergences are measured around. */
@@ -138,7 +140,7 @@ export interface Engine {
    * below the first probed head are computed once a call. Deterministic. @throws as `distill`; {ConfigError} an impossible range. */
   probe?(sample: Sample, request: ProbeRequest, options?: HiddenOptions): Promise<Float32Array>;
   /** Where the engine can: the inner product of each vector with the derivative of h(all full) − h(one head closed to one window) with respect
-   * to how far it is closed, at all heads full; h as `computeHidden` gives it. `[m, layers·kvHeads, windows]` fp32. One forward pass, and
+   * to how far it is closed, all others as in `base`; h as `computeHidden` gives it; 0 for heads that stream there. `[m, layers·kvHeads, windows]` fp32. One forward pass, and
    * a backward pass a vector for all heads and windows. Deterministic. @throws as `distill`. */
   sketch?(sample: Sample, request: SketchRequest, options?: HiddenOptions): Promise<Float32Array>;
   /** where the engine can measure by KL divergence */

@@ -209,6 +209,8 @@ export const FUNCTIONS = {
     'int32_t',
     MODEL,
     ...PASSAGE,
+    ['const float *', 'base_gates'],
+    ['const int64_t *', 'base_windows'],
     ['const float *', 'vectors'],
     ['int64_t', 'num_vectors'],
     ['const int64_t *', 'windows'],

@@ -125,19 +125,19 @@ export class NativeModel {
     return differences;
   }
 
-  /** Inner products of vectors over the hidden states with the derivative of closing each head to each window, all heads full.
-   * @param vectors `[m, P, C]`.  @returns `[m, L·G, windows]`. @throws {NativeError}. */
+  /** Inner products of vectors over the hidden states with the derivative of closing each head to each window.
+   * @param passage gates, each 0 or 1, are the base, required.  @param vectors `[m, P, C]`.  @returns `[m, L·G, windows]`. @throws {NativeError}. */
   async sketch(
-    passage: Pick<Passage, 'tokens' | 'positions'>,
+    passage: Passage,
     request: { vectors: Float32Array; windows: readonly number[]; sinkTokens: number },
     options: TaskOptions = {},
   ): Promise<Float32Array> {
-    const { tokens, positions } = passage;
+    const { tokens, positions, gates, windows: base } = passage;
     const { vectors, windows, sinkTokens } = request;
     const numVectors = vectors.length / (positions.length * this.config.hidden);
     const products = new Float32Array(numVectors * this.#numGates * windows.length);
     const sizes = BigInt64Array.from(windows, BigInt);
-    const sample = [tokens, tokens.length, positions, positions.length, vectors, numVectors];
+    const sample = [tokens, tokens.length, positions, positions.length, gates, base, vectors, numVectors];
     const values = [this.handle.id, ...sample, sizes, windows.length, sinkTokens, TASK_ARGUMENT, products];
     await runCall('duo_sketch', values, options);
     return products;

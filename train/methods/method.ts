@@ -24,6 +24,8 @@ export interface QuadraticMethodSettings {
   readonly windows?: readonly number[];
   /** random vectors of a sketch that estimates their effects; absent or 0 = probe each window */
   readonly ladderVectors?: number;
+  /** random vectors of a sketch that estimates measurements of many heads; absent or 0 = probe each head */
+  readonly vectors?: number;
 }
 
 /** What a method may use; it needs not use all of it. */

@@ -78,6 +78,6 @@ function checkScoreOptions({ engine, settings, quadratic = DEFAULT_QUADRATIC }: 
   }
   const { layers, kvHeads } = engine.model;
   checkQuadraticSettings({ ...quadratic, lambda: settings.lambda }, layers * kvHeads);
-  if (quadratic.windows && quadratic.ladderVectors) requireSketching(engine);
+  if ((quadratic.windows && quadratic.ladderVectors) || quadratic.vectors) requireSketching(engine);
   if (quadratic.distance === 'kl' || quadratic.distance === 'auto') requireKl(engine);
 }

@@ -36,12 +36,27 @@ export function countSketchBytes({
   return Math.max(each, Math.min(vectors * each, 2 ** 30));
 }
 
+/** Forward passes of one sample in one round, probed, or sketched by `sketchVectors` where that is cheaper.
+ * @param options.sketchVectors default 0 = probed. */
+function countRoundForwards(options: Parameters<typeof countMeasureForwards>[0] & { sketchVectors?: number }): number {
+  const { isFirst, sketchVectors = 0 } = options;
+  const probed = countMeasureForwards(options);
+  if (sketchVectors === 0) return probed;
+  // Away from all heads full the residual is a vector too, and takes a pass.
+  return Math.min(probed, countSketchForwards(sketchVectors + Number(!isFirst)) + Number(!isFirst));
+}
+
 /** Forward passes of one sample in all stages of elimination, whose open heads are taken to spread evenly over the layers. */
-export function countEliminationForwards(options: { layers: number; kvHeads: number; callsPerSample: number }): number {
+export function countEliminationForwards(options: {
+  layers: number;
+  kvHeads: number;
+  callsPerSample: number;
+  sketchVectors?: number;
+}): number {
   const { layers, kvHeads } = options;
   const heads = layers * kvHeads;
   return listStages(heads)
-    .map((open) => countMeasureForwards({ ...options, kvHeads: (kvHeads * open) / heads, isFirst: false }))
+    .map((open) => countRoundForwards({ ...options, kvHeads: (kvHeads * open) / heads, isFirst: false }))
     .reduce((sum, count) => sum + count, 0);
 }
 
@@ -70,7 +85,8 @@ const NOISE_FORWARDS = 2;
  * step, with a pass a sample.
  * @param options.windows rungs of the ladder beside the rounds, default 0.
  * @param options.vectors of the sketch that estimates the ladder, default 0 = probes.
- * @param options.isFirstSpared true where the first round is one of them. */
+ * @param options.isFirstSpared true where the first round is one of them.
+ * @param options.sketchVectors of sketches that stand for measurements where they are cheaper, default 0. */
 export function countQuadraticForwards(options: {
   layers: number;
   kvHeads: number;
@@ -80,10 +96,15 @@ export function countQuadraticForwards(options: {
   windows?: number;
   vectors?: number;
   isFirstSpared?: boolean;
+  sketchVectors?: number;
 }): number {
   const { samples, rounds, windows = 0, isFirstSpared = false } = options;
   const measured = Array.from({ length: rounds }, (_, round) =>
-    round === 0 && isFirstSpared ? 0 : countMeasureForwards({ ...options, isFirst: round === 0 }),
+    round === 0 && isFirstSpared
+      ? 0
+      : round === 0
+        ? countRoundForwards({ ...options, isFirst: true })
+        : countMeasureForwards({ ...options, isFirst: false }),
   );
   const ladder = countLadderForwards({ ...options, windows });
   const tried = rounds === 1 ? 0 : rounds;

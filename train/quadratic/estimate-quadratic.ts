@@ -15,7 +15,7 @@ export async function estimateQuadratic(options: {
   engine: ProbingEngine;
   samples: readonly Sample[];
   shortSample: Sample;
-  quadratic: Pick<QuadraticSettings, 'rounds' | 'step' | 'windows' | 'ladderVectors'>;
+  quadratic: Pick<QuadraticSettings, 'rounds' | 'step' | 'windows' | 'ladderVectors' | 'vectors'>;
   window: Window;
   supervise: Supervise;
   signal?: AbortSignal | undefined;
@@ -42,6 +42,7 @@ export async function estimateQuadratic(options: {
       rounds,
       windows: windows.length,
       vectors,
+      sketchVectors: quadratic.vectors ?? 0,
     };
     const forwards = countQuadraticForwards({
       ...counts,

@@ -18,6 +18,7 @@ import { type QuadraticModel, solveGates, solvePath, toGrid } from './quadratic-
 import { checkQuadraticSettings } from './quadratic-settings.ts';
 import { countWork, enginesOf, type QuadraticOptions, type Run, scratchOf } from './run.ts';
 import { computeFull, computeStreaming } from './sample-metric.ts';
+import { isSketched, sketchSample } from './sketch-sample.ts';
 
 /** Shares of the way to the quadratic's minimum that are tried, the first that lowers the true objective is taken. */
 const STEP_SHARES = [1, 1 / 2, 1 / 4, 1 / 8];
@@ -142,6 +143,9 @@ async function measure(begun: QuadraticState, run: Run): Promise<QuadraticState>
   const done = isElimination ? settings.rounds + stagesDone / begun.gates.length : begun.rounds.length;
   const before = work.ladder - work.spared + done;
   const share = isElimination ? open.length / begun.gates.length : 1;
+  const { kvHeads } = engine.model;
+  const sketch = { open: isElimination ? open.length : begun.gates.length, kvHeads, vectors: settings.vectors ?? 0 };
+  const vectors = isSketched(grid, sketch) ? sketch.vectors : 0;
   let state = begun;
   await measureOverEngines({
     begin: countSamples(begun.measured),
@@ -152,7 +156,9 @@ async function measure(begun: QuadraticState, run: Run): Promise<QuadraticState>
       if (signal?.aborted)
         throw new AbortedError(`Stopped before sample ${index} of ${settings.samples} of a measurement.`);
       const options = await optionsOf({ index, sample, gates: grid, engine: own, slot }, run);
-      return measureSample(sample, grid, { ...options, heads, onProgress: tell });
+      return vectors > 0
+        ? sketchSample(sample, grid, { ...options, vectors, sampleIndex: index, onProgress: tell })
+        : measureSample(sample, grid, { ...options, heads, onProgress: tell });
     },
     onMeasured(gram, { sample }) {
       state = { ...state, measured: addValues(state.measured, gram, isLongRangeSample(sample)) };

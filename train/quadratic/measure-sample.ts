@@ -169,7 +169,7 @@ export async function measureLoss(sample: Sample, gates: GateGrid, options: Meas
 }
 
 /** h(all full) − h(gates), `[positions, C]`; zeros without computing where every gate is 1. */
-async function computeResidual(sample: Sample, gates: GateGrid, options: MeasureOptions): Promise<Float32Array> {
+export async function computeResidual(sample: Sample, gates: GateGrid, options: MeasureOptions): Promise<Float32Array> {
   const { engine, window, supervise, signal } = options;
   if (isFull(gates)) {
     return new Float32Array(supervisedPositions(sample.answers, supervise).length * engine.model.hidden);

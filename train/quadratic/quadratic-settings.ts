@@ -18,6 +18,8 @@ export interface QuadraticSettings {
   readonly windows?: readonly number[] | undefined;
   /** m, random vectors of a sketch that estimates their effects; absent or 0 = probe each window */
   readonly ladderVectors?: number | undefined;
+  /** m, random vectors of a sketch that estimates measurements of many heads; absent or 0 = probe each head */
+  readonly vectors?: number | undefined;
 }
 
 /** True where the ladder holds what the first round would measure: whole steps to the run's own window around all heads full. */
@@ -39,7 +41,9 @@ export function checkQuadraticSettings(settings: QuadraticSettings, heads: numbe
   expect(settings.step === 'finite' || settings.step === 'tangent', 'step', 'finite or tangent');
   const isLambdaValid = Number.isFinite(settings.lambda) && settings.lambda > 0;
   expect(isLambdaValid, 'lambda', 'a number above 0 for the quadratic method, which has nothing to trade without it');
-  const vectors = settings.ladderVectors ?? 0;
-  expect(Number.isInteger(vectors) && vectors >= 0, 'ladderVectors', 'an integer of at least 0');
+  for (const name of ['ladderVectors', 'vectors'] as const) {
+    const vectors = settings[name] ?? 0;
+    expect(Number.isInteger(vectors) && vectors >= 0, name, 'an integer of at least 0');
+  }
   if (settings.windows) checkWindows(settings.windows, heads);
 }

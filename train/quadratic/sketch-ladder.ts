@@ -6,7 +6,8 @@ import type { Sample } from '../../src/core/shapes.ts';
 import type { Engine } from '../../src/engine/engine.ts';
 import { ConfigError } from '../../src/errors/errors.ts';
 import { drawSigns } from './draw-signs.ts';
-import { countPairs, type LadderOptions, narrowestOf } from './measure-ladder.ts';
+import { type LadderOptions, narrowestOf } from './measure-ladder.ts';
+import { multiplySketch } from './multiply-sketch.ts';
 import { openMetric } from './sample-metric.ts';
 
 /** An engine that can sketch. */
@@ -16,7 +17,7 @@ export type SketchingEngine = Engine & Required<Pick<Engine, 'sketch'>>;
 export function requireSketching(engine: Engine): SketchingEngine {
   if (engine.sketch) return engine as SketchingEngine;
   throw new ConfigError(
-    `Expected \`ladderVectors\` to be 0 with engine \`${engine.name}\` on \`${engine.device}\`, which cannot sketch a ladder.`,
+    `Expected \`ladderVectors\` and \`quadraticVectors\` to be 0 with engine \`${engine.name}\` on \`${engine.device}\`, which cannot sketch.`,
   );
 }
 
@@ -36,13 +37,5 @@ export async function sketchLadder(
     { vectors: await metric.pullBack(vectors), windows, sinkTokens },
     { supervise, ...(signal && { signal }), ...(onProgress && { onProgress }) },
   );
-  const size = products.length / count;
-  const triangle = new Float64Array(countPairs(size));
-  for (let vector = 0; vector < count; vector++) {
-    const own = products.subarray(vector * size, (vector + 1) * size);
-    for (let row = 0, at = 0; row < size; row++) {
-      for (let column = 0; column <= row; column++) triangle[at++]! += (own[row] as number) * (own[column] as number);
-    }
-  }
-  return triangle.map((sum) => (sum / count) * metric.scale);
+  return multiplySketch(products, { count, scale: metric.scale });
 }

@@ -204,9 +204,10 @@ void test_case(const Case &c) {
   const int64_t num_vectors = 3, num_windows = static_cast<int64_t>(ladder.size());
   std::vector<float> vectors;
   for (size_t i = 0; i < static_cast<size_t>(num_vectors) * values_each; i++) vectors.push_back(values.below(2) == 0 ? -1.0f : 1.0f);
+  std::vector<float> base_gates = ones;
   const auto sketch = [&](DuoModel &model) {
     std::vector<float> out(static_cast<size_t>(num_vectors * num_windows) * count);
-    model.sketch(passage, vectors.data(), num_vectors, ladder.data(), num_windows, window.sink, task, out.data());
+    model.sketch(passage, base_gates.data(), windows, vectors.data(), num_vectors, ladder.data(), num_windows, window.sink, task, out.data());
     return out;
   };
   const auto products = run_in_every_order<std::vector<float>>(name + "sketch", [&] { return sketch(*gpu); });
@@ -219,6 +220,13 @@ void test_case(const Case &c) {
     expect(sketch(*gpu) == products, name + "a sketch has the same bits with " + std::to_string(most) + " vectors at once");
   }
   lanes.limit_sketch_vectors(num_vectors);
+  // Around a mask: the heads that it leaves open.
+  base_gates = mask;
+  const auto keep_open = [&](std::vector<float> out) {
+    for (size_t i = 0; i < out.size(); i++) out[i] = mask[i / static_cast<size_t>(num_windows) % count] == 0 ? 0 : out[i];
+    return out;
+  };
+  expect_within(relative_error(keep_open(sketch(*gpu)), keep_open(sketch(*cpu))), tolerance::sketch, name + "sketch around a mask");
   // What heads attend to: masses and means as the CPU has them. A top key may be another where two scores are equal but for rounding.
   const auto num_heads = static_cast<size_t>(c.layers * c.heads);
   const auto read = [&](DuoModel &model, const std::vector<int32_t> &ranges, std::vector<int32_t> &tops) {
@@ -281,7 +289,7 @@ void test_finite_differences(int32_t flags) {
   expect_within(relative_error(found, differences), tolerance::finite_difference, std::string("finite differences of the ") + (flags == DUO_DISTILL_KL ? "KL divergence" : "loss") + ", one gate per layer");
 }
 
-// A sketch against central differences of a transformer in fp64: every head and window, each one gate moved a little.
+// A sketch around a mask against central differences of a transformer in fp64: every open head and window, each one gate moved a little.
 void test_sketch_exactly() {
   const Case c{"", 3, 4, 2, 32, 64, 96, 50, 60, true, false, false, Dtype::stored};
   const ModelConfig config = make_config(c);
@@ -297,14 +305,25 @@ void test_sketch_exactly() {
   const int64_t sink = 2, num_windows = static_cast<int64_t>(ladder.size()), num_vectors = 2, each = passage.num_positions * c.hidden;
   const std::vector<float> vectors = random.values(num_vectors * each);
   std::vector<float> products(static_cast<size_t>(num_vectors * config.num_gates() * num_windows));
-  gpu->sketch(passage, vectors.data(), num_vectors, ladder.data(), num_windows, sink, task, products.data());
+  std::vector<float> base(static_cast<size_t>(config.num_gates()), 1.0f);
+  base[1] = base[4] = 0;
+  const std::vector<int64_t> base_windows{1, 7, 1, 1, 12, 1};
+  gpu->sketch(passage, base.data(), {sink, base_windows.data()}, vectors.data(), num_vectors, ladder.data(), num_windows, sink, task, products.data());
   const double step = 1e-3;
   std::vector<double> expected(products.size());
   for (int64_t gate = 0; gate < config.num_gates(); gate++) {
     for (int64_t window = 0; window < num_windows; window++) {
+      if (base[static_cast<size_t>(gate)] == 0) {
+        for (int64_t vector = 0; vector < num_vectors; vector++) products[static_cast<size_t>((vector * config.num_gates() + gate) * num_windows + window)] = 0;
+        continue;
+      }
       const auto hidden = [&](double moved) {
         return reference_hidden(
-            config, *weights, tokens, Dtype::f32, false, [](int64_t, int64_t, int64_t, int64_t) { return true; },
+            config, *weights, tokens, Dtype::f32, false,
+            [&](int64_t layer, int64_t head, int64_t i, int64_t j) {
+              const auto at = static_cast<size_t>(layer * c.kv_heads + head);
+              return base[at] == 1 || j < sink || i - j < base_windows[at];
+            },
             [&](int64_t layer, int64_t head) { return layer * c.kv_heads + head == gate ? moved : 1.0; },
             [&](int64_t, int64_t, int64_t i, int64_t j) { return j < sink || i - j < ladder[static_cast<size_t>(window)]; });
       };
@@ -401,7 +420,7 @@ void test_measured_range() {
       const std::vector<int64_t> ladder{9, 20};
       std::vector<float> vectors(3 * static_cast<size_t>(c.hidden)), out(2 * ones.size());
       for (size_t i = 0; i < vectors.size(); i++) vectors[i] = i * 7 % 5 < 2 ? -1.0f : 1.0f;
-      model.sketch(passage, vectors.data(), 1, ladder.data(), 2, windows.sink, task, out.data());
+      model.sketch(passage, ones.data(), windows, vectors.data(), 1, ladder.data(), 2, windows.sink, task, out.data());
       return out;
     };
     expect_within(relative_error(sketch(*gpu), sketch(*cpu)), tolerance::sketch, std::string(change.name) + ": sketch");

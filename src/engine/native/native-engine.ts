@@ -202,8 +202,13 @@ class NativeEngine implements Engine {
     checkSample(sample, this.model);
     for (const recentTokens of request.windows)
       checkWindows({ sinkTokens: request.sinkTokens, recentTokens }, this.model);
+    const { layers, kvHeads } = this.model;
+    const { gates, recentTokens } = request.base ?? { gates: filledGrid(layers, kvHeads, 1), recentTokens: 1 };
+    const window = { sinkTokens: request.sinkTokens, recentTokens };
+    checkGates(gates, this.model);
+    checkWindows(window, this.model);
     const positions = supervisedPositions(sample.answers, options.supervise ?? 'predict');
-    const passage = { tokens: Int32Array.from(sample.tokens), positions: Int32Array.from(positions) };
+    const passage = makePassage(sample, positions, listBranches(gates, window));
     return native.sketch(passage, request, { signal: options.signal, onProgress: toFraction(options.onProgress) });
   }
 

@@ -180,6 +180,15 @@ describeNative('whole-sample operations', () => {
     const vectors = Float32Array.from({ length: 2 * 3 * 20 }, (_, index) => ((index * 7919) % 13) / 6 - 1);
     const ones = new Float32Array(NUM_GATES).fill(1);
     const passage = makePassage(30, { gates: ones, positions });
+    const masked = Float32Array.of(1, 0, 1, 1, 0, 1);
+    const around = await model.sketch({ ...passage, gates: masked }, { vectors, windows, sinkTokens: 2 });
+    around.forEach((value, index) => {
+      expect(value === 0).toBe(masked[Math.floor(index / windows.length) % NUM_GATES] === 0 || index % 4 === 3);
+    });
+    const half = Float32Array.of(1, 0.5, 1, 1, 1, 1);
+    await expect(model.sketch({ ...passage, gates: half }, { vectors, windows, sinkTokens: 2 })).rejects.toThrow(
+      'Expected `base_gates[1]` to be 0 or 1, got `0.5`',
+    );
     const products = await model.sketch(passage, { vectors, windows, sinkTokens: 2 });
     expect(products).toHaveLength(2 * NUM_GATES * windows.length);
     const step = 1 / 64;

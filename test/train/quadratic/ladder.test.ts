@@ -359,7 +359,7 @@ describe('the method with windows', () => {
   it('refuses a sketch on an engine that has none, before anything is measured', async () => {
     const quadratic = { windows: WINDOWS, ladderVectors: 8 };
     await expect(quadraticMethod.score(score(quadratic))).rejects.toThrow(
-      'Expected `ladderVectors` to be 0 with engine `tensorflow` on',
+      'Expected `ladderVectors` and `quadraticVectors` to be 0 with engine `tensorflow` on',
     );
   });
 
