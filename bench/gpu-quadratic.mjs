@@ -1,9 +1,10 @@
-// One sample of the quadratic method on the llama-3-8b shape (random weights) at several lengths: seconds and forward passes a sample, and what the
-// default recipe takes at that length beside the published optimisation, by the passes timed here. A length whose whole sample does not fit into the
+// One sample of the quadratic method on the llama-3-8b shape (random weights) at several lengths: seconds and forward passes a sample, a table of what each
+// step of a cheaper measurement takes (products on the card, sketches, several cards), and what the default recipe takes at that length beside the
+// published optimisation, by the passes timed here. A length whose whole sample does not fit into the
 // time left is probed at the heads of the middle layer and multiplied up by forward passes; its line says so.
 // Checked first, on a short text: each probe equals the difference of two plain forward passes, and is 0 where the window holds the text; then of
 // each whole sample that Q is finite, symmetric and positive, and that progress rises to 1. Runs on the compiled JavaScript:
-// node bench/gpu-quadratic.mjs [--device cuda:0] [--model folder] [--seconds 150] [tokens …]
+// node bench/gpu-quadratic.mjs [--device cuda:0[,cuda:1]] [--model folder] [--seconds 150] [--vectors 16,32] [tokens …]
 import { parseArgs } from 'node:util';
 import { loadPreset } from '../dist/src/config/presets.js';
 import { supervisedPositions } from '../dist/src/core/shapes.js';
@@ -11,7 +12,10 @@ import { openNativeEngine, openRandomNativeEngine } from '../dist/src/engine/nat
 import { openModelFolder } from '../dist/src/model/folder.js';
 import { findShape } from '../dist/src/runtime/shapes.js';
 import { countMeasureForwards, countOptimizerForwards, countQuadraticForwards } from '../dist/train/quadratic/cost.js';
+import { listStages } from '../dist/train/quadratic/eliminate-heads.js';
 import { countBlocks, measureSample } from '../dist/train/quadratic/measure-sample.js';
+import { measureOverEngines } from '../dist/train/quadratic/over-engines.js';
+import { isSketched, sketchSample } from '../dist/train/quadratic/sketch-sample.js';
 
 const SHAPE = 'llama-3-8b';
 const DEFAULT_LENGTHS = [8192, 2048, 16384, 32768];
@@ -28,6 +32,7 @@ const { values, positionals } = parseArgs({
     device: { type: 'string', default: 'cuda:0' },
     model: { type: 'string' },
     seconds: { type: 'string', default: '150' },
+    vectors: { type: 'string', default: '16,32' },
   },
 });
 const lengths = positionals.length > 0 ? positionals.map(Number) : DEFAULT_LENGTHS;
@@ -40,7 +45,8 @@ if (!lengths.every((tokens) => Number.isInteger(tokens) && tokens > least))
   throw new Error(`Expected lengths above the window's ${least} tokens, got ${lengths.join(', ')}`);
 const startMs = performance.now();
 const secondsSince = (sinceMs) => (performance.now() - sinceMs) / 1000;
-const engine = await openEngine();
+const [device, ...otherDevices] = values.device.split(',');
+const engine = await openEngine(device);
 const { layers, kvHeads, hidden } = engine.model;
 const numHeads = layers * kvHeads;
 const full = makeGrid(() => 1);
@@ -50,10 +56,10 @@ console.log(
 );
 await checkProbes();
 for (const tokens of lengths) await timeLength(tokens);
+if (otherDevices.length > 0) await timeDevices(lengths[0]);
 await engine.close();
 
-async function openEngine() {
-  const { device } = values;
+async function openEngine(device) {
   if (!values.model)
     return openRandomNativeEngine(findShape(SHAPE), { seed: config.seed, weightDtype: 'bf16', device });
   const folder = openModelFolder(values.model);
@@ -131,6 +137,7 @@ async function timeLength(tokens) {
   const isWhole = 1.3 * forwards * forward <= left;
   const found = isWhole ? await timeWhole(sample) : await timeMiddleLayer(sample, forwards);
   report({ tokens, positions, forwards, forward, isWhole, ...found });
+  if (isWhole) await timeSteps(sample, { probes: found.spent.probe, forward });
 }
 
 /** A whole sample, checked. */
@@ -167,6 +174,109 @@ async function timeWhole(sample) {
   if (progress.at(-1) !== 1 || progress.some((value, index) => value < (progress[index - 1] ?? 0)))
     throw new Error(`Expected progress to rise to 1, got ${progress.slice(-5)}`);
   return { seconds, spent };
+}
+
+/** Seconds of the cheaper measurements of a sample, and what a run of the preset's samples takes with each. */
+async function timeSteps(sample, { probes, forward }) {
+  const { quadraticSamples: samples } = config;
+  const openAfter = listStages(numHeads);
+  // Probes cost as many passes as heads are open, spread evenly over the layers; each stage takes the residual's two passes too.
+  const stageOf = (open) => (probes * open) / numHeads + 2 * forward;
+  const probedStages = openAfter.reduce((sum, open) => sum + stageOf(open), 0);
+  const rows = [];
+  const picked = Math.min(numHeads, 32);
+  const differences = await engine.probe(sample, {
+    gates: full,
+    probeGates: closed,
+    window,
+    begin: numHeads - picked,
+    end: numHeads,
+  });
+  const length = differences.length / picked;
+  const multiply = (on) => timeOf(() => on.multiplyGram(differences, differences, { length, scale: 1 / length }));
+  const onCard = await multiply(engine);
+  const folder = openModelFolder('models/demo');
+  const cpu = await openNativeEngine(folder, { device: 'cpu' });
+  folder.close();
+  const onCpu = await multiply(cpu);
+  await cpu.close();
+  if (!onCard.result.every((value, index) => value === onCpu.result[index]))
+    throw new Error('Expected products of the card to have the bits of the CPU');
+  // A lower triangle of all heads holds so many times the products of the picked ones.
+  const products = (numHeads / picked) ** 2;
+  for (const [where, { seconds }] of [
+    ['CPU', onCpu],
+    ['card', onCard],
+  ]) {
+    const all = seconds * products;
+    rows.push([
+      `probes, products on the ${where} (${all.toFixed(1)} s, from those of ${picked} heads)`,
+      probes + all,
+      probedStages,
+    ]);
+  }
+  for (const vectors of values.vectors.split(',').map(Number)) {
+    const options = {
+      engine,
+      window,
+      supervise: config.supervise,
+      step: config.quadraticStep,
+      vectors,
+      sampleIndex: 0,
+    };
+    const first = await timeOf(() => sketchSample(sample, full, options));
+    checkGram(first.result);
+    // Every second head streams, as in the first stage of elimination.
+    const mask = makeGrid((index) => index % 2);
+    const around = await timeOf(() => sketchSample(sample, mask, options));
+    const stages = openAfter.reduce((sum, open) => {
+      const gates = makeGrid((index) => Number(index < open));
+      return sum + (isSketched(gates, { open, kvHeads, vectors }) ? around.seconds : stageOf(open));
+    }, 0);
+    const name = `sketches of ${vectors} vectors where they are cheaper (${first.seconds.toFixed(1)} s around all heads full, ${around.seconds.toFixed(1)} s around a mask)`;
+    rows.push([name, first.seconds, stages]);
+  }
+  for (const [name, first, stages] of rows)
+    console.log(
+      `       ${name}: ${first.toFixed(1)} s a sample and ${stages.toFixed(1)} s of elimination, ${((first + stages) * samples).toFixed(0)} s for ${samples} samples`,
+    );
+}
+
+async function timeOf(action) {
+  const sinceMs = performance.now();
+  const result = await action();
+  return { result, seconds: secondsSince(sinceMs) };
+}
+
+/** As many samples as devices, on one and on all of them. */
+async function timeDevices(tokens) {
+  const helpers = [];
+  for (const other of otherDevices) helpers.push(await openEngine(other));
+  const count = helpers.length + 1;
+  const measureAll = async (engines) => {
+    const found = [];
+    await measureOverEngines({
+      ...{ begin: 0, end: count, engines, sampleAt: (index) => makeSample(tokens, index + 1) },
+      measure: (sample, { engine: own, slot }) =>
+        measureSample(sample, full, {
+          ...{ engine: own, window, supervise: config.supervise, step: config.quadraticStep },
+          scratchFolder: `runs/.gpu-quadratic-${slot}`,
+        }),
+      onMeasured: (gram) => found.push(gram),
+      onProgress() {},
+    });
+    return found;
+  };
+  // Once untimed: the first call on a card makes the weights' f16 twins.
+  for (const helper of helpers) await helper.computeHidden(makeSample(CHECKED_TOKENS), 'full', window);
+  const all = await timeOf(() => measureAll([engine, ...helpers]));
+  const one = await timeOf(() => measureAll([engine]));
+  if (!one.result.every((gram, sample) => gram.every((value, at) => value === all.result[sample][at])))
+    throw new Error('Expected the same bytes from several cards');
+  console.log(
+    `${count} samples of ${tokens} tokens, measured once: one card ${one.seconds.toFixed(1)} s, ${count} cards ${all.seconds.toFixed(1)} s, ${(one.seconds / all.seconds).toFixed(2)} times as fast, the same bits`,
+  );
+  for (const helper of helpers) await helper.close();
 }
 
 /** The heads of the middle layer in one call: the layers below once, then those from it on for the unchanged model and for each head. */
