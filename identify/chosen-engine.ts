@@ -17,7 +17,16 @@ export async function openChosenEngine(
     return engine;
   }
   const onNote = (text: string): void => onMessage?.({ kind: 'note', text: `${text}.` });
-  return openEngine(folder, { engine, device, backend, threads, distillTokens, nameOption, onNote });
+  return openEngine(folder, {
+    engine,
+    device,
+    backend,
+    threads,
+    distillTokens,
+    widensBlocks: true,
+    nameOption,
+    onNote,
+  });
 }
 
 function checkOpened(options: IdentifyOptions): void {

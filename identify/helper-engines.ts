@@ -42,7 +42,7 @@ export async function openHelperEngines(
   const opened: Engine[] = [];
   try {
     for (const device of helpers) {
-      const helper = await openEngine(folder, { engine: 'native', device });
+      const helper = await openEngine(folder, { engine: 'native', device, widensBlocks: true });
       opened.push(helper);
       const [kind, own] = [helper, engine].map((each) => each.device.replace(/^\S+ /, ''));
       if (kind === own) continue;

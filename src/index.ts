@@ -85,6 +85,7 @@ export {
   type EngineName,
   type OpenEngineOptions,
   openEngine,
+  type WeightStorage,
 } from './engine/open-engine.ts';
 export type { BackendName } from './engine/tensorflow/backend-names.ts';
 export { openTensorflowEngine } from './engine/tensorflow/open.ts';

@@ -43,7 +43,7 @@ int32_t duo_model_open(const duo_model_config_t *config, const char *const *shar
     require(shard_paths, "shard_paths");
     require_range("num_shards", num_shards, 1, 4096);
     if (!is_cuda && weight_dtype != DUO_DTYPE_STORED) {
-      fail(DUO_STATUS_UNSUPPORTED, "Expected `weight_dtype` on the CPU to be as stored, got code `%d`", weight_dtype);
+      fail(DUO_STATUS_UNSUPPORTED, "Expected a CUDA device for `weight_dtype` code `%d`, got a CPU, which has weights as they are stored", weight_dtype);
     }
     std::vector<std::string> paths;
     for (int32_t i = 0; i < num_shards; i++) paths.emplace_back(require(shard_paths[i], "shard_paths[i]"));
@@ -64,8 +64,8 @@ int32_t duo_model_open_random(const duo_model_config_t *config, uint64_t seed, c
     const OpenOptions options = parse_device(device, num_threads, weight_dtype, compute, &is_cuda);
     require(model, "model");
     const Dtype host_dtype = options.weight_dtype == Dtype::f32 ? Dtype::f32 : Dtype::bf16;
-    if (weight_dtype != DUO_DTYPE_F32 && weight_dtype != DUO_DTYPE_BF16 && !(is_cuda && weight_dtype == DUO_DTYPE_INT8)) {
-      fail(DUO_STATUS_UNSUPPORTED, "Expected `weight_dtype` of random weights to be F32 or BF16, got code `%d`", weight_dtype);
+    if (weight_dtype != DUO_DTYPE_F32 && weight_dtype != DUO_DTYPE_BF16 && !(is_cuda && (weight_dtype == DUO_DTYPE_INT8 || weight_dtype == DUO_DTYPE_INT4))) {
+      fail(DUO_STATUS_UNSUPPORTED, "Expected `weight_dtype` of random weights to be F32 or BF16, or on CUDA INT8 or INT4, got code `%d`", weight_dtype);
     }
     *model = model_table().insert(open_model(checked, make_random_weights(checked, seed, host_dtype, running), options, is_cuda, running));
   });

@@ -73,4 +73,17 @@ inline float f16_to_float(uint16_t value) {
   return sign ? -magnitude : magnitude;
 }
 
+// Round to nearest even; from 65520 on infinite.
+inline uint16_t round_to_f16(float value) {
+  uint32_t bits = float_to_bits(value);
+  const uint16_t sign = static_cast<uint16_t>(bits >> 16 & 0x8000u);
+  bits &= 0x7fffffffu;
+  if (bits > 0x7f800000u) return static_cast<uint16_t>(sign | 0x7e00u);
+  if (bits >= 0x477ff000u) return static_cast<uint16_t>(sign | 0x7c00u);
+  // Below 2^-14 the unit is 2^-24: adding 0.5, whose own unit is 2^-24, rounds to it.
+  if (bits < 0x38800000u) return static_cast<uint16_t>(sign | (float_to_bits(bits_to_float(bits) + 0.5f) - 0x3f000000u));
+  bits += 0xfffu + (bits >> 13 & 1u);
+  return static_cast<uint16_t>(sign | ((bits - 0x38000000u) >> 13));
+}
+
 }  // namespace duo

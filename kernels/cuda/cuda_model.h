@@ -1,4 +1,5 @@
-// The CUDA device's DuoModel: weights in device memory as bf16 (or int8 with a scale a row), products of one input joined into one matrix.
+// The CUDA device's DuoModel: weights in device memory as bf16, as int8 with a scale a row or in groups (core/packed_weights.h), products of one input
+// joined into one matrix.
 #pragma once
 #include <memory>
 #include <mutex>
@@ -10,6 +11,7 @@
 #include "core/weight_map.h"
 #include "cuda/linear_algebra.h"
 #include "cuda/mlp_scales.h"
+#include "cuda/packed_weights.h"
 #include "cuda/pass_memory.h"
 #include "cuda/workspace.h"
 
@@ -21,14 +23,23 @@ struct F16Matrix {
   float unit = 1.0f;
 };
 
-// y = x·Wᵀ + bias. Weights [rows, columns] bf16, or int8 with row_scale.
+// y = x·Wᵀ + bias. Weights [rows, columns] in one of WeightFormat's.
 struct DeviceMatrix {
   int64_t rows = 0, columns = 0;
-  DeviceBuffer<bf16> values;
-  DeviceBuffer<int8_t> quantized;
-  DeviceBuffer<float> row_scale, bias;  // empty where there is none
-  F16Matrix f16;                        // empty until CudaModel::require_f16
-  int64_t bytes() const { return values.bytes() + quantized.bytes() + row_scale.bytes() + bias.bytes(); }
+  WeightFormat format = WeightFormat::bf16;
+  DeviceBuffer<bf16> values;       // of bf16
+  DeviceBuffer<uint8_t> codes;     // of the others
+  DeviceBuffer<float> row_scale;   // of int8
+  DeviceBuffer<uint32_t> scales;   // of formats with groups
+  DeviceBuffer<float> bias;        // empty where there is none
+  F16Matrix f16;                   // empty until CudaModel::require_f16
+  int64_t bytes() const { return values.bytes() + codes.bytes() + row_scale.bytes() + scales.bytes() + bias.bytes(); }
+  PackedShape shape() const { return {format, rows, columns}; }
+  // Of any format but bf16.
+  PackedMatrix packed() const {
+    return format == WeightFormat::int8 ? PackedMatrix::of_int8(rows, columns, reinterpret_cast<const int8_t *>(codes.data()), row_scale.data())
+                                        : PackedMatrix::of(shape(), codes.data(), scales.data());
+  }
 };
 
 struct DeviceLayer {
@@ -67,18 +78,15 @@ class CudaModel : public DuoModel {
 
   void select_device() const { check(cudaSetDevice(device_index_), "selecting the device"); }
   const DeviceLayer &layer(int64_t index) const { return layers_[static_cast<size_t>(index)]; }
-  const DeviceBuffer<bf16> &embedding() const { return embedding_; }
+  const DeviceMatrix &embedding() const { return embedding_; }
   const DeviceBuffer<float> &final_norm() const { return final_norm_; }
-  const DeviceMatrix &lm_head() const { return lm_head_; }
-  // The LM head's weights; the embedding itself where they are tied and not quantised.
-  const bf16 *lm_head_values() const { return lm_head_.values.count() > 0 ? lm_head_.values.data() : embedding_.data(); }
-  // Make the f16 twins of all matrices, once: from the stored values, so that none is rounded to bf16 on the way. Twice the weights' memory from then on.
+  // The embedding itself where they are tied.
+  const DeviceMatrix &lm_head() const { return config_.tied_embeddings ? embedding_ : lm_head_; }
+  // Queue x [count, C] fp32 = the embeddings of tokens [count].
+  void embed(const int32_t *tokens, int64_t count, float *x, const Stream &stream, Half half = Half::bf16) const;
+  // Make the f16 twins of all matrices, once: from the stored values, so that none is rounded to bf16 on the way. Twice bf16 weights' memory from then on.
   // Throws MEMORY, ABORTED.
   void require_f16(Task &task);
-  const F16Matrix &f16_of(const DeviceMatrix &matrix) const {
-    return &matrix == &lm_head_ && lm_head_.values.count() == 0 && lm_head_.quantized.count() == 0 ? embedding_f16_ : matrix.f16;
-  }
-  const F16Matrix &embedding_f16() const { return embedding_f16_; }
   LinearAlgebra &algebra() const { return algebra_; }
   const DeviceSize &device_size() const { return device_size_; }
   WorkspacePool &workspace() const { return workspace_; }
@@ -105,13 +113,12 @@ class CudaModel : public DuoModel {
   DeviceSize device_size_{};
   int64_t weight_bytes_ = 0;
   mutable LinearAlgebra algebra_;
-  DeviceBuffer<bf16> embedding_;
-  F16Matrix embedding_f16_;
+  DeviceMatrix embedding_;
   std::mutex f16_mutex_;
   bool has_f16_ = false;
   std::vector<DeviceLayer> layers_;
   DeviceBuffer<float> final_norm_;
-  DeviceMatrix lm_head_;
+  DeviceMatrix lm_head_;  // empty where it is tied
   int64_t most_kept_layers_ = INT64_MAX, most_probe_lanes_ = INT64_MAX, most_sketch_vectors_ = INT64_MAX;
   mutable WorkspacePool workspace_;
   std::shared_ptr<DecodeSteps> decode_steps_;

@@ -83,12 +83,12 @@ void DecodeStep::queue(const Stream &stream) {
   const auto batch = static_cast<int32_t>(kind_.batch), kv_heads = static_cast<int32_t>(config_.kv_heads);
   const StepProductRoom room{b.normed.data(), b.gate_up.data()};
   const auto multiply = [&](const StepProduct &product) { multiply_step(model_, product, batch, room, stream); };
-  check(launch_embed(b.tokens.data(), model_.embedding().data(), batch, config_.hidden, b.hidden.data(), stream.get()), "reading embeddings");
+  model_.embed(b.tokens.data(), batch, b.hidden.data(), stream);
   check(launch_step_rope(b.members.data(), batch, static_cast<int32_t>(config_.head_dim / 2), b.cosine.data(), b.sine.data(), stream.get()), "making rotary tables");
   check(launch_decode_plan(b.members.data(), batch, static_cast<int32_t>(config_.layers), kv_heads, b.plan.data(), stream.get()), "sharing out a step");
   for (int64_t index = 0; index < config_.layers; index++) {
     const DeviceLayer &layer = model_.layer(index);
-    StepProduct qkv{layer.qkv, layer.qkv.values.data(), VectorStore::bf16, nullptr, b.hidden.data(), layer.input_norm.data(), b.qkv.data()};
+    StepProduct qkv{layer.qkv, VectorStore::bf16, nullptr, b.hidden.data(), layer.input_norm.data(), b.qkv.data()};
     // The first waits for the tables and the plan in the ordinary way: later kernels read those before they wait.
     qkv.is_dependent = index > 0;
     multiply(qkv);
@@ -103,12 +103,11 @@ void DecodeStep::queue(const Stream &stream) {
     a.partial = b.partial.data(), a.partial_scale = b.partial_scale.data(), a.arrived = b.arrived.data();
     a.out = b.attended.data();
     check(launch_decode_attention(a, stream.get()), "decode attention");
-    multiply({layer.output, layer.output.values.data(), VectorStore::add_f32, b.attended.data(), nullptr, nullptr, b.hidden.data()});
-    multiply({layer.gate_up, layer.gate_up.values.data(), VectorStore::swiglu, nullptr, b.hidden.data(), layer.post_attention_norm.data(), b.activated.data()});
-    multiply({layer.down, layer.down.values.data(), VectorStore::add_f32, b.activated.data(), nullptr, nullptr, b.hidden.data()});
+    multiply({layer.output, VectorStore::add_f32, b.attended.data(), nullptr, nullptr, b.hidden.data()});
+    multiply({layer.gate_up, VectorStore::swiglu, nullptr, b.hidden.data(), layer.post_attention_norm.data(), b.activated.data()});
+    multiply({layer.down, VectorStore::add_f32, b.activated.data(), nullptr, nullptr, b.hidden.data()});
   }
-  const bf16 *head = model_.lm_head().quantized.count() > 0 ? nullptr : model_.lm_head_values();
-  multiply({model_.lm_head(), head, VectorStore::f32, nullptr, b.hidden.data(), model_.final_norm().data(), b.logits.data(), b.first_bad.data()});
+  multiply({model_.lm_head(), VectorStore::f32, nullptr, b.hidden.data(), model_.final_norm().data(), b.logits.data(), b.first_bad.data()});
   check(launch_end_step({b.members.data(), batch, b.logits.data(), config_.vocab, b.first_bad.data(), b.reported.data()}, stream.get()), "ending a step");
 }
 

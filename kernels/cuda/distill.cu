@@ -80,10 +80,10 @@ void CudaModel::distill(const Passage &passage, const float *gates, const HeadWi
   if (kl == nullptr) copy_to_host(loss, memory.loss, 1, pass.stream());
 }
 
-// Matrix products' own memory: cuBLASLt's, and of int8 weights the widest matrix as bf16.
+// Matrix products' own memory: cuBLASLt's, and of weights in fewer bits the widest matrix as bf16.
 int64_t CudaModel::beside_pass_bytes() const {
-  const bool is_int8 = layers_.front().gate_up.quantized.count() > 0;
-  return algebra_.workspace_bytes() + (is_int8 ? 2 * std::max(layers_.front().gate_up.rows, layers_.front().qkv.rows) * config_.hidden : 0);
+  const bool is_widened = layers_.front().gate_up.format != WeightFormat::bf16;
+  return algebra_.workspace_bytes() + (is_widened ? 2 * std::max(layers_.front().gate_up.rows, layers_.front().qkv.rows) * config_.hidden : 0);
 }
 
 int64_t CudaModel::choose_kept_layers(PassSize size) const {

@@ -84,15 +84,19 @@ F16Matrix upload_parts(Uploader &uploader, const std::vector<const Tensor *> &te
   return join_parts(parts, uploader.stream());
 }
 
-// What the bf16 or int8 matrix on the device was made of.
+// What the matrix on the device was made of; a matrix in fewer bits as it is there.
 F16Matrix convert_matrix(Uploader &uploader, const DeviceMatrix &matrix, const std::vector<const Tensor *> &tensors) {
-  if (matrix.quantized.count() > 0) {
+  if (matrix.format == WeightFormat::int8) {
     F16Matrix out;
-    out.values.resize(matrix.quantized.count());
-    check(launch_dequantize_rows(matrix.quantized.data(), matrix.row_scale.data(), matrix.rows, matrix.columns, out.values.data(), uploader.stream().get(), Half::f16),
-          "widening weights");
+    out.values.resize(matrix.rows * matrix.columns);
+    check(launch_widen_rows(matrix.packed(), 0, matrix.rows, Widened::f16, out.values.data(), uploader.stream().get()), "widening weights");
     uploader.stream().wait();
     return out;
+  }
+  if (matrix.format != WeightFormat::bf16) {
+    DeviceBuffer<float> values(matrix.rows * matrix.columns);
+    check(launch_widen_rows(matrix.packed(), 0, matrix.rows, Widened::f32, values.data(), uploader.stream().get()), "widening weights");
+    return join_parts({{values.data(), Dtype::f32, values.count()}}, uploader.stream());
   }
   bool is_bf16 = true;
   for (const Tensor *tensor : tensors) is_bf16 = is_bf16 && tensor->dtype == Dtype::bf16;
@@ -121,10 +125,8 @@ void CudaModel::require_f16(Task &task) {
     for (const char *name : names) out.push_back(&weights_->get(at + name + ".weight"));
     return out;
   };
-  const Tensor &embedding = weights_->get("model.embed_tokens.weight");
-  embedding_f16_ = embedding.dtype == Dtype::bf16 ? join_parts({{embedding_.data(), Dtype::bf16, embedding_.count()}}, uploader.stream())
-                                                  : upload_parts(uploader, {&embedding});
-  if (lm_head_.values.count() + lm_head_.quantized.count() > 0) lm_head_.f16 = convert_matrix(uploader, lm_head_, tensors("", {"lm_head"}));
+  embedding_.f16 = convert_matrix(uploader, embedding_, tensors("", {"model.embed_tokens"}));
+  if (!config_.tied_embeddings) lm_head_.f16 = convert_matrix(uploader, lm_head_, tensors("", {"lm_head"}));
   for (int64_t index = 0; index < config_.layers; index++) {
     task.check_abort();
     DeviceLayer &layer = layers_[static_cast<size_t>(index)];

@@ -275,12 +275,6 @@ __global__ void quantize_rows_kernel(const bf16 *from, int64_t columns, int8_t *
   if (threadIdx.x == 0) scale[blockIdx.x] = step;
 }
 
-template <Half HALF>
-__global__ void dequantize_rows_kernel(const int8_t *from, const float *scale, int64_t rows, int64_t columns, bf16 *to) {
-  const int64_t i = element_index();
-  if (i < rows * columns) to[i] = narrow_as<HALF>(static_cast<float>(from[i]) * scale[i / columns]);
-}
-
 __device__ __forceinline__ float random_unit(uint64_t seed, uint64_t index) {
   uint64_t bits = seed + index * 0x9e3779b97f4a7c15ull;
   bits = (bits ^ (bits >> 30)) * 0xbf58476d1ce4e5b9ull;
@@ -375,9 +369,6 @@ cudaError_t launch_mix(const float *full, const float *stream, const float *gate
 }
 cudaError_t launch_quantize_rows(const bf16 *from, int64_t rows, int64_t columns, int8_t *to, float *scale, cudaStream_t stream) {
   return launch(row_grid(rows), stream, quantize_rows_kernel, from, columns, to, scale);
-}
-cudaError_t launch_dequantize_rows(const int8_t *from, const float *scale, int64_t rows, int64_t columns, bf16 *to, cudaStream_t stream, Half half) {
-  return launch(element_grid(rows * columns), stream, half == Half::f16 ? dequantize_rows_kernel<Half::f16> : dequantize_rows_kernel<Half::bf16>, from, scale, rows, columns, to);
 }
 cudaError_t launch_fill_cache(HeadCache cache, Dtype dtype, int32_t head_dim, uint64_t seed, cudaStream_t stream) {
   constexpr int WARPS = 4;

@@ -102,7 +102,6 @@ cudaError_t launch_mix(const float *full, const float *stream, const float *gate
                        int32_t head_dim, bf16 *mixed, cudaStream_t stream_, Half half = Half::bf16);
 // Weights [rows, columns] to int8 and one scale a row, and back.
 cudaError_t launch_quantize_rows(const bf16 *from, int64_t rows, int64_t columns, int8_t *to, float *scale, cudaStream_t stream);
-cudaError_t launch_dequantize_rows(const int8_t *from, const float *scale, int64_t rows, int64_t columns, bf16 *to, cudaStream_t stream, Half half = Half::bf16);
 // Every key and value of a cache becomes a seeded random number of unit scale.
 cudaError_t launch_fill_cache(HeadCache cache, Dtype dtype, int32_t head_dim, uint64_t seed, cudaStream_t stream);
 // y [T, N] += bias [N].

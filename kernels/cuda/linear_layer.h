@@ -1,16 +1,20 @@
-// Linear layers of many rows: the product, with int8 weights widened first, and its bias.
+// Linear layers of many rows: the product, with weights in fewer bits widened to bf16 first, and its bias.
 #pragma once
 #include "cuda/cuda_model.h"
+#include "cuda/matvec.h"
 
 namespace duo::cuda {
 
-// What products of one stream share: room for one int8 matrix widened to bf16.
+// What products of one stream share: room for rows of a matrix widened to bf16.
 struct LinearScratch {
   DeviceBuffer<bf16> widened;
 };
 
 // Rows first … first+count of a matrix as bf16, valid until the next call with the same scratch.
-const bf16 *matrix_rows(const DeviceMatrix &matrix, const bf16 *values, int64_t first, int64_t count, LinearScratch &scratch, const Stream &stream);
+const bf16 *matrix_rows(const DeviceMatrix &matrix, int64_t first, int64_t count, LinearScratch &scratch, const Stream &stream);
+
+// The weights and bias of a vector product with the rows of a matrix from `first`, a multiple of 8, on.
+void set_weights(VectorProduct &product, const DeviceMatrix &matrix, int64_t first = 0);
 
 // out [m, count] (stride out_stride) = x [m, columns] · rows first … first+count of W, transposed, times `factor`; plus bias.
 // half f16: x, out where it is stored so, and the matrix are f16 (CudaModel::require_f16 has made it).

@@ -5,13 +5,16 @@
 // instead of 235 on one H200. Tensor cores: weight rows are a product's 16 rows, the vectors its 8 columns. A lane holds rows r and r + 8
 // (r = lane / 4) and reads parts c, c + 4, c + 8 … of 16 bytes (c = lane mod 4) of each; the vectors are read alike, so the order of the depth is free.
 // Warps' sums are added in their order, a group of rounds at a time. The depth is taken in even pieces that fit shared memory with all vectors.
-// Shared memory: rings [warps, stages, 16] of CHUNK_BYTES; vectors [batch, piece + padding] bf16; sums [rounds, warps, 16, batch]; sums of squares
+// With groups (core/packed_weights.h) a stage also has the chunk's scales; a group's sum of codes, and of the vectors where it has a minimum, are taken
+// by tensor cores each for itself, exactly but for fp32's rounding, and scaled in fp32.
+// Shared memory: rings [warps, stages, 16] of CHUNK_BYTES and scales; vectors [batch, piece + padding] bf16; sums [rounds, warps, 16, batch]; sums of squares
 // [warps, batch]; the norms' scales [batch].
 #include "cuda/matvec.h"
 
 #include <algorithm>
 
 #include "cuda/dependent_launch.h"
+#include "cuda/packed_weights.h"
 #include "cuda/warp_fragments.h"
 
 namespace duo::cuda {
@@ -22,17 +25,27 @@ constexpr int CHUNK_BYTES = 256, PARTS = CHUNK_BYTES / 16, ROWS_A_COPY = 32 / PA
 constexpr int VECTOR_ROUNDS = 16;          // vectors times rounds whose sums are kept before they are joined: 8 KB
 constexpr int PADDING = 32;                // elements between vectors: neighbours on other banks
 constexpr int NORM_FLOATS = (WARPS + 1) * 8;  // sums of squares and scales
-constexpr int64_t STAGE_BYTES = UNIT * CHUNK_BYTES;  // a warp
+// Of a format: elements of 16 bytes and of a chunk's row; bytes of a stage's scales, and of a whole stage of a warp.
+template <WeightFormat FORMAT>
+struct StageLayout {
+  static constexpr bool HAS_GROUPS = has_groups(FORMAT);
+  static constexpr int STEP = FORMAT == WeightFormat::bf16 ? 8 : FORMAT == WeightFormat::int4 ? 32 : 16;
+  static constexpr int CHUNK = CHUNK_BYTES / 16 * STEP;
+  static constexpr int WORDS = HAS_GROUPS ? static_cast<int>(chunk_words(FORMAT)) : 0;  // of scales, a row
+  static constexpr int64_t SCALE_BYTES = UNIT * WORDS * 4, STAGE_BYTES = UNIT * CHUNK_BYTES + SCALE_BYTES;
+};
+static_assert(CHUNK_BYTES == CHUNK_CODE_BYTES && UNIT == 2 * SCALE_ROWS, "a stage is a chunk of two blocks of rows");
 // More than half of a multiprocessor's shared memory, so that one block is there: where two fit, those that start early (dependent_launch.h) gather on
 // the multiprocessors that come free first.
 constexpr int64_t RING_BYTES = 192 << 10;
 // Elements of a piece, so that 8 vectors of it and two stages fit a block.
-int64_t most_of_a_piece(const DeviceSize &device) { return device.shared_bytes >= 176 << 10 ? 8192 : device.shared_bytes >= 112 << 10 ? 4096 : 2048; }
+int64_t most_of_a_piece(const DeviceSize &device) { return device.shared_bytes >= 220 << 10 ? 8192 : device.shared_bytes >= 160 << 10 ? 4096 : 512; }
 
 // How a product is cut. Pieces and slices depend on the depth and the weights' type alone, as sums do.
 struct Cut {
   int32_t slices, chunks, piece_chunks, pieces, stages, group_rounds;
   int64_t rounds, blocks;
+  int64_t row_bytes;    // of weights
   int64_t other_bytes;  // shared memory besides the rings
 };
 
@@ -90,6 +103,72 @@ __device__ __forceinline__ void multiply_chunk(float sum[4], const uint4 &low, c
       const uint32_t first[4] = {rows[0][0], rows[1][0], rows[0][1], rows[1][1]}, second[4] = {rows[0][2], rows[1][2], rows[0][3], rows[1][3]};
       multiply_tile(sum, first, eight.x, eight.y);
       multiply_tile(sum, second, eight.z, eight.w);
+    }
+  }
+}
+
+// A pair of codes of four bits as bf16, each 128 too great: the bits of 128 + code are 0x4300 + code.
+__device__ __forceinline__ uint32_t spread_nibbles(uint32_t word, int pair) { return (word >> (4 * pair) & 0x000f000fu) | 0x43004300u; }
+
+// sum += scale · (codes · vectors) + minimum · (ones · vectors) of 16 rows and a group. low, high: of the lane's two rows, fp16 scale and minimum.
+__device__ __forceinline__ void add_group(float sum[4], const float codes[4], const float ones[4], float low_scale, float low_minimum, float high_scale, float high_minimum) {
+#pragma unroll
+  for (int i = 0; i < 2; i++) {
+    sum[i] += low_scale * codes[i] + low_minimum * ones[i];
+    sum[2 + i] += high_scale * codes[2 + i] + high_minimum * ones[2 + i];
+  }
+}
+__device__ __forceinline__ float low_half(uint32_t word) { return widen_half(static_cast<uint16_t>(word & 0xffffu)); }
+__device__ __forceinline__ float high_half(uint32_t word) { return widen_half(static_cast<uint16_t>(word >> 16)); }
+
+// A superblock of two rows times the vectors' elements of the same places. x: the superblock's elements of the lane's vector, or null;
+// low_words, high_words: the superblock's words of scales of the two rows.
+template <WeightFormat FORMAT>
+__device__ __forceinline__ void multiply_superblock(float sum[4], const uint4 &low, const uint4 &high, const uint32_t *low_words, const uint32_t *high_words, const bf16 *x, int column) {
+  constexpr uint32_t ONE = 0x3f803f80u, ONES[4] = {ONE, ONE, ONE, ONE};
+  const uint32_t codes[2][4] = {{low.x, low.y, low.z, low.w}, {high.x, high.y, high.z, high.w}};
+  constexpr int SCALE_WORDS = FORMAT == WeightFormat::scaled8 ? 2 : 4;
+  uint32_t words[2][SCALE_WORDS];
+#pragma unroll
+  for (int half = 0; half < 2; half++) {
+    const uint32_t *from = half == 0 ? low_words : high_words;
+    if constexpr (SCALE_WORDS == 4) {
+      const uint4 four = *reinterpret_cast<const uint4 *>(from);
+      words[half][0] = four.x, words[half][1] = four.y, words[half][2] = four.z, words[half][3] = four.w;
+    } else {
+      const uint2 two = *reinterpret_cast<const uint2 *>(from);
+      words[half][0] = two.x, words[half][1] = two.y;
+    }
+  }
+#pragma unroll
+  for (int w = 0; w < 4; w++) {
+    float part[4] = {0.0f, 0.0f, 0.0f, 0.0f}, whole[4] = {0.0f, 0.0f, 0.0f, 0.0f};
+    if constexpr (FORMAT == WeightFormat::int4) {
+      const uint4 eight = x != nullptr ? *reinterpret_cast<const uint4 *>(x + 32 * w + 8 * column) : make_uint4(0, 0, 0, 0);
+      const uint32_t first[4] = {spread_nibbles(codes[0][w], 0), spread_nibbles(codes[1][w], 0), spread_nibbles(codes[0][w], 1), spread_nibbles(codes[1][w], 1)};
+      const uint32_t second[4] = {spread_nibbles(codes[0][w], 2), spread_nibbles(codes[1][w], 2), spread_nibbles(codes[0][w], 3), spread_nibbles(codes[1][w], 3)};
+      multiply_tile(part, first, eight.x, eight.y);
+      multiply_tile(whole, ONES, eight.x, eight.y);
+      multiply_tile(part, second, eight.z, eight.w);
+      multiply_tile(whole, ONES, eight.z, eight.w);
+      const float low_scale = low_half(words[0][w]), high_scale = low_half(words[1][w]);
+      add_group(sum, part, whole, low_scale, high_half(words[0][w]) - 128.0f * low_scale, high_scale, high_half(words[1][w]) - 128.0f * high_scale);
+    } else {
+      const uint2 four = x != nullptr ? *reinterpret_cast<const uint2 *>(x + 16 * w + 4 * column) : make_uint2(0, 0);
+      uint32_t pairs[2][2];
+#pragma unroll
+      for (int half = 0; half < 2; half++) spread_word<Dtype::int8>(codes[half][w], 0, pairs[half]);
+      const uint32_t tile[4] = {pairs[0][0], pairs[1][0], pairs[0][1], pairs[1][1]};
+      multiply_tile(part, tile, four.x, four.y);
+      if constexpr (FORMAT == WeightFormat::affine8) {
+        multiply_tile(whole, ONES, four.x, four.y);
+        add_group(sum, part, whole, low_half(words[0][w]), high_half(words[0][w]), low_half(words[1][w]), high_half(words[1][w]));
+      } else {
+        const uint32_t low_pair = words[0][w / 2], high_pair = words[1][w / 2];
+        const float low_scale = w % 2 == 0 ? low_half(low_pair) : high_half(low_pair), high_scale = w % 2 == 0 ? low_half(high_pair) : high_half(high_pair);
+#pragma unroll
+        for (int i = 0; i < 2; i++) sum[i] += low_scale * part[i], sum[2 + i] += high_scale * part[2 + i];
+      }
     }
   }
 }
@@ -157,14 +236,16 @@ __device__ __forceinline__ void fill_vectors(const VectorProduct &p, int64_t beg
 }
 
 // BATCH: vectors at most, 1 or 8.
-template <bool INT8, int BATCH>
+template <WeightFormat FORMAT, int BATCH>
 __global__ void __launch_bounds__(THREADS, 1) vector_product_kernel(const VectorProduct p, const Cut cut) {
-  constexpr int BYTES = INT8 ? 1 : 2, STEP = 16 / BYTES, CHUNK = CHUNK_BYTES / BYTES;
-  auto *vectors = reinterpret_cast<bf16 *>(shared_memory() + cut.stages * WARPS * STAGE_BYTES);
+  using Stage = StageLayout<FORMAT>;
+  constexpr bool INT8 = FORMAT == WeightFormat::int8;
+  constexpr int STEP = Stage::STEP, CHUNK = Stage::CHUNK, STAGE_PARTS = static_cast<int>(Stage::STAGE_BYTES / 16);
+  auto *vectors = reinterpret_cast<bf16 *>(shared_memory() + cut.stages * WARPS * Stage::STAGE_BYTES);
   const int piece_elements = cut.piece_chunks * CHUNK, stride = piece_elements + PADDING;
   float *sums = reinterpret_cast<float *>(vectors + p.batch * stride), *scratch = sums + cut.group_rounds * WARPS * UNIT * p.batch, *scales = scratch + WARPS * BATCH;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, row = lane / 4, column = lane % 4, slice = warp % cut.slices, teams = WARPS / cut.slices;
-  auto *ring = reinterpret_cast<uint4 *>(shared_memory() + warp * cut.stages * STAGE_BYTES);
+  auto *ring = reinterpret_cast<uint4 *>(shared_memory() + warp * cut.stages * Stage::STAGE_BYTES);
   const bool is_pair = p.store == VectorStore::swiglu;
   const int outputs_a_unit = is_pair ? UNIT / 2 : UNIT;
   const auto unit_of = [&](int64_t round, int team) { return (round * gridDim.x + blockIdx.x) * teams + team; };
@@ -173,16 +254,28 @@ __global__ void __launch_bounds__(THREADS, 1) vector_product_kernel(const Vector
   Walk ahead{0, 0, 0, slice};
   const auto start_copy = [&](int stage) {
     if (!ahead.is_done(cut)) {
-      const int64_t row_bytes = p.depth * BYTES, element = static_cast<int64_t>(ahead.chunk) * CHUNK + lane % PARTS * STEP;
-      const int64_t first = unit_of(ahead.round, warp / cut.slices) * outputs_a_unit + lane / PARTS;
-      const uint8_t *from = static_cast<const uint8_t *>(p.weight) + first * row_bytes + element * BYTES;
+      const int64_t byte = static_cast<int64_t>(ahead.chunk) * CHUNK_BYTES + lane % PARTS * 16, unit = unit_of(ahead.round, warp / cut.slices);
+      const int64_t first = unit * outputs_a_unit + lane / PARTS;
+      const uint8_t *from = static_cast<const uint8_t *>(p.weight) + first * cut.row_bytes + byte;
 #pragma unroll
       for (int i = 0; i < COPIES; i++) {
         const int copied = i * ROWS_A_COPY + lane / PARTS;  // row of the unit
-        if (is_pair && i == COPIES / 2) from += (p.outputs - UNIT / 2) * row_bytes;
-        const bool is_inside = element < p.depth && first + (is_pair ? i % (COPIES / 2) : i) * ROWS_A_COPY < p.outputs;
-        copy_async(ring + stage * (UNIT * PARTS) + place_in_stage(copied, lane % PARTS), is_inside ? from : p.weight, is_inside);
-        from += ROWS_A_COPY * row_bytes;
+        if (is_pair && i == COPIES / 2) from += (p.outputs - UNIT / 2) * cut.row_bytes;
+        const bool is_inside = byte < cut.row_bytes && first + (is_pair ? i % (COPIES / 2) : i) * ROWS_A_COPY < p.outputs;
+        copy_async(ring + stage * STAGE_PARTS + place_in_stage(copied, lane % PARTS), is_inside ? from : p.weight, is_inside);
+        from += ROWS_A_COPY * cut.row_bytes;
+      }
+      if constexpr (Stage::HAS_GROUPS) {
+        // The scales of 8 rows lie together, so that a warp's lanes read one run; those of a unit's second 8 rows follow in the stage.
+        constexpr int BLOCK_PARTS = static_cast<int>(Stage::SCALE_BYTES / 32);  // of 16 bytes
+#pragma unroll
+        for (int i = lane; i < 2 * BLOCK_PARTS; i += 32) {
+          const int half = i / BLOCK_PARTS;
+          const int64_t block = is_pair ? unit + half * (p.outputs / SCALE_ROWS) : 2 * unit + half;
+          const bool is_inside = (is_pair ? unit : block) * SCALE_ROWS < p.outputs;
+          const uint32_t *words = p.scales + ((block * cut.chunks + ahead.chunk) * BLOCK_PARTS + i % BLOCK_PARTS) * 4;
+          copy_async(ring + stage * STAGE_PARTS + UNIT * PARTS + i, is_inside ? words : p.scales, is_inside);
+        }
       }
       ahead.advance(cut, slice);
     }
@@ -220,12 +313,17 @@ __global__ void __launch_bounds__(THREADS, 1) vector_product_kernel(const Vector
           wait_copies_left(cut.stages - 2);
           __syncwarp();  // all lanes' copies have landed, and all lanes have left the stage that is filled next
           start_copy(stage == 0 ? cut.stages - 1 : stage - 1);
-          const uint4 *weights = ring + stage * (UNIT * PARTS);
-          const bf16 *x = row < p.batch ? vectors + row * stride + (chunk - piece_begin) * CHUNK + column * STEP : nullptr;
+          const uint4 *weights = ring + stage * STAGE_PARTS;
+          const bf16 *x = row < p.batch ? vectors + row * stride + (chunk - piece_begin) * CHUNK : nullptr;
 #pragma unroll
           for (int j = 0; j < PARTS / 4; j++) {
             const uint4 low = weights[place_in_stage(row, 4 * j + column)], high = weights[place_in_stage(row + 8, 4 * j + column)];
-            multiply_chunk<INT8>(sum[j % 2], low, high, x != nullptr ? x + 4 * j * STEP : nullptr);
+            if constexpr (Stage::HAS_GROUPS) {
+              const auto *words = reinterpret_cast<const uint32_t *>(weights + UNIT * PARTS) + row * Stage::WORDS + j * (Stage::WORDS / 4);
+              multiply_superblock<FORMAT>(sum[j % 2], low, high, words, words + SCALE_ROWS * Stage::WORDS, x != nullptr ? x + 4 * j * STEP : nullptr, column);
+            } else {
+              multiply_chunk<INT8>(sum[j % 2], low, high, x != nullptr ? x + (4 * j + column) * STEP : nullptr);
+            }
           }
           stage = stage + 1 == cut.stages ? 0 : stage + 1;
         }
@@ -270,10 +368,13 @@ __global__ void __launch_bounds__(THREADS, 1) vector_product_kernel(const Vector
   }
 }
 
+template <WeightFormat FORMAT>
 Cut cut_of(const VectorProduct &p) {
-  const int64_t chunk = CHUNK_BYTES / (p.row_scale != nullptr ? 1 : 2);
+  using Stage = StageLayout<FORMAT>;
+  constexpr int64_t chunk = Stage::CHUNK;
   Cut cut{};
-  const int64_t stage_bytes = WARPS * STAGE_BYTES;
+  const int64_t stage_bytes = WARPS * Stage::STAGE_BYTES;
+  cut.row_bytes = Stage::HAS_GROUPS ? PackedShape{FORMAT, 1, p.depth}.row_bytes() : p.depth * 16 / Stage::STEP;
   cut.chunks = static_cast<int32_t>(ceil_divide(p.depth, chunk));
   cut.pieces = static_cast<int32_t>(ceil_divide(cut.chunks, most_of_a_piece(p.device) / chunk));
   cut.piece_chunks = static_cast<int32_t>(ceil_divide(cut.chunks, cut.pieces));
@@ -292,20 +393,33 @@ Cut cut_of(const VectorProduct &p) {
   return cut;
 }
 
-template <bool INT8, int BATCH>
+template <WeightFormat FORMAT, int BATCH>
 cudaError_t launch_type(const VectorProduct &p, cudaStream_t stream) {
-  const Cut cut = cut_of(p);
-  const Grid grid{dim3(static_cast<unsigned>(cut.blocks)), THREADS, static_cast<size_t>(cut.stages * WARPS * STAGE_BYTES + cut.other_bytes)};
-  return p.is_dependent ? launch_dependent(grid, stream, vector_product_kernel<INT8, BATCH>, p, cut) : launch(grid, stream, vector_product_kernel<INT8, BATCH>, p, cut);
+  const Cut cut = cut_of<FORMAT>(p);
+  const Grid grid{dim3(static_cast<unsigned>(cut.blocks)), THREADS, static_cast<size_t>(cut.stages * WARPS * StageLayout<FORMAT>::STAGE_BYTES + cut.other_bytes)};
+  if (static_cast<int64_t>(grid.shared_bytes) > p.device.shared_bytes) return cudaErrorInvalidValue;
+  return p.is_dependent ? launch_dependent(grid, stream, vector_product_kernel<FORMAT, BATCH>, p, cut) : launch(grid, stream, vector_product_kernel<FORMAT, BATCH>, p, cut);
+}
+template <WeightFormat FORMAT>
+cudaError_t launch_format(const VectorProduct &p, cudaStream_t stream) {
+  constexpr bool HAS_GROUPS = has_groups(FORMAT);
+  const int64_t step = HAS_GROUPS ? 32 : StageLayout<FORMAT>::STEP;
+  if (p.depth % step != 0 || (HAS_GROUPS && p.store == VectorStore::swiglu && p.outputs % SCALE_ROWS != 0)) return cudaErrorInvalidValue;
+  return p.batch == 1 ? launch_type<FORMAT, 1>(p, stream) : launch_type<FORMAT, 8>(p, stream);
 }
 
 }  // namespace
 
 cudaError_t launch_vector_product(const VectorProduct &p, cudaStream_t stream) {
-  const bool is_int8 = p.row_scale != nullptr, can_cut = p.blocks_a_multiprocessor >= 1 && p.device.multiprocessors >= 1;
-  if (!can_cut || p.batch < 1 || p.batch > 8 || p.depth % (is_int8 ? 16 : 8) != 0) return cudaErrorInvalidValue;
-  if (p.batch == 1) return is_int8 ? launch_type<true, 1>(p, stream) : launch_type<false, 1>(p, stream);
-  return is_int8 ? launch_type<true, 8>(p, stream) : launch_type<false, 8>(p, stream);
+  if (p.blocks_a_multiprocessor < 1 || p.device.multiprocessors < 1 || p.batch < 1 || p.batch > 8) return cudaErrorInvalidValue;
+  switch (p.format) {
+    case WeightFormat::bf16: return launch_format<WeightFormat::bf16>(p, stream);
+    case WeightFormat::int8: return launch_format<WeightFormat::int8>(p, stream);
+    case WeightFormat::int4: return launch_format<WeightFormat::int4>(p, stream);
+    case WeightFormat::scaled8: return launch_format<WeightFormat::scaled8>(p, stream);
+    case WeightFormat::affine8: return launch_format<WeightFormat::affine8>(p, stream);
+  }
+  return cudaErrorInvalidValue;
 }
 
 }  // namespace duo::cuda

@@ -103,12 +103,7 @@ void SamplePass::set_gates(const float *gates) {
   if (gates != nullptr) copy_to_device(memory_.gates, gates, config_.num_gates(), stream_);
 }
 
-void SamplePass::embed(float *x) {
-  const bool is_f16 = arithmetic_.half == Half::f16;
-  check(launch_embed(memory_.tokens, is_f16 ? model_.embedding_f16().values.data() : model_.embedding().data(), size_.tokens, config_.hidden, x, stream_.get(),
-                     arithmetic_.half, is_f16 ? model_.embedding_f16().unit : 1.0f),
-        "reading embeddings");
-}
+void SamplePass::embed(float *x) { model_.embed(memory_.tokens, size_.tokens, x, stream_, arithmetic_.half); }
 
 void SamplePass::gather(const float *from, const DeviceRows &rows, float *to) const {
   check(launch_gather_rows(from, rows.is_all ? nullptr : rows.positions, rows.count, config_.hidden, to, stream_.get()), "gathering rows");

@@ -161,7 +161,7 @@ void CudaSession::feed_chunk(const int32_t *tokens, int64_t count, bool is_last)
   check(launch_count_up(length_, count, b.positions, stream_.get()), "numbering positions");
   check(launch_rope_tables(inverse_.data(), rope_.attention_scale, length_, count, static_cast<int32_t>(half), b.cosine, b.sine, stream_.get()),
         "making rotary tables");
-  check(launch_embed(b.tokens, model_.embedding().data(), count, hidden, b.x, stream_.get()), "reading embeddings");
+  model_.embed(b.tokens, count, b.x, stream_);
   RopeWrite rope{};
   rope.query_in = b.qkv, rope.key_in = b.qkv + query_width, rope.value_in = rope.key_in + kv_width;
   rope.query_stride = rope.key_stride = width;

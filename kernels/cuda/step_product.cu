@@ -13,14 +13,11 @@ void multiply_vectors(const CudaModel &model, const StepProduct &p, int64_t firs
   const int64_t outputs = p.store == VectorStore::swiglu ? p.matrix.rows / 2 : p.matrix.rows, depth = p.matrix.columns;
   const bool is_narrow = p.store == VectorStore::bf16 || p.store == VectorStore::swiglu;
   VectorProduct product{};
-  product.weight = p.values != nullptr ? static_cast<const void *>(p.values) : p.matrix.quantized.data();
-  product.row_scale = p.values != nullptr ? nullptr : p.matrix.row_scale.data();
-  product.bias = p.matrix.bias.data();
+  set_weights(product, p.matrix);
   product.x = p.x != nullptr ? p.x + first * depth : nullptr;
   product.hidden = p.hidden != nullptr ? p.hidden + first * depth : nullptr;
   product.norm = p.norm;
   product.eps = model.config().rms_norm_eps;
-  product.depth = depth;
   product.outputs = outputs;
   product.batch = static_cast<int32_t>(count);
   product.out = static_cast<uint8_t *>(p.out) + first * outputs * (is_narrow ? 2 : 4);
@@ -47,7 +44,7 @@ void multiply_matrix(const CudaModel &model, const StepProduct &p, int64_t batch
 
 }  // namespace
 
-bool takes_matrix_product(const StepProduct &product, int64_t batch) { return batch > MOST_VECTOR_ROWS && product.values != nullptr; }
+bool takes_matrix_product(const StepProduct &product, int64_t batch) { return batch > MOST_VECTOR_ROWS && product.matrix.format == WeightFormat::bf16; }
 
 void multiply_step(const CudaModel &model, const StepProduct &product, int64_t batch, const StepProductRoom &room, const Stream &stream) {
   if (takes_matrix_product(product, batch)) return multiply_matrix(model, product, batch, room, stream);

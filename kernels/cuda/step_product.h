@@ -1,5 +1,5 @@
 // A linear layer of a decode step, by the product that suits the number of rows: up to 8 by the fused matrix-vector kernel; more bf16 rows by a matrix
-// product, which reads the weights once for all; more rows of int8 weights eight at a time, as widened they would be read three times.
+// product, which reads the weights once for all; more rows of weights in fewer bits eight at a time, as widened they would be read three times.
 #pragma once
 #include "cuda/cuda_model.h"
 #include "cuda/matvec.h"
@@ -10,7 +10,6 @@ constexpr int64_t MOST_VECTOR_ROWS = 8;  // of one matrix-vector product
 
 struct StepProduct {
   const DeviceMatrix &matrix;
-  const bf16 *values;    // of the matrix, or null: it is int8
   VectorStore store;     // swiglu: gate rows, then up rows
   const bf16 *x;         // [batch, columns], or null:
   const float *hidden;   // [batch, columns] fp32, normed on the way in with
@@ -20,7 +19,7 @@ struct StepProduct {
   bool is_dependent = true;
 };
 
-// Room for what stands between kernels where layers are not fused: normed [batch, C], gate_up [batch, 2·I]. Null up to 8 rows and with int8 weights.
+// Room for what stands between kernels where layers are not fused: normed [batch, C], gate_up [batch, 2·I]. Null up to 8 rows and with weights in fewer bits.
 struct StepProductRoom {
   bf16 *normed, *gate_up;
 };

@@ -40,9 +40,10 @@ extern "C" {
 #define DUO_DTYPE_F32 0
 #define DUO_DTYPE_F16 1
 #define DUO_DTYPE_BF16 2
-#define DUO_DTYPE_INT8 3 /* KV: one fp32 scale a head vector; weights: CUDA only */
+#define DUO_DTYPE_INT8 3 /* KV: one fp32 scale a head vector; weights, CUDA only: one fp32 scale a row */
 #define DUO_DTYPE_FP8 4  /* KV: e4m3 with one fp32 scale a head vector */
-#define DUO_DTYPE_INT4 5 /* KV: one fp16 scale and one fp16 zero a head vector */
+#define DUO_DTYPE_INT4 5 /* KV: one fp16 scale and one fp16 zero a head vector; weights, CUDA only: an fp16 scale and minimum for 32 of a row,
+                            embeddings and LM head as INT8 */
 
 #define DUO_ROPE_NONE 0
 #define DUO_ROPE_LINEAR 1
@@ -149,11 +150,12 @@ DUO_API int32_t duo_task_close(duo_task_t *task);
  *   shard_paths [num_shards] pointers to UTF-8 paths, read. Every header is parsed and each tensor that config implies is found once,
  *   with its shape, as F32, F16 or BF16, inside the file, under its Hugging Face name (model.embed_tokens.weight … lm_head.weight).
  * A GGUF file (known by its first bytes; the parts of a split one in their order) also has Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K … Q6_K, which stay
- * in blocks on the CPU and become bf16 on CUDA. Rows of q and k that architecture `llama` keeps in pairs are copied in the order of
+ * in blocks on the CPU. On CUDA with DUO_DTYPE_STORED their values stay in groups of 4 bits (Q4_0, Q4_1, Q4_K) or 8 (the others) with fp16 scales, to
+ * which products of a K-quant's two scales are rounded; with _BF16 they become bf16. Rows of q and k that architecture `llama` keeps in pairs are copied in the order of
  * Hugging Face; `rope_freqs.weight` divides the inverse frequencies and needs DUO_ROPE_NONE.
  *   device "cpu" (best instruction set), "cpu:plain" (reference loops), "cpu:avx2", "cpu:avx512", "cuda:<n>"
  *   num_threads 1 … 256, 0 = one for each CPU the process may use; ignored on CUDA
- *   weight_dtype DUO_DTYPE_STORED, or on CUDA _BF16 or _INT8      compute DUO_COMPUTE_…
+ *   weight_dtype DUO_DTYPE_STORED, or on CUDA _BF16, _INT8 or _INT4      compute DUO_COMPUTE_…
  *   model [1], written
  * Returns DUO_STATUS_FILE, _FORMAT, _SHAPE (names shard, tensor, expected, found), _NUMERIC (a weight is NaN or infinite; names tensor and
  * index), _ARGUMENT (config field), _UNSUPPORTED, _MEMORY, _CUDA. */
@@ -161,7 +163,7 @@ DUO_API int32_t duo_model_open(const duo_model_config_t *config, const char *con
                                int32_t num_threads, int32_t weight_dtype, int32_t compute, duo_task_t *task, duo_model_t **model);
 
 /* Open a model of random weights (normal, scaled to keep activations near 1; norms 1, biases 0), for benches of named shapes.
- *   weight_dtype DUO_DTYPE_F32 or _BF16 (CUDA also _INT8)      seed any. The same weights on every device. Memory: all weights, allocated. */
+ *   weight_dtype DUO_DTYPE_F32 or _BF16 (CUDA also _INT8, _INT4)      seed any. The same weights on every device. Memory: all weights, allocated. */
 DUO_API int32_t duo_model_open_random(const duo_model_config_t *config, uint64_t seed, const char *device, int32_t num_threads,
                                       int32_t weight_dtype, int32_t compute, duo_task_t *task, duo_model_t **model);
 

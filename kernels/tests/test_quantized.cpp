@@ -6,6 +6,7 @@
 
 #include "check.h"
 #include "core/gguf_blocks.h"
+#include "core/packed_weights.h"
 #include "cpu/layer_ops.h"
 #include "quantized_values.h"
 #include "simd_variants.h"
@@ -89,12 +90,62 @@ void test_non_finite(Dtype dtype) {
   expect(found >= 1, std::string(dtype_name(dtype)) + " has a scale");
 }
 
+// What a GPU keeps of blocks: the values themselves, but for a K-quant's products of two scales, which fp16 rounds by 2^-11 at most.
+void test_packing(Dtype dtype) {
+  const auto blocks = read_golden(dtype, ".blocks");
+  std::vector<float> values(512);
+  dequantize(dtype, blocks.data(), 512, values.data());
+  const bool is_exact = block_elements(dtype) == 32;
+  for (const WeightFormat format : {format_of_blocks(dtype), WeightFormat::affine8}) {
+    for (const int64_t rows : {1, 2}) {
+      const PackedShape shape{format, rows, 512 / rows};
+      const std::string name = std::string(dtype_name(dtype)) + " in " + std::to_string(rows) + " rows, format " + std::to_string(static_cast<int>(format));
+      std::vector<uint8_t> codes(static_cast<size_t>(shape.code_bytes()) + 1, 0xaa);
+      std::vector<uint32_t> scales(static_cast<size_t>(shape.scale_words()) + 1, 0xaaaaaaaa);
+      expect(pack_blocks(dtype, shape, blocks.data(), codes.data(), scales.data()), name + " is within fp16");
+      expect(codes.back() == 0xaa && scales.back() == 0xaaaaaaaa, name + " stays inside");
+      double worst = 0;
+      for (int64_t row = 0; row < rows; row++) {
+        std::vector<double> got(static_cast<size_t>(shape.columns));
+        unpack_row(shape, codes.data(), scales.data(), row, got.data());
+        // A group's terms are each as large as its largest value twice over at most: scale·code and minimum.
+        for (int64_t begin = 0; begin < shape.columns; begin += 16) {
+          const float *wanted = values.data() + row * shape.columns + begin;
+          double largest = 0;
+          for (int i = 0; i < 16; i++) largest = std::max(largest, std::fabs(static_cast<double>(wanted[i])));
+          for (int i = 0; i < 16; i++) {
+            const double error = std::fabs(got[static_cast<size_t>(begin + i)] - static_cast<double>(wanted[i]));
+            worst = std::max(worst, is_exact ? error / (std::fabs(static_cast<double>(wanted[i])) + 1e-9) : error / (largest + 1e-9));
+          }
+        }
+      }
+      expect_within(worst, is_exact ? 0x1p-22 : 3 * 0x1p-11, name);
+    }
+  }
+  auto large = blocks;
+  const bool has_product = !is_exact;
+  if (has_product) {
+    for (int64_t i = 1; i < block_bytes(dtype); i += 2) {
+      if (is_scale_byte(dtype, i)) large[static_cast<size_t>(i)] = 0x7b;  // near 65504
+    }
+    const PackedShape shape{format_of_blocks(dtype), 1, 512};
+    std::vector<uint8_t> codes(static_cast<size_t>(shape.code_bytes()));
+    std::vector<uint32_t> scales(static_cast<size_t>(shape.scale_words()));
+    expect(!pack_blocks(dtype, shape, large.data(), codes.data(), scales.data()), std::string(dtype_name(dtype)) + ": scales past fp16 are seen");
+  }
+}
+
 }  // namespace
 
 int main() {
   for (const Dtype dtype : QUANTIZED_TYPES) {
+    test_packing(dtype);
     test_golden(dtype);
     test_non_finite(dtype);
+  }
+  for (const auto &[format, eighths] : {std::pair<WeightFormat, int64_t>{WeightFormat::int4, 5}, {WeightFormat::scaled8, 9}, {WeightFormat::affine8, 10}}) {
+    const PackedShape shape{format, 16, 4096};
+    expect(shape.code_bytes() + 4 * shape.scale_words() == 16 * 4096 * eighths / 8, "a weight takes " + std::to_string(eighths) + " eighths of a byte");
   }
   ThreadPool one(1), three(3);
   for (const SimdOps *ops : list_simd_ops()) {

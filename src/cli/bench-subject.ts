@@ -13,7 +13,7 @@ import { checkMaskFits, readMask, toHeadMask } from '../formats/mask.ts';
 import { findRunFile } from '../formats/run-file.ts';
 import type { ModelConfig } from '../model/config.ts';
 import type { ModelFolder } from '../model/folder.ts';
-import { findShape } from '../runtime/shapes.ts';
+import { countDecodeWeights, findShape } from '../runtime/shapes.ts';
 import { readChoiceFlag, readIntegerFlag, readNumberFlag } from './numbers.ts';
 import { type EngineFlags, openEngine, openModel } from './open.ts';
 import { readMaskFlag } from './run.ts';
@@ -23,7 +23,6 @@ export interface BenchFlags extends EngineFlags {
   readonly model?: string;
   readonly shape?: string;
   readonly layers?: string;
-  readonly weights: string;
   readonly mask?: string;
   readonly streamingFraction?: string;
   readonly windowsLike?: readonly string[];
@@ -42,12 +41,12 @@ export interface BenchFlags extends EngineFlags {
   readonly json?: boolean;
 }
 
-/** What is measured: an open engine, its config, the bytes of a weight, and the masks by name: `masked`, or of several shares `streaming-0.5` … */
+/** What is measured: an open engine, its config, the bytes of all weights and of those that a decode step reads, and the masks by name: `masked`, or of several shares `streaming-0.5` … */
 export interface Subject {
   readonly name: string;
   readonly engine: Engine;
   readonly config: ModelConfig;
-  readonly weightBytes: number;
+  readonly weightBytes: { readonly all: number; readonly decode: number };
   readonly masks: Readonly<Record<string, HeadMask>>;
   close(): Promise<void>;
 }
@@ -75,19 +74,30 @@ async function openShape(flags: BenchFlags, seed: number): Promise<Subject> {
     flags.layers === undefined ? {} : { layers: readIntegerFlag('--layers', { text: flags.layers, least: 1 }) };
   const config = findShape(flags.shape as string, layers);
   const given = flags.mask === undefined ? null : readShapeMask(flags.mask, config.shape);
-  const weightDtype = readChoiceFlag('--weights', { text: flags.weights, names: ['bf16', 'f32'] });
+  const weightDtype = readChoiceFlag('--weights', {
+    text: flags.weights ?? 'bf16',
+    names: ['bf16', 'f32', 'int8', 'int4'],
+  });
   const { device, threads } = flags;
   const open = (on: string): Promise<Engine> =>
     openRandomNativeEngine(config, { seed, weightDtype, device: on, ...(threads !== undefined && { threads }) });
+  const isGpuOnly = weightDtype === 'int8' || weightDtype === 'int4';
+  if (isGpuOnly && (threads !== undefined || device?.startsWith('cpu'))) {
+    throw new ConfigError(
+      `Expected --weights ${weightDtype} only on a CUDA device, got it with a CPU; use bf16 or f32.`,
+    );
+  }
   const asked = device ?? (threads === undefined ? undefined : 'cpu');
   const engine =
     asked === undefined
       ? await openOnDefaultDevice({ open, onNote: (note) => say(`duo: ${note}.`) })
       : await open(asked);
   const masks = given === null ? drawMasks(flags, { shape: config.shape, seed }) : { masked: given };
+  const mean = { bf16: 2, f32: 4, int8: 1, int4: 5 / 8 }[weightDtype];
+  const weightBytes = countWeightBytes(engine, { config, mean, embedding: isGpuOnly ? 1 : 2 });
   const name = `${flags.shape}, ${config.shape.layers} layers, random ${weightDtype} weights`;
   const close = (): Promise<void> => engine.close();
-  return { name, engine, config, weightBytes: weightDtype === 'bf16' ? 2 : 4, masks, close };
+  return { name, engine, config, weightBytes, masks, close };
 }
 
 /** A mask for a shape without weights: whatever model it was made for, layers and KV heads must agree. */
@@ -110,11 +120,40 @@ async function openFolder(flags: BenchFlags, seed: number): Promise<Subject> {
       await engine.close();
       folder.close();
     };
-    return { name: folder.name, engine, config, weightBytes: meanWeightBytes(folder), masks, close };
+    const mean = meanWeightBytes(folder);
+    const weightBytes = countWeightBytes(engine, { config, mean, embedding: embeddingBytes(folder, flags.weights) });
+    return { name: folder.name, engine, config, weightBytes, masks, close };
   } catch (error) {
     folder.close();
     throw error;
   }
+}
+
+/** Of a GPU as it holds them; of a CPU as files do. `mean`: bytes of a stored weight; `embedding`: of one of the embedding's on a GPU. */
+function countWeightBytes(
+  engine: Engine,
+  { config, mean, embedding }: { config: ModelConfig; mean: number; embedding: number },
+): Subject['weightBytes'] {
+  const { hidden, vocab } = config.shape;
+  const looked = config.tiedEmbeddings ? 0 : hidden * vocab;
+  if (engine.weightBytes !== undefined && engine.device.startsWith('cuda')) {
+    return { all: engine.weightBytes, decode: engine.weightBytes - looked * embedding };
+  }
+  const decode = countDecodeWeights(config) * mean;
+  return { all: decode + looked * mean, decode };
+}
+
+/** Bytes of an element of GGUF blocks as a GPU holds them (kernels/core/packed_weights.h). */
+const BLOCK_BYTES: Readonly<Record<string, number>> = {
+  ...{ Q4_0: 5 / 8, Q4_1: 5 / 8, Q4_K: 5 / 8 },
+  ...{ Q5_0: 9 / 8, Q8_0: 9 / 8, Q3_K: 9 / 8, Q6_K: 9 / 8 },
+  ...{ Q5_1: 10 / 8, Q5_K: 10 / 8, Q2_K: 10 / 8 },
+};
+
+function embeddingBytes(folder: ModelFolder, weights: string | undefined): number {
+  if (weights === 'int8' || weights === 'int4') return 1;
+  const dtype = folder.weights?.info('model.embed_tokens.weight').dtype;
+  return (weights === 'bf16' ? undefined : BLOCK_BYTES[dtype ?? '']) ?? 2;
 }
 
 /** Bytes of a weight of the linear layers, mean over those of the first layer. */

@@ -14,7 +14,7 @@ import { checkDistill, type DistillFigures, measureDistill } from '../runtime/di
 import { countPrefillOperations } from '../runtime/operations.ts';
 import { type Comparison, type ContextFigures, compareMasks, measureContext } from '../runtime/session-bench.ts';
 import { checkSessions, type SessionCheck } from '../runtime/session-checks.ts';
-import { countDecodeWeights, NAMED_SHAPES } from '../runtime/shapes.ts';
+import { NAMED_SHAPES } from '../runtime/shapes.ts';
 import { type BenchFlags, openSubject, type Subject } from './bench-subject.ts';
 import { type CapacityReport, type ContextReport, formatReport } from './bench-table.ts';
 import { listGivenFlags, refuseIdleFlags } from './idle-flags.ts';
@@ -31,7 +31,10 @@ export function defineBenchCommand(command: Command, signal: AbortSignal): void 
     .option('--model <dir|demo>', 'model folder')
     .option('--shape <name>', `random weights of a shape: ${Object.keys(NAMED_SHAPES).join(', ')}`)
     .option('--layers <n>', 'with --shape: keep this many layers')
-    .option('--weights <dtype>', 'with --shape: bf16 or f32', 'bf16')
+    .option(
+      '--weights <storage>',
+      'with --shape: bf16 (default), f32, or on a GPU int8 or int4; with --model on a GPU: stored (default), bf16, int8, int4',
+    )
     .option('--mask <file>', 'mask.json of the model, or with --shape of one with as many layers and heads')
     .option(
       '--streaming-fraction <f,g>',
@@ -79,7 +82,6 @@ async function bench(
   const drawn = { isUsed: flags.mask === undefined, needs: '--streaming-fraction; a mask has its own window' };
   const isFed = contexts.some((context) => context <= prefillUpTo);
   refuseIdleFlags(given, [
-    { flag: '--weights', isUsed: flags.shape !== undefined, needs: '--shape' },
     { flag: '--sink', ...drawn },
     { flag: '--recent', ...drawn },
     { flag: '--chunk', isUsed: isFed, needs: '--contexts of at most --prefill-up-to' },
@@ -132,6 +134,7 @@ async function bench(
       engine: engine.name,
       device: engine.device,
       activations: flags.activations ?? 'float32',
+      weights: flags.weights ?? (flags.shape === undefined ? 'stored' : 'bf16'),
       kvDtype,
       kvRotation: isQuantizedKv(kvDtype) ? kvRotation !== false : null,
       steps,
@@ -180,13 +183,11 @@ const isOutOfMemory = (error: unknown): boolean => error instanceof NativeError 
 /** Most tokens of each KV storage and mask whose caches fit beside the weights, by the formula, with no scratch counted.
  * Null where the device's memory is not known. */
 function countCapacity({ subject, batch }: { subject: Subject; batch: number }): CapacityReport | null {
-  const { engine, config, masks, weightBytes } = subject;
+  const { engine, config, masks } = subject;
   if (engine.name !== 'native') return null;
   const device = listDevices().find(({ name }) => engine.device.startsWith(name));
   if (device === undefined) return null;
-  const { hidden, vocab } = config.shape;
-  const embedding = config.tiedEmbeddings ? 0 : hidden * vocab;
-  const room = device.memoryBytes - (countDecodeWeights(config) + embedding) * weightBytes;
+  const room = device.memoryBytes - subject.weightBytes.all;
   const rows = KV_DTYPES.map((dtype) => ({
     kvDtype: dtype,
     tokens: Object.fromEntries(
@@ -252,7 +253,7 @@ function makeReport(run: {
   const count = (mask: HeadMask | 'full', tokens: number): number =>
     countKvBytes({ model, mask, tokens, dtype: kvDtype });
   const maxTokens = Math.round(any.fullKvBytes / count('full', 1));
-  const weights = countDecodeWeights(subject.config) * subject.weightBytes;
+  const weights = subject.weightBytes.decode;
   const forEachMask = <Value>(get: (mask: HeadMask | 'full') => Value): Record<string, Value> =>
     Object.fromEntries(Object.entries(masks).map(([name, mask]) => [name, get(mask)]));
   const readBytes = forEachMask((mask) => weights + batch * count(mask, context + Math.ceil(steps / 2)));

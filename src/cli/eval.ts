@@ -27,7 +27,7 @@ import {
   type TaskFlags,
 } from './eval-tasks.ts';
 import { listGivenFlags, refuseIdleFlags } from './idle-flags.ts';
-import { addEngineOptions, type EngineFlags, openEngine, openModel } from './open.ts';
+import { addEngineOptions, addWeightsOption, type EngineFlags, openEngine, openModel } from './open.ts';
 import { checkOutput, checkOutputFolder } from './outputs.ts';
 import { addProgressOption, makeProgress } from './progress.ts';
 import { formatRecallTable } from './recall-table.ts';
@@ -79,7 +79,7 @@ export function defineEvalCommand(command: Command, signal: AbortSignal): void {
     .option('--seed <n>', 'decides the random masks and the prompts of tasks', '42')
     .option('--allow-other-model', 'accept a mask made for another model of the same shape')
     .option('--json', 'print the rows as JSON');
-  addProgressOption(addEngineOptions(addTaskOptions(command))).action((flags: EvalFlags) =>
+  addProgressOption(addWeightsOption(addEngineOptions(addTaskOptions(command)))).action((flags: EvalFlags) =>
     evaluate(flags, { given: listGivenFlags(command), signal }),
   );
 }
@@ -144,6 +144,7 @@ function handOut(found: Found, parts: { flags: EvalFlags; folder: ModelFolder; e
       tool: `duo ${readVersion()}`,
       engine: engine.name,
       device: engine.device,
+      weights: flags.weights ?? 'stored',
       model: folder.fingerprint,
     };
     writeResults(join(flags.out, 'results.json'), [...rows, ...failed], { ...about, critical, random });

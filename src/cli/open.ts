@@ -7,6 +7,7 @@ import {
   type EngineChoice,
   type EngineName,
   openEngine as openChosenEngine,
+  type WeightStorage,
 } from '../engine/open-engine.ts';
 import { BACKEND_NAMES, type BackendName } from '../engine/tensorflow/backend-names.ts';
 import { ConfigError } from '../errors/errors.ts';
@@ -22,6 +23,7 @@ export interface EngineFlags {
   readonly backend?: string;
   readonly threads?: number;
   readonly activations?: string;
+  readonly weights?: string;
 }
 
 /** Open what `--model` names, with a word on stderr of what is fetched and what is ignored; throws as the library's `openModel`. */
@@ -69,6 +71,15 @@ export function addActivationsOption(command: Command): Command {
   );
 }
 
+/** Add --weights, for commands that read a model's answers: identify widens every weight to bfloat16. */
+export function addWeightsOption(command: Command): Command {
+  return command.option(
+    '--weights <storage>',
+    'on a GPU: stored (GGUF blocks in 4 or 8 bits), bf16, int8 with a scale a row, or int4 in groups of 32',
+    'stored',
+  );
+}
+
 /** The flags as the library's options; their values are checked there, and named in errors as they were written. */
 export function readEngineFlags(flags: EngineFlags): EngineChoice & { nameOption: (name: string) => string } {
   return {
@@ -77,6 +88,7 @@ export function readEngineFlags(flags: EngineFlags): EngineChoice & { nameOption
     backend: flags.backend as BackendName | undefined,
     threads: flags.threads,
     activations: flags.activations as Activations | undefined,
+    weights: flags.weights as WeightStorage | undefined,
     nameOption: (name) => `--${name}`,
   };
 }

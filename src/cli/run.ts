@@ -15,7 +15,14 @@ import { type ChatMessage, encodeChat } from '../text/chat-template.ts';
 import { openTokenizer, type Tokenizer } from '../text/tokenizer.ts';
 import { addKvOptions, describeKv, type KvStorage, readKvFlags } from './kv-flags.ts';
 import { readChoiceFlag, readIntegerFlag, readNumberFlag } from './numbers.ts';
-import { addActivationsOption, addEngineOptions, type EngineFlags, openEngine, openModel } from './open.ts';
+import {
+  addActivationsOption,
+  addEngineOptions,
+  addWeightsOption,
+  type EngineFlags,
+  openEngine,
+  openModel,
+} from './open.ts';
 import { addProgressOption, makeProgress } from './progress.ts';
 import { stdoutClosed, writeStdout } from './stdout.ts';
 import { printJson, say } from './terminal.ts';
@@ -62,7 +69,9 @@ export function defineRunCommand(command: Command, signal: AbortSignal): void {
     .option('--allow-other-model', 'accept a mask made for another model of the same shape')
     .option('--json', 'print one JSON document at the end instead of the text as it comes');
   addKvOptions(command);
-  addProgressOption(addActivationsOption(addEngineOptions(command))).action((flags: RunFlags) => run(flags, signal));
+  addProgressOption(addWeightsOption(addActivationsOption(addEngineOptions(command)))).action((flags: RunFlags) =>
+    run(flags, signal),
+  );
 }
 
 async function run(flags: RunFlags, signal: AbortSignal): Promise<void> {
@@ -232,6 +241,7 @@ function report(ran: {
       engine: engine.name,
       device: engine.device,
       activations: flags.activations ?? 'float32',
+      weights: flags.weights ?? 'stored',
     });
     return;
   }

@@ -116,6 +116,8 @@ export interface Engine {
   /** what computes, for run.json: backend or device, and instruction set */
   readonly device: string;
   readonly model: ModelShape;
+  /** bytes that the weights take on the device; native only */
+  readonly weightBytes?: number;
   /** Loss and gate gradient of one sample. Deterministic. @param window of the streaming branches.
    * @throws {EngineError} not a number, out of memory; {AbortedError}. */
   distill(sample: Sample, gates: GateGrid, window: StreamingWindows, options?: DistillOptions): Promise<DistillResult>;

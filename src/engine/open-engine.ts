@@ -12,9 +12,12 @@ export const ACTIVATIONS = ['float32', 'int8'] as const;
 /** Of every layer, what a GGUF file may hold in blocks. */
 const QUANTIZABLE = ['self_attn.q_proj', 'self_attn.v_proj', 'mlp.gate_proj', 'mlp.down_proj'];
 const MOST_THREADS = 256;
+/** How a GPU holds the weights: as the files have them, GGUF blocks in 4 or 8 bits; all as bfloat16; 8 bits with a scale a row; 4 bits in groups of 32. */
+export const WEIGHT_STORAGES = ['stored', 'bf16', 'int8', 'int4'] as const;
 
 export type EngineName = (typeof ENGINE_NAMES)[number];
 export type Activations = (typeof ACTIVATIONS)[number];
+export type WeightStorage = (typeof WEIGHT_STORAGES)[number];
 
 /** What of an engine may be asked for; what is left out is chosen. */
 export interface EngineChoice {
@@ -28,11 +31,15 @@ export interface EngineChoice {
   readonly threads?: number | undefined;
   /** native on a CPU, weights in blocks only; default float32 */
   readonly activations?: Activations | undefined;
+  /** native on a CUDA device only; default stored. A CPU has weights as they are stored. */
+  readonly weights?: WeightStorage | undefined;
 }
 
 export interface OpenEngineOptions extends EngineChoice {
   /** tokens of the longest distillation step to come: a GPU that nobody named must have the memory for it */
   readonly distillTokens?: number | undefined;
+  /** a GPU widens GGUF blocks to bfloat16: thousands of passes over them are faster so */
+  readonly widensBlocks?: boolean | undefined;
   /** what was chosen without being asked for, and why; a clause without a full stop */
   readonly onNote?: ((note: string) => void) | undefined;
   /** how errors name an option; default: as here, in backticks */
@@ -46,8 +53,11 @@ export async function openEngine(folder: ModelFolder, options: OpenEngineOptions
   checkChoice(options);
   const roundsActivations = options.activations === 'int8';
   if (roundsActivations) checkInt8Activations(folder, options);
+  const { weights = 'stored' } = options;
+  if (weights !== 'stored') checkWeights(weights, options);
   if (engine === 'tensorflow' || backend !== undefined) return openTensorflow(folder, backend);
-  const mustBeNative = engine === 'native' || device !== undefined || threads !== undefined || roundsActivations;
+  const mustBeNative =
+    engine === 'native' || device !== undefined || threads !== undefined || roundsActivations || weights !== 'stored';
   if (!mustBeNative) {
     const problem = describeLoadProblem();
     if (problem !== null) {
@@ -58,12 +68,17 @@ export async function openEngine(folder: ModelFolder, options: OpenEngineOptions
     }
   }
   const { openNativeEngine } = await import('./native/native-engine.ts');
-  const open = (on: string): Promise<Engine> =>
-    openNativeEngine(folder, {
+  const onGpu = options.widensBlocks && weights === 'stored' ? 'bf16' : weights;
+  const open = (on: string): Promise<Engine> => {
+    const weightDtype = on.startsWith('cuda') ? onGpu : weights;
+    if (weightDtype !== 'stored' && !on.startsWith('cuda')) throw makeWeightsError(weights, { ...options, device: on });
+    return openNativeEngine(folder, {
       device: on,
+      ...(weightDtype !== 'stored' && { weightDtype }),
       ...(threads !== undefined && { threads }),
       ...(roundsActivations && { compute: 'int8' as const }),
     });
+  };
   if (device !== undefined) return open(device);
   // Threads and rounded activations are the CPU's.
   if (threads !== undefined || roundsActivations) return open('cpu');
@@ -109,6 +124,32 @@ function checkChoice(options: OpenEngineOptions): void {
       `Expected ${named(name)} only with ${named('engine')} native, got it with the tensorflow engine.`,
     );
   }
+}
+
+/** @throws {ConfigError} an unknown storage, or an engine or device that has weights as they are stored. */
+function checkWeights(weights: WeightStorage, options: OpenEngineOptions): void {
+  const { engine, device, backend, threads, activations, nameOption: named = nameInBackticks } = options;
+  if (!WEIGHT_STORAGES.includes(weights)) {
+    throw new ConfigError(
+      `Expected ${named('weights')} to be one of ${WEIGHT_STORAGES.join(', ')}, got \`${weights}\`.`,
+    );
+  }
+  const isElsewhere =
+    engine === 'tensorflow' || backend !== undefined || threads !== undefined || activations === 'int8';
+  if (isElsewhere || (device !== undefined && !device.startsWith('cuda'))) throw makeWeightsError(weights, options);
+}
+
+function makeWeightsError(weights: WeightStorage, options: OpenEngineOptions): ConfigError {
+  const { engine, device, backend, nameOption: named = nameInBackticks } = options;
+  const where =
+    engine === 'tensorflow' || backend !== undefined
+      ? 'the tensorflow engine'
+      : device === undefined
+        ? 'an option of the CPU'
+        : `device \`${device}\``;
+  return new ConfigError(
+    `Expected ${named('weights')} ${weights} only with the native engine on a CUDA device, got it with ${where}, which has weights as they are stored; leave it out, or use a GGUF file in few bits.`,
+  );
 }
 
 /** @throws {ConfigError} int8 activations would change nothing: another engine or device, or no weights in blocks. */

@@ -10,7 +10,7 @@ export interface ModelOpenOptions extends TaskOptions {
   readonly threads?: number | undefined;
   readonly compute?: 'accurate' | 'bf16' | 'int8' | undefined;
   /** how the device holds the weights; default as stored (random: bf16) */
-  readonly weightDtype?: 'f32' | 'bf16' | 'int8' | undefined;
+  readonly weightDtype?: keyof typeof WEIGHT_DTYPES | undefined;
 }
 
 /** Where a sample is looked at, and through which heads. */
@@ -26,7 +26,7 @@ export interface Passage {
   readonly sinkTokens: number;
 }
 
-const WEIGHT_DTYPES = { f32: DTYPE.F32, bf16: DTYPE.BF16, int8: DTYPE.INT8 } as const;
+const WEIGHT_DTYPES = { f32: DTYPE.F32, bf16: DTYPE.BF16, int8: DTYPE.INT8, int4: DTYPE.INT4 } as const;
 const COMPUTES = { accurate: COMPUTE.ACCURATE, bf16: COMPUTE.BF16, int8: COMPUTE.INT8 } as const;
 const DEVICE_BYTES = 256;
 

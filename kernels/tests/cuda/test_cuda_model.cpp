@@ -57,9 +57,9 @@ class ChangedWeights : public WeightMap {
   std::list<std::vector<float>> values_;
 };
 
-// What int8 weights stand for: the projections' and the LM head's rows in steps of their largest over 127.
-void round_to_int8(const std::string &name, std::vector<float> &values, int64_t rows) {
-  if (name.find("_proj.weight") == std::string::npos && name != "lm_head.weight") return;
+// What int8 weights stand for: every matrix's rows in steps of their largest over 127.
+void round_to_int8(const std::string &, std::vector<float> &values, int64_t rows) {
+  if (rows == 1) return;
   const size_t width = values.size() / static_cast<size_t>(rows);
   for (size_t row = 0; row < values.size(); row += width) {
     float largest = 0;

@@ -1,5 +1,8 @@
 // Sessions of the CUDA backend against the CPU's fp32 logits, and the laws of prefill, decode, fork, batches and caches (docs/semantics.md).
+#include <list>
+
 #include "core/backend.h"
+#include "core/gguf_blocks.h"
 #include "core/weight_map.h"
 #include "cpu/sampling.h"
 #include "cuda_test.h"
@@ -16,7 +19,54 @@ struct Fixture {
   std::vector<uint8_t> mask;
 };
 
-Fixture make_fixture(int64_t heads, int64_t kv_heads, int64_t head_dim, int64_t tokens, bool qk_norm, Dtype weight_dtype) {
+// Weights that every format holds exactly: projections (2q − 15) / 64 with q of 0 … 15, both ends in each 32 elements; embeddings and LM head whole
+// numbers of −127 … 127 over 128, an end in each row. As bf16, or as blocks: Q4_1, and Q8_0 for v and down and for embeddings.
+class GridWeights : public WeightMap {
+ public:
+  GridWeights(const ModelConfig &config, bool has_blocks) {
+    Random random(5);
+    for (const ExpectedTensor &tensor : list_expected_tensors(config)) {
+      const bool is_projection = tensor.name.find("_proj.weight") != std::string::npos, is_wide = !is_projection || tensor.name.find("v_proj") != std::string::npos || tensor.name.find("down_proj") != std::string::npos;
+      bytes_.emplace_back();
+      auto &bytes = bytes_.back();
+      const auto put = [&](const auto &value) {
+        const auto *raw = reinterpret_cast<const uint8_t *>(&value);
+        bytes.insert(bytes.end(), raw, raw + sizeof value);
+      };
+      Dtype dtype = Dtype::bf16;
+      if (tensor.rows == 1) {
+        for (int64_t i = 0; i < tensor.columns; i++) put(float_to_bf16(tensor.name.find("norm") != std::string::npos ? 1.0f : random.value()));
+      } else {
+        for (int64_t begin = 0; begin < tensor.rows * tensor.columns; begin += 32) {
+          int codes[32];
+          for (int i = 0; i < 32; i++) codes[i] = static_cast<int>(is_projection ? i < 2 ? 15 * i : random.integer(0, 15) : i < 1 ? 127 : random.integer(-127, 127));
+          if (!has_blocks) {
+            for (const int code : codes) put(float_to_bf16(is_projection ? static_cast<float>(2 * code - 15) / 64 : static_cast<float>(code) / 128));
+          } else if (is_wide) {
+            dtype = Dtype::q8_0;
+            BlockQ8_0 block{round_to_f16(is_projection ? 1.0f / 64 : 1.0f / 128), {}};
+            for (int i = 0; i < 32; i++) block.qs[i] = static_cast<int8_t>(is_projection ? 2 * codes[i] - 15 : codes[i]);
+            put(block);
+          } else {
+            dtype = Dtype::q4_1;
+            BlockQ4_1 block{round_to_f16(1.0f / 32), round_to_f16(-15.0f / 64), {}};
+            for (int i = 0; i < 16; i++) block.qs[i] = static_cast<uint8_t>(codes[i] | codes[i + 16] << 4);
+            put(block);
+          }
+        }
+      }
+      tensors_.emplace(tensor.name, Tensor{bytes.data(), dtype, tensor.rows, tensor.columns});
+    }
+    if (config.tied_embeddings) tensors_.emplace("lm_head.weight", tensors_.at("model.embed_tokens.weight"));
+  }
+
+ private:
+  std::list<std::vector<uint8_t>> bytes_;
+};
+
+enum class Grid { none, bf16, blocks };
+
+Fixture make_fixture(int64_t heads, int64_t kv_heads, int64_t head_dim, int64_t tokens, bool qk_norm, Dtype weight_dtype, Grid grid = Grid::none) {
   Fixture made;
   ModelConfig &config = made.config;
   config = {};
@@ -24,7 +74,8 @@ Fixture make_fixture(int64_t heads, int64_t kv_heads, int64_t head_dim, int64_t 
   config.max_positions = 4096, config.rms_norm_eps = 1e-5f, config.rope_theta = 10000.0, config.rope_type = DUO_ROPE_NONE;
   config.qk_norm = qk_norm, config.qkv_bias = qk_norm, config.tied_embeddings = qk_norm;
   Task task;
-  const auto weights = make_random_weights(config, 7, Dtype::bf16, task);
+  const std::shared_ptr<const WeightMap> weights =
+      grid == Grid::none ? make_random_weights(config, 7, Dtype::bf16, task) : std::make_shared<GridWeights>(config, grid == Grid::blocks);
   made.cpu = open_cpu_model(config, weights, {0, "", 2, Dtype::stored, DUO_COMPUTE_ACCURATE}, task);
   made.gpu = open_cuda_model(config, weights, {0, "", 0, weight_dtype, DUO_COMPUTE_ACCURATE}, task);
   Random values(static_cast<uint64_t>(tokens));
@@ -279,6 +330,9 @@ void test_steps(const Fixture &f, int64_t steps) {
 int main(int count, char **arguments) {
   // An argument asks for that many soak steps.
   const int64_t steps = count > 1 ? std::atoll(arguments[1]) : 10;
+  // Weights that lose nothing to their formats: 4 bits for projections and 8 for the ends; Q4_1 and Q8_0 as GPUs keep them, both in one matrix for q, k, v.
+  const Fixture int4 = make_fixture(4, 2, 32, 67, false, Dtype::int4, Grid::bf16), blocks = make_fixture(4, 2, 32, 67, false, Dtype::stored, Grid::blocks);
+  const Fixture tied = make_fixture(3, 3, 64, 41, true, Dtype::stored, Grid::blocks);
   const Fixture gqa = make_fixture(4, 2, 32, 67, false, Dtype::stored), norms = make_fixture(3, 3, 64, 41, true, Dtype::int8);
   test_prefill_and_decode("gqa", gqa, {4, 9}, {Dtype::bf16, Dtype::f32, Dtype::int8, Dtype::fp8, Dtype::int4, {Dtype::int8, true}, {Dtype::fp8, true}, {Dtype::int4, true}});
   test_prefill_and_decode("gqa, no sink", gqa, {0, 1}, {Dtype::bf16});
@@ -289,5 +343,9 @@ int main(int count, char **arguments) {
   test_sampling(gqa);
   test_steps(gqa, steps);
   test_prefill_and_decode("int8 weights, norms, bias", norms, {2, 30}, {Dtype::bf16, {Dtype::int4, true}}, 3);
+  test_prefill_and_decode("int4 weights", int4, {4, 9}, {Dtype::bf16});
+  test_prefill_and_decode("weights in blocks", blocks, {4, 9}, {Dtype::bf16, Dtype::f32});
+  test_prefill_and_decode("weights in blocks, tied, norms, bias", tied, {2, 30}, {Dtype::bf16});
+  expect(int4.gpu->device().find(" int4 weights") != std::string::npos && blocks.gpu->device().find(" Q4_1 weights") != std::string::npos, "the device names its weights");
   return finish("test_cuda_session");
 }

@@ -49,6 +49,9 @@ export interface NativeEngineOptions {
   /** Default `accurate`. On the CPU, `bf16` rounds activations to bf16 before products with bf16 weights, and `int8` those of sessions
    * to int8 in blocks of 32 before products with quantised weights. */
   readonly compute?: 'accurate' | 'bf16' | 'int8';
+  /** CUDA only; default as stored, GGUF blocks in 4 or 8 bits. `int8` has a scale a row, `int4` a scale and minimum for 32 elements,
+   * with embeddings and LM head as int8. */
+  readonly weightDtype?: 'bf16' | 'int8' | 'int4';
 }
 
 /** What an estimate assumes where it is told no more than a length: the base preset's window; and always a supervised eighth. */
@@ -71,7 +74,7 @@ export async function openNativeEngine(folder: ModelFolder, options: NativeEngin
 /** Open seeded random weights of a shape, for benches. @throws {NativeError} as openNativeEngine; no memory. */
 export async function openRandomNativeEngine(
   config: ModelConfig,
-  options: NativeEngineOptions & { seed: number; weightDtype: 'f32' | 'bf16' | 'int8' },
+  options: Omit<NativeEngineOptions, 'weightDtype'> & { seed: number; weightDtype: 'f32' | 'bf16' | 'int8' | 'int4' },
 ): Promise<Engine> {
   const model = await openRandomModel(listModelConfigValues(config), options.seed, options);
   return new NativeEngine(model, config);
@@ -82,6 +85,7 @@ class NativeEngine implements Engine {
   readonly device: string;
   readonly model: ModelShape;
   readonly klMetric: KlMetric;
+  readonly weightBytes: number;
   readonly #native: NativeModel;
   readonly #config: ModelConfig;
   #isOpen = true;
@@ -90,6 +94,7 @@ class NativeEngine implements Engine {
     this.device = native.device;
     this.model = config.shape;
     this.#config = config;
+    this.weightBytes = native.memory().weightBytes;
     this.#native = native;
     this.klMetric = {
       features: native.numKlFeatures,

@@ -414,24 +414,6 @@ OP_TEST(layer, launch_quantize_rows) {
     expect_within(worst, 0.5 + 1e-4, name_of("quantise", shape) + ": steps from the value");
   }
 }
-OP_TEST(layer, launch_dequantize_rows) {
-  for (const Half half : {Half::bf16, Half::f16}) {
-    for (const Rows &shape : SHAPES) {
-      Random random(21);
-      std::vector<int8_t> from;
-      for (int64_t i = 0; i < shape.rows * shape.width; i++) from.push_back(static_cast<int8_t>(random.integer(-127, 127)));
-      const auto scale = random.values(shape.rows);
-      const auto f = upload(from);
-      const auto s = upload(scale);
-      const auto got = run_launch<uint16_t>(name_of("dequantise", shape), shape.rows * shape.width, [&](uint16_t *to, cudaStream_t stream) {
-        return launch_dequantize_rows(f.data(), s.data(), shape.rows, shape.width, to, stream, half);
-      });
-      std::vector<double> expected;
-      for (int64_t i = 0; i < shape.rows * shape.width; i++) expected.push_back(static_cast<double>(from[static_cast<size_t>(i)]) * static_cast<double>(scale[static_cast<size_t>(i / shape.width)]));
-      expect_rounded(got, expected, shape.width, half, name_of("dequantise", shape) + test::name_of(half));
-    }
-  }
-}
 
 // ---- f16 twins of weights ----
 

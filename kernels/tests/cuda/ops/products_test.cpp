@@ -7,6 +7,7 @@
 #include "cuda/matvec.h"
 #include "cuda/reductions.h"
 #include "op_test.h"
+#include "test_weights.h"
 
 using namespace duo;
 using namespace duo::test;
@@ -111,7 +112,8 @@ OP_TEST(product, launch_product) {
 struct VectorCase {
   int64_t outputs, depth;
   int32_t batch;
-  bool int8, normed, has_bias;
+  WeightFormat format;
+  bool normed, has_bias;
   VectorStore store;
   DeviceSize device;
   int32_t stages = 0, blocks = 1;
@@ -120,21 +122,17 @@ struct VectorCase {
 void test_vector_product(const VectorCase &c) {
   const bool pairs = c.store == VectorStore::swiglu;
   const int64_t rows = pairs ? 2 * c.outputs : c.outputs;
-  const std::string name = "vector product " + std::to_string(c.outputs) + "x" + std::to_string(c.depth) + ", batch " + std::to_string(c.batch) + (c.int8 ? " int8" : "") + (c.normed ? " normed" : "") +
+  const std::string name = "vector product " + std::to_string(c.outputs) + "x" + std::to_string(c.depth) + ", batch " + std::to_string(c.batch) + name_of(c.format) + (c.normed ? " normed" : "") +
                            (c.store == VectorStore::bf16 ? " to bf16" : c.store == VectorStore::f32 ? " to fp32" : pairs ? " swiglu" : " added");
   Random random(static_cast<uint64_t>(c.outputs + c.batch));
-  const auto weight = round_bf16(random.values(rows * c.depth)), norm = random.values(c.depth, 2.0), bias = random.values(rows), before = random.values(c.batch * c.outputs, 50.0);
+  const auto norm = random.values(c.depth, 2.0), bias = random.values(rows), before = random.values(c.batch * c.outputs, 50.0);
   // Vectors of unlike sizes; where they are normed, the second is so small that eps counts.
   auto vectors = random.values(c.batch * c.depth);
   for (int64_t i = 0; i < c.batch * c.depth; i++) vectors[static_cast<size_t>(i)] *= i / c.depth % 3 == 1 ? 3e-3f : i / c.depth % 3 == 2 ? 5.0f : 1.0f;
   if (!c.normed) vectors = round_bf16(vectors);
-  std::vector<int8_t> quantized;
-  std::vector<float> scales;
-  for (int64_t i = 0; i < rows * c.depth; i++) quantized.push_back(static_cast<int8_t>(random.integer(-127, 127)));
-  for (int64_t i = 0; i < rows; i++) scales.push_back(0.01f * (1.0f + random.value() / 2));
-  const auto w = upload(to_bf16(weight)), x = upload(to_bf16(vectors));
-  const auto q = upload(quantized);
-  const auto s = upload(scales), h = upload(vectors), n = upload(norm), b = upload(bias);
+  const TestWeights weights(random, c.format, rows, c.depth);
+  const auto x = upload(to_bf16(vectors));
+  const auto h = upload(vectors), n = upload(norm), b = upload(bias);
   constexpr float EPS = 1e-5f;
   std::vector<double> expected;
   for (int64_t i = 0; i < c.batch; i++) {
@@ -148,17 +146,16 @@ void test_vector_product(const VectorCase &c) {
       for (int64_t j = 0; j < c.depth; j++) {
         // Normed vectors are rounded to bf16 before the product.
         const double element = c.normed ? bf16_to_float(float_to_bf16(static_cast<float>(vector[j] * scale * norm[static_cast<size_t>(j)]))) : vector[j];
-        sum += element * (c.int8 ? static_cast<double>(quantized[static_cast<size_t>(row * c.depth + j)]) : weight[static_cast<size_t>(row * c.depth + j)]);
+        sum += element * weights.values[static_cast<size_t>(row * c.depth + j)];
       }
-      y.push_back(sum * (c.int8 ? static_cast<double>(scales[static_cast<size_t>(row)]) : 1) + (c.has_bias ? static_cast<double>(bias[static_cast<size_t>(row)]) : 0));
+      y.push_back(sum + (c.has_bias ? static_cast<double>(bias[static_cast<size_t>(row)]) : 0));
     }
     for (int64_t o = 0; o < c.outputs; o++) {
       expected.push_back(pairs ? y[static_cast<size_t>(o)] / (1 + std::exp(-y[static_cast<size_t>(o)])) * y[static_cast<size_t>(o + c.outputs)] : y[static_cast<size_t>(o)]);
     }
   }
   VectorProduct product{};
-  product.weight = c.int8 ? static_cast<const void *>(q.data()) : w.data();
-  product.row_scale = c.int8 ? s.data() : nullptr;
+  weights.set(product);
   product.bias = c.has_bias ? b.data() : nullptr;
   if (c.normed) {
     product.hidden = h.data(), product.norm = n.data(), product.eps = EPS;
@@ -218,34 +215,38 @@ void test_bad_logits() {
 
 OP_TEST(product, launch_vector_product) {
   const DeviceSize device{4, 227 << 10}, small{3, 99 << 10}, single{1, 99 << 10};
-  for (const bool int8 : {false, true}) {
+  constexpr WeightFormat BF16 = WeightFormat::bf16, INT8 = WeightFormat::int8;
+  for (const WeightFormat format : {BF16, INT8, WeightFormat::int4, WeightFormat::scaled8, WeightFormat::affine8}) {
     for (const bool normed : {false, true}) {
-      const int64_t depth = int8 ? 336 : 328;
-      test_vector_product({37, depth, 1, int8, normed, true, VectorStore::bf16, device});
-      test_vector_product({37, depth, 3, int8, normed, false, VectorStore::f32, device});
-      test_vector_product({41, depth, 8, int8, normed, true, VectorStore::add_f32, device});
-      test_vector_product({19, depth, 2, int8, normed, true, VectorStore::swiglu, device});
+      const int64_t depth = format == BF16 ? 328 : format == INT8 ? 336 : 608;
+      test_vector_product({37, depth, 1, format, normed, true, VectorStore::bf16, device});
+      test_vector_product({37, depth, 3, format, normed, false, VectorStore::f32, device});
+      test_vector_product({41, depth, 8, format, normed, true, VectorStore::add_f32, device});
+      test_vector_product({has_groups(format) ? 24 : 19, depth, 2, format, normed, true, VectorStore::swiglu, device});
     }
   }
+  test_vector_product({5, 9056, 2, WeightFormat::int4, true, true, VectorStore::f32, small});
+  test_vector_product({300, 32, 1, WeightFormat::affine8, false, false, VectorStore::add_f32, {1, 227 << 10}});
   // 9008: two pieces of the depth, three where a block has less shared memory; 700 outputs: more than one group of rounds, more outputs of a block than threads.
-  test_vector_product({5, 9008, 2, false, true, true, VectorStore::swiglu, device});
-  test_vector_product({3, 9008, 8, true, false, true, VectorStore::f32, small, 9});
-  test_vector_product({1, 8, 1, false, false, true, VectorStore::f32, device, 2});
-  test_vector_product({700, 16, 1, true, false, true, VectorStore::bf16, single, 3});
-  test_vector_product({700, 64, 1, false, false, false, VectorStore::add_f32, {1, 227 << 10}});
-  test_vector_product({300, 128, 8, false, false, false, VectorStore::add_f32, {1, 227 << 10}, 0, 2});
-  test_vector_product({40, 2048, 3, false, false, true, VectorStore::add_f32, {1, 227 << 10}});
-  test_vector_product({9, 4096, 4, false, true, false, VectorStore::f32, device, 4});
+  test_vector_product({5, 9008, 2, BF16, true, true, VectorStore::swiglu, device});
+  test_vector_product({3, 9008, 8, INT8, false, true, VectorStore::f32, small, 9});
+  test_vector_product({1, 8, 1, BF16, false, true, VectorStore::f32, device, 2});
+  test_vector_product({700, 16, 1, INT8, false, true, VectorStore::bf16, single, 3});
+  test_vector_product({700, 64, 1, BF16, false, false, VectorStore::add_f32, {1, 227 << 10}});
+  test_vector_product({300, 128, 8, BF16, false, false, VectorStore::add_f32, {1, 227 << 10}, 0, 2});
+  test_vector_product({40, 2048, 3, BF16, false, true, VectorStore::add_f32, {1, 227 << 10}});
+  test_vector_product({9, 4096, 4, BF16, true, false, VectorStore::f32, device, 4});
   test_bad_logits();
-  const auto refuses = [](int64_t depth, int32_t batch, const float *scale) {
+  const auto refuses = [](int64_t depth, int32_t batch, WeightFormat format, VectorStore store = VectorStore::f32) {
     VectorProduct product{};
-    product.depth = depth, product.outputs = 8, product.batch = batch, product.row_scale = scale, product.device = {1, 99 << 10};
+    product.depth = depth, product.outputs = 12, product.batch = batch, product.format = format, product.store = store, product.device = {1, 99 << 10};
     return launch_vector_product(product, test_stream().get()) == cudaErrorInvalidValue;
   };
-  const float scale = 1.0f;
-  expect(refuses(12, 1, nullptr), "a depth of 12 is refused");
-  expect(refuses(24, 1, &scale), "a depth of 24 of int8 weights is refused");
-  expect(refuses(16, 0, nullptr) && refuses(16, 9, nullptr), "0 and 9 vectors are refused");
+  expect(refuses(12, 1, BF16), "a depth of 12 is refused");
+  expect(refuses(24, 1, INT8), "a depth of 24 of int8 weights is refused");
+  expect(refuses(48, 1, WeightFormat::int4), "a depth of 48 of weights in groups is refused");
+  expect(refuses(32, 1, WeightFormat::scaled8, VectorStore::swiglu), "12 pairs of rows in groups are refused");
+  expect(refuses(16, 0, BF16) && refuses(16, 9, BF16), "0 and 9 vectors are refused");
 }
 
 }  // namespace
