@@ -2,6 +2,7 @@
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
+import { answerOf } from './in-process.ts';
 import { GOLDEN_MODEL, runDuo } from './run-duo.ts';
 
 const PUBLISHED = fileURLToPath(new URL('../../../../shared/models/SmolLM2-135M-Instruct.Q4_1.gguf', import.meta.url));
@@ -13,18 +14,18 @@ describe('--activations', () => {
     [['--activations', 'int8', '--engine', 'tensorflow'], 'int8 only with --engine native'],
     [['--activations', 'int8', '--device', 'cuda:0'], 'int8 only with --device cpu, got it with `cuda:0`'],
   ])('refuses %j', async (flags, message) => {
-    const { code, stderr } = await runDuo(['run', '--model', GOLDEN_MODEL, '--prompt', 'the', ...flags]);
+    const { code, stderr } = await answerOf('run', '--model', GOLDEN_MODEL, '--prompt', 'the', ...flags);
     expect(stderr).toContain(message);
     expect(code).toBe(2);
   });
 
   it('is refused for a shape, whose weights are not quantised', async () => {
-    const { code, stderr } = await runDuo(['bench', '--shape', 'llama-3.2-1b', '--activations', 'int8']);
+    const { code, stderr } = await answerOf('bench', '--shape', 'llama-3.2-1b', '--activations', 'int8');
     expect({ code, stderr }).toMatchObject({ code: 2, stderr: expect.stringContaining('int8 only with a GGUF file') });
   });
 
   it.each(['identify', 'eval'])('does not exist for %s, which measures with float32', async (command) => {
-    const { code, stderr } = await runDuo([command, '--model', GOLDEN_MODEL, '--activations', 'int8']);
+    const { code, stderr } = await answerOf(command, '--model', GOLDEN_MODEL, '--activations', 'int8');
     expect(stderr).toContain("unknown option '--activations'");
     expect(code).toBe(2);
   });

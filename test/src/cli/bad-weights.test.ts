@@ -3,7 +3,8 @@ import { cpSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { readSafetensorsHeader } from '../model/read-header.ts';
-import { makeFolder, ROOT, runDuo } from './run-duo.ts';
+import { answerOf } from './in-process.ts';
+import { makeFolder, ROOT } from './run-duo.ts';
 
 const TINY = join(ROOT, 'test/models/tiny');
 const BF16_NAN = [0xc0, 0x7f];
@@ -33,7 +34,7 @@ describe.each(['native', 'tensorflow'])('NaN weights on the %s engine', (engine)
     const out = join(folder, 'run');
     const model = poisonModel(folder, tensor);
     const flags = ['--config', 'tiny', '--steps', '1', '--engine', engine, '--out', out];
-    const { code, stderr } = await runDuo(['identify', '--model', model, ...flags]);
+    const { code, stderr } = await answerOf('identify', '--model', model, ...flags);
     expect(code).toBe(1);
     expect(stderr).toContain(`Expected finite numbers in tensor \`${tensor}\``);
     expect(stderr).toContain(`at index ${ELEMENT};`);

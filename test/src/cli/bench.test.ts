@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { describe, expect, it } from 'vitest';
 import { describeNative } from '../../reference/native-library.ts';
+import { answerOf } from './in-process.ts';
 import { GOLDEN_MODEL, ROOT, runDuo } from './run-duo.ts';
 
 const SMALL = ['--contexts', '24', '--steps', '2', '--sink', '2', '--recent', '6', '--streaming-fraction', '0.5'];
@@ -92,7 +93,7 @@ describe('duo bench', () => {
     expect(at.figures.half.kvBytes).toBe((4 * 28 + 4 * 8) * 256);
     expect(at.figures.ladder.kvBytes).toBe((2 * 28 + 2 * 10 + 4 * 6) * 256);
     const twice = [...like.slice(0, 2), ...like.slice(0, 2)];
-    const refused = await runDuo(['bench', '--model', GOLDEN_MODEL, ...twice, ...TENSORFLOW]);
+    const refused = await answerOf('bench', '--model', GOLDEN_MODEL, ...twice, ...TENSORFLOW);
     expect(refused.stderr).toContain('Expected --windows-like files of different names, got `half` twice; rename one.');
   });
 
@@ -110,7 +111,7 @@ describe('duo bench', () => {
     [['--model', GOLDEN_MODEL, '--distill', '1'], 'Expected --distill to be an integer of at least 2'],
     [['--model', GOLDEN_MODEL, '--contexts', '2x'], 'Expected --contexts to be an integer'],
   ])('refuses %j with exit code 2', async (flags, message) => {
-    const { code, stderr } = await runDuo(['bench', ...flags]);
+    const { code, stderr } = await answerOf('bench', ...flags);
     expect(code).toBe(2);
     expect(stderr).toContain(message);
   });

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { readResults } from '../../../src/formats/results.ts';
 import { makeGoldenPrompts } from '../eval/golden-prompts.ts';
+import { answerOf } from './in-process.ts';
 import { GOLDEN_MODEL, makeFolder, runDuo } from './run-duo.ts';
 
 const EVAL = ['eval', '--model', GOLDEN_MODEL, '--engine', 'tensorflow'];
@@ -108,13 +109,13 @@ it.each([
     'Expected a suite as kind:path with a kind of ruler, longbench, longbench-v2, infinitebench, kvpress',
   ],
 ])('refuses %j as wrong usage', async (flags, message) => {
-  const { code, stdout, stderr } = await runDuo([...EVAL, ...flags]);
+  const { code, stdout, stderr } = await answerOf(...EVAL, ...flags);
   expect([code, stdout]).toEqual([2, '']);
   expect(stderr).toContain(message);
 });
 
 it('gives a task without its file a row that says why, and exit code 1', async () => {
-  const { code, stdout, stderr } = await runDuo([...EVAL, '--tasks', 'qa_1', '--json']);
+  const { code, stdout, stderr } = await answerOf(...EVAL, '--tasks', 'qa_1', '--json');
   expect(code).toBe(1);
   expect(`${stdout}${stderr}`).toContain('give its path with --squad');
 });
@@ -122,7 +123,7 @@ it('gives a task without its file a row that says why, and exit code 1', async (
 it('refuses a malformed suite by file and line', async () => {
   const bad = join(folder, 'vt.jsonl');
   writeFileSync(bad, '{"input": "a", "outputs": ["b"]}\n{"input": \n');
-  const { code, stderr } = await runDuo([...EVAL, '--suite', `ruler:${bad}`]);
+  const { code, stderr } = await answerOf(...EVAL, '--suite', `ruler:${bad}`);
   expect(code).toBe(1);
   expect(stderr).toContain(`Expected ${bad}, line 2 to be JSON`);
 });

@@ -2,6 +2,7 @@
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { answerOf } from './in-process.ts';
 import { GOLDEN_MODEL, identifyFlags, makeFolder, runDuo, writeGoldenSamples } from './run-duo.ts';
 
 const RESULTS = ['gates.json', 'mask.json'] as const;
@@ -97,10 +98,10 @@ describe('duo identify', () => {
     const out = join(folder, 'run');
     expect((await runDuo(identifyFlags({ samples, out, steps: 2 }))).code).toBe(0);
     const before = readResults(out);
-    const again = await runDuo(identifyFlags({ samples, out, steps: 2 }));
+    const again = await answerOf(...identifyFlags({ samples, out, steps: 2 }));
     expect(again.code).toBe(2);
     expect(again.stderr).toMatch(/^duo: Expected .* to hold no run, .*--resume to continue it or --overwrite/m);
-    const other = await runDuo([...identifyFlags({ samples, out, steps: 2 }), '--seed', '7', '--resume']);
+    const other = await answerOf(...identifyFlags({ samples, out, steps: 2 }), '--seed', '7', '--resume');
     expect(other.code).toBe(2);
     expect(other.stderr).toContain('`seed` was `42` and is `7`');
     expect(readResults(out)).toEqual(before);
@@ -120,10 +121,10 @@ describe('duo identify', () => {
   ])('%j is wrong usage: exit code 2, one sentence, nothing written', async (flags, sentence) => {
     const folder = makeFolder();
     const out = join(folder, 'run');
-    const { code, stdout, stderr } = await runDuo([
+    const { code, stdout, stderr } = await answerOf(
       ...identifyFlags({ samples: writeGoldenSamples(folder), out }),
       ...flags,
-    ]);
+    );
     expect(code).toBe(2);
     expect(stdout).toBe('');
     expect(stderr).toContain(sentence);
@@ -135,12 +136,12 @@ describe('duo identify', () => {
     const folder = makeFolder();
     const samples = writeGoldenSamples(folder);
     writeFileSync(samples, `${readFileSync(samples, 'utf8')}{"tokens": [1, 2], "answers": [[0, 1]]}\n`);
-    const malformed = await runDuo(identifyFlags({ samples, out: join(folder, 'run') }));
+    const malformed = await answerOf(...identifyFlags({ samples, out: join(folder, 'run') }));
     expect(malformed.code).toBe(1);
     expect(malformed.stderr).toMatch(/line \d+ of .*samples\.jsonl/);
     const long = { tokens: new Array<number>(4097).fill(5), answers: [[1, 2]] };
     writeFileSync(samples, `${JSON.stringify(long)}\n`);
-    const tooLong = await runDuo(identifyFlags({ samples, out: join(folder, 'run') }));
+    const tooLong = await answerOf(...identifyFlags({ samples, out: join(folder, 'run') }));
     expect(tooLong.code).toBe(1);
     expect(tooLong.stderr).toContain('4096');
     expect(existsSync(join(folder, 'run'))).toBe(false);
@@ -149,7 +150,7 @@ describe('duo identify', () => {
   it('says what is wrong with the model folder or the output folder', async () => {
     const folder = makeFolder();
     const samples = writeGoldenSamples(folder);
-    const absent = await runDuo(['identify', '--model', join(folder, 'none'), '--samples', samples]);
+    const absent = await answerOf('identify', '--model', join(folder, 'none'), '--samples', samples);
     expect(absent).toMatchObject({ code: 1, stdout: '' });
     expect(absent.stderr).toMatch(/^duo: Expected a model folder at .*none, found nothing there; check the path\.$/m);
     const offline = { env: { HF_HUB_OFFLINE: '1', HF_HOME: join(folder, 'home') } };
@@ -158,7 +159,7 @@ describe('duo identify', () => {
     expect(hub.stderr).toContain('because HF_HUB_OFFLINE is set, found none; fetch it once with a connection');
     const file = join(folder, 'file');
     writeFileSync(file, '');
-    const blocked = await runDuo(identifyFlags({ samples, out: join(file, 'run') }));
+    const blocked = await answerOf(...identifyFlags({ samples, out: join(file, 'run') }));
     expect(blocked.code).toBe(1);
     expect(blocked.stderr).toMatch(/^duo: Cannot create .*file\/run/m);
   });

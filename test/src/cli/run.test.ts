@@ -6,6 +6,7 @@ import { describe, expect, it } from 'vitest';
 import { filledGrid, type MaskGrid } from '../../../src/core/shapes.ts';
 import { writeMask } from '../../../src/formats/mask.ts';
 import { openModelFolder } from '../../../src/model/folder.ts';
+import { answerOf } from './in-process.ts';
 import { GOLDEN_MODEL, runDuo } from './run-duo.ts';
 
 const PROMPT =
@@ -36,7 +37,7 @@ describe('duo run', () => {
   it('streams the text to stdout and figures to stderr', async () => {
     const { code, stdout, stderr } = await runDuo([...RUN, '--prompt', PROMPT]);
     expect({ code, text: stdout.trim() }).toEqual({ code: 0, text: 'victor oscar golf quebec' });
-    expect(stderr).toMatch(/prefill 37 tokens in .* decode 3 tokens, .* KV cache 82 KiB \(83968 bytes\)/);
+    expect(stderr).toMatch(/prefill 37 tokens in .* decode 3 tokens, .* KV cache 82\.0 KiB \(83968 bytes\)/);
   });
 
   it('prints one JSON document with --json, and nothing else on stdout', async () => {
@@ -92,7 +93,7 @@ describe('duo run', () => {
     [['--model', GOLDEN_MODEL, '--prompt', 'a', '--max-new-tokens', '0'], 'Expected --max-new-tokens to be an integer'],
     [['--model', GOLDEN_MODEL, '--prompt', 'a', '--system', 'b'], 'Expected --system only with --chat.'],
   ])('refuses %j with exit code 2', async (flags, message) => {
-    const { code, stdout, stderr } = await runDuo(['run', ...flags]);
+    const { code, stdout, stderr } = await answerOf('run', ...flags);
     expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
     expect(stderr).toContain(message);
   });
@@ -100,7 +101,7 @@ describe('duo run', () => {
   it('refuses a mask of another model', async () => {
     const mask = writeTestMask(filledGrid(2, 4, 1));
     const other = join(GOLDEN_MODEL, '..', 'gqa-4l-d192');
-    const { code, stderr } = await runDuo(['run', '--model', other, '--prompt', 'a', '--mask', mask]);
+    const { code, stderr } = await answerOf('run', '--model', other, '--prompt', 'a', '--mask', mask);
     expect(code).toBe(1);
     expect(stderr).toContain('Expected `model.layers`');
   });
