@@ -43,6 +43,8 @@ export interface IdentifyOptions {
   readonly resume?: boolean | undefined;
   /** start the run in `out` anew */
   readonly overwrite?: boolean | undefined;
+  /** enter the run in `out` beside other processes, or start it for them: samples are divided, and each process ends with the same result */
+  readonly join?: boolean | undefined;
   /** what run.json calls the command; default: none */
   readonly command?: readonly string[] | undefined;
   /** stops at the next safe point: with `out` after a checkpoint */
@@ -119,12 +121,18 @@ export interface IdentifyResult extends FoundHeads {
 
 /** What can be told from the options alone. @throws {ConfigError} options that exclude each other. */
 export function checkOptions(
-  options: Pick<IdentifyOptions, 'samples' | 'haystack' | 'out' | 'resume' | 'overwrite' | 'nameOption'> & {
+  options: Pick<IdentifyOptions, 'samples' | 'haystack' | 'out' | 'resume' | 'overwrite' | 'join' | 'nameOption'> & {
     readonly objective: string | undefined;
   },
 ): void {
   const { nameOption: named = (name) => `\`${name}\`` } = options;
-  const { samples, haystack, objective, out, resume, overwrite } = options;
+  const { samples, haystack, objective, out, resume, overwrite, join } = options;
+  if (join && (resume || overwrite)) {
+    const other = named(resume ? 'resume' : 'overwrite');
+    throw new ConfigError(
+      `Expected ${named('join')} or ${other}, got both; ${named('join')} goes on with what is there by itself.`,
+    );
+  }
   if (resume && overwrite) {
     throw new ConfigError(
       `Expected ${named('resume')} or ${named('overwrite')}, got both; ${named('resume')} continues a run, ${named('overwrite')} starts it anew.`,
@@ -140,9 +148,9 @@ export function checkOptions(
       `Expected ${named('samples')} or ${named('objective')}, got both; samples of your own have answers of their own.`,
     );
   }
-  if (out === undefined && (resume || overwrite)) {
+  if (out === undefined && (resume || overwrite || join)) {
     throw new ConfigError(
-      `Expected ${named('out')} beside ${named(resume ? 'resume' : 'overwrite')}, got none; it names the folder of the run.`,
+      `Expected ${named('out')} beside ${named(resume ? 'resume' : overwrite ? 'overwrite' : 'join')}, got none; it names the folder of the run.`,
     );
   }
 }

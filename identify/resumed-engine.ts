@@ -8,9 +8,9 @@ import type { IdentifyOptions } from './options.ts';
 
 /** The engine of the run that `options` continue; nothing where they name one, or where there is no record yet. */
 export function findResumedEngine(options: IdentifyOptions): Pick<EngineChoice, 'engine' | 'device'> {
-  const { out, resume, engine, device, backend, threads } = options;
+  const { out, resume, join: joins, engine, device, backend, threads } = options;
   const isAsked = [engine, device, backend, threads].some((value) => value !== undefined);
-  if (!resume || out === undefined || isAsked || !existsSync(join(out, 'run.json'))) return {};
+  if (!(resume || joins) || out === undefined || isAsked || !existsSync(join(out, 'run.json'))) return {};
   const record = readRun(join(out, 'run.json')).engine;
   const name = ENGINE_NAMES.find((known) => known === record.name);
   if (name !== 'native') return name === undefined ? {} : { engine: name };

@@ -6,17 +6,18 @@ import { countNoiseDecisions, describeNoiseDecisions } from '../export/noise-dec
 import { listSavings } from '../src/core/kv-cost.ts';
 import type { MaskGrid, Window } from '../src/core/shapes.ts';
 import { AbortedError } from '../src/errors/errors.ts';
-import { type GatesFile, writeGates } from '../src/formats/gates.ts';
+import { type GatesFile, readGates, writeGates } from '../src/formats/gates.ts';
 import type { KeptCurve } from '../src/formats/kept-curve.ts';
 import { toHeadMask, writeMask } from '../src/formats/mask.ts';
 import { readNoise } from '../src/formats/noise.ts';
 import type { JsonRecord } from '../src/formats/read-json.ts';
 import { type RunFile, writeRun } from '../src/formats/run.ts';
 import { buildGates } from '../train/gates-file.ts';
-import type { ScoreOptions } from '../train/methods/method.ts';
+import type { ScoredGates, ScoreOptions } from '../train/methods/method.ts';
 import { cutMask } from './choose-mask.ts';
 import { closeWithTable, measureGainOfTable } from './closing-table.ts';
 import { announceEstimate } from './estimate.ts';
+import { checkJoin, readRowsOf, stepsOf, tellJoined } from './joined.ts';
 import { keepMask } from './keep-mask.ts';
 import { type PromiseMeasure, preparePromise } from './keep-of.ts';
 import { LEAST_KEPT, type LeastBudget, listLeastBudgets } from './least-budget.ts';
@@ -35,26 +36,34 @@ export async function runIdentification(parts: Parts): Promise<IdentifyResult> {
   const { options } = parts;
   const identity = describeIdentity(parts);
   const out = options.out === undefined ? null : resolve(options.out);
-  const entry = options.resume ? 'resume' : options.overwrite ? 'overwrite' : 'fresh';
-  const place = enterRunPlace({ out, entry, identity, settings: describeSampleSettings(parts) });
+  const entry = options.join ? 'join' : options.resume ? 'resume' : options.overwrite ? 'overwrite' : 'fresh';
+  checkJoin(parts);
+  const place = await enterRunPlace({
+    ...{ out, entry, identity, settings: describeSampleSettings(parts), signal: options.signal },
+    start: () => startRecord(parts, { previousPath: null, identity }),
+  });
   try {
     const previousPath = place.isResumed ? place.file('run.json') : null;
     const record = startRecord(parts, { previousPath, identity });
     const keep = (changes: Partial<RunFile>): void => {
       if (place.isKept) writeRun(place.file('run.json'), { ...record, ...changes });
     };
-    keep({});
+    if (!place.joined) keep({});
+    else tellJoined(parts, place.joined);
     let curve: KeptCurve | null = null;
     const onCurve = (found: KeptCurve): void => {
       curve = found;
     };
     const curveOf = (): JsonRecord => (curve ? { keptCurve: curve as unknown as JsonRecord } : {});
     try {
-      const result = await scoreAndEvaluate(parts, { place, identity, onCurve });
+      const { result, isWriter } = await scoreAndEvaluate(parts, { place, identity, onCurve });
+      if (!isWriter) return result;
       keep({ status: 'done', endedAt: new Date().toISOString(), results: { ...resultsOf(result), ...curveOf() } });
       return result;
     } catch (error) {
       const status = error instanceof AbortedError ? 'stopped' : 'failed';
+      // others that are at work on a joined run go on with it
+      if (place.joined && !place.joined.isAlone()) throw error;
       keep({
         status,
         endedAt: new Date().toISOString(),
@@ -81,7 +90,13 @@ interface PlacedRun {
   readonly onCurve: (curve: KeptCurve) => void;
 }
 
-async function scoreAndEvaluate(parts: Parts, run: PlacedRun): Promise<IdentifyResult> {
+/** Of a joined run, only one process writes the end. */
+interface Finished {
+  readonly result: IdentifyResult;
+  readonly isWriter: boolean;
+}
+
+async function scoreAndEvaluate(parts: Parts, run: PlacedRun): Promise<Finished> {
   const { options, folder, config, cut, engine, method } = parts;
   const { place } = run;
   const { layers, kvHeads } = folder.config.shape;
@@ -92,42 +107,47 @@ async function scoreAndEvaluate(parts: Parts, run: PlacedRun): Promise<IdentifyR
   await announceEstimate({ ...parts, score, onMessage: options.onMessage });
   tellScoring(parts, 0);
   const startMs = performance.now();
-  const scored = await method.score(score);
+  const ready = place.joined?.finished ? readGates(place.file('gates.json')) : null;
+  const scored = ready ? null : await method.score(score);
   const scoreSeconds = (performance.now() - startMs) / 1000;
+  const ended = (await place.joined?.awaitEnd(options.signal)) ?? null;
+  const isWriter = place.isKept && ended === null;
   const { counts } = parts.source;
   if (counts) options.onMessage?.({ kind: 'note', text: describeCounts(counts) });
 
   const window = score.settings.window;
-  const gates = buildGates({
-    model: folder.config.shape,
-    fingerprint: folder.fingerprint,
-    window,
-    method: config.method,
-    scored,
-    provenance: describeProvenance(parts),
-  });
+  const gates =
+    ready ??
+    buildGates({
+      model: folder.config.shape,
+      fingerprint: folder.fingerprint,
+      window,
+      method: config.method,
+      scored: scored as ScoredGates,
+      provenance: describeProvenance(parts),
+    });
   // A cut that no mask meets still leaves the gates, from which another can be cut.
-  if (place.isKept) writeGates(place.file('gates.json'), gates);
+  if (isWriter) writeGates(place.file('gates.json'), gates);
   const { onCurve } = run;
   const chosen =
     'keep' in cut
       ? await keepMask({ parts, gates, cut, window, prepared: prepared as PromiseMeasure, onCurve })
       : cutMask({ gates, cut, window });
   const { mask } = chosen;
-  if (place.isKept) writeMask(place.file('mask.json'), mask);
+  if (isWriter) writeMask(place.file('mask.json'), mask);
   const noise = weighNoise(gates, chosen.cut.mask);
   const found: FoundHeads = { gates, ...chosen, noise };
   options.onFound?.(found);
   const noiseText = noise && describeNoiseDecisions(noise, noise);
   if (noiseText && !noise.isLarge) options.onMessage?.({ kind: 'noise', text: `${noiseText}.` });
-  const table = await closeWithTable(parts, mask);
-  const heldOut = table?.rows ?? null;
-  const keptGain = await measureGainOfTable(parts, mask);
+  const table = ended ? null : await closeWithTable(parts, mask);
+  const heldOut = ended ? readRowsOf(ended, 'heldOut') : (table?.rows ?? null);
+  const keptGain = ended ? readRowsOf(ended, 'keptGain') : await measureGainOfTable(parts, mask);
   const measured = { atTokens: chosen.windows?.atTokens ?? null, longestTokens: parts.longestTokens };
   const warnings = [...(noiseText && noise.isLarge ? [noiseText] : []), ...listWarnings(chosen.cut, heldOut, measured)];
   for (const warning of warnings) options.onMessage?.({ kind: 'warning', text: `${warning}.` });
   const files = ['gates.json', 'mask.json', ...(method.isStepwise ? ['metrics.jsonl'] : []), 'run.json'];
-  return {
+  const result: IdentifyResult = {
     ...found,
     heldOut,
     keptGain,
@@ -144,12 +164,13 @@ async function scoreAndEvaluate(parts: Parts, run: PlacedRun): Promise<IdentifyR
     config,
     fitted: parts.fitted,
     method: config.method,
-    steps: scored.stepsDone,
+    steps: scored?.stepsDone ?? stepsOf(ended),
     scoreSeconds,
     engine: { name: engine.name, device: engine.device },
     out: place.isKept ? place.path : null,
     files: place.isKept ? files : [],
   };
+  return { result, isWriter: ended === null };
 }
 
 function makeScoreOptions(parts: Parts, run: Pick<PlacedRun, 'place' | 'identity'>): ScoreOptions {
@@ -185,6 +206,7 @@ function makeScoreOptions(parts: Parts, run: Pick<PlacedRun, 'place' | 'identity
     files: { metrics: place.file('metrics.jsonl'), checkpoint: place.file('checkpoint.json') },
     identity,
     resume: place.isResumed,
+    ...(place.joined && { shared: place.joined.shared }),
     // an early stop watches a mask that gates alone decide
     cut: (gates) => cutGates(gates, 'kvShare' in cut || 'keep' in cut ? chooseCut({ model: engine.model }) : cut),
     ...(signal && { signal }),

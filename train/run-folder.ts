@@ -3,10 +3,11 @@
 import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { nameAsFlag } from '../src/config/flags.ts';
-import { ConfigError } from '../src/errors/errors.ts';
+import { ConfigError, FileError } from '../src/errors/errors.ts';
 import { makeFolder } from '../src/formats/atomic-file.ts';
 import type { JsonRecord } from '../src/formats/read-json.ts';
 import { readRun } from '../src/formats/run.ts';
+import { findJoined } from './joined-folder.ts';
 import { describeDifference, findIdentityDifference, type IdentityDifference } from './run-identity.ts';
 import { takeLock } from './run-lock.ts';
 
@@ -29,6 +30,8 @@ const RESULT_FILES = [
   'report-files',
   'results.csv',
   'results.json',
+  'shared',
+  '.join',
 ] as const;
 const LOCK_FILE = '.lock';
 
@@ -61,6 +64,12 @@ export function enterRunFolder(options: {
   makeFolder(path);
   const release = takeLock(join(path, LOCK_FILE));
   try {
+    const joined = findJoined(path);
+    if (joined !== null) {
+      throw new FileError(
+        `Expected to be the only one writing this run folder, but a process with --join is at work in it (${joined}); join it, wait for it, or delete the file if no such process runs.`,
+      );
+    }
     const hasRun = holdsRun(path);
     if (hasRun && entry === 'fresh') {
       throw new ConfigError(

@@ -22,8 +22,12 @@ export function findIdentityDifference(before: JsonRecord, now: JsonRecord): Ide
 
 /** The sentence that refuses a resume. */
 export function describeDifference({ key, before, now }: IdentityDifference): string {
-  const show = (value: JsonValue | undefined) => (value === undefined ? 'absent' : JSON.stringify(value));
+  const show = showIdentityValue;
   return `Expected --resume to keep the run's settings, but \`${key}\` was \`${show(before)}\` and is \`${show(now)}\`; use the old value, or --overwrite to start anew.`;
+}
+
+export function showIdentityValue(value: JsonValue | undefined): string {
+  return value === undefined ? 'absent' : JSON.stringify(value);
 }
 
 /** Leaves by dotted path; arrays count as leaves, so that a list of lengths differs as one thing. */

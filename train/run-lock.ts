@@ -55,6 +55,14 @@ function awaitHolder(path: string): { text: string | null; holder: LockHolder | 
   }
 }
 
+/** Who holds the lock at `path`, in words; null where nobody that lives does. */
+export function findLockHolder(path: string): string | null {
+  const text = readLock(path);
+  const holder = text === null ? null : parseHolder(text);
+  if (text === null || (holder !== null && !isAlive(holder))) return null;
+  return holder === null ? 'another process' : `process ${holder.pid} on ${holder.host}`;
+}
+
 function createLock(path: string): boolean {
   const holder: LockHolder = { pid: process.pid, host: hostname(), started: startTimeOf(process.pid) };
   try {

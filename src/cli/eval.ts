@@ -16,6 +16,7 @@ import { findRunFile } from '../formats/run-file.ts';
 import { readSamples } from '../formats/samples.ts';
 import type { ModelFolder } from '../model/folder.ts';
 import { listEvalFlagUses } from './eval-flag-uses.ts';
+import { joinEvaluation } from './eval-join.ts';
 import { listEvalMasks, type MaskFlags } from './eval-masks.ts';
 import { formatCriticalTable, formatFailedTable, formatTaskTable } from './eval-table.ts';
 import {
@@ -40,6 +41,7 @@ const EXIT_FAILED = 1;
 interface EvalFlags extends EngineFlags, MaskFlags, TaskFlags {
   readonly samples?: string;
   readonly seed: string;
+  readonly join?: boolean;
   readonly json?: boolean;
 }
 
@@ -78,6 +80,10 @@ export function defineEvalCommand(command: Command, signal: AbortSignal): void {
     .option('--random-masks <n>', 'random masks of the same size', '3')
     .option('--seed <n>', 'decides the random masks and the prompts of tasks', '42')
     .option('--allow-other-model', 'accept a mask made for another model of the same shape')
+    .option(
+      '--join',
+      'divide the cells of --out with other processes, on any machine that sees the folder; all must ask for the same',
+    )
     .option('--json', 'print the rows as JSON');
   addProgressOption(addWeightsOption(addEngineOptions(addTaskOptions(command)))).action((flags: EvalFlags) =>
     evaluate(flags, { given: listGivenFlags(command), signal }),
@@ -92,6 +98,9 @@ async function evaluate(
     throw new ConfigError('Expected --samples, --tasks or --suite to say what to evaluate on, got none.');
   }
   refuseIdleFlags(given, listEvalFlagUses(flags));
+  if (flags.join && (flags.out === undefined || !asksForTasks(flags))) {
+    throw new ConfigError('Expected --join with --out and with --tasks or --suite, whose cells it divides.');
+  }
   if (flags.out !== undefined) enterOutputFolder(flags.out, flags);
   const folder = await openModel(flags.model, { signal });
   try {
@@ -100,6 +109,7 @@ async function evaluate(
     const prepared = asksForTasks(flags) ? await prepareTasks(flags, { folder, given }) : null;
     const engine = await openEngine(folder, flags);
     try {
+      if (flags.join) joinEvaluation(flags.out as string, { flags, folder, engine, masks });
       const found: Found = { rows: [], failed: [], predictions: [] };
       try {
         await withTimeToStop(() => evaluateAll({ flags, folder, engine, masks, signal, samples, prepared, found }));

@@ -30,6 +30,7 @@ interface IdentifyFlags extends EngineFlags {
   readonly resume?: boolean;
   readonly objective?: string;
   readonly overwrite?: boolean;
+  readonly join?: boolean;
   readonly json?: boolean;
 }
 
@@ -47,6 +48,7 @@ export function defineIdentifyCommand(command: Command, signal: AbortSignal): vo
     .option('--out <dir>', 'run folder; default: runs/<model>-<seed>')
     .option('--resume', 'continue the run in --out from its last checkpoint')
     .option('--overwrite', 'start the run in --out anew')
+    .option('--join', 'enter the run in --out beside other processes, on any machine that sees the folder, or start it')
     .option('--json', 'print the result as JSON');
   addProgressOption(addEngineOptions(addConfigOptions(command), DEVICES)).action(
     (flags: IdentifyFlags & Record<string, unknown>) => runIdentify(flags, signal),
@@ -54,7 +56,7 @@ export function defineIdentifyCommand(command: Command, signal: AbortSignal): vo
 }
 
 async function runIdentify(flags: IdentifyFlags & Record<string, unknown>, signal: AbortSignal): Promise<void> {
-  const { samples, haystack, documents, heldOutDocuments, heldOut, resume, overwrite } = flags;
+  const { samples, haystack, documents, heldOutDocuments, heldOut, resume, overwrite, join: joins } = flags;
   const engineFlags = readEngineFlags(flags);
   checkOptions({
     ...engineFlags,
@@ -63,6 +65,7 @@ async function runIdentify(flags: IdentifyFlags & Record<string, unknown>, signa
     objective: flags.objective,
     resume,
     overwrite,
+    join: joins,
     out: flags.out ?? 'runs',
   });
   const folder = await openModel(flags.model, { signal });
@@ -77,7 +80,19 @@ async function runIdentify(flags: IdentifyFlags & Record<string, unknown>, signa
     try {
       const result = await identify({
         ...engineFlags,
-        ...{ samples, haystack, documents, heldOutDocuments, heldOut, resume, overwrite, preset, out, signal },
+        ...{
+          samples,
+          haystack,
+          documents,
+          heldOutDocuments,
+          heldOut,
+          resume,
+          overwrite,
+          join: joins,
+          preset,
+          out,
+          signal,
+        },
         model: folder,
         config: overrides as Partial<Config>,
         command: ['duo', ...process.argv.slice(2)],

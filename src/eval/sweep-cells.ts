@@ -1,11 +1,10 @@
 // The files of a sweep's cells: `cells/<name>.json` holds inputs and row of a finished one, `predictions/<name>.jsonl` the texts
 // that it generated, written first, and `cells/<name>.claim` the process
 // that is at work on one. A claim only saves work; results do not depend on it.
-import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { hostname } from 'node:os';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { isRunning } from '../core/process-life.ts';
+import type { Claims } from '../core/claims.ts';
 import { fileErrorOf, makeFolder, stableJson, writeFileAtomic } from '../formats/atomic-file.ts';
 import { type Prediction, predictionSchema, writePredictions } from '../formats/predictions.ts';
 import { checkJson, exactly, readJson, readTextWithin } from '../formats/read-json.ts';
@@ -57,42 +56,19 @@ export function writeCell(
   writeFileAtomic(cellPath(folder, name), stableJson({ schema: 'duo.eval-cell', version: 1, ...rest }));
 }
 
-/** Claim a cell for this process. A claim of a process of this machine that no longer runs is taken over.
+/** Claim a cell for this process. A claim whose process is gone is taken over (src/core/claims.ts).
  * @returns false where another process is at work on it. @throws {FileError}. */
-export function claimCell(folder: string, name: string): boolean {
+export function claimCell(folder: string, name: string, claims: Claims): boolean {
   makeFolder(join(folder, 'cells'));
   const path = claimPath(folder, name);
-  if (existsSync(path) && isLive(path)) return false;
-  rmSync(path, { force: true });
   try {
-    writeFileSync(path, JSON.stringify({ host: hostname(), pid: process.pid }), { flag: 'wx' });
-    return true;
+    return claims.take(path);
   } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code === 'EEXIST') return false;
     throw fileErrorOf('write', path, cause);
   }
 }
 
 /** Give up this process's claim; another's stays. */
-export function releaseCell(folder: string, name: string): void {
-  const path = claimPath(folder, name);
-  const owner = readClaim(path);
-  if (owner?.host === hostname() && owner.pid === process.pid) rmSync(path, { force: true });
-}
-
-function isLive(path: string): boolean {
-  const owner = readClaim(path);
-  if (owner === null) return false;
-  if (owner.host !== hostname()) return true;
-  return isRunning(owner.pid);
-}
-
-/** null for a claim that is gone or was cut short by a crash. */
-function readClaim(path: string): { readonly host: string; readonly pid: number } | null {
-  try {
-    const { host, pid } = JSON.parse(readFileSync(path, 'utf8')) as { host?: unknown; pid?: unknown };
-    return typeof host === 'string' && Number.isInteger(pid) ? { host, pid: pid as number } : null;
-  } catch {
-    return null;
-  }
+export function releaseCell(folder: string, name: string, claims: Claims): void {
+  claims.release(claimPath(folder, name));
 }

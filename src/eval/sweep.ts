@@ -2,6 +2,7 @@
 // at all: a stopped sweep resumes where it was, a repeated one costs nothing, and two in one folder share their cells.
 
 import { createHash } from 'node:crypto';
+import { Claims } from '../core/claims.ts';
 import { countKvBytes } from '../core/kv-cost.ts';
 import type { HeadMask } from '../core/shapes.ts';
 import type { Engine } from '../engine/engine.ts';
@@ -17,6 +18,8 @@ import type { TaskSample } from './tasks/task.ts';
 
 /** Part of every cell's name; raised when a task, a score or the way of running changes its numbers. */
 const CELLS_VERSION = 2;
+/** How often a sweep looks for a cell that another is at work on. */
+const POLL_MS = 200;
 /** Prompts kept between the check of all groups and their cells, in tokens of their longest: 16 million numbers. Others are built again. */
 const MOST_KEPT_TOKENS = 2 ** 24;
 
@@ -66,6 +69,8 @@ export async function runSweep(options: {
   readonly folder: string | null;
   readonly concurrent?: number;
   readonly memoryBytes?: number;
+  /** default: those of src/core/claims.ts; others are for tests */
+  readonly claims?: Claims;
   readonly signal?: AbortSignal;
   readonly onProgress?: (progress: SweepProgress) => void;
   readonly onUnbuilt?: (group: SweepGroup, error: DuoError) => void;
@@ -89,6 +94,7 @@ export async function runSweep(options: {
     const error = unbuilt.get(cell.group);
     if (error !== undefined) reasons.set(cell, error.message);
   }
+  const claims = options.claims ?? new Claims();
   const later: Cell[] = [];
   const queue = missing.filter((cell) => !reasons.has(cell));
   const meter = makeMeter({ missing: [...queue], reused: rows.size, report: options.onProgress });
@@ -116,7 +122,7 @@ export async function runSweep(options: {
         }
       })
       .finally(() => {
-        if (folder !== null) releaseCell(folder, cell.name);
+        if (folder !== null) releaseCell(folder, cell.name, claims);
         prompts.release(cell);
         running.delete(cell);
       });
@@ -132,14 +138,14 @@ export async function runSweep(options: {
       await Promise.race(running.values());
       continue;
     }
-    if (queue.length > 0) queue.shift();
-    else later.shift();
-    // another sweep is at this cell: come back after the others, and compute it here too if it is still missing then
-    const isMine = folder === null || claimCell(folder, cell.name);
-    if (isMine || cell.isDeferred) start(cell);
+    const isLeft = queue.length === 0;
+    if (isLeft) later.shift();
+    else queue.shift();
+    // another sweep is at this cell: come back after the others, and take it when it is finished or its process is gone
+    if (folder === null || readCell(folder, cell.name) !== null || claimCell(folder, cell.name, claims)) start(cell);
     else {
-      cell.isDeferred = true;
       later.push(cell);
+      if (isLeft) await Promise.race([...running.values(), new Promise((resolve) => setTimeout(resolve, POLL_MS))]);
     }
   }
   await Promise.all(running.values());
@@ -178,7 +184,6 @@ interface Cell {
   readonly kvBytes: number;
   /** share of the sweep's work, in tokens */
   readonly work: number;
-  isDeferred: boolean;
 }
 
 function makeCell(
@@ -212,7 +217,6 @@ function makeCell(
       dtype: settings.kvDtype ?? 'f32',
     }),
     work: group.numSamples * group.mostTokens,
-    isDeferred: false,
   };
 }
 

@@ -9,6 +9,7 @@ import type { DistanceRule } from '../distance.ts';
 import type { RunEstimate } from '../estimate.ts';
 import type { CutResult } from '../mask-stability.ts';
 import type { OptimizeFiles, OptimizeSettings } from '../optimize.ts';
+import type { SharedResults } from '../shared-results.ts';
 
 /** Settings of the quadratic method. */
 export interface QuadraticMethodSettings {
@@ -38,6 +39,8 @@ export interface ScoreOptions {
   readonly settings: OptimizeSettings;
   /** default: DEFAULT_QUADRATIC of train/methods/quadratic.ts */
   readonly quadratic?: QuadraticMethodSettings;
+  /** where processes of a joined run keep what they measure for one another; of methods that join */
+  readonly shared?: SharedResults;
   /** where progress is kept */
   readonly files: OptimizeFiles;
   /** what else decides the numbers, by value or hash; a resume with another is refused */
@@ -74,6 +77,8 @@ export interface HeadMethod {
   readonly isStepwise?: boolean;
   /** True where samples can be shared out over several engines. Default false. */
   readonly sharesSamples?: boolean;
+  /** True where several processes can divide its samples. Default false. */
+  readonly joins?: boolean;
   /** True where it measures how far samples are moved, by a `distance`. Default false. */
   readonly measuresDistance?: boolean;
   /** Score every KV head. Deterministic. @throws {AbortedError} after a checkpoint; {EngineError}; {ConfigError}; {FileError}. */

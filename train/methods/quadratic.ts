@@ -8,6 +8,7 @@ import { estimateQuadratic } from '../quadratic/estimate-quadratic.ts';
 import { identifyQuadratic } from '../quadratic/identify-quadratic.ts';
 import { requireProbing } from '../quadratic/measure-sample.ts';
 import { describeNoise, measureRounding } from '../quadratic/noise.ts';
+import { measureOverEngines } from '../quadratic/over-engines.ts';
 import { checkQuadraticSettings } from '../quadratic/quadratic-settings.ts';
 import { requireSketching } from '../quadratic/sketch-ladder.ts';
 import type { HeadMethod, QuadraticMethodSettings, ScoreOptions } from './method.ts';
@@ -22,10 +23,11 @@ export const quadraticMethod: HeadMethod = {
   measuresDistance: true,
 
   sharesSamples: true,
+  joins: true,
 
   async score(options) {
     checkScoreOptions(options);
-    const { engine, settings, files, identity, resume, signal, onProgress } = options;
+    const { engine, settings, files, identity, resume, shared, signal, onProgress } = options;
     const quadratic = options.quadratic ?? DEFAULT_QUADRATIC;
     const { window, supervise, lambda } = settings;
     const probing = requireProbing(engine);
@@ -37,16 +39,26 @@ export const quadraticMethod: HeadMethod = {
       checkpointPath: files.checkpoint,
       identity: { ...identity, quadratic: { ...quadratic, lambda, supervise, ...window } },
       resume: resume ?? false,
+      shared,
       onProgress,
     });
     const { step, distance: rule = 'hidden' } = quadratic;
     let distances = startSums(1);
-    for (let index = 0; index < quadratic.samples; index++) {
-      const sample = await options.sampleAt(index);
-      const distance = chooseDistance(sample, rule);
-      const rounding = await measureRounding(sample, { engine: probing, distance, signal });
-      if (rounding !== null) distances = addValues(distances, Float64Array.of(rounding), isLongRangeSample(sample));
-    }
+    await measureOverEngines({
+      begin: 0,
+      end: quadratic.samples,
+      engines: [probing],
+      sampleAt: options.sampleAt,
+      async measure(sample, { engine: own }) {
+        const rounding = await measureRounding(sample, { engine: own, distance: chooseDistance(sample, rule), signal });
+        return rounding === null ? new Float64Array(0) : Float64Array.of(rounding);
+      },
+      onMeasured(rounding, { sample }) {
+        if (rounding.length > 0) distances = addValues(distances, rounding, isLongRangeSample(sample));
+      },
+      shared: shared && { results: shared, name: 'noise' },
+      signal,
+    });
     const { kvHeads } = engine.model;
     const noise = describeNoise({ distances, balance, effects, step, kvHeads }) as JsonRecord | null;
     const provenance = {

@@ -3,6 +3,7 @@
 import { filledGrid, type GateGrid, type ModelShape, type Sample } from '../../src/core/shapes.ts';
 import type { Engine } from '../../src/engine/engine.ts';
 import { AbortedError, ConfigError } from '../../src/errors/errors.ts';
+import { measureOverEngines } from '../quadratic/over-engines.ts';
 import type { ScoredGates, ScoreOptions } from './method.ts';
 
 /** What one sample adds: a value per query head, `[layers][heads]`, or null where it has nothing to tell. */
@@ -21,20 +22,29 @@ export async function scoreSamples(
   options: ScoreOptions,
   method: { readonly scoreSample: ScoreSample; readonly combine: 'mean' | 'max' },
 ): Promise<ScoredGates> {
-  const { engine, settings, signal } = options;
+  const { engine, settings, signal, shared } = options;
   const abort = signal === undefined ? {} : { signal };
-  const sums = filledGrid(engine.model.layers, engine.model.heads, 0);
+  const { layers, heads } = engine.model;
+  const sums = filledGrid(layers, heads, 0);
   let used = 0;
-  for (let step = 0; step < settings.steps; step++) {
-    if (signal?.aborted) throw new AbortedError(`Stopped before sample ${step} of ${settings.steps}.`);
-    const values = await method.scoreSample({ engine, sample: await options.sampleAt(step), abort });
-    options.onProgress?.((step + 1) / settings.steps);
-    if (values === null) continue;
-    used++;
-    for (const [layer, row] of values.entries()) {
-      for (const [head, value] of row.entries()) (sums[layer] as number[])[head] = (sums[layer]?.[head] ?? 0) + value;
-    }
-  }
+  await measureOverEngines({
+    begin: 0,
+    end: settings.steps,
+    engines: [engine],
+    sampleAt: options.sampleAt,
+    async measure(sample, { index }) {
+      if (signal?.aborted) throw new AbortedError(`Stopped before sample ${index} of ${settings.steps}.`);
+      return Float64Array.from((await method.scoreSample({ engine, sample, abort }))?.flat() ?? []);
+    },
+    onMeasured(values) {
+      if (values.length === 0) return;
+      used++;
+      for (const [at, value] of values.entries()) (sums[Math.floor(at / heads)] as number[])[at % heads]! += value;
+    },
+    onProgress: (done) => options.onProgress?.(done / settings.steps),
+    shared: shared && { results: shared, name: 'sample' },
+    signal,
+  });
   if (used === 0) {
     throw new ConfigError(
       'Expected samples whose answers stand earlier in their text and are recalled, got none; use --method gates',

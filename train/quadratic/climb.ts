@@ -7,7 +7,7 @@ import { addSample, pickRung, startLadder } from './ladder.ts';
 import { measureLadder } from './measure-ladder.ts';
 import { measureOverEngines } from './over-engines.ts';
 import { isFirstSpared } from './quadratic-settings.ts';
-import { countWork, enginesOf, type Run, scratchOf } from './run.ts';
+import { countWork, enginesOf, type Run, scratchOf, sharedBy } from './run.ts';
 import { sketchLadder } from './sketch-ladder.ts';
 
 /** Measure the ladder's samples that are left; the state is on disk after each. Where one rung is the run's own window, whole steps around
@@ -28,6 +28,8 @@ export async function climb(
     begin: countSamples(ladder.measured),
     end: settings.samples,
     engines: enginesOf(run),
+    shared: sharedBy(run, 'ladder', { windows, vectors }),
+    signal,
     sampleAt,
     async measure(sample, { index, engine: own, slot, onProgress: tell }) {
       if (signal?.aborted)

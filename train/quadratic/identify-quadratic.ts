@@ -16,7 +16,7 @@ import { isFull, type MeasureOptions, measureLoss, measureSample, type ProbingEn
 import { measureOverEngines } from './over-engines.ts';
 import { type QuadraticModel, solveGates, solvePath, toGrid } from './quadratic-model.ts';
 import { checkQuadraticSettings } from './quadratic-settings.ts';
-import { countWork, enginesOf, type QuadraticOptions, type Run, scratchOf } from './run.ts';
+import { countWork, enginesOf, type QuadraticOptions, type Run, scratchOf, sharedBy } from './run.ts';
 import { computeFull, computeStreaming } from './sample-metric.ts';
 import { isSketched, sketchSample } from './sketch-sample.ts';
 
@@ -151,6 +151,8 @@ async function measure(begun: QuadraticState, run: Run): Promise<QuadraticState>
     begin: countSamples(begun.measured),
     end: settings.samples,
     engines: enginesOf(run),
+    shared: sharedBy(run, 'gram', { gates: [...begun.gates], heads: heads ?? null }),
+    signal,
     sampleAt,
     async measure(sample, { index, engine: own, slot, onProgress: tell }) {
       if (signal?.aborted)

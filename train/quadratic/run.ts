@@ -1,7 +1,9 @@
 // One run of the quadratic method: what it is given, what it keeps, and how much work it is.
+import { createHash } from 'node:crypto';
 import { dirname, join } from 'node:path';
 import type { Sample } from '../../src/core/shapes.ts';
 import type { JsonRecord } from '../../src/formats/read-json.ts';
+import type { SharedResults } from '../shared-results.ts';
 import { countMeasureForwards, countSketchForwards } from './cost.ts';
 import { listStages } from './eliminate-heads.ts';
 import type { MeasureOptions, ProbingEngine } from './measure-sample.ts';
@@ -20,6 +22,8 @@ export interface QuadraticOptions {
   readonly identity: JsonRecord;
   /** continue from the checkpoint, if there is one */
   readonly resume?: boolean;
+  /** where other processes of a joined run keep what they measure */
+  readonly shared?: SharedResults | undefined;
   /** fraction of the work done, 0..1, were every round to run */
   readonly onProgress?: ((fraction: number) => void) | undefined;
 }
@@ -52,4 +56,11 @@ export function enginesOf({ measure, helpers = [] }: Run): ProbingEngine[] {
 /** Folder of blocks that memory does not hold. @param slot of the engine that makes them. */
 export function scratchOf(run: Run, slot = 0): string {
   return join(dirname(run.checkpointPath), slot === 0 ? '.probe' : `.probe-${slot}`);
+}
+
+/** Where results of a measurement are shared, by what decides them beside the run's identity; nothing in a run of one process. */
+export function sharedBy(run: Run, work: string, of: unknown): { results: SharedResults; name: string } | undefined {
+  if (run.shared === undefined) return undefined;
+  const hash = createHash('sha256').update(JSON.stringify(of)).digest('hex').slice(0, 16);
+  return { results: run.shared, name: `${work}-${hash}` };
 }

@@ -4,6 +4,7 @@ import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'nod
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { Claims } from '../../../src/core/claims.ts';
 import type { Engine } from '../../../src/engine/engine.ts';
 import { openTensorflowEngine } from '../../../src/engine/tensorflow/tensorflow-engine.ts';
 import { ConfigError } from '../../../src/errors/errors.ts';
@@ -211,31 +212,37 @@ it('hands out the finished rows where it is stopped or fails', async () => {
 
 describe('claims', () => {
   const folder = join(root, 'claims');
+  const claims = new Claims({ staleMs: 60 });
+  const take = (name: string): boolean => claimCell(folder, name, claims);
+  const write = (name: string, text: string): void => writeFileSync(join(folder, 'cells', `${name}.claim`), text);
 
-  it('belongs to one process, is given back, and is taken over from a dead one', () => {
-    expect(claimCell(folder, 'a')).toBe(true);
-    expect(claimCell(folder, 'a')).toBe(false);
-    releaseCell(folder, 'a');
-    expect(claimCell(folder, 'a')).toBe(true);
-    // above the largest process id of Linux and macOS: no such process
-    writeFileSync(join(folder, 'cells', 'b.claim'), JSON.stringify({ host: hostname(), pid: 2 ** 30 }));
-    expect(claimCell(folder, 'b')).toBe(true);
-    writeFileSync(join(folder, 'cells', 'c.claim'), '{"ho');
-    expect(claimCell(folder, 'c')).toBe(true);
-    writeFileSync(join(folder, 'cells', 'd.claim'), JSON.stringify({ host: 'elsewhere', pid: 1 }));
-    expect(claimCell(folder, 'd')).toBe(false);
-    releaseCell(folder, 'd');
+  it('are held once, given up by their holder, and taken over from a process that is gone', async () => {
+    expect(take('a')).toBe(true);
+    expect(take('a')).toBe(false);
+    releaseCell(folder, 'a', claims);
+    expect(take('a')).toBe(true);
+    // of this machine and gone: at once; cut short, or of another machine without a sign of life: after a while
+    write('b', JSON.stringify({ host: hostname(), pid: 2 ** 30 }));
+    expect(take('b')).toBe(true);
+    write('c', '{"ho');
+    write('d', JSON.stringify({ host: 'elsewhere', pid: 1 }));
+    expect([take('c'), take('d')]).toEqual([false, false]);
+    releaseCell(folder, 'd', claims);
     expect(readdirSync(join(folder, 'cells'))).toContain('d.claim');
+    await new Promise((resolve) => setTimeout(resolve, 80));
+    expect([take('c'), take('d')]).toEqual([true, true]);
+    claims.close();
   });
 
-  it('does not stop a sweep: a cell claimed elsewhere for ever is computed here in the end', async () => {
+  it('does not stop a sweep: a cell claimed on a machine that gives no sign of life is computed here in the end', async () => {
     const held = join(root, 'held');
     const one = { groups: [group(0)], masks: [masks[0] as NamedMask] };
     await sweep(held, one);
     const [cell] = readdirSync(join(held, 'cells')) as [string];
     rmSync(join(held, 'cells', cell));
     writeFileSync(join(held, 'cells', cell.replace('.json', '.claim')), JSON.stringify({ host: 'elsewhere', pid: 1 }));
-    expect(timeless(await sweep(held, one))).toEqual(reference.slice(0, 1));
+    const claims = new Claims({ staleMs: 300 });
+    expect(timeless(await sweep(held, { ...one, claims }))).toEqual(reference.slice(0, 1));
   });
 
   it('refuses a cell file that is none, by name and place', () => {

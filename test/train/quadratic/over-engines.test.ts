@@ -24,7 +24,7 @@ it('tells results in the order of samples, keeps every engine to one sample, and
   const progress: number[] = [];
   const busy = new Set<number>();
   let most = 0;
-  await measureOverEngines<number>({
+  await measureOverEngines({
     ...{ begin: 2, end: 9, engines },
     sampleAt: sampleOf,
     async measure(sample, { index, slot, onProgress }) {
@@ -34,10 +34,10 @@ it('tells results in the order of samples, keeps every engine to one sample, and
       onProgress(0.5);
       await new Promise((resolve) => setTimeout(resolve, index % 2 === 0 ? 15 : 2));
       busy.delete(slot);
-      return sample.tokens[0]!;
+      return Float64Array.of(sample.tokens[0]!);
     },
     onMeasured: (result, { index }) => {
-      expect(result).toBe(index);
+      expect([...result]).toEqual([index]);
       told.push(index);
     },
     onProgress: (done) => progress.push(done),
@@ -52,7 +52,7 @@ it('begins no sample after a failure, waits for those under way, and throws the 
   const begun: number[] = [];
   const told: number[] = [];
   let left = 0;
-  const running = measureOverEngines<null>({
+  const running = measureOverEngines({
     ...{ begin: 0, end: 9, engines },
     sampleAt: sampleOf,
     async measure(_, { index }) {
@@ -61,7 +61,7 @@ it('begins no sample after a failure, waits for those under way, and throws the 
       await new Promise((resolve) => setTimeout(resolve, index === 1 ? 5 : 20));
       left--;
       if (index === 1) throw new Error('no memory');
-      return null;
+      return new Float64Array(0);
     },
     onMeasured: (_, { index }) => told.push(index),
     onProgress: () => {},

@@ -1,0 +1,40 @@
+// What is said and read of a run that several processes share.
+import { ConfigError } from '../src/errors/errors.ts';
+import type { EvalRow } from '../src/formats/results.ts';
+import type { RunFile } from '../src/formats/run.ts';
+import type { JoinedFolder } from '../train/joined-folder.ts';
+import type { Parts } from './parts.ts';
+
+/** @throws {ConfigError} --join with what cannot be divided. */
+export function checkJoin({ options, method, cut }: Parts): void {
+  const { join, nameOption: named = (name) => `\`${name}\`` } = options;
+  if (!join) return;
+  if (!method.joins) {
+    throw new ConfigError(
+      `Expected ${named('join')} with a method whose samples can be divided (quadratic, attention-mass, mean-query-key, retrieval-score), got ${method.name}, which goes step by step.`,
+    );
+  }
+  if ('keep' in cut) {
+    throw new ConfigError(
+      `Expected ${named('join')} without ${named('keep')}, which walks from mask to mask; cut the joined run's gates afterwards.`,
+    );
+  }
+}
+
+export function tellJoined({ options }: Parts, { others, finished, path }: JoinedFolder): void {
+  const text = finished
+    ? `the run in ${path} is finished; its results follow.`
+    : others === 0
+      ? `at work on the run in ${path}, which other processes may join.`
+      : `at work on the run in ${path} beside ${others} other ${others === 1 ? 'process' : 'processes'}.`;
+  options.onMessage?.({ kind: 'note', text });
+}
+
+/** Rows of the closing table that another process wrote into run.json. */
+export function readRowsOf({ results }: RunFile, name: 'heldOut' | 'keptGain'): EvalRow[] | null {
+  const rows = (results as Record<string, unknown> | null)?.[name];
+  return Array.isArray(rows) && rows.length > 0 ? (rows as EvalRow[]) : null;
+}
+
+export const stepsOf = (ended: RunFile | null): number =>
+  Number((ended?.results as { steps?: number } | null)?.steps ?? 0);

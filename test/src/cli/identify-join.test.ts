@@ -1,0 +1,103 @@
+// Several processes in one run folder: killed ones are taken over, and the bytes are those of one process alone.
+import { type ChildProcess, spawn } from 'node:child_process';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, expect, it } from 'vitest';
+import { describeNative } from '../../reference/native-library.ts';
+import { runDuo } from './run-duo.ts';
+
+const root = mkdtempSync(join(tmpdir(), 'duo-join-'));
+afterAll(() => rmSync(root, { recursive: true }));
+
+const common = ['identify', '--model', 'demo', '--device', 'cpu', '--threads', '1', '--held-out-samples', '2'];
+const QUADRATIC = ['--method', 'quadratic', '--quadratic-samples', '8', '--min-tokens', '300', '--max-tokens', '600'];
+const start = (args: readonly string[]): ChildProcess =>
+  spawn(process.execPath, ['bin/duo.js', ...args], { stdio: 'ignore' });
+const end = (child: ChildProcess): Promise<number | null> => new Promise((resolve) => child.on('close', resolve));
+const read = (out: string, name: string): string => readFileSync(join(out, name), 'utf8');
+
+async function waitFor(isThere: () => boolean): Promise<void> {
+  while (!isThere()) await new Promise((resolve) => setTimeout(resolve, 20));
+}
+
+describeNative('identify --join', () => {
+  const alone = join(root, 'alone');
+  const out = join(root, 'joined');
+  const shared = join(out, 'shared');
+
+  it('gives three processes, one of them killed, the bytes of one', async () => {
+    expect((await runDuo([...common, ...QUADRATIC, '--out', alone])).code).toBe(0);
+    const args = [...common, ...QUADRATIC, '--out', out, '--join'];
+    const children = [start(args), start(args), start(args)];
+    const ends = children.map(end);
+    // all three are at work on a sample of their own
+    await waitFor(
+      () => existsSync(shared) && readdirSync(shared).filter((name) => name.endsWith('.claim')).length === 3,
+    );
+    const lock = await runDuo([...common, ...QUADRATIC, '--out', out, '--resume']);
+    expect(lock.stderr).toContain(
+      'Expected to be the only one writing this run folder, but a process with --join is at work in it',
+    );
+    children[1]?.kill('SIGKILL');
+    expect(await Promise.all(ends)).toEqual([0, null, 0]);
+    for (const name of ['gates.json', 'mask.json']) expect(read(out, name)).toBe(read(alone, name));
+    const results = (folder: string) => JSON.parse(read(folder, 'run.json'));
+    expect(results(out)).toMatchObject({ status: 'done', identity: results(alone).identity });
+    expect(results(out).results.heldOut.map((row: { accuracy: number }) => row.accuracy)).toEqual(
+      results(alone).results.heldOut.map((row: { accuracy: number }) => row.accuracy),
+    );
+    // what the processes had for one another is gone
+    expect(
+      readdirSync(out)
+        .filter((name) => !name.startsWith('.'))
+        .sort(),
+    ).toEqual(['gates.json', 'mask.json', 'run.json']);
+  }, 180_000);
+
+  it('says a finished run at once to one that comes late, and refuses other settings', async () => {
+    const before = read(out, 'run.json');
+    const late = await runDuo([...common, ...QUADRATIC, '--out', out, '--join', '--json']);
+    expect(late.code).toBe(0);
+    expect(late.stderr).toContain('is finished; its results follow.');
+    expect(JSON.parse(late.stdout).heldOut).toHaveLength(7);
+    expect(read(out, 'run.json')).toBe(before);
+    const other = await runDuo([...common, ...QUADRATIC, '--sink', '3', '--out', out, '--join']);
+    expect(other).toMatchObject({ code: 2 });
+    expect(other.stderr).toMatch(
+      /Expected --join to meet a run of the same settings in .*, but there `config\.sinkTokens` is `\d+` and here `3`/,
+    );
+  }, 60_000);
+
+  it('goes on with what killed processes had found, when all of them are gone', async () => {
+    const again = join(root, 'again');
+    const args = [...common, ...QUADRATIC, '--out', again, '--join'];
+    const child = start(args);
+    const ended = end(child);
+    const found = (): string[] => readdirSync(join(again, 'shared')).filter((name) => name.endsWith('.json'));
+    await waitFor(() => existsSync(join(again, 'shared')) && found().length >= 2);
+    child.kill('SIGKILL');
+    await ended;
+    expect((await runDuo(args)).code).toBe(0);
+    expect(read(again, 'gates.json')).toBe(read(alone, 'gates.json'));
+  }, 120_000);
+
+  it('divides the samples of a method that reads attention', async () => {
+    const args = [...common, '--method', 'attention-mass', '--steps', '4'];
+    const [one, two] = [join(root, 'mass'), join(root, 'mass-joined')];
+    expect((await runDuo([...args, '--out', one])).code).toBe(0);
+    const children = [1, 2].map(() => start([...args, '--out', two, '--join']));
+    expect(await Promise.all(children.map(end))).toEqual([0, 0]);
+    for (const name of ['gates.json', 'mask.json']) expect(read(two, name)).toBe(read(one, name));
+  }, 60_000);
+
+  it.each([
+    [['--steps', '2'], 'Expected --join with a method whose samples can be divided'],
+    [[...QUADRATIC, '--keep', '0.9'], 'Expected --join without --keep'],
+    [[...QUADRATIC, '--resume'], 'Expected --join or --resume, got both'],
+  ])('refuses %j', async (more, sentence) => {
+    const { code, stderr } = await runDuo([...common, ...more, '--out', join(root, 'refused'), '--join']);
+    expect(code).toBe(2);
+    expect(stderr).toContain(sentence);
+  });
+});
