@@ -80,7 +80,8 @@ function cutMiddle(
   const { kept, tokenizer, isJoined } = options;
   const half = kept >> 1;
   const head = tokens.slice(0, half);
-  const tail = tokens.slice(tokens.length - half);
+  // of an odd number LongBench leaves one token out; LongBench v2 and InfiniteBench give it to the end
+  const tail = tokens.slice(tokens.length - (isJoined ? kept - half : half));
   return isJoined ? tokenizer.decode([...head, ...tail]) : tokenizer.decode(head) + tokenizer.decode(tail);
 }
 

@@ -284,6 +284,15 @@ describe('makeSuiteSample', () => {
     expect(sample.meta.isCut).toBe(true);
   });
 
+  it.each(['cut-halves', 'cut-joined'] as const)('of an odd number of tokens, %s', (tooLong) => {
+    const ids = tokenizer.encode(item.prompt);
+    const options = { tokenizer, maxTokens: 5000, maxPromptTokens: 101, renderChat: null };
+    const { prompt } = makeSuiteSample({ ...item, tooLong }, options);
+    // LongBench: prompt[:50] + prompt[-50:]; LongBench v2 and InfiniteBench: [:101 // 2] + [-101 // 2:], which is 51 from the end
+    const [head, tail] = [ids.slice(0, 50), ids.slice(tooLong === 'cut-joined' ? -51 : -50)];
+    expect(prompt).toBe(tokenizer.decode(head) + tokenizer.decode(tail));
+  });
+
   it('refuses where the suite cuts nothing', () => {
     expect(() =>
       makeSuiteSample({ ...item, tooLong: 'refuse' }, { tokenizer, maxTokens: 110, renderChat: null }),
