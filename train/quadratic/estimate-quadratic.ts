@@ -51,7 +51,8 @@ export async function estimateQuadratic(options: {
     operations += operationsOf(tokens.length) * forwards;
     const probed = vectors > 0 ? 1 : Math.max(1, windows.length);
     const held = countHeldBytes({ ...size, numHeads: size.numHeads * probed });
-    const sketched = windows.length > 0 ? countSketchBytes({ tokens: tokens.length, hidden, vectors }) : 0;
+    const mostVectors = Math.max(windows.length > 0 ? vectors : 0, quadratic.vectors ?? 0);
+    const sketched = mostVectors > 0 ? countSketchBytes({ tokens: tokens.length, hidden, vectors: mostVectors }) : 0;
     memoryBytes = Math.max(memoryBytes, engine.estimate(tokens.length, window).memoryBytes + Math.max(held, sketched));
   }
   const expected = operations / operationsPerSecond;

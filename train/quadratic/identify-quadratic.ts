@@ -15,9 +15,10 @@ import { startLadder, toEffects } from './ladder.ts';
 import { isFull, type MeasureOptions, measureLoss, measureSample, type ProbingEngine } from './measure-sample.ts';
 import { measureOverEngines } from './over-engines.ts';
 import { type QuadraticModel, solveGates, solvePath, toGrid } from './quadratic-model.ts';
-import { checkQuadraticSettings } from './quadratic-settings.ts';
+import { checkQuadraticSettings, isFirstSpared } from './quadratic-settings.ts';
 import { countWork, enginesOf, type QuadraticOptions, type Run, scratchOf, sharedBy } from './run.ts';
 import { computeFull, computeStreaming } from './sample-metric.ts';
+import { shrinkSketch } from './shrink-sketch.ts';
 import { isSketched, sketchSample } from './sketch-sample.ts';
 
 /** Shares of the way to the quadratic's minimum that are tried, the first that lowers the true objective is taken. */
@@ -61,7 +62,7 @@ export async function identifyQuadratic(options: QuadraticOptions): Promise<Quad
   for (;;) {
     state = await measure(state, run);
     state = { ...state, balance: state.balance ?? findBalanceOf(state) };
-    const model = toModel(state);
+    const model = toModel(state, run.settings.samples * chooseVectors(state, run));
     state = state.solution ? closeMore(model, state) : await endRound(model, state, run);
     const { path, effects, closed, solution, rounds, balance } = state;
     if (path && effects && solution && closed.length === solution.length) {
@@ -75,7 +76,9 @@ export async function identifyQuadratic(options: QuadraticOptions): Promise<Quad
 
 function describeLadder(state: QuadraticState, { settings, measure }: Run): Pick<QuadraticResult, 'ladder'> {
   if (!state.ladder || !settings.windows) return {};
-  return { ladder: toEffects(state.ladder, { sinkTokens: measure.window.sinkTokens, windows: settings.windows }) };
+  const { samples, windows, ladderVectors = 0 } = settings;
+  const options = { sinkTokens: measure.window.sinkTokens, windows, draws: samples * ladderVectors };
+  return { ladder: toEffects(state.ladder, options) };
 }
 
 function startMeasurement(
@@ -143,9 +146,7 @@ async function measure(begun: QuadraticState, run: Run): Promise<QuadraticState>
   const done = isElimination ? settings.rounds + stagesDone / begun.gates.length : begun.rounds.length;
   const before = work.ladder - work.spared + done;
   const share = isElimination ? open.length / begun.gates.length : 1;
-  const { kvHeads } = engine.model;
-  const sketch = { open: isElimination ? open.length : begun.gates.length, kvHeads, vectors: settings.vectors ?? 0 };
-  const vectors = isSketched(grid, sketch) ? sketch.vectors : 0;
+  const vectors = chooseVectors(begun, run);
   let state = begun;
   await measureOverEngines({
     begin: countSamples(begun.measured),
@@ -240,7 +241,20 @@ function findBalanceOf({ measured, gates }: QuadraticState): number {
   );
 }
 
-function toModel({ measured, balance, gates }: QuadraticState): QuadraticModel {
+/** Random vectors that the measurement under way is sketched by; 0 = it is probed, or was with the ladder. */
+function chooseVectors(
+  { gates, closed, solution, rounds }: QuadraticState,
+  { settings, measure: { engine, window } }: Run,
+): number {
+  const { kvHeads } = engine.model;
+  const { vectors = 0 } = settings;
+  if (rounds.length === 0 && isFirstSpared(settings, window.recentTokens)) return 0;
+  const open = solution === null ? gates.length : gates.length - closed.length;
+  return isSketched(toGrid(gates, kvHeads), { open, kvHeads, vectors }) ? vectors : 0;
+}
+
+/** @param draws random vectors of all samples where they were sketched, 0 = they were probed. */
+function toModel({ measured, balance, gates }: QuadraticState, draws: number): QuadraticModel {
   const size = gates.length;
   const means = toMeans(measured, balance ?? 1);
   const gram = new Float64Array(size * size);
@@ -249,6 +263,7 @@ function toModel({ measured, balance, gates }: QuadraticState): QuadraticModel {
       gram[row * size + column] = means[row * (size + 1) + column] as number;
     }
   }
+  if (draws > 0) shrinkSketch(gram, { headOf: (head) => head, draws });
   const last = means.subarray(size * (size + 1));
   return {
     center: gates.map((gate) => 1 - gate),

@@ -9,6 +9,7 @@ import {
 } from '../../src/formats/ladder-effects.ts';
 import { addValues, type BalancedSums, findBalance, startSums, toMeans } from './balanced-sums.ts';
 import { countPairs } from './measure-ladder.ts';
+import { shrinkSketch } from './shrink-sketch.ts';
 
 /** Measured samples of a ladder. */
 export interface LadderState {
@@ -33,10 +34,11 @@ export function addSample(
   };
 }
 
-/** Means as gates.json holds them; where samples of both objectives were measured, brought to the same trace. */
+/** Means as gates.json holds them; where samples of both objectives were measured, brought to the same trace.
+ * @param options.draws random vectors of all samples where they were sketched, 0 = they were probed. */
 export function toEffects(
   { tokens, measured }: LadderState,
-  { sinkTokens, windows }: { sinkTokens: number; windows: readonly number[] },
+  { sinkTokens, windows, draws }: { sinkTokens: number; windows: readonly number[]; draws: number },
 ): LadderEffects {
   const size = Math.round((Math.sqrt(8 * measured.sums.length + 1) - 1) / 2);
   const diagonal = Array.from({ length: size }, (_, row) => countPairs(row + 1) - 1);
@@ -49,6 +51,7 @@ export function toEffects(
       matrix[column * size + row] = mean;
     }
   }
+  if (draws > 0) shrinkSketch(matrix, { headOf: (row) => Math.floor(row / windows.length), draws });
   return makeLadderEffects({ sink: sinkTokens, windows: [...windows], tokens, matrix });
 }
 

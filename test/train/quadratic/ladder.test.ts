@@ -17,6 +17,7 @@ import { checkWindows } from '../../../train/quadratic/ladder.ts';
 import { measureLadder } from '../../../train/quadratic/measure-ladder.ts';
 import { type ProbingEngine, requireProbing } from '../../../train/quadratic/measure-sample.ts';
 import type { QuadraticOptions } from '../../../train/quadratic/run.ts';
+import { shrinkSketch } from '../../../train/quadratic/shrink-sketch.ts';
 import { sketchLadder } from '../../../train/quadratic/sketch-ladder.ts';
 import { describeNative } from '../../reference/native-library.ts';
 import { GOLDEN_MODEL, goldenLambda, goldenSamples, goldenWindow } from './golden-run.ts';
@@ -297,8 +298,17 @@ describeNative('a sketch', () => {
       sketchLadder(goldenSamples[sampleIndex]!, { ...ladderOptions(), engine: native, vectors: 8, sampleIndex }),
     );
     const [first, second] = [await a!, await b!];
+    const size = HEADS * WINDOWS.length;
+    const mean = new Float64Array(size * size);
+    for (let row = 0; row < size; row++)
+      for (let column = 0; column < size; column++)
+        mean[row * size + column] = (at(first, row, column) + at(second, row, column)) / 2;
+    shrinkSketch(mean, { headOf: (row) => Math.floor(row / WINDOWS.length), draws: 16 });
     expect(whole.ladder!.effects.flat()).toEqual(
-      Array.from(first, (value, index) => Number(((value + second[index]!) / 2).toPrecision(5))),
+      Array.from(first, (_, index) => {
+        const row = Math.floor((Math.sqrt(8 * index + 1) - 1) / 2);
+        return Number(mean[row * size + index - (row * (row + 1)) / 2]!.toPrecision(5));
+      }),
     );
     const controller = new AbortController();
     let asked = 0;
