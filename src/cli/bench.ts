@@ -79,7 +79,8 @@ async function bench(
     .split(',')
     .filter(Boolean)
     .map((text) => readIntegerFlag('--distill', { text, least: 2 }));
-  const drawn = { isUsed: flags.mask === undefined, needs: '--streaming-fraction; a mask has its own window' };
+  const hasWindow = flags.mask !== undefined || flags.windowsLike !== undefined;
+  const drawn = { isUsed: !hasWindow, needs: '--streaming-fraction; a mask has its own window' };
   const isFed = contexts.some((context) => context <= prefillUpTo);
   refuseIdleFlags(given, [
     { flag: '--sink', ...drawn },

@@ -79,7 +79,7 @@ describe('duo score', () => {
 });
 
 it.each([
-  [['--model', 'demo', '--weights', 'f32'], '--weights only with --shape'],
+  [['--model', 'demo', '--windows-like', 'x', '--sink', '4'], '--sink only with --streaming-fraction'],
   [['--model', 'demo', '--mask', 'x', '--recent', '64'], '--recent only with --streaming-fraction'],
   [['--model', 'demo', '--contexts', '8k', '--chunk', '512'], '--chunk only with --contexts of at most'],
 ])('duo bench %j', async (flags, message) => {
