@@ -72,7 +72,8 @@ describeGpu('engine on the GPU', () => {
       [33, 33, 300],
     ] as const) {
       const [a, b] = [rows, others].map((count) =>
-        Float32Array.from({ length: count * length }, () => random.uniform() - 0.5),
+        // sizes far apart, so that fp64 sums are rounded and their order shows
+        Float32Array.from({ length: count * length }, () => (random.uniform() - 0.5) * 2 ** random.integer(24)),
       ) as [Float32Array, Float32Array];
       const options = { length, scale: 1 / length };
       expect(await gpu.multiplyGram!(a, b, options)).toEqual(await cpu.multiplyGram!(a, b, options));
