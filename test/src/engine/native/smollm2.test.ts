@@ -2,6 +2,8 @@
 // (test/golden/smollm2). The file (134 MB) is not in the repository: ../shared/models beside the clone, or skipped.
 import { existsSync, readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { correlateRanks } from '../../../../export/compare.ts';
+import type { Sample } from '../../../../src/core/shapes.ts';
 import type { Engine } from '../../../../src/engine/engine.ts';
 import { listModelConfigValues } from '../../../../src/engine/native/model-config.ts';
 import { openNativeEngine } from '../../../../src/engine/native/native-engine.ts';
@@ -10,6 +12,7 @@ import { findLibrary } from '../../../../src/native/library.ts';
 import { openModel } from '../../../../src/native/model.ts';
 import { encodeChat, renderChat } from '../../../../src/text/chat-template.ts';
 import { openTokenizer, type Tokenizer } from '../../../../src/text/tokenizer.ts';
+import { findMethod } from '../../../../train/methods/index.ts';
 
 const MODEL = new URL('../../../../../shared/models/SmolLM2-135M-Instruct.Q4_1.gguf', import.meta.url).pathname;
 const GOLDEN = JSON.parse(readFileSync(new URL('../../../golden/smollm2/log-probs.json', import.meta.url), 'utf8')) as {
@@ -21,6 +24,19 @@ const GOLDEN = JSON.parse(readFileSync(new URL('../../../golden/smollm2/log-prob
     greedyTokens: number[];
   };
 };
+const KVPRESS = JSON.parse(
+  readFileSync(new URL('../../../golden/kvpress/smollm2-135m-instruct.json', import.meta.url), 'utf8'),
+) as { scores: number[][] };
+const SETTINGS = {
+  lr: 0,
+  lambda: 0,
+  window: { sinkTokens: 128, recentTokens: 256 },
+  supervise: 'predict',
+  fullBranch: 'student',
+  checkpointEvery: 1,
+  gatesEvery: 1,
+  stableSteps: 0,
+} as const;
 /** float32 on both sides; the golden values have five decimals */
 const MOST_DIFFERENCE = 1e-3;
 /** below this lead of the first token over the second, rounding may swap them */
@@ -94,6 +110,23 @@ describe.skipIf(!existsSync(MODEL) || findLibrary().path === null)('SmolLM2-135M
     }
     await session.close();
   });
+
+  it("gives kvpress's head scores by mean query and key, on other texts than kvpress took", async () => {
+    const text = readFileSync(new URL('../../../../corpus/texts/walden-economy.txt', import.meta.url), 'utf8');
+    const tokens = tokenizer.encode(text).slice(0, 3000);
+    const samples = [tokens.slice(0, 1500), tokens.slice(1500)].map((own): Sample => ({ tokens: own, answers: [] }));
+    const scored = await findMethod('mean-query-key').score({
+      engine,
+      sampleAt: (step) => samples[step] as Sample,
+      settings: { ...SETTINGS, steps: samples.length },
+      files: { metrics: '', checkpoint: '' },
+      identity: {},
+    });
+    const scores = KVPRESS.scores.flat();
+    expect(correlateRanks(scored.gates, KVPRESS.scores)).toBeGreaterThan(0.98);
+    const differences = scored.gates.flat().map((gate, head) => Math.abs(gate - (scores[head] as number)));
+    expect(Math.max(...differences)).toBeLessThan(0.08);
+  }, 60_000);
 });
 
 function summarise(logits: Float32Array): { logSum: number; first: number; second: number } {
