@@ -3,7 +3,7 @@
 import { Socket } from 'node:net';
 import { Command, CommanderError } from 'commander';
 import { readVersion } from '../core/package.ts';
-import { DuoError } from '../errors/errors.ts';
+import { ConfigError, DuoError } from '../errors/errors.ts';
 import { ClosedStdoutError } from '../formats/output.ts';
 import { listenToTemporaries, removeTemporaries } from '../formats/temporary-files.ts';
 import { endWithParent } from '../native/parent-death.ts';
@@ -39,12 +39,25 @@ async function makeProgram(args: readonly string[], signal: AbortSignal): Promis
     if (entry === asked) {
       (await entry.load())(command, signal);
       command.addHelpText('after', describeExamples(entry.name));
+      command.hook('preAction', refuseEmptyPaths);
     }
     command.exitOverride().showSuggestionAfterError().allowExcessArguments(false);
     command.configureOutput(PARSER_OUTPUT);
     command.option('--debug', 'print the stack of an error');
   }
   return program;
+}
+
+/** An empty path is mostly a variable of a shell that is not set; it would mean the folder that the command was called in.
+ * @throws {ConfigError}. */
+function refuseEmptyPaths(command: Command): void {
+  for (const option of command.options) {
+    const value: unknown = command.getOptionValue(option.attributeName());
+    const isPath = /<(?:dir|file|folder|path|documents)\b/.test(option.flags);
+    if (isPath && [value].flat().includes('')) {
+      throw new ConfigError(`Expected ${option.long} to name a file or folder, got an empty text.`);
+    }
+  }
 }
 
 /** Parse and run one command line, then set the process's exit code. Never throws. */

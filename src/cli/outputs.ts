@@ -72,10 +72,24 @@ export function checkOutput(
   );
 }
 
-/** Refuse `-` where a folder is written. @throws {ConfigError}. */
+/** Refuse what is no folder where one is written: `-`, a file, a pipe, a device. @throws {ConfigError}. */
 export function checkOutputFolder(path: string, flag = '--out'): void {
-  if (path !== STDOUT_PATH) return;
-  throw new ConfigError(`Expected ${flag} to name a folder, got \`-\`, which is standard output.`);
+  if (path === STDOUT_PATH) {
+    throw new ConfigError(`Expected ${flag} to name a folder, got \`-\`, which is standard output.`);
+  }
+  const found = findStats(path);
+  if (found === undefined || found.isDirectory()) return;
+  const kind = found.isFile() ? 'a file' : 'a pipe, a device or a socket';
+  throw new ConfigError(`Expected ${flag} to name a folder, found ${kind} at ${path}; name another folder.`);
+}
+
+/** What is there; nothing where a part of the path is a file, or may not be entered. */
+function findStats(path: string): Stats | undefined {
+  try {
+    return statSync(path, { throwIfNoEntry: false });
+  } catch {
+    return undefined;
+  }
 }
 
 /** Refuse `-` together with --json: both would print on standard output. @throws {ConfigError}. */
@@ -90,7 +104,7 @@ export function nameOutput(path: string): string {
 }
 
 function isSameFile(name: string, found: Stats): boolean {
-  const other = statSync(name, { throwIfNoEntry: false });
+  const other = findStats(name);
   return other !== undefined && other.dev === found.dev && other.ino === found.ino;
 }
 

@@ -1,6 +1,7 @@
 // Whole files: written so that a reader never sees half of one (output.ts), folders, and JSON with stable bytes.
 import { existsSync, mkdirSync, statSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
+import { FileError } from '../errors/errors.ts';
 import { fileErrorOf } from './file-errors.ts';
 import { openOutput } from './output.ts';
 
@@ -27,6 +28,11 @@ export function makeFolder(path: string): void {
   try {
     makeMissingFolders(path);
   } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === 'EEXIST') {
+      throw new FileError(`Cannot create the folder ${path}: there is a file of that name; choose another folder.`, {
+        cause,
+      });
+    }
     throw fileErrorOf('create', path, cause);
   }
 }

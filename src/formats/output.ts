@@ -60,11 +60,16 @@ export function openOutput(path: string): Output {
   }
 }
 
-/** True where `openOutput` replaces what is there, or makes a new file; false for `-`, FIFOs and devices. */
+/** True where `openOutput` replaces what is there, or makes a new file; false for `-`, FIFOs and devices.
+ * @throws {FileError} a part of the path is a file, or may not be entered. */
 export function isReplacedWhole(path: string): boolean {
   if (findDescriptor(path) !== null) return false;
-  const found = statSync(path, { throwIfNoEntry: false });
-  return found === undefined || found.isFile();
+  try {
+    const found = statSync(path, { throwIfNoEntry: false });
+    return found === undefined || found.isFile();
+  } catch (cause) {
+    throw fileErrorOf('write', path, cause);
+  }
 }
 
 /** The descriptor that `-`, /dev/stdout, /dev/fd/N or /proc/self/fd/N names; opening those anew would start at offset 0. */

@@ -4,5 +4,9 @@ import { join } from 'node:path';
 
 /** `path`, or the file of that name in it where it is a folder. @param name gates.json or mask.json */
 export function findRunFile(path: string, name: 'gates.json' | 'mask.json'): string {
-  return statSync(path, { throwIfNoEntry: false })?.isDirectory() ? join(path, name) : path;
+  try {
+    return statSync(path, { throwIfNoEntry: false })?.isDirectory() ? join(path, name) : path;
+  } catch {
+    return path; // a part of it is a file: whoever reads it says so
+  }
 }

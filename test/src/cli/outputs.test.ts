@@ -178,3 +178,47 @@ describe('-', () => {
     );
   });
 });
+
+describe('a folder to write to', () => {
+  const evaluate = (...flags: string[]): ReturnType<typeof answerOf> =>
+    answerOf('eval', '--model', model, '--samples', at('none.jsonl'), ...flags);
+
+  it.each([
+    ['a file', 'a-file', 'a file'],
+    ['a device', '/dev/null', 'a pipe, a device or a socket'],
+  ])('is refused where it is %s, before anything is read', async (_, name, kind) => {
+    writeFileSync(at('a-file'), 'text');
+    const path = name.startsWith('/') ? name : at(name);
+    const { code, stderr } = await evaluate('--out', path);
+    expect(stderr).toBe(`duo: Expected --out to name a folder, found ${kind} at ${path}; name another folder.\n`);
+    expect(code).toBe(2);
+    expect(readFileSync(at('a-file'), 'utf8')).toBe('text');
+  });
+
+  it('is refused where a part of its path is a file', async () => {
+    writeFileSync(at('a-file'), 'text');
+    const { code, stderr } = await evaluate('--out', at('a-file/inner'));
+    expect(stderr).toMatch(/^duo: Cannot write .*a-file.*: a part of its path is a file, not a folder\.\n$/);
+    expect(stderr).not.toContain('defect');
+    expect(code).toBe(1);
+  });
+
+  it('nor is an input read there', async () => {
+    writeFileSync(at('a-file'), 'text');
+    const { code, stderr } = await answerOf('run', '--model', model, '--prompt', 'a', '--mask', at('a-file/mask.json'));
+    expect(stderr).toBe(`duo: Cannot read ${at('a-file/mask.json')}: a part of its path is a file, not a folder.\n`);
+    expect(code).toBe(1);
+    writeFileSync(at('m.json'), '');
+    const cut = ['--streaming-fraction', '0.5', '--out', at('m.json')];
+    const other = await answerOf('export', '--gates', at('a-file/gates.json'), ...cut);
+    expect(other.stderr).toBe(
+      `duo: Cannot read ${at('a-file/gates.json')}: a part of its path is a file, not a folder.\n`,
+    );
+  });
+
+  it.each(['--out', '--mask', '--samples', '--model', '--gates'])('and no path of %s is empty', async (flag) => {
+    const { code, stderr } = await evaluate(flag, '');
+    expect(stderr).toBe(`duo: Expected ${flag} to name a file or folder, got an empty text.\n`);
+    expect(code).toBe(2);
+  });
+});
