@@ -143,6 +143,33 @@ describeNative('whole-sample operations', () => {
     for (let index = 0; index < part.length; index++) expect(part[index]).toBeCloseTo(differences[3 * 60 + index]!, 5);
   });
 
+  it('attention has masses that add up over ranges, for any number of threads, and refuses ranges outside the text', async () => {
+    const passage = makePassage(30, { positions: Int32Array.of(0, 9, 29) });
+    const whole = await model.attention(passage, Int32Array.of(0, 30, 0, 30, 0, 30));
+    for (const mass of whole.masses) expect(mass).toBeCloseTo(1, 6);
+    const first = await model.attention(passage, Int32Array.of(0, 1, 0, 4, 0, 11));
+    const rest = await model.attention(passage, Int32Array.of(1, 1, 4, 30, 11, 29));
+    const last = await model.attention(passage, Int32Array.of(1, 30, 30, 30, 29, 30));
+    first.masses.forEach((mass, index) => {
+      expect(mass + rest.masses[index]! + last.masses[index]!).toBeCloseTo(1, 6);
+    });
+    expect(first.topKeys).toEqual(whole.topKeys);
+    const means = await model.meanHeads(passage.tokens);
+    const other = await openModel(config, [shard], { threads: 3 });
+    expect(await other.attention(passage, Int32Array.of(0, 1, 0, 4, 0, 11))).toEqual(first);
+    expect(await other.meanHeads(passage.tokens)).toEqual(means);
+    other.close();
+    for (const ranges of [
+      [0, 1, 0, 31, 0, 1],
+      [0, 1, -1, 4, 0, 1],
+      [0, 1, 5, 4, 0, 1],
+    ]) {
+      await expect(model.attention(passage, Int32Array.from(ranges))).rejects.toThrow(
+        'Expected `key_ranges[1]` to lie within 0 to 30, begin before end',
+      );
+    }
+  });
+
   it('KL features have the divergence of small changes as squared length, and their transpose keeps inner products', async () => {
     const positions = Int32Array.of(9, 22, 29);
     const ones = new Float32Array(NUM_GATES).fill(1);
