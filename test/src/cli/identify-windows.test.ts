@@ -33,6 +33,27 @@ describeNative('identify with windows by head', { timeout: 120_000 }, () => {
     expect(other.stderr).toContain('`config.windows` was `[32,64]` and is `[16,64]`');
   });
 
+  it('estimates by backward passes where asked, says so in gates.json, and refuses it where the engine cannot', async () => {
+    const out = join(makeFolder(), 'run');
+    const sketched = [
+      '--method',
+      'quadratic',
+      '--quadratic-samples',
+      '1',
+      '--quadratic-vectors',
+      '4',
+      '--held-out-samples',
+      '0',
+    ];
+    const { code } = await runDuo(demo(out, ...sketched));
+    expect(code).toBe(0);
+    const gates = JSON.parse(readFileSync(join(out, 'gates.json'), 'utf8'));
+    expect(gates.provenance).toMatchObject({ config: { quadraticVectors: 4 }, quadratic: { vectors: 4 } });
+    const refused = await runDuo(demo(join(makeFolder(), 'run'), ...sketched, '--engine', 'tensorflow'));
+    expect(refused.code).toBe(2);
+    expect(refused.stderr).toContain('`quadraticVectors` to be 0 with engine `tensorflow`');
+  });
+
   it('prints the curve of a promise and what the least budget saves', async () => {
     const out = join(makeFolder(), 'run');
     const { code, stderr } = await runDuo(demo(out, '--keep', '0.95'));
