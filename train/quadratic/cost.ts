@@ -1,6 +1,7 @@
 // What the quadratic method and the gate optimisation cost, in forward passes of the same sample: the unit that compares them on any
 // machine. A layer counts 1/L, whatever its attention; a backward pass through frozen weights counts two forward passes.
 
+import type { ModelShape } from '../../src/core/shapes.ts';
 import { listStages } from './eliminate-heads.ts';
 
 /** Teacher forward, student forward, and a backward pass that computes the layers again and their input gradients. */
@@ -22,18 +23,20 @@ export function countMeasureForwards(options: {
   return callsPerSample + (kvHeads * (layers + 1)) / 2 + (isFirst ? 0 : 1);
 }
 
-/** Bytes that a sketch holds beside a pass: a gradient of the stream a vector, up to a gibibyte of them at once. */
-export function countSketchBytes({
-  tokens,
-  hidden,
-  vectors,
-}: {
+/** Bytes that a sketch holds beside a pass: a gradient of the stream a vector, on a CPU up to a gibibyte of them at once. A GPU carries as many as its
+ * memory holds, with a gradient of the heads' outputs each, and keeps the inputs of all layers and what each window takes from the outputs, fp32. */
+export function countSketchBytes(options: {
   tokens: number;
-  hidden: number;
+  model: Pick<ModelShape, 'layers' | 'heads' | 'headDim' | 'hidden'>;
   vectors: number;
+  windows: number;
+  isGpu: boolean;
 }): number {
-  const each = Float32Array.BYTES_PER_ELEMENT * tokens * hidden;
-  return Math.max(each, Math.min(vectors * each, 2 ** 30));
+  const { tokens, model, vectors, windows, isGpu } = options;
+  const each = Float32Array.BYTES_PER_ELEMENT * tokens * model.hidden;
+  if (!isGpu) return Math.max(each, Math.min(vectors * each, 2 ** 30));
+  const outputs = Float32Array.BYTES_PER_ELEMENT * tokens * model.heads * model.headDim;
+  return vectors * (each + outputs / 2) + model.layers * each + windows * outputs;
 }
 
 /** Forward passes of one sample in one round, probed, or sketched by `sketchVectors` where that is cheaper.

@@ -51,9 +51,18 @@ export async function estimateQuadratic(options: {
     operations += operationsOf(tokens.length) * forwards;
     const probed = vectors > 0 ? 1 : Math.max(1, windows.length);
     const held = countHeldBytes({ ...size, numHeads: size.numHeads * probed });
-    const mostVectors = Math.max(windows.length > 0 ? vectors : 0, quadratic.vectors ?? 0);
-    const sketched = mostVectors > 0 ? countSketchBytes({ tokens: tokens.length, hidden, vectors: mostVectors }) : 0;
-    memoryBytes = Math.max(memoryBytes, engine.estimate(tokens.length, window).memoryBytes + Math.max(held, sketched));
+    const ofSketches = [
+      { vectors: windows.length > 0 ? vectors : 0, windows: windows.length },
+      { vectors: quadratic.vectors ?? 0, windows: 1 },
+    ];
+    const isGpu = engine.device.startsWith('cuda');
+    const sketched = ofSketches.map((sketch) =>
+      sketch.vectors > 0 ? countSketchBytes({ ...sketch, tokens: tokens.length, model: engine.model, isGpu }) : 0,
+    );
+    memoryBytes = Math.max(
+      memoryBytes,
+      engine.estimate(tokens.length, window).memoryBytes + Math.max(held, ...sketched),
+    );
   }
   const expected = operations / operationsPerSecond;
   return { memoryBytes, operations, seconds: expected, isLong: expected >= LONG_RUN_SECONDS };

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { filledGrid } from '../../../src/core/shapes.ts';
 import { openNativeEngine } from '../../../src/engine/native/native-engine.ts';
 import { openModelFolder } from '../../../src/model/folder.ts';
-import { countQuadraticForwards } from '../../../train/quadratic/cost.ts';
+import { countQuadraticForwards, countSketchBytes } from '../../../train/quadratic/cost.ts';
 import { identifyQuadratic } from '../../../train/quadratic/identify-quadratic.ts';
 import { measureSample, type ProbingEngine, requireProbing } from '../../../train/quadratic/measure-sample.ts';
 import { isSketched, sketchSample } from '../../../train/quadratic/sketch-sample.ts';
@@ -40,6 +40,15 @@ it('lowers the counted passes where it is cheaper, and never raises them', () =>
   expect(countQuadraticForwards({ ...shape, sketchVectors: 4096 })).toBe(probed);
   // the round's 1 + 132 passes become 33, those of the stage of 128 heads, 2 + 66, become 36
   expect(countQuadraticForwards({ ...shape, sketchVectors: 16 })).toBe(probed - 2 * (133 - 33 + 68 - 36));
+});
+
+it('counts what a sketch holds, on a GPU with the inputs of all layers', () => {
+  const model = { layers: 32, heads: 32, headDim: 128, hidden: 4096 };
+  const stream = 4 * 8192 * 4096;
+  const sketch = { tokens: 8192, model, vectors: 4, windows: 3 };
+  expect(countSketchBytes({ ...sketch, isGpu: false })).toBe(4 * stream);
+  expect(countSketchBytes({ ...sketch, vectors: 4096, isGpu: false })).toBe(2 ** 30);
+  expect(countSketchBytes({ ...sketch, isGpu: true })).toBe((4 * 1.5 + 32 + 3) * stream);
 });
 
 describeNative('sketchSample', () => {
