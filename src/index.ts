@@ -49,6 +49,7 @@ export type {
   KvDtype,
   PrefillSemantics,
   Session,
+  SessionHeld,
   SessionMemory,
   SessionOptions,
   TokenSampling,

@@ -174,6 +174,15 @@ int32_t duo_session_memory(duo_session_t *session, int64_t *kv_bytes, int64_t *f
   });
 }
 
+int32_t duo_session_held(duo_session_t *session, int64_t *kv_bytes, int64_t *shared_bytes, int64_t *room_tokens) {
+  return guard([&] {
+    const SessionHeld held = lock_session(session).session().held();
+    *require(kv_bytes, "kv_bytes") = held.kv_bytes;
+    *require(shared_bytes, "shared_bytes") = held.shared_bytes;
+    *require(room_tokens, "room_tokens") = held.room_tokens;
+  });
+}
+
 int32_t duo_session_fill(duo_session_t *session, int64_t length, uint64_t seed, duo_task_t *task) {
   return guard_task(task, [&](Task &running) {
     const LockedSession locked = lock_session(session);

@@ -77,6 +77,11 @@ struct SessionMemory {
   int64_t kv_bytes, full_kv_bytes, workspace_bytes;
 };
 
+// What a session holds of kv_bytes now, and the tokens that still fit.
+struct SessionHeld {
+  int64_t kv_bytes, shared_bytes, room_tokens;
+};
+
 // The ABI holds a mutex over every call on one session, so implementations need no lock for their own state.
 class DuoSession {
  public:
@@ -94,6 +99,8 @@ class DuoSession {
                            int32_t *tokens) = 0;
   virtual std::unique_ptr<DuoSession> fork(Task &task) = 0;
   virtual SessionMemory memory() const = 0;
+  // Where a cache is allocated as the session opens, all of it is held.
+  virtual SessionHeld held() const { return {memory().kv_bytes, 0, max_tokens() - length()}; }
   virtual void fill(int64_t length, uint64_t seed, Task &task) = 0;
 };
 

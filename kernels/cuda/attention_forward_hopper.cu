@@ -43,7 +43,9 @@ __device__ __forceinline__ void copy_keys(bf16 *tile, const AttentionForward &a,
     }
     const HeadCache &cache = a.caches[kv_head];
     if (!cache.is_ring && first + KEYS <= a.chunk_start) {
-      copy_rows<D, KEYS>(tile, (is_value ? cache.value : cache.key) + static_cast<int64_t>(first) * row_bytes, row_bytes, KEYS);
+      static_assert(PAGE_ENTRIES % KEYS == 0, "a tile lies in one page");
+      const CacheRows rows = find_rows(cache, first, Dtype::bf16, D);
+      copy_rows<D, KEYS>(tile, is_value ? rows.value : rows.key, row_bytes, KEYS);
       return;
     }
   }

@@ -16,9 +16,9 @@ __device__ __forceinline__ void copy_key_piece(bf16 *to, const AttentionForward 
     index = is_valid ? (position - a.chunk_start) * a.shape.kv_heads + kv_head : 0;
   } else {
     const HeadCache &cache = a.caches[kv_head];
-    from = is_value ? cache.value : cache.key;
-    scale = is_value ? cache.value_scale : cache.key_scale;
-    index = cache_slot(cache, position);
+    const CacheRows rows = find_rows(cache, cache_slot(cache, position), a.dtype, D);
+    from = is_value ? rows.value : rows.key;
+    scale = is_value ? rows.value_scale : rows.key_scale;
   }
   from += index * kv_row_bytes(a.dtype, D);
   if (a.dtype == Dtype::bf16 || a.dtype == Dtype::f16) {

@@ -12,6 +12,7 @@
 #include "cuda/linear_algebra.h"
 #include "cuda/mlp_scales.h"
 #include "cuda/packed_weights.h"
+#include "cuda/page_pool.h"
 #include "cuda/pass_memory.h"
 #include "cuda/workspace.h"
 
@@ -90,6 +91,7 @@ class CudaModel : public DuoModel {
   LinearAlgebra &algebra() const { return algebra_; }
   const DeviceSize &device_size() const { return device_size_; }
   WorkspacePool &workspace() const { return workspace_; }
+  PagePool &pages() const { return pages_; }
   DecodeSteps &decode_steps() const { return *decode_steps_; }
   // How many layers' branches a distillation pass keeps: all that fit beside the weights. The result has the same bits for any number.
   int64_t choose_kept_layers(PassSize size) const;
@@ -121,6 +123,7 @@ class CudaModel : public DuoModel {
   DeviceMatrix lm_head_;  // empty where it is tied
   int64_t most_kept_layers_ = INT64_MAX, most_probe_lanes_ = INT64_MAX, most_sketch_vectors_ = INT64_MAX;
   mutable WorkspacePool workspace_;
+  mutable PagePool pages_;
   std::shared_ptr<DecodeSteps> decode_steps_;
 };
 

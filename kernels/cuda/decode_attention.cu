@@ -76,9 +76,35 @@ struct PlanWindow {
     DecodeHead head;
     head.key = reinterpret_cast<uint8_t *>(pointer(mine.key)), head.value = reinterpret_cast<uint8_t *>(pointer(mine.value));
     head.key_scale = reinterpret_cast<uint32_t *>(pointer(mine.key_scale)), head.value_scale = reinterpret_cast<uint32_t *>(pointer(mine.value_scale));
+    head.pages = reinterpret_cast<uint8_t *const *>(pointer(mine.pages)), head.page_stride = __shfl_sync(ALL_LANES, mine.page_stride, lane);
     head.entries = __shfl_sync(ALL_LANES, mine.entries, lane), head.fresh = __shfl_sync(ALL_LANES, mine.fresh, lane);
     head.first_tile = __shfl_sync(ALL_LANES, mine.first_tile, lane);
     return head;
+  }
+};
+
+// Where a head's entries lie: in pages, the addresses of 32 in a row are in a warp's registers, so that memory is waited for once in 8192 entries.
+template <int D, Dtype DTYPE>
+struct PageRows {
+  const DecodeHead &head;
+  int base = 0;
+  uint8_t *mine = nullptr;
+
+  // Entries from `first` on are asked for.
+  __device__ __forceinline__ PageRows(const DecodeHead &of, int first) : head(of) {
+    if (head.pages != nullptr) load(first / PAGE_ENTRIES);
+  }
+  __device__ __forceinline__ void load(int first) {
+    const int page = first + static_cast<int>(threadIdx.x) % 32, last = (head.entries - 1) / PAGE_ENTRIES;
+    base = first, mine = head.pages[static_cast<int64_t>(page < last ? page : last) * head.page_stride];
+  }
+  // By all lanes, of entries that ascend from call to call.
+  __device__ __forceinline__ CacheRows find(int entry) {
+    if (head.pages == nullptr) return CacheRows::in_piece(head.key, head.value, head.key_scale, head.value_scale, entry, kv_row_bytes(DTYPE, D));
+    const int page = entry / PAGE_ENTRIES;
+    if (page >= base + 32) load(page);
+    auto *at = reinterpret_cast<uint8_t *>(__shfl_sync(ALL_LANES, reinterpret_cast<unsigned long long>(mine), page - base));
+    return CacheRows::in_page(at, entry % PAGE_ENTRIES, DTYPE, D);
   }
 };
 
@@ -95,14 +121,15 @@ __device__ __forceinline__ void write_entry(const DecodeAttention &a, const Deco
   rotate_vector(key, p.cosine + member * (D / 2), p.sine + member * (D / 2), D, 1.0f);
   constexpr bool HAS_SCALE = kv_scale_bytes(DTYPE) > 0;
   if (HAS_SCALE && a.rotates) transform_vector(key, D), transform_vector(value, D);
-  const auto write = [&](const HeadVector &vector, uint8_t *rows, uint32_t *scales) {
+  const auto write = [&](const HeadVector &vector, uint8_t *row, uint32_t *scale) {
     spread_vector(vector, staging, D);
     __syncwarp();
-    encode_vector(DTYPE, staging, D, rows + static_cast<int64_t>(head.fresh) * kv_row_bytes(DTYPE, D), HAS_SCALE ? scales + head.fresh : nullptr);
+    encode_vector(DTYPE, staging, D, row, scale);
     __syncwarp();
   };
-  write(key, head.key, head.key_scale);
-  write(value, head.value, head.value_scale);
+  const CacheRows to = PageRows<D, DTYPE>(head, head.fresh).find(head.fresh);
+  write(key, to.key, to.key_scale);
+  write(value, to.value, to.value_scale);
 }
 
 // Queries first … first + rows of a group, to shared memory [rows, query_stride(D)], by the block's warps.
@@ -145,9 +172,10 @@ __global__ void __launch_bounds__(MOST_WARPS * 32, 1) decode_attention_kernel(co
     const int up_to = (end_tile - head.first_tile) * DECODE_TILE, end = up_to < head.entries ? up_to : head.entries;
     if (begin >= end) continue;
     const int count = (end - begin + ENTRIES - 1) / ENTRIES, mine = (count - warp + warps - 1) / warps;
+    PageRows<D, DTYPE> pages(head, begin);
     const auto entry_of = [&](int turn) { return begin + (turn * warps + warp) * ENTRIES; };
     const auto start_copy = [&](int turn, int stage) {
-      if (turn < mine) Piece::copy(ring + stage * Piece::PIECE_BYTES, head, entry_of(turn), end);
+      if (turn < mine) Piece::copy(ring + stage * Piece::PIECE_BYTES, pages.find(entry_of(turn)), end - entry_of(turn));
       commit_copies();  // an empty group too, so that counting groups is counting turns
     };
     // Pieces before the one with this step's own entry are asked for ahead of the wait.

@@ -249,25 +249,24 @@ struct Attend {
     }
   }
 
-  // Start the copies of a piece: rows past `end` become zeros.
-  static __device__ __forceinline__ void copy(uint8_t *piece, const DecodeHead &head, int first, int end) {
-    const int lane = threadIdx.x % 32, valid = end - first;
-    const int64_t from = static_cast<int64_t>(first) * ROW_BYTES;
+  // Start the copies of a piece from `from` on: rows from `valid` on become zeros.
+  static __device__ __forceinline__ void copy(uint8_t *piece, const CacheRows &from, int valid) {
+    const int lane = threadIdx.x % 32;
 #pragma unroll
     for (int i = 0; i < ENTRIES * ROW_BYTES / 16 / 32; i++) {
       const int part = i * 32 + lane, row = part / (ROW_BYTES / 16);
       const bool is_valid = row < valid;
-      const int64_t at = from + (is_valid ? part * 16 : 0);
+      const int at = is_valid ? part * 16 : 0;
       uint8_t *to = piece + PieceRows<ROW_BYTES>::offset(row, part % (ROW_BYTES / 16) * 16);
-      copy_async(to, head.key + at, is_valid);
-      copy_async(to + ENTRIES * ROW_BYTES, head.value + at, is_valid);
+      copy_async(to, from.key + at, is_valid);
+      copy_async(to + ENTRIES * ROW_BYTES, from.value + at, is_valid);
     }
     if constexpr (HAS_SCALE) {
       static_assert(ENTRIES == 32);
       auto *to = reinterpret_cast<uint32_t *>(piece + 2 * ENTRIES * ROW_BYTES) + lane;
-      const int at = first + (lane < valid ? lane : 0);
-      copy_word_async(to, head.key_scale + at, lane < valid);
-      copy_word_async(to + ENTRIES, head.value_scale + at, lane < valid);
+      const int at = lane < valid ? lane : 0;
+      copy_word_async(to, from.key_scale + at, lane < valid);
+      copy_word_async(to + ENTRIES, from.value_scale + at, lane < valid);
     }
   }
 };

@@ -18,6 +18,7 @@ __global__ void decode_plan_kernel(const DecodeMember *members, int32_t batch, i
       const int64_t length = member.length, seen = length + 1 < cache.slots ? length + 1 : cache.slots;
       head.key = cache.key, head.value = cache.value;
       head.key_scale = cache.key_scale, head.value_scale = cache.value_scale;
+      head.pages = cache.pages, head.page_stride = static_cast<int32_t>(cache.page_stride);
       head.entries = static_cast<int32_t>(seen);
       head.fresh = static_cast<int32_t>(cache_slot(cache, length));
       tiles = count_tiles(head.entries);

@@ -10,12 +10,15 @@ namespace duo::cuda {
 struct DecodeHead {
   uint8_t *key, *value;
   uint32_t *key_scale, *value_scale;  // or null
+  uint8_t *const *pages;              // as in HeadCache
+  int32_t page_stride;
   int32_t entries;     // 1 or more
   int32_t fresh;       // slot of this step's own entry
   int32_t first_tile;  // place on the line that is cut into shares
 };
 
-constexpr int DECODE_TILE = 32;        // entries
+constexpr int DECODE_TILE = 32;        // entries, of one page
+static_assert(PAGE_ENTRIES % DECODE_TILE == 0);
 constexpr int DECODE_HEAD_TILES = 12;  // tiles whose time goes to beginning and ending a head: counted before its first
 
 __host__ __device__ inline int32_t count_tiles(int32_t entries) { return (entries + DECODE_TILE - 1) / DECODE_TILE; }

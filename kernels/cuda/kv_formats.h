@@ -14,14 +14,42 @@ __host__ __device__ constexpr int kv_row_bytes(Dtype dtype, int head_dim) {
 }
 __host__ __device__ constexpr int kv_scale_bytes(Dtype dtype) { return dtype == Dtype::f32 || dtype == Dtype::bf16 || dtype == Dtype::f16 ? 0 : 4; }
 
-// One KV head's cache of one layer. Slot of position p: p, or in a ring S + (p − S) mod R from S on (docs/semantics.md, 6).
+constexpr int PAGE_ENTRIES = 256;
+// A page: keys, values, key scales, value scales of PAGE_ENTRIES entries of one KV head, one after another.
+__host__ __device__ constexpr int64_t kv_page_bytes(Dtype dtype, int head_dim) {
+  return int64_t{PAGE_ENTRIES} * 2 * (kv_row_bytes(dtype, head_dim) + kv_scale_bytes(dtype));
+}
+
+// One KV head's cache of one layer, in one piece or in pages. Slot of position p: p, or in a ring S + (p − S) mod R from S on (docs/semantics.md, 6).
 struct HeadCache {
-  uint8_t *key, *value;              // [slots] rows of kv_row_bytes, 16-byte aligned where the row is
-  uint32_t *key_scale, *value_scale; // [slots] or null
+  uint8_t *key, *value;               // [slots] rows of kv_row_bytes, 16-byte aligned where the row is; or null: in pages
+  uint32_t *key_scale, *value_scale;  // [slots] or null
   int64_t slots;
   int32_t is_ring;
-  int64_t sink, recent;  // S and R of a ring
+  int64_t sink, recent;               // S and R of a ring
+  uint8_t *const *pages = nullptr;    // page p is pages[p·page_stride], there as far as entries are; null: in one piece
+  int64_t page_stride = 0;
 };
+
+// Where an entry lies, and those after it up to the end of its page, or of a cache in one piece.
+struct CacheRows {
+  uint8_t *key, *value;
+  uint32_t *key_scale, *value_scale;  // null where the format has none
+
+  __device__ __forceinline__ static CacheRows in_page(uint8_t *page, int entry, Dtype dtype, int head_dim) {
+    const int row = kv_row_bytes(dtype, head_dim);
+    uint8_t *const values = page + PAGE_ENTRIES * row;
+    auto *scales = kv_scale_bytes(dtype) > 0 ? reinterpret_cast<uint32_t *>(values + PAGE_ENTRIES * row) : nullptr;
+    return {page + entry * row, values + entry * row, scales == nullptr ? nullptr : scales + entry, scales == nullptr ? nullptr : scales + PAGE_ENTRIES + entry};
+  }
+  __device__ __forceinline__ static CacheRows in_piece(uint8_t *key, uint8_t *value, uint32_t *key_scale, uint32_t *value_scale, int64_t entry, int row_bytes) {
+    return {key + entry * row_bytes, value + entry * row_bytes, key_scale == nullptr ? nullptr : key_scale + entry, value_scale == nullptr ? nullptr : value_scale + entry};
+  }
+};
+__device__ __forceinline__ CacheRows find_rows(const HeadCache &cache, int64_t slot, Dtype dtype, int head_dim) {
+  if (cache.pages != nullptr) return CacheRows::in_page(cache.pages[slot / PAGE_ENTRIES * cache.page_stride], static_cast<int>(slot % PAGE_ENTRIES), dtype, head_dim);
+  return CacheRows::in_piece(cache.key, cache.value, cache.key_scale, cache.value_scale, slot, kv_row_bytes(dtype, head_dim));
+}
 
 __device__ __forceinline__ int64_t cache_slot(const HeadCache &cache, int64_t position) {
   return !cache.is_ring || position < cache.sink ? position : cache.sink + (position - cache.sink) % cache.recent;

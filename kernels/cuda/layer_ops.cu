@@ -150,12 +150,12 @@ __global__ void cache_copy_kernel(const CacheCopy c) {
   if (cache.is_ring && position >= cache.sink && position < c.start + c.rows - cache.recent) return;
   const int word = static_cast<int>(i % width) % (words + scales);
   const bool is_value = i % width >= words + scales;
-  const int64_t from = row * c.kv_heads + head, to = cache_slot(cache, position);
+  const int64_t from = row * c.kv_heads + head;
+  const CacheRows to = find_rows(cache, cache_slot(cache, position), c.dtype, c.head_dim);
   if (word < words) {
-    reinterpret_cast<uint32_t *>(is_value ? cache.value : cache.key)[to * words + word] =
-        reinterpret_cast<const uint32_t *>(is_value ? c.value : c.key)[from * words + word];
+    reinterpret_cast<uint32_t *>(is_value ? to.value : to.key)[word] = reinterpret_cast<const uint32_t *>(is_value ? c.value : c.key)[from * words + word];
   } else {
-    (is_value ? cache.value_scale : cache.key_scale)[to] = (is_value ? c.value_scale : c.key_scale)[from];
+    *(is_value ? to.value_scale : to.key_scale) = (is_value ? c.value_scale : c.key_scale)[from];
   }
 }
 
@@ -292,8 +292,8 @@ __global__ void fill_cache_kernel(const HeadCache cache, Dtype dtype, int32_t he
   if (slot >= cache.slots) return;
   for (int i = threadIdx.x % 32; i < head_dim; i += 32) vector[i] = random_unit(seed, static_cast<uint64_t>(item * head_dim + i));
   __syncwarp();
-  uint32_t *scale = item % 2 ? cache.value_scale : cache.key_scale;
-  encode_vector(dtype, vector, head_dim, (item % 2 ? cache.value : cache.key) + slot * kv_row_bytes(dtype, head_dim), scale == nullptr ? nullptr : scale + slot);
+  const CacheRows to = find_rows(cache, slot, dtype, head_dim);
+  encode_vector(dtype, vector, head_dim, item % 2 ? to.value : to.key, item % 2 ? to.value_scale : to.key_scale);
 }
 
 // One block a row.

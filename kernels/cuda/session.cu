@@ -40,6 +40,8 @@ CudaSession::CudaSession(std::shared_ptr<DuoModel> self, const CudaModel &model,
       config_(model.config()),
       options_(options),
       rope_(compute_rope_frequencies(config_, options.max_tokens)),
+      pages_(model.pages(), std::count(options.windows.begin(), options.windows.end(), 0), kv_page_bytes(options.kv_dtype, static_cast<int>(config_.head_dim)),
+             options.max_tokens),
       length_device_(1),
       token_(1),
       first_bad_(1),
@@ -56,12 +58,13 @@ void CudaSession::lay_out_caches() {
   const int64_t row = kv_row_bytes(options_.kv_dtype, static_cast<int>(config_.head_dim)), scale = kv_scale_bytes(options_.kv_dtype);
   int64_t total = 0;
   for (int64_t gate = 0; gate < config_.num_gates(); gate++) {
-    const int64_t count = options_.count_slots(gate);
+    const int64_t count = options_.is_retrieval(gate) ? 0 : options_.count_slots(gate);
     total += 2 * align(count * row) + 2 * align(count * scale);
   }
-  pool_.resize(total);
+  rings_.resize(total);
   std::vector<int32_t> lists;
-  uint8_t *at = pool_.data();
+  int64_t num_paged = 0;
+  uint8_t *at = rings_.data();
   const auto take = [&](int64_t bytes) {
     uint8_t *here = at;
     at += align(bytes);
@@ -73,10 +76,15 @@ void CudaSession::lay_out_caches() {
     for (int64_t head = 0; head < config_.kv_heads; head++) {
       const int64_t gate = layer * config_.kv_heads + head, count = options_.count_slots(gate);
       HeadCache cache{};
-      cache.key = take(count * row);
-      cache.value = take(count * row);
-      cache.key_scale = scale > 0 ? reinterpret_cast<uint32_t *>(take(count * scale)) : nullptr;
-      cache.value_scale = scale > 0 ? reinterpret_cast<uint32_t *>(take(count * scale)) : nullptr;
+      if (options_.is_retrieval(gate)) {
+        cache.pages = pages_.pages_of(num_paged++);
+        cache.page_stride = pages_.stride();
+      } else {
+        cache.key = take(count * row);
+        cache.value = take(count * row);
+        cache.key_scale = scale > 0 ? reinterpret_cast<uint32_t *>(take(count * scale)) : nullptr;
+        cache.value_scale = scale > 0 ? reinterpret_cast<uint32_t *>(take(count * scale)) : nullptr;
+      }
       cache.slots = count;
       cache.is_ring = !options_.is_retrieval(gate);
       cache.sink = options_.sink, cache.recent = options_.windows[static_cast<size_t>(gate)];
@@ -99,9 +107,55 @@ void CudaSession::lay_out_caches() {
   copy_to_device(kv_lists_.data(), lists.data(), config_.num_gates(), stream_);
 }
 
+int64_t CudaSession::slot_bytes() const {
+  return 2 * (kv_row_bytes(options_.kv_dtype, static_cast<int>(config_.head_dim)) + kv_scale_bytes(options_.kv_dtype));
+}
+
+int64_t CudaSession::ring_slots() const {
+  int64_t slots = 0;
+  for (int64_t gate = 0; gate < config_.num_gates(); gate++) slots += options_.is_retrieval(gate) ? 0 : options_.count_slots(gate);
+  return slots;
+}
+
+int64_t CudaSession::prefill_bytes() const {
+  Layout size(nullptr);
+  PrefillBuffers buffers;
+  buffers.lay_out(size, config_, options_.kv_dtype, options_.chunk_tokens);
+  return std::max<int64_t>(0, size.bytes() - model_.workspace().bytes());
+}
+
+// Pages for tokens about to be fed, all or none.
+void CudaSession::reserve(int64_t num_tokens, const Stream &stream) {
+  try {
+    try {
+      pages_.reserve(length_, num_tokens, stream);
+    } catch (const Error &error) {
+      if (error.status() != DUO_STATUS_MEMORY || model_.workspace().bytes() == 0) throw;
+      model_.workspace().release();  // what was kept for a next prefill
+      pages_.reserve(length_, num_tokens, stream);
+    }
+  } catch (const Error &error) {
+    if (error.status() != DUO_STATUS_MEMORY) throw;
+    fail(DUO_STATUS_MEMORY,
+         "Expected device memory for the keys and values of %" PRId64 " more tokens (the session holds %" PRId64 "), found room for %" PRId64
+         ": close other sessions, feed fewer tokens, or open with fewer full heads or a smaller KV dtype",
+         num_tokens, length_, std::min(num_tokens - 1, pages_.count_room(length_, 0)));
+  }
+}
+
 void CudaSession::prefill(const int32_t *tokens, int64_t num_tokens, Task &task) {
   model_.select_device();
   task.set_total(num_tokens);
+  reserve(num_tokens, stream_);
+  try {
+    prefill_reserved(tokens, num_tokens, task);
+  } catch (...) {
+    pages_.trim(length_);
+    throw;
+  }
+}
+
+void CudaSession::prefill_reserved(const int32_t *tokens, int64_t num_tokens, Task &task) {
   Layout size(nullptr);
   buffers_.lay_out(size, config_, options_.kv_dtype, std::min(options_.chunk_tokens, num_tokens));
   const WorkspaceLoan loan(model_.workspace(), size.bytes(), stream_);
@@ -232,6 +286,7 @@ void CudaSession::decode_batch(DuoSession *const *sessions, const int32_t *token
     }
     DecodeTurn turn(model_.decode_steps());
     DecodeStep &step = turn.step(batch.front()->kind(count));
+    for (CudaSession *session : batch) session->reserve(1, turn.stream());
     for (CudaSession *session : batch) session->forget_logits();
     step.run(members, tokens + first, turn.stream());
     // Who decodes a given token wants its logits next: they come along while the device is waited for anyway.
@@ -285,6 +340,7 @@ int64_t CudaSession::generate(int64_t num_tokens, const Sampling &sampling, cons
     task.check_abort();
     DecodeTurn turn(model_.decode_steps());
     DecodeStep &step = turn.step(kind(1));
+    reserve(1, turn.stream());
     // The drawn token stays on the device as the step's input; the host reads it for the caller and the stop list.
     run_sample(sampling, step.token(), turn.stream());
     copy_to_host(tokens + i, step.token(), 1, turn.stream());
@@ -303,7 +359,10 @@ std::unique_ptr<DuoSession> CudaSession::fork(Task &task) {
   model_.select_device();
   task.check_abort();
   auto forked = std::make_unique<CudaSession>(self_, model_, options_);
-  check(cudaMemcpyAsync(forked->pool_.data(), pool_.data(), static_cast<size_t>(pool_.bytes()), cudaMemcpyDeviceToDevice, stream_.get()), "copying the cache");
+  forked->pages_.share(pages_, length_, stream_);
+  if (rings_.count() > 0) {
+    check(cudaMemcpyAsync(forked->rings_.data(), rings_.data(), static_cast<size_t>(rings_.bytes()), cudaMemcpyDeviceToDevice, stream_.get()), "copying the rings");
+  }
   check(cudaMemcpyAsync(forked->logits_.data(), logits_.data(), static_cast<size_t>(logits_.bytes()), cudaMemcpyDeviceToDevice, stream_.get()), "copying logits");
   stream_.wait();
   forked->length_ = length_;
@@ -312,19 +371,29 @@ std::unique_ptr<DuoSession> CudaSession::fork(Task &task) {
 }
 
 SessionMemory CudaSession::memory() const {
-  const int64_t a_slot = 2 * (kv_row_bytes(options_.kv_dtype, static_cast<int>(config_.head_dim)) + kv_scale_bytes(options_.kv_dtype));
+  const int64_t a_slot = slot_bytes();
   int64_t workspace = scratch_.widened.bytes() + logits_.bytes() + sample_weights_.bytes();
   return {a_slot * options_.count_all_slots(), a_slot * config_.num_gates() * options_.max_tokens, workspace};
+}
+
+SessionHeld CudaSession::held() const {
+  model_.select_device();
+  const int64_t room = std::min(options_.max_tokens - length_, pages_.count_room(length_, prefill_bytes()));
+  return {pages_.held_bytes() + slot_bytes() * ring_slots(), pages_.shared_bytes(), room};
 }
 
 void CudaSession::fill(int64_t length, uint64_t seed, Task &task) {
   model_.select_device();
   forget_logits();
   length_ = 0;
+  pages_.trim(0);  // a fork may have them too
+  reserve(length, stream_);
   task.set_total(config_.num_gates());
   for (int64_t gate = 0; gate < config_.num_gates(); gate++) {
     task.check_abort();
-    check(launch_fill_cache(caches_host_[static_cast<size_t>(gate)], options_.kv_dtype, static_cast<int32_t>(config_.head_dim),
+    HeadCache cache = caches_host_[static_cast<size_t>(gate)];
+    if (!cache.is_ring) cache.slots = length;
+    if (cache.slots > 0) check(launch_fill_cache(cache, options_.kv_dtype, static_cast<int32_t>(config_.head_dim),
                             seed * 0x9e3779b97f4a7c15ull + static_cast<uint64_t>(gate), stream_.get()), "filling the cache");
     task.add_done();
   }

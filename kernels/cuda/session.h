@@ -1,8 +1,9 @@
-// A session on the GPU: one running text and its caches in one allocation.
+// A session on the GPU: one running text, its rings in one allocation, its other caches in pages that are taken as the text grows.
 #pragma once
 #include <memory>
 #include <vector>
 
+#include "cuda/cache_pages.h"
 #include "cuda/decode_steps.h"
 #include "cuda/linear_layer.h"
 
@@ -33,6 +34,7 @@ class CudaSession : public DuoSession {
                    int32_t *tokens) override;
   std::unique_ptr<DuoSession> fork(Task &task) override;
   SessionMemory memory() const override;
+  SessionHeld held() const override;
   void fill(int64_t length, uint64_t seed, Task &task) override;
 
   // Whether the cache is rotated (hadamard.h).
@@ -43,6 +45,11 @@ class CudaSession : public DuoSession {
   DecodeMember member() const { return {caches_.data(), inverse_.data(), logits_.data(), rope_.attention_scale, static_cast<int32_t>(length_)}; }
   DecodeKind kind(int64_t batch) const { return {batch, options_.kv_dtype, rotates()}; }
   void lay_out_caches();
+  int64_t slot_bytes() const;  // of a key and a value
+  int64_t ring_slots() const;  // of all streaming heads
+  int64_t prefill_bytes() const;  // of a whole chunk's activations, as far as the model does not hold them
+  void reserve(int64_t num_tokens, const Stream &stream);
+  void prefill_reserved(const int32_t *tokens, int64_t num_tokens, Task &task);
   void feed_chunk(const int32_t *tokens, int64_t count, bool is_last);
   void attend_chunk(int64_t layer, int64_t count);
   void require_logits() const;
@@ -58,7 +65,8 @@ class CudaSession : public DuoSession {
   RopeFrequencies rope_;
   int64_t length_ = 0;
   bool has_logits_ = false, has_host_logits_ = false;  // of the last token: on the device; in host_logits_ too
-  DeviceBuffer<uint8_t> pool_;
+  CachePages pages_;                        // of retrieval heads
+  DeviceBuffer<uint8_t> rings_;
   DeviceBuffer<HeadCache> caches_;          // [L, G]
   std::vector<HeadCache> caches_host_;
   DeviceBuffer<int32_t> kv_lists_;          // [L, G]: retrieval heads first, then streaming, the largest windows first

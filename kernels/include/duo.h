@@ -316,17 +316,24 @@ DUO_API int32_t duo_session_generate(duo_session_t *session, int64_t num_tokens,
                                      uint64_t seed, const int32_t *stop_tokens, int32_t num_stop_tokens, duo_task_t *task, int32_t *tokens,
                                      int64_t *num_generated);
 
-/* An independent session with the same state; cost: a copy of the KV cache.   forked [1], written */
+/* An independent session with the same state; cost: a copy of the KV cache, on CUDA of its rings alone: pages are shared until one of both writes to
+ * one.   forked [1], written */
 DUO_API int32_t duo_session_fork(duo_session_t *session, duo_task_t *task, duo_session_t **forked);
 
 /* Tokens fed so far.   length [1] int64, written */
 DUO_API int32_t duo_session_length(duo_session_t *session, int64_t *length);
 
-/* Bytes allocated by the session.
+/* Bytes of the session once it holds max_tokens. On CUDA a retrieval head takes them as its text grows, see duo_session_held.
  *   kv_bytes [1] int64, written: (2·D·bytes + scale bytes)·slots, summed over heads: max_tokens of a retrieval head, min(max_tokens, S+w) of a streaming one
  *   full_kv_bytes [1] int64, written: the same with every head full
  *   workspace_bytes [1] int64, written: activations and scratch, but for what sessions of a model share, which duo_model_memory counts */
 DUO_API int32_t duo_session_memory(duo_session_t *session, int64_t *kv_bytes, int64_t *full_kv_bytes, int64_t *workspace_bytes);
+
+/* What the session holds now. On CUDA a retrieval head's slots are pages of 256, taken when a text reaches them and given back when its session closes;
+ * a call that finds no memory for its pages returns DUO_STATUS_MEMORY before anything is fed, and the session stays as it was.
+ *   kv_bytes [1] int64, written: of all slots that are there      shared_bytes [1] int64, written: of these, in pages that forks have too
+ *   room_tokens [1] int64, written: tokens that could be fed now, up to max_tokens, with a prefill's activations set aside; others may take them first */
+DUO_API int32_t duo_session_held(duo_session_t *session, int64_t *kv_bytes, int64_t *shared_bytes, int64_t *room_tokens);
 
 /* For benches: set the length and fill every cached key and value with seeded random numbers of unit scale, as if `length` tokens
  * had been fed; logits are then invalid until the next token.   length 0 … max_tokens */

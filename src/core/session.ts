@@ -25,14 +25,24 @@ export interface SessionOptions {
   readonly chunkTokens?: number;
 }
 
-/** Bytes a session holds. */
+/** Bytes of a session. */
 export interface SessionMemory {
-  /** allocated for cached keys and values, scales included */
+  /** of cached keys and values, scales included, once `maxTokens` are held */
   readonly kvBytes: number;
   /** what kvBytes would be with every head full */
   readonly fullKvBytes: number;
   /** activations and scratch */
   readonly workspaceBytes: number;
+}
+
+/** What a session holds now, where memory is taken as its text grows. */
+export interface SessionHeld {
+  /** of cached keys and values that there is memory for */
+  readonly kvBytes: number;
+  /** of these, in pages that forks have too */
+  readonly sharedBytes: number;
+  /** tokens that could be fed now, up to `maxTokens`; other sessions may take the memory first */
+  readonly roomTokens: number;
 }
 
 /** How a token is drawn; `checkSampling` of src/runtime makes one from options. */
@@ -64,9 +74,11 @@ export interface Session {
   step?(token: number, sampling: TokenSampling): Promise<number>;
   /** Logits after the last token fed. */
   logits(): Float32Array;
-  /** An independent session with the same state. */
+  /** An independent session with the same state. On a GPU it shares the parent's pages until one of both writes to one. */
   fork(): Promise<Session>;
   memory(): SessionMemory;
+  /** What it holds now, where the engine can say so: on a GPU a full head's memory is taken in pages of 256 tokens as the text grows. */
+  held?(): SessionHeld;
   /** For benches, where the engine can: act as if `length` tokens had been fed, with seeded random keys and values of unit scale.
    * Logits are absent until the next token. */
   fill?(length: number, seed: number): Promise<void>;

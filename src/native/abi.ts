@@ -304,6 +304,13 @@ export const FUNCTIONS = {
     ['int64_t *', 'full_kv_bytes'],
     ['int64_t *', 'workspace_bytes'],
   ),
+  duo_session_held: mirror(
+    'int32_t',
+    SESSION,
+    ['int64_t *', 'kv_bytes'],
+    ['int64_t *', 'shared_bytes'],
+    ['int64_t *', 'room_tokens'],
+  ),
   duo_session_fill: mirror('int32_t', SESSION, ['int64_t', 'length'], ['uint64_t', 'seed'], TASK),
   duo_session_close: mirror('int32_t', SESSION),
 } as const satisfies Record<string, FunctionMirror>;

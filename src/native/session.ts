@@ -90,6 +90,13 @@ export class NativeSession {
     return { kvBytes: Number(kv[0]), fullKvBytes: Number(full[0]), workspaceBytes: Number(workspace[0]) };
   }
 
+  /** What is held of `kvBytes` now, and the tokens that could still be fed. */
+  held(): { kvBytes: number; sharedBytes: number; roomTokens: number } {
+    const [kv, shared, room] = [new BigInt64Array(1), new BigInt64Array(1), new BigInt64Array(1)];
+    call('duo_session_held', this.handle.id, kv, shared, room);
+    return { kvBytes: Number(kv[0]), sharedBytes: Number(shared[0]), roomTokens: Number(room[0]) };
+  }
+
   async fill(length: number, seed: number): Promise<void> {
     await runCall('duo_session_fill', [this.handle.id, length, seed, TASK_ARGUMENT]);
   }

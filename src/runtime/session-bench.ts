@@ -109,9 +109,15 @@ async function prepare(
     await first.fill(context, options.seed);
   }
   for (let index = 1; index < batch; index++) {
-    const fork = await first.fork();
-    options.opened.push(fork);
-    sessions.push(fork);
+    // Texts of their own: a fork's pages are its parent's, which a device may keep in its cache for all of them.
+    if (first.fill) {
+      const other = await open();
+      await other.fill?.(context, options.seed + index);
+    } else {
+      const fork = await first.fork();
+      options.opened.push(fork);
+      sessions.push(fork);
+    }
   }
   return { sessions, prefillSeconds };
 }

@@ -64,6 +64,27 @@ describeGpu('engine on the GPU', () => {
     expect(await gpu.sketch!(sample, request)).toEqual(found);
   });
 
+  test('takes the memory of full heads as the text grows, and a fork shares it', async () => {
+    const mask = makeHeadMask(
+      Array.from({ length: gpu.model.layers }, (_, layer) =>
+        Array.from({ length: gpu.model.kvHeads }, (_, head) => (layer + head) % 2),
+      ),
+      WINDOW,
+    );
+    const session = await gpu.openSession(mask, { maxTokens: 100_000, kvDtype: 'bf16' });
+    const opened = session.held?.().kvBytes as number;
+    expect(opened).toBeLessThan(session.memory().kvBytes / 100);
+    await session.prefill(sample.tokens.slice(0, 80));
+    const filled = session.held?.().kvBytes as number;
+    expect(filled).toBeGreaterThan(opened);
+    const fork = await session.fork();
+    expect(fork.held?.()).toMatchObject({ kvBytes: filled, sharedBytes: filled - opened });
+    expect(await fork.decode(5)).toEqual(await session.decode(5));
+    expect(session.held?.()).toMatchObject({ kvBytes: filled, sharedBytes: 0 });
+    await fork.close();
+    await session.close();
+  });
+
   test('multiplies differences to the bits of the CPU', async () => {
     const random = makeRandom(1, 'gram');
     for (const [rows, others, length] of [

@@ -5,6 +5,8 @@
 #include "core/gguf_blocks.h"
 #include "core/weight_map.h"
 #include "cpu/sampling.h"
+#include "cuda/cuda_model.h"
+#include "cuda/kv_formats.h"
 #include "cuda_test.h"
 
 using namespace duo;
@@ -278,6 +280,76 @@ void test_batches(const std::string &name, const Fixture &f, Storage kv, size_t 
   }
 }
 
+bool is_out_of_memory(const std::function<void()> &call) {
+  try {
+    call();
+  } catch (const Error &error) {
+    return error.status() == DUO_STATUS_MEMORY && std::string(error.what()).find("keys and values of") != std::string::npos;
+  }
+  return false;
+}
+
+// Texts of several pages: fed and decoded across their borders, forked and gone apart, and refused where memory ends.
+void test_pages(const Fixture &f, Storage kv) {
+  const int64_t T = static_cast<int64_t>(f.tokens.size()), V = f.config.vocab, cut = 300;
+  auto &model = dynamic_cast<cuda::CudaModel &>(*f.gpu);
+  Task task;
+  const std::string name = "pages, " + kv.name();
+  const auto heads = std::count(f.mask.begin(), f.mask.end(), 1);
+  const int64_t column = heads * cuda::kv_page_bytes(kv.dtype, static_cast<int>(f.config.head_dim));
+  {
+    auto reference = open(f.cpu, f.mask, {4, 9}, T + 8, kv, 64);
+    auto parent = open(f.gpu, f.mask, {4, 9}, 100 * T, kv, 64);
+    const int64_t rings = parent->held().kv_bytes;
+    expect(model.pages().bytes() == 0 && parent->held().shared_bytes == 0, name + ": none is taken at open");
+    expect_within(relative_error(feed(*parent, f.tokens, 0, cut, V), feed(*reference, f.tokens, 0, cut, V)), tolerance(kv), name + " of a long text");
+    expect(parent->held().kv_bytes == rings + 2 * column, name + ": as many are held as the text reaches");
+    auto child = parent->fork(task);
+    expect(child->held().kv_bytes == rings + 2 * column && child->held().shared_bytes == 2 * column && parent->held().shared_bytes == 2 * column, name + ": a fork shares them");
+    // Each goes on with a text of its own, in turn; what either writes is not seen by the other.
+    auto other = open(f.gpu, f.mask, {4, 9}, T + 8, kv, 64);
+    feed(*other, f.tokens, 0, cut, V);
+    for (int64_t i = 0; i < 6; i++) {
+      child->decode(f.tokens[static_cast<size_t>(i)], task);
+      other->decode(f.tokens[static_cast<size_t>(i)], task);
+      parent->decode(f.tokens[static_cast<size_t>(cut + i)], task);
+      reference->decode(f.tokens[static_cast<size_t>(cut + i)], task);
+    }
+    expect(child->held().shared_bytes == column && child->held().kv_bytes == rings + 2 * column, name + ": only the page that was written is a copy");
+    expect(read(*child, V) == read(*other, V), name + ": a fork that went its own way is as one that was always alone");
+    expect_within(relative_error(read(*parent, V), read(*reference, V)), tolerance(kv), name + " of its parent");
+    parent.reset();
+    expect(child->held().shared_bytes == 0, name + ": what a closed session shared is the other's own");
+    feed(*child, f.tokens, cut, T - 6, V), feed(*other, f.tokens, cut, T - 6, V);
+    expect(read(*child, V) == read(*other, V), name + ": and it goes on over the next page");
+  }
+  expect(model.pages().bytes() == 0, name + ": closed sessions give all back");
+
+  model.pages().limit(3 * column);
+  {
+    auto first = open(f.gpu, f.mask, {4, 9}, 4 * T, kv, 64), second = open(f.gpu, f.mask, {4, 9}, 4 * T, kv, 64);
+    first->fill(512, 1, task);
+    first->fill(511, 1, task);
+    first->decode(1, task);
+    feed(*second, f.tokens, 0, 200, V);
+    expect(second->held().room_tokens == 56 && first->held().room_tokens == 0, name + ": what still fits is known");
+    const auto before = read(*first, V);
+    DuoSession *both[] = {second.get(), first.get()};
+    const int32_t next[] = {3, 5};
+    expect(is_out_of_memory([&] { first->decode(1, task); }) && is_out_of_memory([&] { first->decode_batch(both, next, 2, task); }), name + ": a token without a page is refused");
+    expect(is_out_of_memory([&] { second->prefill(f.tokens.data(), 60, task); }) && second->length() == 200, name + ": so is a text that would not fit, before any of it is fed");
+    std::vector<int32_t> drawn(3);
+    expect(is_out_of_memory([&] { first->generate(3, {0, 0, 1, 1}, nullptr, 0, task, drawn.data()); }), name + ": and what would be generated");
+    expect(first->length() == 512 && second->length() == 200 && read(*first, V) == before, name + ": and nothing has changed");
+    expect(is_out_of_memory([&] { second->fork(task)->decode(3, task); }), name + ": a fork has no page to go its own way");
+    second->decode(3, task);
+    second.reset();
+    first->decode(1, task);
+    expect(first->length() == 513, name + ": a page that was given back is taken by who waited for it");
+  }
+  model.pages().limit(INT64_MAX);
+}
+
 void test_sampling(const Fixture &f) {
   const int64_t T = static_cast<int64_t>(f.tokens.size()), V = f.config.vocab;
   Task task;
@@ -341,6 +413,9 @@ int main(int count, char **arguments) {
   test_batches("batches", gqa, Dtype::bf16, 64, 3e-2);
   test_batches("batches, int8 weights", norms, {Dtype::int8, true}, 19, 1e-5);
   test_sampling(gqa);
+  const Fixture longer = make_fixture(4, 2, 32, 560, false, Dtype::stored);
+  test_pages(longer, Dtype::bf16);
+  test_pages(longer, {Dtype::int8, true});
   test_steps(gqa, steps);
   test_prefill_and_decode("int8 weights, norms, bias", norms, {2, 30}, {Dtype::bf16, {Dtype::int4, true}}, 3);
   test_prefill_and_decode("int4 weights", int4, {4, 9}, {Dtype::bf16});

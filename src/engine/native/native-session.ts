@@ -1,7 +1,7 @@
 // A session of the `native` engine: the Session interface over the library's handle.
 import { freemem, totalmem } from 'node:os';
 import { countKvBytes } from '../../core/kv-cost.ts';
-import type { Session, SessionMemory, SessionOptions, TokenSampling } from '../../core/session.ts';
+import type { Session, SessionHeld, SessionMemory, SessionOptions, TokenSampling } from '../../core/session.ts';
 import type { HeadMask, ModelShape } from '../../core/shapes.ts';
 import { ConfigError, EngineError, NativeError } from '../../errors/errors.ts';
 import type { NativeModel } from '../../native/model.ts';
@@ -109,6 +109,10 @@ class NativeEngineSession implements Session {
 
   memory(): SessionMemory {
     return this.#native.memory();
+  }
+
+  held(): SessionHeld {
+    return this.#native.held();
   }
 
   async fill(length: number, seed: number): Promise<void> {

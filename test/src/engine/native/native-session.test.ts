@@ -170,6 +170,15 @@ describeNative('native sessions', () => {
     }
   });
 
+  it('say what they hold and what still fits', async () => {
+    const session = await open(binary);
+    const { kvBytes } = session.memory();
+    expect(session.held?.()).toEqual({ kvBytes, sharedBytes: 0, roomTokens: tokens.length + 8 });
+    await session.prefill(tokens);
+    expect(session.held?.().roomTokens).toBe(8);
+    await session.close();
+  });
+
   it('rotate keys and values of quantised caches unless told not to, and of no others', async () => {
     const run = async (kvDtype: KvDtype, kvRotation?: boolean): Promise<Float32Array> => {
       const session = await open(binary, { kvDtype, ...(kvRotation !== undefined && { kvRotation }) });
