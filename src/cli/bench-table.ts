@@ -15,8 +15,12 @@ export interface ContextReport {
   readonly context: number;
   readonly figures: ByMask<ContextFigures>;
   readonly expectedKvBytes: ByMask<number>;
-  /** by one decode step */
+  /** by one decode step of all texts, of masks that were measured */
   readonly readBytes: ByMask<number>;
+  /** of these, weights */
+  readonly weightReadBytes: number;
+  /** of one decode step's products with weights */
+  readonly weightOperations: ByMask<number>;
   readonly prefillOperations: ByMask<number>;
   /** masks that the device's memory does not hold at this context, and what it said */
   readonly failed: ByMask<string>;
@@ -46,7 +50,6 @@ interface Figures {
   readonly distill: readonly DistillFigures[];
   readonly checks: readonly SessionCheck[];
   readonly rates: DeviceRates;
-  readonly batch: number;
 }
 
 export function formatReport(found: Figures): string {
@@ -67,14 +70,17 @@ export function formatReport(found: Figures): string {
 
 function formatContexts(found: Figures): string {
   const { copyBandwidth, matrixRate } = found.rates;
-  const header = ['context', 'heads', 'prefill s'];
+  const header = ['context', 'heads', 'texts', 'prefill s'];
   if (matrixRate !== null) header.push('TFLOP/s', 'of matrix rate');
   header.push('decode ms', 'best ms', 'tokens/s', 'KV cache', 'read GB/s', 'of bandwidth');
   if (copyBandwidth !== null) header.push('of copy rate');
+  if (copyBandwidth !== null && matrixRate !== null) header.push('floor ms', 'of floor');
   const rows = found.reports.flatMap((report) =>
     // in the order of the masks, full attention first
-    Object.keys(report.readBytes).map((mask) =>
-      report.figures[mask] === undefined ? [`${report.context}`, mask, 'too large'] : formatRow(report, mask, found),
+    Object.keys(report.expectedKvBytes).map((mask) =>
+      report.figures[mask] === undefined
+        ? [`${report.context}`, mask, '–', 'too large']
+        : formatRow(report, mask, found),
     ),
   );
   const reasons = found.reports.flatMap(({ context, failed }) =>
@@ -83,14 +89,19 @@ function formatContexts(found: Figures): string {
   return [formatTable([header, ...rows]), ...reasons].join('\n');
 }
 
-function formatRow(report: ContextReport, mask: string, { rates, batch }: Figures): string[] {
+function formatRow(report: ContextReport, mask: string, { rates }: Figures): string[] {
   const figures = report.figures[mask] as ContextFigures;
   const { prefillSeconds } = figures;
   const typical = median(figures.stepSeconds);
   const best = Math.min(...figures.stepSeconds);
   const rate = (report.readBytes[mask] as number) / best;
   const isExact = figures.kvBytes === report.expectedKvBytes[mask];
-  const row = [`${report.context}`, mask, prefillSeconds === null ? '–' : prefillSeconds.toFixed(2)];
+  const row = [
+    `${report.context}`,
+    mask,
+    `${figures.batch}`,
+    prefillSeconds === null ? '–' : prefillSeconds.toFixed(2),
+  ];
   if (rates.matrixRate !== null) {
     const operations = prefillSeconds === null ? null : (report.prefillOperations[mask] as number) / prefillSeconds;
     row.push(...formatOperations(operations, rates.matrixRate));
@@ -98,13 +109,24 @@ function formatRow(report: ContextReport, mask: string, { rates, batch }: Figure
   row.push(
     (1000 * typical).toFixed(1),
     (1000 * best).toFixed(1),
-    (batch / typical).toFixed(1),
+    (figures.batch / typical).toFixed(1),
     `${formatBytes(figures.kvBytes)}${isExact ? '' : ' (differs from the formula)'}`,
     (rate / 1e9).toFixed(2),
     rates.readBandwidth === null ? '–' : formatOfBandwidth(rate / rates.readBandwidth),
   );
   if (rates.copyBandwidth !== null) row.push(formatOfBandwidth(rate / rates.copyBandwidth));
+  const floor = findFloor(report, mask, rates);
+  if (floor !== null) row.push((1000 * floor).toFixed(1), formatOfBandwidth(floor / best));
   return row;
+}
+
+/** Seconds that a decode step takes at least: products with weights by the slower of their bytes and their operations, then the entries' bytes. Null
+ * where the device's rates were not measured. */
+function findFloor(report: ContextReport, mask: string, { copyBandwidth, matrixRate }: DeviceRates): number | null {
+  if (copyBandwidth === null || matrixRate === null) return null;
+  const { weightReadBytes } = report;
+  const products = Math.max(weightReadBytes / copyBandwidth, (report.weightOperations[mask] as number) / matrixRate);
+  return products + ((report.readBytes[mask] as number) - weightReadBytes) / copyBandwidth;
 }
 
 function formatCapacity({ memoryBytes, weightBytes, rows }: CapacityReport): string {
@@ -133,11 +155,12 @@ function formatOperations(rate: number | null, matrixRate: number): string[] {
   return rate === null ? ['–', '–'] : [(rate / 1e12).toFixed(0), formatShare(rate / matrixRate)];
 }
 
-function formatComparison({ context, comparisons, readBytes }: ContextReport, mask: string): string {
+function formatComparison({ context, comparisons, figures, readBytes }: ContextReport, mask: string): string {
   const { prefillSpeedup, decodeSpeedup, kvShare, savingShare } = comparisons[mask] as Comparison;
   const name = mask === 'masked' ? 'mask' : mask;
   // Were a step nothing but its reads, it would be faster by this.
-  const ceiling = (readBytes.full as number) / (readBytes[mask] as number);
+  const texts = (figures[mask] as ContextFigures).batch / (figures.full as ContextFigures).batch;
+  const ceiling = (texts * (readBytes.full as number)) / (readBytes[mask] as number);
   const prefill = prefillSpeedup === null ? '' : `prefill ${prefillSpeedup.toFixed(2)}×, `;
   const saving = savingShare === null ? '' : `, ${formatShare(savingShare)} of the saving its bytes promise`;
   return `${context} tokens, ${name} against full: ${prefill}decode ${decodeSpeedup.toFixed(2)}× (${formatShare(decodeSpeedup / ceiling)} of the ${ceiling.toFixed(2)}× of its bytes${saving}), KV cache ${formatShare(kvShare)}`;

@@ -7,14 +7,20 @@ import { countKvBytes } from '../core/kv-cost.ts';
 import { isQuantizedKv, KV_DTYPES, type KvDtype } from '../core/session.ts';
 import type { HeadMask } from '../core/shapes.ts';
 import type { Engine } from '../engine/engine.ts';
-import { EngineError, NativeError } from '../errors/errors.ts';
+import { EngineError } from '../errors/errors.ts';
 import { hashMask } from '../formats/mask-hash.ts';
 import { listDevices, type Measure, measureDevice } from '../native/devices.ts';
 import { checkDistill, type DistillFigures, measureDistill } from '../runtime/distill-bench.ts';
 import { countPrefillOperations } from '../runtime/operations.ts';
-import { type Comparison, type ContextFigures, compareMasks, measureContext } from '../runtime/session-bench.ts';
+import {
+  type Comparison,
+  type ContextFigures,
+  compareMasks,
+  isOutOfMemory,
+  measureContext,
+} from '../runtime/session-bench.ts';
 import { checkSessions, type SessionCheck } from '../runtime/session-checks.ts';
-import { NAMED_SHAPES } from '../runtime/shapes.ts';
+import { countDecodeWeights, NAMED_SHAPES } from '../runtime/shapes.ts';
 import { type BenchFlags, openSubject, type Subject } from './bench-subject.ts';
 import { type CapacityReport, type ContextReport, formatReport } from './bench-table.ts';
 import { listGivenFlags, refuseIdleFlags } from './idle-flags.ts';
@@ -52,7 +58,11 @@ export function defineBenchCommand(command: Command, signal: AbortSignal): void 
     .option('--distill <a,b>', 'lengths of identification steps to time, such as 1k,8k')
     .option('--chunk <n>', 'tokens of one internal prefill chunk')
     .option('--steps <n>', 'timed decode steps of each', '16')
-    .option('--batch <n>', 'texts decoded together', '1')
+    .option(
+      '--batch <a,b>',
+      'texts decoded together, such as 1,8,32; most: each mask as many as the device holds, up to 64',
+      '1',
+    )
     .option('--seed <n>', 'decides random weights, mask and text', '42')
     .option('--allow-other-model', 'accept a mask made for another model of the same shape')
     .option('--json', 'print everything as JSON');
@@ -70,7 +80,7 @@ async function bench(
   const { kvDtype = 'bf16', kvRotation } = readKvFlags(flags);
   const kv = { kvDtype, ...(kvRotation !== undefined && { kvRotation }) };
   const steps = readIntegerFlag('--steps', { text: flags.steps, least: 1 });
-  const batch = readIntegerFlag('--batch', { text: flags.batch, least: 1 });
+  const batches = flags.batch.split(',').map(readBatch);
   const seed = readIntegerFlag('--seed', { text: flags.seed, least: 0 });
   const prefillUpTo = readIntegerFlag('--prefill-up-to', { text: flags.prefillUpTo, least: 0 });
   const chunkTokens =
@@ -106,8 +116,9 @@ async function bench(
     const matrixRate = isGpu ? await measure('matmul-bf16') : null;
     const rates = [await measure('read-bandwidth')];
     const reports: ContextReport[] = [];
-    for (const context of contexts) {
-      say(`duo bench: ${context} tokens.`);
+    const cases = contexts.flatMap((context) => batches.map((batch) => ({ context, batch })));
+    for (const { context, batch } of cases) {
+      say(`duo bench: ${context} tokens${batches.length > 1 ? `, batch ${batch}` : ''}.`);
       const { figures, failed } = await measureWhatFits(engine, {
         context,
         masks: { full: 'full', ...masks },
@@ -119,7 +130,7 @@ async function bench(
         feedsContext: context <= prefillUpTo,
         ...(chunkTokens !== undefined && { chunkTokens }),
       });
-      reports.push(makeReport({ subject, context, figures, failed, kvDtype, steps, batch }));
+      reports.push(makeReport({ subject, context, figures, failed, kvDtype, steps }));
       rates.push(await measure('read-bandwidth'));
     }
     const distill: DistillFigures[] = [];
@@ -139,16 +150,17 @@ async function bench(
       kvDtype,
       kvRotation: isQuantizedKv(kvDtype) ? kvRotation !== false : null,
       steps,
-      batch,
+      batch: batches.length === 1 && batches[0] !== 'most' ? (batches[0] as number) : null,
       seed,
       window,
     };
     const measured = { readBandwidth: bandwidth, copyBandwidth, matrixRate };
-    const capacity = countCapacity({ subject, batch });
+    const most = Math.max(...batches.map((batch) => (batch === 'most' ? 1 : batch)));
+    const capacity = countCapacity({ subject, batch: most });
     const maskHash = hashMask(Object.values(masks)[0] as HeadMask);
     if (flags.json)
       printJson({ ...settings, maskHash, machine, ...measured, checks, contexts: reports, capacity, distill });
-    else printResult(formatReport({ reports, capacity, distill, checks, rates: measured, batch }));
+    else printResult(formatReport({ reports, capacity, distill, checks, rates: measured }));
   } finally {
     await subject.close();
   }
@@ -161,25 +173,37 @@ async function measureWhatFits(
   options: Parameters<typeof measureContext<string>>[1],
 ): Promise<{ figures: Record<string, ContextFigures>; failed: Record<string, string> }> {
   try {
+    if (options.batch === 'most') return await measureEach(engine, options);
     return { figures: await measureContext(engine, options), failed: {} };
   } catch (error) {
     if (!isOutOfMemory(error)) throw error;
-    const figures: Record<string, ContextFigures> = {};
-    const failed: Record<string, string> = {};
-    for (const [name, mask] of Object.entries(options.masks)) {
-      try {
-        Object.assign(figures, await measureContext(engine, { ...options, masks: { [name]: mask } }));
-      } catch (alone) {
-        if (!isOutOfMemory(alone)) throw alone;
-        failed[name] = (alone as Error).message;
-      }
-    }
-    if (Object.keys(figures).length === 0) throw error;
-    return { figures, failed };
+    const alone = await measureEach(engine, options);
+    if (Object.keys(alone.figures).length === 0) throw error;
+    return alone;
   }
 }
 
-const isOutOfMemory = (error: unknown): boolean => error instanceof NativeError && error.status === 'MEMORY';
+/** Each mask with the device's memory to itself. */
+async function measureEach(
+  engine: Engine,
+  options: Parameters<typeof measureContext<string>>[1],
+): Promise<{ figures: Record<string, ContextFigures>; failed: Record<string, string> }> {
+  const figures: Record<string, ContextFigures> = {};
+  const failed: Record<string, string> = {};
+  for (const [name, mask] of Object.entries(options.masks)) {
+    try {
+      Object.assign(figures, await measureContext(engine, { ...options, masks: { [name]: mask } }));
+    } catch (error) {
+      if (!isOutOfMemory(error)) throw error;
+      failed[name] = (error as Error).message;
+    }
+  }
+  return { figures, failed };
+}
+
+function readBatch(text: string): number | 'most' {
+  return text === 'most' ? text : readIntegerFlag('--batch', { text, least: 1 });
+}
 
 /** Most tokens of each KV storage and mask whose caches fit beside the weights, by the formula, with no scratch counted.
  * Null where the device's memory is not known. */
@@ -244,9 +268,8 @@ function makeReport(run: {
   failed: Record<string, string>;
   kvDtype: KvDtype;
   steps: number;
-  batch: number;
 }): ContextReport {
-  const { subject, context, figures, failed, kvDtype, steps, batch } = run;
+  const { subject, context, figures, failed, kvDtype, steps } = run;
   const model = subject.config.shape;
   const masks: Record<string, HeadMask | 'full'> = { full: 'full', ...subject.masks };
   const full = figures.full;
@@ -257,7 +280,12 @@ function makeReport(run: {
   const weights = subject.weightBytes.decode;
   const forEachMask = <Value>(get: (mask: HeadMask | 'full') => Value): Record<string, Value> =>
     Object.fromEntries(Object.entries(masks).map(([name, mask]) => [name, get(mask)]));
-  const readBytes = forEachMask((mask) => weights + batch * count(mask, context + Math.ceil(steps / 2)));
+  const fromFigures = <Value>(get: (name: string, figures: ContextFigures) => Value): Record<string, Value> =>
+    Object.fromEntries(Object.entries(figures).map(([name, found]) => [name, get(name, found)]));
+  const entryBytes = fromFigures(
+    (name, { batch }) => batch * count(masks[name] as HeadMask | 'full', context + Math.ceil(steps / 2)),
+  );
+  const readBytes = fromFigures((name) => weights + (entryBytes[name] as number));
   const comparisons: Record<string, Comparison> = {};
   for (const name of Object.keys(subject.masks)) {
     if (full === undefined || figures[name] === undefined) continue;
@@ -272,6 +300,8 @@ function makeReport(run: {
     failed,
     expectedKvBytes: forEachMask((mask) => count(mask, maxTokens)),
     readBytes,
+    weightReadBytes: weights,
+    weightOperations: fromFigures((_, { batch }) => 2 * batch * countDecodeWeights(subject.config)),
     prefillOperations: forEachMask((mask) => {
       const { linear, attention } = countPrefillOperations({ config: subject.config, mask, tokens: context });
       return linear + attention;

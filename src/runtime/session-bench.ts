@@ -5,7 +5,7 @@ import { median } from '../core/numbers.ts';
 import type { KvDtype, Session } from '../core/session.ts';
 import type { HeadMask } from '../core/shapes.ts';
 import type { Engine } from '../engine/engine.ts';
-import { AbortedError, EngineError } from '../errors/errors.ts';
+import { AbortedError, EngineError, NativeError } from '../errors/errors.ts';
 import { decodeTogether } from './batch.ts';
 
 export interface ContextOptions<Name extends string> {
@@ -19,8 +19,8 @@ export interface ContextOptions<Name extends string> {
   readonly chunkTokens?: number;
   /** timed decode steps of each, at least 1 */
   readonly steps: number;
-  /** texts decoded together, at least 1 */
-  readonly batch: number;
+  /** texts decoded together, at least 1; `most`: as many as the device holds beside each other, up to 64, for an engine that fills caches */
+  readonly batch: number | 'most';
   /** feed the context token by token; false: fill the caches with random entries and time no prefill */
   readonly feedsContext: boolean;
   readonly seed: number;
@@ -33,6 +33,8 @@ export interface ContextFigures {
   readonly prefillSeconds: number | null;
   /** of each timed step, in order; one step feeds a token to every text of the batch */
   readonly stepSeconds: readonly number[];
+  /** texts decoded together */
+  readonly batch: number;
   /** of one session */
   readonly kvBytes: number;
   readonly fullKvBytes: number;
@@ -41,6 +43,8 @@ export interface ContextFigures {
 
 /** First steps after a fill or prefill run on cold caches and are not counted. */
 const WARM_UP_STEPS = 2;
+/** More texts than one step of any engine takes share nothing more. */
+const MOST_TEXTS = 64;
 
 /** @throws {EngineError} the engine cannot fill caches; {AbortedError} between steps. */
 export async function measureContext<Name extends string>(
@@ -58,7 +62,7 @@ export async function measureContext<Name extends string>(
     for (let step = 0; step < WARM_UP_STEPS + options.steps; step++) {
       for (const side of sides) {
         if (options.signal?.aborted) throw new AbortedError('The bench was stopped.');
-        const tokens = side.sessions.map((_, index) => (step * 31 + index * 7 + 5) % engine.model.vocab);
+        const tokens = drawTokens(engine, { step, count: side.sessions.length });
         const startMs = performance.now();
         side.logits = await decodeTogether(engine, side.sessions, tokens, side.logits);
         if (step >= WARM_UP_STEPS) side.stepSeconds.push((performance.now() - startMs) / 1000);
@@ -66,13 +70,20 @@ export async function measureContext<Name extends string>(
     }
     const entries = sides.map(({ name, prefillSeconds, stepSeconds, sessions }) => [
       name,
-      { prefillSeconds, stepSeconds, ...(sessions[0] as Session).memory() },
+      { prefillSeconds, stepSeconds, batch: sessions.length, ...(sessions[0] as Session).memory() },
     ]);
     return Object.fromEntries(entries) as Record<Name, ContextFigures>;
   } finally {
     for (const session of opened) await session.close();
   }
 }
+
+function drawTokens(engine: Engine, { step, count }: { step: number; count: number }): number[] {
+  return Array.from({ length: count }, (_, index) => (step * 31 + index * 7 + 5) % engine.model.vocab);
+}
+
+/** True where a device has no memory for what was asked of it. */
+export const isOutOfMemory = (error: unknown): boolean => error instanceof NativeError && error.status === 'MEMORY';
 
 interface Side {
   readonly sessions: Session[];
@@ -108,7 +119,8 @@ async function prepare(
       throw new EngineError(`Expected an engine that fills caches directly, got ${engine.name}; feed the context`);
     await first.fill(context, options.seed);
   }
-  for (let index = 1; index < batch; index++) {
+  if (batch === 'most') await openMost(engine, { sessions, open, context, seed: options.seed });
+  for (let index = 1; index < Number(batch); index++) {
     // Texts of their own: a fork's pages are its parent's, which a device may keep in its cache for all of them.
     if (first.fill) {
       const other = await open();
@@ -122,15 +134,45 @@ async function prepare(
   return { sessions, prefillSeconds };
 }
 
+/** Open and fill sessions until the device holds no more, of which as many stay as it has memory to decode. */
+async function openMost(
+  engine: Engine,
+  { sessions, open, context, seed }: { sessions: Session[]; open(): Promise<Session>; context: number; seed: number },
+): Promise<void> {
+  const dropLast = async (): Promise<void> => (sessions.pop() as Session).close();
+  while (sessions.length < MOST_TEXTS) {
+    const held = sessions.length;
+    try {
+      const other = await open();
+      await other.fill?.(context, seed + sessions.length);
+    } catch (error) {
+      if (!isOutOfMemory(error)) throw error;
+      if (sessions.length > held) await dropLast();
+      break;
+    }
+  }
+  // A step needs memory too.
+  while (sessions.length > 1) {
+    try {
+      await decodeTogether(engine, sessions, drawTokens(engine, { step: 0, count: sessions.length }));
+      for (const [index, session] of sessions.entries()) await session.fill?.(context, seed + index);
+      return;
+    } catch (error) {
+      if (!isOutOfMemory(error)) throw error;
+      await dropLast();
+    }
+  }
+}
+
 /** What both masks cost beside each other at one context. */
 export interface Comparison {
   /** full over masked, medians; above 1 the mask is faster */
   readonly prefillSpeedup: number | null;
-  /** median over steps of full over masked, each pair timed back to back */
+  /** tokens a second, masked over full: median over steps, each pair timed back to back */
   readonly decodeSpeedup: number;
   /** masked over full */
   readonly kvShare: number;
-  /** bytes read by a step, masked over full */
+  /** bytes read for a token of each text, masked over full */
   readonly readShare: number;
   /** time saved over bytes saved, both as shares of full: 1 = every byte the mask leaves out is time won; null where
    * too few bytes are saved to see them in a time */
@@ -140,22 +182,24 @@ export interface Comparison {
 /** Below this share of a step's bytes the noise of timing is larger than what is saved. */
 const LEAST_BYTES_SAVED = 0.05;
 
-/** @param readBytes of one step: weights once, and the entries each text attends to. */
+/** @param readBytes of one step: weights once, and the entries each text attends to. Batches may differ: a token's share counts. */
 export function compareMasks(
   figures: { full: ContextFigures; masked: ContextFigures },
   readBytes: { full: number; masked: number },
 ): Comparison {
   const { full, masked } = figures;
-  const ratios = full.stepSeconds.map((seconds, step) => seconds / (masked.stepSeconds[step] as number));
+  const texts = masked.batch / full.batch;
+  const ratios = full.stepSeconds.map((seconds, step) => (texts * seconds) / (masked.stepSeconds[step] as number));
   const decodeSpeedup = median(ratios);
-  const bytesSaved = 1 - readBytes.masked / readBytes.full;
+  const readShare = readBytes.masked / readBytes.full / texts;
+  const bytesSaved = 1 - readShare;
   const prefillSpeedup =
     full.prefillSeconds === null || masked.prefillSeconds === null ? null : full.prefillSeconds / masked.prefillSeconds;
   return {
     prefillSpeedup,
     decodeSpeedup,
     kvShare: masked.kvBytes / full.kvBytes,
-    readShare: readBytes.masked / readBytes.full,
+    readShare,
     savingShare: bytesSaved < LEAST_BYTES_SAVED ? null : (1 - 1 / decodeSpeedup) / bytesSaved,
   };
 }

@@ -31,9 +31,31 @@ describe('duo bench', () => {
   it('prints a table', async () => {
     const { code, stdout } = await runDuo(['bench', '--model', GOLDEN_MODEL, ...SMALL, ...TENSORFLOW]);
     expect(code).toBe(0);
-    expect(stdout).toMatch(/context +heads +prefill s/);
+    expect(stdout).toMatch(/context +heads +texts +prefill s/);
     expect(stdout).toMatch(/24 tokens, mask against full: prefill [\d.]+×, decode [\d.]+×/);
     expect(stdout).toMatch(/5 laws checked before/);
+  });
+
+  it('takes several batches, and as many texts as fit', async () => {
+    const given = [
+      '--contexts',
+      '24',
+      '--steps',
+      '2',
+      '--device',
+      'cpu',
+      '--prefill-up-to',
+      '0',
+      '--batch',
+      '1,3,most',
+    ];
+    const { code, stdout } = await runDuo(['bench', '--model', GOLDEN_MODEL, ...given]);
+    expect(code).toBe(0);
+    const texts = [...stdout.matchAll(/^ +24 {2}(full|masked) +(\d+)/gm)].map(([, mask, count]) => `${mask} ${count}`);
+    expect(texts).toEqual(['full 1', 'masked 1', 'full 3', 'masked 3', 'full 64', 'masked 64']);
+    const { code: refused, stderr } = await runDuo(['bench', '--model', GOLDEN_MODEL, '--batch', '1,all']);
+    expect(refused).not.toBe(0);
+    expect(stderr).toContain('--batch');
   });
 
   it('measures several masks and identification steps in one run', async () => {
@@ -163,8 +185,8 @@ describeNative('duo bench on a shape', () => {
     const command = `ulimit -v 12000000 && exec node bin/duo.js bench ${flags}`;
     const { stdout } = await promisify(execFile)('bash', ['-c', command], { cwd: ROOT });
     const lines = stdout.split('\n');
-    expect(lines[1]).toMatch(/^16777216 {2}full +too large$/);
-    expect(lines[2]).toMatch(/^16777216 {2}masked +– +[\d.]+/);
+    expect(lines[1]).toMatch(/^16777216 {2}full +– +too large$/);
+    expect(lines[2]).toMatch(/^16777216 {2}masked +1 +– +[\d.]+/);
     expect(lines[3]).toMatch(/^16777216 tokens, full, too large: Expected 64\.0 GiB for the bf16 cache/);
     expect(lines.filter((line) => line.includes('against full'))).toEqual([]);
     expect(Math.max(...lines.slice(0, 3).map((line) => line.length))).toBeLessThan(120);

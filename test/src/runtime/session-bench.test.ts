@@ -1,13 +1,16 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { Session } from '../../../src/core/session.ts';
 import type { HeadMask } from '../../../src/core/shapes.ts';
 import type { Engine } from '../../../src/engine/engine.ts';
+import { openNativeEngine } from '../../../src/engine/native/native-engine.ts';
 import { openTensorflowEngine } from '../../../src/engine/tensorflow/tensorflow-engine.ts';
+import { NativeError } from '../../../src/errors/errors.ts';
 import { type ModelFolder, openModelFolder } from '../../../src/model/folder.ts';
 import { type ContextFigures, compareMasks, measureContext } from '../../../src/runtime/session-bench.ts';
 import { checkSessions, measureDisagreement } from '../../../src/runtime/session-checks.ts';
 
 function figures(prefillSeconds: number | null, stepSeconds: number[], kvBytes: number): ContextFigures {
-  return { prefillSeconds, stepSeconds, kvBytes, fullKvBytes: 1000, workspaceBytes: 0 };
+  return { prefillSeconds, stepSeconds, batch: 1, kvBytes, fullKvBytes: 1000, workspaceBytes: 0 };
 }
 
 describe('compareMasks', () => {
@@ -22,6 +25,14 @@ describe('compareMasks', () => {
       readShare: 0.5,
       savingShare: 1,
     });
+  });
+
+  it('counts tokens where batches differ', () => {
+    const full = { ...figures(null, [4], 1000), batch: 2 };
+    const masked = { ...figures(null, [5], 500), batch: 5 };
+    const { decodeSpeedup, readShare } = compareMasks({ full, masked }, { full: 200, masked: 250 });
+    expect(decodeSpeedup).toBeCloseTo(2, 12);
+    expect(readShare).toBeCloseTo(0.5, 12);
   });
 
   it('has no prefill ratio for filled caches, and no saving where no byte is saved', () => {
@@ -52,9 +63,31 @@ describe('measureContext and checkSessions', () => {
       feedsContext: true,
     });
     expect(found.full.stepSeconds).toHaveLength(3);
+    expect(found.full.batch).toBe(2);
     // 8 heads × (10 + 2 + 3) slots × 2 × 32 values × 4 bytes
     expect(found.full.kvBytes).toBe(8 * 15 * 256);
     expect(found.masked.kvBytes).toBe((4 * 15 + 4 * 6) * 256);
+  });
+
+  it('takes as many texts as the device holds', async () => {
+    const native = await openNativeEngine(folder, { device: 'cpu' });
+    const noMemory = (): never => {
+      throw new NativeError('Expected device memory for a text, found none', 'MEMORY');
+    };
+    let opened = 0;
+    // A device of three sessions, of which a step has room for two.
+    const small: Engine = Object.assign(Object.create(native), {
+      model: native.model,
+      openSession: (...given: Parameters<Engine['openSession']>) =>
+        opened++ < 3 ? native.openSession(...given) : noMemory(),
+      decodeBatch: async (sessions: Session[], tokens: number[], into?: Float32Array[]) =>
+        sessions.length > 2 ? noMemory() : native.decodeBatch?.(sessions, tokens, into),
+    });
+    const options = { context: 10, kvDtype: 'f32', steps: 2, batch: 'most', seed: 1, feedsContext: false } as const;
+    const found = await measureContext(small, { ...options, masks: { masked: mask } });
+    expect(found.masked.batch).toBe(2);
+    expect(found.masked.stepSeconds).toHaveLength(2);
+    await native.close();
   });
 
   it('says so where the engine cannot fill caches', async () => {
