@@ -105,7 +105,7 @@ class CudaModel : public DuoModel {
   void limit_kept_layers(int64_t most) { most_kept_layers_ = most; }
 
  private:
-  bool keep_inputs(SamplePass &pass, MlpScales &scales, std::vector<DeviceBuffer<float>> &inputs, DeviceBuffer<float> &last) const;
+  bool keep_inputs(SamplePass &pass, MlpScales &scales, float *inputs, float *last) const;
   bool probe_once(const Passage &passage, const float *base_gates, const float *probe_gates, int64_t head_begin, int64_t head_end, const HeadWindows &windows, Task &task,
                   MlpScales &scales, int64_t &num_reported, float *differences);
   ModelConfig config_;

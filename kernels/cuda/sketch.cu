@@ -15,30 +15,38 @@ namespace {
 
 constexpr double MOST_OF_FREE_MEMORY = 0.8;  // the rest is for products' own memory and other programs
 
-// One vector's gradient on its way down.
-struct Carried {
-  Carried(int64_t tokens, int64_t rows, int64_t hidden, int64_t mixed) : stream(tokens * hidden), last(rows * hidden), d_mixed(mixed) {}
-  DeviceBuffer<float> stream, last;  // [T, C] of a layer's input; [P, C] of the last layer's output
-  DeviceBuffer<bf16> d_mixed;        // [rows, H, D]
+// Gradients of several vectors on their way down, each kind in one piece: many allocations take longer than a small model's passes.
+class Carried {
+ public:
+  Carried(int64_t count, int64_t stream, int64_t last, int64_t mixed)
+      : stream_(stream), last_(last), mixed_(mixed), streams_(count * stream), lasts_(count * last), d_mixed_(count * mixed) {}
+  float *stream(int64_t i) const { return streams_.data() + i * stream_; }  // [T, C] of a layer's input
+  float *last(int64_t i) const { return lasts_.data() + i * last_; }        // [P, C] of the last layer's output
+  bf16 *d_mixed(int64_t i) const { return d_mixed_.data() + i * mixed_; }   // [rows, H, D]
+
+ private:
+  int64_t stream_, last_, mixed_;
+  DeviceBuffer<float> streams_, lasts_;
+  DeviceBuffer<bf16> d_mixed_;
 };
 
 }  // namespace
 
 // Inputs [T, C] of all layers and the last layer's output [P, C], under the pass's gates. False where an MLP's product did not fit f16; `scales` are lower then.
-bool CudaModel::keep_inputs(SamplePass &pass, MlpScales &scales, std::vector<DeviceBuffer<float>> &inputs, DeviceBuffer<float> &last) const {
-  const size_t bytes = static_cast<size_t>(inputs.front().bytes());
-  pass.embed(inputs.front().data());
+bool CudaModel::keep_inputs(SamplePass &pass, MlpScales &scales, float *inputs, float *last) const {
+  const int64_t each = pass.num_tokens() * config_.hidden;
+  pass.embed(inputs);
   for (int64_t layer = 0; layer < config_.layers; layer++) {
     const DeviceRows rows = pass.rows_of(layer);
-    const float *x = inputs[static_cast<size_t>(layer)].data();
+    const float *x = inputs + layer * each;
     pass.attend_layer(layer, x, rows);
     if (rows.is_all) {
-      float *next = inputs[static_cast<size_t>(layer) + 1].data();
-      check(cudaMemcpyAsync(next, x, bytes, cudaMemcpyDeviceToDevice, pass.stream().get()), "keeping a layer's input");
+      float *next = inputs + (layer + 1) * each;
+      check(cudaMemcpyAsync(next, x, static_cast<size_t>(each) * sizeof(float), cudaMemcpyDeviceToDevice, pass.stream().get()), "keeping a layer's input");
       pass.finish_layer(layer, next, rows.count);
     } else {
-      pass.gather(x, rows, last.data());
-      pass.finish_layer(layer, last.data(), rows.count);
+      pass.gather(x, rows, last);
+      pass.finish_layer(layer, last, rows.count);
     }
     pass.pace();
   }
@@ -62,18 +70,16 @@ void CudaModel::sketch(const Passage &passage, const float *base_gates, const He
   const int64_t most_rows = layers > 1 ? tokens : looked_at, query_width = config_.query_width();
   task.set_total(layers * (1 + num_vectors));
   const HeadWindows with_windows{sink, base_windows.recent};
-  std::vector<DeviceBuffer<float>> inputs;
-  for (int64_t layer = 0; layer < layers; layer++) inputs.emplace_back(tokens * hidden);
-  DeviceBuffer<float> last(looked_at * hidden), differences(num_windows * most_rows * query_width), deltas(num_windows * config_.heads * most_rows);
+  DeviceBuffer<float> inputs(layers * tokens * hidden), last(looked_at * hidden), differences(num_windows * most_rows * query_width), deltas(num_windows * config_.heads * most_rows);
   DeviceBuffer<float> found(num_vectors * layers * num_windows * kv_heads);  // [vectors, L, windows, G]
   DeviceBuffer<double> partial(num_windows * kv_heads * GATE_SLICES);
-  std::vector<Carried> carried;
+  std::optional<Carried> made_room;
   MlpScales scales(layers);
   std::optional<SamplePass> made;
   do {
     made.emplace(*this, passage, with_windows, PassRole::probe, 0, task, PassArithmetic{Half::f16, scales.data()});
     made->set_gates(base_gates);
-  } while (!keep_inputs(*made, scales, inputs, last));
+  } while (!keep_inputs(*made, scales, inputs.data(), last.data()));
   SamplePass &forward = *made;
   SamplePass back(*this, passage, with_windows, PassRole::sketch, 0, task);
   back.set_gates(base_gates);
@@ -81,19 +87,18 @@ void CudaModel::sketch(const Passage &passage, const float *base_gates, const He
   for (int64_t layer = 0; layer < layers; layer++) task.add_done();
 
   const int64_t at_once = choose_sketch_vectors(passage, num_vectors);
-  for (int64_t i = 0; i < at_once; i++) carried.emplace_back(tokens, looked_at, hidden, most_rows * query_width);
+  const Carried &carried = made_room.emplace(at_once, tokens * hidden, looked_at * hidden, most_rows * query_width);
   for (int64_t first = 0; first < num_vectors; first += at_once) {
     const int64_t count = std::min(at_once, num_vectors - first);
     for (int64_t i = 0; i < count; i++) {
       // The vector itself goes where its gradient's stream will be.
-      const Carried &one = carried[static_cast<size_t>(i)];
-      copy_to_device(one.stream.data(), vectors + (first + i) * looked_at * hidden, looked_at * hidden, back.stream());
-      check(launch_rms_norm_backward(last.data(), final_norm_.data(), one.stream.data(), looked_at, hidden, config_.rms_norm_eps, one.last.data(), back.stream().get()),
+      copy_to_device(carried.stream(i), vectors + (first + i) * looked_at * hidden, looked_at * hidden, back.stream());
+      check(launch_rms_norm_backward(last.data(), final_norm_.data(), carried.stream(i), looked_at, hidden, config_.rms_norm_eps, carried.last(i), back.stream().get()),
             "the final norm backward");
     }
     for (int64_t layer = layers - 1; layer >= 0; layer--) {
       const DeviceRows rows = forward.rows_of(layer), back_rows = back.rows_of(layer);
-      const float *x = inputs[static_cast<size_t>(layer)].data();
+      const float *x = inputs.data() + layer * tokens * hidden;
       const int64_t each = rows.count * query_width;
       forward.prepare_layer(layer, x, rows);
       for (int64_t window = 0; window < num_windows; window++) {
@@ -105,21 +110,19 @@ void CudaModel::sketch(const Passage &passage, const float *base_gates, const He
       back.open_layer(layer, x, back_rows);
       std::vector<SamplePass::SketchGradient> gradients;
       for (int64_t i = 0; i < count; i++) {
-        const Carried &one = carried[static_cast<size_t>(i)];
-        gradients.push_back({rows.is_all ? one.stream.data() : one.last.data(), one.d_mixed.data()});
+        gradients.push_back({rows.is_all ? carried.stream(i) : carried.last(i), carried.d_mixed(i)});
       }
       back.backward_mlps(layer, x, back_rows, gradients);
       for (int64_t i = 0; i < count; i++) {
-        const Carried &one = carried[static_cast<size_t>(i)];
         LadderProducts ladder{};
         ladder.heads = static_cast<int32_t>(config_.heads), ladder.kv_heads = static_cast<int32_t>(kv_heads), ladder.head_dim = static_cast<int32_t>(config_.head_dim);
         ladder.num_rows = rows.count, ladder.num_windows = num_windows;
-        ladder.d_mixed = one.d_mixed.data(), ladder.mixed = back.memory().mixed, ladder.differences = differences.data();
+        ladder.d_mixed = carried.d_mixed(i), ladder.mixed = back.memory().mixed, ladder.differences = differences.data();
         ladder.full_delta = back.memory().deltas, ladder.deltas = deltas.data(), ladder.partial = partial.data();
         ladder.products = found.data() + ((first + i) * layers + layer) * num_windows * kv_heads;
         check(launch_ladder_products(ladder, back.stream().get()), "products with a ladder");
         // Below layer 0 there is no head, so its input needs no gradient.
-        if (layer > 0) back.backward_heads(layer, x, back_rows, one.d_mixed.data(), one.last.data(), one.stream.data());
+        if (layer > 0) back.backward_heads(layer, x, back_rows, carried.d_mixed(i), carried.last(i), carried.stream(i));
         back.pace();
         task.add_done();
       }
