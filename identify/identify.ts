@@ -21,7 +21,7 @@ import { findResumedEngine } from './resumed-engine.ts';
 import { runIdentification } from './run.ts';
 import { openGivenSource, openOrigin, type SampleSource } from './sample-source.ts';
 import { settleDistance } from './settle-distance.ts';
-import { checkReach, checkWidest } from './warnings.ts';
+import { checkReach, checkWidest, describeHeldWhole } from './warnings.ts';
 
 /** Find the retrieval heads of a model.
  * @returns gates, mask and the closing table; the same as `duo identify` with the same settings.
@@ -102,7 +102,8 @@ async function identifyWith(opened: Opened): Promise<IdentifyResult> {
   try {
     const numSamples = method.isStepwise ? config.steps : config.quadraticSamples;
     await checkReach({ source, config, numSamples });
-    const longestTokens = findLongest(source, config);
+    const lengths = listLengths(source, config);
+    const longestTokens = Math.max(...lengths);
     const windows = resolveWindows(config, { longestTokens, heads: shape.layers * shape.kvHeads });
     checkWidest(windows, { sinkTokens: config.sinkTokens, longestTokens });
     if (config.windows === 'auto') {
@@ -110,6 +111,8 @@ async function identifyWith(opened: Opened): Promise<IdentifyResult> {
       options.onMessage?.({ kind: 'note', text });
     }
     const { onMessage } = options;
+    const held = describeHeldWhole(windows, { sinkTokens: config.sinkTokens, lengths });
+    if (held) onMessage?.({ kind: 'note', text: held });
     const distance = settleDistance(config, { given: opened.settings.given, method, engine, onMessage });
     const settled = { ...config, distance, windows: windows.length > 0 ? windows : null };
     const parts = { options, folder, fitted, method, cut, windows, longestTokens, source, engine, helpers };
@@ -168,10 +171,8 @@ function checkTurns({ objective, method, quadraticSamples, steps }: Config): voi
   );
 }
 
-/** Tokens of the longest sample that the heads are scored by. */
-function findLongest(source: SampleSource, { method, quadraticSamples, steps }: Config): number {
+/** Tokens of the samples that the heads are scored by. */
+function listLengths(source: SampleSource, { method, quadraticSamples, steps }: Config): number[] {
   const count = method === 'quadratic' ? quadraticSamples : steps;
-  let longest = 0;
-  for (let index = 0; index < Math.max(1, count); index++) longest = Math.max(longest, source.lengthAt(index));
-  return longest;
+  return Array.from({ length: Math.max(1, count) }, (_, index) => source.lengthAt(index));
 }

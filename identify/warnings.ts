@@ -46,6 +46,20 @@ export function checkWidest(
   );
 }
 
+/** A sentence on samples that the widest windows hold whole: there the effect counts as none, and the cut takes those windows for more harmless than
+ * they are at the length of the others; null where there are none.
+ * @param lengths tokens of each sample that is measured. */
+export function describeHeldWhole(
+  windows: readonly number[],
+  { sinkTokens, lengths }: { readonly sinkTokens: number; readonly lengths: readonly number[] },
+): string | null {
+  const widest = windows.at(-1);
+  if (widest === undefined || windows.length < 2) return null;
+  const held = lengths.filter((tokens) => tokens <= sinkTokens + widest).length;
+  if (held === 0) return null;
+  return `windows of ${widest} tokens hide nothing in ${held} of ${lengths.length} samples, which are no longer; they pass for more harmless than they are in longer texts. Make the samples longer, as the context that is cut for.`;
+}
+
 /** Sentences on a finished identification; none where nothing is wrong.
  * @param measured the length that a ladder was cut for, null where none was, and the longest sample that it was measured on.
  * @param heldOut rows of the closing table, null where there is none. */

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { checkWidest, listWarnings } from '../../identify/warnings.ts';
+import { checkWidest, describeHeldWhole, listWarnings } from '../../identify/warnings.ts';
 import type { EvalRow } from '../../src/formats/results.ts';
 import { type Config, ConfigError, identify, type Sample } from '../../src/index.ts';
 import { GOLDEN_MODEL, makeFolder, runDuo } from '../src/cli/run-duo.ts';
@@ -40,6 +40,35 @@ it('refuses a ladder whose widest window holds the longest sample', async () => 
 it('passes a ladder that leaves one token out', () => {
   expect(() => checkWidest([32, 247], { sinkTokens: 8, longestTokens: 256 })).not.toThrow();
   expect(() => checkWidest([], { sinkTokens: 8, longestTokens: 256 })).not.toThrow();
+});
+
+describe('describeHeldWhole', () => {
+  const sinkTokens = 8;
+
+  it('counts the samples that the widest window holds', () => {
+    expect(describeHeldWhole([32, 248], { sinkTokens, lengths: [256, 257, 100] })).toMatch(
+      /^windows of 248 tokens hide nothing in 2 of 3 samples, which are no longer; /,
+    );
+  });
+
+  it('says nothing where none does, or where one window alone is measured', () => {
+    expect(describeHeldWhole([32, 247], { sinkTokens, lengths: [256, 300] })).toBeNull();
+    expect(describeHeldWhole([248], { sinkTokens, lengths: [256, 300] })).toBeNull();
+    expect(describeHeldWhole([], { sinkTokens, lengths: [1] })).toBeNull();
+  });
+
+  it('is told before anything is measured', async () => {
+    const notes: string[] = [];
+    const long: Sample = { tokens: Array.from({ length: 90 }, (_, index) => index % 40), answers: [[80, 84]] };
+    await identify({
+      model: GOLDEN_MODEL,
+      engine: 'tensorflow',
+      samples: [long, SHORT],
+      config: { ...config({ sinkTokens: 2, recentTokens: 4 }), method: 'quadratic', windows: [4, 40] },
+      onMessage: ({ kind, text }) => void (kind === 'note' && notes.push(text)),
+    });
+    expect(notes).toContainEqual(expect.stringContaining('windows of 40 tokens hide nothing in 1 of 2 samples'));
+  });
 });
 
 const ONE_WINDOW = { atTokens: null, longestTokens: 256 };
