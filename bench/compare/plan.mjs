@@ -170,22 +170,13 @@ function listGain(asked, places, { window, seed }) {
 function listTasks(asked, places, { window, seed }) {
   return rowsAt(asked, seed).flatMap((row) =>
     [
-      ['chat', CHAT_TASKS, ['--chat', 'on']],
-      ['plain', PLAIN_TASKS, []],
+      ['chat', CHAT_TASKS, ['--chat', 'on', '--essays', asked.measure]],
+      ['plain', PLAIN_TASKS, ['--haystack', asked.measure]],
     ].map(([form, tasks, flags]) => {
       const gates = places.gates({ row, window, seed });
       const name = `${window.name}/${row.name}/seed-${seed}/tasks-${form}`;
       const masks = evaluate(asked, { gates, window, fractions: asked.taskFractions });
-      const prompts = [
-        '--tasks',
-        tasks.join(','),
-        '--essays',
-        asked.measure,
-        '--haystack',
-        asked.measure,
-        '--lengths',
-        asked.taskLengths,
-      ];
+      const prompts = ['--tasks', tasks.join(','), '--lengths', asked.taskLengths];
       const how = [
         '--task-samples',
         String(asked.prompts),

@@ -68,7 +68,7 @@ export function listWindowSteps(asked, places, { step, say }) {
   const masks = ['eval', ...asked.model, ...paths.flatMap((path) => ['--other-mask', path]), '--baselines', 'full'];
   const common = [...masks, ...asked.engine, '--seed', '42', '--json'];
   const texts = ['--tasks', 'long-range', '--documents', asked.measure, '--lengths', asked.gainLengths];
-  const prompts = ['--essays', asked.measure, '--haystack', asked.measure, '--lengths', asked.taskLengths];
+  const prompts = ['--lengths', asked.taskLengths];
   const how = ['--task-samples', String(asked.prompts), '--concurrent', '4', '--measure', asked.taskMeasure];
   const tasks = (form, names, flags) =>
     step(`by-head/tasks-${form}`, {
@@ -86,8 +86,8 @@ export function listWindowSteps(asked, places, { step, say }) {
     });
   return [
     step('by-head/gain', { args: [...common, ...texts, '--task-samples', String(asked.texts)], needs: [gates] }),
-    tasks('chat', CHAT_TASKS, ['--chat', 'on']),
-    tasks('plain', PLAIN_TASKS, []),
+    tasks('chat', CHAT_TASKS, ['--chat', 'on', '--essays', asked.measure]),
+    tasks('plain', PLAIN_TASKS, ['--haystack', asked.measure]),
   ];
 }
 
