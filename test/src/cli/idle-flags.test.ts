@@ -80,6 +80,7 @@ describe('duo score', () => {
 
 it.each([
   [['--model', 'demo', '--windows-like', 'x', '--sink', '4'], '--sink only with --streaming-fraction'],
+  [['--model', 'demo', '--weights', 'f32'], '--weights to be one of stored, bf16, int8, int4'],
   [['--model', 'demo', '--mask', 'x', '--recent', '64'], '--recent only with --streaming-fraction'],
   [['--model', 'demo', '--contexts', '8k', '--chunk', '512'], '--chunk only with --contexts of at most'],
 ])('duo bench %j', async (flags, message) => {
