@@ -1,5 +1,6 @@
-// The bench of a whole decode step: a model of random weights with as many layers as asked, sessions whose caches are filled, and the time of a
-// decode call as a caller sees it. First the same model's decode is held to its own prefill, which runs by other kernels.
+// The bench of a whole decode step: a model of random weights with as many layers as asked, sessions whose caches are
+// filled, and the time of a decode call as a caller sees it. First the same model's decode is held to its own prefill,
+// which runs by other kernels.
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -12,7 +13,8 @@
 
 namespace duo::bench {
 
-void bench_decode_step(int device_index, const std::vector<int64_t> &sizes, int32_t num_repeats, double *seconds, double *relative_error) {
+void bench_decode_step(int device_index, const std::vector<int64_t> &sizes, int32_t num_repeats, double *seconds,
+                       double *relative_error) {
   Task task;
   ModelConfig config{};
   config.layers = sizes[0], config.heads = sizes[1], config.kv_heads = sizes[2], config.head_dim = sizes[3];
@@ -20,14 +22,21 @@ void bench_decode_step(int device_index, const std::vector<int64_t> &sizes, int3
   const int64_t tokens = sizes[7], retrieval = sizes[8], batch = sizes[12];
   const Window window{sizes[9], sizes[10]};
   const auto kv = static_cast<Dtype>(sizes[11]);
-  if (config.layers < 1 || config.kv_heads < 1 || retrieval > config.kv_heads || tokens < 1 || window.recent < 1 || batch < 1 || batch > 64) {
-    fail(DUO_STATUS_ARGUMENT, "Expected 1 or more layers and tokens, at most G retrieval heads, R of at least 1, a batch of 1 to 64");
+  if (config.layers < 1 || config.kv_heads < 1 || retrieval > config.kv_heads || tokens < 1 || window.recent < 1 ||
+      batch < 1 || batch > 64) {
+    fail(DUO_STATUS_ARGUMENT,
+         "Expected 1 or more layers and tokens, at most G retrieval heads, R of at least 1, a batch of 1 to 64");
   }
-  config.max_positions = 1 << 20, config.rms_norm_eps = 1e-5f, config.rope_type = DUO_ROPE_NONE, config.rope_theta = 500000.0, config.tied_embeddings = true;
-  const auto model = open_cuda_model(config, make_random_weights(config, 1, Dtype::bf16, task), {device_index, "", 0, Dtype::stored, DUO_COMPUTE_ACCURATE}, task);
+  config.max_positions = 1 << 20, config.rms_norm_eps = 1e-5f, config.rope_type = DUO_ROPE_NONE,
+  config.rope_theta = 500000.0, config.tied_embeddings = true;
+  const auto model = open_cuda_model(config, make_random_weights(config, 1, Dtype::bf16, task),
+                                     {device_index, "", 0, Dtype::stored, DUO_COMPUTE_ACCURATE}, task);
   std::vector<int64_t> windows;
-  for (int64_t i = 0; i < config.num_gates(); i++) windows.push_back(i % config.kv_heads < retrieval ? 0 : window.recent);
-  const auto open = [&](int64_t max_tokens) { return model->open_session(model, {windows, window.sink, max_tokens, kv, false, 0}, task); };
+  for (int64_t i = 0; i < config.num_gates(); i++)
+    windows.push_back(i % config.kv_heads < retrieval ? 0 : window.recent);
+  const auto open = [&](int64_t max_tokens) {
+    return model->open_session(model, {windows, window.sink, max_tokens, kv, false, 0}, task);
+  };
 
   std::vector<int32_t> text;
   for (int64_t i = 0; i < 40; i++) text.push_back(static_cast<int32_t>(i * 7919 % config.vocab));

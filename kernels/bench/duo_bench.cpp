@@ -14,13 +14,18 @@ using namespace duo::bench;
 
 namespace {
 
-const std::map<std::string, int64_t> DTYPES{{"f32", DUO_DTYPE_F32}, {"bf16", DUO_DTYPE_BF16}, {"int8", DUO_DTYPE_INT8}, {"fp8", DUO_DTYPE_FP8}, {"int4", DUO_DTYPE_INT4}};
+const std::map<std::string, int64_t> DTYPES{{"f32", DUO_DTYPE_F32},
+                                            {"bf16", DUO_DTYPE_BF16},
+                                            {"int8", DUO_DTYPE_INT8},
+                                            {"fp8", DUO_DTYPE_FP8},
+                                            {"int4", DUO_DTYPE_INT4}};
 
 int64_t parse_number(const std::string &name, const std::string &text) {
   if (name == "dtype" && DTYPES.count(text) > 0) return DTYPES.at(text);
   char *end = nullptr;
   const long long value = std::strtoll(text.c_str(), &end, 10);
-  if (text.empty() || *end != '\0' || value < 0 || value > int64_t{1} << 32) fail(DUO_STATUS_ARGUMENT, "Expected `%s` to be a number of 0 to 2^32, got `%s`", name.c_str(), text.c_str());
+  if (text.empty() || *end != '\0' || value < 0 || value > int64_t{1} << 32)
+    fail(DUO_STATUS_ARGUMENT, "Expected `%s` to be a number of 0 to 2^32, got `%s`", name.c_str(), text.c_str());
   return value;
 }
 
@@ -52,7 +57,8 @@ void run(int count, char **arguments) {
       } else if (argument == "--limit") {
         limit = std::atof(value.c_str());
       } else {
-        fail(DUO_STATUS_ARGUMENT, "Expected --device, --threads, --repeats, --limit or --list, got `%s`", argument.c_str());
+        fail(DUO_STATUS_ARGUMENT, "Expected --device, --threads, --repeats, --limit or --list, got `%s`",
+             argument.c_str());
       }
     } else if (const size_t equals = argument.find('='); equals != std::string::npos) {
       given[argument.substr(0, equals)] = parse_number(argument.substr(0, equals), argument.substr(equals + 1));
@@ -60,9 +66,11 @@ void run(int count, char **arguments) {
       name = argument;
     }
   }
-  if (repeats < 1 || repeats > 100000) fail(DUO_STATUS_ARGUMENT, "Expected --repeats of 1 to 100000, got `%lld`", static_cast<long long>(repeats));
+  if (repeats < 1 || repeats > 100000)
+    fail(DUO_STATUS_ARGUMENT, "Expected --repeats of 1 to 100000, got `%lld`", static_cast<long long>(repeats));
   const bool is_cuda = device.rfind("cuda:", 0) == 0;
-  if (!is_cuda && device != "cpu") fail(DUO_STATUS_ARGUMENT, "Expected --device cpu or cuda:0, got `%s`", device.c_str());
+  if (!is_cuda && device != "cpu")
+    fail(DUO_STATUS_ARGUMENT, "Expected --device cpu or cuda:0, got `%s`", device.c_str());
   for (const Op &op : list_ops()) {
     if (op.name != name || op.is_cuda != is_cuda) continue;
     std::vector<int64_t> sizes;
@@ -72,17 +80,21 @@ void run(int count, char **arguments) {
     }
     for (const char *size : op.optional) sizes.push_back(given[size]), given.erase(size);
     if (!given.empty()) fail(DUO_STATUS_ARGUMENT, "Op `%s` takes no `%s`", op.name, given.begin()->first.c_str());
-    OpenOptions options{is_cuda ? static_cast<int32_t>(std::atoi(device.c_str() + 5)) : 0, "", static_cast<int32_t>(threads), Dtype::stored, DUO_COMPUTE_ACCURATE};
+    OpenOptions options{is_cuda ? static_cast<int32_t>(std::atoi(device.c_str() + 5)) : 0, "",
+                        static_cast<int32_t>(threads), Dtype::stored, DUO_COMPUTE_ACCURATE};
     std::vector<double> seconds(static_cast<size_t>(repeats));
     double relative_error = 0;
-    (is_cuda ? run_cuda_op : run_cpu_op)(options, name, sizes, static_cast<int32_t>(repeats), seconds.data(), &relative_error);
+    (is_cuda ? run_cuda_op : run_cpu_op)(options, name, sizes, static_cast<int32_t>(repeats), seconds.data(),
+                                         &relative_error);
     std::printf("{\"seconds\": [");
     for (size_t i = 0; i < seconds.size(); i++) std::printf("%s%.9g", i == 0 ? "" : ", ", seconds[i]);
     std::printf("], \"relativeError\": %.6g}\n", relative_error);
-    if (!(relative_error <= limit)) fail(DUO_STATUS_NUMERIC, "Expected an error of at most %g against the reference, got %g", limit, relative_error);
+    if (!(relative_error <= limit))
+      fail(DUO_STATUS_NUMERIC, "Expected an error of at most %g against the reference, got %g", limit, relative_error);
     return;
   }
-  fail(DUO_STATUS_UNSUPPORTED, "Expected an op that device `%s` has (duo_bench --list), got `%s`", device.c_str(), name.c_str());
+  fail(DUO_STATUS_UNSUPPORTED, "Expected an op that device `%s` has (duo_bench --list), got `%s`", device.c_str(),
+       name.c_str());
 }
 
 }  // namespace
@@ -102,7 +114,8 @@ int main(int count, char **arguments) {
 }
 
 #ifndef DUO_WITH_CUDA
-void duo::bench::run_cuda_op(const OpenOptions &, const std::string &, const std::vector<int64_t> &, int32_t, double *, double *) {
+void duo::bench::run_cuda_op(const OpenOptions &, const std::string &, const std::vector<int64_t> &, int32_t, double *,
+                             double *) {
   fail(DUO_STATUS_UNSUPPORTED, "Expected device cpu: this duo_bench was built without CUDA");
 }
 #endif

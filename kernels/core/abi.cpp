@@ -17,7 +17,8 @@ constexpr int64_t MAX_WINDOW = int64_t{1} << 40;
 }  // namespace
 
 HandleTable<duo_task_t, Task> &task_table() {
-  static auto *table = new HandleTable<duo_task_t, Task>;  // never destroyed: worker threads may outlive static destruction
+  static auto *table =
+      new HandleTable<duo_task_t, Task>;  // never destroyed: worker threads may outlive static destruction
   return *table;
 }
 HandleTable<duo_model_t, DuoModel> &model_table() {
@@ -36,7 +37,8 @@ void set_last_error(const char *text) noexcept {
 
 int64_t require_range(const char *name, int64_t value, int64_t low, int64_t high) {
   if (value < low || value > high) {
-    fail(DUO_STATUS_ARGUMENT, "Expected `%s` to be an integer of %" PRId64 " to %" PRId64 ", got `%" PRId64 "`", name, low, high, value);
+    fail(DUO_STATUS_ARGUMENT, "Expected `%s` to be an integer of %" PRId64 " to %" PRId64 ", got `%" PRId64 "`", name,
+         low, high, value);
   }
   return value;
 }
@@ -45,7 +47,8 @@ void require_tokens(const char *name, const int32_t *tokens, int64_t num_tokens,
   require(tokens, name);
   for (int64_t i = 0; i < num_tokens; i++) {
     if (tokens[i] < 0 || tokens[i] >= vocab) {
-      fail(DUO_STATUS_ARGUMENT, "Expected `%s[%" PRId64 "]` to be a token id of 0 to %" PRId64 ", got `%d`", name, i, vocab - 1, tokens[i]);
+      fail(DUO_STATUS_ARGUMENT, "Expected `%s[%" PRId64 "]` to be a token id of 0 to %" PRId64 ", got `%d`", name, i,
+           vocab - 1, tokens[i]);
     }
   }
 }
@@ -59,7 +62,8 @@ Passage require_passage(const ModelConfig &config, const int32_t *tokens, int64_
   for (int64_t i = 0; i < num_positions; i++) {
     const int64_t low = i == 0 ? 0 : int64_t{positions[i - 1]} + 1;
     if (positions[i] < low || positions[i] >= num_tokens) {
-      fail(DUO_STATUS_ARGUMENT, "Expected `positions[%" PRId64 "]` to be %" PRId64 " to %" PRId64 " (strictly ascending), got `%d`", i, low,
+      fail(DUO_STATUS_ARGUMENT,
+           "Expected `positions[%" PRId64 "]` to be %" PRId64 " to %" PRId64 " (strictly ascending), got `%d`", i, low,
            num_tokens - 1, positions[i]);
     }
   }
@@ -70,13 +74,15 @@ void require_gates(const char *name, const float *gates, int64_t num_gates) {
   require(gates, name);
   for (int64_t i = 0; i < num_gates; i++) {
     if (!(gates[i] >= 0.0f && gates[i] <= 1.0f)) {
-      fail(DUO_STATUS_ARGUMENT, "Expected `%s[%" PRId64 "]` to be 0 to 1, got `%g`", name, i, static_cast<double>(gates[i]));
+      fail(DUO_STATUS_ARGUMENT, "Expected `%s[%" PRId64 "]` to be 0 to 1, got `%g`", name, i,
+           static_cast<double>(gates[i]));
     }
   }
 }
 
 Window require_window(int64_t sink_tokens, int64_t recent_tokens) {
-  return {require_range("sink_tokens", sink_tokens, 0, MAX_WINDOW), require_range("recent_tokens", recent_tokens, 1, MAX_WINDOW)};
+  return {require_range("sink_tokens", sink_tokens, 0, MAX_WINDOW),
+          require_range("recent_tokens", recent_tokens, 1, MAX_WINDOW)};
 }
 
 void require_windows(const int64_t *windows, int64_t num_gates, int64_t sink_tokens) {
@@ -84,8 +90,10 @@ void require_windows(const int64_t *windows, int64_t num_gates, int64_t sink_tok
   require(windows, "windows");
   for (int64_t i = 0; i < num_gates; i++) {
     if (windows[i] < 0 || windows[i] > MAX_WINDOW) {
-      fail(DUO_STATUS_ARGUMENT, "Expected `windows[%" PRId64 "]` to be an integer of 0 (the whole context) to %" PRId64 ", got `%" PRId64 "`", i,
-           MAX_WINDOW, windows[i]);
+      fail(DUO_STATUS_ARGUMENT,
+           "Expected `windows[%" PRId64 "]` to be an integer of 0 (the whole context) to %" PRId64 ", got `%" PRId64
+           "`",
+           i, MAX_WINDOW, windows[i]);
     }
   }
 }
@@ -103,7 +111,9 @@ BranchWindows::BranchWindows(const int64_t *windows, int64_t num_gates, int64_t 
 
 void require_finite(const char *name, const float *values, int64_t count) {
   for (int64_t i = 0; i < count; i++) {
-    if (!std::isfinite(values[i])) fail(DUO_STATUS_NUMERIC, "Expected `%s[%" PRId64 "]` to come out finite, got `%g`", name, i, static_cast<double>(values[i]));
+    if (!std::isfinite(values[i]))
+      fail(DUO_STATUS_NUMERIC, "Expected `%s[%" PRId64 "]` to come out finite, got `%g`", name, i,
+           static_cast<double>(values[i]));
   }
 }
 
@@ -114,7 +124,8 @@ void copy_text(const std::string &from, char *text, int64_t text_bytes) {
   text[text_bytes - 1] = 0;
 }
 
-OpenOptions parse_device(const char *device, int32_t num_threads, int32_t weight_dtype, int32_t compute, bool *is_cuda) {
+OpenOptions parse_device(const char *device, int32_t num_threads, int32_t weight_dtype, int32_t compute,
+                         bool *is_cuda) {
   const std::string name = require(device, "device");
   OpenOptions options{0, "", num_threads, static_cast<Dtype>(weight_dtype), compute};
   require_range("num_threads", num_threads, 0, 256);

@@ -25,7 +25,8 @@ HandleTable<duo_session_t, SessionEntry> &session_table();
 
 void set_last_error(const char *text) noexcept;
 
-// Run `body(Task &)`; any exception becomes a status, its text goes to the thread and to the task. Nothing passes this line.
+// Run `body(Task &)`; any exception becomes a status, its text goes to the thread and to the task. Nothing passes this
+// line.
 template <typename Body>
 int32_t guard_task(duo_task_t *handle, Body body) noexcept {
   std::shared_ptr<Task> task;
@@ -78,7 +79,8 @@ Window require_window(int64_t sink_tokens, int64_t recent_tokens);
 // Windows of duo.h, each 0 (the whole context) to 2^40.
 void require_windows(const int64_t *windows, int64_t num_gates, int64_t sink_tokens);
 
-// The streaming branches of whole-sample operations: as HeadWindows, the whole context as a window past every text's end.
+// The streaming branches of whole-sample operations: as HeadWindows, the whole context as a window past every text's
+// end.
 struct BranchWindows {
   // gates null: no head streams, and neither argument is looked at.
   BranchWindows(const float *gates, const int64_t *windows, int64_t num_gates, int64_t sink_tokens);

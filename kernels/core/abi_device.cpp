@@ -20,8 +20,9 @@ std::string write_device(const DeviceInfo &info) {
   std::string features;
   for (const auto &feature : info.features) features += (features.empty() ? "" : ", ") + quote_json(feature);
   return "{\"name\": " + quote_json(info.name) + ", \"description\": " + quote_json(info.description) +
-         ", \"memoryBytes\": " + std::to_string(info.memory_bytes) + ", \"available\": " + (info.available ? "true" : "false") +
-         ", \"reason\": " + quote_json(info.reason) + ", \"features\": [" + features + "]}";
+         ", \"memoryBytes\": " + std::to_string(info.memory_bytes) +
+         ", \"available\": " + (info.available ? "true" : "false") + ", \"reason\": " + quote_json(info.reason) +
+         ", \"features\": [" + features + "]}";
 }
 
 }  // namespace
@@ -31,7 +32,8 @@ std::vector<DeviceInfo> list_devices() {
 #ifdef DUO_WITH_CUDA
   for (auto &device : describe_cuda_devices()) devices.push_back(std::move(device));
 #else
-  devices.push_back({"cuda:0", "", "the library was built without CUDA: nvcc was not found or not asked for", 0, false, {}});
+  devices.push_back(
+      {"cuda:0", "", "the library was built without CUDA: nvcc was not found or not asked for", 0, false, {}});
 #endif
   return devices;
 }
@@ -50,7 +52,8 @@ int32_t duo_device_describe(int32_t device_index, char *json, int64_t json_bytes
     require_range("device_index", device_index, 0, static_cast<int64_t>(devices.size()) - 1);
     const std::string text = write_device(devices[static_cast<size_t>(device_index)]);
     if (json_bytes <= static_cast<int64_t>(text.size())) {
-      fail(DUO_STATUS_SHAPE, "Expected `json_bytes` above %zu, got `%lld`", text.size(), static_cast<long long>(json_bytes));
+      fail(DUO_STATUS_SHAPE, "Expected `json_bytes` above %zu, got `%lld`", text.size(),
+           static_cast<long long>(json_bytes));
     }
     copy_text(text, json, json_bytes);
   });
@@ -68,8 +71,10 @@ int32_t duo_device_measure(const char *device, int32_t num_threads, int32_t meas
       return;
     }
 #endif
-    if (is_cuda) fail(DUO_STATUS_UNSUPPORTED, "Expected device `%s` to be usable, but the library was built without CUDA", device);
-    if (measure == DUO_MEASURE_FREE_MEMORY) fail(DUO_STATUS_UNSUPPORTED, "Expected a CUDA device to tell its free memory, got `%s`", device);
+    if (is_cuda)
+      fail(DUO_STATUS_UNSUPPORTED, "Expected device `%s` to be usable, but the library was built without CUDA", device);
+    if (measure == DUO_MEASURE_FREE_MEMORY)
+      fail(DUO_STATUS_UNSUPPORTED, "Expected a CUDA device to tell its free memory, got `%s`", device);
     *rate = measure_cpu(options, measure, running);
   });
 }

@@ -10,14 +10,18 @@
 namespace duo {
 namespace {
 
-std::shared_ptr<DuoModel> open_model(const ModelConfig &config, std::shared_ptr<const WeightMap> weights, const OpenOptions &options,
-                                     bool is_cuda, Task &task) {
+std::shared_ptr<DuoModel> open_model(const ModelConfig &config, std::shared_ptr<const WeightMap> weights,
+                                     const OpenOptions &options, bool is_cuda, Task &task) {
 #ifdef DUO_WITH_CUDA
   if (is_cuda) return open_cuda_model(config, std::move(weights), options, task);
 #endif
-  if (is_cuda) fail(DUO_STATUS_UNSUPPORTED, "Expected a CPU device: the library was built without CUDA, got `cuda:%d`", options.device_index);
-  if (options.weight_dtype != Dtype::stored && options.weight_dtype != Dtype::f32 && options.weight_dtype != Dtype::bf16) {
-    fail(DUO_STATUS_UNSUPPORTED, "Expected `weight_dtype` on the CPU to be as stored, F32 or BF16, got code `%d`", static_cast<int>(options.weight_dtype));
+  if (is_cuda)
+    fail(DUO_STATUS_UNSUPPORTED, "Expected a CPU device: the library was built without CUDA, got `cuda:%d`",
+         options.device_index);
+  if (options.weight_dtype != Dtype::stored && options.weight_dtype != Dtype::f32 &&
+      options.weight_dtype != Dtype::bf16) {
+    fail(DUO_STATUS_UNSUPPORTED, "Expected `weight_dtype` on the CPU to be as stored, F32 or BF16, got code `%d`",
+         static_cast<int>(options.weight_dtype));
   }
   return open_cpu_model(config, std::move(weights), options, task);
 }
@@ -33,8 +37,9 @@ void require_kl_point(const ModelConfig &config, const float *reference, const f
 
 using namespace duo;
 
-int32_t duo_model_open(const duo_model_config_t *config, const char *const *shard_paths, int32_t num_shards, const char *device,
-                       int32_t num_threads, int32_t weight_dtype, int32_t compute, duo_task_t *task, duo_model_t **model) {
+int32_t duo_model_open(const duo_model_config_t *config, const char *const *shard_paths, int32_t num_shards,
+                       const char *device, int32_t num_threads, int32_t weight_dtype, int32_t compute, duo_task_t *task,
+                       duo_model_t **model) {
   return guard_task(task, [&](Task &running) {
     ModelConfig checked = check_config(config);
     bool is_cuda;
@@ -43,13 +48,17 @@ int32_t duo_model_open(const duo_model_config_t *config, const char *const *shar
     require(shard_paths, "shard_paths");
     require_range("num_shards", num_shards, 1, 4096);
     if (!is_cuda && weight_dtype != DUO_DTYPE_STORED) {
-      fail(DUO_STATUS_UNSUPPORTED, "Expected a CUDA device for `weight_dtype` code `%d`, got a CPU, which has weights as they are stored", weight_dtype);
+      fail(DUO_STATUS_UNSUPPORTED,
+           "Expected a CUDA device for `weight_dtype` code `%d`, got a CPU, which has weights as they are stored",
+           weight_dtype);
     }
     std::vector<std::string> paths;
     for (int32_t i = 0; i < num_shards; i++) paths.emplace_back(require(shard_paths[i], "shard_paths[i]"));
     const auto weights = open_weight_files(checked, paths, running);
     if (!weights->rope_factors().empty() && checked.rope_type != DUO_ROPE_NONE) {
-      fail(DUO_STATUS_FORMAT, "Expected no rope scaling beside `rope_freqs.weight` of `%.500s`, got DUO_ROPE_ code `%d`", paths.front().c_str(), checked.rope_type);
+      fail(DUO_STATUS_FORMAT,
+           "Expected no rope scaling beside `rope_freqs.weight` of `%.500s`, got DUO_ROPE_ code `%d`",
+           paths.front().c_str(), checked.rope_type);
     }
     checked.rope_factors = weights->rope_factors();
     *model = model_table().insert(open_model(checked, weights, options, is_cuda, running));
@@ -64,10 +73,14 @@ int32_t duo_model_open_random(const duo_model_config_t *config, uint64_t seed, c
     const OpenOptions options = parse_device(device, num_threads, weight_dtype, compute, &is_cuda);
     require(model, "model");
     const Dtype host_dtype = options.weight_dtype == Dtype::f32 ? Dtype::f32 : Dtype::bf16;
-    if (weight_dtype != DUO_DTYPE_F32 && weight_dtype != DUO_DTYPE_BF16 && !(is_cuda && (weight_dtype == DUO_DTYPE_INT8 || weight_dtype == DUO_DTYPE_INT4))) {
-      fail(DUO_STATUS_UNSUPPORTED, "Expected `weight_dtype` of random weights to be F32 or BF16, or on CUDA INT8 or INT4, got code `%d`", weight_dtype);
+    if (weight_dtype != DUO_DTYPE_F32 && weight_dtype != DUO_DTYPE_BF16 &&
+        !(is_cuda && (weight_dtype == DUO_DTYPE_INT8 || weight_dtype == DUO_DTYPE_INT4))) {
+      fail(DUO_STATUS_UNSUPPORTED,
+           "Expected `weight_dtype` of random weights to be F32 or BF16, or on CUDA INT8 or INT4, got code `%d`",
+           weight_dtype);
     }
-    *model = model_table().insert(open_model(checked, make_random_weights(checked, seed, host_dtype, running), options, is_cuda, running));
+    *model = model_table().insert(
+        open_model(checked, make_random_weights(checked, seed, host_dtype, running), options, is_cuda, running));
   });
 }
 
@@ -87,20 +100,21 @@ int32_t duo_model_memory(duo_model_t *model, int64_t *weight_bytes, int64_t *wor
   });
 }
 
-int32_t duo_distill_estimate(duo_model_t *model, int64_t num_tokens, int64_t num_positions, const int64_t *windows, int64_t sink_tokens,
-                             int64_t *memory_bytes, double *operations) {
+int32_t duo_distill_estimate(duo_model_t *model, int64_t num_tokens, int64_t num_positions, const int64_t *windows,
+                             int64_t sink_tokens, int64_t *memory_bytes, double *operations) {
   return guard([&] {
     const auto found = model_table().find(model, "model");
     require_range("num_tokens", num_tokens, 1, int64_t{1} << 30);
     require_range("num_positions", num_positions, 1, num_tokens);
     const BranchWindows branches(windows, found->config().num_gates(), sink_tokens);
-    found->estimate_distill(num_tokens, num_positions, branches.view(), require(memory_bytes, "memory_bytes"), require(operations, "operations"));
+    found->estimate_distill(num_tokens, num_positions, branches.view(), require(memory_bytes, "memory_bytes"),
+                            require(operations, "operations"));
   });
 }
 
-int32_t duo_distill(duo_model_t *model, const int32_t *tokens, int64_t num_tokens, const int32_t *positions, int64_t num_positions,
-                    const float *gates, const int64_t *windows, int64_t sink_tokens, int32_t flags, duo_task_t *task, double *loss,
-                    float *gradient) {
+int32_t duo_distill(duo_model_t *model, const int32_t *tokens, int64_t num_tokens, const int32_t *positions,
+                    int64_t num_positions, const float *gates, const int64_t *windows, int64_t sink_tokens,
+                    int32_t flags, duo_task_t *task, double *loss, float *gradient) {
   return guard_task(task, [&](Task &running) {
     const auto found = model_table().find(model, "model");
     const ModelConfig &config = found->config();
@@ -116,9 +130,9 @@ int32_t duo_distill(duo_model_t *model, const int32_t *tokens, int64_t num_token
   });
 }
 
-int32_t duo_evaluate(duo_model_t *model, const int32_t *tokens, int64_t num_tokens, const int32_t *positions, const int32_t *targets,
-                     int64_t num_positions, const float *gates, const int64_t *windows, int64_t sink_tokens, duo_task_t *task,
-                     float *log_probs, int32_t *predictions) {
+int32_t duo_evaluate(duo_model_t *model, const int32_t *tokens, int64_t num_tokens, const int32_t *positions,
+                     const int32_t *targets, int64_t num_positions, const float *gates, const int64_t *windows,
+                     int64_t sink_tokens, duo_task_t *task, float *log_probs, int32_t *predictions) {
   return guard_task(task, [&](Task &running) {
     const auto found = model_table().find(model, "model");
     const ModelConfig &config = found->config();
@@ -133,8 +147,9 @@ int32_t duo_evaluate(duo_model_t *model, const int32_t *tokens, int64_t num_toke
   });
 }
 
-int32_t duo_hidden(duo_model_t *model, const int32_t *tokens, int64_t num_tokens, const int32_t *positions, int64_t num_positions,
-                   const float *gates, const int64_t *windows, int64_t sink_tokens, duo_task_t *task, float *hidden) {
+int32_t duo_hidden(duo_model_t *model, const int32_t *tokens, int64_t num_tokens, const int32_t *positions,
+                   int64_t num_positions, const float *gates, const int64_t *windows, int64_t sink_tokens,
+                   duo_task_t *task, float *hidden) {
   return guard_task(task, [&](Task &running) {
     const auto found = model_table().find(model, "model");
     const ModelConfig &config = found->config();
@@ -146,8 +161,9 @@ int32_t duo_hidden(duo_model_t *model, const int32_t *tokens, int64_t num_tokens
   });
 }
 
-int32_t duo_logits(duo_model_t *model, const int32_t *tokens, int64_t num_tokens, const int32_t *positions, int64_t num_positions,
-                   const float *gates, const int64_t *windows, int64_t sink_tokens, duo_task_t *task, float *logits) {
+int32_t duo_logits(duo_model_t *model, const int32_t *tokens, int64_t num_tokens, const int32_t *positions,
+                   int64_t num_positions, const float *gates, const int64_t *windows, int64_t sink_tokens,
+                   duo_task_t *task, float *logits) {
   return guard_task(task, [&](Task &running) {
     const auto found = model_table().find(model, "model");
     const ModelConfig &config = found->config();
@@ -159,9 +175,9 @@ int32_t duo_logits(duo_model_t *model, const int32_t *tokens, int64_t num_tokens
   });
 }
 
-int32_t duo_probe(duo_model_t *model, const int32_t *tokens, int64_t num_tokens, const int32_t *positions, int64_t num_positions,
-                  const float *base_gates, const float *probe_gates, int32_t head_begin, int32_t head_end, const int64_t *windows,
-                  int64_t sink_tokens, duo_task_t *task, float *differences) {
+int32_t duo_probe(duo_model_t *model, const int32_t *tokens, int64_t num_tokens, const int32_t *positions,
+                  int64_t num_positions, const float *base_gates, const float *probe_gates, int32_t head_begin,
+                  int32_t head_end, const int64_t *windows, int64_t sink_tokens, duo_task_t *task, float *differences) {
   return guard_task(task, [&](Task &running) {
     const auto found = model_table().find(model, "model");
     const ModelConfig &config = found->config();
@@ -171,13 +187,15 @@ int32_t duo_probe(duo_model_t *model, const int32_t *tokens, int64_t num_tokens,
     require_range("head_begin", head_begin, 0, config.num_gates() - 1);
     require_range("head_end", head_end, int64_t{head_begin} + 1, config.num_gates());
     const BranchWindows branches(base_gates, windows, config.num_gates(), sink_tokens);
-    found->probe(passage, base_gates, probe_gates, head_begin, head_end, branches.view(), running, require(differences, "differences"));
+    found->probe(passage, base_gates, probe_gates, head_begin, head_end, branches.view(), running,
+                 require(differences, "differences"));
     require_finite("differences", differences, (int64_t{head_end} - head_begin) * num_positions * config.hidden);
   });
 }
 
-int32_t duo_sketch(duo_model_t *model, const int32_t *tokens, int64_t num_tokens, const int32_t *positions, int64_t num_positions, const float *base_gates,
-                   const int64_t *base_windows, const float *vectors, int64_t num_vectors, const int64_t *windows, int64_t num_windows, int64_t sink_tokens,
+int32_t duo_sketch(duo_model_t *model, const int32_t *tokens, int64_t num_tokens, const int32_t *positions,
+                   int64_t num_positions, const float *base_gates, const int64_t *base_windows, const float *vectors,
+                   int64_t num_vectors, const int64_t *windows, int64_t num_windows, int64_t sink_tokens,
                    duo_task_t *task, float *products) {
   return guard_task(task, [&](Task &running) {
     const auto found = model_table().find(model, "model");
@@ -191,10 +209,12 @@ int32_t duo_sketch(duo_model_t *model, const int32_t *tokens, int64_t num_tokens
     require_gates("base_gates", base_gates, config.num_gates());
     for (int64_t i = 0; i < config.num_gates(); i++) {
       if (base_gates[i] == 0.0f || base_gates[i] == 1.0f) continue;
-      fail(DUO_STATUS_ARGUMENT, "Expected `base_gates[%" PRId64 "]` to be 0 or 1, got `%g`", i, static_cast<double>(base_gates[i]));
+      fail(DUO_STATUS_ARGUMENT, "Expected `base_gates[%" PRId64 "]` to be 0 or 1, got `%g`", i,
+           static_cast<double>(base_gates[i]));
     }
     const BranchWindows branches(base_gates, base_windows, config.num_gates(), sink_tokens);
-    found->sketch(passage, base_gates, branches.view(), vectors, num_vectors, windows, num_windows, sink_tokens, running, require(products, "products"));
+    found->sketch(passage, base_gates, branches.view(), vectors, num_vectors, windows, num_windows, sink_tokens,
+                  running, require(products, "products"));
     // A head that streams in the base has nothing to close.
     for (int64_t i = 0; i < num_vectors * config.num_gates(); i++) {
       if (base_gates[i % config.num_gates()] == 0.0f) std::fill_n(products + i * num_windows, num_windows, 0.0f);
@@ -203,8 +223,8 @@ int32_t duo_sketch(duo_model_t *model, const int32_t *tokens, int64_t num_tokens
   });
 }
 
-int32_t duo_kl_features(duo_model_t *model, const float *reference, const float *anchor, int64_t num_positions, const float *changes,
-                        int64_t num_changes, duo_task_t *task, float *features) {
+int32_t duo_kl_features(duo_model_t *model, const float *reference, const float *anchor, int64_t num_positions,
+                        const float *changes, int64_t num_changes, duo_task_t *task, float *features) {
   return guard_task(task, [&](Task &running) {
     const auto found = model_table().find(model, "model");
     require_range("num_changes", num_changes, 1, int64_t{1} << 24);
@@ -216,8 +236,8 @@ int32_t duo_kl_features(duo_model_t *model, const float *reference, const float 
   });
 }
 
-int32_t duo_kl_vectors(duo_model_t *model, const float *reference, const float *anchor, int64_t num_positions, const float *vectors,
-                       int64_t num_vectors, duo_task_t *task, float *hidden_vectors) {
+int32_t duo_kl_vectors(duo_model_t *model, const float *reference, const float *anchor, int64_t num_positions,
+                       const float *vectors, int64_t num_vectors, duo_task_t *task, float *hidden_vectors) {
   return guard_task(task, [&](Task &running) {
     const auto found = model_table().find(model, "model");
     require_range("num_vectors", num_vectors, 1, int64_t{1} << 24);
@@ -229,19 +249,23 @@ int32_t duo_kl_vectors(duo_model_t *model, const float *reference, const float *
   });
 }
 
-int32_t duo_attention(duo_model_t *model, const int32_t *tokens, int64_t num_tokens, const int32_t *positions, int64_t num_positions,
-                      const int32_t *key_ranges, duo_task_t *task, float *masses, int32_t *top_keys, float *mean_queries, float *mean_keys) {
+int32_t duo_attention(duo_model_t *model, const int32_t *tokens, int64_t num_tokens, const int32_t *positions,
+                      int64_t num_positions, const int32_t *key_ranges, duo_task_t *task, float *masses,
+                      int32_t *top_keys, float *mean_queries, float *mean_keys) {
   return guard_task(task, [&](Task &running) {
     const auto found = model_table().find(model, "model");
     const ModelConfig &config = found->config();
     const Passage passage = require_passage(config, tokens, num_tokens, positions, num_positions);
-    const bool reads_keys = key_ranges != nullptr || masses != nullptr || top_keys != nullptr, means = mean_queries != nullptr || mean_keys != nullptr;
+    const bool reads_keys = key_ranges != nullptr || masses != nullptr || top_keys != nullptr,
+               means = mean_queries != nullptr || mean_keys != nullptr;
     if (reads_keys || !means) {
       require(key_ranges, "key_ranges"), require(masses, "masses"), require(top_keys, "top_keys");
       for (int64_t i = 0; i < num_positions; i++) {
         const int32_t begin = key_ranges[2 * i], end = key_ranges[2 * i + 1];
         if (begin >= 0 && begin <= end && end <= num_tokens) continue;
-        fail(DUO_STATUS_ARGUMENT, "Expected `key_ranges[%" PRId64 "]` to lie within 0 to %" PRId64 ", begin before end, got `%d` to `%d`", i, num_tokens, begin, end);
+        fail(DUO_STATUS_ARGUMENT,
+             "Expected `key_ranges[%" PRId64 "]` to lie within 0 to %" PRId64 ", begin before end, got `%d` to `%d`", i,
+             num_tokens, begin, end);
       }
     }
     if (means) require(mean_queries, "mean_queries"), require(mean_keys, "mean_keys");
@@ -254,8 +278,8 @@ int32_t duo_attention(duo_model_t *model, const int32_t *tokens, int64_t num_tok
   });
 }
 
-int32_t duo_gram(duo_model_t *model, const float *a, int64_t num_a, const float *b, int64_t num_b, int64_t length, double scale, duo_task_t *task,
-                 double *gram, int64_t gram_stride) {
+int32_t duo_gram(duo_model_t *model, const float *a, int64_t num_a, const float *b, int64_t num_b, int64_t length,
+                 double scale, duo_task_t *task, double *gram, int64_t gram_stride) {
   return guard_task(task, [&](Task &running) {
     const auto found = model_table().find(model, "model");
     require_range("num_a", num_a, 1, int64_t{1} << 19);
@@ -263,6 +287,7 @@ int32_t duo_gram(duo_model_t *model, const float *a, int64_t num_a, const float 
     require_range("length", length, 1, int64_t{1} << 40);
     require_range("gram_stride", gram_stride, num_b, int64_t{1} << 32);
     if (!std::isfinite(scale)) fail(DUO_STATUS_ARGUMENT, "Expected `scale` to be finite, got `%g`", scale);
-    found->gram(require(a, "a"), num_a, require(b, "b"), num_b, length, scale, running, require(gram, "gram"), gram_stride);
+    found->gram(require(a, "a"), num_a, require(b, "b"), num_b, length, scale, running, require(gram, "gram"),
+                gram_stride);
   });
 }

@@ -1,5 +1,6 @@
-// What a device implements: DuoModel and DuoSession. kernels/cpu and kernels/cuda each derive both; core/abi_*.cpp checks arguments
-// and calls them. Implementations may throw duo::Error, std::bad_alloc; they never print, exit or let CUDA errors pass unseen.
+// What a device implements: DuoModel and DuoSession. kernels/cpu and kernels/cuda each derive both; core/abi_*.cpp
+// checks arguments and calls them. Implementations may throw duo::Error, std::bad_alloc; they never print, exit or let
+// CUDA errors pass unseen.
 #pragma once
 #include <algorithm>
 #include <cstdint>
@@ -28,7 +29,8 @@ struct HeadWindows {
   HeadWindows from(int64_t head) const { return {sink, recent == nullptr ? nullptr : recent + head}; }
 };
 
-// One sample and where it is looked at. Checked by the ABI: ids in range, positions strictly ascending, all counts >= 1.
+// One sample and where it is looked at. Checked by the ABI: ids in range, positions strictly ascending, all counts >=
+// 1.
 struct Passage {
   const int32_t *tokens;  // [num_tokens]
   int64_t num_tokens;
@@ -39,10 +41,10 @@ struct Passage {
 class KlMetric;  // core/kl_metric.h
 // What attention() writes: nulls as duo_attention allows them.
 struct AttentionReading {
-  const int32_t *key_ranges;         // [P, 2]
-  float *masses;                     // [P, L, H]
-  int32_t *top_keys;                 // [P, L, H]
-  float *mean_queries, *mean_keys;   // [L, H, D], [L, G, D]
+  const int32_t *key_ranges;        // [P, 2]
+  float *masses;                    // [P, L, H]
+  int32_t *top_keys;                // [P, L, H]
+  float *mean_queries, *mean_keys;  // [L, H, D], [L, G, D]
 };
 
 struct Sampling {
@@ -53,13 +55,15 @@ struct Sampling {
 };
 
 struct SessionOptions {
-  std::vector<int64_t> windows;  // [L·G], 0 = retrieval, else the head's recent tokens; never empty (null windows arrive as all zeros)
+  std::vector<int64_t>
+      windows;  // [L·G], 0 = retrieval, else the head's recent tokens; never empty (null windows arrive as all zeros)
   int64_t sink;
   int64_t max_tokens;
   Dtype kv_dtype;
   bool chunked_prefill;  // DUO_PREFILL_CHUNKED
   int64_t chunk_tokens;  // 0 = the backend chooses
-  bool rotates_kv = false;  // keys, values and queries of int8, fp8 and int4 caches are rotated by the Walsh–Hadamard transform
+  bool rotates_kv =
+      false;  // keys, values and queries of int8, fp8 and int4 caches are rotated by the Walsh–Hadamard transform
 
   bool is_retrieval(int64_t gate) const { return windows[static_cast<size_t>(gate)] == 0; }
   // Slots of a head's cache (docs/semantics.md, 6). S and R are each bounded by the ABI, so the sum cannot overflow.
@@ -95,8 +99,8 @@ class DuoSession {
   virtual void logits(float *out) = 0;  // [V]; throws ARGUMENT before any token
   virtual int32_t sample(const Sampling &sampling) = 0;
   // Returns the number of tokens written to `tokens`; the contract is duo_session_generate's.
-  virtual int64_t generate(int64_t num_tokens, const Sampling &sampling, const int32_t *stop_tokens, int64_t num_stop_tokens, Task &task,
-                           int32_t *tokens) = 0;
+  virtual int64_t generate(int64_t num_tokens, const Sampling &sampling, const int32_t *stop_tokens,
+                           int64_t num_stop_tokens, Task &task, int32_t *tokens) = 0;
   virtual std::unique_ptr<DuoSession> fork(Task &task) = 0;
   virtual SessionMemory memory() const = 0;
   // Where a cache is allocated as the session opens, all of it is held.
@@ -104,7 +108,8 @@ class DuoSession {
   virtual void fill(int64_t length, uint64_t seed, Task &task) = 0;
 };
 
-// Calls on one model may come from several threads at once. `gates` is [L·G] or null for all full, `windows` then with no heads.
+// Calls on one model may come from several threads at once. `gates` is [L·G] or null for all full, `windows` then with
+// no heads.
 class DuoModel {
  public:
   virtual ~DuoModel() = default;
@@ -113,26 +118,34 @@ class DuoModel {
   virtual int64_t weight_bytes() const = 0;
   virtual int64_t workspace_bytes() const = 0;
   // `windows` has all heads.
-  virtual void estimate_distill(int64_t num_tokens, int64_t num_positions, const HeadWindows &windows, int64_t *memory_bytes, double *operations) = 0;
-  virtual void distill(const Passage &passage, const float *gates, const HeadWindows &windows, int32_t flags, Task &task, double *loss,
-                       float *gradient) = 0;
-  virtual void evaluate(const Passage &passage, const int32_t *targets, const float *gates, const HeadWindows &windows, Task &task, float *log_probs,
-                        int32_t *predictions) = 0;
-  virtual void hidden(const Passage &passage, const float *gates, const HeadWindows &windows, Task &task, float *out) = 0;  // [P, C]
-  virtual void logits(const Passage &passage, const float *gates, const HeadWindows &windows, Task &task, float *out) = 0;  // [P, V]
-  virtual void probe(const Passage &passage, const float *base_gates, const float *probe_gates, int64_t head_begin, int64_t head_end,
-                     const HeadWindows &windows, Task &task, float *differences) = 0;  // [head_end − head_begin, P, C]
-  // base gates [L·G] of 0 or 1; vectors [num_vectors, P, C], windows [num_windows]; products [num_vectors, L, G, num_windows]
-  virtual void sketch(const Passage &passage, const float *base_gates, const HeadWindows &base_windows, const float *vectors, int64_t num_vectors, const int64_t *windows, int64_t num_windows, int64_t sink, Task &task,
-                      float *products) = 0;
+  virtual void estimate_distill(int64_t num_tokens, int64_t num_positions, const HeadWindows &windows,
+                                int64_t *memory_bytes, double *operations) = 0;
+  virtual void distill(const Passage &passage, const float *gates, const HeadWindows &windows, int32_t flags,
+                       Task &task, double *loss, float *gradient) = 0;
+  virtual void evaluate(const Passage &passage, const int32_t *targets, const float *gates, const HeadWindows &windows,
+                        Task &task, float *log_probs, int32_t *predictions) = 0;
+  virtual void hidden(const Passage &passage, const float *gates, const HeadWindows &windows, Task &task,
+                      float *out) = 0;  // [P, C]
+  virtual void logits(const Passage &passage, const float *gates, const HeadWindows &windows, Task &task,
+                      float *out) = 0;  // [P, V]
+  virtual void probe(const Passage &passage, const float *base_gates, const float *probe_gates, int64_t head_begin,
+                     int64_t head_end, const HeadWindows &windows, Task &task,
+                     float *differences) = 0;  // [head_end − head_begin, P, C]
+  // base gates [L·G] of 0 or 1; vectors [num_vectors, P, C], windows [num_windows]; products [num_vectors, L, G,
+  // num_windows]
+  virtual void sketch(const Passage &passage, const float *base_gates, const HeadWindows &base_windows,
+                      const float *vectors, int64_t num_vectors, const int64_t *windows, int64_t num_windows,
+                      int64_t sink, Task &task, float *products) = 0;
   // As core/gram.h's accumulate_gram, with its bits, on the model's device.
-  virtual void gram(const float *a, int64_t num_a, const float *b, int64_t num_b, int64_t length, double scale, Task &task, double *gram, int64_t gram_stride) = 0;
+  virtual void gram(const float *a, int64_t num_a, const float *b, int64_t num_b, int64_t length, double scale,
+                    Task &task, double *gram, int64_t gram_stride) = 0;
   // Call `body` with the KL metric around reference [P, C] and anchor [P, C] or null, on the CPU.
   virtual void use_kl_metric(const float *reference, const float *anchor, int64_t num_positions, Task &task,
                              const std::function<void(const KlMetric &)> &body) = 0;
   virtual void attention(const Passage &passage, const AttentionReading &reading, Task &task) = 0;
   // The session may keep `self` (a shared pointer to this model) so that weights outlive it.
-  virtual std::unique_ptr<DuoSession> open_session(std::shared_ptr<DuoModel> self, const SessionOptions &options, Task &task) = 0;
+  virtual std::unique_ptr<DuoSession> open_session(std::shared_ptr<DuoModel> self, const SessionOptions &options,
+                                                   Task &task) = 0;
 };
 
 struct OpenOptions {
@@ -154,14 +167,14 @@ class WeightMap;  // core/weight_map.h: every tensor of a model by name, as mapp
 
 // CPU, kernels/cpu/.
 DeviceInfo describe_cpu();
-std::shared_ptr<DuoModel> open_cpu_model(const ModelConfig &config, std::shared_ptr<const WeightMap> weights, const OpenOptions &options,
-                                         Task &task);
+std::shared_ptr<DuoModel> open_cpu_model(const ModelConfig &config, std::shared_ptr<const WeightMap> weights,
+                                         const OpenOptions &options, Task &task);
 double measure_cpu(const OpenOptions &options, int32_t measure, Task &task);
 
 // CUDA, kernels/cuda/; declared always, defined where DUO_WITH_CUDA is.
 std::vector<DeviceInfo> describe_cuda_devices();  // at least one entry, which says why there is none
-std::shared_ptr<DuoModel> open_cuda_model(const ModelConfig &config, std::shared_ptr<const WeightMap> weights, const OpenOptions &options,
-                                          Task &task);
+std::shared_ptr<DuoModel> open_cuda_model(const ModelConfig &config, std::shared_ptr<const WeightMap> weights,
+                                          const OpenOptions &options, Task &task);
 double measure_cuda(const OpenOptions &options, int32_t measure, Task &task);
 
 }  // namespace duo

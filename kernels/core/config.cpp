@@ -11,7 +11,8 @@ namespace {
 
 int64_t check_count(const char *name, int64_t value, int64_t limit) {
   if (value < 1 || value > limit) {
-    fail(DUO_STATUS_ARGUMENT, "Expected `%s` to be an integer of 1 to %" PRId64 ", got `%" PRId64 "`", name, limit, value);
+    fail(DUO_STATUS_ARGUMENT, "Expected `%s` to be an integer of 1 to %" PRId64 ", got `%" PRId64 "`", name, limit,
+         value);
   }
   return value;
 }
@@ -33,7 +34,8 @@ double check_positive(const char *name, double value) {
 ModelConfig check_config(const duo_model_config_t *config) {
   if (config == nullptr) fail(DUO_STATUS_NULL, "Expected `config` to be a pointer, got null");
   if (config->struct_bytes != static_cast<int64_t>(sizeof(duo_model_config_t))) {
-    fail(DUO_STATUS_ARGUMENT, "Expected `struct_bytes` to be %zu, got `%" PRId64 "`: the library and its caller differ in version",
+    fail(DUO_STATUS_ARGUMENT,
+         "Expected `struct_bytes` to be %zu, got `%" PRId64 "`: the library and its caller differ in version",
          sizeof(duo_model_config_t), config->struct_bytes);
   }
   ModelConfig out{};
@@ -46,7 +48,8 @@ ModelConfig check_config(const duo_model_config_t *config) {
   out.vocab = check_count("vocab", config->vocab, 1 << 22);
   out.max_positions = check_count("max_positions", config->max_positions, int64_t{1} << 30);
   if (out.heads % out.kv_heads != 0) {
-    fail(DUO_STATUS_SHAPE, "Expected `heads` to be a multiple of `kv_heads`, got `%d` and `%d`", config->heads, config->kv_heads);
+    fail(DUO_STATUS_SHAPE, "Expected `heads` to be a multiple of `kv_heads`, got `%d` and `%d`", config->heads,
+         config->kv_heads);
   }
   if (out.head_dim % 2 != 0) fail(DUO_STATUS_SHAPE, "Expected `head_dim` to be even, got `%d`", config->head_dim);
   if (!(config->rms_norm_eps >= 0) || config->rms_norm_eps > 1) {

@@ -1,4 +1,5 @@
-// The checked shape of a model, made from the ABI's struct. Every count is bounded here, so that products of counts fit int64_t.
+// The checked shape of a model, made from the ABI's struct. Every count is bounded here, so that products of counts fit
+// int64_t.
 #pragma once
 #include <cstdint>
 #include <vector>
@@ -12,10 +13,12 @@ struct ModelConfig {
   float rms_norm_eps;
   bool tied_embeddings, qkv_bias, output_bias, mlp_bias, qk_norm;
   int32_t rope_type;
-  double rope_theta, rope_factor, rope_low_freq_factor, rope_high_freq_factor, rope_beta_fast, rope_beta_slow, rope_attention_factor;
+  double rope_theta, rope_factor, rope_low_freq_factor, rope_high_freq_factor, rope_beta_fast, rope_beta_slow,
+      rope_attention_factor;
   int64_t rope_original_max_positions;
   bool rope_truncate;
-  std::vector<float> rope_factors;  // [D/2] from a GGUF file, or empty: divides the inverse frequencies of DUO_ROPE_NONE
+  std::vector<float>
+      rope_factors;  // [D/2] from a GGUF file, or empty: divides the inverse frequencies of DUO_ROPE_NONE
 
   int64_t group() const { return heads / kv_heads; }
   int64_t query_width() const { return heads * head_dim; }

@@ -81,7 +81,8 @@ inline uint16_t round_to_f16(float value) {
   if (bits > 0x7f800000u) return static_cast<uint16_t>(sign | 0x7e00u);
   if (bits >= 0x477ff000u) return static_cast<uint16_t>(sign | 0x7c00u);
   // Below 2^-14 the unit is 2^-24: adding 0.5, whose own unit is 2^-24, rounds to it.
-  if (bits < 0x38800000u) return static_cast<uint16_t>(sign | (float_to_bits(bits_to_float(bits) + 0.5f) - 0x3f000000u));
+  if (bits < 0x38800000u)
+    return static_cast<uint16_t>(sign | (float_to_bits(bits_to_float(bits) + 0.5f) - 0x3f000000u));
   bits += 0xfffu + (bits >> 13 & 1u);
   return static_cast<uint16_t>(sign | ((bits - 0x38000000u) >> 13));
 }

@@ -1,4 +1,5 @@
-// A cursor over the mapped bytes that never moves past their end; nothing is allocated for a count before the bytes that it promises are there.
+// A cursor over the mapped bytes that never moves past their end; nothing is allocated for a count before the bytes
+// that it promises are there.
 #include "core/gguf.h"
 
 #include <algorithm>
@@ -16,35 +17,66 @@ namespace {
 constexpr uint64_t MAX_FIELDS = 1 << 16;
 constexpr uint64_t MAX_KEY_BYTES = 1 << 16;  // the format's own bound
 constexpr uint64_t MAX_TENSORS = 1 << 20;
-constexpr uint64_t MAX_ARRAY = 1 << 24;         // the largest vocabularies have 2^18 tokens, and a few times as many merges
+constexpr uint64_t MAX_ARRAY = 1 << 24;  // the largest vocabularies have 2^18 tokens, and a few times as many merges
 constexpr uint64_t MAX_STRING_BYTES = 1 << 26;  // a chat template is the longest
 constexpr uint64_t MAX_NAME_BYTES = 256;        // ggml itself stops at 64
 constexpr uint32_t MAX_AXES = 4;
 constexpr uint64_t MAX_COUNT = uint64_t{1} << 40;  // of one axis, and of a tensor's elements
 constexpr uint64_t MAX_ALIGNMENT = 1 << 20;
-// Least bytes of a field (key length, type, one byte) and of a tensor's entry (name length, axes, one axis, type, offset).
+// Least bytes of a field (key length, type, one byte) and of a tensor's entry (name length, axes, one axis, type,
+// offset).
 constexpr uint64_t LEAST_FIELD_BYTES = 13, LEAST_TENSOR_BYTES = 32;
 
-enum ValueType : uint32_t { UINT8, INT8, UINT16, INT16, UINT32, INT32, FLOAT32, BOOL, STRING, ARRAY, UINT64, INT64, FLOAT64 };
+enum ValueType : uint32_t {
+  UINT8,
+  INT8,
+  UINT16,
+  INT16,
+  UINT32,
+  INT32,
+  FLOAT32,
+  BOOL,
+  STRING,
+  ARRAY,
+  UINT64,
+  INT64,
+  FLOAT64
+};
 
 uint64_t scalar_bytes(uint32_t type) {
   switch (type) {
-    case UINT8: case INT8: case BOOL: return 1;
-    case UINT16: case INT16: return 2;
-    case UINT32: case INT32: case FLOAT32: return 4;
-    case UINT64: case INT64: case FLOAT64: return 8;
+    case UINT8:
+    case INT8:
+    case BOOL: return 1;
+    case UINT16:
+    case INT16: return 2;
+    case UINT32:
+    case INT32:
+    case FLOAT32: return 4;
+    case UINT64:
+    case INT64:
+    case FLOAT64: return 8;
     default: return 0;
   }
 }
 
-const struct { uint32_t type; const char *name; Dtype dtype; } TYPES[] = {
-    {0, "F32", Dtype::f32},       {1, "F16", Dtype::f16},       {30, "BF16", Dtype::bf16},    {2, "Q4_0", Dtype::q4_0},     {3, "Q4_1", Dtype::q4_1},
-    {6, "Q5_0", Dtype::q5_0},     {7, "Q5_1", Dtype::q5_1},     {8, "Q8_0", Dtype::q8_0},     {10, "Q2_K", Dtype::q2_k},    {11, "Q3_K", Dtype::q3_k},
-    {12, "Q4_K", Dtype::q4_k},    {13, "Q5_K", Dtype::q5_k},    {14, "Q6_K", Dtype::q6_k},    {4, "Q4_2", Dtype::stored},   {5, "Q4_3", Dtype::stored},
-    {9, "Q8_1", Dtype::stored},   {15, "Q8_K", Dtype::stored},  {16, "IQ2_XXS", Dtype::stored}, {17, "IQ2_XS", Dtype::stored}, {18, "IQ3_XXS", Dtype::stored},
-    {19, "IQ1_S", Dtype::stored}, {20, "IQ4_NL", Dtype::stored}, {21, "IQ3_S", Dtype::stored}, {22, "IQ2_S", Dtype::stored}, {23, "IQ4_XS", Dtype::stored},
-    {24, "I8", Dtype::stored},    {25, "I16", Dtype::stored},   {26, "I32", Dtype::stored},   {27, "I64", Dtype::stored},   {28, "F64", Dtype::stored},
-    {29, "IQ1_M", Dtype::stored}, {34, "TQ1_0", Dtype::stored}, {35, "TQ2_0", Dtype::stored}, {39, "MXFP4", Dtype::stored}, {40, "NVFP4", Dtype::stored},
+const struct {
+  uint32_t type;
+  const char *name;
+  Dtype dtype;
+} TYPES[] = {
+    {0, "F32", Dtype::f32},        {1, "F16", Dtype::f16},         {30, "BF16", Dtype::bf16},
+    {2, "Q4_0", Dtype::q4_0},      {3, "Q4_1", Dtype::q4_1},       {6, "Q5_0", Dtype::q5_0},
+    {7, "Q5_1", Dtype::q5_1},      {8, "Q8_0", Dtype::q8_0},       {10, "Q2_K", Dtype::q2_k},
+    {11, "Q3_K", Dtype::q3_k},     {12, "Q4_K", Dtype::q4_k},      {13, "Q5_K", Dtype::q5_k},
+    {14, "Q6_K", Dtype::q6_k},     {4, "Q4_2", Dtype::stored},     {5, "Q4_3", Dtype::stored},
+    {9, "Q8_1", Dtype::stored},    {15, "Q8_K", Dtype::stored},    {16, "IQ2_XXS", Dtype::stored},
+    {17, "IQ2_XS", Dtype::stored}, {18, "IQ3_XXS", Dtype::stored}, {19, "IQ1_S", Dtype::stored},
+    {20, "IQ4_NL", Dtype::stored}, {21, "IQ3_S", Dtype::stored},   {22, "IQ2_S", Dtype::stored},
+    {23, "IQ4_XS", Dtype::stored}, {24, "I8", Dtype::stored},      {25, "I16", Dtype::stored},
+    {26, "I32", Dtype::stored},    {27, "I64", Dtype::stored},     {28, "F64", Dtype::stored},
+    {29, "IQ1_M", Dtype::stored},  {34, "TQ1_0", Dtype::stored},   {35, "TQ2_0", Dtype::stored},
+    {39, "MXFP4", Dtype::stored},  {40, "NVFP4", Dtype::stored},
 };
 
 class Parser {
@@ -68,7 +100,8 @@ class Parser {
     names.clear();
     for (uint64_t i = 0; i < num_tensors; i++) {
       file.tensors.push_back(read_tensor());
-      if (!names.insert(file.tensors.back().name).second) bad_text("a tensor once, got twice:", file.tensors.back().name);
+      if (!names.insert(file.tensors.back().name).second)
+        bad_text("a tensor once, got twice:", file.tensors.back().name);
     }
     place_data(file.tensors);
     return file;
@@ -79,9 +112,12 @@ class Parser {
   [[noreturn]] void bad(const char *format, Values... values) const {
     char expected[400];
     std::snprintf(expected, sizeof expected, format, values...);
-    fail(DUO_STATUS_FORMAT, "Expected %s in the GGUF file `%.400s` before byte %" PRIu64 "; download it again", expected, path_.c_str(), at_);
+    fail(DUO_STATUS_FORMAT, "Expected %s in the GGUF file `%.400s` before byte %" PRIu64 "; download it again",
+         expected, path_.c_str(), at_);
   }
-  [[noreturn]] void bad_text(const char *what, const std::string &text) const { bad("%s `%.200s`", what, text.c_str()); }
+  [[noreturn]] void bad_text(const char *what, const std::string &text) const {
+    bad("%s `%.200s`", what, text.c_str());
+  }
 
   uint64_t left() const { return size_ - at_; }
 
@@ -169,14 +205,16 @@ class Parser {
     }
     const uint64_t offset = read(8, "a tensor's offset");
     if (offset > size_ || offset % alignment_ != 0) {
-      bad("the offset of tensor `%.200s` inside the file and a multiple of %" PRIu64 ", got %" PRIu64, tensor.name.c_str(), alignment_, offset);
+      bad("the offset of tensor `%.200s` inside the file and a multiple of %" PRIu64 ", got %" PRIu64,
+          tensor.name.c_str(), alignment_, offset);
     }
     tensor.begin = static_cast<int64_t>(offset);
     tensor.end = tensor.begin;
     if (tensor.dtype == Dtype::stored) return tensor;
     const int64_t block = block_elements(tensor.dtype);
     if (tensor.shape.back() % block != 0) {
-      bad("rows of tensor `%.200s` to be whole %s blocks of %" PRId64 ", got %" PRId64, tensor.name.c_str(), dtype_name(tensor.dtype), block, tensor.shape.back());
+      bad("rows of tensor `%.200s` to be whole %s blocks of %" PRId64 ", got %" PRId64, tensor.name.c_str(),
+          dtype_name(tensor.dtype), block, tensor.shape.back());
     }
     tensor.end += static_cast<int64_t>(elements) / block * block_bytes(tensor.dtype);  // at most 2^42
     return tensor;
@@ -190,7 +228,9 @@ class Parser {
       tensor.begin += start;
       tensor.end += start;
       if (tensor.end > static_cast<int64_t>(size_)) {
-        fail(DUO_STATUS_FORMAT, "Expected data of tensor `%.200s` inside the GGUF file `%.400s` of %zu bytes, got bytes %" PRId64 " to %" PRId64 "; download it again",
+        fail(DUO_STATUS_FORMAT,
+             "Expected data of tensor `%.200s` inside the GGUF file `%.400s` of %zu bytes, got bytes %" PRId64
+             " to %" PRId64 "; download it again",
              tensor.name.c_str(), path_.c_str(), size_, tensor.begin, tensor.end);
       }
       if (tensor.begin < tensor.end) order.push_back(&tensor);
@@ -198,7 +238,8 @@ class Parser {
     std::sort(order.begin(), order.end(), [](const auto *a, const auto *b) { return a->begin < b->begin; });
     for (size_t i = 1; i < order.size(); i++) {
       if (order[i]->begin < order[i - 1]->end) {
-        fail(DUO_STATUS_FORMAT, "Expected tensors of the GGUF file `%.400s` not to overlap, but `%.200s` and `%.200s` do", path_.c_str(),
+        fail(DUO_STATUS_FORMAT,
+             "Expected tensors of the GGUF file `%.400s` not to overlap, but `%.200s` and `%.200s` do", path_.c_str(),
              order[i - 1]->name.c_str(), order[i]->name.c_str());
       }
     }

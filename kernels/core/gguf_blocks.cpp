@@ -1,4 +1,5 @@
-// The shortest loops over each block type, in the order of ggml's own dequantisation, so that the values are the same bits.
+// The shortest loops over each block type, in the order of ggml's own dequantisation, so that the values are the same
+// bits.
 #include "core/gguf_blocks.h"
 
 #include <algorithm>
@@ -81,7 +82,8 @@ void widen_block(const BlockQ2K &block, float *out) {
   for (int group = 0; group < 16; group++) {
     const uint8_t *qs = block.qs + group / 8 * 32 + group % 2 * 16;
     const int shift = group % 8 / 2 * 2;
-    const float scale = d * static_cast<float>(block.scales[group] & 15), min = dmin * static_cast<float>(block.scales[group] >> 4);
+    const float scale = d * static_cast<float>(block.scales[group] & 15),
+                min = dmin * static_cast<float>(block.scales[group] >> 4);
     for (int i = 0; i < 16; i++) out[group * 16 + i] = scale * static_cast<float>(qs[i] >> shift & 3) - min;
   }
 }
@@ -94,7 +96,8 @@ void widen_block(const BlockQ3K &block, float *out) {
     const uint8_t *qs = block.qs + group / 8 * 32 + group % 2 * 16, *high = block.hmask + group % 2 * 16;
     const int shift = group % 8 / 2 * 2, bit = group / 2;
     const float scale = d * static_cast<float>(scales[group] - 32);
-    for (int i = 0; i < 16; i++) out[group * 16 + i] = scale * static_cast<float>((qs[i] >> shift & 3) - ((high[i] >> bit & 1) != 0 ? 0 : 4));
+    for (int i = 0; i < 16; i++)
+      out[group * 16 + i] = scale * static_cast<float>((qs[i] >> shift & 3) - ((high[i] >> bit & 1) != 0 ? 0 : 4));
   }
 }
 
@@ -134,7 +137,8 @@ void widen_block(const BlockQ6K &block, float *out) {
     const uint8_t *low = block.ql + group / 8 * 64 + part % 2 * 32 + column, *high = block.qh + group / 8 * 32 + column;
     const float scale = d * static_cast<float>(block.scales[group]);
     for (int i = 0; i < 16; i++) {
-      out[group * 16 + i] = scale * static_cast<float>(((low[i] >> (part / 2 * 4) & 15) | (high[i] >> (part * 2) & 3) << 4) - 32);
+      out[group * 16 + i] =
+          scale * static_cast<float>(((low[i] >> (part / 2 * 4) & 15) | (high[i] >> (part * 2) & 3) << 4) - 32);
     }
   }
 }

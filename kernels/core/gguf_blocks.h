@@ -1,6 +1,7 @@
-// Blocks of ggml's quantised weight types, as GGUF files store them, and their plain dequantisation: what tests hold every fast product to.
-// Layouts: ggml-common.h and ggml-quants.c of github.com/ggml-org/ggml (MIT). Fields of 16 bits are IEEE float16. A matrix row is a
-// whole number of blocks, and blocks run along the row, so that whole rows may be moved without touching a block.
+// Blocks of ggml's quantised weight types, as GGUF files store them, and their plain dequantisation: what tests hold
+// every fast product to. Layouts: ggml-common.h and ggml-quants.c of github.com/ggml-org/ggml (MIT). Fields of 16 bits
+// are IEEE float16. A matrix row is a whole number of blocks, and blocks run along the row, so that whole rows may be
+// moved without touching a block.
 #pragma once
 #include <cstdint>
 
@@ -65,12 +66,15 @@ struct BlockQ6K {  // d·scale·(q − 32), groups of 16
   uint16_t d;
 };
 
-static_assert(sizeof(BlockQ4_0) == 18 && sizeof(BlockQ4_1) == 20 && sizeof(BlockQ5_0) == 22 && sizeof(BlockQ5_1) == 24 && sizeof(BlockQ8_0) == 34,
+static_assert(sizeof(BlockQ4_0) == 18 && sizeof(BlockQ4_1) == 20 && sizeof(BlockQ5_0) == 22 &&
+                  sizeof(BlockQ5_1) == 24 && sizeof(BlockQ8_0) == 34,
               "blocks of 32 have no gaps");
-static_assert(sizeof(BlockQ2K) == 84 && sizeof(BlockQ3K) == 110 && sizeof(BlockQ4K) == 144 && sizeof(BlockQ5K) == 176 && sizeof(BlockQ6K) == 210,
+static_assert(sizeof(BlockQ2K) == 84 && sizeof(BlockQ3K) == 110 && sizeof(BlockQ4K) == 144 && sizeof(BlockQ5K) == 176 &&
+                  sizeof(BlockQ6K) == 210,
               "blocks of 256 have no gaps");
 
-// Elements of one block, and its bytes; an element of a plain dtype is a block of 1. 1 and 0 for dtypes that are not of weights.
+// Elements of one block, and its bytes; an element of a plain dtype is a block of 1. 1 and 0 for dtypes that are not of
+// weights.
 int64_t block_elements(Dtype dtype);
 int64_t block_bytes(Dtype dtype);
 
@@ -82,13 +86,16 @@ void read_scale_min(const uint8_t scales[12], int index, uint8_t *scale, uint8_t
 // The 16 scales of Q3_K, 0 … 63 (32 is to be subtracted).
 void read_scales_q3k(const uint8_t packed[12], uint8_t scales[16]);
 
-// out[i] = fp32 of `count` elements from the start of a block; count is a multiple of block_elements. Any weight dtype, F32, F16 and BF16 too.
+// out[i] = fp32 of `count` elements from the start of a block; count is a multiple of block_elements. Any weight dtype,
+// F32, F16 and BF16 too.
 void dequantize(Dtype dtype, const uint8_t *from, int64_t count, float *out);
 
-// out[i] = fp32 of elements begin … begin + count − 1 of a row that starts at `row`; neither need be a multiple of the block.
+// out[i] = fp32 of elements begin … begin + count − 1 of a row that starts at `row`; neither need be a multiple of the
+// block.
 void dequantize_range(Dtype dtype, const uint8_t *row, int64_t begin, int64_t count, float *out);
 
-// Index of the first block of `count` whose scale or minimum is NaN or infinite; `count` if none. Finite scales give finite elements.
+// Index of the first block of `count` whose scale or minimum is NaN or infinite; `count` if none. Finite scales give
+// finite elements.
 int64_t find_non_finite_block(Dtype dtype, const uint8_t *from, int64_t count);
 
 }  // namespace duo

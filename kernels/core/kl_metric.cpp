@@ -1,5 +1,6 @@
-// Features of a position are rows of a map [K, C]: √(scale·p_v/2) (w_v − mean), w the rows of the output head, mean = Σ p_v w_v. The row of the rest has
-// the rest's probability and mean row, which the whole vocabulary's mean gives without a look at its tokens.
+// Features of a position are rows of a map [K, C]: √(scale·p_v/2) (w_v − mean), w the rows of the output head, mean = Σ
+// p_v w_v. The row of the rest has the rest's probability and mean row, which the whole vocabulary's mean gives without
+// a look at its tokens.
 #include "core/kl_metric.h"
 
 #include <algorithm>
@@ -13,20 +14,26 @@ namespace {
 
 // Rows of probabilities held at once: 64 rows of a 128K vocabulary are 33 MB.
 constexpr int64_t PROBABILITY_ROWS = 64;
-// A rest below this has no feature: its mean row would be the difference of nearly equal sums, divided by next to nothing.
+// A rest below this has no feature: its mean row would be the difference of nearly equal sums, divided by next to
+// nothing.
 constexpr double LEAST_REST = 1e-6;
 // An anchor that is no farther than rounding scales nothing.
 constexpr double LEAST_DIVERGENCE = 1e-9;
 // Of a map that one thread fills together.
 constexpr int64_t COLUMNS_AT_ONCE = 64;
 
-// Shares of the way to the anchor, and their weights: the Gauss–Jacobi rule of the weight 2(1 − t), exact for curvatures that are polynomials of degree 5.
-constexpr struct { double share, weight; } STEPS[] = {
+// Shares of the way to the anchor, and their weights: the Gauss–Jacobi rule of the weight 2(1 − t), exact for
+// curvatures that are polynomials of degree 5.
+constexpr struct {
+  double share, weight;
+} STEPS[] = {
     {0.0885879595127, 0.4018638274779}, {0.4094668644407, 0.4584822127192}, {0.7876594617608, 0.1396539598029}};
 
 // out [vocab] += weight · softmax(from + share·(to − from)). Returns the natural logarithm of Σ exp(…).
 double add_softmax(const float *from, const float *to, double share, double weight, int64_t vocab, double *out) {
-  const auto logit = [&](int64_t i) { return static_cast<double>(from[i]) + share * (static_cast<double>(to[i]) - static_cast<double>(from[i])); };
+  const auto logit = [&](int64_t i) {
+    return static_cast<double>(from[i]) + share * (static_cast<double>(to[i]) - static_cast<double>(from[i]));
+  };
   double best = logit(0), sum = 0;
   for (int64_t i = 1; i < vocab; i++) best = std::max(best, logit(i));
   for (int64_t i = 0; i < vocab; i++) sum += std::exp(logit(i) - best);
@@ -34,10 +41,12 @@ double add_softmax(const float *from, const float *to, double share, double weig
   return best + std::log(sum);
 }
 
-// KL(softmax(from) ‖ softmax(to)) over its quadratic form in `mean`: what the form is multiplied by to be exact for that change.
+// KL(softmax(from) ‖ softmax(to)) over its quadratic form in `mean`: what the form is multiplied by to be exact for
+// that change.
 double find_scale(const float *from, const float *to, const std::vector<double> &mean, int64_t vocab) {
   std::vector<double> p(mean.size()), unused(mean.size());
-  const double log_from = add_softmax(from, from, 0, 1, vocab, p.data()), log_to = add_softmax(to, to, 0, 1, vocab, unused.data());
+  const double log_from = add_softmax(from, from, 0, 1, vocab, p.data()),
+               log_to = add_softmax(to, to, 0, 1, vocab, unused.data());
   double divergence = 0, first = 0, second = 0;
   for (int64_t i = 0; i < vocab; i++) {
     const auto at = static_cast<size_t>(i);
@@ -54,17 +63,25 @@ double find_scale(const float *from, const float *to, const std::vector<double> 
 
 }  // namespace
 
-KlMetric::KlMetric(const CpuContext &context, const Linear &lm_head, const float *reference, const float *anchor, int64_t num_positions)
-    : context_(context), lm_head_(lm_head), num_positions_(num_positions), num_tokens_(count_kl_features(lm_head.out()) - 1),
-      tokens_(static_cast<size_t>(num_positions * num_tokens_)), probabilities_(tokens_.size()), rest_(static_cast<size_t>(num_positions)),
-      scale_(static_cast<size_t>(num_positions), 1.0), mean_(num_positions * lm_head.in()) {
+KlMetric::KlMetric(const CpuContext &context, const Linear &lm_head, const float *reference, const float *anchor,
+                   int64_t num_positions)
+    : context_(context),
+      lm_head_(lm_head),
+      num_positions_(num_positions),
+      num_tokens_(count_kl_features(lm_head.out()) - 1),
+      tokens_(static_cast<size_t>(num_positions * num_tokens_)),
+      probabilities_(tokens_.size()),
+      rest_(static_cast<size_t>(num_positions)),
+      scale_(static_cast<size_t>(num_positions), 1.0),
+      mean_(num_positions * lm_head.in()) {
   const int64_t width = lm_head.in(), vocab = lm_head.out();
   const int64_t most = std::min(PROBABILITY_ROWS, num_positions) * vocab;
   ScratchBuffer values(most), others(anchor != nullptr ? most : 0);
   for (int64_t first = 0; first < num_positions; first += PROBABILITY_ROWS) {
     const int64_t count = std::min(PROBABILITY_ROWS, num_positions - first);
     multiply_linear(context_, lm_head_, reference + first * width, width, count, values.data(), vocab, false);
-    if (anchor != nullptr) multiply_linear(context_, lm_head_, anchor + first * width, width, count, others.data(), vocab, false);
+    if (anchor != nullptr)
+      multiply_linear(context_, lm_head_, anchor + first * width, width, count, others.data(), vocab, false);
     context_.run(count, [&](int64_t row, int64_t) {
       float *from = values.data() + row * vocab;
       std::vector<double> mean(static_cast<size_t>(vocab));
@@ -78,7 +95,8 @@ KlMetric::KlMetric(const CpuContext &context, const Linear &lm_head, const float
       std::copy(mean.begin(), mean.end(), from);
       choose_tokens(first + row, from);
     });
-    multiply_linear_transposed(context_, lm_head_, values.data(), vocab, count, mean_.data() + first * width, width, false);
+    multiply_linear_transposed(context_, lm_head_, values.data(), vocab, count, mean_.data() + first * width, width,
+                               false);
   }
 }
 
@@ -86,7 +104,9 @@ KlMetric::KlMetric(const CpuContext &context, const Linear &lm_head, const float
 void KlMetric::choose_tokens(int64_t position, const float *probabilities) {
   std::vector<int32_t> order(static_cast<size_t>(lm_head_.out()));
   std::iota(order.begin(), order.end(), 0);
-  const auto is_before = [&](int32_t a, int32_t b) { return probabilities[a] > probabilities[b] || (probabilities[a] == probabilities[b] && a < b); };
+  const auto is_before = [&](int32_t a, int32_t b) {
+    return probabilities[a] > probabilities[b] || (probabilities[a] == probabilities[b] && a < b);
+  };
   const auto end = order.begin() + num_tokens_;
   std::partial_sort(order.begin(), end, order.end(), is_before);
   double sum = 0;
@@ -120,7 +140,10 @@ Linear KlMetric::map_of(int64_t position, ScratchBuffer &rows) const {
       }
     }
     for (int64_t i = begin; i < end; i++) {
-      last[i] = rest < LEAST_REST ? 0.0f : static_cast<float>(std::sqrt(rest * half) * (others[i - begin] / rest - static_cast<double>(mean[i])));
+      last[i] =
+          rest < LEAST_REST
+              ? 0.0f
+              : static_cast<float>(std::sqrt(rest * half) * (others[i - begin] / rest - static_cast<double>(mean[i])));
     }
   });
   return {{reinterpret_cast<const uint8_t *>(rows.data()), Dtype::f32, num_tokens_ + 1, width}, {}};
@@ -131,7 +154,8 @@ void KlMetric::project(const float *changes, int64_t count, float *features) con
   ScratchBuffer rows(num_features * width);
   for (int64_t position = 0; position < num_positions_; position++) {
     const Linear map = map_of(position, rows);
-    multiply_linear(context_, map, changes + position * width, num_positions_ * width, count, features + position * num_features, num_positions_ * num_features, false);
+    multiply_linear(context_, map, changes + position * width, num_positions_ * width, count,
+                    features + position * num_features, num_positions_ * num_features, false);
   }
 }
 
@@ -140,7 +164,8 @@ void KlMetric::pull_back(const float *vectors, int64_t count, float *out) const 
   ScratchBuffer rows(num_features * width);
   for (int64_t position = 0; position < num_positions_; position++) {
     const Linear map = map_of(position, rows);
-    multiply_linear_transposed(context_, map, vectors + position * num_features, num_positions_ * num_features, count, out + position * width, num_positions_ * width, false);
+    multiply_linear_transposed(context_, map, vectors + position * num_features, num_positions_ * num_features, count,
+                               out + position * width, num_positions_ * width, false);
   }
 }
 

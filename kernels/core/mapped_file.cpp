@@ -1,5 +1,5 @@
-// mmap of weight files. Pages come in as they are read; a file that shrinks while it is mapped would raise SIGBUS, which no reader can
-// turn into an error, so weights must not be rewritten in place under a running process.
+// mmap of weight files. Pages come in as they are read; a file that shrinks while it is mapped would raise SIGBUS,
+// which no reader can turn into an error, so weights must not be rewritten in place under a running process.
 #include "core/mapped_file.h"
 
 #include <fcntl.h>
@@ -16,7 +16,8 @@ namespace duo {
 
 MappedFile::MappedFile(const std::string &path) {
   const int descriptor = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (descriptor < 0) fail(DUO_STATUS_FILE, "Expected to open weight file `%.700s`, got: %s", path.c_str(), std::strerror(errno));
+  if (descriptor < 0)
+    fail(DUO_STATUS_FILE, "Expected to open weight file `%.700s`, got: %s", path.c_str(), std::strerror(errno));
   struct stat status {};
   if (fstat(descriptor, &status) != 0 || !S_ISREG(status.st_mode)) {
     close(descriptor);

@@ -77,7 +77,8 @@ Group read_group(Dtype dtype, const uint8_t *from, int index, bool is_signed) {
       read_scales_q3k(block.scales, scales);
       group.scale = f16_to_float(block.d) * static_cast<float>(scales[index] - 32);
       fill([&](int i) {
-        const int low = block.qs[index / 8 * 32 + index % 2 * 16 + i] >> (index % 8 / 2 * 2) & 3, high = block.hmask[index % 2 * 16 + i] >> (index / 2) & 1;
+        const int low = block.qs[index / 8 * 32 + index % 2 * 16 + i] >> (index % 8 / 2 * 2) & 3,
+                  high = block.hmask[index % 2 * 16 + i] >> (index / 2) & 1;
         return low - (high != 0 ? 0 : 4);
       });
       break;
@@ -86,7 +87,8 @@ Group read_group(Dtype dtype, const uint8_t *from, int index, bool is_signed) {
       const auto block = read_block<BlockQ4K>(from);
       uint8_t scale, minimum;
       read_scale_min(block.scales, index / 2, &scale, &minimum);
-      group.scale = f16_to_float(block.d) * static_cast<float>(scale), group.minimum = -f16_to_float(block.dmin) * static_cast<float>(minimum);
+      group.scale = f16_to_float(block.d) * static_cast<float>(scale),
+      group.minimum = -f16_to_float(block.dmin) * static_cast<float>(minimum);
       fill([&](int i) { return block.qs[index / 4 * 32 + index % 2 * 16 + i] >> (index / 2 % 2 * 4) & 15; });
       break;
     }
@@ -94,7 +96,8 @@ Group read_group(Dtype dtype, const uint8_t *from, int index, bool is_signed) {
       const auto block = read_block<BlockQ5K>(from);
       uint8_t scale, minimum;
       read_scale_min(block.scales, index / 2, &scale, &minimum);
-      group.scale = f16_to_float(block.d) * static_cast<float>(scale), group.minimum = -f16_to_float(block.dmin) * static_cast<float>(minimum);
+      group.scale = f16_to_float(block.d) * static_cast<float>(scale),
+      group.minimum = -f16_to_float(block.dmin) * static_cast<float>(minimum);
       fill([&](int i) {
         const int at = index % 2 * 16 + i;
         return (block.qs[index / 4 * 32 + at] >> (index / 2 % 2 * 4) & 15) | (block.qh[at] >> (index / 2) & 1) << 4;
@@ -106,7 +109,8 @@ Group read_group(Dtype dtype, const uint8_t *from, int index, bool is_signed) {
       group.scale = f16_to_float(block.d) * static_cast<float>(block.scales[index]);
       const int part = index % 8 / 2, column = index % 2 * 16;
       fill([&](int i) {
-        const int low = block.ql[index / 8 * 64 + part % 2 * 32 + column + i] >> (part / 2 * 4) & 15, high = block.qh[index / 8 * 32 + column + i] >> (part * 2) & 3;
+        const int low = block.ql[index / 8 * 64 + part % 2 * 32 + column + i] >> (part / 2 * 4) & 15,
+                  high = block.qh[index / 8 * 32 + column + i] >> (part * 2) & 3;
         return (low | high << 4) - 32;
       });
     }
@@ -191,7 +195,8 @@ bool pack_blocks(Dtype dtype, const PackedShape &shape, const uint8_t *from, uin
   for (int64_t row = 0; row < shape.rows; row++) {
     uint8_t *row_codes = codes + row * row_bytes;
     for (int64_t begin = 0; begin < shape.columns; begin += GROUP) {
-      const Group group = read_group(dtype, from + begin / elements * bytes, static_cast<int>(begin % elements / GROUP), format != WeightFormat::int4);
+      const Group group = read_group(dtype, from + begin / elements * bytes, static_cast<int>(begin % elements / GROUP),
+                                     format != WeightFormat::int4);
       const uint32_t scale = round_to_f16(group.scale), minimum = round_to_f16(group.minimum);
       is_finite = is_finite && (scale & 0x7c00u) != 0x7c00u && (minimum & 0x7c00u) != 0x7c00u;
       place_codes(format, begin, group.codes, row_codes);
@@ -208,13 +213,16 @@ bool pack_blocks(Dtype dtype, const PackedShape &shape, const uint8_t *from, uin
 }
 
 void unpack_row(const PackedShape &shape, const uint8_t *codes, const uint32_t *scales, int64_t row, double *out) {
-  const auto half = [](uint32_t bits) { return static_cast<double>(f16_to_float(static_cast<uint16_t>(bits & 0xffffu))); };
+  const auto half = [](uint32_t bits) {
+    return static_cast<double>(f16_to_float(static_cast<uint16_t>(bits & 0xffffu)));
+  };
   for (int64_t i = 0; i < shape.columns; i++) {
     const CodePlace place = place_code(shape.format, i);
     const uint8_t byte = codes[row * shape.row_bytes() + place.byte];
     const uint32_t word = scales[place_word(shape, row, i)];
     const double code = shape.format == WeightFormat::int4 ? byte >> place.shift & 15 : static_cast<int8_t>(byte);
-    out[i] = shape.format == WeightFormat::scaled8 ? code * half(i % 32 < 16 ? word : word >> 16) : code * half(word) + half(word >> 16);
+    out[i] = shape.format == WeightFormat::scaled8 ? code * half(i % 32 < 16 ? word : word >> 16)
+                                                   : code * half(word) + half(word >> 16);
   }
 }
 

@@ -1,4 +1,5 @@
-// Seeded random weights for benches: the same numbers on every device, filled by all cores since a named shape has billions of them.
+// Seeded random weights for benches: the same numbers on every device, filled by all cores since a named shape has
+// billions of them.
 #include <algorithm>
 #include <atomic>
 #include <cmath>
@@ -19,7 +20,8 @@ bool ends_with(const std::string &text, const std::string &end) {
   return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
 }
 
-// A sum of four 16-bit uniforms: mean 0, variance 1/3, near enough to normal; no transcendental, so it is the same everywhere.
+// A sum of four 16-bit uniforms: mean 0, variance 1/3, near enough to normal; no transcendental, so it is the same
+// everywhere.
 float draw(uint64_t seed, uint64_t index) {
   const uint64_t bits = mix(seed + index * 0x9e3779b97f4a7c15ull);
   const int64_t sum = static_cast<int64_t>(bits & 0xffff) + static_cast<int64_t>(bits >> 16 & 0xffff) +
@@ -67,7 +69,8 @@ class RandomWeights : public WeightMap {
     constexpr int64_t BLOCK = int64_t{1} << 20;
     std::atomic<int64_t> next{0};
     const auto work = [&] {
-      for (int64_t begin; !task.is_aborted() && (begin = next.fetch_add(BLOCK)) < count;) fill_range(begin, std::min(begin + BLOCK, count));
+      for (int64_t begin; !task.is_aborted() && (begin = next.fetch_add(BLOCK)) < count;)
+        fill_range(begin, std::min(begin + BLOCK, count));
     };
     const unsigned num_threads = count <= BLOCK ? 1 : std::max(1u, std::thread::hardware_concurrency());
     std::vector<std::thread> threads;
@@ -82,7 +85,8 @@ class RandomWeights : public WeightMap {
 
 }  // namespace
 
-std::shared_ptr<const WeightMap> make_random_weights(const ModelConfig &config, uint64_t seed, Dtype dtype, Task &task) {
+std::shared_ptr<const WeightMap> make_random_weights(const ModelConfig &config, uint64_t seed, Dtype dtype,
+                                                     Task &task) {
   return std::make_shared<RandomWeights>(config, seed, dtype, task);
 }
 

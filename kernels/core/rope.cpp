@@ -1,5 +1,5 @@
-// The rope types of transformers' modeling_rope_utils: default, linear, dynamic, llama3, yarn. Powers are taken in fp64 and rounded to
-// fp32 at each step where transformers holds an fp32 tensor.
+// The rope types of transformers' modeling_rope_utils: default, linear, dynamic, llama3, yarn. Powers are taken in fp64
+// and rounded to fp32 at each step where transformers holds an fp32 tensor.
 #include "core/rope.h"
 
 #include <algorithm>
@@ -24,14 +24,16 @@ std::vector<float> default_inverse(double base, int64_t head_dim) {
 
 void scale_llama3(const ModelConfig &config, std::vector<float> &inverse) {
   const double original = static_cast<double>(config.rope_original_max_positions);
-  const double low_wavelength = original / config.rope_low_freq_factor, high_wavelength = original / config.rope_high_freq_factor;
+  const double low_wavelength = original / config.rope_low_freq_factor,
+               high_wavelength = original / config.rope_high_freq_factor;
   for (float &frequency : inverse) {
     const float wavelength = static_cast<float>(2 * PI) / frequency;
     if (wavelength > static_cast<float>(low_wavelength)) {
       frequency = frequency / static_cast<float>(config.rope_factor);
     } else if (!(wavelength < static_cast<float>(high_wavelength))) {
-      const float smooth = (static_cast<float>(original) / wavelength - static_cast<float>(config.rope_low_freq_factor)) /
-                           static_cast<float>(config.rope_high_freq_factor - config.rope_low_freq_factor);
+      const float smooth =
+          (static_cast<float>(original) / wavelength - static_cast<float>(config.rope_low_freq_factor)) /
+          static_cast<float>(config.rope_high_freq_factor - config.rope_low_freq_factor);
       frequency = (1.0f - smooth) * frequency / static_cast<float>(config.rope_factor) + smooth * frequency;
     }
   }
@@ -40,7 +42,8 @@ void scale_llama3(const ModelConfig &config, std::vector<float> &inverse) {
 void scale_yarn(const ModelConfig &config, std::vector<float> &inverse) {
   const double dim = static_cast<double>(config.head_dim);
   const auto correction = [&](double rotations) {
-    return dim * std::log(static_cast<double>(config.rope_original_max_positions) / (rotations * 2 * PI)) / (2 * std::log(config.rope_theta));
+    return dim * std::log(static_cast<double>(config.rope_original_max_positions) / (rotations * 2 * PI)) /
+           (2 * std::log(config.rope_theta));
   };
   double low = correction(config.rope_beta_fast), high = correction(config.rope_beta_slow);
   if (config.rope_truncate) {

@@ -16,11 +16,15 @@ constexpr size_t MAX_AXES = 8;
 constexpr int64_t MAX_COUNT = int64_t{1} << 40;  // of one axis, and of a tensor's elements
 constexpr size_t MAX_TENSORS = 1 << 20;
 
-// Bytes of one element times 8; 0 for a dtype whose size is not known here, which is carried but not checked against its shape.
+// Bytes of one element times 8; 0 for a dtype whose size is not known here, which is carried but not checked against
+// its shape.
 int64_t dtype_bits(const std::string &dtype) {
-  static const struct { const char *name; int64_t bits; } sizes[] = {
-      {"F64", 64}, {"I64", 64}, {"U64", 64}, {"F32", 32}, {"I32", 32}, {"U32", 32}, {"F16", 16}, {"BF16", 16}, {"I16", 16},
-      {"U16", 16}, {"I8", 8},   {"U8", 8},   {"BOOL", 8}, {"F8_E4M3", 8}, {"F8_E5M2", 8}, {"F8_E8M0", 8}};
+  static const struct {
+    const char *name;
+    int64_t bits;
+  } sizes[] = {{"F64", 64}, {"I64", 64},    {"U64", 64},    {"F32", 32},   {"I32", 32}, {"U32", 32},
+               {"F16", 16}, {"BF16", 16},   {"I16", 16},    {"U16", 16},   {"I8", 8},   {"U8", 8},
+               {"BOOL", 8}, {"F8_E4M3", 8}, {"F8_E5M2", 8}, {"F8_E8M0", 8}};
   for (const auto &size : sizes) {
     if (dtype == size.name) return size.bits;
   }
@@ -60,7 +64,8 @@ class HeaderParser {
   [[noreturn]] void bad(const char *format, const char *detail) const {
     char expected[300];
     std::snprintf(expected, sizeof expected, format, detail);
-    fail(DUO_STATUS_FORMAT, "Expected %s in the safetensors header of `%.500s` at byte %td", expected, path_.c_str(), at_ - begin_ + 8);
+    fail(DUO_STATUS_FORMAT, "Expected %s in the safetensors header of `%.500s` at byte %td", expected, path_.c_str(),
+         at_ - begin_ + 8);
   }
 
   void skip_space() {
@@ -81,7 +86,10 @@ class HeaderParser {
     unsigned value = 0;
     for (int i = 0; i < 4; i++) {
       const char c = at_ == end_ ? ' ' : *at_;
-      const int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+      const int digit = c >= '0' && c <= '9'   ? c - '0'
+                        : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                        : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                               : -1;
       if (digit < 0) bad("four hexadecimal digits after %s", "\\u");
       value = value * 16 + static_cast<unsigned>(digit);
       at_++;
@@ -89,7 +97,8 @@ class HeaderParser {
     return value;
   }
 
-  // Names are compared as UTF-8; an escaped code point becomes UTF-8 (a lone surrogate its three bytes, which match no real name).
+  // Names are compared as UTF-8; an escaped code point becomes UTF-8 (a lone surrogate its three bytes, which match no
+  // real name).
   static void append_utf8(std::string &out, unsigned code) {
     if (code < 0x80) {
       out += static_cast<char>(code);
@@ -178,7 +187,8 @@ class HeaderParser {
       }
     } while (accept(','));
     expect('}');
-    if (entry.dtype.empty() || !has_shape || entry.begin < 0) bad("`dtype`, `shape` and `data_offsets` for `%s`", entry.name.substr(0, 100).c_str());
+    if (entry.dtype.empty() || !has_shape || entry.begin < 0)
+      bad("`dtype`, `shape` and `data_offsets` for `%s`", entry.name.substr(0, 100).c_str());
     check_entry(entry);
     return entry;
   }
@@ -197,7 +207,9 @@ class HeaderParser {
   void check_entry(SafetensorsEntry &entry) const {
     const std::string name = entry.name.substr(0, 200);
     if (entry.begin > entry.end || entry.end > file_size_ - data_offset_) {
-      fail(DUO_STATUS_FORMAT, "Expected data of tensor `%s` inside `%.400s` (%" PRId64 " bytes of data), got bytes %" PRId64 " to %" PRId64,
+      fail(DUO_STATUS_FORMAT,
+           "Expected data of tensor `%s` inside `%.400s` (%" PRId64 " bytes of data), got bytes %" PRId64
+           " to %" PRId64,
            name.c_str(), path_.c_str(), file_size_ - data_offset_, entry.begin, entry.end);
     }
     int64_t count = 1;
@@ -207,8 +219,9 @@ class HeaderParser {
     }
     const int64_t bits = dtype_bits(entry.dtype);
     if (bits != 0 && count * bits != (entry.end - entry.begin) * 8) {
-      fail(DUO_STATUS_FORMAT, "Expected tensor `%s` of `%.400s` to have %" PRId64 " bytes by its shape and dtype %.20s, got %" PRId64, name.c_str(),
-           path_.c_str(), count * bits / 8, entry.dtype.c_str(), entry.end - entry.begin);
+      fail(DUO_STATUS_FORMAT,
+           "Expected tensor `%s` of `%.400s` to have %" PRId64 " bytes by its shape and dtype %.20s, got %" PRId64,
+           name.c_str(), path_.c_str(), count * bits / 8, entry.dtype.c_str(), entry.end - entry.begin);
     }
     entry.begin += data_offset_;
     entry.end += data_offset_;
@@ -222,8 +235,8 @@ class HeaderParser {
     std::sort(order.begin(), order.end(), [](const auto *a, const auto *b) { return a->begin < b->begin; });
     for (size_t i = 1; i < order.size(); i++) {
       if (order[i]->begin < order[i - 1]->end) {
-        fail(DUO_STATUS_FORMAT, "Expected tensors of `%.400s` not to overlap, but `%.200s` and `%.200s` do", path_.c_str(),
-             order[i - 1]->name.c_str(), order[i]->name.c_str());
+        fail(DUO_STATUS_FORMAT, "Expected tensors of `%.400s` not to overlap, but `%.200s` and `%.200s` do",
+             path_.c_str(), order[i - 1]->name.c_str(), order[i]->name.c_str());
       }
     }
   }
@@ -236,15 +249,17 @@ class HeaderParser {
 }  // namespace
 
 std::vector<SafetensorsEntry> parse_safetensors(const uint8_t *data, size_t size, const std::string &path) {
-  if (size < 8) fail(DUO_STATUS_FORMAT, "Expected `%.700s` to be a safetensors file of at least 8 bytes, got %zu", path.c_str(), size);
+  if (size < 8)
+    fail(DUO_STATUS_FORMAT, "Expected `%.700s` to be a safetensors file of at least 8 bytes, got %zu", path.c_str(),
+         size);
   uint64_t header_bytes = 0;
   for (int i = 7; i >= 0; i--) header_bytes = header_bytes << 8 | data[i];
   if (header_bytes > MAX_HEADER_BYTES || header_bytes > size - 8) {
-    fail(DUO_STATUS_FORMAT, "Expected the header of `%.700s` to have at most %" PRIu64 " bytes, got %" PRIu64, path.c_str(),
-         std::min<uint64_t>(MAX_HEADER_BYTES, size - 8), header_bytes);
+    fail(DUO_STATUS_FORMAT, "Expected the header of `%.700s` to have at most %" PRIu64 " bytes, got %" PRIu64,
+         path.c_str(), std::min<uint64_t>(MAX_HEADER_BYTES, size - 8), header_bytes);
   }
-  return HeaderParser(reinterpret_cast<const char *>(data) + 8, static_cast<size_t>(header_bytes), static_cast<int64_t>(8 + header_bytes),
-                      static_cast<int64_t>(size), path)
+  return HeaderParser(reinterpret_cast<const char *>(data) + 8, static_cast<size_t>(header_bytes),
+                      static_cast<int64_t>(8 + header_bytes), static_cast<int64_t>(size), path)
       .parse();
 }
 

@@ -1,5 +1,5 @@
-// Prefixes: transformers 5 and 4 in a wrapper, a trainer's field, bare, saved without its output layer; before them those of data-parallel
-// training and PEFT, and torch.compile's anywhere.
+// Prefixes: transformers 5 and 4 in a wrapper, a trainer's field, bare, saved without its output layer; before them
+// those of data-parallel training and PEFT, and torch.compile's anywhere.
 #include "core/tensor_names.h"
 
 #include <cstring>
@@ -7,11 +7,13 @@
 namespace duo {
 namespace {
 
-const char *const PREFIXES[] = {"model.language_model.", "language_model.model.", "language_model.", "model.model.", "model.", ""};
+const char *const PREFIXES[] = {
+    "model.language_model.", "language_model.model.", "language_model.", "model.model.", "model.", ""};
 const char *const SAVED_PREFIXES[] = {"module.", "base_model.model."};
-const char *const PARTS[] = {"input_layernorm",  "post_attention_layernorm", "self_attn.q_proj", "self_attn.k_proj",
-                             "self_attn.v_proj", "self_attn.o_proj",         "self_attn.q_norm", "self_attn.k_norm",
-                             "mlp.gate_proj",    "mlp.up_proj",              "mlp.down_proj"};
+const char *const PARTS[] = {
+    "input_layernorm",  "post_attention_layernorm", "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj",
+    "self_attn.o_proj", "self_attn.q_norm",         "self_attn.k_norm", "mlp.gate_proj",    "mlp.up_proj",
+    "mlp.down_proj"};
 
 bool starts_with(const std::string &text, const char *start) { return text.compare(0, std::strlen(start), start) == 0; }
 

@@ -30,7 +30,8 @@ std::string write_shape(const std::vector<int64_t> &shape) {
 
 class FileWeights : public WeightMap {
  public:
-  FileWeights(const ModelConfig &config, const std::vector<std::string> &paths, Task &task) : head_dim_(config.head_dim) {
+  FileWeights(const ModelConfig &config, const std::vector<std::string> &paths, Task &task)
+      : head_dim_(config.head_dim) {
     std::unordered_map<std::string, ExpectedTensor> wanted;
     for (auto &tensor : list_expected_tensors(config)) wanted.emplace(tensor.name, tensor);
     for (const auto &path : paths) {
@@ -47,33 +48,35 @@ class FileWeights : public WeightMap {
     }
     for (const auto &[name, tensor] : wanted) {
       if (tensors_.count(name) == 0) {
-        fail(DUO_STATUS_FORMAT, "Expected tensor `%s` in the %zu weight file(s) given (first: `%.500s`), but it is in none", name.c_str(),
+        fail(DUO_STATUS_FORMAT,
+             "Expected tensor `%s` in the %zu weight file(s) given (first: `%.500s`), but it is in none", name.c_str(),
              paths.size(), paths.front().c_str());
       }
     }
     // In the order of the list, so that the same damaged file gives the same sentence.
-    for (const auto &expected : list_expected_tensors(config)) check_finite_values(expected.name, tensors_.at(expected.name), task);
+    for (const auto &expected : list_expected_tensors(config))
+      check_finite_values(expected.name, tensors_.at(expected.name), task);
     if (config.tied_embeddings) tensors_.emplace("lm_head.weight", tensors_.at("model.embed_tokens.weight"));
   }
 
  private:
   void add(const SafetensorsEntry &entry, const ExpectedTensor &expected, const std::string &path) {
-    const std::vector<int64_t> shape =
-        expected.rows == 1 ? std::vector<int64_t>{expected.columns} : std::vector<int64_t>{expected.rows, expected.columns};
+    const std::vector<int64_t> shape = expected.rows == 1 ? std::vector<int64_t>{expected.columns}
+                                                          : std::vector<int64_t>{expected.rows, expected.columns};
     // A matrix of one row keeps both axes in its file.
     if (entry.shape != shape && entry.shape != std::vector<int64_t>{expected.rows, expected.columns}) {
-      fail(DUO_STATUS_SHAPE, "Expected tensor `%s` of `%.400s` to have shape %s, got %s", entry.name.c_str(), path.c_str(),
-           write_shape(shape).c_str(), write_shape(entry.shape).c_str());
+      fail(DUO_STATUS_SHAPE, "Expected tensor `%s` of `%.400s` to have shape %s, got %s", entry.name.c_str(),
+           path.c_str(), write_shape(shape).c_str(), write_shape(entry.shape).c_str());
     }
     const Dtype dtype = parse_weight_dtype(entry.dtype);
     if (dtype == Dtype::stored) {
-      fail(DUO_STATUS_FORMAT, "Expected tensor `%s` of `%.400s` to be F32, F16 or BF16, got %.40s", entry.name.c_str(), path.c_str(),
-           entry.dtype.c_str());
+      fail(DUO_STATUS_FORMAT, "Expected tensor `%s` of `%.400s` to be F32, F16 or BF16, got %.40s", entry.name.c_str(),
+           path.c_str(), entry.dtype.c_str());
     }
     const Tensor tensor{files_.back()->data() + entry.begin, dtype, expected.rows, expected.columns};
     if (!tensors_.emplace(expected.name, tensor).second) {
-      fail(DUO_STATUS_FORMAT, "Expected tensor `%s` once in the weight files, but `%.400s` has it again as `%s`", expected.name.c_str(), path.c_str(),
-           entry.name.c_str());
+      fail(DUO_STATUS_FORMAT, "Expected tensor `%s` once in the weight files, but `%.400s` has it again as `%s`",
+           expected.name.c_str(), path.c_str(), entry.name.c_str());
     }
   }
 
@@ -81,9 +84,11 @@ class FileWeights : public WeightMap {
   void add_gguf(const std::unordered_map<std::string, ExpectedTensor> &wanted, const std::string &path) {
     const GgufFile file = parse_gguf(files_.back()->data(), files_.back()->size(), path);
     if (!file.architecture.empty()) architecture_ = file.architecture;
-    if (architecture_ != "llama" && architecture_ != "mistral" && architecture_ != "qwen2" && architecture_ != "qwen3") {
-      fail(DUO_STATUS_UNSUPPORTED, "Expected the GGUF file `%.500s` to be of architecture llama, mistral, qwen2 or qwen3, got `%.100s`", path.c_str(),
-           architecture_.c_str());
+    if (architecture_ != "llama" && architecture_ != "mistral" && architecture_ != "qwen2" &&
+        architecture_ != "qwen3") {
+      fail(DUO_STATUS_UNSUPPORTED,
+           "Expected the GGUF file `%.500s` to be of architecture llama, mistral, qwen2 or qwen3, got `%.100s`",
+           path.c_str(), architecture_.c_str());
     }
     for (const auto &tensor : file.tensors) {
       if (tensor.name == "rope_freqs.weight") add_rope_factors(tensor, path);
@@ -93,15 +98,16 @@ class FileWeights : public WeightMap {
   }
 
   void add(const GgufTensor &found, const ExpectedTensor &expected, const std::string &path) {
-    const std::vector<int64_t> shape =
-        expected.rows == 1 ? std::vector<int64_t>{expected.columns} : std::vector<int64_t>{expected.rows, expected.columns};
+    const std::vector<int64_t> shape = expected.rows == 1 ? std::vector<int64_t>{expected.columns}
+                                                          : std::vector<int64_t>{expected.rows, expected.columns};
     if (found.shape != shape && found.shape != std::vector<int64_t>{expected.rows, expected.columns}) {
-      fail(DUO_STATUS_SHAPE, "Expected tensor `%s` of `%.400s` to have shape %s, got %s", found.name.c_str(), path.c_str(), write_shape(shape).c_str(),
-           write_shape(found.shape).c_str());
+      fail(DUO_STATUS_SHAPE, "Expected tensor `%s` of `%.400s` to have shape %s, got %s", found.name.c_str(),
+           path.c_str(), write_shape(shape).c_str(), write_shape(found.shape).c_str());
     }
     if (found.dtype == Dtype::stored) {
       fail(DUO_STATUS_UNSUPPORTED,
-           "Expected tensor `%s` of `%.400s` to be F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1 or Q2_K to Q6_K, got %s; use a file of one of those types",
+           "Expected tensor `%s` of `%.400s` to be F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1 or Q2_K to Q6_K, got "
+           "%s; use a file of one of those types",
            found.name.c_str(), path.c_str(), ggml_type_name(found.type).c_str());
     }
     Tensor tensor{files_.back()->data() + found.begin, found.dtype, expected.rows, expected.columns};
@@ -109,28 +115,32 @@ class FileWeights : public WeightMap {
       // A bias has as many rows of one element.
       const int64_t rows = tensor.rows == 1 ? tensor.columns : tensor.rows;
       if (rows % head_dim_ != 0 || tensor.bytes() % rows != 0) {
-        fail(DUO_STATUS_SHAPE, "Expected tensor `%s` of `%.400s` to have whole heads of %" PRId64 " rows, got shape %s", found.name.c_str(), path.c_str(), head_dim_,
-             write_shape(found.shape).c_str());
+        fail(DUO_STATUS_SHAPE, "Expected tensor `%s` of `%.400s` to have whole heads of %" PRId64 " rows, got shape %s",
+             found.name.c_str(), path.c_str(), head_dim_, write_shape(found.shape).c_str());
       }
       moved_.emplace_back(new uint8_t[static_cast<size_t>(tensor.bytes())]);
       unpair_rows(tensor.data, rows, tensor.bytes() / rows, head_dim_, moved_.back().get());
       tensor.data = moved_.back().get();
     }
     if (!tensors_.emplace(expected.name, tensor).second) {
-      fail(DUO_STATUS_FORMAT, "Expected tensor `%s` in one weight file, but `%.400s` has it again", found.name.c_str(), path.c_str());
+      fail(DUO_STATUS_FORMAT, "Expected tensor `%s` in one weight file, but `%.400s` has it again", found.name.c_str(),
+           path.c_str());
     }
   }
 
   void add_rope_factors(const GgufTensor &tensor, const std::string &path) {
     if (tensor.dtype != Dtype::f32 || tensor.shape != std::vector<int64_t>{head_dim_ / 2}) {
-      fail(DUO_STATUS_SHAPE, "Expected tensor `rope_freqs.weight` of `%.400s` to be F32 of shape [%" PRId64 "], got %s of %s", path.c_str(), head_dim_ / 2,
-           ggml_type_name(tensor.type).c_str(), write_shape(tensor.shape).c_str());
+      fail(DUO_STATUS_SHAPE,
+           "Expected tensor `rope_freqs.weight` of `%.400s` to be F32 of shape [%" PRId64 "], got %s of %s",
+           path.c_str(), head_dim_ / 2, ggml_type_name(tensor.type).c_str(), write_shape(tensor.shape).c_str());
     }
     rope_factors_.resize(static_cast<size_t>(head_dim_ / 2));
     std::memcpy(rope_factors_.data(), files_.back()->data() + tensor.begin, rope_factors_.size() * sizeof(float));
     for (const float factor : rope_factors_) {
       if (!std::isfinite(factor) || factor <= 0) {
-        fail(DUO_STATUS_NUMERIC, "Expected tensor `rope_freqs.weight` of `%.400s` to hold finite numbers above 0, got %g", path.c_str(), static_cast<double>(factor));
+        fail(DUO_STATUS_NUMERIC,
+             "Expected tensor `rope_freqs.weight` of `%.400s` to hold finite numbers above 0, got %g", path.c_str(),
+             static_cast<double>(factor));
       }
     }
   }
@@ -159,7 +169,8 @@ int64_t WeightMap::total_bytes() const {
 }
 
 std::vector<ExpectedTensor> list_expected_tensors(const ModelConfig &config) {
-  std::vector<ExpectedTensor> list{{"model.embed_tokens.weight", config.vocab, config.hidden}, {"model.norm.weight", 1, config.hidden}};
+  std::vector<ExpectedTensor> list{{"model.embed_tokens.weight", config.vocab, config.hidden},
+                                   {"model.norm.weight", 1, config.hidden}};
   if (!config.tied_embeddings) list.push_back({"lm_head.weight", config.vocab, config.hidden});
   for (int64_t layer = 0; layer < config.layers; layer++) {
     const std::string prefix = "model.layers." + std::to_string(layer) + ".";
@@ -184,7 +195,8 @@ std::vector<ExpectedTensor> list_expected_tensors(const ModelConfig &config) {
   return list;
 }
 
-std::shared_ptr<const WeightMap> open_weight_files(const ModelConfig &config, const std::vector<std::string> &paths, Task &task) {
+std::shared_ptr<const WeightMap> open_weight_files(const ModelConfig &config, const std::vector<std::string> &paths,
+                                                   Task &task) {
   return std::make_shared<FileWeights>(config, paths, task);
 }
 

@@ -1,5 +1,5 @@
-// Every tensor that a model's shape implies, by Hugging Face name: inside mapped safetensors or GGUF files, or random for benches.
-// Shapes and dtypes are checked here once; backends then read the bytes as they are.
+// Every tensor that a model's shape implies, by Hugging Face name: inside mapped safetensors or GGUF files, or random
+// for benches. Shapes and dtypes are checked here once; backends then read the bytes as they are.
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -15,8 +15,8 @@
 
 namespace duo {
 
-// Bytes of one tensor, row-major, little-endian, not necessarily aligned to the element size (safetensors promises no alignment).
-// A quantised tensor is a matrix whose rows are whole blocks, aligned to 2 bytes at least (gguf_blocks.h).
+// Bytes of one tensor, row-major, little-endian, not necessarily aligned to the element size (safetensors promises no
+// alignment). A quantised tensor is a matrix whose rows are whole blocks, aligned to 2 bytes at least (gguf_blocks.h).
 struct Tensor {
   const uint8_t *data = nullptr;
   Dtype dtype = Dtype::f32;
@@ -29,10 +29,12 @@ struct Tensor {
 class WeightMap {
  public:
   virtual ~WeightMap() = default;
-  // The tensor, or throws Error FORMAT that names it. With tied embeddings "lm_head.weight" is model.embed_tokens.weight.
+  // The tensor, or throws Error FORMAT that names it. With tied embeddings "lm_head.weight" is
+  // model.embed_tokens.weight.
   const Tensor &get(const std::string &name) const;
   int64_t total_bytes() const;
-  // [D/2], by which inverse frequencies are divided (rope_freqs.weight of a GGUF file); empty where the files have none.
+  // [D/2], by which inverse frequencies are divided (rope_freqs.weight of a GGUF file); empty where the files have
+  // none.
   const std::vector<float> &rope_factors() const { return rope_factors_; }
 
  protected:
@@ -50,9 +52,11 @@ std::vector<ExpectedTensor> list_expected_tensors(const ModelConfig &config);
 
 // Map and check safetensors shards or GGUF files (told apart by their first bytes), every value included.
 // Throws FILE, FORMAT, SHAPE, NUMERIC, UNSUPPORTED, ABORTED.
-std::shared_ptr<const WeightMap> open_weight_files(const ModelConfig &config, const std::vector<std::string> &paths, Task &task);
+std::shared_ptr<const WeightMap> open_weight_files(const ModelConfig &config, const std::vector<std::string> &paths,
+                                                   Task &task);
 
-// Seeded random weights in host memory, f32 or bf16: element i of a tensor depends only on seed, the tensor's name and i.
+// Seeded random weights in host memory, f32 or bf16: element i of a tensor depends only on seed, the tensor's name and
+// i.
 std::shared_ptr<const WeightMap> make_random_weights(const ModelConfig &config, uint64_t seed, Dtype dtype, Task &task);
 
 }  // namespace duo

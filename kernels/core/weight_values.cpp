@@ -59,7 +59,8 @@ void check_finite_values(const std::string &name, const Tensor &tensor, Task &ta
     const int64_t at = find_non_finite(tensor.data + begin * dtype_bytes(tensor.dtype), size, tensor.dtype);
     if (at < size) {
       fail(DUO_STATUS_NUMERIC,
-           "Expected finite numbers in tensor `%s`, got a NaN or infinity at index %" PRId64 "; download the file again or use another model",
+           "Expected finite numbers in tensor `%s`, got a NaN or infinity at index %" PRId64
+           "; download the file again or use another model",
            name.c_str(), begin + at);
     }
   }

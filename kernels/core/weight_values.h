@@ -1,4 +1,5 @@
-// Refuses weights that are not numbers. A NaN in one query row would otherwise vanish in a softmax and leave a mask that looks sound.
+// Refuses weights that are not numbers. A NaN in one query row would otherwise vanish in a softmax and leave a mask
+// that looks sound.
 #pragma once
 #include <string>
 
@@ -7,7 +8,8 @@
 
 namespace duo {
 
-// Throws Error NUMERIC that names the tensor and its first NaN or infinity. Reads the whole tensor once; ABORTED between blocks.
+// Throws Error NUMERIC that names the tensor and its first NaN or infinity. Reads the whole tensor once; ABORTED
+// between blocks.
 void check_finite_values(const std::string &name, const Tensor &tensor, Task &task);
 
 }  // namespace duo

@@ -1,5 +1,6 @@
 // Gated attention of one layer in tiles: full and streaming branch from one pass over the scores, and their backward.
-// The scores of a tile never leave the cache; nothing of size T×T exists. Source: arXiv 2410.10819 (section 2.3), arXiv 2205.14135.
+// The scores of a tile never leave the cache; nothing of size T×T exists. Source: arXiv 2410.10819 (section 2.3), arXiv
+// 2205.14135.
 #pragma once
 #include <cstdint>
 #include <vector>
@@ -18,7 +19,8 @@ struct HeadShape {
 // Keys and values [T, G, D] of one layer, packed for the tiles of every head.
 class LayerPanels {
  public:
-  void pack(const CpuContext &context, const HeadShape &shape, const float *key, const float *value, int64_t num_keys, bool for_backward);
+  void pack(const CpuContext &context, const HeadShape &shape, const float *key, const float *value, int64_t num_keys,
+            bool for_backward);
   KeyValuePanels head(int64_t kv_head) const;
 
  private:
@@ -38,7 +40,8 @@ struct Queries {
   int64_t count;
 };
 
-// Which rows of [num_queries, H, D] a tile holds: row = query·g + member of the group, tile_columns rows in a row, one a lane.
+// Which rows of [num_queries, H, D] a tile holds: row = query·g + member of the group, tile_columns rows in a row, one
+// a lane.
 class QueryTile {
  public:
   QueryTile(const CpuContext &context, const HeadShape &shape, const Queries &queries, int64_t kv_head, int64_t tile);
@@ -59,34 +62,37 @@ class QueryTile {
 // Number of tiles of one KV head; log-sum-exp arrays are [G, num_tiles·tile_columns].
 int64_t count_tiles(const CpuContext &context, const HeadShape &shape, int64_t num_queries);
 
-// windows of the layer's heads [G], read where a streaming branch is needed. full, stream [num_queries, H, D], written where needed; full_lse, stream_lse [G, num_tiles·tile_columns], likewise.
-void attend(const CpuContext &context, const HeadShape &shape, const Queries &queries, const LayerPanels &panels, const HeadWindows &windows,
-            const BranchNeeds &needs, float *full, float *stream, float *full_lse, float *stream_lse);
+// windows of the layer's heads [G], read where a streaming branch is needed. full, stream [num_queries, H, D], written
+// where needed; full_lse, stream_lse [G, num_tiles·tile_columns], likewise.
+void attend(const CpuContext &context, const HeadShape &shape, const Queries &queries, const LayerPanels &panels,
+            const HeadWindows &windows, const BranchNeeds &needs, float *full, float *stream, float *full_lse,
+            float *stream_lse);
 
 struct AttentionGradient {
-  const float *gates;           // [G]
-  bool full_is_constant;        // the full branch is the teacher's: no gradient passes through it
-  const float *d_out;           // [num_queries, H, D]: gradient of the mixed output
-  const float *full, *stream;   // [num_queries, H, D], outputs of both branches
+  const float *gates;          // [G]
+  bool full_is_constant;       // the full branch is the teacher's: no gradient passes through it
+  const float *d_out;          // [num_queries, H, D]: gradient of the mixed output
+  const float *full, *stream;  // [num_queries, H, D], outputs of both branches
   const float *full_lse, *stream_lse;
   float *d_query;          // [num_queries, H, D], written
   float *d_key, *d_value;  // [num_keys, G, D], written
 };
 
 // Memory: at most four copies of d_key and d_value, for sums that do not depend on the number of threads.
-void attend_backward(const CpuContext &context, const HeadShape &shape, const Queries &queries, const LayerPanels &panels, int64_t num_keys,
-                     const HeadWindows &windows, const AttentionGradient &gradient);
+void attend_backward(const CpuContext &context, const HeadShape &shape, const Queries &queries,
+                     const LayerPanels &panels, int64_t num_keys, const HeadWindows &windows,
+                     const AttentionGradient &gradient);
 
 // d_gates [G], written: Σ over queries of ⟨d_out, full − stream⟩ of the head's group, fp64 in a fixed order.
-void sum_gate_gradient(const CpuContext &context, const HeadShape &shape, int64_t num_queries, const float *d_out, const float *full,
-                       const float *stream, double *d_gates);
+void sum_gate_gradient(const CpuContext &context, const HeadShape &shape, int64_t num_queries, const float *d_out,
+                       const float *full, const float *stream, double *d_gates);
 
 // Plain twin of attend for one branch, fp64 inside: streaming false = full causal.
-void attend_ref(const HeadShape &shape, const Queries &queries, const float *key, const float *value, const HeadWindows &windows, bool streaming,
-                float *out);
+void attend_ref(const HeadShape &shape, const Queries &queries, const float *key, const float *value,
+                const HeadWindows &windows, bool streaming, float *out);
 // Plain twin of attend_backward from the definition, fp64 inside; d_gates [G] too.
-void attend_backward_ref(const HeadShape &shape, const Queries &queries, const float *key, const float *value, int64_t num_keys,
-                         const HeadWindows &windows, const float *gates, const float *d_out, float *d_query, float *d_key, float *d_value,
-                         double *d_gates);
+void attend_backward_ref(const HeadShape &shape, const Queries &queries, const float *key, const float *value,
+                         int64_t num_keys, const HeadWindows &windows, const float *gates, const float *d_out,
+                         float *d_query, float *d_key, float *d_value, double *d_gates);
 
 }  // namespace duo

@@ -1,5 +1,5 @@
-// Backward of gated attention. The tiles of a KV head are cut into at most MAX_SEGMENTS runs, each with its own sums of d_key and d_value,
-// which are added in order: parallel, and the same bits for any number of threads.
+// Backward of gated attention. The tiles of a KV head are cut into at most MAX_SEGMENTS runs, each with its own sums of
+// d_key and d_value, which are added in order: parallel, and the same bits for any number of threads.
 #include <algorithm>
 #include <cmath>
 
@@ -23,7 +23,8 @@ Segments cut_segments(int64_t num_tiles) {
   segments.count = std::max<int64_t>(1, std::min(MAX_SEGMENTS, num_tiles / MIN_SEGMENT_TILES));
   for (int64_t i = 0; i <= segments.count; i++) {
     const double share = std::sqrt(static_cast<double>(i) / static_cast<double>(segments.count));
-    segments.begins.push_back(i == segments.count ? num_tiles : static_cast<int64_t>(share * static_cast<double>(num_tiles)));
+    segments.begins.push_back(i == segments.count ? num_tiles
+                                                  : static_cast<int64_t>(share * static_cast<double>(num_tiles)));
   }
   return segments;
 }
@@ -48,22 +49,27 @@ void pack_tile(const CpuContext &context, const float *rows, int64_t head_dim, f
   const int64_t columns = context.ops.tile_columns;
   context.ops.pack_transposed(DUO_DTYPE_F32, rows, head_dim, columns, head_dim, columns, lanes);
   for (int64_t d = 0; d < head_dim; d += columns) {
-    context.ops.pack_straight(DUO_DTYPE_F32, rows + d, head_dim, std::min(columns, head_dim - d), columns, columns, straight + d * columns);
+    context.ops.pack_straight(DUO_DTYPE_F32, rows + d, head_dim, std::min(columns, head_dim - d), columns, columns,
+                              straight + d * columns);
   }
 }
 
 // ⟨d_out, branch⟩ of every lane.
-void compute_deltas(const CpuContext &context, const QueryTile &tile, const float *rows, int64_t head_dim, const float *branch, float *deltas) {
+void compute_deltas(const CpuContext &context, const QueryTile &tile, const float *rows, int64_t head_dim,
+                    const float *branch, float *deltas) {
   for (int64_t lane = 0; lane < context.ops.tile_columns; lane++) {
-    deltas[lane] = lane < tile.count() ? context.ops.dot(rows + lane * head_dim, branch + tile.row_offset(lane), head_dim) : 0.0f;
+    deltas[lane] =
+        lane < tile.count() ? context.ops.dot(rows + lane * head_dim, branch + tile.row_offset(lane), head_dim) : 0.0f;
   }
 }
 
 }  // namespace
 
-void attend_backward(const CpuContext &context, const HeadShape &shape, const Queries &queries, const LayerPanels &panels, int64_t num_keys,
-                     const HeadWindows &windows, const AttentionGradient &gradient) {
-  const int64_t columns = context.ops.tile_columns, head_dim = shape.head_dim, num_tiles = count_tiles(context, shape, queries.count);
+void attend_backward(const CpuContext &context, const HeadShape &shape, const Queries &queries,
+                     const LayerPanels &panels, int64_t num_keys, const HeadWindows &windows,
+                     const AttentionGradient &gradient) {
+  const int64_t columns = context.ops.tile_columns, head_dim = shape.head_dim,
+                num_tiles = count_tiles(context, shape, queries.count);
   const float scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(head_dim)));
   const Segments segments = cut_segments(num_tiles);
   const int64_t size = num_keys * head_dim;
@@ -74,7 +80,8 @@ void attend_backward(const CpuContext &context, const HeadShape &shape, const Qu
     float *d_key = sums.data() + 2 * (head * segments.count + segment) * size, *d_value = d_key + size;
     std::fill(d_key, d_key + 2 * size, 0.0f);
     const TileScratch scratch(columns, head_dim);
-    for (int64_t tile = segments.begins[static_cast<size_t>(segment)]; tile < segments.begins[static_cast<size_t>(segment) + 1]; tile++) {
+    for (int64_t tile = segments.begins[static_cast<size_t>(segment)];
+         tile < segments.begins[static_cast<size_t>(segment) + 1]; tile++) {
       if (context.task != nullptr) context.task->check_abort();
       const QueryTile query_tile(context, shape, queries, head, tile);
       query_tile.gather(queries.values, scale, scratch.rows);
@@ -116,11 +123,13 @@ void attend_backward(const CpuContext &context, const HeadShape &shape, const Qu
   context.run(shape.kv_heads * num_blocks, [&](int64_t item, int64_t) {
     const int64_t head = item / num_blocks, begin = item % num_blocks * BLOCK, end = std::min(num_keys, begin + BLOCK);
     for (int64_t key = begin; key < end; key++) {
-      float *to_key = gradient.d_key + (key * shape.kv_heads + head) * head_dim, *to_value = gradient.d_value + (key * shape.kv_heads + head) * head_dim;
+      float *to_key = gradient.d_key + (key * shape.kv_heads + head) * head_dim,
+            *to_value = gradient.d_value + (key * shape.kv_heads + head) * head_dim;
       for (int64_t segment = 0; segment < segments.count; segment++) {
         const float *from = sums.data() + 2 * (head * segments.count + segment) * size + key * head_dim;
         for (int64_t d = 0; d < head_dim; d++) to_key[d] = segment == 0 ? from[d] : to_key[d] + from[d];
-        for (int64_t d = 0; d < head_dim; d++) to_value[d] = segment == 0 ? from[size + d] : to_value[d] + from[size + d];
+        for (int64_t d = 0; d < head_dim; d++)
+          to_value[d] = segment == 0 ? from[size + d] : to_value[d] + from[size + d];
       }
     }
   });

@@ -1,5 +1,5 @@
-// What heads attend to: the mass on chosen keys and the key of the greatest probability, a row of scores at a time; and mean queries and keys, from the
-// rotated ones turned back.
+// What heads attend to: the mass on chosen keys and the key of the greatest probability, a row of scores at a time; and
+// mean queries and keys, from the rotated ones turned back.
 #include <cmath>
 #include <vector>
 
@@ -44,27 +44,33 @@ void read_row(const HeadRow &row, int64_t begin, int64_t end, float *mass, int32
   *top_key = static_cast<int32_t>(top);
 }
 
-// Means over rows of the vectors of one head before their rotation: rows `stride` apart, out [D]. Cosine and sine may carry a common factor.
-void mean_unrotated(const float *vectors, int64_t stride, int64_t rows, int64_t head_dim, const RopeTables &rope, float *out) {
+// Means over rows of the vectors of one head before their rotation: rows `stride` apart, out [D]. Cosine and sine may
+// carry a common factor.
+void mean_unrotated(const float *vectors, int64_t stride, int64_t rows, int64_t head_dim, const RopeTables &rope,
+                    float *out) {
   const int64_t half = head_dim / 2;
   std::vector<double> sums(static_cast<size_t>(head_dim));
   for (int64_t row = 0; row < rows; row++) {
-    const float *from = vectors + row * stride, *cosine = rope.cos.data() + row * half, *sine = rope.sin.data() + row * half;
+    const float *from = vectors + row * stride, *cosine = rope.cos.data() + row * half,
+                *sine = rope.sin.data() + row * half;
     for (int64_t i = 0; i < half; i++) {
-      const double c = static_cast<double>(cosine[i]), s = static_cast<double>(sine[i]), x = static_cast<double>(from[i]), y = static_cast<double>(from[half + i]);
+      const double c = static_cast<double>(cosine[i]), s = static_cast<double>(sine[i]),
+                   x = static_cast<double>(from[i]), y = static_cast<double>(from[half + i]);
       const double size = c * c + s * s;
       sums[static_cast<size_t>(i)] += (x * c + y * s) / size;
       sums[static_cast<size_t>(half + i)] += (y * c - x * s) / size;
     }
   }
-  for (int64_t i = 0; i < head_dim; i++) out[i] = static_cast<float>(sums[static_cast<size_t>(i)] / static_cast<double>(rows));
+  for (int64_t i = 0; i < head_dim; i++)
+    out[i] = static_cast<float>(sums[static_cast<size_t>(i)] / static_cast<double>(rows));
 }
 
 }  // namespace
 
 void CpuModel::attention(const Passage &passage, const AttentionReading &reading, Task &task) {
-  const int64_t num_tokens = count_needed_tokens(passage), width = config_.hidden, layers = config_.layers, heads = config_.heads, kv_heads = config_.kv_heads,
-                head_dim = config_.head_dim, query_width = config_.query_width(), kv_width = config_.kv_width();
+  const int64_t num_tokens = count_needed_tokens(passage), width = config_.hidden, layers = config_.layers,
+                heads = config_.heads, kv_heads = config_.kv_heads, head_dim = config_.head_dim,
+                query_width = config_.query_width(), kv_width = config_.kv_width();
   task.set_total(layers);
   SamplePass pass(*this, num_tokens, passage.num_tokens, {0, nullptr}, task);
   const RowSet all = RowSet::all(num_tokens);
@@ -75,19 +81,24 @@ void CpuModel::attention(const Passage &passage, const AttentionReading &reading
     pass.attend_layer(layer, current.data(), all, full, false);
     if (reading.masses != nullptr) {
       pass.context().run(passage.num_positions * heads, [&](int64_t item, int64_t) {
-        const int64_t i = item / heads, head = item % heads, position = passage.positions[i], to = (i * layers + layer) * heads + head;
+        const int64_t i = item / heads, head = item % heads, position = passage.positions[i],
+                      to = (i * layers + layer) * heads + head;
         const float *keys = pass.keys() + head / (heads / kv_heads) * head_dim;
-        const HeadRow row{pass.queries() + position * query_width + head * head_dim, keys, kv_width, head_dim, position};
-        read_row(row, reading.key_ranges[2 * i], reading.key_ranges[2 * i + 1], reading.masses + to, reading.top_keys + to);
+        const HeadRow row{pass.queries() + position * query_width + head * head_dim, keys, kv_width, head_dim,
+                          position};
+        read_row(row, reading.key_ranges[2 * i], reading.key_ranges[2 * i + 1], reading.masses + to,
+                 reading.top_keys + to);
       });
     }
     if (reading.mean_queries != nullptr) {
       pass.context().run(heads + kv_heads, [&](int64_t item, int64_t) {
         const int64_t head = item < heads ? item : item - heads;
         if (item < heads) {
-          mean_unrotated(pass.queries() + head * head_dim, query_width, num_tokens, head_dim, pass.rope(), reading.mean_queries + layer * query_width + head * head_dim);
+          mean_unrotated(pass.queries() + head * head_dim, query_width, num_tokens, head_dim, pass.rope(),
+                         reading.mean_queries + layer * query_width + head * head_dim);
         } else {
-          mean_unrotated(pass.keys() + head * head_dim, kv_width, num_tokens, head_dim, pass.rope(), reading.mean_keys + layer * kv_width + head * head_dim);
+          mean_unrotated(pass.keys() + head * head_dim, kv_width, num_tokens, head_dim, pass.rope(),
+                         reading.mean_keys + layer * kv_width + head * head_dim);
         }
       });
     }

@@ -7,15 +7,16 @@ namespace duo {
 namespace {
 
 // Softmax weights [position + 1] of one query row; 0 where a key is not visible.
-std::vector<double> compute_weights(const HeadShape &shape, const float *query, int64_t position, const float *key, int64_t kv_head, Window window,
-                                    bool streaming) {
+std::vector<double> compute_weights(const HeadShape &shape, const float *query, int64_t position, const float *key,
+                                    int64_t kv_head, Window window, bool streaming) {
   std::vector<double> weights(static_cast<size_t>(position + 1), -INFINITY);
   double best = -INFINITY, sum = 0;
   for (int64_t j = 0; j <= position; j++) {
     if (streaming && j >= window.sink && position - j >= window.recent) continue;
     double score = 0;
     for (int64_t d = 0; d < shape.head_dim; d++) {
-      score += static_cast<double>(query[d]) * static_cast<double>(key[(j * shape.kv_heads + kv_head) * shape.head_dim + d]);
+      score +=
+          static_cast<double>(query[d]) * static_cast<double>(key[(j * shape.kv_heads + kv_head) * shape.head_dim + d]);
     }
     weights[static_cast<size_t>(j)] = score / std::sqrt(static_cast<double>(shape.head_dim));
     best = std::max(best, weights[static_cast<size_t>(j)]);
@@ -27,22 +28,25 @@ std::vector<double> compute_weights(const HeadShape &shape, const float *query, 
 
 }  // namespace
 
-void attend_ref(const HeadShape &shape, const Queries &queries, const float *key, const float *value, const HeadWindows &windows, bool streaming,
-                float *out) {
+void attend_ref(const HeadShape &shape, const Queries &queries, const float *key, const float *value,
+                const HeadWindows &windows, bool streaming, float *out) {
   for (int64_t row = 0; row < queries.count * shape.heads; row++) {
     const int64_t kv_head = row % shape.heads / shape.group(), position = queries.positions[row / shape.heads];
-    const auto weights = compute_weights(shape, queries.values + row * shape.head_dim, position, key, kv_head, streaming ? windows.of(kv_head) : Window{0, 1}, streaming);
+    const auto weights = compute_weights(shape, queries.values + row * shape.head_dim, position, key, kv_head,
+                                         streaming ? windows.of(kv_head) : Window{0, 1}, streaming);
     for (int64_t d = 0; d < shape.head_dim; d++) {
       double sum = 0;
-      for (int64_t j = 0; j <= position; j++) sum += weights[static_cast<size_t>(j)] * static_cast<double>(value[(j * shape.kv_heads + kv_head) * shape.head_dim + d]);
+      for (int64_t j = 0; j <= position; j++)
+        sum += weights[static_cast<size_t>(j)] *
+               static_cast<double>(value[(j * shape.kv_heads + kv_head) * shape.head_dim + d]);
       out[row * shape.head_dim + d] = static_cast<float>(sum);
     }
   }
 }
 
-void attend_backward_ref(const HeadShape &shape, const Queries &queries, const float *key, const float *value, int64_t num_keys,
-                         const HeadWindows &windows, const float *gates, const float *d_out, float *d_query, float *d_key, float *d_value,
-                         double *d_gates) {
+void attend_backward_ref(const HeadShape &shape, const Queries &queries, const float *key, const float *value,
+                         int64_t num_keys, const HeadWindows &windows, const float *gates, const float *d_out,
+                         float *d_query, float *d_key, float *d_value, double *d_gates) {
   const int64_t head_dim = shape.head_dim;
   std::vector<double> key_sum(static_cast<size_t>(num_keys * shape.kv_heads * head_dim)), value_sum(key_sum.size());
   for (int64_t head = 0; head < shape.kv_heads; head++) d_gates[head] = 0;
@@ -58,7 +62,8 @@ void attend_backward_ref(const HeadShape &shape, const Queries &queries, const f
       for (int64_t j = 0; j <= position; j++) {
         const auto at = static_cast<size_t>((j * shape.kv_heads + kv_head) * head_dim), index = static_cast<size_t>(j);
         for (int64_t d = 0; d < head_dim; d++) {
-          d_weights[index] += static_cast<double>(gradient[d]) * static_cast<double>(value[at + static_cast<size_t>(d)]);
+          d_weights[index] +=
+              static_cast<double>(gradient[d]) * static_cast<double>(value[at + static_cast<size_t>(d)]);
           value_sum[at + static_cast<size_t>(d)] += factor * weights[index] * static_cast<double>(gradient[d]);
         }
         delta += weights[index] * d_weights[index];
@@ -66,14 +71,16 @@ void attend_backward_ref(const HeadShape &shape, const Queries &queries, const f
       d_gates[kv_head] += streaming ? -delta : delta;
       for (int64_t j = 0; j <= position; j++) {
         const auto at = static_cast<size_t>((j * shape.kv_heads + kv_head) * head_dim), index = static_cast<size_t>(j);
-        const double d_score = factor * weights[index] * (d_weights[index] - delta) / std::sqrt(static_cast<double>(head_dim));
+        const double d_score =
+            factor * weights[index] * (d_weights[index] - delta) / std::sqrt(static_cast<double>(head_dim));
         for (int64_t d = 0; d < head_dim; d++) {
           query_sum[static_cast<size_t>(d)] += d_score * static_cast<double>(key[at + static_cast<size_t>(d)]);
           key_sum[at + static_cast<size_t>(d)] += d_score * static_cast<double>(query[d]);
         }
       }
     }
-    for (int64_t d = 0; d < head_dim; d++) d_query[row * head_dim + d] = static_cast<float>(query_sum[static_cast<size_t>(d)]);
+    for (int64_t d = 0; d < head_dim; d++)
+      d_query[row * head_dim + d] = static_cast<float>(query_sum[static_cast<size_t>(d)]);
   }
   for (size_t i = 0; i < key_sum.size(); i++) {
     d_key[i] = static_cast<float>(key_sum[i]);

@@ -14,7 +14,7 @@ constexpr int64_t round_up(int64_t value, int64_t step) { return (value + step -
 // One block as block_format describes it.
 struct BlockParts {
   uint8_t codes[K_BLOCK];
-  uint16_t scale, min;                   // float16
+  uint16_t scale, min;                      // float16
   int8_t group_scales[16], group_mins[16];  // nested formats
 };
 
@@ -70,7 +70,8 @@ void split(const BlockQ2K &block, BlockParts &out) {
 }
 void split(const BlockQ3K &block, BlockParts &out) {
   split_pairs(block, out);
-  for (int i = 0; i < K_BLOCK; i++) out.codes[i] = static_cast<uint8_t>(out.codes[i] | (block.hmask[i % 32] >> (i / 32) & 1) << 2);
+  for (int i = 0; i < K_BLOCK; i++)
+    out.codes[i] = static_cast<uint8_t>(out.codes[i] | (block.hmask[i % 32] >> (i / 32) & 1) << 2);
   uint8_t scales[16];
   read_scales_q3k(block.scales, scales);
   for (int group = 0; group < 16; group++) out.group_scales[group] = static_cast<int8_t>(scales[group] - 32);
@@ -92,13 +93,15 @@ void split_halves(const Block &block, BlockParts &out) {
 void split(const BlockQ4K &block, BlockParts &out) { split_halves(block, out); }
 void split(const BlockQ5K &block, BlockParts &out) {
   split_halves(block, out);
-  for (int i = 0; i < K_BLOCK; i++) out.codes[i] = static_cast<uint8_t>(out.codes[i] | (block.qh[i % 32] >> (i / 32) & 1) << 4);
+  for (int i = 0; i < K_BLOCK; i++)
+    out.codes[i] = static_cast<uint8_t>(out.codes[i] | (block.qh[i % 32] >> (i / 32) & 1) << 4);
 }
 void split(const BlockQ6K &block, BlockParts &out) {
   out.scale = block.d;
   for (int i = 0; i < K_BLOCK; i++) {
     const int half = i / 128, part = i % 128 / 32, l = i % 32;
-    const int low = block.ql[half * 64 + part % 2 * 32 + l] >> (part / 2 * 4) & 15, high = block.qh[half * 32 + l] >> (part * 2) & 3;
+    const int low = block.ql[half * 64 + part % 2 * 32 + l] >> (part / 2 * 4) & 15,
+              high = block.qh[half * 32 + l] >> (part * 2) & 3;
     out.codes[i] = static_cast<uint8_t>(low | high << 4);
   }
   std::copy(block.scales, block.scales + 16, out.group_scales);
@@ -156,7 +159,9 @@ void put_scales(const BlockFormat &format, const BlockParts &parts, int64_t row,
   }
 }
 
-int64_t count_codes(Dtype dtype, int64_t columns) { return columns / DEPTH_CHUNK * chunk_code_bytes(block_format(dtype)); }
+int64_t count_codes(Dtype dtype, int64_t columns) {
+  return columns / DEPTH_CHUNK * chunk_code_bytes(block_format(dtype));
+}
 
 void pack_panel(const Tensor &weight, int64_t first, uint8_t *to) {
   const BlockFormat format = block_format(weight.dtype);
@@ -167,7 +172,8 @@ void pack_panel(const Tensor &weight, int64_t first, uint8_t *to) {
     const uint8_t *from = weight.data + (first + row) * weight.row_bytes();
     for (int64_t block = 0; block < weight.columns / elements; block++) {
       split_block(weight.dtype, from + block * block_bytes(weight.dtype), parts);
-      for (int64_t i = 0; i < elements; i += DEPTH_CHUNK) put_codes(format, parts.codes + i, row, to + (block * elements + i) / DEPTH_CHUNK * chunk_bytes);
+      for (int64_t i = 0; i < elements; i += DEPTH_CHUNK)
+        put_codes(format, parts.codes + i, row, to + (block * elements + i) / DEPTH_CHUNK * chunk_bytes);
       put_scales(format, parts, row, scales + block * scale_bytes(format));
     }
   }
@@ -191,7 +197,8 @@ int64_t count_panel_bytes(const Tensor &weight) {
 
 BlockPanels pack_panels(ThreadPool &pool, const Tensor &weight, uint8_t *to) {
   const BlockPanels panels{to, weight.dtype, weight.rows, weight.columns};
-  pool.run(panels.count(), [&](int64_t index, int64_t) { pack_panel(weight, index * PANEL_ROWS, to + index * panels.panel_bytes()); });
+  pool.run(panels.count(),
+           [&](int64_t index, int64_t) { pack_panel(weight, index * PANEL_ROWS, to + index * panels.panel_bytes()); });
   return panels;
 }
 

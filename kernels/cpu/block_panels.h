@@ -1,4 +1,5 @@
-// Quantised weights laid out for products (simd/block_ops.h): the same codes and scales as in the file, PANEL_ROWS rows side by side.
+// Quantised weights laid out for products (simd/block_ops.h): the same codes and scales as in the file, PANEL_ROWS rows
+// side by side.
 #pragma once
 #include <cstdint>
 

@@ -29,10 +29,11 @@ bool has_feature(const char *name) {
 #if defined(__x86_64__)
   // __builtin_cpu_supports checks that the operating system saves the registers, too.
   const std::string feature = name;
-  if (feature == "avx2") return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+  if (feature == "avx2")
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
   if (feature == "avx512") {
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-           __builtin_cpu_supports("avx512dq") && has_feature("avx2");
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") && has_feature("avx2");
   }
   if (feature == "avx512_bf16") return __builtin_cpu_supports("avx512bf16") && has_feature("avx512");
   if (feature == "avx512_vnni") return __builtin_cpu_supports("avx512vnni") && has_feature("avx512");
@@ -68,13 +69,17 @@ std::string read_cpu_name() {
 }
 
 const SimdOps &choose_simd_ops(const std::string &variant) {
-  const struct { const char *name; const SimdOps *ops; } tables[] = {
-      {"avx512", simd_ops_avx512()}, {"avx2", simd_ops_avx2()}, {"neon", simd_ops_neon()}};
+  const struct {
+    const char *name;
+    const SimdOps *ops;
+  } tables[] = {{"avx512", simd_ops_avx512()}, {"avx2", simd_ops_avx2()}, {"neon", simd_ops_neon()}};
   for (const auto &table : tables) {
-    if ((variant.empty() || variant == table.name) && table.ops != nullptr && has_feature(table.name)) return *table.ops;
+    if ((variant.empty() || variant == table.name) && table.ops != nullptr && has_feature(table.name))
+      return *table.ops;
   }
   if (variant.empty() || variant == "plain") return *simd_ops_plain();
-  fail(DUO_STATUS_UNSUPPORTED, "Expected device `cpu:%s` to be usable, but this machine or this build of the library has no such instructions",
+  fail(DUO_STATUS_UNSUPPORTED,
+       "Expected device `cpu:%s` to be usable, but this machine or this build of the library has no such instructions",
        variant.c_str());
 }
 
@@ -84,8 +89,13 @@ const Bf16Ops *choose_bf16_ops(const SimdOps &ops) {
 }
 
 const BlockOps &choose_block_ops(const SimdOps &ops) {
-  static const bool has_avx512_vnni = has_feature("avx512_vnni"), has_narrow_vnni = has_feature("avx_vnni"), has_dotprod = has_feature("dotprod");
-  const struct { const SimdOps *simd; bool is_there; const BlockOps *blocks; } tables[] = {
+  static const bool has_avx512_vnni = has_feature("avx512_vnni"), has_narrow_vnni = has_feature("avx_vnni"),
+                    has_dotprod = has_feature("dotprod");
+  const struct {
+    const SimdOps *simd;
+    bool is_there;
+    const BlockOps *blocks;
+  } tables[] = {
       {simd_ops_avx512(), has_avx512_vnni, block_ops_avx512_vnni()}, {simd_ops_avx512(), true, block_ops_avx512()},
       {simd_ops_avx2(), has_narrow_vnni, block_ops_avx_vnni()},      {simd_ops_avx2(), true, block_ops_avx2()},
       {simd_ops_neon(), has_dotprod, block_ops_neon_dotprod()},      {simd_ops_neon(), true, block_ops_neon()}};
@@ -97,9 +107,12 @@ const BlockOps &choose_block_ops(const SimdOps &ops) {
 
 std::vector<const BlockOps *> list_block_ops() {
   std::vector<const BlockOps *> list{block_ops_plain()};
-  const struct { const char *feature; const BlockOps *blocks; } tables[] = {
-      {"avx2", block_ops_avx2()},       {"avx_vnni", block_ops_avx_vnni()}, {"avx512", block_ops_avx512()}, {"avx512_vnni", block_ops_avx512_vnni()},
-      {"neon", block_ops_neon()}, {"dotprod", block_ops_neon_dotprod()}};
+  const struct {
+    const char *feature;
+    const BlockOps *blocks;
+  } tables[] = {{"avx2", block_ops_avx2()},     {"avx_vnni", block_ops_avx_vnni()},
+                {"avx512", block_ops_avx512()}, {"avx512_vnni", block_ops_avx512_vnni()},
+                {"neon", block_ops_neon()},     {"dotprod", block_ops_neon_dotprod()}};
   for (const auto &table : tables) {
     if (table.blocks != nullptr && has_feature(table.feature)) list.push_back(table.blocks);
   }
@@ -108,8 +121,13 @@ std::vector<const BlockOps *> list_block_ops() {
 
 DeviceInfo describe_cpu() {
   const int64_t memory = static_cast<int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGESIZE);
-  return {"cpu", read_cpu_name() + ", " + std::to_string(count_usable_cpus()) + " threads, computes with " + choose_simd_ops("").name, "",
-          memory, true, list_cpu_features()};
+  return {"cpu",
+          read_cpu_name() + ", " + std::to_string(count_usable_cpus()) + " threads, computes with " +
+              choose_simd_ops("").name,
+          "",
+          memory,
+          true,
+          list_cpu_features()};
 }
 
 }  // namespace duo

@@ -18,7 +18,8 @@ const SimdOps &choose_simd_ops(const std::string &variant);
 // The bf16 products that share `ops`' tile, or null where the machine or build has none.
 const Bf16Ops *choose_bf16_ops(const SimdOps &ops);
 
-// The products with quantised weights that belong to `ops`: the fastest of the same vector width that the machine and build have.
+// The products with quantised weights that belong to `ops`: the fastest of the same vector width that the machine and
+// build have.
 const BlockOps &choose_block_ops(const SimdOps &ops);
 // Every table that this machine can run, the plain one first.
 std::vector<const BlockOps *> list_block_ops();

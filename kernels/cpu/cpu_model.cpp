@@ -59,7 +59,8 @@ void CpuModel::pack_quantized() {
     panel_bytes_ += count_panel_bytes(linear.weight);
   };
   for (CpuLayer &layer : layers_) {
-    for (Linear *linear : {&layer.query, &layer.key, &layer.value, &layer.output, &layer.gate, &layer.up, &layer.down}) add(*linear);
+    for (Linear *linear : {&layer.query, &layer.key, &layer.value, &layer.output, &layer.gate, &layer.up, &layer.down})
+      add(*linear);
   }
   add(lm_head_);
   if (quantized.empty()) return;
@@ -80,23 +81,27 @@ std::string CpuModel::device() const {
 
 int64_t CpuModel::weight_bytes() const { return weights_->total_bytes() + panel_bytes_; }
 
-void CpuModel::use_kl_metric(const float *reference, const float *anchor, int64_t num_positions, Task &task, const std::function<void(const KlMetric &)> &body) {
+void CpuModel::use_kl_metric(const float *reference, const float *anchor, int64_t num_positions, Task &task,
+                             const std::function<void(const KlMetric &)> &body) {
   const CpuContext accurate{*pool_, ops_, DUO_COMPUTE_ACCURATE, &task};
   body(KlMetric(accurate, lm_head_, reference, anchor, num_positions));
 }
 
-std::unique_ptr<DuoSession> CpuModel::open_session(std::shared_ptr<DuoModel> self, const SessionOptions &options, Task &task) {
+std::unique_ptr<DuoSession> CpuModel::open_session(std::shared_ptr<DuoModel> self, const SessionOptions &options,
+                                                   Task &task) {
   return open_cpu_session(std::move(self), *this, options, task);
 }
 
-std::shared_ptr<DuoModel> open_cpu_model(const ModelConfig &config, std::shared_ptr<const WeightMap> weights, const OpenOptions &options,
-                                         Task &task) {
+std::shared_ptr<DuoModel> open_cpu_model(const ModelConfig &config, std::shared_ptr<const WeightMap> weights,
+                                         const OpenOptions &options, Task &task) {
   task.check_abort();
   return std::make_shared<CpuModel>(config, std::move(weights), options);
 }
 
-void CpuModel::gram(const float *a, int64_t num_a, const float *b, int64_t num_b, int64_t length, double scale, Task &task, double *gram, int64_t gram_stride) {
-  accumulate_gram(a, num_a, b, num_b, length, scale, static_cast<int32_t>(pool_->num_threads()), task, gram, gram_stride);
+void CpuModel::gram(const float *a, int64_t num_a, const float *b, int64_t num_b, int64_t length, double scale,
+                    Task &task, double *gram, int64_t gram_stride) {
+  accumulate_gram(a, num_a, b, num_b, length, scale, static_cast<int32_t>(pool_->num_threads()), task, gram,
+                  gram_stride);
 }
 
 }  // namespace duo

@@ -32,10 +32,12 @@ KvCache::KvCache(const ModelConfig &config, const SessionOptions &options)
       memory_(bytes_) {
   const int64_t num_slots = options.count_all_slots();
   auto *words = reinterpret_cast<uint32_t *>(memory_.data());
-  uint8_t *elements = memory_.data() + (kv_has_word(dtype_) ? num_slots * 2 * static_cast<int64_t>(sizeof(uint32_t)) : 0);
+  uint8_t *elements =
+      memory_.data() + (kv_has_word(dtype_) ? num_slots * 2 * static_cast<int64_t>(sizeof(uint32_t)) : 0);
   for (int64_t layer = 0; layer < config.layers; layer++) {
     for (int64_t head = 0; head < kv_heads_; head++) {
-      const int64_t slots = options.count_slots(static_cast<int64_t>(index(layer, head))), head_bytes = slots * kv_row_bytes(dtype_, head_dim_);
+      const int64_t slots = options.count_slots(static_cast<int64_t>(index(layer, head))),
+                    head_bytes = slots * kv_row_bytes(dtype_, head_dim_);
       CacheView view{static_cast<int32_t>(dtype_), head_dim_, slots, elements, elements + head_bytes, nullptr, nullptr};
       elements += 2 * head_bytes;
       if (kv_has_word(dtype_)) {
@@ -61,8 +63,10 @@ void KvCache::copy_live(const KvCache &from, int64_t layer, int64_t head, int64_
   std::memcpy(const_cast<uint8_t *>(target.keys), source.keys, static_cast<size_t>(live_blocks * row));
   std::memcpy(const_cast<uint8_t *>(target.values), source.values, static_cast<size_t>(live * row));
   if (kv_has_word(dtype_)) {
-    std::memcpy(const_cast<uint32_t *>(target.key_words), source.key_words, static_cast<size_t>(live) * sizeof(uint32_t));
-    std::memcpy(const_cast<uint32_t *>(target.value_words), source.value_words, static_cast<size_t>(live) * sizeof(uint32_t));
+    std::memcpy(const_cast<uint32_t *>(target.key_words), source.key_words,
+                static_cast<size_t>(live) * sizeof(uint32_t));
+    std::memcpy(const_cast<uint32_t *>(target.value_words), source.value_words,
+                static_cast<size_t>(live) * sizeof(uint32_t));
   }
 }
 

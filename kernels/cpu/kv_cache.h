@@ -1,6 +1,7 @@
-// The KV cache of one session: for every layer and KV head its keys after RoPE and its values, as kv_vectors.h stores them.
-// A retrieval head has max_tokens slots, a streaming head min(max_tokens, S+R) used as a ring behind the sink, R its own (docs/semantics.md, 6).
-// One block of memory holds everything: all words, then head by head keys (transposed in blocks, simd/cache_ops.h) and values.
+// The KV cache of one session: for every layer and KV head its keys after RoPE and its values, as kv_vectors.h stores
+// them. A retrieval head has max_tokens slots, a streaming head min(max_tokens, S+R) used as a ring behind the sink, R
+// its own (docs/semantics.md, 6). One block of memory holds everything: all words, then head by head keys (transposed
+// in blocks, simd/cache_ops.h) and values.
 #pragma once
 #include <cstdint>
 #include <vector>
@@ -17,7 +18,8 @@ class KvCache {
   KvCache(const ModelConfig &config, const SessionOptions &options);
 
   Dtype dtype() const { return dtype_; }
-  // Whether what is written and attended is rotated by the Walsh–Hadamard transform (CacheOps::hadamard): the caller does it.
+  // Whether what is written and attended is rotated by the Walsh–Hadamard transform (CacheOps::hadamard): the caller
+  // does it.
   bool is_rotated() const { return is_rotated_; }
   bool is_retrieval(int64_t layer, int64_t head) const { return recent_[index(layer, head)] == 0; }
   // Sinks and recent tokens of a streaming head.

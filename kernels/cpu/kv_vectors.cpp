@@ -13,7 +13,8 @@ constexpr float F16_MAX = 65504.0f, FP8_MAX = 448.0f;
 // 0 … 65504 to the nearest fp16, ties to even.
 uint16_t narrow_to_f16(float value) {
   uint32_t bits = float_to_bits(value);
-  if (bits < 0x38800000u) return static_cast<uint16_t>(std::nearbyint(value * 0x1p24f));  // subnormal, or rounds up to the least normal
+  if (bits < 0x38800000u)
+    return static_cast<uint16_t>(std::nearbyint(value * 0x1p24f));  // subnormal, or rounds up to the least normal
   bits += 0xfffu + (bits >> 13 & 1u);
   return static_cast<uint16_t>((bits - 0x38000000u) >> 13);
 }
@@ -21,7 +22,8 @@ uint16_t narrow_to_f16(float value) {
 // To e4m3, ties to even; beyond ±448 the nearest end.
 uint8_t narrow_to_fp8(float value) {
   // fp32's bits with e4m3's bias: dropping 20 of them rounds subnormals too.
-  const uint32_t all = float_to_bits(value * 0x1p-120f), bits = all & 0x7fffffffu, rounded = (bits + 0x7ffffu + (bits >> 20 & 1u)) >> 20;
+  const uint32_t all = float_to_bits(value * 0x1p-120f), bits = all & 0x7fffffffu,
+                 rounded = (bits + 0x7ffffu + (bits >> 20 & 1u)) >> 20;
   return static_cast<uint8_t>((all >> 24 & 0x80u) | std::min(rounded, 0x7eu));
 }
 float fp8_to_float(uint8_t code) { return bits_to_float((code & 0x80u) << 24 | (code & 0x7fu) << 20) * 0x1p120f; }
@@ -50,9 +52,11 @@ class Quantizer {
 
   uint32_t word() const { return word_; }
   uint8_t encode(float value) const {
-    if (dtype_ == Dtype::int4) return static_cast<uint8_t>(std::max(0.0f, std::min(15.0f, std::nearbyint(value * inverse_) + zero_)));
+    if (dtype_ == Dtype::int4)
+      return static_cast<uint8_t>(std::max(0.0f, std::min(15.0f, std::nearbyint(value * inverse_) + zero_)));
     if (dtype_ == Dtype::fp8) return narrow_to_fp8(value * inverse_);
-    return static_cast<uint8_t>(static_cast<int8_t>(std::max(-127.0f, std::min(127.0f, std::nearbyint(value * inverse_)))));
+    return static_cast<uint8_t>(
+        static_cast<int8_t>(std::max(-127.0f, std::min(127.0f, std::nearbyint(value * inverse_)))));
   }
   float decode(uint8_t code) const {
     if (dtype_ == Dtype::int4) return (static_cast<float>(code) - zero_) * scale_;
@@ -82,18 +86,23 @@ void store_vector(Dtype dtype, uint8_t *to, int64_t stride, const float *vector,
   *word = quantizer.word();
   if (dtype == Dtype::int4) {
     const int64_t half = head_dim / 2;
-    for (int64_t d = 0; d < half; d++) to[d * stride] = static_cast<uint8_t>(quantizer.encode(vector[d]) | quantizer.encode(vector[d + half]) << 4);
+    for (int64_t d = 0; d < half; d++)
+      to[d * stride] = static_cast<uint8_t>(quantizer.encode(vector[d]) | quantizer.encode(vector[d + half]) << 4);
   } else {
     for (int64_t d = 0; d < head_dim; d++) to[d * stride] = quantizer.encode(vector[d]);
   }
 }
 
 // The views of a session point into memory it owns; const there only says that the loops do not write.
-uint32_t *word_at(const uint32_t *words, int64_t slot) { return words == nullptr ? nullptr : const_cast<uint32_t *>(words) + slot; }
+uint32_t *word_at(const uint32_t *words, int64_t slot) {
+  return words == nullptr ? nullptr : const_cast<uint32_t *>(words) + slot;
+}
 
 }  // namespace
 
-int64_t kv_row_bytes(Dtype dtype, int64_t head_dim) { return dtype == Dtype::int4 ? head_dim / 2 : head_dim * dtype_bytes(dtype); }
+int64_t kv_row_bytes(Dtype dtype, int64_t head_dim) {
+  return dtype == Dtype::int4 ? head_dim / 2 : head_dim * dtype_bytes(dtype);
+}
 
 bool kv_has_word(Dtype dtype) { return dtype == Dtype::int8 || dtype == Dtype::fp8 || dtype == Dtype::int4; }
 

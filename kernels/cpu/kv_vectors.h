@@ -1,4 +1,5 @@
-// How one head vector of a CPU cache is stored, by dtype. A quantised vector has a 32-bit word beside its codes; what is read is value(code):
+// How one head vector of a CPU cache is stored, by dtype. A quantised vector has a 32-bit word beside its codes; what
+// is read is value(code):
 //   int8: code −127…127, word fp32 = max|x|/127, value code·word          fp8: code e4m3, word fp32 = max|x|/448, value code·word
 //   int4: code 0…15, word fp16 scale (low half) and fp16 zero (high half, an integer 0…15), value (code − zero)·scale;
 //         scale = (max(x, 0) − min(x, 0))/15, at most 65504; values d and d + D/2 share byte d, the first in its low half

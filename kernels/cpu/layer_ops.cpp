@@ -1,4 +1,5 @@
-// Row-wise operations, cut into blocks of rows for the pool. Transcendentals go through the instruction set's exp; sums run in fp64.
+// Row-wise operations, cut into blocks of rows for the pool. Transcendentals go through the instruction set's exp; sums
+// run in fp64.
 #include "cpu/layer_ops.h"
 
 #include <algorithm>
@@ -25,7 +26,8 @@ double inverse_rms(const float *x, int64_t width, float eps) {
   double sums[8] = {};
   int64_t i = 0;
   for (; i + 8 <= width; i += 8) {
-    for (int64_t lane = 0; lane < 8; lane++) sums[lane] += static_cast<double>(x[i + lane]) * static_cast<double>(x[i + lane]);
+    for (int64_t lane = 0; lane < 8; lane++)
+      sums[lane] += static_cast<double>(x[i + lane]) * static_cast<double>(x[i + lane]);
   }
   double sum = 0;
   for (; i < width; i++) sum += static_cast<double>(x[i]) * static_cast<double>(x[i]);
@@ -35,7 +37,8 @@ double inverse_rms(const float *x, int64_t width, float eps) {
 
 }  // namespace
 
-void rms_norm(const CpuContext &context, const float *x, const float *weight, int64_t rows, int64_t width, float eps, float *out) {
+void rms_norm(const CpuContext &context, const float *x, const float *weight, int64_t rows, int64_t width, float eps,
+              float *out) {
   run_rows(context, rows, width, [&](int64_t row) {
     const float *from = x + row * width;
     float *to = out + row * width;
@@ -44,15 +47,17 @@ void rms_norm(const CpuContext &context, const float *x, const float *weight, in
   });
 }
 
-void rms_norm_backward(const CpuContext &context, const float *x, const float *weight, const float *dy, int64_t rows, int64_t width,
-                       float eps, float *dx, bool accumulate) {
+void rms_norm_backward(const CpuContext &context, const float *x, const float *weight, const float *dy, int64_t rows,
+                       int64_t width, float eps, float *dx, bool accumulate) {
   run_rows(context, rows, width, [&](int64_t row) {
     const float *from = x + row * width, *gradient = dy + row * width;
     float *to = dx + row * width;
     const double scale = inverse_rms(from, width, eps);
     double projection = 0;  // ⟨dy∘weight, x⟩
-    for (int64_t i = 0; i < width; i++) projection += static_cast<double>(gradient[i]) * static_cast<double>(weight[i]) * static_cast<double>(from[i]);
-    const float factor = static_cast<float>(scale), back = static_cast<float>(projection * scale * scale * scale / static_cast<double>(width));
+    for (int64_t i = 0; i < width; i++)
+      projection += static_cast<double>(gradient[i]) * static_cast<double>(weight[i]) * static_cast<double>(from[i]);
+    const float factor = static_cast<float>(scale),
+                back = static_cast<float>(projection * scale * scale * scale / static_cast<double>(width));
     for (int64_t i = 0; i < width; i++) {
       const float value = gradient[i] * weight[i] * factor - from[i] * back;
       to[i] = accumulate ? to[i] + value : value;
@@ -60,8 +65,8 @@ void rms_norm_backward(const CpuContext &context, const float *x, const float *w
   });
 }
 
-void apply_rope(const CpuContext &context, float *x, int64_t rows, int64_t heads, int64_t head_dim, const float *cos, const float *sin,
-                bool inverse) {
+void apply_rope(const CpuContext &context, float *x, int64_t rows, int64_t heads, int64_t head_dim, const float *cos,
+                const float *sin, bool inverse) {
   const int64_t half = head_dim / 2;
   run_rows(context, rows, heads * head_dim, [&](int64_t row) {
     const float *c = cos + row * half, *s = sin + row * half;
@@ -78,7 +83,8 @@ void apply_rope(const CpuContext &context, float *x, int64_t rows, int64_t heads
 }
 
 void apply_hadamard(const CpuContext &context, float *x, int64_t rows, int64_t heads, int64_t head_dim) {
-  run_rows(context, rows, heads * head_dim, [&](int64_t row) { context.ops.cache->hadamard(x + row * heads * head_dim, heads, head_dim); });
+  run_rows(context, rows, heads * head_dim,
+           [&](int64_t row) { context.ops.cache->hadamard(x + row * heads * head_dim, heads, head_dim); });
 }
 
 void swiglu(const CpuContext &context, float *gate, const float *up, int64_t rows, int64_t width) {
@@ -97,7 +103,8 @@ void swiglu_backward(const CpuContext &context, float *gate, float *up, const fl
   });
 }
 
-void embed_tokens(const CpuContext &context, const Tensor &embedding, const int32_t *tokens, int64_t count, float *out) {
+void embed_tokens(const CpuContext &context, const Tensor &embedding, const int32_t *tokens, int64_t count,
+                  float *out) {
   const int64_t width = embedding.columns;
   run_rows(context, count, width, [&](int64_t row) {
     const uint8_t *from = embedding.data + int64_t{tokens[row]} * embedding.row_bytes();

@@ -1,5 +1,6 @@
-// Linear layers y = x·Wᵀ + b over weights kept as stored (F32, F16, BF16, or blocks of GGUF files), and their input gradient.
-// Large products go through packed panels, up to 8 rows through a matrix-vector path that reads each weight once.
+// Linear layers y = x·Wᵀ + b over weights kept as stored (F32, F16, BF16, or blocks of GGUF files), and their input
+// gradient. Large products go through packed panels, up to 8 rows through a matrix-vector path that reads each weight
+// once.
 #pragma once
 #include <cstdint>
 #include <initializer_list>
@@ -36,10 +37,10 @@ struct Linear {
   int64_t out() const { return weight.rows; }
 };
 
-// y [rows, out] = x [rows, in]·Wᵀ + bias, or added to y. Row strides in elements. The sum's order does not depend on `rows` beyond the choice
-// of path (rows <= 8 or more; int8 activations have one path), nor on the number of threads.
-void multiply_linear(const CpuContext &context, const Linear &linear, const float *x, int64_t x_stride, int64_t rows, float *y,
-                     int64_t y_stride, bool accumulate);
+// y [rows, out] = x [rows, in]·Wᵀ + bias, or added to y. Row strides in elements. The sum's order does not depend on
+// `rows` beyond the choice of path (rows <= 8 or more; int8 activations have one path), nor on the number of threads.
+void multiply_linear(const CpuContext &context, const Linear &linear, const float *x, int64_t x_stride, int64_t rows,
+                     float *y, int64_t y_stride, bool accumulate);
 
 // One of several products with the same x.
 struct LinearOutput {
@@ -50,15 +51,17 @@ struct LinearOutput {
 };
 
 // multiply_linear for each output; few rows meet all their weights in one fork of the pool.
-void multiply_linears(const CpuContext &context, const float *x, int64_t x_stride, int64_t rows, std::initializer_list<LinearOutput> outputs);
+void multiply_linears(const CpuContext &context, const float *x, int64_t x_stride, int64_t rows,
+                      std::initializer_list<LinearOutput> outputs);
 
 // dx [rows, in] = dy [rows, out]·W, or added to dx.
-void multiply_linear_transposed(const CpuContext &context, const Linear &linear, const float *dy, int64_t dy_stride, int64_t rows, float *dx,
-                                int64_t dx_stride, bool accumulate);
+void multiply_linear_transposed(const CpuContext &context, const Linear &linear, const float *dy, int64_t dy_stride,
+                                int64_t rows, float *dx, int64_t dx_stride, bool accumulate);
 
 // Plain twins: the shortest loops, fp32 in index order.
-void multiply_linear_ref(const Linear &linear, const float *x, int64_t x_stride, int64_t rows, float *y, int64_t y_stride, bool accumulate);
-void multiply_linear_transposed_ref(const Linear &linear, const float *dy, int64_t dy_stride, int64_t rows, float *dx, int64_t dx_stride,
-                                    bool accumulate);
+void multiply_linear_ref(const Linear &linear, const float *x, int64_t x_stride, int64_t rows, float *y,
+                         int64_t y_stride, bool accumulate);
+void multiply_linear_transposed_ref(const Linear &linear, const float *dy, int64_t dy_stride, int64_t rows, float *dx,
+                                    int64_t dx_stride, bool accumulate);
 
 }  // namespace duo

@@ -12,7 +12,8 @@ float weight_value(const Tensor &weight, int64_t row, int64_t column) {
 
 }  // namespace
 
-void multiply_linear_ref(const Linear &linear, const float *x, int64_t x_stride, int64_t rows, float *y, int64_t y_stride, bool accumulate) {
+void multiply_linear_ref(const Linear &linear, const float *x, int64_t x_stride, int64_t rows, float *y,
+                         int64_t y_stride, bool accumulate) {
   for (int64_t row = 0; row < rows; row++) {
     for (int64_t column = 0; column < linear.out(); column++) {
       float sum = 0;
@@ -23,12 +24,13 @@ void multiply_linear_ref(const Linear &linear, const float *x, int64_t x_stride,
   }
 }
 
-void multiply_linear_transposed_ref(const Linear &linear, const float *dy, int64_t dy_stride, int64_t rows, float *dx, int64_t dx_stride,
-                                    bool accumulate) {
+void multiply_linear_transposed_ref(const Linear &linear, const float *dy, int64_t dy_stride, int64_t rows, float *dx,
+                                    int64_t dx_stride, bool accumulate) {
   for (int64_t row = 0; row < rows; row++) {
     for (int64_t column = 0; column < linear.in(); column++) {
       float sum = 0;
-      for (int64_t k = 0; k < linear.out(); k++) sum += dy[row * dy_stride + k] * weight_value(linear.weight, k, column);
+      for (int64_t k = 0; k < linear.out(); k++)
+        sum += dy[row * dy_stride + k] * weight_value(linear.weight, k, column);
       dx[row * dx_stride + column] = accumulate ? dx[row * dx_stride + column] + sum : sum;
     }
   }

@@ -47,10 +47,13 @@ struct ProductCase {
     if (bf16) {
       for (int64_t i = 0; i < columns * depth; i++) halves.push_back(float_to_bf16(weight.data()[i]));
     }
-    linear.weight = {bf16 ? reinterpret_cast<const uint8_t *>(halves.data()) : reinterpret_cast<const uint8_t *>(weight.data()),
-                     bf16 ? Dtype::bf16 : Dtype::f32, columns, depth};
+    linear.weight = {
+        bf16 ? reinterpret_cast<const uint8_t *>(halves.data()) : reinterpret_cast<const uint8_t *>(weight.data()),
+        bf16 ? Dtype::bf16 : Dtype::f32, columns, depth};
   }
-  void multiply(const CpuContext &context) { multiply_linear(context, linear, x.data(), depth, rows, y.data(), columns, false); }
+  void multiply(const CpuContext &context) {
+    multiply_linear(context, linear, x.data(), depth, rows, y.data(), columns, false);
+  }
 };
 
 double measure_bandwidth(ThreadPool &pool, bool copy, Task &task) {
@@ -58,7 +61,9 @@ double measure_bandwidth(ThreadPool &pool, bool copy, Task &task) {
   const int64_t num_blocks = pool.num_threads() * 16, block = COUNT / num_blocks;
   ScratchBuffer from(COUNT), to(copy ? COUNT : 0);
   std::vector<double> sums(static_cast<size_t>(num_blocks));
-  pool.run(num_blocks, [&](int64_t item, int64_t) { std::fill(from.data() + item * block, from.data() + (item + 1) * block, 1.0f); });
+  pool.run(num_blocks, [&](int64_t item, int64_t) {
+    std::fill(from.data() + item * block, from.data() + (item + 1) * block, 1.0f);
+  });
   const auto pass = [&] {
     pool.run(num_blocks, [&](int64_t item, int64_t) {
       const float *at = from.data() + item * block;
@@ -85,7 +90,8 @@ double measure_cpu(const OpenOptions &options, int32_t measure, Task &task) {
   if (measure == DUO_MEASURE_READ_BANDWIDTH || measure == DUO_MEASURE_COPY_BANDWIDTH) {
     return measure_bandwidth(pool, measure == DUO_MEASURE_COPY_BANDWIDTH, task);
   }
-  const CpuContext context{pool, choose_simd_ops(options.variant), measure == DUO_MEASURE_MATMUL_BF16 ? DUO_COMPUTE_BF16 : DUO_COMPUTE_ACCURATE};
+  const CpuContext context{pool, choose_simd_ops(options.variant),
+                           measure == DUO_MEASURE_MATMUL_BF16 ? DUO_COMPUTE_BF16 : DUO_COMPUTE_ACCURATE};
   ProductCase product(2048, 2048, 512, measure == DUO_MEASURE_MATMUL_BF16);
   return 2.0 * 2048 * 2048 * 512 / best_of(10, task, [&] { product.multiply(context); });
 }

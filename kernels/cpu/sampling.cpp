@@ -30,7 +30,9 @@ int32_t sample_token(const float *logits, int64_t vocab, const Sampling &samplin
   std::iota(ids.begin(), ids.end(), 0);
   const bool is_cut = (sampling.top_k > 0 && sampling.top_k < vocab) || sampling.top_p < 1.0f;
   if (is_cut) {
-    const auto before = [logits](int32_t a, int32_t b) { return logits[a] > logits[b] || (logits[a] == logits[b] && a < b); };
+    const auto before = [logits](int32_t a, int32_t b) {
+      return logits[a] > logits[b] || (logits[a] == logits[b] && a < b);
+    };
     if (sampling.top_k > 0 && sampling.top_k < vocab) {
       std::nth_element(ids.begin(), ids.begin() + (sampling.top_k - 1), ids.end(), before);
       ids.resize(static_cast<size_t>(sampling.top_k));
@@ -41,7 +43,8 @@ int32_t sample_token(const float *logits, int64_t vocab, const Sampling &samplin
   weights.reserve(ids.size());
   double total = 0.0;
   for (const int32_t id : ids) {
-    weights.push_back(std::exp((static_cast<double>(logits[id]) - static_cast<double>(*best)) / static_cast<double>(sampling.temperature)));
+    weights.push_back(std::exp((static_cast<double>(logits[id]) - static_cast<double>(*best)) /
+                               static_cast<double>(sampling.temperature)));
     total += weights.back();
   }
   if (sampling.top_p < 1.0f) {

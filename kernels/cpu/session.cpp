@@ -1,5 +1,6 @@
-// Prefill and decode on the CPU. Prefill feeds chunks through all layers; decode feeds one token of one or more sessions in one pass over
-// the weights. Results do not depend on the number of threads, nor (beyond rounding) on where chunks end.
+// Prefill and decode on the CPU. Prefill feeds chunks through all layers; decode feeds one token of one or more
+// sessions in one pass over the weights. Results do not depend on the number of threads, nor (beyond rounding) on where
+// chunks end.
 #include "cpu/session.h"
 
 #include <algorithm>
@@ -20,32 +21,41 @@ constexpr int64_t DEFAULT_CHUNK_TOKENS = 512;
 // Everything of the layers but attention, over `rows` tokens whose embeddings stand in workspace.hidden.
 // attend(layer): from workspace.query, key, value (after norms and rope) to workspace.attended.
 template <typename Attend>
-void run_layers(const CpuContext &context, const CpuModel &model, SessionWorkspace &workspace, int64_t rows, const Attend &attend) {
+void run_layers(const CpuContext &context, const CpuModel &model, SessionWorkspace &workspace, int64_t rows,
+                const Attend &attend) {
   const ModelConfig &config = model.config();
-  const int64_t hidden = config.hidden, query_width = config.query_width(), kv_width = config.kv_width(), head_dim = config.head_dim;
+  const int64_t hidden = config.hidden, query_width = config.query_width(), kv_width = config.kv_width(),
+                head_dim = config.head_dim;
   for (int64_t index = 0; index < config.layers; index++) {
     const CpuLayer &layer = model.layer(index);
     rms_norm(context, workspace.hidden, layer.input_norm.data(), rows, hidden, config.rms_norm_eps, workspace.normed);
     multiply_linears(context, workspace.normed, hidden, rows,
-                     {{&layer.query, workspace.query, query_width, false}, {&layer.key, workspace.key, kv_width, false}, {&layer.value, workspace.value, kv_width, false}});
+                     {{&layer.query, workspace.query, query_width, false},
+                      {&layer.key, workspace.key, kv_width, false},
+                      {&layer.value, workspace.value, kv_width, false}});
     if (config.qk_norm) {
-      rms_norm(context, workspace.query, layer.query_norm.data(), rows * config.heads, head_dim, config.rms_norm_eps, workspace.query);
-      rms_norm(context, workspace.key, layer.key_norm.data(), rows * config.kv_heads, head_dim, config.rms_norm_eps, workspace.key);
+      rms_norm(context, workspace.query, layer.query_norm.data(), rows * config.heads, head_dim, config.rms_norm_eps,
+               workspace.query);
+      rms_norm(context, workspace.key, layer.key_norm.data(), rows * config.kv_heads, head_dim, config.rms_norm_eps,
+               workspace.key);
     }
     apply_rope(context, workspace.query, rows, config.heads, head_dim, workspace.cos, workspace.sin, false);
     apply_rope(context, workspace.key, rows, config.kv_heads, head_dim, workspace.cos, workspace.sin, false);
     attend(index);
     multiply_linear(context, layer.output, workspace.attended, query_width, rows, workspace.hidden, hidden, true);
-    rms_norm(context, workspace.hidden, layer.post_attention_norm.data(), rows, hidden, config.rms_norm_eps, workspace.normed);
+    rms_norm(context, workspace.hidden, layer.post_attention_norm.data(), rows, hidden, config.rms_norm_eps,
+             workspace.normed);
     multiply_linears(context, workspace.normed, hidden, rows,
-                     {{&layer.gate, workspace.gate, config.intermediate, false}, {&layer.up, workspace.up, config.intermediate, false}});
+                     {{&layer.gate, workspace.gate, config.intermediate, false},
+                      {&layer.up, workspace.up, config.intermediate, false}});
     swiglu(context, workspace.gate, workspace.up, rows, config.intermediate);
     multiply_linear(context, layer.down, workspace.gate, config.intermediate, rows, workspace.hidden, hidden, true);
   }
 }
 
 // Final norm and head of `rows` rows of hidden, which may be workspace.normed's memory. logits [rows, V]
-void compute_logits(const CpuContext &context, const CpuModel &model, const float *hidden, int64_t rows, float *normed, float *logits) {
+void compute_logits(const CpuContext &context, const CpuModel &model, const float *hidden, int64_t rows, float *normed,
+                    float *logits) {
   const ModelConfig &config = model.config();
   rms_norm(context, hidden, model.final_norm().data(), rows, config.hidden, config.rms_norm_eps, normed);
   multiply_linear(context, model.lm_head(), normed, config.hidden, rows, logits, config.vocab, false);
@@ -55,9 +65,11 @@ void compute_logits(const CpuContext &context, const CpuModel &model, const floa
 
 void SessionWorkspace::reserve(int64_t rows) {
   if (rows <= rows_) return;
-  const int64_t sizes[] = {config_.hidden,     config_.hidden,   config_.query_width(), config_.query_width(), config_.kv_width(), config_.kv_width(),
-                           config_.kv_width(), config_.kv_width(), config_.intermediate, config_.intermediate, config_.head_dim / 2,  config_.head_dim / 2};
-  float **const parts[] = {&hidden, &normed, &query, &attended, &key, &value, &transposed_keys, &rounded_values, &gate, &up, &cos, &sin};
+  const int64_t sizes[] = {config_.hidden,       config_.hidden,       config_.query_width(), config_.query_width(),
+                           config_.kv_width(),   config_.kv_width(),   config_.kv_width(),    config_.kv_width(),
+                           config_.intermediate, config_.intermediate, config_.head_dim / 2,  config_.head_dim / 2};
+  float **const parts[] = {&hidden,          &normed,         &query, &attended, &key, &value,
+                           &transposed_keys, &rounded_values, &gate,  &up,       &cos, &sin};
   int64_t total = 0;
   for (const int64_t size : sizes) total += rows * ((size + 15) / 16 * 16);
   rows_ = 0;
@@ -107,7 +119,9 @@ void CpuSession::feed_chunk(const int32_t *tokens, int64_t count, bool is_last, 
   fill_rope_tables(rope_, length_, count, workspace_.cos, workspace_.sin);
   run_layers(context, model_, workspace_, count, [&](int64_t layer) { attend_chunk_at(context, layer, count); });
   std::vector<float> logits(is_last ? logits_.size() : 0);
-  if (is_last) compute_logits(context, model_, workspace_.hidden + (count - 1) * config_.hidden, 1, workspace_.normed, logits.data());
+  if (is_last)
+    compute_logits(context, model_, workspace_.hidden + (count - 1) * config_.hidden, 1, workspace_.normed,
+                   logits.data());
   // From here on nothing may stop half way.
   commit_held(model_.session_context(), count);
   length_ += count;
@@ -123,10 +137,11 @@ void CpuSession::attend_chunk_at(const CpuContext &context, int64_t layer, int64
   rotate(context, workspace_.query, count, config_.heads);
   rotate(context, workspace_.key, count, config_.kv_heads);
   rotate(context, workspace_.value, count, config_.kv_heads);
-  round_chunk(context, config_, cache_.dtype(), count, workspace_.key, workspace_.value, workspace_.transposed_keys, workspace_.rounded_values);
+  round_chunk(context, config_, cache_.dtype(), count, workspace_.key, workspace_.value, workspace_.transposed_keys,
+              workspace_.rounded_values);
   attend_chunk(context, config_, layer,
-               {&cache_, length_, count, options_.chunked_prefill, workspace_.query, workspace_.transposed_keys, workspace_.rounded_values,
-                workspace_.attended});
+               {&cache_, length_, count, options_.chunked_prefill, workspace_.query, workspace_.transposed_keys,
+                workspace_.rounded_values, workspace_.attended});
   rotate(context, workspace_.attended, count, config_.heads);
   hold_or_write(context, layer, count);
 }
@@ -140,7 +155,8 @@ void CpuSession::hold_or_write(const CpuContext &context, int64_t layer, int64_t
     const Window window = cache_.window(layer, head);
     const int64_t end = overwrites ? std::min(count, std::max<int64_t>(0, window.sink - length_)) : count;
     for (int64_t token = 0; token < end; token++) {
-      cache_.write(layer, head, length_ + token, workspace_.key + token * width + head * head_dim, workspace_.value + token * width + head * head_dim);
+      cache_.write(layer, head, length_ + token, workspace_.key + token * width + head * head_dim,
+                   workspace_.value + token * width + head * head_dim);
     }
     if (!overwrites) return;
     const int64_t begin = std::max(end, count - window.recent), kept = count - begin;
@@ -149,7 +165,8 @@ void CpuSession::hold_or_write(const CpuContext &context, int64_t layer, int64_t
     for (int64_t i = 0; i < kept; i++) {
       const int64_t at = (begin + i) * width + head * head_dim;
       std::memcpy(held.data() + 2 * i * head_dim, workspace_.key + at, static_cast<size_t>(head_dim) * sizeof(float));
-      std::memcpy(held.data() + (2 * i + 1) * head_dim, workspace_.value + at, static_cast<size_t>(head_dim) * sizeof(float));
+      std::memcpy(held.data() + (2 * i + 1) * head_dim, workspace_.value + at,
+                  static_cast<size_t>(head_dim) * sizeof(float));
     }
   });
 }
@@ -174,8 +191,9 @@ void CpuSession::decode(int32_t token, Task &task) {
   decode_batch(&self, &token, 1, task);
 }
 
-// The slot a new token takes in a ring belongs to a token that its query no longer sees, so an aborted pass may leave it written: the next token
-// fed writes it again. Chunk-causal prefill would look at it once more, so there the pass is not stopped half way.
+// The slot a new token takes in a ring belongs to a token that its query no longer sees, so an aborted pass may leave
+// it written: the next token fed writes it again. Chunk-causal prefill would look at it once more, so there the pass is
+// not stopped half way.
 void CpuSession::decode_batch(DuoSession *const *sessions, const int32_t *tokens, int64_t num_sessions, Task &task) {
   task.check_abort();
   bool may_stop = true;
@@ -189,7 +207,8 @@ void CpuSession::decode_batch(DuoSession *const *sessions, const int32_t *tokens
   embed_tokens(context, model_.embedding(), tokens, num_sessions, workspace_.hidden);
   for (int64_t i = 0; i < num_sessions; i++) {
     const CpuSession &session = *batch[static_cast<size_t>(i)];
-    fill_rope_tables(session.rope_, session.length_, 1, workspace_.cos + i * (config_.head_dim / 2), workspace_.sin + i * (config_.head_dim / 2));
+    fill_rope_tables(session.rope_, session.length_, 1, workspace_.cos + i * (config_.head_dim / 2),
+                     workspace_.sin + i * (config_.head_dim / 2));
   }
   run_layers(context, model_, workspace_, num_sessions, [&](int64_t layer) {
     std::vector<DecodeAttention> attending;
@@ -223,7 +242,8 @@ void CpuSession::decode_batch(DuoSession *const *sessions, const int32_t *tokens
     batch[static_cast<size_t>(i)]->length_++;
     batch[static_cast<size_t>(i)]->has_logits_ = false;
   }
-  for (int64_t i = 0; i < num_sessions; i++) batch[static_cast<size_t>(i)]->set_logits(context, logits.data() + i * config_.vocab);
+  for (int64_t i = 0; i < num_sessions; i++)
+    batch[static_cast<size_t>(i)]->set_logits(context, logits.data() + i * config_.vocab);
 }
 
 void CpuSession::set_logits(const CpuContext &, const float *logits) {
@@ -231,23 +251,29 @@ void CpuSession::set_logits(const CpuContext &, const float *logits) {
   if (logits != logits_.data()) std::copy(logits, logits + config_.vocab, logits_.begin());
   for (int64_t i = 0; i < config_.vocab; i++) {
     if (!std::isfinite(logits_[static_cast<size_t>(i)])) {
-      fail(DUO_STATUS_NUMERIC, "Expected finite logits after token %" PRId64 ", got a NaN or infinity at vocabulary index %" PRId64, length_, i);
+      fail(DUO_STATUS_NUMERIC,
+           "Expected finite logits after token %" PRId64 ", got a NaN or infinity at vocabulary index %" PRId64,
+           length_, i);
     }
   }
   has_logits_ = true;
 }
 
 const float *CpuSession::require_logits() const {
-  if (!has_logits_) fail(DUO_STATUS_ARGUMENT, "Expected the session to have logits, got one that was fed no token since it was opened, filled or stopped");
+  if (!has_logits_)
+    fail(DUO_STATUS_ARGUMENT,
+         "Expected the session to have logits, got one that was fed no token since it was opened, filled or stopped");
   return logits_.data();
 }
 
 void CpuSession::logits(float *out) { std::copy(require_logits(), require_logits() + config_.vocab, out); }
 
-int32_t CpuSession::sample(const Sampling &sampling) { return sample_token(require_logits(), config_.vocab, sampling, length_); }
+int32_t CpuSession::sample(const Sampling &sampling) {
+  return sample_token(require_logits(), config_.vocab, sampling, length_);
+}
 
-int64_t CpuSession::generate(int64_t num_tokens, const Sampling &sampling, const int32_t *stop_tokens, int64_t num_stop_tokens, Task &task,
-                             int32_t *tokens) {
+int64_t CpuSession::generate(int64_t num_tokens, const Sampling &sampling, const int32_t *stop_tokens,
+                             int64_t num_stop_tokens, Task &task, int32_t *tokens) {
   task.set_total(num_tokens);
   for (int64_t i = 0; i < num_tokens; i++) {
     tokens[i] = sample(sampling);
@@ -286,7 +312,8 @@ void CpuSession::fill(int64_t length, uint64_t seed, Task &task) {
   length_ = length;
 }
 
-std::unique_ptr<DuoSession> open_cpu_session(std::shared_ptr<DuoModel> self, const CpuModel &model, const SessionOptions &options, Task &task) {
+std::unique_ptr<DuoSession> open_cpu_session(std::shared_ptr<DuoModel> self, const CpuModel &model,
+                                             const SessionOptions &options, Task &task) {
   task.check_abort();
   return std::make_unique<CpuSession>(std::move(self), model, options);
 }

@@ -17,13 +17,13 @@ class SessionWorkspace {
   void reserve(int64_t rows);
   int64_t bytes() const { return (memory_.count() + attention.count()) * static_cast<int64_t>(sizeof(float)); }
 
-  float *hidden = nullptr, *normed = nullptr;                            // [rows, C]
-  float *query = nullptr, *attended = nullptr;                           // [rows, H, D]
-  float *key = nullptr, *value = nullptr;                                // [rows, G, D]
-  float *transposed_keys = nullptr, *rounded_values = nullptr;           // the same, as round_chunk leaves them
-  float *gate = nullptr, *up = nullptr;                                  // [rows, intermediate]
-  float *cos = nullptr, *sin = nullptr;                                  // [rows, D/2]
-  ScratchBuffer attention;                                               // attend_decode's
+  float *hidden = nullptr, *normed = nullptr;                   // [rows, C]
+  float *query = nullptr, *attended = nullptr;                  // [rows, H, D]
+  float *key = nullptr, *value = nullptr;                       // [rows, G, D]
+  float *transposed_keys = nullptr, *rounded_values = nullptr;  // the same, as round_chunk leaves them
+  float *gate = nullptr, *up = nullptr;                         // [rows, intermediate]
+  float *cos = nullptr, *sin = nullptr;                         // [rows, D/2]
+  ScratchBuffer attention;                                      // attend_decode's
 
  private:
   const ModelConfig &config_;
@@ -42,8 +42,8 @@ class CpuSession : public DuoSession {
   void decode_batch(DuoSession *const *sessions, const int32_t *tokens, int64_t num_sessions, Task &task) override;
   void logits(float *out) override;
   int32_t sample(const Sampling &sampling) override;
-  int64_t generate(int64_t num_tokens, const Sampling &sampling, const int32_t *stop_tokens, int64_t num_stop_tokens, Task &task,
-                   int32_t *tokens) override;
+  int64_t generate(int64_t num_tokens, const Sampling &sampling, const int32_t *stop_tokens, int64_t num_stop_tokens,
+                   Task &task, int32_t *tokens) override;
   std::unique_ptr<DuoSession> fork(Task &task) override;
   SessionMemory memory() const override;
   void fill(int64_t length, uint64_t seed, Task &task) override;
@@ -65,8 +65,8 @@ class CpuSession : public DuoSession {
   RopeFrequencies rope_;
   KvCache cache_;
   SessionWorkspace workspace_;
-  // Keys and values that will replace live ring slots, kept until the chunk is finished: an aborted chunk must leave the ring as it was.
-  // [L·G] entries, empty for heads that overwrite nothing; each [2, held tokens, D].
+  // Keys and values that will replace live ring slots, kept until the chunk is finished: an aborted chunk must leave
+  // the ring as it was. [L·G] entries, empty for heads that overwrite nothing; each [2, held tokens, D].
   std::vector<ScratchBuffer> held_;
   std::vector<float> logits_;
   bool has_logits_ = false;

@@ -16,8 +16,8 @@ struct Item {
 
 }  // namespace
 
-void attend_decode(const CpuContext &context, const ModelConfig &config, int64_t layer, const std::vector<DecodeAttention> &tokens,
-                   ScratchBuffer &scratch) {
+void attend_decode(const CpuContext &context, const ModelConfig &config, int64_t layer,
+                   const std::vector<DecodeAttention> &tokens, ScratchBuffer &scratch) {
   const int64_t group = config.group(), head_dim = config.head_dim;
   std::vector<Item> items;
   std::vector<int64_t> first_items;  // of each (token, head)
@@ -26,7 +26,8 @@ void attend_decode(const CpuContext &context, const ModelConfig &config, int64_t
       const DecodeAttention &one = tokens[static_cast<size_t>(token)];
       const int64_t filled = std::min(one.position + 1, one.cache->capacity(layer, head));
       first_items.push_back(static_cast<int64_t>(items.size()));
-      for (int64_t begin = 0; begin < filled; begin += RANGE_SLOTS) items.push_back({token, head, begin, std::min(filled, begin + RANGE_SLOTS)});
+      for (int64_t begin = 0; begin < filled; begin += RANGE_SLOTS)
+        items.push_back({token, head, begin, std::min(filled, begin + RANGE_SLOTS)});
     }
   }
   first_items.push_back(static_cast<int64_t>(items.size()));
@@ -41,14 +42,15 @@ void attend_decode(const CpuContext &context, const ModelConfig &config, int64_t
   float *queries = scratch.data(), *partial = scratch.data() + query_floats;
   const float scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(head_dim)));
   for (size_t token = 0; token < tokens.size(); token++) {
-    for (int64_t i = 0; i < query_width; i++) queries[static_cast<int64_t>(token) * query_width + i] = tokens[token].query[i] * scale;
+    for (int64_t i = 0; i < query_width; i++)
+      queries[static_cast<int64_t>(token) * query_width + i] = tokens[token].query[i] * scale;
   }
   context.run(static_cast<int64_t>(items.size()), [&](int64_t index, int64_t) {
     const Item &item = items[static_cast<size_t>(index)];
     float *max = partial + index * item_floats, *sum = max + group, *weighted = sum + group;
     context.ops.cache->attend_slots(tokens[static_cast<size_t>(item.token)].cache->view(layer, item.head),
-                                    queries + item.token * query_width + item.head * group * head_dim, group, item.begin, item.end, max, sum,
-                                    weighted);
+                                    queries + item.token * query_width + item.head * group * head_dim, group,
+                                    item.begin, item.end, max, sum, weighted);
   });
   for (int64_t pair = 0; pair + 1 < static_cast<int64_t>(first_items.size()); pair++) {
     const int64_t begin = first_items[static_cast<size_t>(pair)], end = first_items[static_cast<size_t>(pair + 1)];

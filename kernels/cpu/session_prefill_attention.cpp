@@ -1,4 +1,5 @@
-// Prefill: tiles of queries of one KV head against tiles of keys, online softmax, the keys of a tile widened once for all its queries.
+// Prefill: tiles of queries of one KV head against tiles of keys, online softmax, the keys of a tile widened once for
+// all its queries.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -15,8 +16,8 @@ constexpr int64_t MIN_QUERY_TOKENS = 16;
 
 int64_t round_up(int64_t value, int64_t step) { return (value + step - 1) / step * step; }
 
-// What one item works with: queries [M, D], scores [M, KEY_TILE], sums of values [M, width], a key tile [D, KEY_TILE], a value tile
-// [KEY_TILE, width], maxima and sums [M]; width is D rounded up to whole vectors.
+// What one item works with: queries [M, D], scores [M, KEY_TILE], sums of values [M, width], a key tile [D, KEY_TILE],
+// a value tile [KEY_TILE, width], maxima and sums [M]; width is D rounded up to whole vectors.
 struct TileScratch {
   float *queries, *scores, *weighted, *keys, *values, *max, *sum;
   int64_t width;
@@ -24,7 +25,8 @@ struct TileScratch {
 
 TileScratch cut_scratch(int64_t rows, int64_t head_dim) {
   const int64_t width = round_up(head_dim, 16);
-  float *at = thread_scratch(ScratchUse::cache, rows * (head_dim + KEY_TILE + width + 2) + KEY_TILE * (head_dim + width));
+  float *at =
+      thread_scratch(ScratchUse::cache, rows * (head_dim + KEY_TILE + width + 2) + KEY_TILE * (head_dim + width));
   const auto take = [&](int64_t count) {
     float *taken = at;
     at += count;
@@ -42,16 +44,19 @@ TileScratch cut_scratch(int64_t rows, int64_t head_dim) {
   return scratch;
 }
 
-// Keys and values of positions [begin, end) of one head, at most KEY_TILE of them, from the cache before the chunk's start and from the chunk after.
-void load_tile(const CpuContext &context, const ModelConfig &config, int64_t layer, int64_t head, const ChunkAttention &chunk, int64_t begin,
-               int64_t end, const TileScratch &scratch) {
+// Keys and values of positions [begin, end) of one head, at most KEY_TILE of them, from the cache before the chunk's
+// start and from the chunk after.
+void load_tile(const CpuContext &context, const ModelConfig &config, int64_t layer, int64_t head,
+               const ChunkAttention &chunk, int64_t begin, int64_t end, const TileScratch &scratch) {
   const CacheOps &ops = *context.ops.cache;
   int64_t position = begin;
   while (position < std::min(end, chunk.start)) {
     // As many as lie in neighbouring slots: the ring wraps at most once in a tile.
     const int64_t slot = chunk.cache->slot(layer, head, position);
     int64_t count = 1;
-    while (position + count < std::min(end, chunk.start) && chunk.cache->slot(layer, head, position + count) == slot + count) count++;
+    while (position + count < std::min(end, chunk.start) &&
+           chunk.cache->slot(layer, head, position + count) == slot + count)
+      count++;
     const CacheView &view = chunk.cache->view(layer, head);
     ops.read_keys(view, slot, count, scratch.keys + (position - begin), KEY_TILE);
     ops.read_values(view, slot, count, scratch.values + (position - begin) * scratch.width, scratch.width);
@@ -63,7 +68,8 @@ void load_tile(const CpuContext &context, const ModelConfig &config, int64_t lay
     const CacheView view{DUO_DTYPE_F32, head_dim, chunk.count, keys, nullptr, nullptr, nullptr};
     ops.read_keys(view, from, end - position, scratch.keys + (position - begin), KEY_TILE);
     for (int64_t i = 0; i < end - position; i++) {
-      std::memcpy(scratch.values + (position - begin + i) * scratch.width, chunk.values + ((from + i) * config.kv_heads + head) * head_dim,
+      std::memcpy(scratch.values + (position - begin + i) * scratch.width,
+                  chunk.values + ((from + i) * config.kv_heads + head) * head_dim,
                   static_cast<size_t>(head_dim) * sizeof(float));
     }
   }
@@ -78,8 +84,9 @@ struct QueryTile {
 // What limits a segment of keys beyond causality.
 enum class Visibility { causal, windowed };
 
-void attend_segment(const CpuContext &context, const ModelConfig &config, int64_t layer, const ChunkAttention &chunk, const QueryTile &tile,
-                    int64_t begin, int64_t end, Visibility visibility, const TileScratch &scratch) {
+void attend_segment(const CpuContext &context, const ModelConfig &config, int64_t layer, const ChunkAttention &chunk,
+                    const QueryTile &tile, int64_t begin, int64_t end, Visibility visibility,
+                    const TileScratch &scratch) {
   const int64_t group = config.group(), head_dim = config.head_dim, rows = (tile.last - tile.first) * group;
   const int64_t first_query = chunk.start + tile.first, last_query = chunk.start + tile.last - 1;
   const CacheOps &ops = *context.ops.cache;
@@ -93,8 +100,10 @@ void attend_segment(const CpuContext &context, const ModelConfig &config, int64_
     for (int64_t d = 0; count < columns && d < head_dim; d++) {
       std::fill(scratch.keys + d * KEY_TILE + count, scratch.keys + d * KEY_TILE + columns, 0.0f);
     }
-    ops.multiply_small(scratch.queries, head_dim, scratch.keys, KEY_TILE, scratch.scores, KEY_TILE, rows, columns, head_dim, false);
-    const bool is_open = to - 1 <= first_query && (visibility == Visibility::causal || last_query - from < tile.window.recent);
+    ops.multiply_small(scratch.queries, head_dim, scratch.keys, KEY_TILE, scratch.scores, KEY_TILE, rows, columns,
+                       head_dim, false);
+    const bool is_open =
+        to - 1 <= first_query && (visibility == Visibility::causal || last_query - from < tile.window.recent);
     for (int64_t row = 0; row < rows; row++) {
       float *scores = scratch.scores + row * KEY_TILE;
       std::fill(scores + count, scores + columns, MASKED_SCORE);
@@ -107,18 +116,21 @@ void attend_segment(const CpuContext &context, const ModelConfig &config, int64_
       const float factor = ops.update_softmax(scores, columns, scratch.max + row, scratch.sum + row);
       if (factor != 1.0f) ops.scale(scratch.weighted + row * scratch.width, scratch.width, factor);
     }
-    ops.multiply_small(scratch.scores, KEY_TILE, scratch.values, scratch.width, scratch.weighted, scratch.width, rows, scratch.width, count, true);
+    ops.multiply_small(scratch.scores, KEY_TILE, scratch.values, scratch.width, scratch.weighted, scratch.width, rows,
+                       scratch.width, count, true);
     from = to;
   }
 }
 
-void attend_query_tile(const CpuContext &context, const ModelConfig &config, int64_t layer, const ChunkAttention &chunk, const QueryTile &tile) {
+void attend_query_tile(const CpuContext &context, const ModelConfig &config, int64_t layer, const ChunkAttention &chunk,
+                       const QueryTile &tile) {
   const int64_t group = config.group(), head_dim = config.head_dim, query_width = config.query_width();
   const int64_t rows = (tile.last - tile.first) * group;
   const TileScratch scratch = cut_scratch(rows, head_dim);
   const float scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(head_dim)));
   for (int64_t row = 0; row < rows; row++) {
-    const float *from = chunk.queries + (tile.first + row / group) * query_width + (tile.head * group + row % group) * head_dim;
+    const float *from =
+        chunk.queries + (tile.first + row / group) * query_width + (tile.head * group + row % group) * head_dim;
     for (int64_t d = 0; d < head_dim; d++) scratch.queries[row * head_dim + d] = from[d] * scale;
   }
   std::fill(scratch.max, scratch.max + rows, MASKED_SCORE);
@@ -127,7 +139,8 @@ void attend_query_tile(const CpuContext &context, const ModelConfig &config, int
   std::fill(scratch.values, scratch.values + KEY_TILE * scratch.width, 0.0f);  // the columns beyond D stay 0
 
   const int64_t first_query = chunk.start + tile.first, end = chunk.start + tile.last;
-  const bool is_full = chunk.cache->is_retrieval(layer, tile.head) || chunk.start + chunk.count <= chunk.cache->capacity(layer, tile.head);
+  const bool is_full = chunk.cache->is_retrieval(layer, tile.head) ||
+                       chunk.start + chunk.count <= chunk.cache->capacity(layer, tile.head);
   if (is_full) {
     attend_segment(context, config, layer, chunk, tile, 0, end, Visibility::causal, scratch);
   } else {
@@ -135,8 +148,10 @@ void attend_query_tile(const CpuContext &context, const ModelConfig &config, int
     attend_segment(context, config, layer, chunk, tile, 0, std::min(sink, end), Visibility::causal, scratch);
     int64_t oldest = std::max(sink, (chunk.chunked ? chunk.start - recent : first_query - recent + 1));
     // Whole blocks of the chunk are read at once; the mask hides what is too old.
-    if (oldest > chunk.start && !chunk.chunked) oldest = std::max(sink, chunk.start + (oldest - chunk.start) / KEY_BLOCK * KEY_BLOCK);
-    attend_segment(context, config, layer, chunk, tile, oldest, end, chunk.chunked ? Visibility::causal : Visibility::windowed, scratch);
+    if (oldest > chunk.start && !chunk.chunked)
+      oldest = std::max(sink, chunk.start + (oldest - chunk.start) / KEY_BLOCK * KEY_BLOCK);
+    attend_segment(context, config, layer, chunk, tile, oldest, end,
+                   chunk.chunked ? Visibility::causal : Visibility::windowed, scratch);
   }
   for (int64_t row = 0; row < rows; row++) {
     float *to = chunk.out + (tile.first + row / group) * query_width + (tile.head * group + row % group) * head_dim;
@@ -147,8 +162,8 @@ void attend_query_tile(const CpuContext &context, const ModelConfig &config, int
 
 }  // namespace
 
-void round_chunk(const CpuContext &context, const ModelConfig &config, Dtype dtype, int64_t count, const float *keys, const float *values,
-                 float *transposed, float *rounded_values) {
+void round_chunk(const CpuContext &context, const ModelConfig &config, Dtype dtype, int64_t count, const float *keys,
+                 const float *values, float *transposed, float *rounded_values) {
   const int64_t head_dim = config.head_dim, width = config.kv_width();
   context.run(config.kv_heads, [&](int64_t head, int64_t) {
     const auto *to = reinterpret_cast<const uint8_t *>(transposed + head * count * head_dim);
@@ -171,7 +186,8 @@ void attend_chunk(const CpuContext &context, const ModelConfig &config, int64_t 
   // The last tiles see the most keys: they go first, so that threads end together.
   context.run(num_tiles * config.kv_heads, [&](int64_t item, int64_t) {
     const int64_t head = item % config.kv_heads, first = (num_tiles - 1 - item / config.kv_heads) * tokens;
-    attend_query_tile(context, config, layer, chunk, {head, first, std::min(chunk.count, first + tokens), chunk.cache->window(layer, head)});
+    attend_query_tile(context, config, layer, chunk,
+                      {head, first, std::min(chunk.count, first + tokens), chunk.cache->window(layer, head)});
   });
 }
 

@@ -1,4 +1,5 @@
-// Fork-join over an atomic item counter; workers spin briefly before they sleep, since decode forks hundreds of times a token.
+// Fork-join over an atomic item counter; workers spin briefly before they sleep, since decode forks hundreds of times a
+// token.
 #include "cpu/thread_pool.h"
 
 #include <sched.h>

@@ -1,4 +1,5 @@
-// Fork-join worker threads of one model. The caller takes part; items are claimed one by one, so results must not depend on who does which.
+// Fork-join worker threads of one model. The caller takes part; items are claimed one by one, so results must not
+// depend on who does which.
 #pragma once
 #include <atomic>
 #include <condition_variable>
@@ -23,8 +24,8 @@ class ThreadPool {
 
   int64_t num_threads() const { return static_cast<int64_t>(threads_.size()) + 1; }
 
-  // Run every item and return when all are done. The first exception of a body is thrown here after the others have stopped claiming.
-  // Calls from several threads take turns. A body must not call run() of the same pool.
+  // Run every item and return when all are done. The first exception of a body is thrown here after the others have
+  // stopped claiming. Calls from several threads take turns. A body must not call run() of the same pool.
   void run(int64_t num_items, const Body &body);
 
  private:

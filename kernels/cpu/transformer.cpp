@@ -27,7 +27,8 @@ RopeTables::RopeTables(const ModelConfig &config, int64_t num_tokens, int64_t ma
   fill_rope_tables(compute_rope_frequencies(config, max_tokens), 0, num_tokens, cos.data(), sin.data());
 }
 
-SamplePass::SamplePass(const CpuModel &model, int64_t num_tokens, int64_t max_tokens, const HeadWindows &windows, const Task &task)
+SamplePass::SamplePass(const CpuModel &model, int64_t num_tokens, int64_t max_tokens, const HeadWindows &windows,
+                       const Task &task)
     : model_(model),
       config_(model.config()),
       context_(model.context(&task)),
@@ -40,13 +41,16 @@ SamplePass::SamplePass(const CpuModel &model, int64_t num_tokens, int64_t max_to
   value_.resize(num_tokens * config_.kv_width());
 }
 
-void SamplePass::embed(const int32_t *tokens, float *x) { embed_tokens(context_, model_.embedding(), tokens, num_tokens_, x); }
+void SamplePass::embed(const int32_t *tokens, float *x) {
+  embed_tokens(context_, model_.embedding(), tokens, num_tokens_, x);
+}
 
 void SamplePass::final_norm(const float *x, int64_t rows, float *out) {
   rms_norm(context_, x, model_.final_norm().data(), rows, config_.hidden, config_.rms_norm_eps, out);
 }
 
-const float *SamplePass::select_rows(const float *values, const RowSet &rows, int64_t width, ScratchBuffer &buffer) const {
+const float *SamplePass::select_rows(const float *values, const RowSet &rows, int64_t width,
+                                     ScratchBuffer &buffer) const {
   if (rows.is_all) return values;
   reserve(buffer, rows.count() * width);
   for (int64_t row = 0; row < rows.count(); row++) {
@@ -58,12 +62,14 @@ const float *SamplePass::select_rows(const float *values, const RowSet &rows, in
 
 void SamplePass::turn_queries(float *query, const RowSet &rows, bool inverse) {
   const int64_t half = config_.head_dim / 2;
-  const float *cos = select_rows(tables_.cos.data(), rows, half, row_cos_), *sin = select_rows(tables_.sin.data(), rows, half, row_sin_);
+  const float *cos = select_rows(tables_.cos.data(), rows, half, row_cos_),
+              *sin = select_rows(tables_.sin.data(), rows, half, row_sin_);
   apply_rope(context_, query, rows.count(), config_.heads, config_.head_dim, cos, sin, inverse);
 }
 
 BranchNeeds SamplePass::choose_branches(const LayerMix &mix) const {
-  BranchNeeds needs{std::vector<bool>(static_cast<size_t>(config_.kv_heads)), std::vector<bool>(static_cast<size_t>(config_.kv_heads))};
+  BranchNeeds needs{std::vector<bool>(static_cast<size_t>(config_.kv_heads)),
+                    std::vector<bool>(static_cast<size_t>(config_.kv_heads))};
   for (int64_t head = 0; head < config_.kv_heads; head++) {
     const auto at = static_cast<size_t>(head);
     const bool own_full = mix.gates == nullptr || mix.both_branches || mix.gates[head] > 0.0f;
@@ -73,14 +79,17 @@ BranchNeeds SamplePass::choose_branches(const LayerMix &mix) const {
   return needs;
 }
 
-void SamplePass::attend_layer(int64_t index, const float *x, const RowSet &rows, const LayerMix &mix, bool for_backward) {
+void SamplePass::attend_layer(int64_t index, const float *x, const RowSet &rows, const LayerMix &mix,
+                              bool for_backward) {
   const CpuLayer &layer = model_.layer(index);
-  const int64_t count = rows.count(), hidden = config_.hidden, head_dim = config_.head_dim, query_width = config_.query_width();
+  const int64_t count = rows.count(), hidden = config_.hidden, head_dim = config_.head_dim,
+                query_width = config_.query_width();
   rms_norm(context_, x, layer.input_norm.data(), num_tokens_, hidden, config_.rms_norm_eps, normed_.data());
   multiply_linear(context_, layer.key, normed_.data(), hidden, num_tokens_, key_.data(), config_.kv_width(), false);
   multiply_linear(context_, layer.value, normed_.data(), hidden, num_tokens_, value_.data(), config_.kv_width(), false);
   reserve(query_, count * query_width);
-  multiply_linear(context_, layer.query, select_rows(normed_.data(), rows, hidden, selected_), hidden, count, query_.data(), query_width, false);
+  multiply_linear(context_, layer.query, select_rows(normed_.data(), rows, hidden, selected_), hidden, count,
+                  query_.data(), query_width, false);
   if (config_.qk_norm) {
     if (for_backward) {
       reserve(query_raw_, count * query_width);
@@ -88,11 +97,14 @@ void SamplePass::attend_layer(int64_t index, const float *x, const RowSet &rows,
       std::copy(query_.data(), query_.data() + count * query_width, query_raw_.data());
       std::copy(key_.data(), key_.data() + num_tokens_ * config_.kv_width(), key_raw_.data());
     }
-    rms_norm(context_, query_.data(), layer.query_norm.data(), count * config_.heads, head_dim, config_.rms_norm_eps, query_.data());
-    rms_norm(context_, key_.data(), layer.key_norm.data(), num_tokens_ * config_.kv_heads, head_dim, config_.rms_norm_eps, key_.data());
+    rms_norm(context_, query_.data(), layer.query_norm.data(), count * config_.heads, head_dim, config_.rms_norm_eps,
+             query_.data());
+    rms_norm(context_, key_.data(), layer.key_norm.data(), num_tokens_ * config_.kv_heads, head_dim,
+             config_.rms_norm_eps, key_.data());
   }
   turn_queries(query_.data(), rows, false);
-  apply_rope(context_, key_.data(), num_tokens_, config_.kv_heads, head_dim, tables_.cos.data(), tables_.sin.data(), false);
+  apply_rope(context_, key_.data(), num_tokens_, config_.kv_heads, head_dim, tables_.cos.data(), tables_.sin.data(),
+             false);
   panels_.pack(context_, shape_, key_.data(), value_.data(), num_tokens_, for_backward);
 
   const int64_t lse_count = config_.kv_heads * count_tiles(context_, shape_, count) * context_.ops.tile_columns;
@@ -102,8 +114,9 @@ void SamplePass::attend_layer(int64_t index, const float *x, const RowSet &rows,
     reserve(stream_, count * query_width);
     reserve(stream_lse_, lse_count);
   }
-  attend(context_, shape_, {query_.data(), rows.positions.data(), count}, panels_, windows_.from(index * config_.kv_heads), choose_branches(mix), full_.data(), stream_.data(),
-         full_lse_.data(), stream_lse_.data());
+  attend(context_, shape_, {query_.data(), rows.positions.data(), count}, panels_,
+         windows_.from(index * config_.kv_heads), choose_branches(mix), full_.data(), stream_.data(), full_lse_.data(),
+         stream_lse_.data());
 }
 
 const float *SamplePass::mix_heads(const RowSet &rows, const LayerMix &mix) {
@@ -117,7 +130,9 @@ const float *SamplePass::mix_heads(const RowSet &rows, const LayerMix &mix) {
       const float gate = mix.gates[head], other = 1.0f - gate;
       // A branch of weight 0 may not have been computed.
       for (int64_t i = at; i < at + width; i++) {
-        mixed_.data()[i] = gate == 1.0f ? full[i] : gate == 0.0f ? stream_.data()[i] : gate * full[i] + other * stream_.data()[i];
+        mixed_.data()[i] = gate == 1.0f   ? full[i]
+                           : gate == 0.0f ? stream_.data()[i]
+                                          : gate * full[i] + other * stream_.data()[i];
       }
     }
   });
@@ -137,7 +152,8 @@ void SamplePass::finish_layer(int64_t index, const float *x, const RowSet &rows,
   for (int64_t first = 0; first < count; first += chunk) {
     const int64_t rows_here = std::min(chunk, count - first);
     float *at = out + first * hidden;
-    rms_norm(context_, at, layer.post_attention_norm.data(), rows_here, hidden, config_.rms_norm_eps, mlp_normed_.data());
+    rms_norm(context_, at, layer.post_attention_norm.data(), rows_here, hidden, config_.rms_norm_eps,
+             mlp_normed_.data());
     multiply_linear(context_, layer.gate, mlp_normed_.data(), hidden, rows_here, gate_.data(), intermediate, false);
     multiply_linear(context_, layer.up, mlp_normed_.data(), hidden, rows_here, up_.data(), intermediate, false);
     swiglu(context_, gate_.data(), up_.data(), rows_here, intermediate);
@@ -150,8 +166,9 @@ void SamplePass::forward_layer(int64_t layer, const float *x, const RowSet &rows
   finish_layer(layer, x, rows, mix_heads(rows, mix), out);
 }
 
-void forward_sample(const CpuModel &model, const Passage &passage, const float *gates, const HeadWindows &windows, Task &task,
-                    std::vector<ScratchBuffer> *layer_inputs, std::vector<ScratchBuffer> *teacher_full, float *hidden, float *last_rows) {
+void forward_sample(const CpuModel &model, const Passage &passage, const float *gates, const HeadWindows &windows,
+                    Task &task, std::vector<ScratchBuffer> *layer_inputs, std::vector<ScratchBuffer> *teacher_full,
+                    float *hidden, float *last_rows) {
   const ModelConfig &config = model.config();
   const int64_t num_tokens = count_needed_tokens(passage), width = config.hidden;
   SamplePass pass(model, num_tokens, passage.num_tokens, windows, task);
@@ -164,11 +181,13 @@ void forward_sample(const CpuModel &model, const Passage &passage, const float *
     const RowSet &rows = is_last ? wanted : all;
     const auto at = static_cast<size_t>(layer);
     const bool reads_teacher = gates != nullptr && teacher_full != nullptr;
-    const LayerMix mix{gates == nullptr ? nullptr : gates + layer * config.kv_heads, reads_teacher ? (*teacher_full)[at].data() : nullptr, false};
+    const LayerMix mix{gates == nullptr ? nullptr : gates + layer * config.kv_heads,
+                       reads_teacher ? (*teacher_full)[at].data() : nullptr, false};
     pass.forward_layer(layer, current.data(), rows, mix, is_last ? last.data() : next.data());
     if (gates == nullptr && teacher_full != nullptr) {
       (*teacher_full)[at].resize(rows.count() * config.query_width());
-      std::copy(pass.full_branch(), pass.full_branch() + rows.count() * config.query_width(), (*teacher_full)[at].data());
+      std::copy(pass.full_branch(), pass.full_branch() + rows.count() * config.query_width(),
+                (*teacher_full)[at].data());
     }
     if (layer_inputs != nullptr) {
       // The layer's input is kept; its output takes fresh memory.

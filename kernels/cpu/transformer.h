@@ -1,5 +1,5 @@
-// One transformer layer over a whole sample, forward and backward to its input, for distillation, evaluation and probing.
-// Weights get no gradient. The last layer computes only the rows that are looked at.
+// One transformer layer over a whole sample, forward and backward to its input, for distillation, evaluation and
+// probing. Weights get no gradient. The last layer computes only the rows that are looked at.
 #pragma once
 #include <cstdint>
 #include <vector>
@@ -31,11 +31,13 @@ struct RopeTables {
   RopeTables(const ModelConfig &config, int64_t num_tokens, int64_t max_tokens);
 };
 
-// Working memory of one sample, and what a layer's forward leaves for its backward. One object serves all layers in turn.
+// Working memory of one sample, and what a layer's forward leaves for its backward. One object serves all layers in
+// turn.
 class SamplePass {
  public:
   // Computes the first num_tokens tokens of a sample of max_tokens, which dynamic rope scaling looks at.
-  SamplePass(const CpuModel &model, int64_t num_tokens, int64_t max_tokens, const HeadWindows &windows, const Task &task);
+  SamplePass(const CpuModel &model, int64_t num_tokens, int64_t max_tokens, const HeadWindows &windows,
+             const Task &task);
 
   // x [T, C] → attention outputs of both branches at `rows`, kept inside.
   void attend_layer(int64_t layer, const float *x, const RowSet &rows, const LayerMix &mix, bool for_backward);
@@ -48,14 +50,16 @@ class SamplePass {
 
   // Gradient of the layer's input: after attend_layer(…, for_backward) and mix_heads with the same arguments.
   // d_out [rows, C] → d_gates [G] and, unless null, dx [T, C] (written).
-  void backward_layer(int64_t layer, const float *x, const RowSet &rows, const LayerMix &mix, const float *d_out, double *d_gates, float *dx);
+  void backward_layer(int64_t layer, const float *x, const RowSet &rows, const LayerMix &mix, const float *d_out,
+                      double *d_gates, float *dx);
 
   // After attend_layer: out [rows, H·D] = what every head sees through another window.
   void attend_window(const RowSet &rows, Window window, float *out);
-  // As backward_layer, of heads whose gates are 0 or 1, of which the streaming ones' products mean nothing, against several windows: streams from attend_window, products [streams, G], written:
-  // ⟨gradient of a head's output, full − stream⟩.
-  void project_layer(int64_t layer, const float *x, const RowSet &rows, const LayerMix &mix, const std::vector<ScratchBuffer> &streams, const float *d_out,
-                     double *products, float *dx);
+  // As backward_layer, of heads whose gates are 0 or 1, of which the streaming ones' products mean nothing, against
+  // several windows: streams from attend_window, products [streams, G], written: ⟨gradient of a head's output, full −
+  // stream⟩.
+  void project_layer(int64_t layer, const float *x, const RowSet &rows, const LayerMix &mix,
+                     const std::vector<ScratchBuffer> &streams, const float *d_out, double *products, float *dx);
 
   void embed(const int32_t *tokens, float *x);
   // out [rows, C] = final norm of x [rows, C].
@@ -63,7 +67,8 @@ class SamplePass {
 
   const CpuContext &context() const { return context_; }
   const float *full_branch() const { return full_.data(); }
-  // Of the last attend_layer, rotated: queries [rows, H, D], keys [T, G, D]; and the cosines and sines [T, D/2] of all positions.
+  // Of the last attend_layer, rotated: queries [rows, H, D], keys [T, G, D]; and the cosines and sines [T, D/2] of all
+  // positions.
   const float *queries() const { return query_.data(); }
   const float *keys() const { return key_.data(); }
   const RopeTables &rope() const { return tables_; }
@@ -92,13 +97,16 @@ class SamplePass {
   ScratchBuffer selected_, middle_, mlp_normed_, gate_, up_, d_hidden_, row_cos_, row_sin_, d_middle_;
 };
 
-// Hidden states [P, C] after the final norm at the passage's positions. Positions' tail beyond the last one is not computed.
-// layer_inputs: null, or [L] buffers that receive each layer's input [T, C]; teacher_full: null, or [L] buffers of the teacher's full branch,
-// written when `gates` is null and read when it is not.
-void forward_sample(const CpuModel &model, const Passage &passage, const float *gates, const HeadWindows &windows, Task &task,
-                    std::vector<ScratchBuffer> *layer_inputs, std::vector<ScratchBuffer> *teacher_full, float *hidden, float *last_rows);
+// Hidden states [P, C] after the final norm at the passage's positions. Positions' tail beyond the last one is not
+// computed. layer_inputs: null, or [L] buffers that receive each layer's input [T, C]; teacher_full: null, or [L]
+// buffers of the teacher's full branch, written when `gates` is null and read when it is not.
+void forward_sample(const CpuModel &model, const Passage &passage, const float *gates, const HeadWindows &windows,
+                    Task &task, std::vector<ScratchBuffer> *layer_inputs, std::vector<ScratchBuffer> *teacher_full,
+                    float *hidden, float *last_rows);
 
 // T that matters: one past the last position.
-inline int64_t count_needed_tokens(const Passage &passage) { return int64_t{passage.positions[passage.num_positions - 1]} + 1; }
+inline int64_t count_needed_tokens(const Passage &passage) {
+  return int64_t{passage.positions[passage.num_positions - 1]} + 1;
+}
 
 }  // namespace duo

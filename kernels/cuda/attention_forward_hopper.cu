@@ -1,5 +1,6 @@
-// Attention on Hopper: a producer warpgroup and two consumers of 64 query rows each, products by wgmma. attention_tiles.h says why both branches
-// are one online softmax. Thread block: 384 threads, 128 query rows of one head; shared memory: SharedStorage. Barriers, in a consumer's order:
+// Attention on Hopper: a producer warpgroup and two consumers of 64 query rows each, products by wgmma.
+// attention_tiles.h says why both branches are one online softmax. Thread block: 384 threads, 128 query rows of one
+// head; shared memory: SharedStorage. Barriers, in a consumer's order:
 //   query_full              producer arrives once (128 threads)        consumers wait before the first step
 //   key_pipeline.full[s]    producer, keys of step s have landed        consumers before S = Q·Kᵀ of step s
 //   key_pipeline.empty[s]   8 consumer warps, S of step s is complete   producer before it copies the keys of step s + 2
@@ -16,8 +17,8 @@ namespace {
 
 constexpr int ROWS = 128, KEYS = 128, THREADS = 3 * WARPGROUP, CONSUMERS = 2 * WARPGROUP;
 
-// Registers per thread after setmaxnreg: multiples of 8, (40 + 2 · 232) · 128 = 64512 of the SM's 65536. The producer computes cp.async addresses only; a
-// consumer of D = 128 keeps 64 outputs, 64 scores and 32 weights.
+// Registers per thread after setmaxnreg: multiples of 8, (40 + 2 · 232) · 128 = 64512 of the SM's 65536. The producer
+// computes cp.async addresses only; a consumer of D = 128 keeps 64 outputs, 64 scores and 32 weights.
 constexpr int PRODUCER_REGISTERS = 40, CONSUMER_REGISTERS = 232;
 
 // From a multiple of 1024 bytes on; tiles are bf16 or f16, swizzled.
@@ -25,20 +26,24 @@ template <int D, bool FULL, bool STREAM>
 struct SharedStorage {
   bf16 queries[ROWS * D];
   bf16 keys[2][KEYS * D], values[2][KEYS * D];
-  float kept[FULL && STREAM ? CONSUMERS * (D / 2) : 2];  // outputs of the streaming branch, [D/2][256], each thread's own
+  float
+      kept[FULL && STREAM ? CONSUMERS * (D / 2) : 2];  // outputs of the streaming branch, [D/2][256], each thread's own
   Mbarrier query_full;
   Pipeline<2> key_pipeline, value_pipeline;
 };
 
 // Start copying keys or values at positions first … first + KEYS − 1 of a head; positions past the chunk become zero.
 template <int D>
-__device__ __forceinline__ void copy_keys(bf16 *tile, const AttentionForward &a, int kv_head, int32_t first, bool is_value) {
+__device__ __forceinline__ void copy_keys(bf16 *tile, const AttentionForward &a, int kv_head, int32_t first,
+                                          bool is_value) {
   if (a.dtype == Dtype::bf16 || a.dtype == Dtype::f16) {
     constexpr int row_bytes = kv_row_bytes(Dtype::bf16, D);
     if (first >= a.chunk_start) {
       const int64_t at = first - a.chunk_start, left = a.chunk_count - at;
       const uint8_t *chunk = is_value ? a.chunk_value : a.chunk_key;
-      copy_rows<D, KEYS>(tile, chunk + (at * a.shape.kv_heads + kv_head) * row_bytes, static_cast<int64_t>(a.shape.kv_heads) * row_bytes, static_cast<int>(left < KEYS ? left : KEYS));
+      copy_rows<D, KEYS>(tile, chunk + (at * a.shape.kv_heads + kv_head) * row_bytes,
+                         static_cast<int64_t>(a.shape.kv_heads) * row_bytes,
+                         static_cast<int>(left < KEYS ? left : KEYS));
       return;
     }
     const HeadCache &cache = a.caches[kv_head];
@@ -61,12 +66,13 @@ __global__ void __launch_bounds__(THREADS, 1) attention_forward_hopper_kernel(co
 #if DUO_HOPPER_CODE
   constexpr int TILE_BYTES = KEYS * D * static_cast<int>(sizeof(bf16));
   auto &shared = *reinterpret_cast<SharedStorage<D, FULL, STREAM> *>(swizzled_memory());
-  const int group = a.shape.group(), kv_head = a.kv_list[blockIdx.x / group], head = kv_head * group + static_cast<int>(blockIdx.x) % group;
+  const int group = a.shape.group(), kv_head = a.kv_list[blockIdx.x / group],
+            head = kv_head * group + static_cast<int>(blockIdx.x) % group;
   // Longest rows first, of all heads: the grid's tail is short work.
   const int64_t first_row = static_cast<int64_t>(gridDim.y - 1 - blockIdx.y) * ROWS;
   const int rows_here = static_cast<int>(a.num_rows - first_row < ROWS ? a.num_rows - first_row : ROWS);
-  const TilePlan<KEYS> plan(a.shape.sink, STREAM ? window_of(a.shape, kv_head) : FAR, a.positions[first_row], a.positions[first_row + rows_here - 1], a.is_chunked, a.chunk_start,
-                            STREAM, FULL);
+  const TilePlan<KEYS> plan(a.shape.sink, STREAM ? window_of(a.shape, kv_head) : FAR, a.positions[first_row],
+                            a.positions[first_row + rows_here - 1], a.is_chunked, a.chunk_start, STREAM, FULL);
   const int64_t query_stride = static_cast<int64_t>(a.shape.heads) * D;
 
   if (threadIdx.x == 0) {
@@ -79,9 +85,13 @@ __global__ void __launch_bounds__(THREADS, 1) attention_forward_hopper_kernel(co
   if (threadIdx.x < WARPGROUP) {
     setmaxnreg_dec<PRODUCER_REGISTERS>();
     LateProducer producer;
-    copy_rows<D, ROWS>(shared.queries, reinterpret_cast<const uint8_t *>(a.query + first_row * query_stride + static_cast<int64_t>(head) * D), query_stride * 2, rows_here);
+    copy_rows<D, ROWS>(
+        shared.queries,
+        reinterpret_cast<const uint8_t *>(a.query + first_row * query_stride + static_cast<int64_t>(head) * D),
+        query_stride * 2, rows_here);
     producer.commit(&shared.query_full);
-    // Values of a step beside the keys of the next: both tiles come free as a step ends, and are wanted when the next one has.
+    // Values of a step beside the keys of the next: both tiles come free as a step ends, and are wanted when the next
+    // one has.
     for (int32_t step = -1; step < plan.steps(); step++) {
       if (step >= 0) {
         shared.value_pipeline.producer_acquire(step);
@@ -100,9 +110,11 @@ __global__ void __launch_bounds__(THREADS, 1) attention_forward_hopper_kernel(co
     const int consumer = static_cast<int>(threadIdx.x) - WARPGROUP, lane = consumer % 32, column = lane % 4 * 2;
     const int row_of_lane = consumer / 32 * 16 + lane / 4;
     int32_t position[2];
-    for (int half = 0; half < 2; half++) position[half] = row_of_lane + half * 8 < rows_here ? a.positions[first_row + row_of_lane + half * 8] : plan.high;
+    for (int half = 0; half < 2; half++)
+      position[half] = row_of_lane + half * 8 < rows_here ? a.positions[first_row + row_of_lane + half * 8] : plan.high;
     const uint64_t query_tile = smem_descriptor<ROWS>(shared.queries + consumer / WARPGROUP * (64 * 64));
-    const uint64_t key_tile = smem_descriptor<KEYS>(shared.keys[0]), value_tile = smem_descriptor<KEYS>(shared.values[0]);
+    const uint64_t key_tile = smem_descriptor<KEYS>(shared.keys[0]),
+                   value_tile = smem_descriptor<KEYS>(shared.values[0]);
     const float scale = LOG2_E / sqrtf(static_cast<float>(D));
 
     float out[D / 2], scores[KEYS / 2], largest[2], sum[2], shrink[2];
@@ -117,7 +129,8 @@ __global__ void __launch_bounds__(THREADS, 1) attention_forward_hopper_kernel(co
       const uint64_t keys = advance(key_tile, step % 2 * TILE_BYTES);
       wgmma_fence();
 #pragma unroll
-      for (int k = 0; k < D / 16; k++) wgmma_ss<HALF>(scores, advance_k_major<ROWS>(query_tile, k), advance_k_major<KEYS>(keys, k), k > 0);
+      for (int k = 0; k < D / 16; k++)
+        wgmma_ss<HALF>(scores, advance_k_major<ROWS>(query_tile, k), advance_k_major<KEYS>(keys, k), k > 0);
       wgmma_commit_group();
     };
     const auto begin_outputs = [&](int32_t step) {
@@ -129,12 +142,13 @@ __global__ void __launch_bounds__(THREADS, 1) attention_forward_hopper_kernel(co
       wgmma_commit_group();
     };
     // Scores to weights, still fp32; `shrink` is what earlier outputs are worth now.
-    const auto online_softmax = [&](int32_t step, bool is_seen_phase, const Visible (&visible)[2]) {
+    const auto online_softmax = [&](int32_t step, bool is_seen_phase, const Visible(&visible)[2]) {
       const int32_t first_key = plan.tile_of(step) * KEYS;
       if (!plan.is_whole(first_key, is_seen_phase)) {
 #pragma unroll
         for (int half = 0; half < 2; half++) {
-          const int32_t base = first_key + column, last = visible[half].last - base, begin = visible[half].hidden_begin - base, end = visible[half].hidden_end - base;
+          const int32_t base = first_key + column, last = visible[half].last - base,
+                        begin = visible[half].hidden_begin - base, end = visible[half].hidden_end - base;
 #pragma unroll
           for (int n = 0; n < KEYS / 8; n++) {
 #pragma unroll
@@ -149,7 +163,8 @@ __global__ void __launch_bounds__(THREADS, 1) attention_forward_hopper_kernel(co
       for (int half = 0; half < 2; half++) {
         float top = largest[half];
 #pragma unroll
-        for (int n = 0; n < KEYS / 8; n++) top = fmaxf(top, fmaxf(scores[n * 4 + half * 2], scores[n * 4 + half * 2 + 1]));
+        for (int n = 0; n < KEYS / 8; n++)
+          top = fmaxf(top, fmaxf(scores[n * 4 + half * 2], scores[n * 4 + half * 2 + 1]));
         top = fmaxf(top, __shfl_xor_sync(ALL_LANES, top, 1));
         top = fmaxf(top, __shfl_xor_sync(ALL_LANES, top, 2));
         const float base = top == minus_infinity() ? 0.0f : top * scale;  // a row that has seen no key yet
@@ -188,7 +203,9 @@ __global__ void __launch_bounds__(THREADS, 1) attention_forward_hopper_kernel(co
       lse = largest[half] * scale + log2f(total);
       return 1.0f / total;
     };
-    const auto locate = [&](int half) { return (first_row + row_of_lane + half * 8) * query_stride + static_cast<int64_t>(head) * D + column; };
+    const auto locate = [&](int half) {
+      return (first_row + row_of_lane + half * 8) * query_stride + static_cast<int64_t>(head) * D + column;
+    };
 
     mbarrier_wait(&shared.query_full, 0);
 #pragma unroll 1
@@ -196,7 +213,8 @@ __global__ void __launch_bounds__(THREADS, 1) attention_forward_hopper_kernel(co
       const bool is_seen_phase = phase == 0;
       const int32_t begin = is_seen_phase ? 0 : plan.num_seen, end = is_seen_phase ? plan.num_seen : plan.steps();
       if (begin == end) continue;
-      const Visible visible[2] = {plan.visible_to(position[0], is_seen_phase), plan.visible_to(position[1], is_seen_phase)};
+      const Visible visible[2] = {plan.visible_to(position[0], is_seen_phase),
+                                  plan.visible_to(position[1], is_seen_phase)};
       begin_scores(begin);
       wgmma_wait_group<0>();
       wgmma_fence_operand(scores);
@@ -227,13 +245,15 @@ __global__ void __launch_bounds__(THREADS, 1) attention_forward_hopper_kernel(co
           float lse;
           const float factor = finish_row(half, lse);
           const int row = row_of_lane + half * 8;
-          if (a.stream_lse != nullptr && row < rows_here && lane % 4 == 0) a.stream_lse[static_cast<int64_t>(head) * a.num_rows + first_row + row] = lse;
+          if (a.stream_lse != nullptr && row < rows_here && lane % 4 == 0)
+            a.stream_lse[static_cast<int64_t>(head) * a.num_rows + first_row + row] = lse;
 #pragma unroll
           for (int n = 0; n < D / 8; n++) {
             const float2 own = make_float2(out[n * 4 + half * 2] * factor, out[n * 4 + half * 2 + 1] * factor);
             shared.kept[(n * 4 + half * 2) * CONSUMERS + consumer] = own.x;
             shared.kept[(n * 4 + half * 2 + 1) * CONSUMERS + consumer] = own.y;
-            if (a.stream != nullptr && row < rows_here) *reinterpret_cast<float2 *>(a.stream + locate(half) + n * 8) = own;
+            if (a.stream != nullptr && row < rows_here)
+              *reinterpret_cast<float2 *>(a.stream + locate(half) + n * 8) = own;
           }
         }
       }
@@ -242,7 +262,8 @@ __global__ void __launch_bounds__(THREADS, 1) attention_forward_hopper_kernel(co
     if constexpr (FULL != STREAM && HALF == Half::bf16) {  // caches are attended by one branch at a time
       if (a.rotates) {
 #pragma unroll
-        for (int half = 0; half < 2; half++) transform_row<D>([&](int n, int i) -> float & { return out[n * 4 + half * 2 + i]; });
+        for (int half = 0; half < 2; half++)
+          transform_row<D>([&](int n, int i) -> float & { return out[n * 4 + half * 2 + i]; });
       }
     }
     const float gate = FULL && STREAM ? a.gates[kv_head] : FULL ? 1.0f : 0.0f;
@@ -260,7 +281,8 @@ __global__ void __launch_bounds__(THREADS, 1) attention_forward_hopper_kernel(co
         float2 own = make_float2(out[n * 4 + half * 2] * factor, out[n * 4 + half * 2 + 1] * factor), other = own;
         if (branch_out != nullptr) *reinterpret_cast<float2 *>(branch_out + at) = own;
         if constexpr (FULL && STREAM) {
-          other = make_float2(shared.kept[(n * 4 + half * 2) * CONSUMERS + consumer], shared.kept[(n * 4 + half * 2 + 1) * CONSUMERS + consumer]);
+          other = make_float2(shared.kept[(n * 4 + half * 2) * CONSUMERS + consumer],
+                              shared.kept[(n * 4 + half * 2 + 1) * CONSUMERS + consumer]);
         }
         if (a.teacher_full != nullptr) own = *reinterpret_cast<const float2 *>(a.teacher_full + at);
         // The ends of the gate are exact, whatever the other branch holds.
@@ -275,8 +297,9 @@ __global__ void __launch_bounds__(THREADS, 1) attention_forward_hopper_kernel(co
 
 template <int D, bool FULL, bool STREAM, Half HALF>
 cudaError_t launch_forward(const AttentionForward &a, cudaStream_t stream) {
-  const Grid grid{dim3(static_cast<unsigned>(a.num_listed * a.shape.group()), static_cast<unsigned>(ceil_divide(a.num_rows, ROWS))), THREADS,
-                  1024 + sizeof(SharedStorage<D, FULL, STREAM>)};
+  const Grid grid{
+      dim3(static_cast<unsigned>(a.num_listed * a.shape.group()), static_cast<unsigned>(ceil_divide(a.num_rows, ROWS))),
+      THREADS, 1024 + sizeof(SharedStorage<D, FULL, STREAM>)};
   return launch(grid, stream, attention_forward_hopper_kernel<D, FULL, STREAM, HALF>, a);
 }
 
@@ -294,8 +317,12 @@ cudaError_t launch_branches(const AttentionForward &a, Branches branches, cudaSt
 cudaError_t launch_attention_forward_hopper(const AttentionForward &a, Branches branches, cudaStream_t stream) {
   const bool f16 = a.dtype == Dtype::f16;
   switch (a.shape.head_dim) {
-    case 64: return f16 ? launch_branches<64, Half::f16>(a, branches, stream) : launch_branches<64, Half::bf16>(a, branches, stream);
-    case 128: return f16 ? launch_branches<128, Half::f16>(a, branches, stream) : launch_branches<128, Half::bf16>(a, branches, stream);
+    case 64:
+      return f16 ? launch_branches<64, Half::f16>(a, branches, stream)
+                 : launch_branches<64, Half::bf16>(a, branches, stream);
+    case 128:
+      return f16 ? launch_branches<128, Half::f16>(a, branches, stream)
+                 : launch_branches<128, Half::bf16>(a, branches, stream);
     default: return cudaErrorInvalidValue;
   }
 }

@@ -1,13 +1,15 @@
-// Where the forward kernels find a key or value: in the chunk that is fed, or in a head's cache, whole or ring, in any stored format.
+// Where the forward kernels find a key or value: in the chunk that is fed, or in a head's cache, whole or ring, in any
+// stored format.
 #pragma once
 #include "cuda/attention.h"
 
 namespace duo::cuda {
 
-// Elements 8·piece … 8·piece + 7 of the key or value at `position` to shared memory, as bf16 (f16 where the chunk is): by an asynchronous copy where they are stored so.
-// Zeros for positions past the chunk.
+// Elements 8·piece … 8·piece + 7 of the key or value at `position` to shared memory, as bf16 (f16 where the chunk is):
+// by an asynchronous copy where they are stored so. Zeros for positions past the chunk.
 template <int D>
-__device__ __forceinline__ void copy_key_piece(bf16 *to, const AttentionForward &a, int kv_head, int64_t position, int piece, bool is_value) {
+__device__ __forceinline__ void copy_key_piece(bf16 *to, const AttentionForward &a, int kv_head, int64_t position,
+                                               int piece, bool is_value) {
   const bool is_valid = position < a.chunk_start + a.chunk_count;
   const uint8_t *from = is_value ? a.chunk_value : a.chunk_key;
   const uint32_t *scale = is_value ? a.chunk_value_scale : a.chunk_key_scale;
@@ -22,9 +24,10 @@ __device__ __forceinline__ void copy_key_piece(bf16 *to, const AttentionForward 
   }
   from += index * kv_row_bytes(a.dtype, D);
   if (a.dtype == Dtype::bf16 || a.dtype == Dtype::f16) {
-    copy_async(to, from + piece * 16, is_valid);
+    cp_async(to, from + piece * 16, is_valid);
   } else {
-    *reinterpret_cast<uint4 *>(to) = is_valid ? read_scaled(a.dtype, from, piece, scale == nullptr ? 0u : scale[index]) : make_uint4(0, 0, 0, 0);
+    *reinterpret_cast<uint4 *>(to) =
+        is_valid ? read_scaled(a.dtype, from, piece, scale == nullptr ? 0u : scale[index]) : make_uint4(0, 0, 0, 0);
   }
 }
 

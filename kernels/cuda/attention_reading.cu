@@ -1,5 +1,6 @@
-// One block a position and query head: each thread walks every 256th key with a running maximum, so that no row of scores is kept; the threads' sums
-// meet at the block's maximum. Means: one block a head, threads share its pairs of coordinates and divide the tokens.
+// One block a position and query head: each thread walks every 256th key with a running maximum, so that no row of
+// scores is kept; the threads' sums meet at the block's maximum. Means: one block a head, threads share its pairs of
+// coordinates and divide the tokens.
 #include "cuda/attention_reading.h"
 
 #include <algorithm>
@@ -18,10 +19,13 @@ struct Top {
   float score;
   int32_t key;
 };
-__device__ __forceinline__ Top higher(Top a, Top b) { return b.score > a.score || (b.score == a.score && b.key < a.key) ? b : a; }
+__device__ __forceinline__ Top higher(Top a, Top b) {
+  return b.score > a.score || (b.score == a.score && b.key < a.key) ? b : a;
+}
 
 // shared: query [D] fp32, then Top [8], then sums [32] fp64
-__global__ void __launch_bounds__(THREADS) read_attention_kernel(const LayerReading r, float *masses, int32_t *top_keys) {
+__global__ void __launch_bounds__(THREADS)
+    read_attention_kernel(const LayerReading r, float *masses, int32_t *top_keys) {
   const int64_t index = blockIdx.x / r.heads, head = blockIdx.x % r.heads;
   const int64_t position = r.positions[index], kv_head = head / (r.heads / r.kv_heads);
   float *query = reinterpret_cast<float *>(shared_memory());
@@ -76,7 +80,8 @@ __global__ void __launch_bounds__(THREADS) mean_heads_kernel(const LayerReading 
   const int head = blockIdx.x, half = r.head_dim / 2, slices = THREADS / half;
   const bool is_query = head < r.heads;
   const int64_t stride = static_cast<int64_t>(is_query ? r.heads : r.kv_heads) * r.head_dim;
-  const uint16_t *vectors = is_query ? r.query + static_cast<int64_t>(head) * r.head_dim : r.key + static_cast<int64_t>(head - r.heads) * r.head_dim;
+  const uint16_t *vectors = is_query ? r.query + static_cast<int64_t>(head) * r.head_dim
+                                     : r.key + static_cast<int64_t>(head - r.heads) * r.head_dim;
   double *sums = reinterpret_cast<double *>(shared_memory());
   const int i = threadIdx.x % half, slice = threadIdx.x / half;
   double low = 0.0, high = 0.0;
@@ -98,30 +103,36 @@ __global__ void __launch_bounds__(THREADS) mean_heads_kernel(const LayerReading 
     high += sums[2 * (other * half + i) + 1];
   }
   means[static_cast<int64_t>(head) * r.head_dim + i] = static_cast<float>(low / static_cast<double>(r.num_tokens));
-  means[static_cast<int64_t>(head) * r.head_dim + half + i] = static_cast<float>(high / static_cast<double>(r.num_tokens));
+  means[static_cast<int64_t>(head) * r.head_dim + half + i] =
+      static_cast<float>(high / static_cast<double>(r.num_tokens));
 }
 
 }  // namespace
 
 cudaError_t launch_read_attention(const LayerReading &reading, float *masses, int32_t *top_keys, cudaStream_t stream) {
   constexpr size_t SHARED = MOST_HEAD_DIM * sizeof(float) + THREADS / 32 * sizeof(Top) + 32 * sizeof(double);
-  return launch({dim3(static_cast<unsigned>(reading.num_positions * reading.heads)), THREADS, SHARED}, stream, read_attention_kernel, reading, masses, top_keys);
+  return launch({dim3(static_cast<unsigned>(reading.num_positions * reading.heads)), THREADS, SHARED}, stream,
+                read_attention_kernel, reading, masses, top_keys);
 }
 
 cudaError_t launch_mean_heads(const LayerReading &reading, float *means, cudaStream_t stream) {
-  return launch({dim3(static_cast<unsigned>(reading.heads + reading.kv_heads)), THREADS, 2 * THREADS * sizeof(double)}, stream, mean_heads_kernel, reading, means);
+  return launch({dim3(static_cast<unsigned>(reading.heads + reading.kv_heads)), THREADS, 2 * THREADS * sizeof(double)},
+                stream, mean_heads_kernel, reading, means);
 }
 
 void CudaModel::attention(const Passage &passage, const AttentionReading &reading, Task &task) {
   select_device();
   require_f16(task);
-  const int64_t layers = config_.layers, heads = config_.heads, query_width = config_.query_width(), kv_width = config_.kv_width();
-  const int64_t num_read = reading.masses == nullptr ? 0 : passage.num_positions * heads, num_mean = reading.mean_queries == nullptr ? 0 : query_width + kv_width;
+  const int64_t layers = config_.layers, heads = config_.heads, query_width = config_.query_width(),
+                kv_width = config_.kv_width();
+  const int64_t num_read = reading.masses == nullptr ? 0 : passage.num_positions * heads,
+                num_mean = reading.mean_queries == nullptr ? 0 : query_width + kv_width;
   // Every row of every layer is looked at, the last layer's too.
   std::vector<int32_t> rows(static_cast<size_t>(count_needed_tokens(passage)));
   std::iota(rows.begin(), rows.end(), 0);
   const Passage all{passage.tokens, passage.num_tokens, rows.data(), static_cast<int64_t>(rows.size())};
-  DeviceBuffer<int32_t> positions(passage.num_positions), ranges(2 * passage.num_positions), top_keys(std::max<int64_t>(1, layers * num_read));
+  DeviceBuffer<int32_t> positions(passage.num_positions), ranges(2 * passage.num_positions),
+      top_keys(std::max<int64_t>(1, layers * num_read));
   DeviceBuffer<float> masses(std::max<int64_t>(1, layers * num_read)), means(std::max<int64_t>(1, layers * num_mean));
   MlpScales scales(layers);
   for (bool fits = false; !fits;) {
@@ -133,17 +144,31 @@ void CudaModel::attention(const Passage &passage, const AttentionReading &readin
     pass.embed(pass.memory().residual);
     for (int64_t layer = 0; layer < layers; layer++) {
       pass.attend_layer(layer, pass.memory().residual, pass.all());
-      const LayerReading at{pass.memory().query, pass.memory().key, pass.memory().cosine, pass.memory().sine, positions.data(), ranges.data(), pass.num_tokens(),
-                            passage.num_positions, static_cast<int32_t>(heads), static_cast<int32_t>(config_.kv_heads), static_cast<int32_t>(config_.head_dim)};
-      if (num_read > 0) check(launch_read_attention(at, masses.data() + layer * num_read, top_keys.data() + layer * num_read, pass.stream().get()), "reading attention");
-      if (num_mean > 0) check(launch_mean_heads(at, means.data() + layer * num_mean, pass.stream().get()), "mean queries and keys");
+      const LayerReading at{pass.memory().query,
+                            pass.memory().key,
+                            pass.memory().cosine,
+                            pass.memory().sine,
+                            positions.data(),
+                            ranges.data(),
+                            pass.num_tokens(),
+                            passage.num_positions,
+                            static_cast<int32_t>(heads),
+                            static_cast<int32_t>(config_.kv_heads),
+                            static_cast<int32_t>(config_.head_dim)};
+      if (num_read > 0)
+        check(launch_read_attention(at, masses.data() + layer * num_read, top_keys.data() + layer * num_read,
+                                    pass.stream().get()),
+              "reading attention");
+      if (num_mean > 0)
+        check(launch_mean_heads(at, means.data() + layer * num_mean, pass.stream().get()), "mean queries and keys");
       if (layer < layers - 1) pass.finish_layer(layer, pass.memory().residual, pass.num_tokens());
       pass.pace();
       task.add_done();
     }
     fits = scales.fit(pass.read_peaks());
     if (!fits) continue;
-    std::vector<float> all_masses(static_cast<size_t>(layers * num_read)), all_means(static_cast<size_t>(layers * num_mean));
+    std::vector<float> all_masses(static_cast<size_t>(layers * num_read)),
+        all_means(static_cast<size_t>(layers * num_mean));
     std::vector<int32_t> all_tops(all_masses.size());
     if (num_read > 0) {
       copy_to_host(all_masses.data(), masses.data(), layers * num_read, pass.stream());

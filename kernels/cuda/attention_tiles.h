@@ -1,6 +1,7 @@
-// Which key tiles a run of query rows needs, in which order: first those that hold a key the streaming branch sees, then those that hold one it
-// does not. Full attention is the streaming branch carried on: one running softmax takes in the seen keys, gives the streaming branch, takes
-// in the rest and gives the full one. Only the tiles at the window's edge are computed twice.
+// Which key tiles a run of query rows needs, in which order: first those that hold a key the streaming branch sees,
+// then those that hold one it does not. Full attention is the streaming branch carried on: one running softmax takes in
+// the seen keys, gives the streaming branch, takes in the rest and gives the full one. Only the tiles at the window's
+// edge are computed twice.
 #pragma once
 #include "cuda/attention.h"
 
@@ -25,7 +26,8 @@ struct TilePlan {
   int32_t num_sink, window_tile, num_seen, rest_tile, num_rest;
   bool is_split;  // false: full attention alone, whose one phase is the rest and holds every key
 
-  __device__ TilePlan(int64_t sink_tokens, int32_t window, int32_t low_position, int32_t high_position, bool is_chunked, int64_t chunk_start, bool wants_seen, bool wants_rest)
+  __device__ TilePlan(int64_t sink_tokens, int32_t window, int32_t low_position, int32_t high_position, bool is_chunked,
+                      int64_t chunk_start, bool wants_seen, bool wants_rest)
       : low(low_position), high(high_position), recent(window), is_split(wants_seen) {
     sink = static_cast<int32_t>(sink_tokens < FAR ? sink_tokens : FAR);
     chunk_window = -1;
@@ -39,7 +41,8 @@ struct TilePlan {
     // The rest: keys sink … window_start(high) − 1.
     rest_tile = sink / KEYS;
     num_rest = window_start(high) > sink ? (window_start(high) - 1) / KEYS + 1 - rest_tile : 0;
-    if (!wants_seen) num_seen = 0, rest_tile = 0, num_rest = num_tiles;  // full attention alone: every tile once, in order
+    if (!wants_seen)
+      num_seen = 0, rest_tile = 0, num_rest = num_tiles;  // full attention alone: every tile once, in order
     if (!wants_rest) num_rest = 0;
   }
   __device__ int32_t window_start(int32_t position) const {
@@ -47,7 +50,9 @@ struct TilePlan {
   }
   __device__ int32_t steps() const { return num_seen + num_rest; }
   __device__ int32_t tile_of(int32_t step) const {
-    return step < num_sink && step < num_seen ? step : step < num_seen ? window_tile + step - num_sink : rest_tile + step - num_seen;
+    return step < num_sink && step < num_seen ? step
+           : step < num_seen                  ? window_tile + step - num_sink
+                                              : rest_tile + step - num_seen;
   }
   // The keys of a row in the phase of the seen, or that of the rest.
   __device__ Visible visible_to(int32_t position, bool is_seen_phase) const {
@@ -59,7 +64,8 @@ struct TilePlan {
   }
   // Whether every row of the run has all keys of a tile in the phase.
   __device__ bool is_whole(int32_t first_key, bool is_seen_phase) const {
-    if (is_seen_phase) return first_key + KEYS - 1 <= low && (first_key + KEYS <= sink || first_key >= window_start(high));
+    if (is_seen_phase)
+      return first_key + KEYS - 1 <= low && (first_key + KEYS <= sink || first_key >= window_start(high));
     return is_split ? first_key >= sink && first_key + KEYS <= window_start(low) : first_key + KEYS - 1 <= low;
   }
   // Whether some row's streaming branch sees a key of the tile.

@@ -1,4 +1,5 @@
-// What both backward kernels ask first: the factors of the branches in a head's gradient, and which query rows see a key.
+// What both backward kernels ask first: the factors of the branches in a head's gradient, and which query rows see a
+// key.
 #pragma once
 #include "cuda/attention.h"
 

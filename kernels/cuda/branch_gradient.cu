@@ -1,4 +1,5 @@
-// One thread four elements for the difference, one warp a head vector for the deltas, GATE_SLICES blocks a KV head for the gates' sums.
+// One thread four elements for the difference, one warp a head vector for the deltas, GATE_SLICES blocks a KV head for
+// the gates' sums.
 #include "cuda/branch_gradient.h"
 
 namespace duo::cuda {
@@ -14,7 +15,8 @@ __global__ void difference_kernel(const float4 *full, const float4 *stream, int6
 }
 
 __device__ __forceinline__ float multiply_pairs(uint2 a, uint2 b) {
-  return widen_low(a.x) * widen_low(b.x) + widen_high(a.x) * widen_high(b.x) + widen_low(a.y) * widen_low(b.y) + widen_high(a.y) * widen_high(b.y);
+  return widen_low(a.x) * widen_low(b.x) + widen_high(a.x) * widen_high(b.x) + widen_low(a.y) * widen_low(b.y) +
+         widen_high(a.y) * widen_high(b.y);
 }
 
 __global__ void delta_kernel(const AttentionBackward a, const bf16 *mixed, const bf16 *difference) {
@@ -40,7 +42,8 @@ __global__ void delta_kernel(const AttentionBackward a, const bf16 *mixed, const
 // Block (slice, run): of a gate's gradient a run is the rows of a KV head's group, which lie together.
 __global__ void gate_slice_kernel(const float *gate_delta, int64_t count, double *partial) {
   double *scratch = reinterpret_cast<double *>(shared_memory());
-  const int64_t slice = ceil_divide(count, GATE_SLICES), begin = blockIdx.x * slice, end = begin + slice < count ? begin + slice : count;
+  const int64_t slice = ceil_divide(count, GATE_SLICES), begin = blockIdx.x * slice,
+                end = begin + slice < count ? begin + slice : count;
   const float *from = gate_delta + static_cast<int64_t>(blockIdx.y) * count;
   double sum = 0.0;
   for (int64_t i = begin + threadIdx.x; i < end; i += THREADS) sum += static_cast<double>(from[i]);
@@ -55,22 +58,29 @@ __global__ void gate_sum_kernel(const double *partial, float *d_gates) {
 
 }  // namespace
 
-cudaError_t launch_branch_difference(const float *full, const float *stream, int64_t count, bf16 *difference, cudaStream_t stream_) {
-  return launch({dim3(static_cast<unsigned>(ceil_divide(count / 4, THREADS))), THREADS}, stream_, difference_kernel, reinterpret_cast<const float4 *>(full),
-                reinterpret_cast<const float4 *>(stream), count / 4, reinterpret_cast<uint2 *>(difference));
+cudaError_t launch_branch_difference(const float *full, const float *stream, int64_t count, bf16 *difference,
+                                     cudaStream_t stream_) {
+  return launch({dim3(static_cast<unsigned>(ceil_divide(count / 4, THREADS))), THREADS}, stream_, difference_kernel,
+                reinterpret_cast<const float4 *>(full), reinterpret_cast<const float4 *>(stream), count / 4,
+                reinterpret_cast<uint2 *>(difference));
 }
 
-cudaError_t launch_branch_deltas(const AttentionBackward &a, const bf16 *mixed, const bf16 *difference, double *partial, cudaStream_t stream) {
-  const cudaError_t error = launch({dim3(static_cast<unsigned>(ceil_divide(a.num_rows * a.shape.heads, WARPS))), THREADS}, stream, delta_kernel, a, mixed, difference);
+cudaError_t launch_branch_deltas(const AttentionBackward &a, const bf16 *mixed, const bf16 *difference, double *partial,
+                                 cudaStream_t stream) {
+  const cudaError_t error =
+      launch({dim3(static_cast<unsigned>(ceil_divide(a.num_rows * a.shape.heads, WARPS))), THREADS}, stream,
+             delta_kernel, a, mixed, difference);
   if (error != cudaSuccess) return error;
   return launch_sum_runs(a.gate_delta, a.shape.kv_heads, a.shape.group() * a.num_rows, partial, a.d_gates, stream);
 }
 
-cudaError_t launch_sum_runs(const float *values, int64_t runs, int64_t count, double *partial, float *sums, cudaStream_t stream) {
+cudaError_t launch_sum_runs(const float *values, int64_t runs, int64_t count, double *partial, float *sums,
+                            cudaStream_t stream) {
   const Grid slices{dim3(GATE_SLICES, static_cast<unsigned>(runs)), THREADS, WARPS * sizeof(double)};
   const cudaError_t error = launch(slices, stream, gate_slice_kernel, values, count, partial);
   if (error != cudaSuccess) return error;
-  return launch({dim3(static_cast<unsigned>(runs)), GATE_SLICES, GATE_SLICES / 32 * sizeof(double)}, stream, gate_sum_kernel, partial, sums);
+  return launch({dim3(static_cast<unsigned>(runs)), GATE_SLICES, GATE_SLICES / 32 * sizeof(double)}, stream,
+                gate_sum_kernel, partial, sums);
 }
 
 }  // namespace duo::cuda

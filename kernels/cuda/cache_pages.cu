@@ -16,16 +16,22 @@ __global__ void copy_pages_kernel(uint8_t *const *from, uint8_t *const *to, int6
 
 }  // namespace
 
-cudaError_t launch_copy_pages(uint8_t *const *from, uint8_t *const *to, int64_t count, int64_t page_bytes, cudaStream_t stream) {
+cudaError_t launch_copy_pages(uint8_t *const *from, uint8_t *const *to, int64_t count, int64_t page_bytes,
+                              cudaStream_t stream) {
   return launch({dim3(static_cast<unsigned>(count)), THREADS}, stream, copy_pages_kernel, from, to, page_bytes);
 }
 
 CachePages::CachePages(PagePool &pool, int64_t heads, int64_t page_bytes, int64_t max_tokens)
-    : pool_(pool), heads_(heads), page_bytes_(page_bytes), max_columns_(ceil_divide(max_tokens, PAGE_ENTRIES)), table_(heads * (max_columns_ + 1)) {}
+    : pool_(pool),
+      heads_(heads),
+      page_bytes_(page_bytes),
+      max_columns_(ceil_divide(max_tokens, PAGE_ENTRIES)),
+      table_(heads * (max_columns_ + 1)) {}
 
 void CachePages::reserve(int64_t length, int64_t count, const Stream &stream) {
   if (heads_ == 0 || count == 0) return;
-  const int64_t first = static_cast<int64_t>(columns_.size()), fresh = std::max<int64_t>(0, ceil_divide(length + count, PAGE_ENTRIES) - first);
+  const int64_t first = static_cast<int64_t>(columns_.size()),
+                fresh = std::max<int64_t>(0, ceil_divide(length + count, PAGE_ENTRIES) - first);
   // The text goes on inside this column, unless it is none of these.
   const int64_t inside = length / PAGE_ENTRIES;
   const bool has_copy = inside < first && is_shared(inside);
@@ -46,7 +52,9 @@ void CachePages::copy_column(int64_t column, std::vector<uint8_t *> pages, const
   uint8_t **row = table_.data() + column * heads_, **spare = table_.data() + max_columns_ * heads_;
   copy_to_device(spare, pages.data(), heads_, stream);
   check(launch_copy_pages(row, spare, heads_, page_bytes_, stream.get()), "copying pages");
-  check(cudaMemcpyAsync(row, spare, static_cast<size_t>(heads_) * sizeof(uint8_t *), cudaMemcpyDeviceToDevice, stream.get()), "writing the page table");
+  check(cudaMemcpyAsync(row, spare, static_cast<size_t>(heads_) * sizeof(uint8_t *), cudaMemcpyDeviceToDevice,
+                        stream.get()),
+        "writing the page table");
   // Whoever else has the old column may write to it once this one has let go.
   stream.wait();
   columns_[static_cast<size_t>(column)] = std::make_shared<const Column>(pool_, page_bytes_, std::move(pages));
@@ -60,7 +68,9 @@ void CachePages::share(const CachePages &other, int64_t length, const Stream &st
   columns_ = other.columns_;
   trim(length);
   const size_t bytes = columns_.size() * static_cast<size_t>(heads_) * sizeof(uint8_t *);
-  if (bytes > 0) check(cudaMemcpyAsync(table_.data(), other.table_.data(), bytes, cudaMemcpyDeviceToDevice, stream.get()), "copying the page table");
+  if (bytes > 0)
+    check(cudaMemcpyAsync(table_.data(), other.table_.data(), bytes, cudaMemcpyDeviceToDevice, stream.get()),
+          "copying the page table");
 }
 
 int64_t CachePages::shared_bytes() const {

@@ -1,5 +1,6 @@
-// The pages of one session's retrieval heads, and the table in device memory by which kernels find them. All heads have seen as many tokens, so pages
-// come and go by columns, one page of each head for 256 tokens. A fork shares its parent's columns; who writes to a shared one copies it first.
+// The pages of one session's retrieval heads, and the table in device memory by which kernels find them. All heads have
+// seen as many tokens, so pages come and go by columns, one page of each head for 256 tokens. A fork shares its
+// parent's columns; who writes to a shared one copies it first.
 #pragma once
 #include <memory>
 #include <vector>
@@ -10,7 +11,8 @@
 namespace duo::cuda {
 
 // to[i] = a copy of from[i], pages of page_bytes.   from, to [count] device
-cudaError_t launch_copy_pages(uint8_t *const *from, uint8_t *const *to, int64_t count, int64_t page_bytes, cudaStream_t stream);
+cudaError_t launch_copy_pages(uint8_t *const *from, uint8_t *const *to, int64_t count, int64_t page_bytes,
+                              cudaStream_t stream);
 
 class CachePages {
  public:
@@ -21,7 +23,8 @@ class CachePages {
   uint8_t *const *pages_of(int64_t index) const { return table_.data() + index; }
   int64_t stride() const { return heads_; }
 
-  // Pages for tokens length … length + count − 1, written from then on by work on `stream`. Throws MEMORY, and then has taken none.
+  // Pages for tokens length … length + count − 1, written from then on by work on `stream`. Throws MEMORY, and then has
+  // taken none.
   void reserve(int64_t length, int64_t count, const Stream &stream);
   // Give back the columns that a text of `length` tokens does not reach.
   void trim(int64_t length);
@@ -36,7 +39,8 @@ class CachePages {
 
  private:
   struct Column {
-    Column(PagePool &of, int64_t bytes, std::vector<uint8_t *> taken) : pool(of), page_bytes(bytes), pages(std::move(taken)) {}
+    Column(PagePool &of, int64_t bytes, std::vector<uint8_t *> taken)
+        : pool(of), page_bytes(bytes), pages(std::move(taken)) {}
     ~Column() { pool.give_back(page_bytes, pages); }
     Column(const Column &) = delete;
     Column &operator=(const Column &) = delete;

@@ -1,5 +1,5 @@
-// Opening a model on the GPU: its matrices in the format asked for, of products with one input joined into one. f16_weights.cu makes their f16 twins,
-// where something measures.
+// Opening a model on the GPU: its matrices in the format asked for, of products with one input joined into one.
+// f16_weights.cu makes their f16 twins, where something measures.
 #include "cuda/cuda_model.h"
 
 #include "cuda/decode_steps.h"
@@ -21,7 +21,8 @@ WeightFormat choose_format(const std::vector<const Tensor *> &parts, Dtype asked
 }
 
 // Rows of several tensors one under the other.
-DeviceMatrix upload_matrix(Uploader &uploader, const WeightMap &weights, const std::vector<std::string> &names, bool bias, Dtype asked) {
+DeviceMatrix upload_matrix(Uploader &uploader, const WeightMap &weights, const std::vector<std::string> &names,
+                           bool bias, Dtype asked) {
   DeviceMatrix matrix;
   std::vector<const Tensor *> parts, biases;
   for (const auto &name : names) {
@@ -40,10 +41,17 @@ DeviceMatrix upload_matrix(Uploader &uploader, const WeightMap &weights, const s
   int64_t row = 0;
   if (has_groups(matrix.format) && asked == Dtype::stored) {
     for (size_t i = 0; i < parts.size(); row += parts[i++]->rows) {
-      if (row % SCALE_ROWS != 0) fail(DUO_STATUS_UNSUPPORTED, "Expected tensor `%s.weight` to follow a multiple of 8 rows on CUDA, got %lld", names[i].c_str(), static_cast<long long>(row));
-      const bool is_finite = uploader.upload_packed(*parts[i], matrix.format, matrix.codes.data() + row * shape.row_bytes(), matrix.scales.data() + row * shape.row_words());
+      if (row % SCALE_ROWS != 0)
+        fail(DUO_STATUS_UNSUPPORTED, "Expected tensor `%s.weight` to follow a multiple of 8 rows on CUDA, got %lld",
+             names[i].c_str(), static_cast<long long>(row));
+      const bool is_finite =
+          uploader.upload_packed(*parts[i], matrix.format, matrix.codes.data() + row * shape.row_bytes(),
+                                 matrix.scales.data() + row * shape.row_words());
       if (!is_finite) {
-        fail(DUO_STATUS_UNSUPPORTED, "Expected scales within fp16's range in tensor `%s.weight` to keep its blocks on CUDA, got a greater one: open it as bf16", names[i].c_str());
+        fail(DUO_STATUS_UNSUPPORTED,
+             "Expected scales within fp16's range in tensor `%s.weight` to keep its blocks on CUDA, got a greater one: "
+             "open it as bf16",
+             names[i].c_str());
       }
     }
     return matrix;
@@ -59,15 +67,21 @@ DeviceMatrix upload_matrix(Uploader &uploader, const WeightMap &weights, const s
   } else if (matrix.format == WeightFormat::int8) {
     matrix.codes.resize(values.count());
     matrix.row_scale.resize(matrix.rows);
-    check(launch_quantize_rows(values.data(), matrix.rows, matrix.columns, reinterpret_cast<int8_t *>(matrix.codes.data()), matrix.row_scale.data(), stream), "quantising weights");
+    check(launch_quantize_rows(values.data(), matrix.rows, matrix.columns,
+                               reinterpret_cast<int8_t *>(matrix.codes.data()), matrix.row_scale.data(), stream),
+          "quantising weights");
     uploader.stream().wait();
   } else {
     DeviceBuffer<int32_t> bad(1);
     clear(bad, uploader.stream());
-    check(launch_quantize_groups(values.data(), shape, matrix.codes.data(), matrix.scales.data(), bad.data(), stream), "quantising weights");
+    check(launch_quantize_groups(values.data(), shape, matrix.codes.data(), matrix.scales.data(), bad.data(), stream),
+          "quantising weights");
     int32_t is_bad = 0;
     copy_to_host(&is_bad, bad.data(), 1, uploader.stream());
-    if (is_bad != 0) fail(DUO_STATUS_NUMERIC, "Expected weights within fp16's range in `%s.weight` for 4 bits, got greater ones: open it as bf16 or int8", names.front().c_str());
+    if (is_bad != 0)
+      fail(DUO_STATUS_NUMERIC,
+           "Expected weights within fp16's range in `%s.weight` for 4 bits, got greater ones: open it as bf16 or int8",
+           names.front().c_str());
   }
   return matrix;
 }
@@ -76,44 +90,55 @@ DeviceMatrix upload_matrix(Uploader &uploader, const WeightMap &weights, const s
 std::string describe_weights(Dtype asked, const WeightMap &weights) {
   if (asked == Dtype::int8) return " int8 weights";
   if (asked == Dtype::int4) return " int4 weights";
-  const bool is_packed = asked == Dtype::stored && has_groups(format_of_blocks(weights.get("model.layers.0.mlp.gate_proj.weight").dtype));
-  return is_packed ? std::string(" ") + dtype_name(weights.get("model.layers.0.mlp.gate_proj.weight").dtype) + " weights" : "";
+  const bool is_packed =
+      asked == Dtype::stored && has_groups(format_of_blocks(weights.get("model.layers.0.mlp.gate_proj.weight").dtype));
+  return is_packed
+             ? std::string(" ") + dtype_name(weights.get("model.layers.0.mlp.gate_proj.weight").dtype) + " weights"
+             : "";
 }
 
 void require_supported(const ModelConfig &config, const OpenOptions &options) {
   const int64_t step = options.weight_dtype == Dtype::int4 ? 32 : options.weight_dtype == Dtype::int8 ? 16 : 8;
   if (config.head_dim != 32 && config.head_dim != 64 && config.head_dim != 128) {
-    fail(DUO_STATUS_UNSUPPORTED, "Expected `head_dim` of 32, 64 or 128 on CUDA, got `%lld`: use device cpu", static_cast<long long>(config.head_dim));
+    fail(DUO_STATUS_UNSUPPORTED, "Expected `head_dim` of 32, 64 or 128 on CUDA, got `%lld`: use device cpu",
+         static_cast<long long>(config.head_dim));
   }
   if (config.hidden % step != 0 || config.intermediate % step != 0) {
-    fail(DUO_STATUS_UNSUPPORTED, "Expected `hidden` and `intermediate` to be multiples of %lld on CUDA, got `%lld` and `%lld`", static_cast<long long>(step),
-         static_cast<long long>(config.hidden), static_cast<long long>(config.intermediate));
+    fail(DUO_STATUS_UNSUPPORTED,
+         "Expected `hidden` and `intermediate` to be multiples of %lld on CUDA, got `%lld` and `%lld`",
+         static_cast<long long>(step), static_cast<long long>(config.hidden),
+         static_cast<long long>(config.intermediate));
   }
-  if (options.weight_dtype != Dtype::stored && options.weight_dtype != Dtype::bf16 && options.weight_dtype != Dtype::int8 &&
-      options.weight_dtype != Dtype::int4 && options.weight_dtype != Dtype::f32) {
-    fail(DUO_STATUS_UNSUPPORTED, "Expected `weight_dtype` on CUDA to be as stored, BF16, INT8 or INT4, got code `%d`", static_cast<int>(options.weight_dtype));
+  if (options.weight_dtype != Dtype::stored && options.weight_dtype != Dtype::bf16 &&
+      options.weight_dtype != Dtype::int8 && options.weight_dtype != Dtype::int4 &&
+      options.weight_dtype != Dtype::f32) {
+    fail(DUO_STATUS_UNSUPPORTED, "Expected `weight_dtype` on CUDA to be as stored, BF16, INT8 or INT4, got code `%d`",
+         static_cast<int>(options.weight_dtype));
   }
 }
 
 }  // namespace
 
-CudaModel::CudaModel(const ModelConfig &config, std::shared_ptr<const WeightMap> weight_map, const OpenOptions &options, Task &task)
+CudaModel::CudaModel(const ModelConfig &config, std::shared_ptr<const WeightMap> weight_map, const OpenOptions &options,
+                     Task &task)
     : config_(config), weights_(std::move(weight_map)), device_index_(options.device_index) {
   const WeightMap &weights = *weights_;
   int num_devices = 0;
   if (cudaGetDeviceCount(&num_devices) != cudaSuccess || options.device_index >= num_devices) {
-    fail(DUO_STATUS_CUDA, "Expected device `cuda:%d`, found %d usable CUDA devices: %s", options.device_index, num_devices,
-         describe_cuda_devices().front().reason.c_str());
+    fail(DUO_STATUS_CUDA, "Expected device `cuda:%d`, found %d usable CUDA devices: %s", options.device_index,
+         num_devices, describe_cuda_devices().front().reason.c_str());
   }
   require_supported(config, options);
   select_device();
   cudaDeviceProp properties;
   check(cudaGetDeviceProperties(&properties, device_index_), "asking for the device's properties");
   device_size_ = {properties.multiProcessorCount, static_cast<int64_t>(properties.sharedMemPerBlockOptin)};
-  // Of 4 bits the layers alone: embeddings and the LM head weigh most in a small model's loss, and least in a large one's memory.
+  // Of 4 bits the layers alone: embeddings and the LM head weigh most in a small model's loss, and least in a large
+  // one's memory.
   const Dtype asked = options.weight_dtype, asked_ends = asked == Dtype::int4 ? Dtype::int8 : asked;
-  device_ = "cuda:" + std::to_string(device_index_) + " " + properties.name + " sm_" + std::to_string(properties.major) + std::to_string(properties.minor) +
-            describe_weights(asked, weights) + ", " + algebra_.description();
+  device_ = "cuda:" + std::to_string(device_index_) + " " + properties.name + " sm_" +
+            std::to_string(properties.major) + std::to_string(properties.minor) + describe_weights(asked, weights) +
+            ", " + algebra_.description();
 
   task.set_total(config_.layers + 1);
   Uploader uploader(task);
@@ -136,12 +161,15 @@ CudaModel::CudaModel(const ModelConfig &config, std::shared_ptr<const WeightMap>
       for (const char *part : parts) out.push_back(at + part);
       return out;
     };
-    layer.qkv = upload_matrix(uploader, weights, names({"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"}), config_.qkv_bias, asked);
+    layer.qkv = upload_matrix(uploader, weights, names({"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"}),
+                              config_.qkv_bias, asked);
     layer.output = upload_matrix(uploader, weights, names({"self_attn.o_proj"}), config_.output_bias, asked);
     layer.gate_up = upload_matrix(uploader, weights, names({"mlp.gate_proj", "mlp.up_proj"}), config_.mlp_bias, asked);
     layer.down = upload_matrix(uploader, weights, names({"mlp.down_proj"}), config_.mlp_bias, asked);
-    for (const DeviceMatrix *matrix : {&layer.qkv, &layer.output, &layer.gate_up, &layer.down}) weight_bytes_ += matrix->bytes();
-    weight_bytes_ += layer.input_norm.bytes() + layer.post_attention_norm.bytes() + layer.query_norm.bytes() + layer.key_norm.bytes();
+    for (const DeviceMatrix *matrix : {&layer.qkv, &layer.output, &layer.gate_up, &layer.down})
+      weight_bytes_ += matrix->bytes();
+    weight_bytes_ += layer.input_norm.bytes() + layer.post_attention_norm.bytes() + layer.query_norm.bytes() +
+                     layer.key_norm.bytes();
     layers_.push_back(std::move(layer));
     task.add_done();
   }
@@ -157,11 +185,13 @@ void CudaModel::embed(const int32_t *tokens, int64_t count, float *x, const Stre
   const cudaError_t error =
       !is_f16 && embedding_.format != WeightFormat::bf16
           ? launch_embed_packed(tokens, embedding_.packed(), count, x, stream.get())
-          : launch_embed(tokens, is_f16 ? embedding_.f16.values.data() : embedding_.values.data(), count, config_.hidden, x, stream.get(), half, is_f16 ? embedding_.f16.unit : 1.0f);
+          : launch_embed(tokens, is_f16 ? embedding_.f16.values.data() : embedding_.values.data(), count,
+                         config_.hidden, x, stream.get(), half, is_f16 ? embedding_.f16.unit : 1.0f);
   check(error, "reading embeddings");
 }
 
-std::unique_ptr<DuoSession> CudaModel::open_session(std::shared_ptr<DuoModel> self, const SessionOptions &options, Task &task) {
+std::unique_ptr<DuoSession> CudaModel::open_session(std::shared_ptr<DuoModel> self, const SessionOptions &options,
+                                                    Task &task) {
   select_device();
   workspace_.release();
   return open_cuda_session(std::move(self), *this, options, task);
@@ -169,7 +199,8 @@ std::unique_ptr<DuoSession> CudaModel::open_session(std::shared_ptr<DuoModel> se
 
 }  // namespace cuda
 
-std::shared_ptr<DuoModel> open_cuda_model(const ModelConfig &config, std::shared_ptr<const WeightMap> weights, const OpenOptions &options, Task &task) {
+std::shared_ptr<DuoModel> open_cuda_model(const ModelConfig &config, std::shared_ptr<const WeightMap> weights,
+                                          const OpenOptions &options, Task &task) {
   return std::make_shared<cuda::CudaModel>(config, std::move(weights), options, task);
 }
 

@@ -1,5 +1,5 @@
-// The CUDA device's DuoModel: weights in device memory as bf16, as int8 with a scale a row or in groups (core/packed_weights.h), products of one input
-// joined into one matrix.
+// The CUDA device's DuoModel: weights in device memory as bf16, as int8 with a scale a row or in groups
+// (core/packed_weights.h), products of one input joined into one matrix.
 #pragma once
 #include <memory>
 #include <mutex>
@@ -18,7 +18,8 @@
 
 namespace duo::cuda {
 
-// Weights as f16: value = unit · f16, unit a power of two that puts the greatest near 2^14, so that what bf16 holds stays exact down to 2^-28 of it.
+// Weights as f16: value = unit · f16, unit a power of two that puts the greatest near 2^14, so that what bf16 holds
+// stays exact down to 2^-28 of it.
 struct F16Matrix {
   DeviceBuffer<uint16_t> values;
   float unit = 1.0f;
@@ -28,18 +29,19 @@ struct F16Matrix {
 struct DeviceMatrix {
   int64_t rows = 0, columns = 0;
   WeightFormat format = WeightFormat::bf16;
-  DeviceBuffer<bf16> values;       // of bf16
-  DeviceBuffer<uint8_t> codes;     // of the others
-  DeviceBuffer<float> row_scale;   // of int8
-  DeviceBuffer<uint32_t> scales;   // of formats with groups
-  DeviceBuffer<float> bias;        // empty where there is none
-  F16Matrix f16;                   // empty until CudaModel::require_f16
+  DeviceBuffer<bf16> values;      // of bf16
+  DeviceBuffer<uint8_t> codes;    // of the others
+  DeviceBuffer<float> row_scale;  // of int8
+  DeviceBuffer<uint32_t> scales;  // of formats with groups
+  DeviceBuffer<float> bias;       // empty where there is none
+  F16Matrix f16;                  // empty until CudaModel::require_f16
   int64_t bytes() const { return values.bytes() + codes.bytes() + row_scale.bytes() + scales.bytes() + bias.bytes(); }
   PackedShape shape() const { return {format, rows, columns}; }
   // Of any format but bf16.
   PackedMatrix packed() const {
-    return format == WeightFormat::int8 ? PackedMatrix::of_int8(rows, columns, reinterpret_cast<const int8_t *>(codes.data()), row_scale.data())
-                                        : PackedMatrix::of(shape(), codes.data(), scales.data());
+    return format == WeightFormat::int8
+               ? PackedMatrix::of_int8(rows, columns, reinterpret_cast<const int8_t *>(codes.data()), row_scale.data())
+               : PackedMatrix::of(shape(), codes.data(), scales.data());
   }
 };
 
@@ -56,26 +58,33 @@ class SamplePass;
 
 class CudaModel : public DuoModel {
  public:
-  CudaModel(const ModelConfig &config, std::shared_ptr<const WeightMap> weights, const OpenOptions &options, Task &task);
+  CudaModel(const ModelConfig &config, std::shared_ptr<const WeightMap> weights, const OpenOptions &options,
+            Task &task);
 
   const ModelConfig &config() const override { return config_; }
   std::string device() const override { return device_; }
   int64_t weight_bytes() const override { return weight_bytes_; }
   int64_t workspace_bytes() const override;
-  void estimate_distill(int64_t num_tokens, int64_t num_positions, const HeadWindows &windows, int64_t *memory_bytes, double *operations) override;
-  void distill(const Passage &passage, const float *gates, const HeadWindows &windows, int32_t flags, Task &task, double *loss, float *gradient) override;
-  void evaluate(const Passage &passage, const int32_t *targets, const float *gates, const HeadWindows &windows, Task &task, float *log_probs,
-                int32_t *predictions) override;
+  void estimate_distill(int64_t num_tokens, int64_t num_positions, const HeadWindows &windows, int64_t *memory_bytes,
+                        double *operations) override;
+  void distill(const Passage &passage, const float *gates, const HeadWindows &windows, int32_t flags, Task &task,
+               double *loss, float *gradient) override;
+  void evaluate(const Passage &passage, const int32_t *targets, const float *gates, const HeadWindows &windows,
+                Task &task, float *log_probs, int32_t *predictions) override;
   void hidden(const Passage &passage, const float *gates, const HeadWindows &windows, Task &task, float *out) override;
   void logits(const Passage &passage, const float *gates, const HeadWindows &windows, Task &task, float *out) override;
-  void probe(const Passage &passage, const float *base_gates, const float *probe_gates, int64_t head_begin, int64_t head_end, const HeadWindows &windows,
-             Task &task, float *differences) override;
-  void sketch(const Passage &passage, const float *base_gates, const HeadWindows &base_windows, const float *vectors, int64_t num_vectors, const int64_t *windows, int64_t num_windows, int64_t sink, Task &task,
+  void probe(const Passage &passage, const float *base_gates, const float *probe_gates, int64_t head_begin,
+             int64_t head_end, const HeadWindows &windows, Task &task, float *differences) override;
+  void sketch(const Passage &passage, const float *base_gates, const HeadWindows &base_windows, const float *vectors,
+              int64_t num_vectors, const int64_t *windows, int64_t num_windows, int64_t sink, Task &task,
               float *products) override;
-  void gram(const float *a, int64_t num_a, const float *b, int64_t num_b, int64_t length, double scale, Task &task, double *gram, int64_t gram_stride) override;
-  void use_kl_metric(const float *reference, const float *anchor, int64_t num_positions, Task &task, const std::function<void(const KlMetric &)> &body) override;
+  void gram(const float *a, int64_t num_a, const float *b, int64_t num_b, int64_t length, double scale, Task &task,
+            double *gram, int64_t gram_stride) override;
+  void use_kl_metric(const float *reference, const float *anchor, int64_t num_positions, Task &task,
+                     const std::function<void(const KlMetric &)> &body) override;
   void attention(const Passage &passage, const AttentionReading &reading, Task &task) override;
-  std::unique_ptr<DuoSession> open_session(std::shared_ptr<DuoModel> self, const SessionOptions &options, Task &task) override;
+  std::unique_ptr<DuoSession> open_session(std::shared_ptr<DuoModel> self, const SessionOptions &options,
+                                           Task &task) override;
 
   void select_device() const { check(cudaSetDevice(device_index_), "selecting the device"); }
   const DeviceLayer &layer(int64_t index) const { return layers_[static_cast<size_t>(index)]; }
@@ -85,18 +94,20 @@ class CudaModel : public DuoModel {
   const DeviceMatrix &lm_head() const { return config_.tied_embeddings ? embedding_ : lm_head_; }
   // Queue x [count, C] fp32 = the embeddings of tokens [count].
   void embed(const int32_t *tokens, int64_t count, float *x, const Stream &stream, Half half = Half::bf16) const;
-  // Make the f16 twins of all matrices, once: from the stored values, so that none is rounded to bf16 on the way. Twice bf16 weights' memory from then on.
-  // Throws MEMORY, ABORTED.
+  // Make the f16 twins of all matrices, once: from the stored values, so that none is rounded to bf16 on the way. Twice
+  // bf16 weights' memory from then on. Throws MEMORY, ABORTED.
   void require_f16(Task &task);
   LinearAlgebra &algebra() const { return algebra_; }
   const DeviceSize &device_size() const { return device_size_; }
   WorkspacePool &workspace() const { return workspace_; }
   PagePool &pages() const { return pages_; }
   DecodeSteps &decode_steps() const { return *decode_steps_; }
-  // How many layers' branches a distillation pass keeps: all that fit beside the weights. The result has the same bits for any number.
+  // How many layers' branches a distillation pass keeps: all that fit beside the weights. The result has the same bits
+  // for any number.
   int64_t choose_kept_layers(PassSize size) const;
   int64_t beside_pass_bytes() const;
-  // How many heads of a layer a probe runs side by side: what the device needs to be full, as memory allows. The result has the same bits for any number.
+  // How many heads of a layer a probe runs side by side: what the device needs to be full, as memory allows. The result
+  // has the same bits for any number.
   int64_t choose_probe_lanes(const Passage &passage) const;
   // How many vectors a sketch carries back at once: all, as memory allows. The result has the same bits for any number.
   int64_t choose_sketch_vectors(const Passage &passage, int64_t most) const;
@@ -106,8 +117,9 @@ class CudaModel : public DuoModel {
 
  private:
   bool keep_inputs(SamplePass &pass, MlpScales &scales, float *inputs, float *last) const;
-  bool probe_once(const Passage &passage, const float *base_gates, const float *probe_gates, int64_t head_begin, int64_t head_end, const HeadWindows &windows, Task &task,
-                  MlpScales &scales, int64_t &num_reported, float *differences);
+  bool probe_once(const Passage &passage, const float *base_gates, const float *probe_gates, int64_t head_begin,
+                  int64_t head_end, const HeadWindows &windows, Task &task, MlpScales &scales, int64_t &num_reported,
+                  float *differences);
   ModelConfig config_;
   std::shared_ptr<const WeightMap> weights_;
   int device_index_;
@@ -128,6 +140,7 @@ class CudaModel : public DuoModel {
 };
 
 // kernels/cuda/session.cu
-std::unique_ptr<DuoSession> open_cuda_session(std::shared_ptr<DuoModel> self, const CudaModel &model, const SessionOptions &options, Task &task);
+std::unique_ptr<DuoSession> open_cuda_session(std::shared_ptr<DuoModel> self, const CudaModel &model,
+                                              const SessionOptions &options, Task &task);
 
 }  // namespace duo::cuda

@@ -1,15 +1,17 @@
-// Block: one share of the plan, which may lie across several heads. Warps take the share's pieces of ENTRIES entries in turn, each with a ring of
-// its own in shared memory that cp.async fills some pieces ahead, so that a warp waits for no other until the head's share is done (decode_piece.h).
-// Queries are rotated by each block for itself, and this step's entry is written by the warp that reads its piece: a kernel of their own would be one more
-// wait of the whole grid. At a head's end the block's warps are joined, and the block that ends last of those that share the head joins their results
-// (decode_join.h).
-// Shared memory: per warp [stages] of keys, values, scales; then largest and sum [warps, 16], queries [16, D + padding], a flag. At a head's end a warp's
-// ring holds its outputs; in a join of shares, the rings hold a factor and a sum for each share and row, and as many shares' parts as fit.
+// Block: one split of the plan, which may lie across several heads. Warps take the split's pieces of ENTRIES entries in
+// turn, each with a ring of its own in shared memory that cp.async fills some pieces ahead, so that a warp waits for no
+// other until the head's split is done (decode_piece.h). Queries are rotated by each block for itself, and this step's
+// entry is written by the warp that reads its piece: a kernel of their own would be one more wait of the whole grid. At
+// a head's end the block's warps are combined, and the block that ends last of those that split the head combines their
+// results (decode_combine.h).
+// Shared memory: per warp [stages] of keys, values, scales; then largest and sum [warps, 16], queries [16, D +
+// padding], a flag. At a head's end a warp's ring holds its outputs; in a combine of splits, the rings hold a factor
+// and a sum for each split and row, and as many splits' parts as fit.
 #include "cuda/decode_attention.h"
 
 #include <algorithm>
 
-#include "cuda/decode_join.h"
+#include "cuda/decode_combine.h"
 #include "cuda/decode_piece.h"
 #include "cuda/dependent_launch.h"
 #include "cuda/hadamard.h"
@@ -20,20 +22,27 @@ namespace duo::cuda {
 namespace {
 
 constexpr int MOST_WARPS = 8, ROWS = 16;
-__host__ __device__ constexpr int query_stride(int head_dim) { return head_dim + 8; }  // elements; neighbours on other banks
-// Bytes of shared memory behind the rings: each warp's largest and sum, queries, and whether the block is the last of a head.
-__host__ __device__ constexpr int tail_bytes(int warps, int head_dim) { return warps * 2 * ROWS * 4 + ROWS * query_stride(head_dim) * 2 + 16; }
+__host__ __device__ constexpr int query_stride(int head_dim) {
+  return head_dim + 8;
+}  // elements; neighbours on other banks
+// Bytes of shared memory behind the rings: each warp's largest and sum, queries, and whether the block is the last of a
+// head.
+__host__ __device__ constexpr int tail_bytes(int warps, int head_dim) {
+  return warps * 2 * ROWS * 4 + ROWS * query_stride(head_dim) * 2 + 16;
+}
 
-// Bytes of what holds all warps' rings, or in a join of shares a factor and a sum for each share and row, at least one share's part or a quad a thread, and
-// the rows' outputs where they are rotated.
-__host__ __device__ constexpr int ring_bytes(const DecodeShape &shape, int bytes_a_piece, int query_tiles, int head_dim) {
+// Bytes of what holds all warps' rings, or in a combine of splits a factor and a sum for each split and row, at least
+// one split's part or a quad a thread, and the rows' outputs where they are rotated.
+__host__ __device__ constexpr int ring_bytes(const DecodeShape &shape, int bytes_a_piece, int query_tiles,
+                                             int head_dim) {
   const int rows = query_tiles * 8, rings = shape.warps * shape.stages * bytes_a_piece;
-  const int join = shape.blocks * rows * 2 * 4 + (shape.warps * 32 + 1) * 16 + rows * head_dim * 4;
-  const int least = (rings > join ? rings : join + 15) / 16 * 16;
+  const int combine = shape.blocks * rows * 2 * 4 + (shape.warps * 32 + 1) * 16 + rows * head_dim * 4;
+  const int least = (rings > combine ? rings : combine + 15) / 16 * 16;
   return least > shape.room ? least : shape.room / 16 * 16;
 }
 
-// Whether this block is the last of `count` to come here: all see what the others wrote before. The count begins at 0 and is 0 again after the last.
+// Whether this block is the last of `count` to come here: all see what the others wrote before. The count begins at 0
+// and is 0 again after the last.
 __device__ __forceinline__ bool is_last_of(int32_t *arrived, int count, int32_t *is_last) {
   __syncthreads();
   if (threadIdx.x == 0) {
@@ -53,7 +62,10 @@ struct PlanWindow {
   int heads, base;
   DecodeHead mine;
 
-  __device__ __forceinline__ PlanWindow(const DecodeHead *layer_plan, int num_heads) : plan(layer_plan), heads(num_heads) { load(0); }
+  __device__ __forceinline__ PlanWindow(const DecodeHead *layer_plan, int num_heads)
+      : plan(layer_plan), heads(num_heads) {
+    load(0);
+  }
   __device__ __forceinline__ void load(int first) {
     const int at = first + static_cast<int>(threadIdx.x) % 32;
     base = first, mine = plan[at < heads ? at : heads];
@@ -72,18 +84,24 @@ struct PlanWindow {
   __device__ __forceinline__ DecodeHead get(int index) {
     if (index >= base + 32) load(index);
     const int lane = index - base;
-    const auto pointer = [&](const void *of) { return __shfl_sync(ALL_LANES, reinterpret_cast<unsigned long long>(of), lane); };
+    const auto pointer = [&](const void *of) {
+      return __shfl_sync(ALL_LANES, reinterpret_cast<unsigned long long>(of), lane);
+    };
     DecodeHead head;
-    head.key = reinterpret_cast<uint8_t *>(pointer(mine.key)), head.value = reinterpret_cast<uint8_t *>(pointer(mine.value));
-    head.key_scale = reinterpret_cast<uint32_t *>(pointer(mine.key_scale)), head.value_scale = reinterpret_cast<uint32_t *>(pointer(mine.value_scale));
-    head.pages = reinterpret_cast<uint8_t *const *>(pointer(mine.pages)), head.page_stride = __shfl_sync(ALL_LANES, mine.page_stride, lane);
+    head.key = reinterpret_cast<uint8_t *>(pointer(mine.key)),
+    head.value = reinterpret_cast<uint8_t *>(pointer(mine.value));
+    head.key_scale = reinterpret_cast<uint32_t *>(pointer(mine.key_scale)),
+    head.value_scale = reinterpret_cast<uint32_t *>(pointer(mine.value_scale));
+    head.pages = reinterpret_cast<uint8_t *const *>(pointer(mine.pages)),
+    head.page_stride = __shfl_sync(ALL_LANES, mine.page_stride, lane);
     head.entries = __shfl_sync(ALL_LANES, mine.entries, lane), head.fresh = __shfl_sync(ALL_LANES, mine.fresh, lane);
     head.first_tile = __shfl_sync(ALL_LANES, mine.first_tile, lane);
     return head;
   }
 };
 
-// Where a head's entries lie: in pages, the addresses of 32 in a row are in a warp's registers, so that memory is waited for once in 8192 entries.
+// Where a head's entries lie: in pages, the addresses of 32 in a row are in a warp's registers, so that memory is
+// waited for once in 8192 entries.
 template <int D, Dtype DTYPE>
 struct PageRows {
   const DecodeHead &head;
@@ -100,21 +118,25 @@ struct PageRows {
   }
   // By all lanes, of entries that ascend from call to call.
   __device__ __forceinline__ CacheRows find(int entry) {
-    if (head.pages == nullptr) return CacheRows::in_piece(head.key, head.value, head.key_scale, head.value_scale, entry, kv_row_bytes(DTYPE, D));
+    if (head.pages == nullptr)
+      return CacheRows::in_piece(head.key, head.value, head.key_scale, head.value_scale, entry, kv_row_bytes(DTYPE, D));
     const int page = entry / PAGE_ENTRIES;
     if (page >= base + 32) load(page);
-    auto *at = reinterpret_cast<uint8_t *>(__shfl_sync(ALL_LANES, reinterpret_cast<unsigned long long>(mine), page - base));
+    auto *at =
+        reinterpret_cast<uint8_t *>(__shfl_sync(ALL_LANES, reinterpret_cast<unsigned long long>(mine), page - base));
     return CacheRows::in_page(at, entry % PAGE_ENTRIES, DTYPE, D);
   }
 };
 
-// This step's own entry of a KV head into its cache, by one warp, which may copy it from there after. staging [D] floats of shared memory that are the
-// warp's. Where a group takes two passes, both write the same bytes.
+// This step's own entry of a KV head into its cache, by one warp, which may copy it from there after. staging [D]
+// floats of shared memory that are the warp's. Where a group takes two passes, both write the same bytes.
 template <int D, Dtype DTYPE>
-__device__ __forceinline__ void write_entry(const DecodeAttention &a, const DecodeHead &head, int index, float *staging) {
+__device__ __forceinline__ void write_entry(const DecodeAttention &a, const DecodeHead &head, int index,
+                                            float *staging) {
   const DecodeProjections &p = a.projections;
   const int member = index / a.kv_heads;
-  const bf16 *key_in = p.qkv + (static_cast<int64_t>(member) * (a.heads + 2 * a.kv_heads) + a.heads + index % a.kv_heads) * D;
+  const bf16 *key_in =
+      p.qkv + (static_cast<int64_t>(member) * (a.heads + 2 * a.kv_heads) + a.heads + index % a.kv_heads) * D;
   HeadVector key = load_vector(key_in, D);
   HeadVector value = load_vector(key_in + a.kv_heads * D, D);
   if (p.key_norm != nullptr) normalize_vector(key, p.key_norm, D, p.eps);
@@ -134,10 +156,12 @@ __device__ __forceinline__ void write_entry(const DecodeAttention &a, const Deco
 
 // Queries first … first + rows of a group, to shared memory [rows, query_stride(D)], by the block's warps.
 template <int D>
-__device__ __forceinline__ void make_queries(const DecodeAttention &a, int member, int first, int rows, bool rotates, bf16 *queries) {
+__device__ __forceinline__ void make_queries(const DecodeAttention &a, int member, int first, int rows, bool rotates,
+                                             bf16 *queries) {
   const DecodeProjections &p = a.projections;
   for (int row = static_cast<int>(threadIdx.x) / 32; row < rows; row += a.shape.warps) {
-    HeadVector v = load_vector(p.qkv + (static_cast<int64_t>(member) * (a.heads + 2 * a.kv_heads) + first + row) * D, D);
+    HeadVector v =
+        load_vector(p.qkv + (static_cast<int64_t>(member) * (a.heads + 2 * a.kv_heads) + first + row) * D, D);
     if (p.query_norm != nullptr) normalize_vector(v, p.query_norm, D, p.eps);
     rotate_vector(v, p.cosine + member * (D / 2), p.sine + member * (D / 2), D, 1.0f);
     if (rotates) transform_vector(v, D);
@@ -151,7 +175,7 @@ __global__ void __launch_bounds__(MOST_WARPS * 32, 1) decode_attention_kernel(co
   constexpr int ENTRIES = Piece::ENTRIES;
   static_assert((D & (D - 1)) == 0, "hadamard.h transforms powers of two");
   const bool rotates = Piece::HAS_SCALE && a.rotates;
-  let_next_start();
+  griddepcontrol_launch_dependents();
   const int warps = a.shape.warps, stages = a.shape.stages, warp = threadIdx.x / 32;
   const int group = a.heads / a.kv_heads, first_row = blockIdx.y * QUERY_TILES * 8;
   const int rows = group - first_row < QUERY_TILES * 8 ? group - first_row : QUERY_TILES * 8;
@@ -162,8 +186,8 @@ __global__ void __launch_bounds__(MOST_WARPS * 32, 1) decode_attention_kernel(co
   auto *is_last = reinterpret_cast<int32_t *>(queries + ROWS * query_stride(D));
   const int num_heads = a.batch * a.kv_heads;
   PlanWindow plan(a.plan, num_heads);
-  const int share = tiles_a_block(a.plan[num_heads], a.shape.blocks);
-  const int begin_tile = blockIdx.x * share, end_tile = begin_tile + share;
+  const int split = tiles_a_block(a.plan[num_heads], a.shape.blocks);
+  const int begin_tile = blockIdx.x * split, end_tile = begin_tile + split;
 
   for (int index = plan.find(begin_tile); index < num_heads; index++) {
     const DecodeHead head = plan.get(index);
@@ -176,19 +200,20 @@ __global__ void __launch_bounds__(MOST_WARPS * 32, 1) decode_attention_kernel(co
     const auto entry_of = [&](int turn) { return begin + (turn * warps + warp) * ENTRIES; };
     const auto start_copy = [&](int turn, int stage) {
       if (turn < mine) Piece::copy(ring + stage * Piece::PIECE_BYTES, pages.find(entry_of(turn)), end - entry_of(turn));
-      commit_copies();  // an empty group too, so that counting groups is counting turns
+      cp_async_commit_group();  // an empty group too, so that counting groups is counting turns
     };
     // Pieces before the one with this step's own entry are asked for ahead of the wait.
     const int fresh_piece = head.fresh >= begin && head.fresh < end ? (head.fresh - begin) / ENTRIES : -1;
     const bool has_fresh = fresh_piece >= 0 && fresh_piece % warps == warp;
     const int early = has_fresh && fresh_piece / warps < stages - 1 ? fresh_piece / warps : stages - 1;
     for (int turn = 0; turn < early; turn++) start_copy(turn, turn);
-    wait_for_previous();  // projections or queries, and partial results that an earlier layer's join read
+    griddepcontrol_wait();  // projections or queries, and partial results that an earlier layer's combine read
     const int member = index / a.kv_heads, first_head = index % a.kv_heads * group + first_row;
     const int64_t first_vector = (static_cast<int64_t>(member) * a.heads + first_head) * D;
     if (a.query == nullptr) {
       make_queries<D>(a, member, first_head, rows, rotates, queries);
-      if (has_fresh) write_entry<D, DTYPE>(a, head, index, reinterpret_cast<float *>(ring + (stages - 1) * Piece::PIECE_BYTES));
+      if (has_fresh)
+        write_entry<D, DTYPE>(a, head, index, reinterpret_cast<float *>(ring + (stages - 1) * Piece::PIECE_BYTES));
       __syncthreads();
     }
     for (int turn = early; turn < stages - 1; turn++) start_copy(turn, turn);
@@ -201,15 +226,17 @@ __global__ void __launch_bounds__(MOST_WARPS * 32, 1) decode_attention_kernel(co
       work.add(ring + stage * Piece::PIECE_BYTES, entry_of(turn), end);
       stage = stage + 1 == stages ? 0 : stage + 1;
     }
-    wait_copies<0>();
+    cp_async_wait_group<0>();
     __syncwarp();
     work.store(reinterpret_cast<float *>(ring), tops + warp * ROWS, sums + warp * ROWS, rows);
     __syncthreads();
-    // Join the warps: outputs brought to the block's largest score, summed in warp order.
-    const int first_share = head.first_tile / share, shares = (head.first_tile + count_tiles(head.entries) - 1) / share - first_share + 1;
+    // Combine the warps: outputs brought to the block's largest score, summed in warp order.
+    const int first_split = head.first_tile / split,
+              splits = (head.first_tile + count_tiles(head.entries) - 1) / split - first_split + 1;
     const int64_t slot = static_cast<int64_t>(blockIdx.x + index) * group + first_row;
     bf16 *out = a.out + first_vector;
-    auto *wholes = reinterpret_cast<float *>(shared_memory());  // warp 0's outputs, each overwritten by the thread that alone reads it
+    auto *wholes = reinterpret_cast<float *>(
+        shared_memory());  // warp 0's outputs, each overwritten by the thread that alone reads it
     for (int i = static_cast<int>(threadIdx.x); i < rows * (D / 2); i += warps * 32) {
       const int at = i / (D / 2), element = i % (D / 2) * 2;
       float top = tops[at];
@@ -223,16 +250,17 @@ __global__ void __launch_bounds__(MOST_WARPS * 32, 1) decode_attention_kernel(co
         value.x += factor * two.x, value.y += factor * two.y;
         total += factor * sums[w * ROWS + at];
       }
-      if (shares == 1 && rotates) {
-        *reinterpret_cast<float2 *>(wholes + Piece::out_place(at, element)) = make_float2(value.x / total, value.y / total);
-      } else if (shares == 1) {
+      if (splits == 1 && rotates) {
+        *reinterpret_cast<float2 *>(wholes + Piece::out_place(at, element)) =
+            make_float2(value.x / total, value.y / total);
+      } else if (splits == 1) {
         *reinterpret_cast<uint32_t *>(out + at * D + element) = pack_bf16(value.x / total, value.y / total);
       } else {
         *reinterpret_cast<float2 *>(a.partial + (slot + at) * D + element) = value;
         if (element == 0) *reinterpret_cast<float2 *>(a.partial_scale + 2 * (slot + at)) = make_float2(top, total);
       }
     }
-    if (shares == 1 && rotates) {
+    if (splits == 1 && rotates) {
       __syncthreads();
       for (int row = warp; row < rows; row += warps) {
         HeadVector v = gather_vector(D, [&](int i) { return wholes[Piece::out_place(row, i)]; });
@@ -240,22 +268,27 @@ __global__ void __launch_bounds__(MOST_WARPS * 32, 1) decode_attention_kernel(co
         store_vector(v, out + row * D, D);
       }
     }
-    if (shares > 1 && is_last_of(a.arrived + index * gridDim.y + blockIdx.y, shares, is_last)) {
-      join_shares<D>(a, static_cast<int64_t>(first_share + index) * group + first_row, shares, rows, out, shared_memory(), rings, tops, rotates);
+    if (splits > 1 && is_last_of(a.arrived + index * gridDim.y + blockIdx.y, splits, is_last)) {
+      combine_splits<D>(a, static_cast<int64_t>(first_split + index) * group + first_row, splits, rows, out,
+                        shared_memory(), rings, tops, rotates);
     }
     __syncthreads();
   }
-  wait_for_previous();  // a block without entries must not end before the kernels that it was started beside
+  griddepcontrol_wait();  // a block without entries must not end before the kernels that it was started beside
 }
 
 template <int D, Dtype DTYPE, int QUERY_TILES>
 cudaError_t launch_tiles(const DecodeAttention &a, cudaStream_t stream) {
-  static_assert(2 * piece_bytes(DTYPE, D) >= QUERY_TILES * 8 * Attend<D, DTYPE, QUERY_TILES>::OUT_STRIDE * static_cast<int>(sizeof(float)),
+  static_assert(2 * piece_bytes(DTYPE, D) >=
+                    QUERY_TILES * 8 * Attend<D, DTYPE, QUERY_TILES>::OUT_STRIDE * static_cast<int>(sizeof(float)),
                 "a ring of two stages holds a warp's outputs");
-  static_assert(piece_bytes(DTYPE, D) >= D * static_cast<int>(sizeof(float)), "a stage holds an entry's vector before it is encoded");
-  const auto shared = static_cast<size_t>(ring_bytes(a.shape, piece_bytes(DTYPE, D), QUERY_TILES, D) + tail_bytes(a.shape.warps, D));
+  static_assert(piece_bytes(DTYPE, D) >= D * static_cast<int>(sizeof(float)),
+                "a stage holds an entry's vector before it is encoded");
+  const auto shared =
+      static_cast<size_t>(ring_bytes(a.shape, piece_bytes(DTYPE, D), QUERY_TILES, D) + tail_bytes(a.shape.warps, D));
   const auto passes = static_cast<unsigned>(ceil_divide(a.heads / a.kv_heads, QUERY_TILES * 8));
-  return launch_dependent({dim3(static_cast<unsigned>(a.shape.blocks), passes), a.shape.warps * 32, shared}, stream, decode_attention_kernel<D, DTYPE, QUERY_TILES>, a);
+  return launch_dependent({dim3(static_cast<unsigned>(a.shape.blocks), passes), a.shape.warps * 32, shared}, stream,
+                          decode_attention_kernel<D, DTYPE, QUERY_TILES>, a);
 }
 
 template <int D, Dtype DTYPE>
@@ -277,10 +310,12 @@ cudaError_t launch_dtype(const DecodeAttention &a, cudaStream_t stream) {
 
 }  // namespace
 
-// One block a multiprocessor: where two fit, blocks that start early (dependent_launch.h) gather on the multiprocessors that come free first, and the
-// rest wait for those. Rings of half its shared memory are enough, of more were slower by some µs; a join of shares may use more. A quarter is left for the
-// blocks of the kernel before, or this one's would have to wait for their end.
-DecodeShape choose_decode_shape(Dtype dtype, int head_dim, int multiprocessors, int64_t shared_bytes, DecodeShape request) {
+// One block a multiprocessor: where two fit, blocks that start early (dependent_launch.h) gather on the multiprocessors
+// that come free first, and the rest wait for those. Rings of half its shared memory are enough, of more were slower by
+// some µs; a combine of splits may use more. A quarter is left for the blocks of the kernel before, or this one's would
+// have to wait for their end.
+DecodeShape choose_decode_shape(Dtype dtype, int head_dim, int multiprocessors, int64_t shared_bytes,
+                                DecodeShape request) {
   const int64_t piece = piece_bytes(dtype, head_dim), spare = tail_bytes(MOST_WARPS, head_dim);
   const int64_t room = std::max<int64_t>(1, (shared_bytes - spare) / piece);  // pieces
   DecodeShape shape = request;
@@ -288,8 +323,10 @@ DecodeShape choose_decode_shape(Dtype dtype, int head_dim, int multiprocessors, 
     for (shape.warps = MOST_WARPS; shape.warps > 1 && shape.warps * 2 > room;) shape.warps /= 2;
   }
   shape.warps = std::min(shape.warps, MOST_WARPS);
-  if (shape.stages < 1) shape.stages = static_cast<int32_t>(std::max<int64_t>(2, ceil_divide(shared_bytes / 2, shape.warps * piece)));
-  shape.stages = static_cast<int32_t>(std::max<int64_t>(2, std::min<int64_t>({shape.stages, MOST_STAGES, room / shape.warps})));
+  if (shape.stages < 1)
+    shape.stages = static_cast<int32_t>(std::max<int64_t>(2, ceil_divide(shared_bytes / 2, shape.warps * piece)));
+  shape.stages =
+      static_cast<int32_t>(std::max<int64_t>(2, std::min<int64_t>({shape.stages, MOST_STAGES, room / shape.warps})));
   if (shape.blocks < 1) shape.blocks = multiprocessors;
   if (shape.room < 1) shape.room = static_cast<int32_t>(shared_bytes / 4 * 3);
   return shape;

@@ -1,4 +1,5 @@
-// One query position of 1 to 64 sessions against their caches, both head classes in one launch, shared out by bytes (decode_plan.h).
+// One query position of 1 to 64 sessions against their caches, both head classes in one launch, shared out by bytes
+// (decode_plan.h).
 #pragma once
 #include "cuda/decode_plan.h"
 
@@ -8,11 +9,12 @@ namespace duo::cuda {
 struct DecodeShape {
   int32_t warps = 0;   // a block
   int32_t stages = 0;  // tiles on their way or in use, a warp
-  int32_t blocks = 0;  // of the grid: each takes one share
-  int32_t room = 0;    // bytes of shared memory where shares are joined, or more where the rings need it
+  int32_t blocks = 0;  // of the grid: each takes one split
+  int32_t room = 0;    // bytes of shared memory where splits are combined, or more where the rings need it
 };
 // head_dim 32, 64 or 128. `shared_bytes`: what a block may have on this device.
-DecodeShape choose_decode_shape(Dtype dtype, int head_dim, int multiprocessors, int64_t shared_bytes, DecodeShape request = {});
+DecodeShape choose_decode_shape(Dtype dtype, int head_dim, int multiprocessors, int64_t shared_bytes,
+                                DecodeShape request = {});
 
 // The step's projections of each session's token, to be normed (Q/K norm) and rotated here.
 struct DecodeProjections {
@@ -26,14 +28,15 @@ struct DecodeAttention {
   const DecodeHead *plan;  // [batch·G + 1] of this layer
   DecodeShape shape;
   int32_t batch, heads, kv_heads, head_dim;
-  Dtype dtype;           // of every member's cache
-  bool rotates;          // quantised caches: queries and this step's entries are transformed (hadamard.h), `query` being so already; outputs back
-  const bf16 *query;     // [batch, H, D] after rope, this step's entries being in the caches; or null: made from
+  Dtype dtype;  // of every member's cache
+  bool
+      rotates;  // quantised caches: queries and this step's entries are transformed (hadamard.h), `query` being so already; outputs back
+  const bf16 *query;  // [batch, H, D] after rope, this step's entries being in the caches; or null: made from
   DecodeProjections projections;  // on the way, and this step's entries written
-  float *partial;        // [blocks + batch·G, group, D] scratch
-  float *partial_scale;  // [blocks + batch·G, group, 2] scratch: largest score (log2), sum
-  int32_t *arrived;      // [batch·H] zeros: shares of a head that are done, zeros again afterwards
-  bf16 *out;             // [batch, H, D] written
+  float *partial;                 // [blocks + batch·G, group, D] scratch
+  float *partial_scale;           // [blocks + batch·G, group, 2] scratch: largest score (log2), sum
+  int32_t *arrived;               // [batch·H] zeros: splits of a head that are done, zeros again afterwards
+  bf16 *out;                      // [batch, H, D] written
 };
 // Reads each visible cache entry once for up to 16 query heads of a group. A dependent launch.
 cudaError_t launch_decode_attention(const DecodeAttention &attention, cudaStream_t stream);

@@ -1,5 +1,5 @@
-// What a warp does with a piece of a head's cache entries: copies it to shared memory, scores its keys and weighs its values.
-// Products on tensor cores, keys and value columns as the 16 rows, up to 8 queries (a group) as the 8 columns:
+// What a warp does with a piece of a head's cache entries: copies it to shared memory, scores its keys and weighs its
+// values. Products on tensor cores, keys and value columns as the 16 rows, up to 8 queries (a group) as the 8 columns:
 //   scoresᵀ [16 keys, 8] = K·Qᵀ: a lane reads D/4 elements of keys r and r + 8 (r = lane / 4); which ones does not matter, as Q is read alike.
 //   outᵀ [16 elements, 8] += Vᵀ·weightsᵀ: a lane reads D/8 elements of keys 2c, 2c + 1, 2c + 8, 2c + 9 (c = lane mod 4), pairs them by key, and
 //   each two elements are rows r and r + 8 of one product. The weights change from score to operand place by movmatrix.
@@ -12,16 +12,21 @@ namespace duo::cuda {
 
 // Entries of a warp's piece: enough bytes to be worth a softmax step, a divisor of DECODE_TILE.
 constexpr int entries_a_piece(Dtype dtype) { return value_bits(dtype) < 16 ? 32 : 16; }
-constexpr int piece_bytes(Dtype dtype, int head_dim) { return entries_a_piece(dtype) * 2 * (kv_row_bytes(dtype, head_dim) + kv_scale_bytes(dtype)); }
+constexpr int piece_bytes(Dtype dtype, int head_dim) {
+  return entries_a_piece(dtype) * 2 * (kv_row_bytes(dtype, head_dim) + kv_scale_bytes(dtype));
+}
 
-// A cache row's place in a piece: its 16-byte parts are permuted so that what a quarter of a warp reads falls on different banks.
+// A cache row's place in a piece: its 16-byte parts are permuted so that what a quarter of a warp reads falls on
+// different banks.
 template <int ROW_BYTES>
 struct PieceRows {
   static constexpr int PARTS = ROW_BYTES / 16;
   static __device__ __forceinline__ int turn(int row) {
     return PARTS >= 8 ? (row & 6) ^ (row & 1) << 2 : PARTS == 4 ? row >> 1 & 3 : PARTS == 2 ? row >> 2 & 1 : 0;
   }
-  static __device__ __forceinline__ int offset(int row, int byte) { return row * ROW_BYTES + ((byte / 16 ^ turn(row)) * 16 + byte % 16); }
+  static __device__ __forceinline__ int offset(int row, int byte) {
+    return row * ROW_BYTES + ((byte / 16 ^ turn(row)) * 16 + byte % 16);
+  }
 };
 
 // BYTES of a row from `byte` on as raw words (2 bytes: one half word); fp32 is rounded to bf16 here.
@@ -50,9 +55,11 @@ struct Attend {
   static constexpr int ENTRIES = entries_a_piece(DTYPE), STEPS = ENTRIES / 16, ROW_BYTES = kv_row_bytes(DTYPE, D);
   static constexpr bool HAS_SCALE = kv_scale_bytes(DTYPE) > 0;
   static constexpr int PIECE_BYTES = piece_bytes(DTYPE, D), PER_WORD = 2 * pairs_a_word(DTYPE), HALF = PER_WORD / 2;
-  // A lane's reads of a key row and of a value row: bytes at a time, how many, and elements and (after rounding of fp32) words of each.
+  // A lane's reads of a key row and of a value row: bytes at a time, how many, and elements and (after rounding of
+  // fp32) words of each.
   static constexpr int KEY_BYTES = ROW_BYTES / 4 < 16 ? ROW_BYTES / 4 : 16, KEY_READS = ROW_BYTES / (4 * KEY_BYTES);
-  static constexpr int VALUE_BYTES = ROW_BYTES / 8 < 16 ? ROW_BYTES / 8 : 16, VALUE_READS = ROW_BYTES / (8 * VALUE_BYTES);
+  static constexpr int VALUE_BYTES = ROW_BYTES / 8 < 16 ? ROW_BYTES / 8 : 16,
+                       VALUE_READS = ROW_BYTES / (8 * VALUE_BYTES);
   static constexpr int KEY_ELEMENTS = D / 4 / KEY_READS, VALUE_ELEMENTS = D / 8 / VALUE_READS;
   static constexpr int KEY_WORDS = KEY_ELEMENTS / PER_WORD, VALUE_WORDS = (VALUE_ELEMENTS + PER_WORD - 1) / PER_WORD;
   static_assert(KEY_WORDS >= 1 && KEY_ELEMENTS % 4 == 0 && VALUE_ELEMENTS % 4 == 0);
@@ -61,9 +68,12 @@ struct Attend {
   float out[QUERY_TILES][D / 16][4];
   float largest[QUERY_TILES][2], sum[QUERY_TILES][2];  // of queries 2c, 2c + 1; sum: of this lane's keys
 
-  // Outputs of a warp's row lie OUT_STRIDE floats from the next one's, with a gap every 32: stores of a warp fall on different banks.
+  // Outputs of a warp's row lie OUT_STRIDE floats from the next one's, with a gap every 32: stores of a warp fall on
+  // different banks.
   static constexpr int OUT_STRIDE = D + 2 * (D / 32 - 1);
-  static __device__ __forceinline__ int out_place(int row, int element) { return row * OUT_STRIDE + element + element / 32 * 2; }
+  static __device__ __forceinline__ int out_place(int row, int element) {
+    return row * OUT_STRIDE + element + element / 32 * 2;
+  }
 
   // `queries` [rows, D], `stride` elements apart, each on a multiple of 8 bytes; queries past `rows` are zeros.
   __device__ __forceinline__ void begin(const bf16 *queries, int stride, int rows) {
@@ -83,7 +93,9 @@ struct Attend {
         for (int p = 0; p < KEY_ELEMENTS / 2; p++) {
           // Pair p in the order in which spread_word gives a key's: value i of a word's halves.
           const int low = p / HALF * PER_WORD + p % HALF;
-          query[q][j][p] = HALF == 1 ? words[p] : permute_bytes(words[low / 2], words[(low + HALF) / 2], low % 2 == 0 ? 0x5410 : 0x7632);
+          query[q][j][p] = HALF == 1
+                               ? words[p]
+                               : permute_bytes(words[low / 2], words[(low + HALF) / 2], low % 2 == 0 ? 0x5410 : 0x7632);
         }
       }
       for (int t = 0; t < D / 16; t++) {
@@ -97,7 +109,8 @@ struct Attend {
   __device__ __forceinline__ void add(const uint8_t *piece, int first, int end) {
     const int row = threadIdx.x % 32 / 4, column = threadIdx.x % 4;
     const uint8_t *keys = piece, *values = piece + ENTRIES * ROW_BYTES;
-    const auto *key_scales = reinterpret_cast<const uint32_t *>(values + ENTRIES * ROW_BYTES), *value_scales = key_scales + ENTRIES;
+    const auto *key_scales = reinterpret_cast<const uint32_t *>(values + ENTRIES * ROW_BYTES),
+               *value_scales = key_scales + ENTRIES;
     float scores[QUERY_TILES][STEPS][4];
 #pragma unroll
     for (int s = 0; s < STEPS; s++) {
@@ -125,7 +138,7 @@ struct Attend {
         for (int p = 0; p < KEY_ELEMENTS / 2; p += 2) {
           const uint32_t left[4] = {pairs[0][p], pairs[1][p], pairs[0][p + 1], pairs[1][p + 1]};
 #pragma unroll
-          for (int q = 0; q < QUERY_TILES; q++) multiply_tile(scores[q][s], left, query[q][j][p], query[q][j][p + 1]);
+          for (int q = 0; q < QUERY_TILES; q++) mma_m16n8k16(scores[q][s], left, query[q][j][p], query[q][j][p + 1]);
         }
       }
     }
@@ -135,7 +148,8 @@ struct Attend {
       uint32_t weights[QUERY_TILES][2];
 #pragma unroll
       for (int q = 0; q < QUERY_TILES; q++) {
-        for (int half = 0; half < 2; half++) weights[q][half] = transpose_pairs(pack_bf16(scores[q][s][2 * half], scores[q][s][2 * half + 1]));
+        for (int half = 0; half < 2; half++)
+          weights[q][half] = movmatrix(pack_bf16(scores[q][s][2 * half], scores[q][s][2 * half + 1]));
       }
       uint32_t offset[2] = {0, 0};
       if constexpr (DTYPE == Dtype::int4) {
@@ -151,13 +165,16 @@ struct Attend {
         for (int half = 0; half < 2; half++) {
           uint32_t words[2][VALUE_WORDS];
           for (int i = 0; i < 2; i++) {
-            read_words<DTYPE, ROW_BYTES, VALUE_BYTES>(values, s * 16 + half * 8 + 2 * column + i, (8 * j + row) * VALUE_BYTES, words[i]);
+            read_words<DTYPE, ROW_BYTES, VALUE_BYTES>(values, s * 16 + half * 8 + 2 * column + i,
+                                                      (8 * j + row) * VALUE_BYTES, words[i]);
           }
 #pragma unroll
           for (int w = 0; w < VALUE_WORDS; w++) {
-            spread_word<DTYPE>(permute_bytes(words[0][w], words[1][w], 0x5410), offset[half], pairs[half] + w * PER_WORD);
+            spread_word<DTYPE>(permute_bytes(words[0][w], words[1][w], 0x5410), offset[half],
+                               pairs[half] + w * PER_WORD);
             if (w * PER_WORD + HALF < VALUE_ELEMENTS) {
-              spread_word<DTYPE>(permute_bytes(words[0][w], words[1][w], 0x7632), offset[half], pairs[half] + w * PER_WORD + HALF);
+              spread_word<DTYPE>(permute_bytes(words[0][w], words[1][w], 0x7632), offset[half],
+                                 pairs[half] + w * PER_WORD + HALF);
             }
           }
         }
@@ -165,14 +182,16 @@ struct Attend {
         for (int t = 0; t < VALUE_ELEMENTS / 2; t++) {
           const uint32_t left[4] = {pairs[0][2 * t], pairs[0][2 * t + 1], pairs[1][2 * t], pairs[1][2 * t + 1]};
 #pragma unroll
-          for (int q = 0; q < QUERY_TILES; q++) multiply_tile(out[q][j * (VALUE_ELEMENTS / 2) + t], left, weights[q][0], weights[q][1]);
+          for (int q = 0; q < QUERY_TILES; q++)
+            mma_m16n8k16(out[q][j * (VALUE_ELEMENTS / 2) + t], left, weights[q][0], weights[q][1]);
         }
       }
     }
   }
 
   // Scores become weights, values' scales included; what was summed so far is brought to the new largest score.
-  __device__ __forceinline__ void weigh(float scores[QUERY_TILES][STEPS][4], const uint32_t *key_scales, const uint32_t *value_scales, int first, int end) {
+  __device__ __forceinline__ void weigh(float scores[QUERY_TILES][STEPS][4], const uint32_t *key_scales,
+                                        const uint32_t *value_scales, int first, int end) {
     const int row = threadIdx.x % 32 / 4;
     const float scale = LOG2_E / sqrtf(static_cast<float>(D));
     float top[QUERY_TILES][2];
@@ -198,10 +217,11 @@ struct Attend {
     for (int q = 0; q < QUERY_TILES; q++) {
 #pragma unroll
       for (int i = 0; i < 2; i++) {
-        for (int lanes = 4; lanes < 32; lanes *= 2) top[q][i] = fmaxf(top[q][i], __shfl_xor_sync(ALL_LANES, top[q][i], lanes));
+        for (int lanes = 4; lanes < 32; lanes *= 2)
+          top[q][i] = fmaxf(top[q][i], __shfl_xor_sync(ALL_LANES, top[q][i], lanes));
       }
       if (top[q][0] != largest[q][0] || top[q][1] != largest[q][1]) {
-        // Entry `first` is seen, so tops are finite. Seldom taken once a share is under way.
+        // Entry `first` is seen, so tops are finite. Seldom taken once a split is under way.
         const float shrink[2] = {exp2_of(largest[q][0] - top[q][0]), exp2_of(largest[q][1] - top[q][1])};
         for (int i = 0; i < 2; i++) largest[q][i] = top[q][i], sum[q][i] *= shrink[i];
 #pragma unroll
@@ -242,7 +262,8 @@ struct Attend {
         if (row == 0) tops[at] = largest[q][i], sums[at] = total;
 #pragma unroll
         for (int t = 0; t < D / 16; t++) {
-          const int j = t / (VALUE_ELEMENTS / 2), element = (8 * j + row) * VALUE_ELEMENTS + 2 * (t % (VALUE_ELEMENTS / 2));
+          const int j = t / (VALUE_ELEMENTS / 2),
+                    element = (8 * j + row) * VALUE_ELEMENTS + 2 * (t % (VALUE_ELEMENTS / 2));
           *reinterpret_cast<float2 *>(outs + out_place(at, element)) = make_float2(out[q][t][i], out[q][t][2 + i]);
         }
       }
@@ -258,15 +279,15 @@ struct Attend {
       const bool is_valid = row < valid;
       const int at = is_valid ? part * 16 : 0;
       uint8_t *to = piece + PieceRows<ROW_BYTES>::offset(row, part % (ROW_BYTES / 16) * 16);
-      copy_async(to, from.key + at, is_valid);
-      copy_async(to + ENTRIES * ROW_BYTES, from.value + at, is_valid);
+      cp_async(to, from.key + at, is_valid);
+      cp_async(to + ENTRIES * ROW_BYTES, from.value + at, is_valid);
     }
     if constexpr (HAS_SCALE) {
       static_assert(ENTRIES == 32);
       auto *to = reinterpret_cast<uint32_t *>(piece + 2 * ENTRIES * ROW_BYTES) + lane;
       const int at = lane < valid ? lane : 0;
-      copy_word_async(to, from.key_scale + at, lane < valid);
-      copy_word_async(to + ENTRIES, from.value_scale + at, lane < valid);
+      cp_async_4(to, from.key_scale + at, lane < valid);
+      cp_async_4(to + ENTRIES, from.value_scale + at, lane < valid);
     }
   }
 };

@@ -37,7 +37,8 @@ __global__ void decode_plan_kernel(const DecodeMember *members, int32_t batch, i
 
 }  // namespace
 
-cudaError_t launch_decode_plan(const DecodeMember *members, int32_t batch, int32_t layers, int32_t kv_heads, DecodeHead *heads, cudaStream_t stream) {
+cudaError_t launch_decode_plan(const DecodeMember *members, int32_t batch, int32_t layers, int32_t kv_heads,
+                               DecodeHead *heads, cudaStream_t stream) {
   return launch({dim3(static_cast<unsigned>(layers)), 32}, stream, decode_plan_kernel, members, batch, kv_heads, heads);
 }
 

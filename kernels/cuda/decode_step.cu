@@ -1,5 +1,6 @@
-// Up to 8 rows five launches a layer: norm + QKV, rope + cache write + attention, output + residual, norm + gate/up + swiglu, down + residual. All but
-// the first of a step are dependent launches: each begins to read its weights or old cache entries while the one before it ends.
+// Up to 8 rows five launches a layer: norm + QKV, rope + cache write + attention, output + residual, norm + gate/up +
+// swiglu, down + residual. All but the first of a step are dependent launches: each begins to read its weights or old
+// cache entries while the one before it ends.
 #include "cuda/decode_step.h"
 
 #include <tuple>
@@ -20,7 +21,7 @@ DecodeBuffers::DecodeBuffers(const CudaModel &model, int64_t most_rows, const St
   activated.resize(rows * config.intermediate);
   logits.resize(rows * config.vocab);
   plan.resize(config.layers * (heads + 1));
-  // A block of attention's grid is a share, and a multiprocessor has one.
+  // A block of attention's grid is a split, and a multiprocessor has one.
   const int64_t slots = (model.device_size().multiprocessors + heads) * config.group();
   partial.resize(slots * config.head_dim), partial_scale.resize(slots * 2);
   arrived.resize(rows * config.heads);
@@ -33,8 +34,9 @@ DecodeBuffers::DecodeBuffers(const CudaModel &model, int64_t most_rows, const St
 }
 
 int64_t DecodeBuffers::bytes() const {
-  return members.bytes() + tokens.bytes() + first_bad.bytes() + arrived.bytes() + plan.bytes() + hidden.bytes() + cosine.bytes() + sine.bytes() + partial.bytes() +
-         partial_scale.bytes() + logits.bytes() + qkv.bytes() + attended.bytes() + activated.bytes() + normed.bytes() + gate_up.bytes();
+  return members.bytes() + tokens.bytes() + first_bad.bytes() + arrived.bytes() + plan.bytes() + hidden.bytes() +
+         cosine.bytes() + sine.bytes() + partial.bytes() + partial_scale.bytes() + logits.bytes() + qkv.bytes() +
+         attended.bytes() + activated.bytes() + normed.bytes() + gate_up.bytes();
 }
 
 bool DecodeKind::operator<(const DecodeKind &other) const {
@@ -44,7 +46,8 @@ bool DecodeKind::operator<(const DecodeKind &other) const {
 DecodeStep::DecodeStep(const CudaModel &model, const DecodeKind &kind, const DecodeBuffers &buffers)
     : model_(model), config_(model.config()), kind_(kind), buffers_(buffers) {
   const DeviceSize &device = model.device_size();
-  shape_ = choose_decode_shape(kind.kv_dtype, static_cast<int>(config_.head_dim), device.multiprocessors, device.shared_bytes);
+  shape_ = choose_decode_shape(kind.kv_dtype, static_cast<int>(config_.head_dim), device.multiprocessors,
+                               device.shared_bytes);
 }
 
 DecodeStep::~DecodeStep() {
@@ -52,8 +55,10 @@ DecodeStep::~DecodeStep() {
 }
 
 void DecodeStep::run(const std::vector<DecodeMember> &members, const int32_t *tokens, const Stream &stream) {
-  StepInputs inputs{buffers_.members.data(), buffers_.tokens.data(), static_cast<int32_t>(kind_.batch), tokens != nullptr, {}, {}};
-  for (size_t i = 0; i < members.size(); i++) inputs.members[i] = members[i], inputs.tokens[i] = tokens != nullptr ? tokens[i] : 0;
+  StepInputs inputs{
+      buffers_.members.data(), buffers_.tokens.data(), static_cast<int32_t>(kind_.batch), tokens != nullptr, {}, {}};
+  for (size_t i = 0; i < members.size(); i++)
+    inputs.members[i] = members[i], inputs.tokens[i] = tokens != nullptr ? tokens[i] : 0;
   check(launch_begin_step(inputs, stream.get()), "beginning a step");
   if (!has_run_) {
     has_run_ = true;
@@ -84,8 +89,12 @@ void DecodeStep::queue(const Stream &stream) {
   const StepProductRoom room{b.normed.data(), b.gate_up.data()};
   const auto multiply = [&](const StepProduct &product) { multiply_step(model_, product, batch, room, stream); };
   model_.embed(b.tokens.data(), batch, b.hidden.data(), stream);
-  check(launch_step_rope(b.members.data(), batch, static_cast<int32_t>(config_.head_dim / 2), b.cosine.data(), b.sine.data(), stream.get()), "making rotary tables");
-  check(launch_decode_plan(b.members.data(), batch, static_cast<int32_t>(config_.layers), kv_heads, b.plan.data(), stream.get()), "sharing out a step");
+  check(launch_step_rope(b.members.data(), batch, static_cast<int32_t>(config_.head_dim / 2), b.cosine.data(),
+                         b.sine.data(), stream.get()),
+        "making rotary tables");
+  check(launch_decode_plan(b.members.data(), batch, static_cast<int32_t>(config_.layers), kv_heads, b.plan.data(),
+                           stream.get()),
+        "sharing out a step");
   for (int64_t index = 0; index < config_.layers; index++) {
     const DeviceLayer &layer = model_.layer(index);
     StepProduct qkv{layer.qkv, VectorStore::bf16, nullptr, b.hidden.data(), layer.input_norm.data(), b.qkv.data()};
@@ -96,19 +105,26 @@ void DecodeStep::queue(const Stream &stream) {
     a.plan = b.plan.data() + index * (int64_t{batch} * kv_heads + 1);
     a.shape = shape_;
     a.batch = batch;
-    a.heads = static_cast<int32_t>(config_.heads), a.kv_heads = kv_heads, a.head_dim = static_cast<int32_t>(config_.head_dim);
+    a.heads = static_cast<int32_t>(config_.heads), a.kv_heads = kv_heads,
+    a.head_dim = static_cast<int32_t>(config_.head_dim);
     a.dtype = kind_.kv_dtype;
     a.rotates = kind_.rotates;
-    a.projections = {b.qkv.data(), layer.query_norm.data(), layer.key_norm.data(), config_.rms_norm_eps, b.cosine.data(), b.sine.data()};
+    a.projections = {b.qkv.data(),         layer.query_norm.data(), layer.key_norm.data(),
+                     config_.rms_norm_eps, b.cosine.data(),         b.sine.data()};
     a.partial = b.partial.data(), a.partial_scale = b.partial_scale.data(), a.arrived = b.arrived.data();
     a.out = b.attended.data();
     check(launch_decode_attention(a, stream.get()), "decode attention");
     multiply({layer.output, VectorStore::add_f32, b.attended.data(), nullptr, nullptr, b.hidden.data()});
-    multiply({layer.gate_up, VectorStore::swiglu, nullptr, b.hidden.data(), layer.post_attention_norm.data(), b.activated.data()});
+    multiply({layer.gate_up, VectorStore::swiglu, nullptr, b.hidden.data(), layer.post_attention_norm.data(),
+              b.activated.data()});
     multiply({layer.down, VectorStore::add_f32, b.activated.data(), nullptr, nullptr, b.hidden.data()});
   }
-  multiply({model_.lm_head(), VectorStore::f32, nullptr, b.hidden.data(), model_.final_norm().data(), b.logits.data(), b.first_bad.data()});
-  check(launch_end_step({b.members.data(), batch, b.logits.data(), config_.vocab, b.first_bad.data(), b.reported.data()}, stream.get()), "ending a step");
+  multiply({model_.lm_head(), VectorStore::f32, nullptr, b.hidden.data(), model_.final_norm().data(), b.logits.data(),
+            b.first_bad.data()});
+  check(
+      launch_end_step({b.members.data(), batch, b.logits.data(), config_.vocab, b.first_bad.data(), b.reported.data()},
+                      stream.get()),
+      "ending a step");
 }
 
 }  // namespace duo::cuda

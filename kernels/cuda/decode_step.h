@@ -1,5 +1,5 @@
-// One decode step of 1 to 64 sessions: embedding, all layers, logits, lengths. Which sessions, their tokens and their lengths are read from device
-// memory, so that a step captured once as a CUDA graph serves any set of as many sessions.
+// One decode step of 1 to 64 sessions: embedding, all layers, logits, lengths. Which sessions, their tokens and their
+// lengths are read from device memory, so that a step captured once as a CUDA graph serves any set of as many sessions.
 #pragma once
 #include <vector>
 
@@ -41,7 +41,8 @@ class DecodeStep {
   // Where the next run's token of a session alone may be left on the device.
   int32_t *token() const { return buffers_.tokens.data(); }
   // Queue a step of `members` [batch]. tokens [batch], host, or null: it lies in token(). Logits go to the members'.
-  // The first run is launched kernel by kernel, which also loads what must not be loaded during a capture; the second is captured.
+  // The first run is launched kernel by kernel, which also loads what must not be loaded during a capture; the second
+  // is captured.
   void run(const std::vector<DecodeMember> &members, const int32_t *tokens, const Stream &stream);
   // After the stream was waited for: index of the first logit of member `index` that is not finite, or −1.
   int32_t first_bad(int64_t index) const { return buffers_.reported.data()[index]; }

@@ -4,7 +4,9 @@ namespace duo::cuda {
 namespace {
 
 // Rows that memory is taken for: few sizes, so that a growing batch does not take its memory anew with each session.
-int64_t rows_for(int64_t batch) { return batch == 1 ? 1 : batch <= MOST_VECTOR_ROWS ? MOST_VECTOR_ROWS : MAX_STEP_SESSIONS; }
+int64_t rows_for(int64_t batch) {
+  return batch == 1 ? 1 : batch <= MOST_VECTOR_ROWS ? MOST_VECTOR_ROWS : MAX_STEP_SESSIONS;
+}
 
 }  // namespace
 

@@ -1,5 +1,6 @@
-// The decode steps of a model's sessions: one for each number of sessions and kind of cache that came, made when it first comes, with the memory that
-// they share. One step of a model runs at a time; sessions of several threads take turns.
+// The decode steps of a model's sessions: one for each number of sessions and kind of cache that came, made when it
+// first comes, with the memory that they share. One step of a model runs at a time; sessions of several threads take
+// turns.
 #pragma once
 #include <map>
 #include <memory>
@@ -25,7 +26,8 @@ class DecodeSteps {
   Stream stream_;  // last: its destructor waits before the memory above goes
 };
 
-// The right to run steps, for as long as it lives. Whoever holds it waits for the stream before what a step reads or writes is used elsewhere.
+// The right to run steps, for as long as it lives. Whoever holds it waits for the stream before what a step reads or
+// writes is used elsewhere.
 class DecodeTurn {
  public:
   explicit DecodeTurn(DecodeSteps &steps) : steps_(steps), lock_(steps.mutex_) {}

@@ -36,14 +36,19 @@ unsigned blocks_of(int64_t items) { return static_cast<unsigned>(ceil_divide(ite
 
 }  // namespace
 
-cudaError_t launch_begin_step(const StepInputs &inputs, cudaStream_t stream) { return launch({dim3(1), MAX_STEP_SESSIONS}, stream, begin_step_kernel, inputs); }
+cudaError_t launch_begin_step(const StepInputs &inputs, cudaStream_t stream) {
+  return launch({dim3(1), MAX_STEP_SESSIONS}, stream, begin_step_kernel, inputs);
+}
 
-cudaError_t launch_step_rope(const DecodeMember *members, int32_t count, int32_t half, float *cosine, float *sine, cudaStream_t stream) {
-  return launch({dim3(blocks_of(int64_t{count} * half)), THREADS}, stream, step_rope_kernel, members, count, half, cosine, sine);
+cudaError_t launch_step_rope(const DecodeMember *members, int32_t count, int32_t half, float *cosine, float *sine,
+                             cudaStream_t stream) {
+  return launch({dim3(blocks_of(int64_t{count} * half)), THREADS}, stream, step_rope_kernel, members, count, half,
+                cosine, sine);
 }
 
 cudaError_t launch_end_step(const StepResults &results, cudaStream_t stream) {
-  return launch({dim3(blocks_of(results.vocab), static_cast<unsigned>(results.count)), THREADS}, stream, end_step_kernel, results);
+  return launch({dim3(blocks_of(results.vocab), static_cast<unsigned>(results.count)), THREADS}, stream,
+                end_step_kernel, results);
 }
 
 }  // namespace duo::cuda

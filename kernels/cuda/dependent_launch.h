@@ -1,7 +1,8 @@
-// Launches that overlap the end of the kernel before them (programmatic dependent launch, compute capability 9.0), also inside a captured graph.
-// A kernel so started may have blocks running while its predecessor still works. Rules that keep it right:
-//   - before wait_for_previous() a block reads only what no kernel since the last ordinary launch writes (weights, old cache entries);
-//   - every block of such a kernel calls wait_for_previous() before it ends, so that a kernel's end implies its predecessors' ends.
+// Launches that overlap the end of the kernel before them (programmatic dependent launch, compute capability 9.0), also
+// inside a captured graph. A kernel so started may have blocks running while its predecessor still works. Rules that
+// keep it right:
+//   - before griddepcontrol_wait() a block reads only what no kernel since the last ordinary launch writes (weights, old cache entries);
+//   - every block of such a kernel calls griddepcontrol_wait() before it ends, so that a kernel's end implies its predecessors' ends.
 // On older GPUs, in code compiled for them, and with DUO_DEPENDENT_LAUNCH=0 these are ordinary launches.
 #pragma once
 #include <cstdlib>
@@ -10,19 +11,21 @@
 
 namespace duo::cuda {
 
-// Until all kernels before this one have ended and their writes are seen. Nothing in a kernel that was launched the ordinary way.
-__device__ __forceinline__ void wait_for_previous() {
+// Until all kernels before this one have ended and their writes are seen. Nothing in a kernel that was launched the
+// ordinary way.
+__device__ __forceinline__ void griddepcontrol_wait() {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.wait;" ::: "memory");
 #endif
 }
 // The next kernel's blocks may start where there is room; once all of this grid's have said so or ended.
-__device__ __forceinline__ void let_next_start() {
+__device__ __forceinline__ void griddepcontrol_launch_dependents() {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
 #endif
 }
-// Brings the line of `from`, which no kernel of the step writes, into the multiprocessor's own cache; nobody waits for it.
+// Brings the line of `from`, which no kernel of the step writes, into the multiprocessor's own cache; nobody waits for
+// it.
 __device__ __forceinline__ void load_line(const void *from) {
 #if defined(__CUDA_ARCH__)
   [[maybe_unused]] uint32_t word;
@@ -40,12 +43,14 @@ inline bool can_overlap(const void *kernel) {
     return wish == nullptr || wish[0] != '0';
   }();
   cudaFuncAttributes attributes;
-  return is_wanted && cudaFuncGetAttributes(&attributes, kernel) == cudaSuccess && attributes.ptxVersion >= 90 && attributes.binaryVersion >= 90;
+  return is_wanted && cudaFuncGetAttributes(&attributes, kernel) == cudaSuccess && attributes.ptxVersion >= 90 &&
+         attributes.binaryVersion >= 90;
 }
 #endif
 
 template <typename... Parameters, typename... Arguments>
-inline cudaError_t launch_dependent(const Grid &grid, cudaStream_t stream, void (*kernel)(Parameters...), Arguments... arguments) {
+inline cudaError_t launch_dependent(const Grid &grid, cudaStream_t stream, void (*kernel)(Parameters...),
+                                    Arguments... arguments) {
 #ifdef DUO_EMULATION
   return launch(grid, stream, kernel, arguments...);
 #else

@@ -1,6 +1,7 @@
-// What every kernel here is written in: bf16 words, tensor-core products, asynchronous copies, warp sums, launches. Each primitive has two
-// bodies: PTX for the GPU, and plain C++ with the same fragment layouts for the emulation (DUO_EMULATION), so that kernels have one source.
-// Fragment layouts are those of mma.sync.m16n8k16 in the PTX manual; lane = 4·(row) + column pair.
+// What every kernel here is written in: bf16 words, tensor-core products, asynchronous copies, warp sums, launches.
+// Each primitive has two bodies: PTX for the GPU, and plain C++ with the same fragment layouts for the emulation
+// (DUO_EMULATION), so that kernels have one source. Fragment layouts are those of mma.sync.m16n8k16 in the PTX manual;
+// lane = 4·(row) + column pair.
 #pragma once
 #include <cstdint>
 
@@ -43,8 +44,9 @@ __device__ __forceinline__ uint32_t pack_bf16(float low, float high) {
 }
 __device__ __forceinline__ bf16 narrow(float value) { return static_cast<bf16>(pack_bf16(value, 0.0f) & 0xffffu); }
 
-// Which of the two 16-bit floats a product's operands are. bf16 has fp32's range and 8 bits of precision: weights as published, and gradients.
-// f16 has 11 bits up to 65504: measurements, where a difference of two passes must stand above their rounding.
+// Which of the two 16-bit floats a product's operands are. bf16 has fp32's range and 8 bits of precision: weights as
+// published, and gradients. f16 has 11 bits up to 65504: measurements, where a difference of two passes must stand
+// above their rounding.
 enum class Half { bf16, f16 };
 constexpr float F16_MAX = 65504.0f;
 
@@ -64,7 +66,8 @@ __device__ __forceinline__ uint16_t narrow_half(float value) {
   uint32_t bits = float_to_bits(value);
   const uint16_t sign = static_cast<uint16_t>(bits >> 16 & 0x8000u);
   bits &= 0x7fffffffu;
-  if (bits < 0x38800000u) return static_cast<uint16_t>(sign | static_cast<uint16_t>(std::nearbyint(bits_to_float(bits) * 16777216.0f)));
+  if (bits < 0x38800000u)
+    return static_cast<uint16_t>(sign | static_cast<uint16_t>(std::nearbyint(bits_to_float(bits) * 16777216.0f)));
   if (bits > 0x7f800000u) return static_cast<uint16_t>(sign | 0x7e00u);
   if (bits >= 0x477ff000u) return static_cast<uint16_t>(sign | 0x7c00u);
   bits += 0xfffu + (bits >> 13 & 1u);
@@ -142,37 +145,43 @@ __device__ __forceinline__ unsigned char *shared_memory() {
   extern __shared__ __align__(128) unsigned char duo_shared[];
   return duo_shared;
 }
-__device__ __forceinline__ uint32_t shared_address(const void *pointer) { return static_cast<uint32_t>(__cvta_generic_to_shared(pointer)); }
+__device__ __forceinline__ uint32_t shared_address(const void *pointer) {
+  return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
+}
 #endif
 
-// Copy 16 bytes from global to shared memory without waiting; `is_valid` false writes zeros and reads nothing. Both 16-byte aligned.
-__device__ __forceinline__ void copy_async(void *shared, const void *global, bool is_valid) {
+// Copy 16 bytes from global to shared memory without waiting; `is_valid` false writes zeros and reads nothing. Both
+// 16-byte aligned.
+__device__ __forceinline__ void cp_async(void *shared, const void *global, bool is_valid) {
 #ifdef DUO_EMULATION
   emulation::queue_async_copy(shared, global, is_valid ? 16 : 0, 16);
 #else
   const int bytes = is_valid ? 16 : 0;
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(shared)), "l"(global), "r"(bytes) : "memory");
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(shared)), "l"(global), "r"(bytes)
+               : "memory");
 #endif
 }
-// Copy 4 bytes as copy_async does 16.
-__device__ __forceinline__ void copy_word_async(void *shared, const void *global, bool is_valid) {
+// Copy 4 bytes as cp_async does 16.
+__device__ __forceinline__ void cp_async_4(void *shared, const void *global, bool is_valid) {
 #ifdef DUO_EMULATION
   emulation::queue_async_copy(shared, global, is_valid ? 4 : 0, 4);
 #else
   const int bytes = is_valid ? 4 : 0;
-  asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(shared_address(shared)), "l"(global), "r"(bytes) : "memory");
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(shared_address(shared)), "l"(global), "r"(bytes)
+               : "memory");
 #endif
 }
-__device__ __forceinline__ void commit_copies() {
+__device__ __forceinline__ void cp_async_commit_group() {
 #ifdef DUO_EMULATION
   emulation::commit_async_copies();
 #else
   asm volatile("cp.async.commit_group;" ::: "memory");
 #endif
 }
-// Until at most GROUPS_LEFT of this thread's groups are under way; a barrier must follow before other threads' data is read.
+// Until at most GROUPS_LEFT of this thread's groups are under way; a barrier must follow before other threads' data is
+// read.
 template <int GROUPS_LEFT>
-__device__ __forceinline__ void wait_copies() {
+__device__ __forceinline__ void cp_async_wait_group() {
 #ifdef DUO_EMULATION
   emulation::wait_async_copies(GROUPS_LEFT);
 #else
@@ -180,9 +189,9 @@ __device__ __forceinline__ void wait_copies() {
 #endif
 }
 
-// Four 8×8 tiles of 16-bit words from shared memory. Lane l names row l mod 8 of tile l / 8. out[i]: of tile i, words 2·(lane mod 4), +1 of
-// row lane / 4; transposed: rows 2·(lane mod 4), +1 of column lane / 4.
-__device__ __forceinline__ void load_tiles(uint32_t out[4], const void *row) {
+// Four 8×8 tiles of 16-bit words from shared memory. Lane l names row l mod 8 of tile l / 8. out[i]: of tile i, words
+// 2·(lane mod 4), +1 of row lane / 4; transposed: rows 2·(lane mod 4), +1 of column lane / 4.
+__device__ __forceinline__ void ldmatrix_x4(uint32_t out[4], const void *row) {
 #ifdef DUO_EMULATION
   struct Operand {
     const void *row;
@@ -192,7 +201,8 @@ __device__ __forceinline__ void load_tiles(uint32_t out[4], const void *row) {
     for (int lane = 0; lane < 32; lane++) {
       for (int tile = 0; tile < 4; tile++) {
         const auto *words = static_cast<const uint16_t *>(static_cast<Operand *>(operands[tile * 8 + lane / 4])->row);
-        static_cast<Operand *>(operands[lane])->out[tile] = words[lane % 4 * 2] | static_cast<uint32_t>(words[lane % 4 * 2 + 1]) << 16;
+        static_cast<Operand *>(operands[lane])->out[tile] =
+            words[lane % 4 * 2] | static_cast<uint32_t>(words[lane % 4 * 2 + 1]) << 16;
       }
     }
   });
@@ -203,7 +213,7 @@ __device__ __forceinline__ void load_tiles(uint32_t out[4], const void *row) {
                : "memory");
 #endif
 }
-__device__ __forceinline__ void load_tiles_transposed(uint32_t out[4], const void *row) {
+__device__ __forceinline__ void ldmatrix_x4_trans(uint32_t out[4], const void *row) {
 #ifdef DUO_EMULATION
   struct Operand {
     const void *row;
@@ -212,8 +222,11 @@ __device__ __forceinline__ void load_tiles_transposed(uint32_t out[4], const voi
   emulation::run_warp_collective("ldmatrix.trans", &operand, [](void **operands) {
     for (int lane = 0; lane < 32; lane++) {
       for (int tile = 0; tile < 4; tile++) {
-        const auto word = [&](int r) { return static_cast<const uint16_t *>(static_cast<Operand *>(operands[tile * 8 + r])->row)[lane / 4]; };
-        static_cast<Operand *>(operands[lane])->out[tile] = word(lane % 4 * 2) | static_cast<uint32_t>(word(lane % 4 * 2 + 1)) << 16;
+        const auto word = [&](int r) {
+          return static_cast<const uint16_t *>(static_cast<Operand *>(operands[tile * 8 + r])->row)[lane / 4];
+        };
+        static_cast<Operand *>(operands[lane])->out[tile] =
+            word(lane % 4 * 2) | static_cast<uint32_t>(word(lane % 4 * 2 + 1)) << 16;
       }
     }
   });
@@ -230,7 +243,7 @@ __device__ __forceinline__ void load_tiles_transposed(uint32_t out[4], const voi
 // sum [16, 8] += a [16, 16]·b [16, 8], products of bf16 or f16, fp32 sums. With r = lane / 4, c = 2·(lane mod 4):
 //   a[0] (r, c..c+1), a[1] (r+8, c), a[2] (r, c+8), a[3] (r+8, c+8); b[0] (c..c+1, r), b[1] (c+8.., r); sum[0..1] (r, c..c+1), sum[2..3] (r+8, …)
 template <Half HALF = Half::bf16>
-__device__ __forceinline__ void multiply_tile(float sum[4], const uint32_t a[4], uint32_t b0, uint32_t b1) {
+__device__ __forceinline__ void mma_m16n8k16(float sum[4], const uint32_t a[4], uint32_t b0, uint32_t b1) {
 #ifdef DUO_EMULATION
   struct Operand {
     float *sum;
@@ -263,13 +276,17 @@ __device__ __forceinline__ void multiply_tile(float sum[4], const uint32_t a[4],
   });
 #else
   if constexpr (HALF == Half::bf16) {
-    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
-                 : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+    asm volatile(
+        "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, "
+        "%2, %3};"
+        : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
   } else {
-    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
-                 : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+    asm volatile(
+        "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, "
+        "%3};"
+        : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
   }
 #endif
 }
@@ -279,7 +296,8 @@ __device__ __forceinline__ void raise_peak(float *at, float value) {
 #ifdef DUO_EMULATION
   if (!(value <= *at)) *at = value;
 #else
-  atomicMax(reinterpret_cast<unsigned *>(at), __float_as_uint(value));  // bits of non-negative floats are ordered as they are
+  atomicMax(reinterpret_cast<unsigned *>(at),
+            __float_as_uint(value));  // bits of non-negative floats are ordered as they are
 #endif
 }
 
@@ -320,17 +338,22 @@ struct Grid {
 };
 
 #ifndef DUO_EMULATION
-// Let `kernel` be launched with `bytes` of dynamic shared memory on the current device. Only ever raised: sessions launch the same kernel from
-// several threads with other sizes, and a captured graph keeps the size that it was captured with.
+// Let `kernel` be launched with `bytes` of dynamic shared memory on the current device. Only ever raised: sessions
+// launch the same kernel from several threads with other sizes, and a captured graph keeps the size that it was
+// captured with.
 cudaError_t allow_shared_memory(const void *kernel, size_t bytes);
 #endif
 
 template <typename... Parameters, typename... Arguments>
-inline cudaError_t launch(const Grid &grid, cudaStream_t stream, void (*kernel)(Parameters...), Arguments... arguments) {
+inline cudaError_t launch(const Grid &grid, cudaStream_t stream, void (*kernel)(Parameters...),
+                          Arguments... arguments) {
 #ifdef DUO_EMULATION
-  return emulate_launch(grid.blocks, dim3(static_cast<unsigned>(grid.threads)), grid.shared_bytes, stream, [=] { kernel(static_cast<Parameters>(arguments)...); });
+  return emulate_launch(grid.blocks, dim3(static_cast<unsigned>(grid.threads)), grid.shared_bytes, stream,
+                        [=] { kernel(static_cast<Parameters>(arguments)...); });
 #else
-  if (const cudaError_t error = allow_shared_memory(reinterpret_cast<const void *>(kernel), grid.shared_bytes); error != cudaSuccess) return error;
+  if (const cudaError_t error = allow_shared_memory(reinterpret_cast<const void *>(kernel), grid.shared_bytes);
+      error != cudaSuccess)
+    return error;
   kernel<<<grid.blocks, grid.threads, grid.shared_bytes, stream>>>(static_cast<Parameters>(arguments)...);
   return cudaGetLastError();
 #endif

@@ -21,12 +21,15 @@ constexpr int64_t SHRINK = 1;
 #endif
 
 __global__ void copy_kernel(const uint4 *from, uint4 *to, int64_t count) {
-  for (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < count; i += static_cast<int64_t>(gridDim.x) * blockDim.x) to[i] = from[i];
+  for (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < count;
+       i += static_cast<int64_t>(gridDim.x) * blockDim.x)
+    to[i] = from[i];
 }
 // Every word is used, so that no load can be left out; the sum is written where it cannot be told apart from zero.
 __global__ void read_kernel(const uint4 *from, int64_t count, uint32_t *sink) {
   uint32_t all = 0;
-  for (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < count; i += static_cast<int64_t>(gridDim.x) * blockDim.x) {
+  for (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < count;
+       i += static_cast<int64_t>(gridDim.x) * blockDim.x) {
     const uint4 v = from[i];
     all |= v.x | v.y | v.z | v.w;
   }
@@ -70,7 +73,9 @@ using namespace cuda;
 
 namespace {
 
-std::string name_cuda(int version) { return "CUDA " + std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10); }
+std::string name_cuda(int version) {
+  return "CUDA " + std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10);
+}
 
 // Without a driver that knows the CUDA of this library: what it needs, and what is here.
 std::string describe_driver() {
@@ -78,7 +83,8 @@ std::string describe_driver() {
   if (cudaDriverGetVersion(&driver) != cudaSuccess) driver = 0;
   // The oldest driver of each major version of CUDA on Linux, by NVIDIA's release notes.
   const char *oldest = CUDART_VERSION >= 13000 ? "580" : CUDART_VERSION >= 12000 ? "525" : "450";
-  const std::string needs = "this library was built with " + name_cuda(CUDART_VERSION) + ", which needs NVIDIA's driver " + oldest + " or newer; ";
+  const std::string needs = "this library was built with " + name_cuda(CUDART_VERSION) +
+                            ", which needs NVIDIA's driver " + oldest + " or newer; ";
   return needs + (driver == 0 ? "no driver was found" : "the driver here knows " + name_cuda(driver) + " at most");
 }
 
@@ -90,8 +96,9 @@ std::vector<DeviceInfo> describe_cuda_devices() {
   if (error != cudaSuccess || count == 0) {
     cudaGetLastError();
     const std::string reason = error == cudaErrorInsufficientDriver ? describe_driver()
-                               : error == cudaSuccess || error == cudaErrorNoDevice ? "no NVIDIA GPU was found"
-                                                                                    : std::string("CUDA says: ") + cudaGetErrorString(error);
+                               : error == cudaSuccess || error == cudaErrorNoDevice
+                                   ? "no NVIDIA GPU was found"
+                                   : std::string("CUDA says: ") + cudaGetErrorString(error);
     return {{"cuda:0", "", reason, 0, false, {}}};
   }
   std::vector<DeviceInfo> devices;
@@ -100,9 +107,13 @@ std::vector<DeviceInfo> describe_cuda_devices() {
     check(cudaGetDeviceProperties(&properties, index), "asking for the device's properties");
     const std::string capability = "sm_" + std::to_string(properties.major) + std::to_string(properties.minor);
     const bool is_supported = properties.major >= 8;
-    devices.push_back({"cuda:" + std::to_string(index), std::string(properties.name) + ", " + std::to_string(properties.multiProcessorCount) + " multiprocessors",
-                       is_supported ? "" : "bf16 tensor cores are needed: compute capability 8.0 or newer", static_cast<int64_t>(properties.totalGlobalMem),
-                       is_supported, {capability, LinearAlgebra().description()}});
+    devices.push_back(
+        {"cuda:" + std::to_string(index),
+         std::string(properties.name) + ", " + std::to_string(properties.multiProcessorCount) + " multiprocessors",
+         is_supported ? "" : "bf16 tensor cores are needed: compute capability 8.0 or newer",
+         static_cast<int64_t>(properties.totalGlobalMem),
+         is_supported,
+         {capability, LinearAlgebra().description()}});
   }
   return devices;
 }
@@ -130,15 +141,21 @@ double measure_cuda(const OpenOptions &options, int32_t measure, Task &task) {
     check(cudaMemsetAsync(from.data(), 1, static_cast<size_t>(bytes), stream.get()), "filling a buffer");
     const Grid grid{dim3(static_cast<unsigned>(std::min<int64_t>(2048, ceil_divide(count, 256)))), 256};
     if (measure == DUO_MEASURE_READ_BANDWIDTH) {
-      return best(static_cast<double>(bytes), [&] { check(launch(grid, stream.get(), read_kernel, from.data(), count, sink.data()), "reading memory"); });
+      return best(static_cast<double>(bytes), [&] {
+        check(launch(grid, stream.get(), read_kernel, from.data(), count, sink.data()), "reading memory");
+      });
     }
-    return best(2.0 * static_cast<double>(bytes), [&] { check(launch(grid, stream.get(), copy_kernel, from.data(), to.data(), count), "copying memory"); });
+    return best(2.0 * static_cast<double>(bytes), [&] {
+      check(launch(grid, stream.get(), copy_kernel, from.data(), to.data(), count), "copying memory");
+    });
   }
   if (measure == DUO_MEASURE_MATMUL_F32) {
     const int64_t blocks = 1024 / SHRINK, rounds = 4096 / SHRINK;
     DeviceBuffer<float> out(blocks * 256);
     return best(2.0 * 64 * static_cast<double>(blocks * 256 * rounds), [&] {
-      check(launch({dim3(static_cast<unsigned>(blocks)), 256}, stream.get(), multiply_add_kernel, out.data(), rounds, 0.999f), "multiplying");
+      check(launch({dim3(static_cast<unsigned>(blocks)), 256}, stream.get(), multiply_add_kernel, out.data(), rounds,
+                   0.999f),
+            "multiplying");
     });
   }
   const int64_t size = MATRIX_SIZE / (SHRINK > 1 ? 64 : 1);
@@ -147,11 +164,13 @@ double measure_cuda(const OpenOptions &options, int32_t measure, Task &task) {
   for (const auto *buffer : {&left, &right}) {
     const int64_t slots = size * size / 128;
     auto *at = reinterpret_cast<uint8_t *>(buffer->data());
-    check(launch_fill_cache({at, at + slots * 128, nullptr, nullptr, slots, 0}, Dtype::bf16, 64, 1, stream.get()), "making numbers");
+    check(launch_fill_cache({at, at + slots * 128, nullptr, nullptr, slots, 0}, Dtype::bf16, 64, 1, stream.get()),
+          "making numbers");
   }
   LinearAlgebra algebra;
   const Product product{left.data(), right.data(), out.data(), size, size, size, size, size, size, false, Store::half};
-  return best(2.0 * static_cast<double>(size) * static_cast<double>(size) * static_cast<double>(size), [&] { algebra.multiply(product, stream); });
+  return best(2.0 * static_cast<double>(size) * static_cast<double>(size) * static_cast<double>(size),
+              [&] { algebra.multiply(product, stream); });
 }
 
 }  // namespace duo

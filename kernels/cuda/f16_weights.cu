@@ -1,4 +1,5 @@
-// f16 twins of a model's matrices. bf16 weights are widened on the device, without loss; others come from their files once more.
+// f16 twins of a model's matrices. bf16 weights are widened on the device, without loss; others come from their files
+// once more.
 #include "cuda/f16_weights.h"
 
 #include <cmath>
@@ -21,7 +22,8 @@ __device__ __forceinline__ float stored_value(const void *from, Dtype dtype, int
 
 __global__ void peak_kernel(const void *from, Dtype dtype, int64_t count, float *peak) {
   float largest = 0.0f;
-  for (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < count; i += static_cast<int64_t>(gridDim.x) * blockDim.x) {
+  for (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < count;
+       i += static_cast<int64_t>(gridDim.x) * blockDim.x) {
     largest = fmaxf(largest, fabsf(stored_value(from, dtype, i)));
   }
   largest = max_warp(largest);
@@ -60,7 +62,8 @@ F16Matrix join_parts(const std::vector<Part> &parts, const Stream &stream) {
   out.values.resize(count);
   int64_t at = 0;
   for (const Part &part : parts) {
-    check(launch_to_f16(part.values, part.dtype, part.count, 1.0f / out.unit, out.values.data() + at, stream.get()), "converting weights");
+    check(launch_to_f16(part.values, part.dtype, part.count, 1.0f / out.unit, out.values.data() + at, stream.get()),
+          "converting weights");
     at += part.count;
   }
   stream.wait();
@@ -89,13 +92,15 @@ F16Matrix convert_matrix(Uploader &uploader, const DeviceMatrix &matrix, const s
   if (matrix.format == WeightFormat::int8) {
     F16Matrix out;
     out.values.resize(matrix.rows * matrix.columns);
-    check(launch_widen_rows(matrix.packed(), 0, matrix.rows, Widened::f16, out.values.data(), uploader.stream().get()), "widening weights");
+    check(launch_widen_rows(matrix.packed(), 0, matrix.rows, Widened::f16, out.values.data(), uploader.stream().get()),
+          "widening weights");
     uploader.stream().wait();
     return out;
   }
   if (matrix.format != WeightFormat::bf16) {
     DeviceBuffer<float> values(matrix.rows * matrix.columns);
-    check(launch_widen_rows(matrix.packed(), 0, matrix.rows, Widened::f32, values.data(), uploader.stream().get()), "widening weights");
+    check(launch_widen_rows(matrix.packed(), 0, matrix.rows, Widened::f32, values.data(), uploader.stream().get()),
+          "widening weights");
     return join_parts({{values.data(), Dtype::f32, values.count()}}, uploader.stream());
   }
   bool is_bf16 = true;
@@ -109,11 +114,14 @@ F16Matrix convert_matrix(Uploader &uploader, const DeviceMatrix &matrix, const s
 cudaError_t launch_peak(const void *from, Dtype dtype, int64_t count, float *peak, cudaStream_t stream) {
   if (!is_stored_float(dtype)) return cudaErrorInvalidValue;
   const int64_t blocks = ceil_divide(count, THREADS);
-  return launch({dim3(static_cast<unsigned>(blocks < PEAK_BLOCKS ? blocks : PEAK_BLOCKS)), THREADS}, stream, peak_kernel, from, dtype, count, peak);
+  return launch({dim3(static_cast<unsigned>(blocks < PEAK_BLOCKS ? blocks : PEAK_BLOCKS)), THREADS}, stream,
+                peak_kernel, from, dtype, count, peak);
 }
-cudaError_t launch_to_f16(const void *from, Dtype dtype, int64_t count, float factor, uint16_t *to, cudaStream_t stream) {
+cudaError_t launch_to_f16(const void *from, Dtype dtype, int64_t count, float factor, uint16_t *to,
+                          cudaStream_t stream) {
   if (!is_stored_float(dtype)) return cudaErrorInvalidValue;
-  return launch({dim3(static_cast<unsigned>(ceil_divide(count, THREADS))), THREADS}, stream, to_f16_kernel, from, dtype, count, factor, to);
+  return launch({dim3(static_cast<unsigned>(ceil_divide(count, THREADS))), THREADS}, stream, to_f16_kernel, from, dtype,
+                count, factor, to);
 }
 
 void CudaModel::require_f16(Task &task) {
@@ -131,7 +139,8 @@ void CudaModel::require_f16(Task &task) {
     task.check_abort();
     DeviceLayer &layer = layers_[static_cast<size_t>(index)];
     const std::string at = "model.layers." + std::to_string(index) + ".";
-    layer.qkv.f16 = convert_matrix(uploader, layer.qkv, tensors(at, {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"}));
+    layer.qkv.f16 =
+        convert_matrix(uploader, layer.qkv, tensors(at, {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"}));
     layer.output.f16 = convert_matrix(uploader, layer.output, tensors(at, {"self_attn.o_proj"}));
     layer.gate_up.f16 = convert_matrix(uploader, layer.gate_up, tensors(at, {"mlp.gate_proj", "mlp.up_proj"}));
     layer.down.f16 = convert_matrix(uploader, layer.down, tensors(at, {"mlp.down_proj"}));

@@ -1,5 +1,5 @@
-// Matrix products of 16-bit floats with fp32 sums. The project's own tensor-core kernel always works; cuBLASLt, where it can be opened at run time,
-// takes its place (linear_algebra.h chooses).
+// Matrix products of 16-bit floats with fp32 sums. The project's own tensor-core kernel always works; cuBLASLt, where
+// it can be opened at run time, takes its place (linear_algebra.h chooses).
 #pragma once
 #include "cuda/device.h"
 
@@ -7,8 +7,9 @@ namespace duo::cuda {
 
 enum class Store { half, f32, add_f32 };  // write as the operands' kind, write as fp32, add to fp32
 
-// out [m, n] = factor · left [m, k]·right; right is [n, k] (a weight as stored), or [k, n] where `right_is_deep` (its transpose is multiplied by).
-// Rows lie *_stride elements apart. k, and n where right_is_deep, and the strides of left and right are multiples of 8; left, right 16-byte aligned.
+// out [m, n] = factor · left [m, k]·right; right is [n, k] (a weight as stored), or [k, n] where `right_is_deep` (its
+// transpose is multiplied by). Rows lie *_stride elements apart. k, and n where right_is_deep, and the strides of left
+// and right are multiples of 8; left, right 16-byte aligned.
 struct Product {
   const bf16 *left, *right;
   void *out;

@@ -4,7 +4,9 @@
 
 namespace duo::cuda {
 
-// sums [num_a, num_b] fp64 = ⟨a_r, b_c⟩; a [num_a, length], b [num_b, length]. lower_only: only c ≤ r is written. At most 65535·16 rows of a.
-cudaError_t launch_gram(const float *a, int64_t num_a, const float *b, int64_t num_b, int64_t length, bool lower_only, double *sums, cudaStream_t stream);
+// sums [num_a, num_b] fp64 = ⟨a_r, b_c⟩; a [num_a, length], b [num_b, length]. lower_only: only c ≤ r is written. At
+// most 65535·16 rows of a.
+cudaError_t launch_gram(const float *a, int64_t num_a, const float *b, int64_t num_b, int64_t length, bool lower_only,
+                        double *sums, cudaStream_t stream);
 
 }  // namespace duo::cuda

@@ -46,7 +46,8 @@ __device__ __forceinline__ void normalize_vector(HeadVector &v, const float *wei
 }
 
 // `direction` −1 turns back.
-__device__ __forceinline__ void rotate_vector(HeadVector &v, const float *cosine, const float *sine, int head_dim, float direction) {
+__device__ __forceinline__ void rotate_vector(HeadVector &v, const float *cosine, const float *sine, int head_dim,
+                                              float direction) {
   for (int p = 0; p < HeadVector::PAIRS; p++) {
     const int i = threadIdx.x % 32 + 32 * p;
     if (i >= head_dim / 2) continue;

@@ -1,4 +1,5 @@
-// Which kernels the selected device gets. Each device is asked once: a process may use several, of which not all are Hopper GPUs.
+// Which kernels the selected device gets. Each device is asked once: a process may use several, of which not all are
+// Hopper GPUs.
 #include "cuda/hopper.h"
 
 #include <atomic>

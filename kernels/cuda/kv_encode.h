@@ -5,18 +5,21 @@
 namespace duo::cuda {
 
 // vector [D] in shared memory, seen by the whole warp → row, and its scale word where the format has one.
-__device__ __forceinline__ void encode_vector(Dtype dtype, const float *vector, int head_dim, uint8_t *row, uint32_t *scale) {
+__device__ __forceinline__ void encode_vector(Dtype dtype, const float *vector, int head_dim, uint8_t *row,
+                                              uint32_t *scale) {
   const int lane = threadIdx.x % 32;
   if (dtype == Dtype::f32) {
     for (int i = lane; i < head_dim; i += 32) reinterpret_cast<float *>(row)[i] = vector[i];
     return;
   }
   if (dtype == Dtype::bf16) {
-    for (int i = lane; i < head_dim / 2; i += 32) reinterpret_cast<uint32_t *>(row)[i] = pack_bf16(vector[2 * i], vector[2 * i + 1]);
+    for (int i = lane; i < head_dim / 2; i += 32)
+      reinterpret_cast<uint32_t *>(row)[i] = pack_bf16(vector[2 * i], vector[2 * i + 1]);
     return;
   }
   if (dtype == Dtype::f16) {
-    for (int i = lane; i < head_dim / 2; i += 32) reinterpret_cast<uint32_t *>(row)[i] = pack_as<Half::f16>(vector[2 * i], vector[2 * i + 1]);
+    for (int i = lane; i < head_dim / 2; i += 32)
+      reinterpret_cast<uint32_t *>(row)[i] = pack_as<Half::f16>(vector[2 * i], vector[2 * i + 1]);
     return;
   }
   float largest = 0.0f, smallest = 0.0f;  // 0 is always inside int4's range, so its zero is one of 0…15
@@ -38,12 +41,14 @@ __device__ __forceinline__ void encode_vector(Dtype dtype, const float *vector, 
     if (lane == 0) *scale = half_scale | static_cast<uint32_t>(narrow_half(zero)) << 16;
     return;
   }
-  const float magnitude = fmaxf(largest, smallest), step = magnitude * (dtype == Dtype::int8 ? 1.0f / 127.0f : 1.0f / 448.0f);
+  const float magnitude = fmaxf(largest, smallest),
+              step = magnitude * (dtype == Dtype::int8 ? 1.0f / 127.0f : 1.0f / 448.0f);
   const float inverse = step > 0.0f ? 1.0f / step : 0.0f;
   for (int i = lane; i < head_dim; i += 32) {
     const float value = vector[i] * inverse;
-    row[i] = dtype == Dtype::int8 ? static_cast<uint8_t>(static_cast<int8_t>(fminf(127.0f, fmaxf(-127.0f, rintf(value)))))
-                                  : static_cast<uint8_t>(float_to_fp8(value));
+    row[i] = dtype == Dtype::int8
+                 ? static_cast<uint8_t>(static_cast<int8_t>(fminf(127.0f, fmaxf(-127.0f, rintf(value)))))
+                 : static_cast<uint8_t>(float_to_fp8(value));
   }
   if (lane == 0) {
 #ifdef DUO_EMULATION

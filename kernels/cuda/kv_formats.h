@@ -1,5 +1,5 @@
-// How one head vector of a KV cache is stored, by dtype, and read back. Raw values of every format are exact in bf16; the value is
-// raw·scale, so that kernels multiply raw values and apply one scale a vector.
+// How one head vector of a KV cache is stored, by dtype, and read back. Raw values of every format are exact in bf16;
+// the value is raw·scale, so that kernels multiply raw values and apply one scale a vector.
 //   f32, bf16, f16 (of a measuring pass; no cache has it): as they are; scale 1.   int8: −127…127, scale fp32 = max|x|/127.   fp8: e4m3, scale fp32 = max|x|/448.
 //   int4: q − zero with q 0…15; the scale word holds fp16 scale (low half) and fp16 zero (high half), zero an integer 0…15.
 #pragma once
@@ -10,9 +10,14 @@ namespace duo::cuda {
 
 // Bytes of D values; bytes of the scale word (0: none).
 __host__ __device__ constexpr int kv_row_bytes(Dtype dtype, int head_dim) {
-  return dtype == Dtype::f32 ? 4 * head_dim : dtype == Dtype::bf16 || dtype == Dtype::f16 ? 2 * head_dim : dtype == Dtype::int4 ? head_dim / 2 : head_dim;
+  return dtype == Dtype::f32                           ? 4 * head_dim
+         : dtype == Dtype::bf16 || dtype == Dtype::f16 ? 2 * head_dim
+         : dtype == Dtype::int4                        ? head_dim / 2
+                                                       : head_dim;
 }
-__host__ __device__ constexpr int kv_scale_bytes(Dtype dtype) { return dtype == Dtype::f32 || dtype == Dtype::bf16 || dtype == Dtype::f16 ? 0 : 4; }
+__host__ __device__ constexpr int kv_scale_bytes(Dtype dtype) {
+  return dtype == Dtype::f32 || dtype == Dtype::bf16 || dtype == Dtype::f16 ? 0 : 4;
+}
 
 constexpr int PAGE_ENTRIES = 256;
 // A page: keys, values, key scales, value scales of PAGE_ENTRIES entries of one KV head, one after another.
@@ -20,14 +25,15 @@ __host__ __device__ constexpr int64_t kv_page_bytes(Dtype dtype, int head_dim) {
   return int64_t{PAGE_ENTRIES} * 2 * (kv_row_bytes(dtype, head_dim) + kv_scale_bytes(dtype));
 }
 
-// One KV head's cache of one layer, in one piece or in pages. Slot of position p: p, or in a ring S + (p − S) mod R from S on (docs/semantics.md, 6).
+// One KV head's cache of one layer, in one piece or in pages. Slot of position p: p, or in a ring S + (p − S) mod R
+// from S on (docs/semantics.md, 6).
 struct HeadCache {
-  uint8_t *key, *value;               // [slots] rows of kv_row_bytes, 16-byte aligned where the row is; or null: in pages
+  uint8_t *key, *value;  // [slots] rows of kv_row_bytes, 16-byte aligned where the row is; or null: in pages
   uint32_t *key_scale, *value_scale;  // [slots] or null
   int64_t slots;
   int32_t is_ring;
-  int64_t sink, recent;               // S and R of a ring
-  uint8_t *const *pages = nullptr;    // page p is pages[p·page_stride], there as far as entries are; null: in one piece
+  int64_t sink, recent;             // S and R of a ring
+  uint8_t *const *pages = nullptr;  // page p is pages[p·page_stride], there as far as entries are; null: in one piece
   int64_t page_stride = 0;
 };
 
@@ -40,15 +46,21 @@ struct CacheRows {
     const int row = kv_row_bytes(dtype, head_dim);
     uint8_t *const values = page + PAGE_ENTRIES * row;
     auto *scales = kv_scale_bytes(dtype) > 0 ? reinterpret_cast<uint32_t *>(values + PAGE_ENTRIES * row) : nullptr;
-    return {page + entry * row, values + entry * row, scales == nullptr ? nullptr : scales + entry, scales == nullptr ? nullptr : scales + PAGE_ENTRIES + entry};
+    return {page + entry * row, values + entry * row, scales == nullptr ? nullptr : scales + entry,
+            scales == nullptr ? nullptr : scales + PAGE_ENTRIES + entry};
   }
-  __device__ __forceinline__ static CacheRows in_piece(uint8_t *key, uint8_t *value, uint32_t *key_scale, uint32_t *value_scale, int64_t entry, int row_bytes) {
-    return {key + entry * row_bytes, value + entry * row_bytes, key_scale == nullptr ? nullptr : key_scale + entry, value_scale == nullptr ? nullptr : value_scale + entry};
+  __device__ __forceinline__ static CacheRows in_piece(uint8_t *key, uint8_t *value, uint32_t *key_scale,
+                                                       uint32_t *value_scale, int64_t entry, int row_bytes) {
+    return {key + entry * row_bytes, value + entry * row_bytes, key_scale == nullptr ? nullptr : key_scale + entry,
+            value_scale == nullptr ? nullptr : value_scale + entry};
   }
 };
 __device__ __forceinline__ CacheRows find_rows(const HeadCache &cache, int64_t slot, Dtype dtype, int head_dim) {
-  if (cache.pages != nullptr) return CacheRows::in_page(cache.pages[slot / PAGE_ENTRIES * cache.page_stride], static_cast<int>(slot % PAGE_ENTRIES), dtype, head_dim);
-  return CacheRows::in_piece(cache.key, cache.value, cache.key_scale, cache.value_scale, slot, kv_row_bytes(dtype, head_dim));
+  if (cache.pages != nullptr)
+    return CacheRows::in_page(cache.pages[slot / PAGE_ENTRIES * cache.page_stride],
+                              static_cast<int>(slot % PAGE_ENTRIES), dtype, head_dim);
+  return CacheRows::in_piece(cache.key, cache.value, cache.key_scale, cache.value_scale, slot,
+                             kv_row_bytes(dtype, head_dim));
 }
 
 __device__ __forceinline__ int64_t cache_slot(const HeadCache &cache, int64_t position) {
@@ -75,11 +87,14 @@ __device__ __forceinline__ uint4 read_raw(const uint8_t *row, int chunk, float z
   if constexpr (DTYPE == Dtype::bf16) {
     return *reinterpret_cast<const uint4 *>(row + chunk * 16);
   } else if constexpr (DTYPE == Dtype::f32) {
-    const float4 a = *reinterpret_cast<const float4 *>(row + chunk * 32), b = *reinterpret_cast<const float4 *>(row + chunk * 32 + 16);
+    const float4 a = *reinterpret_cast<const float4 *>(row + chunk * 32),
+                 b = *reinterpret_cast<const float4 *>(row + chunk * 32 + 16);
     return make_uint4(pack_bf16(a.x, a.y), pack_bf16(a.z, a.w), pack_bf16(b.x, b.y), pack_bf16(b.z, b.w));
   } else if constexpr (DTYPE == Dtype::int8) {
     const uint2 words = *reinterpret_cast<const uint2 *>(row + chunk * 8);
-    const auto value = [](uint32_t word, int i) { return static_cast<float>(static_cast<int8_t>(word >> (8 * i) & 0xffu)); };
+    const auto value = [](uint32_t word, int i) {
+      return static_cast<float>(static_cast<int8_t>(word >> (8 * i) & 0xffu));
+    };
     return make_uint4(pack_bf16(value(words.x, 0), value(words.x, 1)), pack_bf16(value(words.x, 2), value(words.x, 3)),
                       pack_bf16(value(words.y, 0), value(words.y, 1)), pack_bf16(value(words.y, 2), value(words.y, 3)));
   } else if constexpr (DTYPE == Dtype::fp8) {
@@ -90,13 +105,16 @@ __device__ __forceinline__ uint4 read_raw(const uint8_t *row, int chunk, float z
   } else {
     const uint32_t word = *reinterpret_cast<const uint32_t *>(row + chunk * 4);
     const auto value = [=](int i) { return static_cast<float>(word >> (4 * i) & 0xfu) - zero; };
-    return make_uint4(pack_bf16(value(0), value(1)), pack_bf16(value(2), value(3)), pack_bf16(value(4), value(5)), pack_bf16(value(6), value(7)));
+    return make_uint4(pack_bf16(value(0), value(1)), pack_bf16(value(2), value(3)), pack_bf16(value(4), value(5)),
+                      pack_bf16(value(6), value(7)));
   }
 }
 
 template <Dtype DTYPE>
 __device__ __forceinline__ float read_scale(uint32_t word) {
-  return DTYPE == Dtype::int4 ? widen_half(static_cast<uint16_t>(word & 0xffffu)) : kv_scale_bytes(DTYPE) ? bits_float(word) : 1.0f;
+  return DTYPE == Dtype::int4    ? widen_half(static_cast<uint16_t>(word & 0xffffu))
+         : kv_scale_bytes(DTYPE) ? bits_float(word)
+                                 : 1.0f;
 }
 template <Dtype DTYPE>
 __device__ __forceinline__ float read_zero(uint32_t word) {
@@ -111,7 +129,8 @@ __device__ __forceinline__ uint4 read_scaled(Dtype dtype, const uint8_t *row, in
     case Dtype::int8: raw = read_raw<Dtype::int8>(row, chunk, 0.0f), scale = read_scale<Dtype::int8>(scale_word); break;
     case Dtype::fp8: raw = read_raw<Dtype::fp8>(row, chunk, 0.0f), scale = read_scale<Dtype::fp8>(scale_word); break;
     case Dtype::int4:
-      raw = read_raw<Dtype::int4>(row, chunk, read_zero<Dtype::int4>(scale_word)), scale = read_scale<Dtype::int4>(scale_word);
+      raw = read_raw<Dtype::int4>(row, chunk, read_zero<Dtype::int4>(scale_word)),
+      scale = read_scale<Dtype::int4>(scale_word);
       break;
     case Dtype::f32: return read_raw<Dtype::f32>(row, chunk, 0.0f);
     default: return read_raw<Dtype::bf16>(row, chunk, 0.0f);

@@ -1,4 +1,5 @@
-// One warp a head vector: its gradient is read once and stays in registers for all windows. head_dim 32, 64 or 128, so at most four elements a lane.
+// One warp a head vector: its gradient is read once and stays in registers for all windows. head_dim 32, 64 or 128, so
+// at most four elements a lane.
 #include "cuda/ladder_products.h"
 
 #include "cuda/branch_gradient.h"
@@ -16,9 +17,12 @@ __global__ void ladder_delta_kernel(const LadderProducts a) {
   float gradient[4] = {0.0f, 0.0f, 0.0f, 0.0f}, with_mixed = 0.0f;
   const bool is_inside = lane * 4 < a.head_dim;
   if (is_inside) {
-    const uint2 d = *reinterpret_cast<const uint2 *>(a.d_mixed + at), m = *reinterpret_cast<const uint2 *>(a.mixed + at);
-    gradient[0] = widen_low(d.x), gradient[1] = widen_high(d.x), gradient[2] = widen_low(d.y), gradient[3] = widen_high(d.y);
-    with_mixed = gradient[0] * widen_low(m.x) + gradient[1] * widen_high(m.x) + gradient[2] * widen_low(m.y) + gradient[3] * widen_high(m.y);
+    const uint2 d = *reinterpret_cast<const uint2 *>(a.d_mixed + at),
+                m = *reinterpret_cast<const uint2 *>(a.mixed + at);
+    gradient[0] = widen_low(d.x), gradient[1] = widen_high(d.x), gradient[2] = widen_low(d.y),
+    gradient[3] = widen_high(d.y);
+    with_mixed = gradient[0] * widen_low(m.x) + gradient[1] * widen_high(m.x) + gradient[2] * widen_low(m.y) +
+                 gradient[3] * widen_high(m.y);
   }
   with_mixed = sum_warp(with_mixed);
   if (lane == 0) a.full_delta[to] = with_mixed;
@@ -39,7 +43,8 @@ __global__ void ladder_delta_kernel(const LadderProducts a) {
 cudaError_t launch_ladder_products(const LadderProducts &a, cudaStream_t stream) {
   const Grid grid{dim3(static_cast<unsigned>(ceil_divide(a.num_rows * a.heads, WARPS))), THREADS};
   if (const cudaError_t error = launch(grid, stream, ladder_delta_kernel, a); error != cudaSuccess) return error;
-  return launch_sum_runs(a.deltas, a.num_windows * a.kv_heads, a.heads / a.kv_heads * a.num_rows, a.partial, a.products, stream);
+  return launch_sum_runs(a.deltas, a.num_windows * a.kv_heads, a.heads / a.kv_heads * a.num_rows, a.partial, a.products,
+                         stream);
 }
 
 }  // namespace duo::cuda

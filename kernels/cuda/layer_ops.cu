@@ -1,4 +1,5 @@
-// Row-wise operations: one block a row for norms, one warp a head vector for rope, one thread a few elements for the rest.
+// Row-wise operations: one block a row for norms, one warp a head vector for rope, one thread a few elements for the
+// rest.
 #include "cuda/layer_ops.h"
 
 #include "cuda/hadamard.h"
@@ -12,12 +13,16 @@ constexpr int THREADS = 256;
 constexpr size_t NORM_SHARED = 32 * sizeof(float);
 
 Grid element_grid(int64_t count) { return {dim3(static_cast<unsigned>(ceil_divide(count, THREADS))), THREADS}; }
-__device__ __forceinline__ int64_t element_index() { return static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; }
+__device__ __forceinline__ int64_t element_index() {
+  return static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+}
 
 template <Half HALF>
-__global__ void embed_kernel(const int32_t *tokens, const uint16_t *table, float unit, int64_t rows, int64_t width, float *x) {
+__global__ void embed_kernel(const int32_t *tokens, const uint16_t *table, float unit, int64_t rows, int64_t width,
+                             float *x) {
   const int64_t i = element_index();
-  if (i < rows * width) x[i] = unit * widen_as<HALF>(table[static_cast<int64_t>(tokens[i / width]) * width + i % width]);
+  if (i < rows * width)
+    x[i] = unit * widen_as<HALF>(table[static_cast<int64_t>(tokens[i / width]) * width + i % width]);
 }
 
 // Four neighbours of a row, 16 bytes of fp32 or 8 of bf16; rows are whole pieces of eight.
@@ -27,7 +32,9 @@ __device__ __forceinline__ float4 load_four(const bf16 *from) {
   return make_float4(widen_low(v.x), widen_high(v.x), widen_low(v.y), widen_high(v.y));
 }
 __device__ __forceinline__ void store_four(float *to, float4 v) { *reinterpret_cast<float4 *>(to) = v; }
-__device__ __forceinline__ void store_four(bf16 *to, float4 v) { *reinterpret_cast<uint2 *>(to) = make_uint2(pack_bf16(v.x, v.y), pack_bf16(v.z, v.w)); }
+__device__ __forceinline__ void store_four(bf16 *to, float4 v) {
+  *reinterpret_cast<uint2 *>(to) = make_uint2(pack_bf16(v.x, v.y), pack_bf16(v.z, v.w));
+}
 template <Half HALF>
 __device__ __forceinline__ void store_four_as(uint16_t *to, float4 v) {
   *reinterpret_cast<uint2 *>(to) = make_uint2(pack_as<HALF>(v.x, v.y), pack_as<HALF>(v.z, v.w));
@@ -42,7 +49,8 @@ __device__ __forceinline__ float4 round_four(float4 v) {
   return make_float4(widen_low(low), widen_high(low), widen_low(high), widen_high(high));
 }
 
-// The row is read twice, the second time out of L1. KEEPS: the norm is of the row as rounded to bf16, which is written to `kept`.
+// The row is read twice, the second time out of L1. KEEPS: the norm is of the row as rounded to bf16, which is written
+// to `kept`.
 template <typename In, typename Out, bool KEEPS, Half HALF = Half::bf16>
 __global__ void rms_norm_kernel(const In *x, const float *weight, int64_t width, float eps, Out *out, bf16 *kept) {
   float *scratch = reinterpret_cast<float *>(shared_memory());
@@ -60,13 +68,15 @@ __global__ void rms_norm_kernel(const In *x, const float *weight, int64_t width,
   for (int64_t i = threadIdx.x * 4; i < width; i += blockDim.x * 4) {
     const float4 v = value(i), w = load_four(weight + i);
     if constexpr (KEEPS) store_four(kept + at + i, v);
-    store_four_as<HALF>(out + at + i, make_float4(v.x * scale * w.x, v.y * scale * w.y, v.z * scale * w.z, v.w * scale * w.w));
+    store_four_as<HALF>(out + at + i,
+                        make_float4(v.x * scale * w.x, v.y * scale * w.y, v.z * scale * w.z, v.w * scale * w.w));
   }
 }
 
 // dx = w∘dy·s − x·⟨w∘dy, x⟩·s³/C with s the inverse root mean square. `narrowed`: dx rounded, or null.
 template <typename X, typename Dy>
-__global__ void rms_norm_backward_kernel(const X *x, const float *weight, const Dy *dy, int64_t width, float eps, float *dx, bool accumulate, bf16 *narrowed) {
+__global__ void rms_norm_backward_kernel(const X *x, const float *weight, const Dy *dy, int64_t width, float eps,
+                                         float *dx, bool accumulate, bf16 *narrowed) {
   float *scratch = reinterpret_cast<float *>(shared_memory());
   const int64_t at = static_cast<int64_t>(blockIdx.x) * width;
   const auto weighted = [&](int64_t i) {
@@ -83,7 +93,8 @@ __global__ void rms_norm_backward_kernel(const X *x, const float *weight, const 
   const float back = sum_block(projection, scratch) * scale * scale * scale / static_cast<float>(width);
   for (int64_t i = threadIdx.x * 4; i < width; i += blockDim.x * 4) {
     const float4 v = load_four(x + at + i), d = weighted(i);
-    float4 sum = make_float4(d.x * scale - v.x * back, d.y * scale - v.y * back, d.z * scale - v.z * back, d.w * scale - v.w * back);
+    float4 sum = make_float4(d.x * scale - v.x * back, d.y * scale - v.y * back, d.z * scale - v.z * back,
+                             d.w * scale - v.w * back);
     if (accumulate) {
       const float4 before = load_four(dx + at + i);
       sum = make_float4(sum.x + before.x, sum.y + before.y, sum.z + before.z, sum.w + before.w);
@@ -99,14 +110,16 @@ __device__ __forceinline__ void record_range(const HeadVector &v, float *peak) {
   if (HALF != Half::f16 || peak == nullptr) return;
   float largest = 0.0f;
   for (int p = 0; p < HeadVector::PAIRS; p++) {
-    for (const float x : {v.first[p], v.second[p]}) largest = fabsf(x) <= F16_MAX ? largest : fmaxf(fabsf(x), 2.0f * F16_MAX);
+    for (const float x : {v.first[p], v.second[p]})
+      largest = fabsf(x) <= F16_MAX ? largest : fmaxf(fabsf(x), 2.0f * F16_MAX);
   }
   if (largest > 0.0f) raise_peak(peak, largest);
 }
 
 template <Half HALF>
 __global__ void rope_write_kernel(const RopeWrite r) {
-  float *staging = reinterpret_cast<float *>(shared_memory()) + threadIdx.x / 32 * r.head_dim;  // one head vector a warp
+  float *staging =
+      reinterpret_cast<float *>(shared_memory()) + threadIdx.x / 32 * r.head_dim;  // one head vector a warp
   const int64_t item = static_cast<int64_t>(blockIdx.x) * (blockDim.x / 32) + threadIdx.x / 32;
   const int64_t queries = r.query_rows * r.heads, keys = r.rows * r.kv_heads;
   const int64_t half = r.head_dim / 2;
@@ -126,7 +139,8 @@ __global__ void rope_write_kernel(const RopeWrite r) {
   if (index >= keys) return;
   const int64_t row = index / r.kv_heads, head = index % r.kv_heads;
   const int64_t table = r.positions[row] - r.table_start;
-  HeadVector v = load_vector<HALF>((is_value ? r.value_in : r.key_in) + row * r.key_stride + head * r.head_dim, r.head_dim);
+  HeadVector v =
+      load_vector<HALF>((is_value ? r.value_in : r.key_in) + row * r.key_stride + head * r.head_dim, r.head_dim);
   if (!is_value) {
     if (r.key_norm != nullptr) normalize_vector(v, r.key_norm, r.head_dim, r.eps);
     rotate_vector(v, r.cosine + table * half, r.sine + table * half, r.head_dim, 1.0f);
@@ -137,13 +151,16 @@ __global__ void rope_write_kernel(const RopeWrite r) {
   __syncwarp();
   uint8_t *to = is_value ? r.value_out : r.key_out;
   uint32_t *scale = is_value ? r.value_scale : r.key_scale;
-  encode_vector(r.dtype, staging, r.head_dim, to + index * kv_row_bytes(r.dtype, r.head_dim), scale == nullptr ? nullptr : scale + index);
+  encode_vector(r.dtype, staging, r.head_dim, to + index * kv_row_bytes(r.dtype, r.head_dim),
+                scale == nullptr ? nullptr : scale + index);
 }
 
 // One thread 4 bytes of a row (rows are whole words for D >= 8), threads beyond them the scale.
 __global__ void cache_copy_kernel(const CacheCopy c) {
-  const int words = kv_row_bytes(c.dtype, c.head_dim) / 4, scales = kv_scale_bytes(c.dtype) / 4, width = 2 * (words + scales);
-  const int64_t i = element_index(), row = i / width / c.kv_heads, head = i / width % c.kv_heads, position = c.start + row;
+  const int words = kv_row_bytes(c.dtype, c.head_dim) / 4, scales = kv_scale_bytes(c.dtype) / 4,
+            width = 2 * (words + scales);
+  const int64_t i = element_index(), row = i / width / c.kv_heads, head = i / width % c.kv_heads,
+                position = c.start + row;
   if (row >= c.rows) return;
   const HeadCache &cache = c.caches[head];
   // A ring keeps the last R tokens: an earlier one of this chunk that shares their slot must not race with them.
@@ -153,7 +170,8 @@ __global__ void cache_copy_kernel(const CacheCopy c) {
   const int64_t from = row * c.kv_heads + head;
   const CacheRows to = find_rows(cache, cache_slot(cache, position), c.dtype, c.head_dim);
   if (word < words) {
-    reinterpret_cast<uint32_t *>(is_value ? to.value : to.key)[word] = reinterpret_cast<const uint32_t *>(is_value ? c.value : c.key)[from * words + word];
+    reinterpret_cast<uint32_t *>(is_value ? to.value : to.key)[word] =
+        reinterpret_cast<const uint32_t *>(is_value ? c.value : c.key)[from * words + word];
   } else {
     *(is_value ? to.value_scale : to.key_scale) = (is_value ? c.value_scale : c.key_scale)[from];
   }
@@ -191,13 +209,16 @@ __global__ void rope_backward_kernel(const RopeBackward r) {
       v.second[p] = v.second[p] * scale - x.second[p] * back;
     }
   }
-  store_vector(v, r.out + (r.scatters ? static_cast<int64_t>(r.positions[row]) : row) * r.out_stride + head * r.head_dim, r.head_dim);
+  store_vector(v,
+               r.out + (r.scatters ? static_cast<int64_t>(r.positions[row]) : row) * r.out_stride + head * r.head_dim,
+               r.head_dim);
 }
 
-// One thread eight neighbours; blocks along x cover a row, along y the rows, in strides where there are more than a grid holds.
-// `peak`, where it is given, rises to the greatest |silu(gate)·up|, before the factor.
+// One thread eight neighbours; blocks along x cover a row, along y the rows, in strides where there are more than a
+// grid holds. `peak`, where it is given, rises to the greatest |silu(gate)·up|, before the factor.
 template <Half HALF>
-__global__ void swiglu_kernel(const uint16_t *gate_up, int64_t rows, int64_t width, float factor, float *peak, uint16_t *out) {
+__global__ void swiglu_kernel(const uint16_t *gate_up, int64_t rows, int64_t width, float factor, float *peak,
+                              uint16_t *out) {
   const int64_t i = element_index() * 8;
   float largest = 0.0f;
   if (i >= width) return;
@@ -209,7 +230,8 @@ __global__ void swiglu_kernel(const uint16_t *gate_up, int64_t rows, int64_t wid
 #pragma unroll
     for (int p = 0; p < 4; p++) {
       const float first = widen_low_as<HALF>(g[p]), second = widen_high_as<HALF>(g[p]);
-      const float low = first / (1.0f + expf(-first)) * widen_low_as<HALF>(u[p]), high = second / (1.0f + expf(-second)) * widen_high_as<HALF>(u[p]);
+      const float low = first / (1.0f + expf(-first)) * widen_low_as<HALF>(u[p]),
+                  high = second / (1.0f + expf(-second)) * widen_high_as<HALF>(u[p]);
       if constexpr (HALF == Half::f16) largest = fmaxf(largest, fmaxf(fabsf(low), fabsf(high)));
       y[p] = pack_as<HALF>(factor * low, factor * high);
     }
@@ -218,18 +240,21 @@ __global__ void swiglu_kernel(const uint16_t *gate_up, int64_t rows, int64_t wid
   if (HALF == Half::f16 && peak != nullptr) raise_peak(peak, largest);
 }
 
-__global__ void swiglu_backward_kernel(const bf16 *gate_up, const bf16 *d_hidden, int64_t rows, int64_t width, bf16 *d_gate_up) {
+__global__ void swiglu_backward_kernel(const bf16 *gate_up, const bf16 *d_hidden, int64_t rows, int64_t width,
+                                       bf16 *d_gate_up) {
   const int64_t i = element_index() * 8;
   if (i >= width) return;
   for (int64_t row = blockIdx.y; row < rows; row += gridDim.y) {
     const bf16 *at = gate_up + row * 2 * width + i;
     const uint4 gates = *reinterpret_cast<const uint4 *>(at), ups = *reinterpret_cast<const uint4 *>(at + width);
     const uint4 gradients = *reinterpret_cast<const uint4 *>(d_hidden + row * width + i);
-    const uint32_t g[4] = {gates.x, gates.y, gates.z, gates.w}, u[4] = {ups.x, ups.y, ups.z, ups.w}, d[4] = {gradients.x, gradients.y, gradients.z, gradients.w};
+    const uint32_t g[4] = {gates.x, gates.y, gates.z, gates.w}, u[4] = {ups.x, ups.y, ups.z, ups.w},
+                   d[4] = {gradients.x, gradients.y, gradients.z, gradients.w};
     uint32_t to_gate[4], to_up[4];
 #pragma unroll
     for (int p = 0; p < 4; p++) {
-      const float first = widen_low(g[p]), second = widen_high(g[p]), first_d = widen_low(d[p]), second_d = widen_high(d[p]);
+      const float first = widen_low(g[p]), second = widen_high(g[p]), first_d = widen_low(d[p]),
+                  second_d = widen_high(d[p]);
       const float first_sigmoid = 1.0f / (1.0f + expf(-first)), second_sigmoid = 1.0f / (1.0f + expf(-second));
       to_gate[p] = pack_bf16(first_d * widen_low(u[p]) * first_sigmoid * (1.0f + first * (1.0f - first_sigmoid)),
                              second_d * widen_high(u[p]) * second_sigmoid * (1.0f + second * (1.0f - second_sigmoid)));
@@ -241,7 +266,8 @@ __global__ void swiglu_backward_kernel(const bf16 *gate_up, const bf16 *d_hidden
   }
 }
 
-__global__ void rope_tables_kernel(const float *inverse, float scale, int64_t start, int64_t rows, int32_t half, float *cosine, float *sine) {
+__global__ void rope_tables_kernel(const float *inverse, float scale, int64_t start, int64_t rows, int32_t half,
+                                   float *cosine, float *sine) {
   const int64_t i = element_index();
   if (i < rows * half) make_rope_pair(start + i / half, inverse[i % half], scale, cosine + i, sine + i);
 }
@@ -252,12 +278,14 @@ __global__ void count_up_kernel(int64_t start, int64_t rows, int32_t *to) {
 }
 
 template <Half HALF>
-__global__ void mix_kernel(const float *full, const float *stream, const float *gates, int64_t rows, int32_t heads, int32_t kv_heads,
-                           int32_t head_dim, uint16_t *mixed) {
+__global__ void mix_kernel(const float *full, const float *stream, const float *gates, int64_t rows, int32_t heads,
+                           int32_t kv_heads, int32_t head_dim, uint16_t *mixed) {
   const int64_t i = element_index();
   if (i >= rows * heads * head_dim) return;
   const float gate = gates[i / head_dim % heads / (heads / kv_heads)];
-  mixed[i] = narrow_as<HALF>(gate == 1.0f ? full[i] : gate == 0.0f ? stream[i] : gate * full[i] + (1.0f - gate) * stream[i]);
+  mixed[i] = narrow_as<HALF>(gate == 1.0f   ? full[i]
+                             : gate == 0.0f ? stream[i]
+                                            : gate * full[i] + (1.0f - gate) * stream[i]);
 }
 
 // One block a row.
@@ -271,7 +299,8 @@ __global__ void quantize_rows_kernel(const bf16 *from, int64_t columns, int8_t *
   __syncthreads();
   for (unsigned w = 0; w < blockDim.x / 32; w++) largest = fmaxf(largest, scratch[w]);
   const float step = largest * (1.0f / 127.0f), inverse = step > 0.0f ? 1.0f / step : 0.0f;
-  for (int64_t i = threadIdx.x; i < columns; i += blockDim.x) to[at + i] = static_cast<int8_t>(fminf(127.0f, fmaxf(-127.0f, rintf(widen(from[at + i]) * inverse))));
+  for (int64_t i = threadIdx.x; i < columns; i += blockDim.x)
+    to[at + i] = static_cast<int8_t>(fminf(127.0f, fmaxf(-127.0f, rintf(widen(from[at + i]) * inverse))));
   if (threadIdx.x == 0) scale[blockIdx.x] = step;
 }
 
@@ -280,8 +309,8 @@ __device__ __forceinline__ float random_unit(uint64_t seed, uint64_t index) {
   bits = (bits ^ (bits >> 30)) * 0xbf58476d1ce4e5b9ull;
   bits = (bits ^ (bits >> 27)) * 0x94d049bb133111ebull;
   bits ^= bits >> 31;
-  const int64_t sum = static_cast<int64_t>(bits & 0xffff) + static_cast<int64_t>(bits >> 16 & 0xffff) + static_cast<int64_t>(bits >> 32 & 0xffff) +
-                      static_cast<int64_t>(bits >> 48);
+  const int64_t sum = static_cast<int64_t>(bits & 0xffff) + static_cast<int64_t>(bits >> 16 & 0xffff) +
+                      static_cast<int64_t>(bits >> 32 & 0xffff) + static_cast<int64_t>(bits >> 48);
   return static_cast<float>(sum - 131070) * (1.7320508f / 65536.0f);
 }
 
@@ -290,7 +319,8 @@ __global__ void fill_cache_kernel(const HeadCache cache, Dtype dtype, int32_t he
   float *vector = reinterpret_cast<float *>(shared_memory()) + threadIdx.x / 32 * head_dim;
   const int64_t item = static_cast<int64_t>(blockIdx.x) * (blockDim.x / 32) + threadIdx.x / 32, slot = item / 2;
   if (slot >= cache.slots) return;
-  for (int i = threadIdx.x % 32; i < head_dim; i += 32) vector[i] = random_unit(seed, static_cast<uint64_t>(item * head_dim + i));
+  for (int i = threadIdx.x % 32; i < head_dim; i += 32)
+    vector[i] = random_unit(seed, static_cast<uint64_t>(item * head_dim + i));
   __syncwarp();
   const CacheRows to = find_rows(cache, slot, dtype, head_dim);
   encode_vector(dtype, vector, head_dim, item % 2 ? to.value : to.key, item % 2 ? to.value_scale : to.key_scale);
@@ -300,10 +330,12 @@ __global__ void fill_cache_kernel(const HeadCache cache, Dtype dtype, int32_t he
 template <typename From, typename To>
 __global__ void gather_rows_kernel(const From *from, const int32_t *index, int64_t width, To *to) {
   const int64_t source = index == nullptr ? static_cast<int64_t>(blockIdx.x) : static_cast<int64_t>(index[blockIdx.x]);
-  for (int64_t i = threadIdx.x * 4; i < width; i += blockDim.x * 4) store_four(to + blockIdx.x * width + i, load_four(from + source * width + i));
+  for (int64_t i = threadIdx.x * 4; i < width; i += blockDim.x * 4)
+    store_four(to + blockIdx.x * width + i, load_four(from + source * width + i));
 }
 __global__ void scatter_rows_kernel(const float *from, const int32_t *index, int64_t width, float *to) {
-  for (int64_t i = threadIdx.x * 4; i < width; i += blockDim.x * 4) store_four(to + index[blockIdx.x] * width + i, load_four(from + blockIdx.x * width + i));
+  for (int64_t i = threadIdx.x * 4; i < width; i += blockDim.x * 4)
+    store_four(to + index[blockIdx.x] * width + i, load_four(from + blockIdx.x * width + i));
 }
 template <Half HALF>
 __global__ void narrow_kernel(const float *from, int64_t count, uint16_t *to) {
@@ -321,99 +353,132 @@ __global__ void add_bias_f32_kernel(float *y, const float *bias, int64_t rows, i
 }
 
 Grid piece_grid(int64_t rows, int64_t width) {
-  return {dim3(static_cast<unsigned>(ceil_divide(width / 8, THREADS)), static_cast<unsigned>(rows < 65535 ? rows : 65535)), THREADS};
+  return {
+      dim3(static_cast<unsigned>(ceil_divide(width / 8, THREADS)), static_cast<unsigned>(rows < 65535 ? rows : 65535)),
+      THREADS};
 }
 Grid row_grid(int64_t rows) { return {dim3(static_cast<unsigned>(rows)), THREADS, NORM_SHARED}; }
 
 }  // namespace
 
-cudaError_t launch_embed(const int32_t *tokens, const bf16 *table, int64_t rows, int64_t width, float *x, cudaStream_t stream, Half half,
-                         float unit) {
-  return launch(element_grid(rows * width), stream, half == Half::f16 ? embed_kernel<Half::f16> : embed_kernel<Half::bf16>, tokens, table, unit, rows, width, x);
+cudaError_t launch_embed(const int32_t *tokens, const bf16 *table, int64_t rows, int64_t width, float *x,
+                         cudaStream_t stream, Half half, float unit) {
+  return launch(element_grid(rows * width), stream,
+                half == Half::f16 ? embed_kernel<Half::f16> : embed_kernel<Half::bf16>, tokens, table, unit, rows,
+                width, x);
 }
-cudaError_t launch_rms_norm(const float *x, const float *weight, int64_t rows, int64_t width, float eps, bf16 *out, cudaStream_t stream, Half half) {
+cudaError_t launch_rms_norm(const float *x, const float *weight, int64_t rows, int64_t width, float eps, bf16 *out,
+                            cudaStream_t stream, Half half) {
   if (half == Half::f16) {
-    return launch(row_grid(rows), stream, rms_norm_kernel<float, bf16, false, Half::f16>, x, weight, width, eps, out, static_cast<bf16 *>(nullptr));
+    return launch(row_grid(rows), stream, rms_norm_kernel<float, bf16, false, Half::f16>, x, weight, width, eps, out,
+                  static_cast<bf16 *>(nullptr));
   }
-  return launch(row_grid(rows), stream, rms_norm_kernel<float, bf16, false>, x, weight, width, eps, out, static_cast<bf16 *>(nullptr));
+  return launch(row_grid(rows), stream, rms_norm_kernel<float, bf16, false>, x, weight, width, eps, out,
+                static_cast<bf16 *>(nullptr));
 }
-cudaError_t launch_rms_norm_kept(const float *x, const float *weight, int64_t rows, int64_t width, float eps, bf16 *kept, bf16 *out, cudaStream_t stream) {
+cudaError_t launch_rms_norm_kept(const float *x, const float *weight, int64_t rows, int64_t width, float eps,
+                                 bf16 *kept, bf16 *out, cudaStream_t stream) {
   return launch(row_grid(rows), stream, rms_norm_kernel<float, bf16, true>, x, weight, width, eps, out, kept);
 }
-cudaError_t launch_rms_norm_of_kept(const bf16 *kept, const float *weight, int64_t rows, int64_t width, float eps, bf16 *out, cudaStream_t stream) {
-  return launch(row_grid(rows), stream, rms_norm_kernel<bf16, bf16, false>, kept, weight, width, eps, out, static_cast<bf16 *>(nullptr));
+cudaError_t launch_rms_norm_of_kept(const bf16 *kept, const float *weight, int64_t rows, int64_t width, float eps,
+                                    bf16 *out, cudaStream_t stream) {
+  return launch(row_grid(rows), stream, rms_norm_kernel<bf16, bf16, false>, kept, weight, width, eps, out,
+                static_cast<bf16 *>(nullptr));
 }
-cudaError_t launch_rms_norm_f32(const float *x, const float *weight, int64_t rows, int64_t width, float eps, float *out, cudaStream_t stream) {
-  return launch(row_grid(rows), stream, rms_norm_kernel<float, float, false>, x, weight, width, eps, out, static_cast<bf16 *>(nullptr));
+cudaError_t launch_rms_norm_f32(const float *x, const float *weight, int64_t rows, int64_t width, float eps, float *out,
+                                cudaStream_t stream) {
+  return launch(row_grid(rows), stream, rms_norm_kernel<float, float, false>, x, weight, width, eps, out,
+                static_cast<bf16 *>(nullptr));
 }
-cudaError_t launch_rms_norm_backward(const float *x, const float *weight, const float *dy, int64_t rows, int64_t width, float eps, float *dx, cudaStream_t stream) {
-  return launch(row_grid(rows), stream, rms_norm_backward_kernel<float, float>, x, weight, dy, width, eps, dx, false, static_cast<bf16 *>(nullptr));
+cudaError_t launch_rms_norm_backward(const float *x, const float *weight, const float *dy, int64_t rows, int64_t width,
+                                     float eps, float *dx, cudaStream_t stream) {
+  return launch(row_grid(rows), stream, rms_norm_backward_kernel<float, float>, x, weight, dy, width, eps, dx, false,
+                static_cast<bf16 *>(nullptr));
 }
-cudaError_t launch_rms_norm_backward_add(const float *x, const float *weight, const bf16 *dy, int64_t rows, int64_t width, float eps, float *dx, bf16 *narrowed,
-                                         cudaStream_t stream) {
-  return launch(row_grid(rows), stream, rms_norm_backward_kernel<float, bf16>, x, weight, dy, width, eps, dx, true, narrowed);
+cudaError_t launch_rms_norm_backward_add(const float *x, const float *weight, const bf16 *dy, int64_t rows,
+                                         int64_t width, float eps, float *dx, bf16 *narrowed, cudaStream_t stream) {
+  return launch(row_grid(rows), stream, rms_norm_backward_kernel<float, bf16>, x, weight, dy, width, eps, dx, true,
+                narrowed);
 }
-cudaError_t launch_rms_norm_backward_add_kept(const bf16 *kept, const float *weight, const bf16 *dy, int64_t rows, int64_t width, float eps, float *dx,
-                                              cudaStream_t stream) {
-  return launch(row_grid(rows), stream, rms_norm_backward_kernel<bf16, bf16>, kept, weight, dy, width, eps, dx, true, static_cast<bf16 *>(nullptr));
+cudaError_t launch_rms_norm_backward_add_kept(const bf16 *kept, const float *weight, const bf16 *dy, int64_t rows,
+                                              int64_t width, float eps, float *dx, cudaStream_t stream) {
+  return launch(row_grid(rows), stream, rms_norm_backward_kernel<bf16, bf16>, kept, weight, dy, width, eps, dx, true,
+                static_cast<bf16 *>(nullptr));
 }
-cudaError_t launch_rope_tables(const float *inverse, float scale, int64_t start, int64_t rows, int32_t half, float *cosine, float *sine, cudaStream_t stream) {
+cudaError_t launch_rope_tables(const float *inverse, float scale, int64_t start, int64_t rows, int32_t half,
+                               float *cosine, float *sine, cudaStream_t stream) {
   return launch(element_grid(rows * half), stream, rope_tables_kernel, inverse, scale, start, rows, half, cosine, sine);
 }
 cudaError_t launch_count_up(int64_t start, int64_t rows, int32_t *to, cudaStream_t stream) {
   return launch(element_grid(rows), stream, count_up_kernel, start, rows, to);
 }
-cudaError_t launch_mix(const float *full, const float *stream, const float *gates, int64_t rows, int32_t heads, int32_t kv_heads,
-                       int32_t head_dim, bf16 *mixed, cudaStream_t stream_, Half half) {
-  return launch(element_grid(rows * heads * head_dim), stream_, half == Half::f16 ? mix_kernel<Half::f16> : mix_kernel<Half::bf16>, full, stream, gates, rows, heads, kv_heads, head_dim, mixed);
+cudaError_t launch_mix(const float *full, const float *stream, const float *gates, int64_t rows, int32_t heads,
+                       int32_t kv_heads, int32_t head_dim, bf16 *mixed, cudaStream_t stream_, Half half) {
+  return launch(element_grid(rows * heads * head_dim), stream_,
+                half == Half::f16 ? mix_kernel<Half::f16> : mix_kernel<Half::bf16>, full, stream, gates, rows, heads,
+                kv_heads, head_dim, mixed);
 }
-cudaError_t launch_quantize_rows(const bf16 *from, int64_t rows, int64_t columns, int8_t *to, float *scale, cudaStream_t stream) {
+cudaError_t launch_quantize_rows(const bf16 *from, int64_t rows, int64_t columns, int8_t *to, float *scale,
+                                 cudaStream_t stream) {
   return launch(row_grid(rows), stream, quantize_rows_kernel, from, columns, to, scale);
 }
 cudaError_t launch_fill_cache(HeadCache cache, Dtype dtype, int32_t head_dim, uint64_t seed, cudaStream_t stream) {
   constexpr int WARPS = 4;
-  return launch({dim3(static_cast<unsigned>(ceil_divide(2 * cache.slots, WARPS))), WARPS * 32, WARPS * head_dim * sizeof(float)}, stream, fill_cache_kernel,
-                cache, dtype, head_dim, seed);
+  return launch(
+      {dim3(static_cast<unsigned>(ceil_divide(2 * cache.slots, WARPS))), WARPS * 32, WARPS * head_dim * sizeof(float)},
+      stream, fill_cache_kernel, cache, dtype, head_dim, seed);
 }
 cudaError_t launch_rope_write(const RopeWrite &rope, cudaStream_t stream) {
   constexpr int WARPS = 4;
   const int64_t items = rope.query_rows * rope.heads + 2 * rope.rows * rope.kv_heads;
-  const Grid grid{dim3(static_cast<unsigned>(ceil_divide(items, WARPS))), WARPS * 32, WARPS * rope.head_dim * sizeof(float)};
-  return launch(grid, stream, rope.dtype == Dtype::f16 ? rope_write_kernel<Half::f16> : rope_write_kernel<Half::bf16>, rope);
+  const Grid grid{dim3(static_cast<unsigned>(ceil_divide(items, WARPS))), WARPS * 32,
+                  WARPS * rope.head_dim * sizeof(float)};
+  return launch(grid, stream, rope.dtype == Dtype::f16 ? rope_write_kernel<Half::f16> : rope_write_kernel<Half::bf16>,
+                rope);
 }
 cudaError_t launch_cache_copy(const CacheCopy &copy, cudaStream_t stream) {
   const int64_t width = 2 * (kv_row_bytes(copy.dtype, copy.head_dim) + kv_scale_bytes(copy.dtype)) / 4;
   return launch(element_grid(copy.rows * copy.kv_heads * width), stream, cache_copy_kernel, copy);
 }
 cudaError_t launch_rope_backward(const RopeBackward &rope, cudaStream_t stream) {
-  return launch({dim3(static_cast<unsigned>(ceil_divide(rope.rows * rope.heads, 4))), 128}, stream, rope_backward_kernel, rope);
+  return launch({dim3(static_cast<unsigned>(ceil_divide(rope.rows * rope.heads, 4))), 128}, stream,
+                rope_backward_kernel, rope);
 }
 cudaError_t launch_swiglu(const bf16 *gate_up, int64_t rows, int64_t width, bf16 *out, cudaStream_t stream) {
-  return launch(piece_grid(rows, width), stream, swiglu_kernel<Half::bf16>, gate_up, rows, width, 1.0f, static_cast<float *>(nullptr), out);
+  return launch(piece_grid(rows, width), stream, swiglu_kernel<Half::bf16>, gate_up, rows, width, 1.0f,
+                static_cast<float *>(nullptr), out);
 }
-cudaError_t launch_swiglu_f16(const uint16_t *gate_up, int64_t rows, int64_t width, float factor, float *peak, uint16_t *out, cudaStream_t stream) {
+cudaError_t launch_swiglu_f16(const uint16_t *gate_up, int64_t rows, int64_t width, float factor, float *peak,
+                              uint16_t *out, cudaStream_t stream) {
   return launch(piece_grid(rows, width), stream, swiglu_kernel<Half::f16>, gate_up, rows, width, factor, peak, out);
 }
-cudaError_t launch_swiglu_backward(const bf16 *gate_up, const bf16 *d_hidden, int64_t rows, int64_t width, bf16 *d_gate_up, cudaStream_t stream) {
+cudaError_t launch_swiglu_backward(const bf16 *gate_up, const bf16 *d_hidden, int64_t rows, int64_t width,
+                                   bf16 *d_gate_up, cudaStream_t stream) {
   return launch(piece_grid(rows, width), stream, swiglu_backward_kernel, gate_up, d_hidden, rows, width, d_gate_up);
 }
-cudaError_t launch_gather_rows(const float *from, const int32_t *index, int64_t rows, int64_t width, float *to, cudaStream_t stream) {
+cudaError_t launch_gather_rows(const float *from, const int32_t *index, int64_t rows, int64_t width, float *to,
+                               cudaStream_t stream) {
   return launch(row_grid(rows), stream, gather_rows_kernel<float, float>, from, index, width, to);
 }
-cudaError_t launch_gather_rows_bf16(const bf16 *from, const int32_t *index, int64_t rows, int64_t width, bf16 *to, cudaStream_t stream) {
+cudaError_t launch_gather_rows_bf16(const bf16 *from, const int32_t *index, int64_t rows, int64_t width, bf16 *to,
+                                    cudaStream_t stream) {
   return launch(row_grid(rows), stream, gather_rows_kernel<bf16, bf16>, from, index, width, to);
 }
-cudaError_t launch_gather_rows_widened(const bf16 *from, const int32_t *index, int64_t rows, int64_t width, float *to, cudaStream_t stream) {
+cudaError_t launch_gather_rows_widened(const bf16 *from, const int32_t *index, int64_t rows, int64_t width, float *to,
+                                       cudaStream_t stream) {
   return launch(row_grid(rows), stream, gather_rows_kernel<bf16, float>, from, index, width, to);
 }
-cudaError_t launch_scatter_rows(const float *from, const int32_t *index, int64_t rows, int64_t width, float *to, cudaStream_t stream) {
+cudaError_t launch_scatter_rows(const float *from, const int32_t *index, int64_t rows, int64_t width, float *to,
+                                cudaStream_t stream) {
   return launch(row_grid(rows), stream, scatter_rows_kernel, from, index, width, to);
 }
 cudaError_t launch_narrow(const float *from, int64_t count, bf16 *to, cudaStream_t stream, Half half) {
-  return launch(element_grid(ceil_divide(count, 4)), stream, half == Half::f16 ? narrow_kernel<Half::f16> : narrow_kernel<Half::bf16>, from, count, to);
+  return launch(element_grid(ceil_divide(count, 4)), stream,
+                half == Half::f16 ? narrow_kernel<Half::f16> : narrow_kernel<Half::bf16>, from, count, to);
 }
 cudaError_t launch_add_bias(bf16 *y, const float *bias, int64_t rows, int64_t width, cudaStream_t stream, Half half) {
-  return launch(element_grid(rows * width), stream, half == Half::f16 ? add_bias_kernel<Half::f16> : add_bias_kernel<Half::bf16>, y, bias, rows, width);
+  return launch(element_grid(rows * width), stream,
+                half == Half::f16 ? add_bias_kernel<Half::f16> : add_bias_kernel<Half::bf16>, y, bias, rows, width);
 }
 cudaError_t launch_add_bias_f32(float *y, const float *bias, int64_t rows, int64_t width, cudaStream_t stream) {
   return launch(element_grid(rows * width), stream, add_bias_f32_kernel, y, bias, rows, width);

@@ -1,5 +1,5 @@
-// cuBLASLt's C interface, declared here since its header need not be there at build time. Handles are opaque; the constants and the one
-// struct that is read are those of cublasLt.h of CUDA 12 and 13.
+// cuBLASLt's C interface, declared here since its header need not be there at build time. Handles are opaque; the
+// constants and the one struct that is read are those of cublasLt.h of CUDA 12 and 13.
 #include "cuda/linear_algebra.h"
 
 #include <dlfcn.h>
@@ -44,8 +44,8 @@ struct LinearAlgebra::Library {
   int (*preference_destroy)(Handle) = nullptr;
   int (*preference_set)(Handle, int, const void *, size_t) = nullptr;
   int (*heuristic)(Handle, Handle, Handle, Handle, Handle, Handle, Handle, int, HeuristicResult *, int *) = nullptr;
-  int (*matmul)(Handle, Handle, const void *, const void *, Handle, const void *, Handle, const void *, const void *, Handle, void *, Handle,
-                const Algorithm *, void *, size_t, cudaStream_t) = nullptr;
+  int (*matmul)(Handle, Handle, const void *, const void *, Handle, const void *, Handle, const void *, const void *,
+                Handle, void *, Handle, const Algorithm *, void *, size_t, cudaStream_t) = nullptr;
 
   // A product's shape, prepared once: descriptors and the algorithm that the heuristic puts first.
   struct Plan {
@@ -66,12 +66,14 @@ struct LinearAlgebra::Library {
     for (const char *name : {"libcublasLt.so.13", "libcublasLt.so.12", "libcublasLt.so"}) {
       if ((file = dlopen(name, RTLD_NOW | RTLD_LOCAL)) != nullptr) break;
     }
-    return file != nullptr && bind(create, "cublasLtCreate") && bind(destroy, "cublasLtDestroy") && bind(desc_create, "cublasLtMatmulDescCreate") &&
-           bind(desc_destroy, "cublasLtMatmulDescDestroy") && bind(desc_set, "cublasLtMatmulDescSetAttribute") &&
-           bind(layout_create, "cublasLtMatrixLayoutCreate") && bind(layout_destroy, "cublasLtMatrixLayoutDestroy") &&
-           bind(preference_create, "cublasLtMatmulPreferenceCreate") && bind(preference_destroy, "cublasLtMatmulPreferenceDestroy") &&
-           bind(preference_set, "cublasLtMatmulPreferenceSetAttribute") && bind(heuristic, "cublasLtMatmulAlgoGetHeuristic") &&
-           bind(matmul, "cublasLtMatmul") && create(&handle) == 0;
+    return file != nullptr && bind(create, "cublasLtCreate") && bind(destroy, "cublasLtDestroy") &&
+           bind(desc_create, "cublasLtMatmulDescCreate") && bind(desc_destroy, "cublasLtMatmulDescDestroy") &&
+           bind(desc_set, "cublasLtMatmulDescSetAttribute") && bind(layout_create, "cublasLtMatrixLayoutCreate") &&
+           bind(layout_destroy, "cublasLtMatrixLayoutDestroy") &&
+           bind(preference_create, "cublasLtMatmulPreferenceCreate") &&
+           bind(preference_destroy, "cublasLtMatmulPreferenceDestroy") &&
+           bind(preference_set, "cublasLtMatmulPreferenceSetAttribute") &&
+           bind(heuristic, "cublasLtMatmulAlgoGetHeuristic") && bind(matmul, "cublasLtMatmul") && create(&handle) == 0;
   }
   ~Library() {
     for (auto &[key, plan] : plans) {
@@ -94,14 +96,17 @@ struct LinearAlgebra::Library {
     int num_found = 0;
     const size_t limit = WORKSPACE_BYTES;
     const int half = p.half == Half::f16 ? REAL_16F : REAL_16BF;
-    const bool ok = desc_create(&plan.desc, COMPUTE_32F, REAL_32F) == 0 &&
-                    desc_set(plan.desc, DESC_TRANSA, &transpose_right, sizeof transpose_right) == 0 &&
-                    desc_set(plan.desc, DESC_TRANSB, &transpose_left, sizeof transpose_left) == 0 &&
-                    layout_create(&plan.a, half, p.right_is_deep ? n : k, p.right_is_deep ? k : n, p.right_stride) == 0 &&
-                    layout_create(&plan.b, half, k, m, p.left_stride) == 0 &&
-                    layout_create(&plan.c, p.store == Store::half ? half : REAL_32F, n, m, p.out_stride) == 0 &&
-                    preference_create(&preference) == 0 && preference_set(preference, PREFERENCE_MAX_WORKSPACE_BYTES, &limit, sizeof limit) == 0 &&
-                    heuristic(handle, plan.desc, plan.a, plan.b, plan.c, plan.c, preference, 1, &found, &num_found) == 0 && num_found == 1;
+    const bool ok =
+        desc_create(&plan.desc, COMPUTE_32F, REAL_32F) == 0 &&
+        desc_set(plan.desc, DESC_TRANSA, &transpose_right, sizeof transpose_right) == 0 &&
+        desc_set(plan.desc, DESC_TRANSB, &transpose_left, sizeof transpose_left) == 0 &&
+        layout_create(&plan.a, half, p.right_is_deep ? n : k, p.right_is_deep ? k : n, p.right_stride) == 0 &&
+        layout_create(&plan.b, half, k, m, p.left_stride) == 0 &&
+        layout_create(&plan.c, p.store == Store::half ? half : REAL_32F, n, m, p.out_stride) == 0 &&
+        preference_create(&preference) == 0 &&
+        preference_set(preference, PREFERENCE_MAX_WORKSPACE_BYTES, &limit, sizeof limit) == 0 &&
+        heuristic(handle, plan.desc, plan.a, plan.b, plan.c, plan.c, preference, 1, &found, &num_found) == 0 &&
+        num_found == 1;
     if (preference != nullptr) preference_destroy(preference);
     plan.is_usable = ok && found.state == 0 && found.workspace_bytes <= WORKSPACE_BYTES;
     plan.algorithm = found.algorithm;
@@ -110,14 +115,23 @@ struct LinearAlgebra::Library {
 
   bool multiply(const Product &p, const Stream &stream) {
     std::lock_guard<std::mutex> lock(mutex);
-    const Key key{p.m, p.n, p.k, p.left_stride, p.right_stride, p.out_stride, p.right_is_deep, static_cast<int>(p.store), static_cast<int>(p.half)};
+    const Key key{p.m,
+                  p.n,
+                  p.k,
+                  p.left_stride,
+                  p.right_stride,
+                  p.out_stride,
+                  p.right_is_deep,
+                  static_cast<int>(p.store),
+                  static_cast<int>(p.half)};
     auto at = plans.find(key);
     if (at == plans.end()) at = plans.emplace(key, make_plan(p)).first;
     const Plan &plan = at->second;
     if (!plan.is_usable) return false;
     const float alpha = p.factor, beta = p.store == Store::add_f32 ? 1.0f : 0.0f;
-    return matmul(handle, plan.desc, &alpha, p.right, plan.a, p.left, plan.b, &beta, p.out, plan.c, p.out, plan.c, &plan.algorithm,
-                  stream.scratch(static_cast<int64_t>(WORKSPACE_BYTES)), WORKSPACE_BYTES, stream.get()) == 0;
+    return matmul(handle, plan.desc, &alpha, p.right, plan.a, p.left, plan.b, &beta, p.out, plan.c, p.out, plan.c,
+                  &plan.algorithm, stream.scratch(static_cast<int64_t>(WORKSPACE_BYTES)), WORKSPACE_BYTES,
+                  stream.get()) == 0;
   }
 };
 

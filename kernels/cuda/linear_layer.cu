@@ -7,24 +7,31 @@
 namespace duo::cuda {
 namespace {
 
-constexpr int64_t SLICE_ELEMENTS = int64_t{64} << 20;  // of a matrix widened at a time, 128 MB: a vocabulary's whole matrix would be gigabytes
+constexpr int64_t SLICE_ELEMENTS =
+    int64_t{64} << 20;  // of a matrix widened at a time, 128 MB: a vocabulary's whole matrix would be gigabytes
 
-void add_bias(const DeviceMatrix &matrix, int64_t first, int64_t count, int64_t m, void *out, int64_t out_stride, Store store, Half half, const Stream &stream) {
+void add_bias(const DeviceMatrix &matrix, int64_t first, int64_t count, int64_t m, void *out, int64_t out_stride,
+              Store store, Half half, const Stream &stream) {
   if (matrix.bias.count() == 0) return;
   if (out_stride != count) fail(DUO_STATUS_INTERNAL, "Expected a bias to be added to whole rows");
-  check(store == Store::half ? launch_add_bias(static_cast<uint16_t *>(out), matrix.bias.data() + first, m, count, stream.get(), half)
-                             : launch_add_bias_f32(static_cast<float *>(out), matrix.bias.data() + first, m, count, stream.get()),
+  check(store == Store::half
+            ? launch_add_bias(static_cast<uint16_t *>(out), matrix.bias.data() + first, m, count, stream.get(), half)
+            : launch_add_bias_f32(static_cast<float *>(out), matrix.bias.data() + first, m, count, stream.get()),
         "adding a bias");
 }
 
-VectorStore vector_store_of(Store store) { return store == Store::half ? VectorStore::bf16 : store == Store::f32 ? VectorStore::f32 : VectorStore::add_f32; }
+VectorStore vector_store_of(Store store) {
+  return store == Store::half ? VectorStore::bf16 : store == Store::f32 ? VectorStore::f32 : VectorStore::add_f32;
+}
 
 }  // namespace
 
-const bf16 *matrix_rows(const DeviceMatrix &matrix, int64_t first, int64_t count, LinearScratch &scratch, const Stream &stream) {
+const bf16 *matrix_rows(const DeviceMatrix &matrix, int64_t first, int64_t count, LinearScratch &scratch,
+                        const Stream &stream) {
   if (matrix.format == WeightFormat::bf16) return matrix.values.data() + first * matrix.columns;
   scratch.widened.reserve(count * matrix.columns);
-  check(launch_widen_rows(matrix.packed(), first, count, Widened::bf16, scratch.widened.data(), stream.get()), "widening weights");
+  check(launch_widen_rows(matrix.packed(), first, count, Widened::bf16, scratch.widened.data(), stream.get()),
+        "widening weights");
   return scratch.widened.data();
 }
 
@@ -41,17 +48,19 @@ void set_weights(VectorProduct &product, const DeviceMatrix &matrix, int64_t fir
   product.bias = matrix.bias.count() > 0 ? matrix.bias.data() + first : nullptr;
 }
 
-void multiply_linear(const CudaModel &model, const DeviceMatrix &matrix, int64_t first, int64_t count, const bf16 *x, int64_t m, void *out,
-                     int64_t out_stride, Store store, LinearScratch &scratch, const Stream &stream, Half half, float factor) {
+void multiply_linear(const CudaModel &model, const DeviceMatrix &matrix, int64_t first, int64_t count, const bf16 *x,
+                     int64_t m, void *out, int64_t out_stride, Store store, LinearScratch &scratch,
+                     const Stream &stream, Half half, float factor) {
   if (half == Half::f16) {
     const F16Matrix &f16 = matrix.f16;
-    model.algebra().multiply({x, f16.values.data() + first * matrix.columns, out, m, count, matrix.columns, matrix.columns, matrix.columns, out_stride, false, store,
-                              half, factor * f16.unit},
+    model.algebra().multiply({x, f16.values.data() + first * matrix.columns, out, m, count, matrix.columns,
+                              matrix.columns, matrix.columns, out_stride, false, store, half, factor * f16.unit},
                              stream);
     return add_bias(matrix, first, count, m, out, out_stride, store, half, stream);
   }
   const bool is_widened = matrix.format != WeightFormat::bf16;
-  // One row, as the LM head's of a prefill: its weights are read as they are. Not more, or the bits would depend on how a text is cut into chunks.
+  // One row, as the LM head's of a prefill: its weights are read as they are. Not more, or the bits would depend on how
+  // a text is cut into chunks.
   if (is_widened && m == 1 && factor == 1.0f) {
     VectorProduct product{};
     set_weights(product, matrix, first);
@@ -59,22 +68,25 @@ void multiply_linear(const CudaModel &model, const DeviceMatrix &matrix, int64_t
     product.out = out, product.store = vector_store_of(store), product.device = model.device_size();
     return check(launch_vector_product(product, stream.get()), "a matrix-vector product");
   }
-  const int64_t slice = is_widened ? std::max(SCALE_ROWS, SLICE_ELEMENTS / matrix.columns / SCALE_ROWS * SCALE_ROWS) : count;
+  const int64_t slice =
+      is_widened ? std::max(SCALE_ROWS, SLICE_ELEMENTS / matrix.columns / SCALE_ROWS * SCALE_ROWS) : count;
   const int64_t out_bytes = store == Store::half ? sizeof(bf16) : sizeof(float);
   for (int64_t row = 0; row < count; row += slice) {
     const int64_t here = std::min(slice, count - row);
     const bf16 *rows = matrix_rows(matrix, first + row, here, scratch, stream);
-    model.algebra().multiply({x, rows, static_cast<uint8_t *>(out) + row * out_bytes, m, here, matrix.columns, matrix.columns, matrix.columns, out_stride, false, store, half,
-                              factor},
+    model.algebra().multiply({x, rows, static_cast<uint8_t *>(out) + row * out_bytes, m, here, matrix.columns,
+                              matrix.columns, matrix.columns, out_stride, false, store, half, factor},
                              stream);
   }
   add_bias(matrix, first, count, m, out, out_stride, store, half, stream);
 }
 
-void multiply_linear_transposed(const CudaModel &model, const DeviceMatrix &matrix, int64_t first, int64_t count, const bf16 *dy,
-                                int64_t dy_stride, int64_t m, void *dx, Store store, LinearScratch &scratch, const Stream &stream) {
+void multiply_linear_transposed(const CudaModel &model, const DeviceMatrix &matrix, int64_t first, int64_t count,
+                                const bf16 *dy, int64_t dy_stride, int64_t m, void *dx, Store store,
+                                LinearScratch &scratch, const Stream &stream) {
   const bf16 *rows = matrix_rows(matrix, first, count, scratch, stream);
-  model.algebra().multiply({dy, rows, dx, m, matrix.columns, count, dy_stride, matrix.columns, matrix.columns, true, store}, stream);
+  model.algebra().multiply(
+      {dy, rows, dx, m, matrix.columns, count, dy_stride, matrix.columns, matrix.columns, true, store}, stream);
 }
 
 }  // namespace duo::cuda

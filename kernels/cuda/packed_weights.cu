@@ -1,5 +1,5 @@
-// Quantising: a warp takes a group of 32 elements, a lane each. Widening and embedding: a thread takes four elements that lie side by side, in one word
-// of 8 bits or half a word of 4.
+// Quantising: a warp takes a group of 32 elements, a lane each. Widening and embedding: a thread takes four elements
+// that lie side by side, in one word of 8 bits or half a word of 4.
 #include "cuda/packed_weights.h"
 
 namespace duo::cuda {
@@ -26,9 +26,11 @@ __device__ __forceinline__ Fit try_fit(float x, float scale, float minimum) {
   return fit;
 }
 
-__global__ void __launch_bounds__(THREADS) quantize_groups_kernel(const bf16 *from, const PackedMatrix m, uint8_t *codes, uint32_t *scales, int32_t *bad) {
+__global__ void __launch_bounds__(THREADS)
+    quantize_groups_kernel(const bf16 *from, const PackedMatrix m, uint8_t *codes, uint32_t *scales, int32_t *bad) {
   constexpr int64_t WORDS = GroupLayout<WeightFormat::int4>::WORDS;
-  const int64_t row_words = m.chunks * WORDS, item = static_cast<int64_t>(blockIdx.x) * (THREADS / 32) + threadIdx.x / 32;
+  const int64_t row_words = m.chunks * WORDS,
+                item = static_cast<int64_t>(blockIdx.x) * (THREADS / 32) + threadIdx.x / 32;
   const int64_t row = item / row_words, group = item % row_words;
   const int lane = threadIdx.x % 32;
   if (row >= ceil_divide(m.rows, SCALE_ROWS) * SCALE_ROWS) return;
@@ -53,11 +55,14 @@ __global__ void __launch_bounds__(THREADS) quantize_groups_kernel(const bf16 *fr
   for (int lanes = 4; lanes > 0; lanes /= 2) word |= __shfl_xor_sync(ALL_LANES, word, lanes);
   const int64_t superblock = group / 4;
   if (row < m.rows && superblock * SUPERBLOCK_BYTES < m.row_bytes && lane % 8 == 0) {
-    *reinterpret_cast<uint32_t *>(codes + row * m.row_bytes + superblock * SUPERBLOCK_BYTES + lane / 8 * 16 + group % 4 * 4) = word;
+    *reinterpret_cast<uint32_t *>(codes + row * m.row_bytes + superblock * SUPERBLOCK_BYTES + lane / 8 * 16 +
+                                  group % 4 * 4) = word;
   }
   if (lane == 0) {
     scales[((row / SCALE_ROWS * m.chunks + group / WORDS) * SCALE_ROWS + row % SCALE_ROWS) * WORDS + group % WORDS] =
-        is_inside ? static_cast<uint32_t>(narrow_half(best.scale)) | static_cast<uint32_t>(narrow_half(best.minimum)) << 16 : 0u;
+        is_inside
+            ? static_cast<uint32_t>(narrow_half(best.scale)) | static_cast<uint32_t>(narrow_half(best.minimum)) << 16
+            : 0u;
     if (!is_finite(best.scale) || !is_finite(best.minimum)) *bad = 1;
   }
 }
@@ -75,7 +80,9 @@ __device__ __forceinline__ float4 read_four(const PackedMatrix &m, int64_t row, 
     constexpr int64_t SIZE = Layout::ELEMENTS, WORDS = Layout::WORDS;
     const int64_t at = element % SIZE, place = element / Layout::WORD_ELEMENTS;
     const uint8_t *superblock = m.codes + row * m.row_bytes + element / SIZE * SUPERBLOCK_BYTES;
-    const uint32_t pair = m.scales[((row / SCALE_ROWS * m.chunks + place / WORDS) * SCALE_ROWS + row % SCALE_ROWS) * WORDS + place % WORDS];
+    const uint32_t pair =
+        m.scales[((row / SCALE_ROWS * m.chunks + place / WORDS) * SCALE_ROWS + row % SCALE_ROWS) * WORDS +
+                 place % WORDS];
     const bool is_second = FORMAT == WeightFormat::scaled8 && element % 32 >= 16;
     const float scale = widen_half(static_cast<uint16_t>(is_second ? pair >> 16 : pair & 0xffffu));
     const float minimum = FORMAT == WeightFormat::scaled8 ? 0.0f : widen_half(static_cast<uint16_t>(pair >> 16));
@@ -90,14 +97,17 @@ __device__ __forceinline__ float4 read_four(const PackedMatrix &m, int64_t row, 
     } else {
       const uint32_t word = *reinterpret_cast<const uint32_t *>(superblock + at % 16 / 4 * 16 + at / 16 * 4);
 #pragma unroll
-      for (int i = 0; i < 4; i++) code[i] = static_cast<float>(static_cast<int8_t>(word >> (8 * (i % 2 * 2 + i / 2)) & 0xffu));
+      for (int i = 0; i < 4; i++)
+        code[i] = static_cast<float>(static_cast<int8_t>(word >> (8 * (i % 2 * 2 + i / 2)) & 0xffu));
     }
-    return make_float4(scale * code[0] + minimum, scale * code[1] + minimum, scale * code[2] + minimum, scale * code[3] + minimum);
+    return make_float4(scale * code[0] + minimum, scale * code[1] + minimum, scale * code[2] + minimum,
+                       scale * code[3] + minimum);
   }
 }
 
 template <WeightFormat FORMAT, Widened KIND>
-__global__ void __launch_bounds__(THREADS) widen_rows_kernel(const PackedMatrix m, int64_t first, int64_t count, void *to) {
+__global__ void __launch_bounds__(THREADS)
+    widen_rows_kernel(const PackedMatrix m, int64_t first, int64_t count, void *to) {
   const int64_t i = (static_cast<int64_t>(blockIdx.x) * THREADS + threadIdx.x) * LANE_ELEMENTS;
   if (i >= count * m.columns) return;
   const float4 v = read_four<FORMAT>(m, first + i / m.columns, i % m.columns);
@@ -105,39 +115,50 @@ __global__ void __launch_bounds__(THREADS) widen_rows_kernel(const PackedMatrix 
     *reinterpret_cast<float4 *>(static_cast<float *>(to) + i) = v;
   } else {
     constexpr Half HALF = KIND == Widened::f16 ? Half::f16 : Half::bf16;
-    *reinterpret_cast<uint2 *>(static_cast<uint16_t *>(to) + i) = make_uint2(pack_as<HALF>(v.x, v.y), pack_as<HALF>(v.z, v.w));
+    *reinterpret_cast<uint2 *>(static_cast<uint16_t *>(to) + i) =
+        make_uint2(pack_as<HALF>(v.x, v.y), pack_as<HALF>(v.z, v.w));
   }
 }
 
 template <WeightFormat FORMAT>
-__global__ void __launch_bounds__(THREADS) embed_packed_kernel(const int32_t *tokens, const PackedMatrix m, int64_t count, float *x) {
+__global__ void __launch_bounds__(THREADS)
+    embed_packed_kernel(const int32_t *tokens, const PackedMatrix m, int64_t count, float *x) {
   const int64_t i = (static_cast<int64_t>(blockIdx.x) * THREADS + threadIdx.x) * LANE_ELEMENTS;
   if (i >= count * m.columns) return;
   *reinterpret_cast<float4 *>(x + i) = read_four<FORMAT>(m, tokens[i / m.columns], i % m.columns);
 }
 
-Grid grid_of(int64_t elements) { return {dim3(static_cast<unsigned>(ceil_divide(elements, LANE_ELEMENTS * THREADS))), THREADS}; }
+Grid grid_of(int64_t elements) {
+  return {dim3(static_cast<unsigned>(ceil_divide(elements, LANE_ELEMENTS * THREADS))), THREADS};
+}
 
 template <Widened KIND>
 cudaError_t widen_to(const PackedMatrix &m, int64_t first, int64_t count, void *to, cudaStream_t stream) {
   const Grid grid = grid_of(count * m.columns);
   switch (m.format) {
-    case WeightFormat::int8: return launch(grid, stream, widen_rows_kernel<WeightFormat::int8, KIND>, m, first, count, to);
-    case WeightFormat::int4: return launch(grid, stream, widen_rows_kernel<WeightFormat::int4, KIND>, m, first, count, to);
-    case WeightFormat::scaled8: return launch(grid, stream, widen_rows_kernel<WeightFormat::scaled8, KIND>, m, first, count, to);
-    case WeightFormat::affine8: return launch(grid, stream, widen_rows_kernel<WeightFormat::affine8, KIND>, m, first, count, to);
+    case WeightFormat::int8:
+      return launch(grid, stream, widen_rows_kernel<WeightFormat::int8, KIND>, m, first, count, to);
+    case WeightFormat::int4:
+      return launch(grid, stream, widen_rows_kernel<WeightFormat::int4, KIND>, m, first, count, to);
+    case WeightFormat::scaled8:
+      return launch(grid, stream, widen_rows_kernel<WeightFormat::scaled8, KIND>, m, first, count, to);
+    case WeightFormat::affine8:
+      return launch(grid, stream, widen_rows_kernel<WeightFormat::affine8, KIND>, m, first, count, to);
     default: return cudaErrorInvalidValue;
   }
 }
 
 }  // namespace
 
-cudaError_t launch_quantize_groups(const bf16 *from, const PackedShape &shape, uint8_t *codes, uint32_t *scales, int32_t *bad, cudaStream_t stream) {
+cudaError_t launch_quantize_groups(const bf16 *from, const PackedShape &shape, uint8_t *codes, uint32_t *scales,
+                                   int32_t *bad, cudaStream_t stream) {
   if (shape.format != WeightFormat::int4 || shape.columns % GROUP != 0) return cudaErrorInvalidValue;
   const int64_t items = ceil_divide(shape.rows, SCALE_ROWS) * SCALE_ROWS * shape.row_words();
-  return launch({dim3(static_cast<unsigned>(ceil_divide(items, THREADS / 32))), THREADS}, stream, quantize_groups_kernel, from, PackedMatrix::of(shape, codes, scales), codes, scales, bad);
+  return launch({dim3(static_cast<unsigned>(ceil_divide(items, THREADS / 32))), THREADS}, stream,
+                quantize_groups_kernel, from, PackedMatrix::of(shape, codes, scales), codes, scales, bad);
 }
-cudaError_t launch_widen_rows(const PackedMatrix &m, int64_t first, int64_t count, Widened kind, void *to, cudaStream_t stream) {
+cudaError_t launch_widen_rows(const PackedMatrix &m, int64_t first, int64_t count, Widened kind, void *to,
+                              cudaStream_t stream) {
   if (m.columns % LANE_ELEMENTS != 0) return cudaErrorInvalidValue;
   switch (kind) {
     case Widened::bf16: return widen_to<Widened::bf16>(m, first, count, to, stream);
@@ -145,14 +166,17 @@ cudaError_t launch_widen_rows(const PackedMatrix &m, int64_t first, int64_t coun
     default: return widen_to<Widened::f32>(m, first, count, to, stream);
   }
 }
-cudaError_t launch_embed_packed(const int32_t *tokens, const PackedMatrix &m, int64_t count, float *x, cudaStream_t stream) {
+cudaError_t launch_embed_packed(const int32_t *tokens, const PackedMatrix &m, int64_t count, float *x,
+                                cudaStream_t stream) {
   if (m.columns % LANE_ELEMENTS != 0) return cudaErrorInvalidValue;
   const Grid grid = grid_of(count * m.columns);
   switch (m.format) {
     case WeightFormat::int8: return launch(grid, stream, embed_packed_kernel<WeightFormat::int8>, tokens, m, count, x);
     case WeightFormat::int4: return launch(grid, stream, embed_packed_kernel<WeightFormat::int4>, tokens, m, count, x);
-    case WeightFormat::scaled8: return launch(grid, stream, embed_packed_kernel<WeightFormat::scaled8>, tokens, m, count, x);
-    case WeightFormat::affine8: return launch(grid, stream, embed_packed_kernel<WeightFormat::affine8>, tokens, m, count, x);
+    case WeightFormat::scaled8:
+      return launch(grid, stream, embed_packed_kernel<WeightFormat::scaled8>, tokens, m, count, x);
+    case WeightFormat::affine8:
+      return launch(grid, stream, embed_packed_kernel<WeightFormat::affine8>, tokens, m, count, x);
     default: return cudaErrorInvalidValue;
   }
 }

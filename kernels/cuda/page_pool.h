@@ -1,5 +1,5 @@
-// Pages of KV caches (kv_formats.h), for all sessions of a model: taken when a text grows, given back when its session closes. The pool takes device
-// memory in slabs and hands a slab back once none of its pages is in use.
+// Pages of KV caches (kv_formats.h), for all sessions of a model: taken when a text grows, given back when its session
+// closes. The pool takes device memory in slabs and hands a slab back once none of its pages is in use.
 #pragma once
 #include <map>
 #include <mutex>
@@ -12,7 +12,8 @@ namespace duo::cuda {
 // Safe from several threads.
 class PagePool {
  public:
-  // `count` pages of `page_bytes` each, ascending, side by side as far as they come from one slab. Throws MEMORY, and then has taken none.
+  // `count` pages of `page_bytes` each, ascending, side by side as far as they come from one slab. Throws MEMORY, and
+  // then has taken none.
   std::vector<uint8_t *> take(int64_t page_bytes, int64_t count);
   void give_back(int64_t page_bytes, const std::vector<uint8_t *> &pages);
   // Pages that could be taken now: those that lie free, and those that fit the device's free memory less `spare_bytes`.

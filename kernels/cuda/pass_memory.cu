@@ -10,7 +10,8 @@ namespace duo::cuda {
 
 namespace {
 
-// Rows of a chunk of the MLP: alike in all chunks, at most as many as give matrix products their full rate, a multiple of their tiles.
+// Rows of a chunk of the MLP: alike in all chunks, at most as many as give matrix products their full rate, a multiple
+// of their tiles.
 int64_t choose_chunk_rows(int64_t rows) {
   constexpr int64_t MOST_ROWS = 8192, TILE = 128;
   if (rows <= MOST_ROWS) return rows;
@@ -20,8 +21,10 @@ int64_t choose_chunk_rows(int64_t rows) {
 }  // namespace
 
 void PassMemory::lay_out(Layout &layout, const ModelConfig &config, const PassSize &size) {
-  const int64_t t = size.tokens, p = size.rows, hidden = config.hidden, intermediate = config.intermediate, half = config.head_dim / 2;
-  const int64_t query_width = config.query_width(), kv_width = config.kv_width(), heads = config.heads, layers = config.layers;
+  const int64_t t = size.tokens, p = size.rows, hidden = config.hidden, intermediate = config.intermediate,
+                half = config.head_dim / 2;
+  const int64_t query_width = config.query_width(), kv_width = config.kv_width(), heads = config.heads,
+                layers = config.layers;
   // Only the last layer looks at fewer rows than there are tokens.
   const int64_t rows = layers > 1 ? t : p, chunk = choose_chunk_rows(t);
   const bool is_distill = size.role == PassRole::distill, goes_back = is_distill || size.role == PassRole::sketch;
@@ -34,10 +37,12 @@ void PassMemory::lay_out(Layout &layout, const ModelConfig &config, const PassSi
   cosine = layout.take<float>(t * half), sine = layout.take<float>(t * half);
   residual = layout.take<float>(t * hidden), last = layout.take<float>(p * hidden);
   normed = layout.take<bf16>(t * hidden), qkv = layout.take<bf16>(t * (query_width + 2 * kv_width));
-  query = layout.take<bf16>(rows * query_width), key = layout.take<bf16>(t * kv_width), value = layout.take<bf16>(t * kv_width);
+  query = layout.take<bf16>(rows * query_width), key = layout.take<bf16>(t * kv_width),
+  value = layout.take<bf16>(t * kv_width);
   selected = layout.take<bf16>(p * hidden), query_raw = layout.take<bf16>(p * query_width);
   mixed = layout.take<bf16>(rows * query_width);
-  chunk_normed = layout.take<bf16>(chunk * hidden), gate_up = layout.take<bf16>(chunk * 2 * intermediate), activated = layout.take<bf16>(chunk * intermediate);
+  chunk_normed = layout.take<bf16>(chunk * hidden), gate_up = layout.take<bf16>(chunk * 2 * intermediate),
+  activated = layout.take<bf16>(chunk * intermediate);
   again = {mixed, nullptr, nullptr, nullptr};
   full = stream = nullptr;
   if (size.role == PassRole::forward) return;
@@ -45,7 +50,8 @@ void PassMemory::lay_out(Layout &layout, const ModelConfig &config, const PassSi
   full = layout.take<float>(rows * query_width);
   stream = layout.take<float>(goes_back ? std::max(rows * query_width, 2 * t * kv_width) : rows * query_width);
   if (!goes_back) return;
-  middle = layout.take<float>(chunk * hidden), d_normed = layout.take<bf16>(chunk * hidden), d_qkv = layout.take<bf16>(t * (query_width + 2 * kv_width));
+  middle = layout.take<float>(chunk * hidden), d_normed = layout.take<bf16>(chunk * hidden),
+  d_qkv = layout.take<bf16>(t * (query_width + 2 * kv_width));
   if (!is_distill) {
     again.full_lse = again.stream_lse = layout.take<float>(rows * heads);  // each head has one branch
     deltas = layout.take<float>(heads * rows);
@@ -72,10 +78,12 @@ void PassMemory::lay_out(Layout &layout, const ModelConfig &config, const PassSi
     again.difference = layout.take<bf16>(rows * query_width);
     again.full_lse = layout.take<float>(rows * heads), again.stream_lse = layout.take<float>(rows * heads);
   }
-  teacher_hidden = layout.take<float>(p * hidden), student_hidden = layout.take<float>(p * hidden), last_gradient = layout.take<float>(p * hidden);
+  teacher_hidden = layout.take<float>(p * hidden), student_hidden = layout.take<float>(p * hidden),
+  last_gradient = layout.take<float>(p * hidden);
   d_mixed = layout.take<bf16>(rows * query_width);
   deltas = layout.take<float>(3 * heads * rows);
-  gate_sums = layout.take<double>(config.kv_heads * GATE_SLICES), loss_sums = layout.take<double>(LOSS_BLOCKS), loss = layout.take<double>(1);
+  gate_sums = layout.take<double>(config.kv_heads * GATE_SLICES), loss_sums = layout.take<double>(LOSS_BLOCKS),
+  loss = layout.take<double>(1);
   d_gates = layout.take<float>(config.num_gates());
 }
 

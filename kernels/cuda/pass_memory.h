@@ -1,5 +1,6 @@
-// The device memory of a pass over one sample, laid out once: what runs and what is estimated are the same list of buffers.
-// In bytes a token of a llama-3-8b shape: 117 KiB of working buffers in distillation, 8 KiB a layer for its input, 16.3 KiB a layer for its branches.
+// The device memory of a pass over one sample, laid out once: what runs and what is estimated are the same list of
+// buffers. In bytes a token of a llama-3-8b shape: 117 KiB of working buffers in distillation, 8 KiB a layer for its
+// input, 16.3 KiB a layer for its branches.
 #pragma once
 #include <vector>
 
@@ -8,29 +9,29 @@
 
 namespace duo::cuda {
 
-// forward: results only. probe: both branches of a layer stay, to be mixed again. distill: and inputs of all layers, and backward. sketch: backward of
-// layers whose inputs are kept elsewhere, for several gradients by turns.
+// forward: results only. probe: both branches of a layer stay, to be mixed again. distill: and inputs of all layers,
+// and backward. sketch: backward of layers whose inputs are kept elsewhere, for several gradients by turns.
 enum class PassRole { forward, probe, distill, sketch };
 
 struct PassSize {
   int64_t tokens, rows;  // rows: positions that are looked at
   PassRole role = PassRole::forward;
-  int64_t kept_layers = 0;      // the topmost layers whose branches stay from forward to backward; the rest attend again
+  int64_t kept_layers = 0;  // the topmost layers whose branches stay from forward to backward; the rest attend again
   bool teacher_branch = false;  // the teacher's full branch of every layer stays
 };
 
 // What attention leaves for a layer's gradient. Rows are the layer's own.
 struct BranchOutputs {
-  bf16 *mixed, *difference;        // [rows, H, D]
-  float *full_lse, *stream_lse;    // [H, rows]
+  bf16 *mixed, *difference;      // [rows, H, D]
+  float *full_lse, *stream_lse;  // [H, rows]
 };
 
 struct PassMemory {
-  int64_t chunk_rows;  // rows of the buffers that hold a chunk
+  int64_t chunk_rows;                        // rows of the buffers that hold a chunk
   int32_t *tokens, *all_positions, *wanted;  // [T], [T], [P]
   int32_t *kv_lists;                         // [L, G]: heads of each layer, full alone, then streaming alone, then both
   float *gates;                              // [L, G]
-  int64_t *recent;                           // [L, G]: windows of the streaming branches; not written where every head is full
+  int64_t *recent;  // [L, G]: windows of the streaming branches; not written where every head is full
   float *mlp_peaks, *projection_peaks;       // [L] each, together: what f16 has to hold of each layer
   float *cosine, *sine;                      // [T, D/2]
   float *residual;                           // [T, C] the stream; in backward its gradient
@@ -42,17 +43,17 @@ struct PassMemory {
   float *full, *stream;                      // [T, H, D] branches; in backward d_query, and d_key with d_value
   BranchOutputs again;                       // of a layer that attends again
   // distill
-  std::vector<bf16 *> inputs;           // [L][T, C]
-  std::vector<BranchOutputs> kept;      // [L], null below the kept layers
-  std::vector<float *> teacher_full;    // [L], or empty
+  std::vector<bf16 *> inputs;                              // [L][T, C]
+  std::vector<BranchOutputs> kept;                         // [L], null below the kept layers
+  std::vector<float *> teacher_full;                       // [L], or empty
   float *teacher_hidden, *student_hidden, *last_gradient;  // [P, C]
   // distill, sketch
-  float *middle;                        // [chunk, C]
-  bf16 *d_normed, *d_qkv;               // [chunk, C], [T, (H + 2G)·D]
-  bf16 *d_mixed, *d_gate_up;            // distill: [T, H, D]; sketch: [chunk, 2I]
-  float *deltas;                        // [3, H, T]
+  float *middle;              // [chunk, C]
+  bf16 *d_normed, *d_qkv;     // [chunk, C], [T, (H + 2G)·D]
+  bf16 *d_mixed, *d_gate_up;  // distill: [T, H, D]; sketch: [chunk, 2I]
+  float *deltas;              // [3, H, T]
   double *gate_sums, *loss_sums, *loss;
-  float *d_gates;                       // [L, G]
+  float *d_gates;  // [L, G]
 
   void lay_out(Layout &layout, const ModelConfig &config, const PassSize &size);
   // Bytes that a layout of `size` takes.

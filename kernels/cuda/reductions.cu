@@ -1,4 +1,5 @@
-// One block a row, or for the loss a fixed number of blocks whose partial sums one block adds; nothing depends on the order blocks run in.
+// One block a row, or for the loss a fixed number of blocks whose partial sums one block adds; nothing depends on the
+// order blocks run in.
 #include "cuda/reductions.h"
 
 namespace duo::cuda {
@@ -9,7 +10,8 @@ constexpr int THREADS = 256, MOST_SAMPLE_THREADS = 1024;
 __global__ void loss_kernel(float *student, const float *teacher, int64_t count, double *partial) {
   double *scratch = reinterpret_cast<double *>(shared_memory());
   double sum = 0.0;
-  for (int64_t i = static_cast<int64_t>(blockIdx.x) * THREADS + threadIdx.x; i < count; i += static_cast<int64_t>(LOSS_BLOCKS) * THREADS) {
+  for (int64_t i = static_cast<int64_t>(blockIdx.x) * THREADS + threadIdx.x; i < count;
+       i += static_cast<int64_t>(LOSS_BLOCKS) * THREADS) {
     const double difference = static_cast<double>(student[i]) - static_cast<double>(teacher[i]);
     sum += difference * difference;
     student[i] = static_cast<float>(2.0 * difference / static_cast<double>(count));
@@ -33,7 +35,9 @@ struct Best {
   float value;
   int32_t index;
 };
-__device__ __forceinline__ Best better(Best a, Best b) { return b.value > a.value || (b.value == a.value && b.index < a.index) ? b : a; }
+__device__ __forceinline__ Best better(Best a, Best b) {
+  return b.value > a.value || (b.value == a.value && b.index < a.index) ? b : a;
+}
 
 // The largest of a row and its lowest index, in every thread. scratch: 32 Best in shared memory.
 __device__ __forceinline__ Best find_best(const float *row, int64_t vocab, Best *scratch) {
@@ -50,14 +54,17 @@ __device__ __forceinline__ Best find_best(const float *row, int64_t vocab, Best 
   return best;
 }
 
-__global__ void score_rows_kernel(const float *logits, const int32_t *targets, int64_t vocab, float *log_probs, int32_t *predictions) {
+__global__ void score_rows_kernel(const float *logits, const int32_t *targets, int64_t vocab, float *log_probs,
+                                  int32_t *predictions) {
   const float *row = logits + static_cast<int64_t>(blockIdx.x) * vocab;
   const Best best = find_best(row, vocab, reinterpret_cast<Best *>(shared_memory()));
   double sum = 0.0;
-  for (int64_t i = threadIdx.x; i < vocab; i += blockDim.x) sum += exp(static_cast<double>(row[i]) - static_cast<double>(best.value));
+  for (int64_t i = threadIdx.x; i < vocab; i += blockDim.x)
+    sum += exp(static_cast<double>(row[i]) - static_cast<double>(best.value));
   sum = sum_block(sum, reinterpret_cast<double *>(shared_memory()));
   if (threadIdx.x == 0) {
-    log_probs[blockIdx.x] = static_cast<float>(static_cast<double>(row[targets[blockIdx.x]]) - static_cast<double>(best.value) - log(sum));
+    log_probs[blockIdx.x] =
+        static_cast<float>(static_cast<double>(row[targets[blockIdx.x]]) - static_cast<double>(best.value) - log(sum));
     predictions[blockIdx.x] = best.index;
   }
 }
@@ -69,18 +76,20 @@ __device__ __forceinline__ double sum_exponentials(const float *row, int64_t voc
   return log(sum_block(sum, scratch));
 }
 
-__global__ void compare_rows_kernel(const float *teacher, const float *student, int64_t vocab, int64_t even, int64_t stride, float scale, bf16 *gradient,
-                                    double *divergences) {
+__global__ void compare_rows_kernel(const float *teacher, const float *student, int64_t vocab, int64_t even,
+                                    int64_t stride, float scale, bf16 *gradient, double *divergences) {
   double *scratch = reinterpret_cast<double *>(shared_memory());
   const int64_t first = static_cast<int64_t>(blockIdx.x) * vocab;
   const float *expected = teacher + first, *found = student + first;
   bf16 *slopes = gradient + static_cast<int64_t>(blockIdx.x) * stride;
   const double best_expected = static_cast<double>(find_best(expected, vocab, reinterpret_cast<Best *>(scratch)).value);
   const double best_found = static_cast<double>(find_best(found, vocab, reinterpret_cast<Best *>(scratch)).value);
-  const double log_expected = sum_exponentials(expected, vocab, best_expected, scratch), log_found = sum_exponentials(found, vocab, best_found, scratch);
+  const double log_expected = sum_exponentials(expected, vocab, best_expected, scratch),
+               log_found = sum_exponentials(found, vocab, best_found, scratch);
   double sum = 0.0;
   for (int64_t i = threadIdx.x; i < vocab; i += blockDim.x) {
-    const double log_p = static_cast<double>(expected[i]) - best_expected - log_expected, log_q = static_cast<double>(found[i]) - best_found - log_found;
+    const double log_p = static_cast<double>(expected[i]) - best_expected - log_expected,
+                 log_q = static_cast<double>(found[i]) - best_found - log_found;
     const double p = exp(log_p);
     sum += p * (log_p - log_q);
     slopes[i < even ? i : even + 8 - vocab + i] = narrow(scale * static_cast<float>(exp(log_q) - p));
@@ -130,10 +139,11 @@ __device__ __forceinline__ uint64_t draw_key(const float *logits, int64_t id, bo
   return static_cast<uint64_t>(ordered) << 32 | low;
 }
 
-// Shortest run of the order from its start whose weight reaches `bound` (>= it, or > it where `strict`): the key of its last token. Weights of
-// keys below `floor` count as 0. `counts`: every weight is 1. Binary search over keys; each probe is one sum in a fixed order.
-__device__ __forceinline__ uint64_t find_prefix(const SampleDraw &d, bool by_logit, uint64_t floor, bool counts, double bound, bool strict,
-                                                double *scratch) {
+// Shortest run of the order from its start whose weight reaches `bound` (>= it, or > it where `strict`): the key of its
+// last token. Weights of keys below `floor` count as 0. `counts`: every weight is 1. Binary search over keys; each
+// probe is one sum in a fixed order.
+__device__ __forceinline__ uint64_t find_prefix(const SampleDraw &d, bool by_logit, uint64_t floor, bool counts,
+                                                double bound, bool strict, double *scratch) {
   uint64_t low = 0, high = by_logit ? ~0ull : 0xffffffffull;  // the largest key whose run reaches the bound
   while (low < high) {
     const uint64_t middle = low + (high - low) / 2 + 1;
@@ -168,7 +178,8 @@ __global__ void __launch_bounds__(MOST_SAMPLE_THREADS) sample_kernel(const Sampl
     return;
   }
   for (int64_t i = threadIdx.x; i < d.vocab; i += blockDim.x) {
-    d.weights[i] = exp((static_cast<double>(d.logits[i]) - static_cast<double>(best.value)) / static_cast<double>(d.temperature));
+    d.weights[i] =
+        exp((static_cast<double>(d.logits[i]) - static_cast<double>(best.value)) / static_cast<double>(d.temperature));
   }
   __syncthreads();
   const bool cuts_count = d.top_k > 0 && d.top_k < d.vocab, by_logit = cuts_count || d.top_p < 1.0f;
@@ -180,10 +191,13 @@ __global__ void __launch_bounds__(MOST_SAMPLE_THREADS) sample_kernel(const Sampl
     floor = cut > floor ? cut : floor;
     total = sum_weights(d, by_logit, floor, scratch);
   }
-  const double uniform = static_cast<double>(mix_bits(mix_bits(d.seed) ^ static_cast<uint64_t>(static_cast<int64_t>(*d.length))) >> 11) * 0x1p-53;
+  const double uniform =
+      static_cast<double>(mix_bits(mix_bits(d.seed) ^ static_cast<uint64_t>(static_cast<int64_t>(*d.length))) >> 11) *
+      0x1p-53;
   const uint64_t found = find_prefix(d, by_logit, floor, false, uniform * total, true, scratch);
   if (threadIdx.x == 0) {
-    // The key's low half is the id. A bound that rounding put out of reach leaves key 0: the last token of the order then.
+    // The key's low half is the id. A bound that rounding put out of reach leaves key 0: the last token of the order
+    // then.
     const uint64_t key = found > floor ? found : floor;
     const int64_t id = static_cast<int64_t>(~static_cast<uint32_t>(key));
     *d.token = id < d.vocab ? static_cast<int32_t>(id) : best.index;
@@ -196,32 +210,42 @@ __global__ void set_value_kernel(int32_t *to, int32_t value) {
 
 }  // namespace
 
-cudaError_t launch_distill_loss(float *student, const float *teacher, int64_t count, double *partial, double *loss, cudaStream_t stream) {
-  const cudaError_t error = launch({dim3(LOSS_BLOCKS), THREADS, 32 * sizeof(double)}, stream, loss_kernel, student, teacher, count, partial);
+cudaError_t launch_distill_loss(float *student, const float *teacher, int64_t count, double *partial, double *loss,
+                                cudaStream_t stream) {
+  const cudaError_t error =
+      launch({dim3(LOSS_BLOCKS), THREADS, 32 * sizeof(double)}, stream, loss_kernel, student, teacher, count, partial);
   if (error != cudaSuccess) return error;
   return launch({dim3(1), THREADS, 32 * sizeof(double)}, stream, loss_sum_kernel, partial, count, loss);
 }
 cudaError_t launch_subtract(const float *a, const float *b, int64_t count, float *difference, cudaStream_t stream) {
-  return launch({dim3(static_cast<unsigned>(ceil_divide(count, THREADS))), THREADS}, stream, subtract_kernel, a, b, count, difference);
+  return launch({dim3(static_cast<unsigned>(ceil_divide(count, THREADS))), THREADS}, stream, subtract_kernel, a, b,
+                count, difference);
 }
-cudaError_t launch_score_rows(const float *logits, const int32_t *targets, int64_t rows, int64_t vocab, float *log_probs, int32_t *predictions,
-                              cudaStream_t stream) {
-  return launch({dim3(static_cast<unsigned>(rows)), THREADS, 32 * sizeof(double)}, stream, score_rows_kernel, logits, targets, vocab, log_probs, predictions);
+cudaError_t launch_score_rows(const float *logits, const int32_t *targets, int64_t rows, int64_t vocab,
+                              float *log_probs, int32_t *predictions, cudaStream_t stream) {
+  return launch({dim3(static_cast<unsigned>(rows)), THREADS, 32 * sizeof(double)}, stream, score_rows_kernel, logits,
+                targets, vocab, log_probs, predictions);
 }
-cudaError_t launch_compare_rows(const float *teacher, const float *student, int64_t rows, int64_t vocab, float scale, bf16 *gradient, double *divergences,
-                                cudaStream_t stream) {
+cudaError_t launch_compare_rows(const float *teacher, const float *student, int64_t rows, int64_t vocab, float scale,
+                                bf16 *gradient, double *divergences, cudaStream_t stream) {
   const LogitColumns columns(vocab);
-  return launch({dim3(static_cast<unsigned>(rows)), THREADS, 32 * sizeof(double)}, stream, compare_rows_kernel, teacher, student, vocab, columns.even, columns.stride, scale,
-                gradient, divergences);
+  return launch({dim3(static_cast<unsigned>(rows)), THREADS, 32 * sizeof(double)}, stream, compare_rows_kernel, teacher,
+                student, vocab, columns.even, columns.stride, scale, gradient, divergences);
 }
-cudaError_t launch_check_finite(const float *logits, int64_t rows, int64_t vocab, int32_t *first_bad, cudaStream_t stream) {
+cudaError_t launch_check_finite(const float *logits, int64_t rows, int64_t vocab, int32_t *first_bad,
+                                cudaStream_t stream) {
   // One block a row, as large as may be: it stands alone at the end of a decode step.
-  return launch({dim3(static_cast<unsigned>(rows)), 1024, 32 * sizeof(int32_t)}, stream, check_finite_kernel, logits, vocab, first_bad);
+  return launch({dim3(static_cast<unsigned>(rows)), 1024, 32 * sizeof(int32_t)}, stream, check_finite_kernel, logits,
+                vocab, first_bad);
 }
 cudaError_t launch_sample(const SampleDraw &draw, cudaStream_t stream) {
   const int64_t threads = ceil_divide(draw.vocab, 32) * 32;
-  return launch({dim3(1), static_cast<int>(threads < MOST_SAMPLE_THREADS ? threads : MOST_SAMPLE_THREADS), 32 * sizeof(double)}, stream, sample_kernel, draw);
+  return launch(
+      {dim3(1), static_cast<int>(threads < MOST_SAMPLE_THREADS ? threads : MOST_SAMPLE_THREADS), 32 * sizeof(double)},
+      stream, sample_kernel, draw);
 }
-cudaError_t launch_set_value(int32_t *to, int32_t value, cudaStream_t stream) { return launch({dim3(1), 32}, stream, set_value_kernel, to, value); }
+cudaError_t launch_set_value(int32_t *to, int32_t value, cudaStream_t stream) {
+  return launch({dim3(1), 32}, stream, set_value_kernel, to, value);
+}
 
 }  // namespace duo::cuda

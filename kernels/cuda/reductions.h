@@ -1,4 +1,5 @@
-// What ends a pass: the distillation loss, scores of next tokens, the choice of a token. Sums in a fixed order, in fp64 where they are long.
+// What ends a pass: the distillation loss, scores of next tokens, the choice of a token. Sums in a fixed order, in fp64
+// where they are long.
 #pragma once
 #include "cuda/device.h"
 
@@ -6,34 +7,38 @@ namespace duo::cuda {
 
 constexpr int LOSS_BLOCKS = 256;
 
-// loss [1] fp64 = mean of (student − teacher)² over count elements; student becomes its gradient 2·(student − teacher)/count.
+// loss [1] fp64 = mean of (student − teacher)² over count elements; student becomes its gradient 2·(student −
+// teacher)/count.
 //   partial [LOSS_BLOCKS] fp64, scratch
-cudaError_t launch_distill_loss(float *student, const float *teacher, int64_t count, double *partial, double *loss, cudaStream_t stream);
+cudaError_t launch_distill_loss(float *student, const float *teacher, int64_t count, double *partial, double *loss,
+                                cudaStream_t stream);
 
-// Products take depths of multiples of 8: gradients of logits [rows, V] lie in rows of V where V is one, else in rows of `even` + 8, where the last 8 are
-// tokens V−8 … V−1, zeros for those that the first `even` hold already.
+// Products take depths of multiples of 8: gradients of logits [rows, V] lie in rows of V where V is one, else in rows
+// of `even` + 8, where the last 8 are tokens V−8 … V−1, zeros for those that the first `even` hold already.
 struct LogitColumns {
   int64_t even, stride;
   explicit LogitColumns(int64_t vocab) : even(vocab / 8 * 8), stride(even == vocab ? vocab : even + 8) {}
 };
 
-// For each row of logits [rows, V]: divergences [rows] fp64 = KL(teacher ‖ student); gradient [rows, stride] bf16, laid out as LogitColumns says =
-// scale·(student's probability − teacher's).
-cudaError_t launch_compare_rows(const float *teacher, const float *student, int64_t rows, int64_t vocab, float scale, bf16 *gradient, double *divergences,
-                                cudaStream_t stream);
+// For each row of logits [rows, V]: divergences [rows] fp64 = KL(teacher ‖ student); gradient [rows, stride] bf16, laid
+// out as LogitColumns says = scale·(student's probability − teacher's).
+cudaError_t launch_compare_rows(const float *teacher, const float *student, int64_t rows, int64_t vocab, float scale,
+                                bf16 *gradient, double *divergences, cudaStream_t stream);
 
 // difference [count] = a − b, which may be written in place.
 cudaError_t launch_subtract(const float *a, const float *b, int64_t count, float *difference, cudaStream_t stream);
 
 // For each row of logits [rows, V]: the natural-log probability of its target, and the lowest id of the largest.
-cudaError_t launch_score_rows(const float *logits, const int32_t *targets, int64_t rows, int64_t vocab, float *log_probs, int32_t *predictions,
-                              cudaStream_t stream);
+cudaError_t launch_score_rows(const float *logits, const int32_t *targets, int64_t rows, int64_t vocab,
+                              float *log_probs, int32_t *predictions, cudaStream_t stream);
 
 constexpr int32_t NONE_BAD = 0x7fffffff;  // greater than any index: what a lowest one is taken from
 // first_bad [rows] = lowest index of a logit that is NaN or infinite, or −1.
-cudaError_t launch_check_finite(const float *logits, int64_t rows, int64_t vocab, int32_t *first_bad, cudaStream_t stream);
+cudaError_t launch_check_finite(const float *logits, int64_t rows, int64_t vocab, int32_t *first_bad,
+                                cudaStream_t stream);
 
-// The draw of cpu/sampling.h: a function of seed, *length and the logits.   weights [V] fp64, scratch; token [1] written
+// The draw of cpu/sampling.h: a function of seed, *length and the logits.   weights [V] fp64, scratch; token [1]
+//   written
 struct SampleDraw {
   const float *logits;
   int64_t vocab;

@@ -12,10 +12,13 @@ void check(cudaError_t error, const char *what) {
     cudaGetLastError();  // this one is not sticky: the next call must not see it
     size_t free_bytes = 0, total_bytes = 0;
     cudaMemGetInfo(&free_bytes, &total_bytes);
-    fail(DUO_STATUS_MEMORY, "Expected device memory for %s, found %.1f of %.1f GB free: take a shorter context, a smaller chunk or KV dtype, or another GPU",
+    fail(DUO_STATUS_MEMORY,
+         "Expected device memory for %s, found %.1f of %.1f GB free: take a shorter context, a smaller chunk or KV "
+         "dtype, or another GPU",
          what, static_cast<double>(free_bytes) * 1e-9, static_cast<double>(total_bytes) * 1e-9);
   }
-  fail(DUO_STATUS_CUDA, "Expected %s to succeed, got CUDA error %d (%s)", what, static_cast<int>(error), cudaGetErrorString(error));
+  fail(DUO_STATUS_CUDA, "Expected %s to succeed, got CUDA error %d (%s)", what, static_cast<int>(error),
+       cudaGetErrorString(error));
 }
 
 #ifndef DUO_EMULATION
@@ -29,7 +32,8 @@ cudaError_t allow_shared_memory(const void *kernel, size_t bytes) {
   const std::lock_guard<std::mutex> lock(mutex);
   size_t &most = allowed[{device, kernel}];
   if (bytes <= most) return cudaSuccess;
-  const cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
+  const cudaError_t error =
+      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
   if (error == cudaSuccess) most = bytes;
   return error;
 }

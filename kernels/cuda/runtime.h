@@ -8,7 +8,8 @@
 
 namespace duo::cuda {
 
-// Throw DUO_STATUS_MEMORY when the device has none left, else DUO_STATUS_CUDA, unless `error` is success. `what` names the work.
+// Throw DUO_STATUS_MEMORY when the device has none left, else DUO_STATUS_CUDA, unless `error` is success. `what` names
+// the work.
 void check(cudaError_t error, const char *what);
 
 // What kernels are cut to: the device's multiprocessors, and the shared memory that a block may have.
@@ -25,7 +26,8 @@ class DeviceBuffer {
   DeviceBuffer() = default;
   explicit DeviceBuffer(int64_t count) { resize(count); }
   ~DeviceBuffer() { cudaFree(data_); }
-  DeviceBuffer(DeviceBuffer &&other) noexcept : data_(std::exchange(other.data_, nullptr)), count_(std::exchange(other.count_, 0)) {}
+  DeviceBuffer(DeviceBuffer &&other) noexcept
+      : data_(std::exchange(other.data_, nullptr)), count_(std::exchange(other.count_, 0)) {}
   DeviceBuffer &operator=(DeviceBuffer &&other) noexcept {
     std::swap(data_, other.data_);
     std::swap(count_, other.count_);
@@ -102,7 +104,9 @@ class Stream {
 
 template <typename T>
 void copy_to_device(T *to, const T *from, int64_t count, const Stream &stream) {
-  if (count > 0) check(cudaMemcpyAsync(to, from, static_cast<size_t>(count) * sizeof(T), cudaMemcpyHostToDevice, stream.get()), "copying to the device");
+  if (count > 0)
+    check(cudaMemcpyAsync(to, from, static_cast<size_t>(count) * sizeof(T), cudaMemcpyHostToDevice, stream.get()),
+          "copying to the device");
 }
 template <typename T>
 void clear(DeviceBuffer<T> &buffer, const Stream &stream) {
@@ -111,7 +115,9 @@ void clear(DeviceBuffer<T> &buffer, const Stream &stream) {
 // Returns when the copy is done.
 template <typename T>
 void copy_to_host(T *to, const T *from, int64_t count, const Stream &stream) {
-  if (count > 0) check(cudaMemcpyAsync(to, from, static_cast<size_t>(count) * sizeof(T), cudaMemcpyDeviceToHost, stream.get()), "copying to the host");
+  if (count > 0)
+    check(cudaMemcpyAsync(to, from, static_cast<size_t>(count) * sizeof(T), cudaMemcpyDeviceToHost, stream.get()),
+          "copying to the host");
   stream.wait();
 }
 

@@ -1,5 +1,5 @@
-// A sample through the layers, forward: evaluation, probing, and the two forwards of distillation. MLP in chunks of rows so that its activations
-// stay small.
+// A sample through the layers, forward: evaluation, probing, and the two forwards of distillation. MLP in chunks of
+// rows so that its activations stay small.
 #include "cuda/sample_pass.h"
 
 #include <algorithm>
@@ -11,12 +11,14 @@
 
 namespace duo::cuda {
 
-SamplePass::SamplePass(const CudaModel &model, const Passage &passage, const HeadWindows &windows, PassRole role, int32_t flags, Task &task, PassArithmetic arithmetic)
+SamplePass::SamplePass(const CudaModel &model, const Passage &passage, const HeadWindows &windows, PassRole role,
+                       int32_t flags, Task &task, PassArithmetic arithmetic)
     : model_(model),
       config_(model.config()),
       task_(task),
       arithmetic_(arithmetic),
-      shape_{static_cast<int32_t>(config_.heads), static_cast<int32_t>(config_.kv_heads), static_cast<int32_t>(config_.head_dim), windows.sink, nullptr},
+      shape_{static_cast<int32_t>(config_.heads), static_cast<int32_t>(config_.kv_heads),
+             static_cast<int32_t>(config_.head_dim), windows.sink, nullptr},
       size_{count_needed_tokens(passage), passage.num_positions, role, 0, (flags & DUO_DISTILL_TEACHER_BRANCH) != 0} {
   const int64_t half = config_.head_dim / 2;
   for (auto &event : layer_done_) {
@@ -28,12 +30,15 @@ SamplePass::SamplePass(const CudaModel &model, const Passage &passage, const Hea
   copy_to_device(memory_.wanted, passage.positions, size_.rows, stream_);
   if (windows.recent != nullptr) copy_to_device(memory_.recent, windows.recent, config_.num_gates(), stream_);
   check(launch_count_up(0, size_.tokens, memory_.all_positions, stream_.get()), "numbering positions");
-  const RopeFrequencies rope = compute_rope_frequencies(config_, passage.num_tokens);  // dynamic scaling goes by the whole sample
+  const RopeFrequencies rope =
+      compute_rope_frequencies(config_, passage.num_tokens);  // dynamic scaling goes by the whole sample
   DeviceBuffer<float> inverse(half);
   copy_to_device(inverse.data(), rope.inverse.data(), half, stream_);
-  check(launch_rope_tables(inverse.data(), rope.attention_scale, 0, size_.tokens, static_cast<int32_t>(half), memory_.cosine, memory_.sine, stream_.get()),
+  check(launch_rope_tables(inverse.data(), rope.attention_scale, 0, size_.tokens, static_cast<int32_t>(half),
+                           memory_.cosine, memory_.sine, stream_.get()),
         "making rotary tables");
-  check(cudaMemsetAsync(memory_.mlp_peaks, 0, static_cast<size_t>(2 * config_.layers) * sizeof(float), stream_.get()), "clearing peaks");
+  check(cudaMemsetAsync(memory_.mlp_peaks, 0, static_cast<size_t>(2 * config_.layers) * sizeof(float), stream_.get()),
+        "clearing peaks");
   stream_.wait();  // `inverse` goes here
 }
 
@@ -49,7 +54,8 @@ AttentionShape SamplePass::shape_of(int64_t layer) const {
   return shape;
 }
 
-// Kept branches only save time: where memory for them is taken by others, layers attend again, with the same bits as a result.
+// Kept branches only save time: where memory for them is taken by others, layers attend again, with the same bits as a
+// result.
 void SamplePass::allocate() {
   if (size_.role == PassRole::distill) size_.kept_layers = model_.choose_kept_layers(size_);
   try {
@@ -106,24 +112,30 @@ void SamplePass::set_gates(const float *gates) {
 void SamplePass::embed(float *x) { model_.embed(memory_.tokens, size_.tokens, x, stream_, arithmetic_.half); }
 
 void SamplePass::gather(const float *from, const DeviceRows &rows, float *to) const {
-  check(launch_gather_rows(from, rows.is_all ? nullptr : rows.positions, rows.count, config_.hidden, to, stream_.get()), "gathering rows");
+  check(launch_gather_rows(from, rows.is_all ? nullptr : rows.positions, rows.count, config_.hidden, to, stream_.get()),
+        "gathering rows");
 }
 
 // Rotated queries of `rows`, keys and values of every token, from the normed input.
 void SamplePass::project(int64_t index, const DeviceRows &rows) {
   const DeviceLayer &layer = model_.layer(index);
   const PassMemory &m = memory_;
-  const int64_t hidden = config_.hidden, query_width = config_.query_width(), kv_width = config_.kv_width(), width = query_width + 2 * kv_width;
+  const int64_t hidden = config_.hidden, query_width = config_.query_width(), kv_width = config_.kv_width(),
+                width = query_width + 2 * kv_width;
   RopeWrite rope{};
   if (rows.is_all) {
-    multiply_linear(model_, layer.qkv, 0, width, m.normed, size_.tokens, m.qkv, width, Store::half, scratch_, stream_, arithmetic_.half);
+    multiply_linear(model_, layer.qkv, 0, width, m.normed, size_.tokens, m.qkv, width, Store::half, scratch_, stream_,
+                    arithmetic_.half);
     rope.query_in = m.qkv;
     rope.query_stride = rope.key_stride = width;
     rope.key_in = m.qkv + query_width;
   } else {
-    multiply_linear(model_, layer.qkv, query_width, 2 * kv_width, m.normed, size_.tokens, m.qkv, 2 * kv_width, Store::half, scratch_, stream_, arithmetic_.half);
-    check(launch_gather_rows_bf16(m.normed, rows.positions, rows.count, hidden, m.selected, stream_.get()), "gathering rows");
-    multiply_linear(model_, layer.qkv, 0, query_width, m.selected, rows.count, m.query_raw, query_width, Store::half, scratch_, stream_, arithmetic_.half);
+    multiply_linear(model_, layer.qkv, query_width, 2 * kv_width, m.normed, size_.tokens, m.qkv, 2 * kv_width,
+                    Store::half, scratch_, stream_, arithmetic_.half);
+    check(launch_gather_rows_bf16(m.normed, rows.positions, rows.count, hidden, m.selected, stream_.get()),
+          "gathering rows");
+    multiply_linear(model_, layer.qkv, 0, query_width, m.selected, rows.count, m.query_raw, query_width, Store::half,
+                    scratch_, stream_, arithmetic_.half);
     rope.query_in = m.query_raw;
     rope.query_stride = query_width;
     rope.key_stride = 2 * kv_width;
@@ -152,7 +164,8 @@ void SamplePass::attend(int64_t index, const DeviceRows &rows, const Attend &cal
   a.positions = rows.positions;
   a.num_rows = rows.count;
   a.dtype = arithmetic_.half == Half::f16 ? Dtype::f16 : Dtype::bf16;
-  a.chunk_key = reinterpret_cast<const uint8_t *>(memory_.key), a.chunk_value = reinterpret_cast<const uint8_t *>(memory_.value);
+  a.chunk_key = reinterpret_cast<const uint8_t *>(memory_.key),
+  a.chunk_value = reinterpret_cast<const uint8_t *>(memory_.value);
   a.chunk_count = size_.tokens;
   a.gates = gates_of(index);
   a.teacher_full = call.teacher_full;
@@ -165,7 +178,8 @@ void SamplePass::attend(int64_t index, const DeviceRows &rows, const Attend &cal
     check(launch_attention_forward(a, branches, stream_.get()), "attention");
   };
   const auto &counts = class_counts_[static_cast<size_t>(index)];
-  const int32_t *full = memory_.kv_lists + index * config_.kv_heads, *stream = full + counts[0], *both = stream + counts[1];
+  const int32_t *full = memory_.kv_lists + index * config_.kv_heads, *stream = full + counts[0],
+                *both = stream + counts[1];
   if (call.wanted == Wanted::together) return launch(Branches::both, full, counts[0]);
   if (call.wanted == Wanted::kept) {
     // The branch that is not weighed goes first: each launch writes the mix of its heads.
@@ -178,7 +192,9 @@ void SamplePass::attend(int64_t index, const DeviceRows &rows, const Attend &cal
 }
 
 void SamplePass::prepare_layer(int64_t layer, const float *x, const DeviceRows &rows) {
-  check(launch_rms_norm(x, model_.layer(layer).input_norm.data(), size_.tokens, config_.hidden, config_.rms_norm_eps, memory_.normed, stream_.get(), arithmetic_.half), "a norm");
+  check(launch_rms_norm(x, model_.layer(layer).input_norm.data(), size_.tokens, config_.hidden, config_.rms_norm_eps,
+                        memory_.normed, stream_.get(), arithmetic_.half),
+        "a norm");
   project(layer, rows);
 }
 
@@ -189,7 +205,8 @@ void SamplePass::attend_layer(int64_t layer, const float *x, const DeviceRows &r
 
 void SamplePass::attend_branches(int64_t layer, const float *x, const DeviceRows &rows) {
   prepare_layer(layer, x, rows);
-  attend(layer, rows, {Wanted::kept, nullptr, memory_.full, memory_.stream, {memory_.mixed, nullptr, nullptr, nullptr}});
+  attend(layer, rows,
+         {Wanted::kept, nullptr, memory_.full, memory_.stream, {memory_.mixed, nullptr, nullptr, nullptr}});
 }
 
 void SamplePass::attend_window(int64_t layer, const DeviceRows &rows, int64_t recent, float *full, float *stream) {
@@ -201,14 +218,17 @@ void SamplePass::attend_window(int64_t layer, const DeviceRows &rows, int64_t re
 void SamplePass::mix_again(int64_t layer, const float *gates, int64_t rows) {
   float *to = memory_.gates + layer * config_.kv_heads;
   copy_to_device(to, gates, shape_.kv_heads, stream_);
-  check(launch_mix(memory_.full, memory_.stream, to, rows, shape_.heads, shape_.kv_heads, shape_.head_dim, memory_.mixed, stream_.get(), arithmetic_.half), "mixing heads");
+  check(launch_mix(memory_.full, memory_.stream, to, rows, shape_.heads, shape_.kv_heads, shape_.head_dim,
+                   memory_.mixed, stream_.get(), arithmetic_.half),
+        "mixing heads");
 }
 
 // Both branches of every head, and of them what the gradient needs.
 void SamplePass::attend_for_gradient(int64_t layer, const DeviceRows &rows, const BranchOutputs &to) {
   const float *teacher_full = size_.teacher_branch ? memory_.teacher_full[static_cast<size_t>(layer)] : nullptr;
   attend(layer, rows, {Wanted::kept, teacher_full, memory_.full, memory_.stream, to});
-  check(launch_branch_difference(teacher_full != nullptr ? teacher_full : memory_.full, memory_.stream, rows.count * config_.query_width(), to.difference, stream_.get()),
+  check(launch_branch_difference(teacher_full != nullptr ? teacher_full : memory_.full, memory_.stream,
+                                 rows.count * config_.query_width(), to.difference, stream_.get()),
         "subtracting branches");
 }
 
@@ -216,17 +236,23 @@ void SamplePass::finish_layer(int64_t index, float *x, int64_t rows, const bf16 
   const DeviceLayer &layer = model_.layer(index);
   const PassMemory &m = memory_;
   const int64_t hidden = config_.hidden, intermediate = config_.intermediate, chunk = m.chunk_rows;
-  multiply_linear(model_, layer.output, 0, hidden, mixed, rows, x, hidden, Store::add_f32, scratch_, stream_, arithmetic_.half);
+  multiply_linear(model_, layer.output, 0, hidden, mixed, rows, x, hidden, Store::add_f32, scratch_, stream_,
+                  arithmetic_.half);
   const float scale = arithmetic_.mlp_scales == nullptr ? 1.0f : arithmetic_.mlp_scales[index];
   for (int64_t first = 0; first < rows; first += chunk) {
     const int64_t here = std::min(chunk, rows - first);
     float *at = x + first * hidden;
-    check(launch_rms_norm(at, layer.post_attention_norm.data(), here, hidden, config_.rms_norm_eps, m.chunk_normed, stream_.get(), arithmetic_.half), "a norm");
-    multiply_linear(model_, layer.gate_up, 0, 2 * intermediate, m.chunk_normed, here, m.gate_up, 2 * intermediate, Store::half, scratch_, stream_, arithmetic_.half);
-    check(arithmetic_.half == Half::f16 ? launch_swiglu_f16(m.gate_up, here, intermediate, scale, m.mlp_peaks + index, m.activated, stream_.get())
-                                        : launch_swiglu(m.gate_up, here, intermediate, m.activated, stream_.get()),
+    check(launch_rms_norm(at, layer.post_attention_norm.data(), here, hidden, config_.rms_norm_eps, m.chunk_normed,
+                          stream_.get(), arithmetic_.half),
+          "a norm");
+    multiply_linear(model_, layer.gate_up, 0, 2 * intermediate, m.chunk_normed, here, m.gate_up, 2 * intermediate,
+                    Store::half, scratch_, stream_, arithmetic_.half);
+    check(arithmetic_.half == Half::f16
+              ? launch_swiglu_f16(m.gate_up, here, intermediate, scale, m.mlp_peaks + index, m.activated, stream_.get())
+              : launch_swiglu(m.gate_up, here, intermediate, m.activated, stream_.get()),
           "swiglu");
-    multiply_linear(model_, layer.down, 0, hidden, m.activated, here, at, hidden, Store::add_f32, scratch_, stream_, arithmetic_.half, 1.0f / scale);
+    multiply_linear(model_, layer.down, 0, hidden, m.activated, here, at, hidden, Store::add_f32, scratch_, stream_,
+                    arithmetic_.half, 1.0f / scale);
   }
 }
 
@@ -244,7 +270,9 @@ void SamplePass::end_layer(int64_t layer, const bf16 *mixed) {
 }
 
 void SamplePass::finish_norm(float *hidden) {
-  check(launch_rms_norm_f32(memory_.last, model_.final_norm().data(), size_.rows, config_.hidden, config_.rms_norm_eps, hidden, stream_.get()), "the final norm");
+  check(launch_rms_norm_f32(memory_.last, model_.final_norm().data(), size_.rows, config_.hidden, config_.rms_norm_eps,
+                            hidden, stream_.get()),
+        "the final norm");
 }
 
 void SamplePass::run(const float *gates, float *hidden) {
@@ -257,10 +285,13 @@ void SamplePass::run(const float *gates, float *hidden) {
   finish_norm(hidden);
 }
 
-// A layer's input as bf16, kept, and its norm: of the kept values, so that what is computed again from them in backward is the same to the bit.
+// A layer's input as bf16, kept, and its norm: of the kept values, so that what is computed again from them in backward
+// is the same to the bit.
 void SamplePass::keep_input(int64_t layer) {
-  check(launch_rms_norm_kept(memory_.residual, model_.layer(layer).input_norm.data(), size_.tokens, config_.hidden, config_.rms_norm_eps,
-                             memory_.inputs[static_cast<size_t>(layer)], memory_.normed, stream_.get()), "a norm");
+  check(launch_rms_norm_kept(memory_.residual, model_.layer(layer).input_norm.data(), size_.tokens, config_.hidden,
+                             config_.rms_norm_eps, memory_.inputs[static_cast<size_t>(layer)], memory_.normed,
+                             stream_.get()),
+        "a norm");
 }
 
 const float *SamplePass::run_teacher() {
@@ -270,7 +301,8 @@ const float *SamplePass::run_teacher() {
     keep_input(layer);  // not needed, but rounds as the student does: with all gates 1 the loss is 0
     project(layer, rows_of(layer));
     float *full = size_.teacher_branch ? memory_.teacher_full[static_cast<size_t>(layer)] : nullptr;
-    attend(layer, rows_of(layer), {Wanted::weighed, nullptr, full, nullptr, {memory_.mixed, nullptr, nullptr, nullptr}});
+    attend(layer, rows_of(layer),
+           {Wanted::weighed, nullptr, full, nullptr, {memory_.mixed, nullptr, nullptr, nullptr}});
     end_layer(layer, memory_.mixed);
   }
   finish_norm(memory_.teacher_hidden);

@@ -1,5 +1,6 @@
-// Prefill in chunks through all layers, decode by the model's steps. A call returns when its work on the device is done.
-// An abort is seen between chunks: a chunk that has begun overwrites live ring slots layer by layer, so it is finished.
+// Prefill in chunks through all layers, decode by the model's steps. A call returns when its work on the device is
+// done. An abort is seen between chunks: a chunk that has begun overwrites live ring slots layer by layer, so it is
+// finished.
 #include "cuda/session.h"
 
 #include <algorithm>
@@ -21,17 +22,21 @@ int64_t align(int64_t bytes) { return (bytes + 255) / 256 * 256; }
 }  // namespace
 
 void PrefillBuffers::lay_out(Layout &layout, const ModelConfig &config, Dtype kv_dtype, int64_t rows) {
-  const int64_t hidden = config.hidden, intermediate = config.intermediate, half = config.head_dim / 2, mlp = std::min(MLP_ROWS, rows);
-  const int64_t query_width = config.query_width(), width = query_width + 2 * config.kv_width(), vectors = rows * config.kv_heads;
+  const int64_t hidden = config.hidden, intermediate = config.intermediate, half = config.head_dim / 2,
+                mlp = std::min(MLP_ROWS, rows);
+  const int64_t query_width = config.query_width(), width = query_width + 2 * config.kv_width(),
+                vectors = rows * config.kv_heads;
   const int64_t row_bytes = kv_row_bytes(kv_dtype, static_cast<int>(config.head_dim));
   tokens = layout.take<int32_t>(rows), positions = layout.take<int32_t>(rows);
-  x = layout.take<float>(rows * hidden), cosine = layout.take<float>(rows * half), sine = layout.take<float>(rows * half);
+  x = layout.take<float>(rows * hidden), cosine = layout.take<float>(rows * half),
+  sine = layout.take<float>(rows * half);
   normed = layout.take<bf16>(rows * hidden), qkv = layout.take<bf16>(rows * width);
   query = layout.take<bf16>(rows * query_width), mixed = layout.take<bf16>(rows * query_width);
   gate_up = layout.take<bf16>(mlp * 2 * intermediate), activated = layout.take<bf16>(mlp * intermediate);
   key = layout.take<uint8_t>(vectors * row_bytes), value = layout.take<uint8_t>(vectors * row_bytes);
   const bool has_scale = kv_scale_bytes(kv_dtype) > 0;
-  key_scale = has_scale ? layout.take<uint32_t>(vectors) : nullptr, value_scale = has_scale ? layout.take<uint32_t>(vectors) : nullptr;
+  key_scale = has_scale ? layout.take<uint32_t>(vectors) : nullptr,
+  value_scale = has_scale ? layout.take<uint32_t>(vectors) : nullptr;
 }
 
 CudaSession::CudaSession(std::shared_ptr<DuoModel> self, const CudaModel &model, const SessionOptions &options)
@@ -40,8 +45,8 @@ CudaSession::CudaSession(std::shared_ptr<DuoModel> self, const CudaModel &model,
       config_(model.config()),
       options_(options),
       rope_(compute_rope_frequencies(config_, options.max_tokens)),
-      pages_(model.pages(), std::count(options.windows.begin(), options.windows.end(), 0), kv_page_bytes(options.kv_dtype, static_cast<int>(config_.head_dim)),
-             options.max_tokens),
+      pages_(model.pages(), std::count(options.windows.begin(), options.windows.end(), 0),
+             kv_page_bytes(options.kv_dtype, static_cast<int>(config_.head_dim)), options.max_tokens),
       length_device_(1),
       token_(1),
       first_bad_(1),
@@ -55,7 +60,8 @@ CudaSession::CudaSession(std::shared_ptr<DuoModel> self, const CudaModel &model,
 }
 
 void CudaSession::lay_out_caches() {
-  const int64_t row = kv_row_bytes(options_.kv_dtype, static_cast<int>(config_.head_dim)), scale = kv_scale_bytes(options_.kv_dtype);
+  const int64_t row = kv_row_bytes(options_.kv_dtype, static_cast<int>(config_.head_dim)),
+                scale = kv_scale_bytes(options_.kv_dtype);
   int64_t total = 0;
   for (int64_t gate = 0; gate < config_.num_gates(); gate++) {
     const int64_t count = options_.is_retrieval(gate) ? 0 : options_.count_slots(gate);
@@ -113,7 +119,8 @@ int64_t CudaSession::slot_bytes() const {
 
 int64_t CudaSession::ring_slots() const {
   int64_t slots = 0;
-  for (int64_t gate = 0; gate < config_.num_gates(); gate++) slots += options_.is_retrieval(gate) ? 0 : options_.count_slots(gate);
+  for (int64_t gate = 0; gate < config_.num_gates(); gate++)
+    slots += options_.is_retrieval(gate) ? 0 : options_.count_slots(gate);
   return slots;
 }
 
@@ -137,7 +144,8 @@ void CudaSession::reserve(int64_t num_tokens, const Stream &stream) {
   } catch (const Error &error) {
     if (error.status() != DUO_STATUS_MEMORY) throw;
     fail(DUO_STATUS_MEMORY,
-         "Expected device memory for the keys and values of %" PRId64 " more tokens (the session holds %" PRId64 "), found room for %" PRId64
+         "Expected device memory for the keys and values of %" PRId64 " more tokens (the session holds %" PRId64
+         "), found room for %" PRId64
          ": close other sessions, feed fewer tokens, or open with fewer full heads or a smaller KV dtype",
          num_tokens, length_, std::min(num_tokens - 1, pages_.count_room(length_, 0)));
   }
@@ -178,7 +186,8 @@ void CudaSession::prefill_reserved(const int32_t *tokens, int64_t num_tokens, Ta
 void CudaSession::attend_chunk(int64_t layer, int64_t count) {
   const int64_t kv_heads = config_.kv_heads;
   AttentionForward a{};
-  a.shape = {static_cast<int32_t>(config_.heads), static_cast<int32_t>(kv_heads), static_cast<int32_t>(config_.head_dim), options_.sink, recent_.data() + layer * kv_heads};
+  a.shape = {static_cast<int32_t>(config_.heads), static_cast<int32_t>(kv_heads),
+             static_cast<int32_t>(config_.head_dim), options_.sink, recent_.data() + layer * kv_heads};
   a.query = buffers_.query;
   a.positions = buffers_.positions;
   a.num_rows = a.chunk_count = count;
@@ -207,13 +216,15 @@ void CudaSession::attend_chunk(int64_t layer, int64_t count) {
 }
 
 void CudaSession::feed_chunk(const int32_t *tokens, int64_t count, bool is_last) {
-  const int64_t hidden = config_.hidden, query_width = config_.query_width(), kv_width = config_.kv_width(), width = query_width + 2 * kv_width;
+  const int64_t hidden = config_.hidden, query_width = config_.query_width(), kv_width = config_.kv_width(),
+                width = query_width + 2 * kv_width;
   const int64_t intermediate = config_.intermediate, half = config_.head_dim / 2, mlp = std::min(MLP_ROWS, count);
   const PrefillBuffers &b = buffers_;
   forget_logits();
   copy_to_device(b.tokens, tokens, count, stream_);
   check(launch_count_up(length_, count, b.positions, stream_.get()), "numbering positions");
-  check(launch_rope_tables(inverse_.data(), rope_.attention_scale, length_, count, static_cast<int32_t>(half), b.cosine, b.sine, stream_.get()),
+  check(launch_rope_tables(inverse_.data(), rope_.attention_scale, length_, count, static_cast<int32_t>(half), b.cosine,
+                           b.sine, stream_.get()),
         "making rotary tables");
   model_.embed(b.tokens, count, b.x, stream_);
   RopeWrite rope{};
@@ -222,7 +233,8 @@ void CudaSession::feed_chunk(const int32_t *tokens, int64_t count, bool is_last)
   rope.query_positions = rope.positions = b.positions;
   rope.table_start = length_;
   rope.query_rows = rope.rows = count;
-  rope.heads = static_cast<int32_t>(config_.heads), rope.kv_heads = static_cast<int32_t>(config_.kv_heads), rope.head_dim = static_cast<int32_t>(config_.head_dim);
+  rope.heads = static_cast<int32_t>(config_.heads), rope.kv_heads = static_cast<int32_t>(config_.kv_heads),
+  rope.head_dim = static_cast<int32_t>(config_.head_dim);
   rope.eps = config_.rms_norm_eps;
   rope.cosine = b.cosine, rope.sine = b.sine;
   rope.query_out = b.query;
@@ -232,7 +244,8 @@ void CudaSession::feed_chunk(const int32_t *tokens, int64_t count, bool is_last)
   rope.key_scale = b.key_scale, rope.value_scale = b.value_scale;
   for (int64_t index = 0; index < config_.layers; index++) {
     const DeviceLayer &layer = model_.layer(index);
-    check(launch_rms_norm(b.x, layer.input_norm.data(), count, hidden, config_.rms_norm_eps, b.normed, stream_.get()), "a norm");
+    check(launch_rms_norm(b.x, layer.input_norm.data(), count, hidden, config_.rms_norm_eps, b.normed, stream_.get()),
+          "a norm");
     multiply_linear(model_, layer.qkv, 0, width, b.normed, count, b.qkv, width, Store::half, scratch_, stream_);
     rope.query_norm = layer.query_norm.data(), rope.key_norm = layer.key_norm.data();
     check(launch_rope_write(rope, stream_.get()), "rotating queries and keys");
@@ -241,16 +254,22 @@ void CudaSession::feed_chunk(const int32_t *tokens, int64_t count, bool is_last)
     for (int64_t first = 0; first < count; first += mlp) {
       const int64_t here = std::min(mlp, count - first);
       float *x = b.x + first * hidden;
-      check(launch_rms_norm(x, layer.post_attention_norm.data(), here, hidden, config_.rms_norm_eps, b.normed, stream_.get()), "a norm");
-      multiply_linear(model_, layer.gate_up, 0, 2 * intermediate, b.normed, here, b.gate_up, 2 * intermediate, Store::half, scratch_, stream_);
+      check(launch_rms_norm(x, layer.post_attention_norm.data(), here, hidden, config_.rms_norm_eps, b.normed,
+                            stream_.get()),
+            "a norm");
+      multiply_linear(model_, layer.gate_up, 0, 2 * intermediate, b.normed, here, b.gate_up, 2 * intermediate,
+                      Store::half, scratch_, stream_);
       check(launch_swiglu(b.gate_up, here, intermediate, b.activated, stream_.get()), "swiglu");
       multiply_linear(model_, layer.down, 0, hidden, b.activated, here, x, hidden, Store::add_f32, scratch_, stream_);
     }
   }
   int32_t first_bad = -1;
   if (is_last) {
-    check(launch_rms_norm(b.x + (count - 1) * hidden, model_.final_norm().data(), 1, hidden, config_.rms_norm_eps, b.normed, stream_.get()), "the final norm");
-    multiply_linear(model_, model_.lm_head(), 0, config_.vocab, b.normed, 1, logits_.data(), config_.vocab, Store::f32, scratch_, stream_);
+    check(launch_rms_norm(b.x + (count - 1) * hidden, model_.final_norm().data(), 1, hidden, config_.rms_norm_eps,
+                          b.normed, stream_.get()),
+          "the final norm");
+    multiply_linear(model_, model_.lm_head(), 0, config_.vocab, b.normed, 1, logits_.data(), config_.vocab, Store::f32,
+                    scratch_, stream_);
     check(launch_check_finite(logits_.data(), 1, config_.vocab, first_bad_.data(), stream_.get()), "checking logits");
     copy_to_host(&first_bad, first_bad_.data(), 1, stream_);
   }
@@ -261,7 +280,9 @@ void CudaSession::feed_chunk(const int32_t *tokens, int64_t count, bool is_last)
 
 void CudaSession::require_finite(int32_t first_bad) {
   if (first_bad >= 0) {
-    fail(DUO_STATUS_NUMERIC, "Expected finite logits after token %" PRId64 ", got a NaN or infinity at vocabulary index %d", length_, first_bad);
+    fail(DUO_STATUS_NUMERIC,
+         "Expected finite logits after token %" PRId64 ", got a NaN or infinity at vocabulary index %d", length_,
+         first_bad);
   }
   has_logits_ = true;
 }
@@ -280,7 +301,9 @@ void CudaSession::decode_batch(DuoSession *const *sessions, const int32_t *token
     std::vector<DecodeMember> members;
     for (count = 0; count < MAX_STEP_SESSIONS && first + count < num_sessions; count++) {
       auto *session = static_cast<CudaSession *>(sessions[first + count]);
-      if (!batch.empty() && (session->options_.kv_dtype != batch.front()->options_.kv_dtype || session->rotates() != batch.front()->rotates())) break;
+      if (!batch.empty() && (session->options_.kv_dtype != batch.front()->options_.kv_dtype ||
+                             session->rotates() != batch.front()->rotates()))
+        break;
       batch.push_back(session);
       members.push_back(session->member());
     }
@@ -299,11 +322,15 @@ void CudaSession::decode_batch(DuoSession *const *sessions, const int32_t *token
 
 void CudaSession::start_logits_copy(const Stream &stream) {
   host_logits_.resize(config_.vocab);
-  check(cudaMemcpyAsync(host_logits_.data(), logits_.data(), static_cast<size_t>(logits_.bytes()), cudaMemcpyDeviceToHost, stream.get()), "reading logits");
+  check(cudaMemcpyAsync(host_logits_.data(), logits_.data(), static_cast<size_t>(logits_.bytes()),
+                        cudaMemcpyDeviceToHost, stream.get()),
+        "reading logits");
 }
 
 void CudaSession::require_logits() const {
-  if (!has_logits_) fail(DUO_STATUS_ARGUMENT, "Expected the session to have logits, got one that was fed no token since it was opened, filled or stopped");
+  if (!has_logits_)
+    fail(DUO_STATUS_ARGUMENT,
+         "Expected the session to have logits, got one that was fed no token since it was opened, filled or stopped");
 }
 
 void CudaSession::logits(float *out) {
@@ -319,8 +346,10 @@ void CudaSession::logits(float *out) {
 void CudaSession::run_sample(const Sampling &sampling, int32_t *token, const Stream &stream) {
   if (sampling.temperature > 0.0f) sample_weights_.reserve(config_.vocab);
   check(launch_set_value(length_device_.data(), static_cast<int32_t>(length_), stream.get()), "setting a length");
-  check(launch_sample({logits_.data(), config_.vocab, length_device_.data(), sampling.temperature, sampling.top_p, sampling.top_k, sampling.seed,
-                       sample_weights_.data(), token}, stream.get()), "choosing a token");
+  check(launch_sample({logits_.data(), config_.vocab, length_device_.data(), sampling.temperature, sampling.top_p,
+                       sampling.top_k, sampling.seed, sample_weights_.data(), token},
+                      stream.get()),
+        "choosing a token");
 }
 
 int32_t CudaSession::sample(const Sampling &sampling) {
@@ -332,7 +361,8 @@ int32_t CudaSession::sample(const Sampling &sampling) {
   return token;
 }
 
-int64_t CudaSession::generate(int64_t num_tokens, const Sampling &sampling, const int32_t *stop_tokens, int64_t num_stop_tokens, Task &task, int32_t *tokens) {
+int64_t CudaSession::generate(int64_t num_tokens, const Sampling &sampling, const int32_t *stop_tokens,
+                              int64_t num_stop_tokens, Task &task, int32_t *tokens) {
   require_logits();
   model_.select_device();
   task.set_total(num_tokens);
@@ -361,9 +391,13 @@ std::unique_ptr<DuoSession> CudaSession::fork(Task &task) {
   auto forked = std::make_unique<CudaSession>(self_, model_, options_);
   forked->pages_.share(pages_, length_, stream_);
   if (rings_.count() > 0) {
-    check(cudaMemcpyAsync(forked->rings_.data(), rings_.data(), static_cast<size_t>(rings_.bytes()), cudaMemcpyDeviceToDevice, stream_.get()), "copying the rings");
+    check(cudaMemcpyAsync(forked->rings_.data(), rings_.data(), static_cast<size_t>(rings_.bytes()),
+                          cudaMemcpyDeviceToDevice, stream_.get()),
+          "copying the rings");
   }
-  check(cudaMemcpyAsync(forked->logits_.data(), logits_.data(), static_cast<size_t>(logits_.bytes()), cudaMemcpyDeviceToDevice, stream_.get()), "copying logits");
+  check(cudaMemcpyAsync(forked->logits_.data(), logits_.data(), static_cast<size_t>(logits_.bytes()),
+                        cudaMemcpyDeviceToDevice, stream_.get()),
+        "copying logits");
   stream_.wait();
   forked->length_ = length_;
   forked->has_logits_ = has_logits_;
@@ -393,15 +427,18 @@ void CudaSession::fill(int64_t length, uint64_t seed, Task &task) {
     task.check_abort();
     HeadCache cache = caches_host_[static_cast<size_t>(gate)];
     if (!cache.is_ring) cache.slots = length;
-    if (cache.slots > 0) check(launch_fill_cache(cache, options_.kv_dtype, static_cast<int32_t>(config_.head_dim),
-                            seed * 0x9e3779b97f4a7c15ull + static_cast<uint64_t>(gate), stream_.get()), "filling the cache");
+    if (cache.slots > 0)
+      check(launch_fill_cache(cache, options_.kv_dtype, static_cast<int32_t>(config_.head_dim),
+                              seed * 0x9e3779b97f4a7c15ull + static_cast<uint64_t>(gate), stream_.get()),
+            "filling the cache");
     task.add_done();
   }
   stream_.wait();
   length_ = length;
 }
 
-std::unique_ptr<DuoSession> open_cuda_session(std::shared_ptr<DuoModel> self, const CudaModel &model, const SessionOptions &options, Task &task) {
+std::unique_ptr<DuoSession> open_cuda_session(std::shared_ptr<DuoModel> self, const CudaModel &model,
+                                              const SessionOptions &options, Task &task) {
   task.check_abort();
   return std::make_unique<CudaSession>(std::move(self), model, options);
 }

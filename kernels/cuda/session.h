@@ -1,4 +1,5 @@
-// A session on the GPU: one running text, its rings in one allocation, its other caches in pages that are taken as the text grows.
+// A session on the GPU: one running text, its rings in one allocation, its other caches in pages that are taken as the
+// text grows.
 #pragma once
 #include <memory>
 #include <vector>
@@ -30,8 +31,8 @@ class CudaSession : public DuoSession {
   void decode_batch(DuoSession *const *sessions, const int32_t *tokens, int64_t num_sessions, Task &task) override;
   void logits(float *out) override;
   int32_t sample(const Sampling &sampling) override;
-  int64_t generate(int64_t num_tokens, const Sampling &sampling, const int32_t *stop_tokens, int64_t num_stop_tokens, Task &task,
-                   int32_t *tokens) override;
+  int64_t generate(int64_t num_tokens, const Sampling &sampling, const int32_t *stop_tokens, int64_t num_stop_tokens,
+                   Task &task, int32_t *tokens) override;
   std::unique_ptr<DuoSession> fork(Task &task) override;
   SessionMemory memory() const override;
   SessionHeld held() const override;
@@ -42,11 +43,13 @@ class CudaSession : public DuoSession {
 
  private:
   // What a decode step reads and writes.
-  DecodeMember member() const { return {caches_.data(), inverse_.data(), logits_.data(), rope_.attention_scale, static_cast<int32_t>(length_)}; }
+  DecodeMember member() const {
+    return {caches_.data(), inverse_.data(), logits_.data(), rope_.attention_scale, static_cast<int32_t>(length_)};
+  }
   DecodeKind kind(int64_t batch) const { return {batch, options_.kv_dtype, rotates()}; }
   void lay_out_caches();
-  int64_t slot_bytes() const;  // of a key and a value
-  int64_t ring_slots() const;  // of all streaming heads
+  int64_t slot_bytes() const;     // of a key and a value
+  int64_t ring_slots() const;     // of all streaming heads
   int64_t prefill_bytes() const;  // of a whole chunk's activations, as far as the model does not hold them
   void reserve(int64_t num_tokens, const Stream &stream);
   void prefill_reserved(const int32_t *tokens, int64_t num_tokens, Task &task);
@@ -65,13 +68,13 @@ class CudaSession : public DuoSession {
   RopeFrequencies rope_;
   int64_t length_ = 0;
   bool has_logits_ = false, has_host_logits_ = false;  // of the last token: on the device; in host_logits_ too
-  CachePages pages_;                        // of retrieval heads
+  CachePages pages_;                                   // of retrieval heads
   DeviceBuffer<uint8_t> rings_;
-  DeviceBuffer<HeadCache> caches_;          // [L, G]
+  DeviceBuffer<HeadCache> caches_;  // [L, G]
   std::vector<HeadCache> caches_host_;
-  DeviceBuffer<int32_t> kv_lists_;          // [L, G]: retrieval heads first, then streaming, the largest windows first
-  DeviceBuffer<int64_t> recent_;            // [L, G], 0 = retrieval
-  std::vector<int32_t> num_retrieval_;      // [L]
+  DeviceBuffer<int32_t> kv_lists_;      // [L, G]: retrieval heads first, then streaming, the largest windows first
+  DeviceBuffer<int64_t> recent_;        // [L, G], 0 = retrieval
+  std::vector<int32_t> num_retrieval_;  // [L]
   DeviceBuffer<int32_t> length_device_, token_, first_bad_;
   DeviceBuffer<float> inverse_, logits_;
   PinnedBuffer<float> host_logits_;  // from the first decode on

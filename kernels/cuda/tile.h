@@ -1,5 +1,5 @@
-// Tiles of bf16 rows in shared memory, their 16-byte pieces permuted so that eight rows of one column fall on different banks,
-// and the fragments that tensor-core products read from them.
+// Tiles of bf16 rows in shared memory, their 16-byte pieces permuted so that eight rows of one column fall on different
+// banks, and the fragments that tensor-core products read from them.
 #pragma once
 #include "cuda/device.h"
 
@@ -17,31 +17,32 @@ __device__ __forceinline__ int tile_offset(int row, int piece) {
 template <int WIDTH>
 __device__ __forceinline__ void load_left(uint32_t a[4], const bf16 *tile, int row, int column) {
   const int lane = threadIdx.x % 32;
-  load_tiles(a, tile + tile_offset<WIDTH>(row + (lane / 8 % 2) * 8 + lane % 8, column / 8 + lane / 16));
+  ldmatrix_x4(a, tile + tile_offset<WIDTH>(row + (lane / 8 % 2) * 8 + lane % 8, column / 8 + lane / 16));
 }
 
-// B operands of two products, [16 deep from `column`, 8 wide] each, of a tile whose rows are the product's columns (rows row…row+7, +8…+15):
-// b[0], b[1] for the first, b[2], b[3] for the second.
+// B operands of two products, [16 deep from `column`, 8 wide] each, of a tile whose rows are the product's columns
+// (rows row…row+7, +8…+15): b[0], b[1] for the first, b[2], b[3] for the second.
 template <int WIDTH>
 __device__ __forceinline__ void load_right(uint32_t b[4], const bf16 *tile, int row, int column) {
   const int lane = threadIdx.x % 32;
-  load_tiles(b, tile + tile_offset<WIDTH>(row + lane / 16 * 8 + lane % 8, column / 8 + lane / 8 % 2));
+  ldmatrix_x4(b, tile + tile_offset<WIDTH>(row + lane / 16 * 8 + lane % 8, column / 8 + lane / 8 % 2));
 }
 
 // The same of a tile whose rows are the depth: rows row…row+15 deep, columns column…+7 and column+8…+15.
 template <int WIDTH>
 __device__ __forceinline__ void load_right_transposed(uint32_t b[4], const bf16 *tile, int row, int column) {
   const int lane = threadIdx.x % 32;
-  load_tiles_transposed(b, tile + tile_offset<WIDTH>(row + lane / 8 % 2 * 8 + lane % 8, column / 8 + lane / 16));
+  ldmatrix_x4_trans(b, tile + tile_offset<WIDTH>(row + lane / 8 % 2 * 8 + lane % 8, column / 8 + lane / 16));
 }
 
-// Start copying `rows` rows of WIDTH elements to a tile, THREADS threads together; rows from `valid_rows` on become zero.
+// Start copying `rows` rows of WIDTH elements to a tile, THREADS threads together; rows from `valid_rows` on become
+// zero.
 template <int WIDTH, int THREADS>
 __device__ __forceinline__ void copy_tile(bf16 *tile, const bf16 *from, int64_t row_stride, int rows, int valid_rows) {
   for (int i = static_cast<int>(threadIdx.x); i < rows * (WIDTH / 8); i += THREADS) {
     const int row = i / (WIDTH / 8), piece = i % (WIDTH / 8);
     const bool is_valid = row < valid_rows;
-    copy_async(tile + tile_offset<WIDTH>(row, piece), from + (is_valid ? row * row_stride : 0) + piece * 8, is_valid);
+    cp_async(tile + tile_offset<WIDTH>(row, piece), from + (is_valid ? row * row_stride : 0) + piece * 8, is_valid);
   }
 }
 

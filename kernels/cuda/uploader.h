@@ -1,4 +1,5 @@
-// Tensors from the mapped files to the device, through two pinned buffers: one is on its way while the other is being filled.
+// Tensors from the mapped files to the device, through two pinned buffers: one is on its way while the other is being
+// filled.
 #pragma once
 #include <algorithm>
 #include <cstring>
@@ -31,29 +32,40 @@ class Uploader {
 
   // As bf16.
   void upload(const Tensor &tensor, bf16 *to) {
-    upload_pieces(tensor.rows * tensor.columns, to, [&](int64_t begin, int64_t count, bf16 *piece) { convert(tensor.dtype, block_at(tensor, begin), count, piece); });
+    upload_pieces(tensor.rows * tensor.columns, to, [&](int64_t begin, int64_t count, bf16 *piece) {
+      convert(tensor.dtype, block_at(tensor, begin), count, piece);
+    });
   }
 
   // The bytes of a tensor as they are stored.
   void upload_raw(const Tensor &tensor, uint8_t *to) {
-    upload_pieces(tensor.bytes(), to, [&](int64_t begin, int64_t count, uint8_t *piece) { std::memcpy(piece, tensor.data + begin, static_cast<size_t>(count)); });
+    upload_pieces(tensor.bytes(), to, [&](int64_t begin, int64_t count, uint8_t *piece) {
+      std::memcpy(piece, tensor.data + begin, static_cast<size_t>(count));
+    });
   }
 
-  // Rows of blocks in a format with groups that keeps them (core/packed_weights.h): codes [rows, row_bytes], scales of ⌈rows / 8⌉·8 rows.
-  // False if a scale passes fp16's range.
+  // Rows of blocks in a format with groups that keeps them (core/packed_weights.h): codes [rows, row_bytes], scales of
+  // ⌈rows / 8⌉·8 rows. False if a scale passes fp16's range.
   bool upload_packed(const Tensor &tensor, WeightFormat format, uint8_t *codes, uint32_t *scales) {
     const PackedShape whole{format, tensor.rows, tensor.columns};
-    const int64_t row_bytes = whole.row_bytes(), row_words = whole.row_words(), scale_bytes = row_words * static_cast<int64_t>(sizeof *scales);
-    const int64_t most = STAGING_ELEMENTS * static_cast<int64_t>(sizeof(bf16)) / (row_bytes + scale_bytes) / SCALE_ROWS * SCALE_ROWS;
-    if (most == 0) fail(DUO_STATUS_UNSUPPORTED, "Expected 8 rows of a weight matrix within %lld bytes on CUDA", static_cast<long long>(STAGING_ELEMENTS));
+    const int64_t row_bytes = whole.row_bytes(), row_words = whole.row_words(),
+                  scale_bytes = row_words * static_cast<int64_t>(sizeof *scales);
+    const int64_t most =
+        STAGING_ELEMENTS * static_cast<int64_t>(sizeof(bf16)) / (row_bytes + scale_bytes) / SCALE_ROWS * SCALE_ROWS;
+    if (most == 0)
+      fail(DUO_STATUS_UNSUPPORTED, "Expected 8 rows of a weight matrix within %lld bytes on CUDA",
+           static_cast<long long>(STAGING_ELEMENTS));
     bool is_finite = true;
     for (int64_t row = 0; row < tensor.rows; row += most) {
       const PackedShape here{format, std::min(most, tensor.rows - row), tensor.columns};
       uint8_t *staged = next_staging();
       auto *staged_scales = reinterpret_cast<uint32_t *>(staged + most * row_bytes);
-      is_finite = pack_side_by_side(tensor.dtype, here, tensor.data + row * tensor.row_bytes(), staged, staged_scales) && is_finite;
+      is_finite =
+          pack_side_by_side(tensor.dtype, here, tensor.data + row * tensor.row_bytes(), staged, staged_scales) &&
+          is_finite;
       send(codes + row * row_bytes, staged, here.code_bytes());
-      send(reinterpret_cast<uint8_t *>(scales + row * row_words), reinterpret_cast<const uint8_t *>(staged_scales), here.scale_words() * static_cast<int64_t>(sizeof *scales));
+      send(reinterpret_cast<uint8_t *>(scales + row * row_words), reinterpret_cast<const uint8_t *>(staged_scales),
+           here.scale_words() * static_cast<int64_t>(sizeof *scales));
       check(cudaEventRecord(done_[next_], stream_.get()), "recording an event");
     }
     stream_.wait();
@@ -62,7 +74,9 @@ class Uploader {
 
   // As fp32, from any dtype.
   void upload_f32(const Tensor &tensor, float *to) {
-    upload_pieces(tensor.rows * tensor.columns, to, [&](int64_t begin, int64_t count, float *piece) { dequantize(tensor.dtype, block_at(tensor, begin), count, piece); });
+    upload_pieces(tensor.rows * tensor.columns, to, [&](int64_t begin, int64_t count, float *piece) {
+      dequantize(tensor.dtype, block_at(tensor, begin), count, piece);
+    });
   }
 
   DeviceBuffer<float> upload_vector(const std::vector<const Tensor *> &parts) {
@@ -80,8 +94,8 @@ class Uploader {
   const Stream &stream() const { return stream_; }
 
  private:
-  // `count` elements to the device by way of the two buffers, each piece filled by fill(begin, count, piece) while the one before is on its way.
-  // A piece holds whole blocks of every stored dtype.
+  // `count` elements to the device by way of the two buffers, each piece filled by fill(begin, count, piece) while the
+  // one before is on its way. A piece holds whole blocks of every stored dtype.
   template <typename T, typename Fill>
   void upload_pieces(int64_t count, T *to, const Fill &fill) {
     constexpr int64_t PIECE = STAGING_ELEMENTS * static_cast<int64_t>(sizeof(bf16)) / static_cast<int64_t>(sizeof(T));
@@ -101,23 +115,31 @@ class Uploader {
     return reinterpret_cast<uint8_t *>(staging_[next_].data());
   }
   void send(uint8_t *to, const uint8_t *from, int64_t bytes) {
-    check(cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), cudaMemcpyHostToDevice, stream_.get()), "uploading weights");
+    check(cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), cudaMemcpyHostToDevice, stream_.get()),
+          "uploading weights");
   }
   // pack_blocks by several threads, eight rows or more each.
-  static bool pack_side_by_side(Dtype dtype, const PackedShape &shape, const uint8_t *from, uint8_t *codes, uint32_t *scales) {
-    const int64_t blocks = (shape.rows + SCALE_ROWS - 1) / SCALE_ROWS, threads = std::min<int64_t>({blocks, MOST_PACKERS, std::max(1u, std::thread::hardware_concurrency())});
-    const int64_t rows_each = (blocks + threads - 1) / threads * SCALE_ROWS, row_bytes = shape.columns / block_elements(dtype) * block_bytes(dtype);
+  static bool pack_side_by_side(Dtype dtype, const PackedShape &shape, const uint8_t *from, uint8_t *codes,
+                                uint32_t *scales) {
+    const int64_t blocks = (shape.rows + SCALE_ROWS - 1) / SCALE_ROWS,
+                  threads =
+                      std::min<int64_t>({blocks, MOST_PACKERS, std::max(1u, std::thread::hardware_concurrency())});
+    const int64_t rows_each = (blocks + threads - 1) / threads * SCALE_ROWS,
+                  row_bytes = shape.columns / block_elements(dtype) * block_bytes(dtype);
     std::vector<std::future<bool>> parts;
     for (int64_t row = 0; row < shape.rows; row += rows_each) {
       const PackedShape part{shape.format, std::min(rows_each, shape.rows - row), shape.columns};
-      parts.push_back(std::async(std::launch::async, pack_blocks, dtype, part, from + row * row_bytes, codes + row * shape.row_bytes(), scales + row * shape.row_words()));
+      parts.push_back(std::async(std::launch::async, pack_blocks, dtype, part, from + row * row_bytes,
+                                 codes + row * shape.row_bytes(), scales + row * shape.row_words()));
     }
     bool is_finite = true;
     for (auto &part : parts) is_finite = part.get() && is_finite;
     return is_finite;
   }
   // Where element `begin`, the first of a block, is stored.
-  static const uint8_t *block_at(const Tensor &tensor, int64_t begin) { return tensor.data + begin / block_elements(tensor.dtype) * block_bytes(tensor.dtype); }
+  static const uint8_t *block_at(const Tensor &tensor, int64_t begin) {
+    return tensor.data + begin / block_elements(tensor.dtype) * block_bytes(tensor.dtype);
+  }
   // From the start of a block; STAGING_ELEMENTS is a multiple of every block, so that pieces begin at one.
   static void convert(Dtype dtype, const uint8_t *from, int64_t count, bf16 *to) {
     if (dtype == Dtype::bf16) {

@@ -1,4 +1,5 @@
-// Device memory of one long call in one piece. The same layout, run without memory first, says how much it takes, so that an estimate is exact.
+// Device memory of one long call in one piece. The same layout, run without memory first, says how much it takes, so
+// that an estimate is exact.
 #pragma once
 #include <mutex>
 
@@ -22,8 +23,9 @@ class Layout {
   int64_t bytes_ = 0;
 };
 
-// Keeps the memory of the last call for the next: identification takes thousands of steps of alike size, and cudaMalloc and cudaFree of tens of
-// gigabytes wait for the device and cost milliseconds. Safe from several threads; a call that finds it taken allocates its own.
+// Keeps the memory of the last call for the next: identification takes thousands of steps of alike size, and cudaMalloc
+// and cudaFree of tens of gigabytes wait for the device and cost milliseconds. Safe from several threads; a call that
+// finds it taken allocates its own.
 class WorkspacePool {
  public:
   DeviceBuffer<uint8_t> take(int64_t bytes) {
@@ -61,7 +63,8 @@ class WorkspacePool {
 // Memory of a pool for as long as work on `stream` may use it.
 class WorkspaceLoan {
  public:
-  WorkspaceLoan(WorkspacePool &pool, int64_t bytes, const Stream &stream) : pool_(pool), stream_(stream), memory_(pool.take(bytes)) {}
+  WorkspaceLoan(WorkspacePool &pool, int64_t bytes, const Stream &stream)
+      : pool_(pool), stream_(stream), memory_(pool.take(bytes)) {}
   ~WorkspaceLoan() {
     cudaStreamSynchronize(stream_.get());
     pool_.give_back(std::move(memory_));

@@ -1,8 +1,9 @@
-// Host stand-in for the part of CUDA that kernels/cuda uses, so that the same sources run on a machine without a GPU: grids, blocks,
-// dynamic shared memory, barriers, warp collectives, streams, graphs. cuda/device.h includes it where DUO_EMULATION is defined.
-// Threads of a block are fibers on one host thread; what a GPU leaves undefined is made to fail here: barriers and collectives that not
-// every thread reaches, writes outside shared or global allocations, reads before a cp.async was waited for. Not emulated: speed, memory
-// models, reads out of bounds. Owner of all state: scheduler.cpp (threads) and runtime.cpp (memory, streams, graphs).
+// Host stand-in for the part of CUDA that kernels/cuda uses, so that the same sources run on a machine without a GPU:
+// grids, blocks, dynamic shared memory, barriers, warp collectives, streams, graphs. cuda/device.h includes it where
+// DUO_EMULATION is defined. Threads of a block are fibers on one host thread; what a GPU leaves undefined is made to
+// fail here: barriers and collectives that not every thread reaches, writes outside shared or global allocations, reads
+// before a cp.async was waited for. Not emulated: speed, memory models, reads out of bounds. Owner of all state:
+// scheduler.cpp (threads) and runtime.cpp (memory, streams, graphs).
 #pragma once
 #include <cmath>
 #include <cstddef>
@@ -49,17 +50,17 @@ struct ThreadState {
 };
 extern ThreadState *current;
 
-// Every lane of the running thread's warp passes a pointer to its operand; once all 32 have come with the same `operation`,
-// execute(operands) runs once. Returns when it has.
+// Every lane of the running thread's warp passes a pointer to its operand; once all 32 have come with the same
+// `operation`, execute(operands) runs once. Returns when it has.
 void run_warp_collective(const char *operation, void *operand, void (*execute)(void **operands));
 void run_block_barrier(const char *operation);
 
 // The same for the 128 threads of a warpgroup.
 void run_warpgroup_collective(const char *operation, void *operand, void (*execute)(void **operands));
 
-// A warpgroup's matrix product [64, 2·num_sums] of depth 16 (cuda/hopper.h), made only when its group is waited for: tiles overwritten or
-// results used too early are seen. `left` registers are read at once, or null where the operand is a tile; `is_deep`: rows of the right tile
-// are the depth.
+// A warpgroup's matrix product [64, 2·num_sums] of depth 16 (cuda/hopper.h), made only when its group is waited for:
+// tiles overwritten or results used too early are seen. `left` registers are read at once, or null where the operand is
+// a tile; `is_deep`: rows of the right tile are the depth.
 struct WarpgroupProduct {
   float *sum;
   int num_sums;
@@ -78,8 +79,8 @@ void open_counting_barrier(uint64_t *barrier, unsigned arrivals);
 void arrive_at_counting_barrier(uint64_t *barrier);
 void wait_for_counting_barrier(uint64_t *barrier, unsigned parity);
 
-// Copies asked for by cp.async: made only when the group is waited for, so that data used too early is seen to be missing; a source that changes in between is
-// a fault. total_bytes at most 16.
+// Copies asked for by cp.async: made only when the group is waited for, so that data used too early is seen to be
+// missing; a source that changes in between is a fault. total_bytes at most 16.
 void queue_async_copy(void *to, const void *from, int bytes, int total_bytes);
 void commit_async_copies();
 void wait_async_copies(int groups_left);
@@ -137,8 +138,8 @@ inline T __ldg(const T *pointer) {
 
 // ---- Host side: the runtime calls that kernels/cuda makes. ----
 using cudaError_t = int;
-constexpr cudaError_t cudaSuccess = 0, cudaErrorInvalidValue = 1, cudaErrorMemoryAllocation = 2, cudaErrorLaunchFailure = 719,
-                      cudaErrorNoDevice = 100, cudaErrorInsufficientDriver = 35;
+constexpr cudaError_t cudaSuccess = 0, cudaErrorInvalidValue = 1, cudaErrorMemoryAllocation = 2,
+                      cudaErrorLaunchFailure = 719, cudaErrorNoDevice = 100, cudaErrorInsufficientDriver = 35;
 using cudaStream_t = struct EmulatedStream *;
 using cudaEvent_t = struct EmulatedEvent *;
 using cudaGraph_t = struct EmulatedGraph *;
@@ -146,8 +147,13 @@ using cudaGraphExec_t = struct EmulatedGraph *;
 enum cudaMemcpyKind { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice, cudaMemcpyDefault };
 enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal, cudaStreamCaptureModeRelaxed };
 enum { cudaStreamNonBlocking = 1, cudaEventDefault = 0 };
-enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount, cudaDevAttrL2CacheSize, cudaDevAttrComputeCapabilityMajor, cudaDevAttrComputeCapabilityMinor,
-                      cudaDevAttrMaxSharedMemoryPerBlockOptin };
+enum cudaDeviceAttr {
+  cudaDevAttrMultiProcessorCount,
+  cudaDevAttrL2CacheSize,
+  cudaDevAttrComputeCapabilityMajor,
+  cudaDevAttrComputeCapabilityMinor,
+  cudaDevAttrMaxSharedMemoryPerBlockOptin
+};
 struct cudaDeviceProp {
   char name[256];
   size_t totalGlobalMem;
@@ -188,4 +194,5 @@ cudaError_t cudaGraphDestroy(cudaGraph_t graph);
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable);
 
 // What `kernel<<<grid, block, shared_bytes, stream>>>(…)` becomes: run now, or recorded while the stream is captured.
-cudaError_t emulate_launch(dim3 grid, dim3 block, size_t shared_bytes, cudaStream_t stream, std::function<void()> kernel);
+cudaError_t emulate_launch(dim3 grid, dim3 block, size_t shared_bytes, cudaStream_t stream,
+                           std::function<void()> kernel);

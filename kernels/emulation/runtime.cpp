@@ -1,5 +1,6 @@
-// Device memory, streams, events and graphs of the emulation. Everything runs at once on the calling thread; a captured stream records.
-// Device allocations are host memory between guard bytes that are looked at after every launch, filled with NaN bytes at first.
+// Device memory, streams, events and graphs of the emulation. Everything runs at once on the calling thread; a captured
+// stream records. Device allocations are host memory between guard bytes that are looked at after every launch, filled
+// with NaN bytes at first.
 #include <chrono>
 #include <cstdlib>
 #include <map>
@@ -52,7 +53,9 @@ cudaError_t fail_with(const std::string &text) {
 
 cudaError_t check_guards() {
   for (const auto &[data, bytes] : allocations) {
-    if (!is_intact(data, bytes)) return fail_with("Expected writes inside an allocation of " + std::to_string(bytes) + " bytes, found some beside it");
+    if (!is_intact(data, bytes))
+      return fail_with("Expected writes inside an allocation of " + std::to_string(bytes) +
+                       " bytes, found some beside it");
   }
   return cudaSuccess;
 }
@@ -129,13 +132,19 @@ cudaError_t cudaMemsetAsync(void *to, int value, size_t bytes, cudaStream_t stre
   return run_or_record(stream, [=] { return std::memset(to, value, bytes), check_guards(); });
 }
 
-cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned) { return *stream = new EmulatedStream, cudaSuccess; }
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned) {
+  return *stream = new EmulatedStream, cudaSuccess;
+}
 cudaError_t cudaStreamDestroy(cudaStream_t stream) { return delete stream, cudaSuccess; }
 cudaError_t cudaStreamSynchronize(cudaStream_t) { return sticky; }
 cudaError_t cudaDeviceSynchronize() { return sticky; }
-cudaError_t cudaEventCreate(cudaEvent_t *event) { return *event = new EmulatedEvent{std::chrono::steady_clock::now()}, cudaSuccess; }
+cudaError_t cudaEventCreate(cudaEvent_t *event) {
+  return *event = new EmulatedEvent{std::chrono::steady_clock::now()}, cudaSuccess;
+}
 cudaError_t cudaEventDestroy(cudaEvent_t event) { return delete event, cudaSuccess; }
-cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t) { return event->at = std::chrono::steady_clock::now(), sticky; }
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t) {
+  return event->at = std::chrono::steady_clock::now(), sticky;
+}
 cudaError_t cudaEventSynchronize(cudaEvent_t) { return sticky; }
 cudaError_t cudaEventQuery(cudaEvent_t) { return sticky; }
 cudaError_t cudaEventElapsedTime(float *milliseconds, cudaEvent_t begin, cudaEvent_t end) {
@@ -152,7 +161,9 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph) {
   stream->capturing.reset();
   return sticky;
 }
-cudaError_t cudaGraphInstantiate(cudaGraphExec_t *executable, cudaGraph_t graph, unsigned long long) { return *executable = new EmulatedGraph(*graph), sticky; }
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t *executable, cudaGraph_t graph, unsigned long long) {
+  return *executable = new EmulatedGraph(*graph), sticky;
+}
 cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream) {
   const auto nodes = executable->nodes;
   return run_or_record(stream, [nodes] {
@@ -165,7 +176,8 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream) {
 cudaError_t cudaGraphDestroy(cudaGraph_t graph) { return delete graph, cudaSuccess; }
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable) { return delete executable, cudaSuccess; }
 
-cudaError_t emulate_launch(dim3 grid, dim3 block, size_t shared_bytes, cudaStream_t stream, std::function<void()> kernel) {
+cudaError_t emulate_launch(dim3 grid, dim3 block, size_t shared_bytes, cudaStream_t stream,
+                           std::function<void()> kernel) {
   return run_or_record(stream, [=]() -> cudaError_t {
     if (!emulation::run_grid(grid, block, shared_bytes, kernel)) return sticky = cudaErrorLaunchFailure;
     return check_guards();

@@ -1,4 +1,5 @@
-// Threads of one block as fibers: each runs until it waits at a barrier or a warp collective, then the next ready one runs.
+// Threads of one block as fibers: each runs until it waits at a barrier or a warp collective, then the next ready one
+// runs.
 #include <algorithm>
 #include <cstdlib>
 #include <deque>
@@ -143,8 +144,10 @@ void prepare(Fiber &fiber) {
 
 std::string describe(const Fiber &fiber) {
   const auto &s = fiber.state;
-  return "thread " + std::to_string(s.thread.x) + " of block (" + std::to_string(s.block.x) + ", " + std::to_string(s.block.y) + ", " +
-         std::to_string(s.block.z) + ")" + (fiber.wait == Wait::done ? " has ended" : std::string(" waits at ") + (fiber.operation ? fiber.operation : "?"));
+  return "thread " + std::to_string(s.thread.x) + " of block (" + std::to_string(s.block.x) + ", " +
+         std::to_string(s.block.y) + ", " + std::to_string(s.block.z) + ")" +
+         (fiber.wait == Wait::done ? " has ended"
+                                   : std::string(" waits at ") + (fiber.operation ? fiber.operation : "?"));
 }
 
 void stop_with(const std::string &text) {
@@ -153,7 +156,8 @@ void stop_with(const std::string &text) {
   std::abort();
 }
 
-// A counting barrier's word: bit 63 the parity of the round under way, 16 bits each of arrivals still missing and arrivals of a round.
+// A counting barrier's word: bit 63 the parity of the round under way, 16 bits each of arrivals still missing and
+// arrivals of a round.
 bool is_complete(uint64_t word, unsigned parity) { return (word >> 63) != parity; }
 
 bool run_block() {
@@ -217,7 +221,8 @@ void run_warp_collective(const char *operation, void *operand, void (*execute)(v
       switch_to_main();
       return;
     }
-    if (std::strcmp(fibers[i].operation, operation) != 0) stop_with("Expected one collective in a warp: " + describe(*self) + ", " + describe(fibers[i]));
+    if (std::strcmp(fibers[i].operation, operation) != 0)
+      stop_with("Expected one collective in a warp: " + describe(*self) + ", " + describe(fibers[i]));
   }
   void *operands[32];
   for (unsigned i = 0; i < 32; i++) operands[i] = fibers[first + i].operand;
@@ -225,7 +230,8 @@ void run_warp_collective(const char *operation, void *operand, void (*execute)(v
   for (unsigned i = first; i < first + 32; i++) fibers[i].wait = Wait::none;
 }
 
-// Warps may come at different times, so other operations under way are no fault here; one that never comes ends as a deadlock.
+// Warps may come at different times, so other operations under way are no fault here; one that never comes ends as a
+// deadlock.
 void run_warpgroup_collective(const char *operation, void *operand, void (*execute)(void **operands)) {
   constexpr unsigned SIZE = 128;
   Fiber *self = running;
@@ -246,7 +252,9 @@ void run_warpgroup_collective(const char *operation, void *operand, void (*execu
   for (unsigned i = first; i < first + SIZE; i++) fibers[i].wait = Wait::none;
 }
 
-void open_counting_barrier(uint64_t *barrier, unsigned arrivals) { *barrier = static_cast<uint64_t>(arrivals) << 16 | arrivals; }
+void open_counting_barrier(uint64_t *barrier, unsigned arrivals) {
+  *barrier = static_cast<uint64_t>(arrivals) << 16 | arrivals;
+}
 
 void arrive_at_counting_barrier(uint64_t *barrier) {
   if ((*barrier & 0xffff) == 0) stop_with("Expected a barrier that was opened: " + describe(*running));
@@ -277,7 +285,8 @@ void run_block_barrier(const char *operation) {
 }
 
 void queue_async_copy(void *to, const void *from, int bytes, int total) {
-  if (reinterpret_cast<uintptr_t>(to) % static_cast<uintptr_t>(total) != 0 || (bytes > 0 && reinterpret_cast<uintptr_t>(from) % static_cast<uintptr_t>(total) != 0)) {
+  if (reinterpret_cast<uintptr_t>(to) % static_cast<uintptr_t>(total) != 0 ||
+      (bytes > 0 && reinterpret_cast<uintptr_t>(from) % static_cast<uintptr_t>(total) != 0)) {
     stop_with("Expected cp.async addresses aligned to " + std::to_string(total) + " bytes: " + describe(*running));
   }
   AsyncCopy copy{to, from, bytes, total, {}};
@@ -312,7 +321,8 @@ bool run_grid(dim3 grid, dim3 block, size_t shared_bytes, const std::function<vo
     return false;
   }
   if (grid.x == 0 || grid.y == 0 || grid.z == 0 || grid.y > 65535 || grid.z > 65535) {
-    report_fault("Expected a grid of at least 1 and at most 65535 blocks along y and z, got (" + std::to_string(grid.x) + ", " + std::to_string(grid.y) + ", " + std::to_string(grid.z) + ")");
+    report_fault("Expected a grid of at least 1 and at most 65535 blocks along y and z, got (" +
+                 std::to_string(grid.x) + ", " + std::to_string(grid.y) + ", " + std::to_string(grid.z) + ")");
     return false;
   }
   if (fibers.size() < num_threads) fibers.resize(num_threads);
@@ -335,8 +345,9 @@ bool run_grid(dim3 grid, dim3 block, size_t shared_bytes, const std::function<vo
         if (!ok) return false;
         for (size_t i = 0; i < GUARD_BYTES; i++) {
           if (shared[shared_bytes + i] != GUARD || shared[-1 - static_cast<ptrdiff_t>(i)] != GUARD) {
-            report_fault("Expected writes inside " + std::to_string(shared_bytes) + " bytes of shared memory, block (" + std::to_string(x) + ", " +
-                         std::to_string(y) + ", " + std::to_string(z) + ") wrote beside them");
+            report_fault("Expected writes inside " + std::to_string(shared_bytes) + " bytes of shared memory, block (" +
+                         std::to_string(x) + ", " + std::to_string(y) + ", " + std::to_string(z) +
+                         ") wrote beside them");
             return false;
           }
         }

@@ -1,4 +1,5 @@
-// Matrix products of a warpgroup, as wgmma makes them: operands found through their 64-bit descriptors (128-byte swizzle), made when waited for.
+// Matrix products of a warpgroup, as wgmma makes them: operands found through their 64-bit descriptors (128-byte
+// swizzle), made when waited for.
 #include <array>
 #include <deque>
 #include <vector>
@@ -25,14 +26,18 @@ std::array<Queue, MOST_GROUPS> queues;
 
 Queue &own_queue() { return queues[threadIdx.x / SIZE]; }
 
-// Element (row, column 0…15) of an operand whose rows lie along tile rows, or (row along the tile's columns, depth) of a deep one.
+// Element (row, column 0…15) of an operand whose rows lie along tile rows, or (row along the tile's columns, depth) of
+// a deep one.
 float read(uint64_t tile, int row, int depth, bool is_deep, bool is_f16) {
-  const uint64_t start = (tile & 0x3fff) << 4, leading = (tile >> 16 & 0x3fff) << 4, stride = (tile >> 32 & 0x3fff) << 4;
+  const uint64_t start = (tile & 0x3fff) << 4, leading = (tile >> 16 & 0x3fff) << 4,
+                 stride = (tile >> 32 & 0x3fff) << 4;
   uint64_t at = start;
   if (is_deep) {
-    at += static_cast<uint64_t>(row / 64) * leading + static_cast<uint64_t>(depth / 8) * stride + static_cast<uint64_t>(depth % 8) * 128 + static_cast<uint64_t>(row % 64) * 2;
+    at += static_cast<uint64_t>(row / 64) * leading + static_cast<uint64_t>(depth / 8) * stride +
+          static_cast<uint64_t>(depth % 8) * 128 + static_cast<uint64_t>(row % 64) * 2;
   } else {
-    at += static_cast<uint64_t>(row / 8) * stride + static_cast<uint64_t>(row % 8) * 128 + static_cast<uint64_t>(depth) * 2;
+    at += static_cast<uint64_t>(row / 8) * stride + static_cast<uint64_t>(row % 8) * 128 +
+          static_cast<uint64_t>(depth) * 2;
   }
   at ^= (at >> 7 & 7) << 4;
   uint16_t word;
@@ -56,12 +61,15 @@ void make(const Product &p) {
     }
   }
   for (int column = 0; column < columns; column++) {
-    for (int k = 0; k < 16; k++) right[static_cast<size_t>(column * 16 + k)] = read(p.shape.right_tile, column, k, p.shape.is_deep, p.shape.is_f16);
+    for (int k = 0; k < 16; k++)
+      right[static_cast<size_t>(column * 16 + k)] =
+          read(p.shape.right_tile, column, k, p.shape.is_deep, p.shape.is_f16);
   }
   for (unsigned thread = 0; thread < SIZE; thread++) {
     const int lane = static_cast<int>(thread % 32);
     for (int i = 0; i < p.shape.num_sums; i++) {
-      const int row = static_cast<int>(thread / 32) * 16 + lane / 4 + i % 4 / 2 * 8, column = i / 4 * 8 + lane % 4 * 2 + i % 2;
+      const int row = static_cast<int>(thread / 32) * 16 + lane / 4 + i % 4 / 2 * 8,
+                column = i / 4 * 8 + lane % 4 * 2 + i % 2;
       float sum = p.shape.adds ? p.sums[thread][i] : 0.0f;
       for (int k = 0; k < 16; k++) sum += left[row][k] * right[static_cast<size_t>(column * 16 + k)];
       p.sums[thread][i] = sum;
@@ -79,9 +87,10 @@ void queue_warpgroup_product(const WarpgroupProduct &product) {
     for (unsigned thread = 0; thread < SIZE; thread++) {
       const auto *one = static_cast<WarpgroupProduct *>(operands[thread]);
       const WarpgroupProduct &first = made.shape;
-      if (one->num_sums != first.num_sums || one->left_tile != first.left_tile || one->right_tile != first.right_tile || one->is_deep != first.is_deep || one->adds != first.adds ||
-          one->is_f16 != first.is_f16) {
-        report_fault("Expected one product of all threads of a warpgroup, thread " + std::to_string(thread) + " brought another");
+      if (one->num_sums != first.num_sums || one->left_tile != first.left_tile || one->right_tile != first.right_tile ||
+          one->is_deep != first.is_deep || one->adds != first.adds || one->is_f16 != first.is_f16) {
+        report_fault("Expected one product of all threads of a warpgroup, thread " + std::to_string(thread) +
+                     " brought another");
       }
       made.sums[thread] = one->sum;
       for (size_t i = 0; i < 4; i++) made.left[thread][i] = one->left == nullptr ? 0 : one->left[i];

@@ -12,8 +12,8 @@ constexpr int64_t kBlock = 48;  // query rows of a block: four micro-tiles; 48 Ã
 
 }  // namespace
 
-void attend(const Shape& shape, int64_t length, const float* q, const float* k, const float* v, const uint8_t* streams,
-            int64_t sink, int64_t recent, float* attended, float* log_sum) {
+void attend(const Shape &shape, int64_t length, const float *q, const float *k, const float *v, const uint8_t *streams,
+            int64_t sink, int64_t recent, float *attended, float *log_sum) {
   const int64_t dim = shape.head_dim, q_row = shape.heads * dim, k_row = shape.kv_heads * dim;
   const int64_t group = shape.heads / shape.kv_heads;
   const float scale = 1.0f / std::sqrt(static_cast<float>(dim));
@@ -30,7 +30,7 @@ void attend(const Shape& shape, int64_t length, const float* q, const float* k, 
       const int64_t rows = std::min(kBlock, length - i0), seen = i0 + rows;
       multiply(rows, seen, dim, {q + i0 * q_row + h * dim, q_row, 1}, keys, scores.data(), seen, false);
       for (int64_t i = i0; i < seen; i++) {
-        float* row = scores.data() + (i - i0) * seen;
+        float *row = scores.data() + (i - i0) * seen;
         if (streaming) {
           for (int64_t j = sink; j <= i - recent; j++) row[j] = -INFINITY;
         }
@@ -52,12 +52,14 @@ void attend(const Shape& shape, int64_t length, const float* q, const float* k, 
   }
 }
 
-void attend_backward(const Shape& shape, int64_t length, const float* q, const float* k, const float* v, const float* attended,
-                     const float* log_sum, const float* d_attended, float* d_q, float* d_k, float* d_v) {
+void attend_backward(const Shape &shape, int64_t length, const float *q, const float *k, const float *v,
+                     const float *attended, const float *log_sum, const float *d_attended, float *d_q, float *d_k,
+                     float *d_v) {
   const int64_t dim = shape.head_dim, q_row = shape.heads * dim, k_row = shape.kv_heads * dim;
   const int64_t group = shape.heads / shape.kv_heads;
   const float scale = 1.0f / std::sqrt(static_cast<float>(dim));
-  std::vector<float> probabilities(static_cast<size_t>(kBlock * length)), d_scores(static_cast<size_t>(kBlock * length));
+  std::vector<float> probabilities(static_cast<size_t>(kBlock * length)),
+      d_scores(static_cast<size_t>(kBlock * length));
   std::fill(d_k, d_k + length * k_row, 0.0f);
   std::fill(d_v, d_v + length * k_row, 0.0f);
   Packed keys, key_rows, values, block;
@@ -73,10 +75,10 @@ void attend_backward(const Shape& shape, int64_t length, const float* q, const f
       multiply(rows, seen, dim, {q + at, q_row, 1}, keys, probabilities.data(), seen, false);
       multiply(rows, seen, dim, {d_attended + at, q_row, 1}, values, d_scores.data(), seen, false);
       for (int64_t i = i0; i < seen; i++) {
-        float* p = probabilities.data() + (i - i0) * seen;
-        float* d = d_scores.data() + (i - i0) * seen;
-        const float* out = attended + i * q_row + h * dim;
-        const float* d_out = d_attended + i * q_row + h * dim;
+        float *p = probabilities.data() + (i - i0) * seen;
+        float *d = d_scores.data() + (i - i0) * seen;
+        const float *out = attended + i * q_row + h * dim;
+        const float *d_out = d_attended + i * q_row + h * dim;
         float mean = 0.0f;
 #pragma omp simd reduction(+ : mean)
         for (int64_t c = 0; c < dim; c++) mean += out[c] * d_out[c];

@@ -34,8 +34,8 @@ struct Tensor {
   int64_t offset, rows, columns;
 };
 
-Layout make_layout(const Shape& shape);
-std::vector<Tensor> list_tensors(const Shape& shape);
+Layout make_layout(const Shape &shape);
+std::vector<Tensor> list_tensors(const Shape &shape);
 
 /* Sequences of equal length, rows one after another. `weights[t]` is the loss weight of predicting token t from the ones before it. */
 struct Batch {
@@ -69,21 +69,22 @@ struct Score {
 
 /* Forward pass over sequences [first, last) of the batch; fills `kept` and adds to `score`. Where `loss_scale` > 0 the
  * logits become the gradient of loss_scale · Σ weight·cross-entropy. */
-void run_forward(const Shape& shape, const float* parameters, const Batch& batch, int64_t first, int64_t last,
-                 const Streaming& streaming, float loss_scale, Activations& kept, Score& score);
+void run_forward(const Shape &shape, const float *parameters, const Batch &batch, int64_t first, int64_t last,
+                 const Streaming &streaming, float loss_scale, Activations &kept, Score &score);
 
 /* Backward pass after run_forward with the same arguments; adds to `gradient` [layout.size]. */
-void run_backward(const Shape& shape, const float* parameters, const Batch& batch, int64_t first, int64_t last,
-                  Activations& kept, float* gradient);
+void run_backward(const Shape &shape, const float *parameters, const Batch &batch, int64_t first, int64_t last,
+                  Activations &kept, float *gradient);
 
 /* Attention of one sequence, defined in attention.cpp. q, attended [length, heads, head_dim]; k, v [length, kv_heads, head_dim];
  * log_sum [length, heads]: log of the softmax denominators. `streams` [kv_heads] or null. */
-void attend(const Shape& shape, int64_t length, const float* q, const float* k, const float* v, const uint8_t* streams,
-            int64_t sink, int64_t recent, float* attended, float* log_sum);
+void attend(const Shape &shape, int64_t length, const float *q, const float *k, const float *v, const uint8_t *streams,
+            int64_t sink, int64_t recent, float *attended, float *log_sum);
 
 /* Gradients of attend without streaming heads; d_q, d_k, d_v are written. */
-void attend_backward(const Shape& shape, int64_t length, const float* q, const float* k, const float* v, const float* attended,
-                     const float* log_sum, const float* d_attended, float* d_q, float* d_k, float* d_v);
+void attend_backward(const Shape &shape, int64_t length, const float *q, const float *k, const float *v,
+                     const float *attended, const float *log_sum, const float *d_attended, float *d_q, float *d_k,
+                     float *d_v);
 
 /* e^x for x ≤ 0 within 2 units in the last place, 0 below -87; vectorises, unlike std::exp. */
 inline float exp_nonpositive(float x) {

@@ -11,14 +11,14 @@ namespace {
 constexpr int64_t kShards = 2;  // fixed: shard gradients are summed in order whatever the number of threads
 constexpr float kBeta1 = 0.9f, kBeta2 = 0.98f, kEpsilon = 1e-8f, kClip = 1.0f;
 
-float learning_rate_at(int64_t step, int64_t steps, const TrainOptions& o) {
+float learning_rate_at(int64_t step, int64_t steps, const TrainOptions &o) {
   if (step < o.warmup_steps) return o.learning_rate * static_cast<float>(step + 1) / static_cast<float>(o.warmup_steps);
   const float done = static_cast<float>(step) / static_cast<float>(steps);
   if (done < o.constant_share) return o.learning_rate;
   return o.learning_rate * (1.0f - (1.0f - o.final_rate) * (done - o.constant_share) / (1.0f - o.constant_share));
 }
 
-double total_weight(const Batch& batch) {
+double total_weight(const Batch &batch) {
   double sum = 0;
   for (int64_t i = 0; i < batch.sequences * batch.length; i++) {
     if (i % batch.length != 0) sum += batch.weights[i];
@@ -27,8 +27,9 @@ double total_weight(const Batch& batch) {
 }
 
 /* Gradient and score of the shards, on up to `threads` threads. */
-void run_shards(const Shape& shape, const std::vector<float>& parameters, const Batch& batch, int threads,
-                std::vector<Activations>& kept, std::vector<std::vector<float>>& gradients, std::vector<Score>& scores) {
+void run_shards(const Shape &shape, const std::vector<float> &parameters, const Batch &batch, int threads,
+                std::vector<Activations> &kept, std::vector<std::vector<float>> &gradients,
+                std::vector<Score> &scores) {
   const float scale = static_cast<float>(1.0 / std::max(total_weight(batch), 1e-9));
   const auto run = [&](int64_t shard) {
     const int64_t first = batch.sequences * shard / kShards, last = batch.sequences * (shard + 1) / kShards;
@@ -45,7 +46,7 @@ void run_shards(const Shape& shape, const std::vector<float>& parameters, const 
   std::vector<std::thread> workers;
   for (int64_t shard = 1; shard < kShards; shard++) workers.emplace_back(run, shard);
   run(0);
-  for (std::thread& worker : workers) worker.join();
+  for (std::thread &worker : workers) worker.join();
 }
 
 /* splitmix64 as floats in (-1, 1): the check needs directions, not quality. */
@@ -61,12 +62,12 @@ struct Noise {
 
 }  // namespace
 
-void train(const Shape& shape, std::vector<float>& parameters, int64_t steps, const TrainOptions& options,
-           const std::function<bool(Batch&)>& next, const std::function<void(const StepReport&)>& report) {
+void train(const Shape &shape, std::vector<float> &parameters, int64_t steps, const TrainOptions &options,
+           const std::function<bool(Batch &)> &next, const std::function<void(const StepReport &)> &report) {
   const size_t size = parameters.size();
   std::vector<float> mean(size, 0.0f), square(size, 0.0f);
   std::vector<uint8_t> decays(size, 0);
-  for (const Tensor& tensor : list_tensors(shape)) {
+  for (const Tensor &tensor : list_tensors(shape)) {
     if (tensor.rows > 1) std::fill_n(decays.begin() + tensor.offset, tensor.rows * tensor.columns, uint8_t{1});
   }
   std::vector<Activations> kept(kShards);
@@ -75,7 +76,7 @@ void train(const Shape& shape, std::vector<float>& parameters, int64_t steps, co
   Batch batch;
   for (int64_t step = 0; step < steps && next(batch); step++) {
     run_shards(shape, parameters, batch, options.threads, kept, gradients, scores);
-    std::vector<float>& gradient = gradients[0];
+    std::vector<float> &gradient = gradients[0];
     for (int64_t shard = 1; shard < kShards; shard++) {
       for (size_t i = 0; i < size; i++) gradient[i] += gradients[shard][i];
     }
@@ -95,22 +96,22 @@ void train(const Shape& shape, std::vector<float>& parameters, int64_t steps, co
       parameters[i] -= rate * (mean[i] * correct1 / (std::sqrt(square[i] * correct2) + kEpsilon) + decay);
     }
     Score sum;
-    for (const Score& score : scores) {
+    for (const Score &score : scores) {
       sum.weighted_loss += score.weighted_loss;
       sum.weight += score.weight;
       sum.right += score.right;
       sum.total += score.total;
     }
-    report({step, sum.weighted_loss / sum.weight, sum.total ? static_cast<double>(sum.right) / sum.total : 0.0, norm, rate,
-            batch.sequences * batch.length});
+    report({step, sum.weighted_loss / sum.weight, sum.total ? static_cast<double>(sum.right) / sum.total : 0.0, norm,
+            rate, batch.sequences * batch.length});
   }
 }
 
-double check_gradients(const Shape& shape, std::FILE* out) {
+double check_gradients(const Shape &shape, std::FILE *out) {
   const Layout layout = make_layout(shape);
   Noise noise{1};
   std::vector<float> parameters(layout.size);
-  for (float& value : parameters) value = 0.5f * noise.next();
+  for (float &value : parameters) value = 0.5f * noise.next();
   Batch batch;
   batch.sequences = 3;
   batch.length = 53;  // one block of query rows and a part
@@ -125,7 +126,7 @@ double check_gradients(const Shape& shape, std::FILE* out) {
   run_shards(shape, parameters, batch, 1, kept, gradients, scores);
   std::vector<float> gradient = gradients[0];
   for (int64_t i = 0; i < layout.size; i++) gradient[i] += gradients[1][i];
-  const auto loss_at = [&](const Tensor& tensor, const std::vector<float>& direction, float amount) {
+  const auto loss_at = [&](const Tensor &tensor, const std::vector<float> &direction, float amount) {
     std::vector<float> moved = parameters;
     for (int64_t i = 0; i < tensor.rows * tensor.columns; i++) moved[tensor.offset + i] += amount * direction[i];
     Score score;
@@ -134,9 +135,9 @@ double check_gradients(const Shape& shape, std::FILE* out) {
     return score.weighted_loss / score.weight;
   };
   double worst = 0;
-  for (const Tensor& tensor : list_tensors(shape)) {
+  for (const Tensor &tensor : list_tensors(shape)) {
     const int64_t count = tensor.rows * tensor.columns;
-    const float* own = gradient.data() + tensor.offset;
+    const float *own = gradient.data() + tensor.offset;
     double squares = 0;
     for (int64_t i = 0; i < count; i++) squares += static_cast<double>(own[i]) * own[i];
     const double norm = std::sqrt(squares);
@@ -144,13 +145,15 @@ double check_gradients(const Shape& shape, std::FILE* out) {
       std::vector<float> direction(count);
       double expected = 0;
       for (int64_t i = 0; i < count; i++) {
-        direction[i] = static_cast<float>(own[i] / norm + mix * noise.next() * std::sqrt(3.0 / static_cast<double>(count)));
+        direction[i] =
+            static_cast<float>(own[i] / norm + mix * noise.next() * std::sqrt(3.0 / static_cast<double>(count)));
         expected += static_cast<double>(direction[i]) * own[i];
       }
       const float step = 1e-2f;
       const double found = (loss_at(tensor, direction, step) - loss_at(tensor, direction, -step)) / (2.0 * step);
       const double error = std::fabs(found - expected) / norm;
-      std::fprintf(out, "%s mix %.0f: backward %.6f difference %.6f relative %.2e\n", tensor.name.c_str(), mix, expected, found, error);
+      std::fprintf(out, "%s mix %.0f: backward %.6f difference %.6f relative %.2e\n", tensor.name.c_str(), mix,
+                   expected, found, error);
       worst = std::max(worst, error);
     }
   }

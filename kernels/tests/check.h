@@ -1,5 +1,6 @@
-// What all native tests share: counted expectations, seeded values, measures of agreement, guard bytes, the table of tolerances. Each test is a plain
-// program that returns 0 or 1. A NaN never passes: every comparison here is written so that it fails on one.
+// What all native tests share: counted expectations, seeded values, measures of agreement, guard bytes, the table of
+// tolerances. Each test is a plain program that returns 0 or 1. A NaN never passes: every comparison here is written so
+// that it fails on one.
 #pragma once
 #include <algorithm>
 #include <cmath>
@@ -58,8 +59,8 @@ template <typename A, typename B>
 double relative_error(const A &a, const B &b) {
   return a.size() == b.size() ? measure_agreement(a.data(), b.data(), static_cast<int64_t>(b.size())) : NAN;
 }
-// The worst row of `width` elements: a small row is held to its own size, not to the largest row's; to `floor` of that at least, for rows that are nothing but
-// a difference of large terms.
+// The worst row of `width` elements: a small row is held to its own size, not to the largest row's; to `floor` of that
+// at least, for rows that are nothing but a difference of large terms.
 template <typename A, typename B>
 double worst_row_error(const A &a, const B &b, int64_t width, double floor = 0) {
   if (a.size() != b.size() || b.size() % static_cast<size_t>(width) != 0) return NAN;
@@ -85,7 +86,9 @@ class Random {
     state_ ^= state_ << 17;
     return state_;
   }
-  int64_t integer(int64_t low, int64_t high) { return low + static_cast<int64_t>(bits() % static_cast<uint64_t>(high - low + 1)); }
+  int64_t integer(int64_t low, int64_t high) {
+    return low + static_cast<int64_t>(bits() % static_cast<uint64_t>(high - low + 1));
+  }
   int64_t below(int64_t bound) { return integer(0, bound - 1); }
   float value() { return static_cast<float>(bits() >> 40) * (2.0f / 16777216.0f) - 1.0f; }  // −1 … 1
   std::vector<float> values(int64_t count, double scale = 1.0) {
@@ -105,7 +108,8 @@ class Guarded {
   float *data() { return values_.data() + GUARD; }
   bool is_intact() const {
     for (int64_t i = 0; i < GUARD; i++) {
-      if (values_[static_cast<size_t>(i)] != MARK || values_[static_cast<size_t>(GUARD + count_ + i)] != MARK) return false;
+      if (values_[static_cast<size_t>(i)] != MARK || values_[static_cast<size_t>(GUARD + count_ + i)] != MARK)
+        return false;
     }
     return true;
   }

@@ -1,5 +1,5 @@
-// Drives a libFuzzer target without libFuzzer: random mutations of the corpus files named on the command line, for DUO_FUZZ_SECONDS
-// (default 10) or DUO_FUZZ_INPUTS inputs, whichever ends first.
+// Drives a libFuzzer target without libFuzzer: random mutations of the corpus files named on the command line, for
+// DUO_FUZZ_SECONDS (default 10) or DUO_FUZZ_INPUTS inputs, whichever ends first.
 #pragma once
 #include <chrono>
 #include <cstdint>
@@ -39,12 +39,14 @@ inline int run_fuzz(const char *name, int count, char **paths, const std::vector
         case 1: input.erase(place); break;
         case 2: input.insert(place, piece.begin(), piece.end()); break;
         case 3:
-          for (size_t i = 0; i < piece.size() && at + i < input.size(); i++) input[at + i] = static_cast<uint8_t>(piece[i]);
+          for (size_t i = 0; i < piece.size() && at + i < input.size(); i++)
+            input[at + i] = static_cast<uint8_t>(piece[i]);
           break;
         default: {
           const auto &other = corpus[next() % corpus.size()];
           const size_t from = next() % (other.size() + 1), length = next() % (other.size() - from + 1);
-          const std::vector<uint8_t> part(other.begin() + static_cast<std::ptrdiff_t>(from), other.begin() + static_cast<std::ptrdiff_t>(from + length));
+          const std::vector<uint8_t> part(other.begin() + static_cast<std::ptrdiff_t>(from),
+                                          other.begin() + static_cast<std::ptrdiff_t>(from + length));
           input.insert(place, part.begin(), part.end());
         }
       }

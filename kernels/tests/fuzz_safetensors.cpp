@@ -1,5 +1,6 @@
-// libFuzzer target: any bytes as a safetensors file give entries inside the file or a FORMAT error. run-sanitizers.sh builds it with
-// clang++ -fsanitize=fuzzer,address,undefined; for ten minutes: FUZZ_SECONDS=600 kernels/tests/run-sanitizers.sh
+// libFuzzer target: any bytes as a safetensors file give entries inside the file or a FORMAT error. run-sanitizers.sh
+// builds it with clang++ -fsanitize=fuzzer,address,undefined; for ten minutes: FUZZ_SECONDS=600
+// kernels/tests/run-sanitizers.sh
 #include <cstdlib>
 
 #include "core/error.h"

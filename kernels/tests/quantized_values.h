@@ -5,7 +5,8 @@
 
 namespace duo {
 
-inline constexpr Dtype QUANTIZED_TYPES[] = {Dtype::q4_0, Dtype::q4_1, Dtype::q5_0, Dtype::q5_1, Dtype::q8_0, Dtype::q2_k, Dtype::q3_k, Dtype::q4_k, Dtype::q5_k, Dtype::q6_k};
+inline constexpr Dtype QUANTIZED_TYPES[] = {Dtype::q4_0, Dtype::q4_1, Dtype::q5_0, Dtype::q5_1, Dtype::q8_0,
+                                            Dtype::q2_k, Dtype::q3_k, Dtype::q4_k, Dtype::q5_k, Dtype::q6_k};
 
 // Whether a byte of a block belongs to its float16 scale or minimum.
 inline bool is_scale_byte(Dtype dtype, int64_t at) {

@@ -1,4 +1,5 @@
-// A plain transformer in fp64 that applies any visibility key by key, and rounds keys and values as a cache would: what sessions are held to.
+// A plain transformer in fp64 that applies any visibility key by key, and rounds keys and values as a cache would: what
+// sessions are held to.
 #pragma once
 #include <algorithm>
 #include <cmath>
@@ -30,7 +31,8 @@ inline Matrix multiply(const WeightMap &weights, const std::string &name, const 
   for (int64_t r = 0; r < rows; r++) {
     for (int64_t o = 0; o < w.rows; o++) {
       double sum = bias ? element(weights.get(name + ".bias"), o) : 0.0;
-      for (int64_t i = 0; i < w.columns; i++) sum += x[static_cast<size_t>(r * w.columns + i)] * element(w, o * w.columns + i);
+      for (int64_t i = 0; i < w.columns; i++)
+        sum += x[static_cast<size_t>(r * w.columns + i)] * element(w, o * w.columns + i);
       y[static_cast<size_t>(r * w.rows + o)] = sum;
     }
   }
@@ -48,15 +50,16 @@ inline Matrix normalize(const Matrix &x, const Tensor &weight, int64_t width, do
   return y;
 }
 
-// The orthonormal Walsh–Hadamard transform of each of the vectors [rows, D], by its definition: blocks of the largest powers of two, entry (i, j) of a block of
-// n is (−1)^|i ∧ j|/√n.
+// The orthonormal Walsh–Hadamard transform of each of the vectors [rows, D], by its definition: blocks of the largest
+// powers of two, entry (i, j) of a block of n is (−1)^|i ∧ j|/√n.
 inline void transform_vectors(Matrix &vectors, int64_t head_dim) {
   for (size_t at = 0; at < vectors.size();) {
     for (int64_t left = head_dim, size = 0; left > 0; left -= size, at += static_cast<size_t>(size)) {
       for (size = 1; 2 * size <= left;) size *= 2;
       Matrix out(static_cast<size_t>(size));
       for (int64_t i = 0; i < size; i++) {
-        for (int64_t j = 0; j < size; j++) out[i] += (__builtin_popcountll(static_cast<unsigned long long>(i & j)) % 2 == 0 ? 1 : -1) * vectors[at + j];
+        for (int64_t j = 0; j < size; j++)
+          out[i] += (__builtin_popcountll(static_cast<unsigned long long>(i & j)) % 2 == 0 ? 1 : -1) * vectors[at + j];
       }
       for (int64_t i = 0; i < size; i++) vectors[at + i] = out[i] / std::sqrt(static_cast<double>(size));
     }
@@ -80,25 +83,34 @@ inline void round_vectors(Dtype kv, Matrix &vectors, int64_t head_dim) {
       bottom = std::min(bottom, static_cast<float>(vectors[at + d]));
     }
     const float largest = std::max(top, -bottom);
-    const double scale = round_significand((top - bottom) / 15.0f, 11, -24), zero = scale == 0 ? 0 : std::nearbyint(-bottom / scale);
+    const double scale = round_significand((top - bottom) / 15.0f, 11, -24),
+                 zero = scale == 0 ? 0 : std::nearbyint(-bottom / scale);
     for (int64_t d = 0; d < head_dim; d++) {
       const float value = static_cast<float>(vectors[at + d]);
       double &out = vectors[at + d];
-      if (kv == Dtype::bf16) out = round_significand(value, 8, -133);
-      else if (largest == 0 || (kv == Dtype::int4 && scale == 0)) out = 0;
-      else if (kv == Dtype::int8) out = std::nearbyint(value / (largest / 127.0f)) * (largest / 127.0f);
-      else if (kv == Dtype::fp8) out = round_significand(value / (largest / 448.0f), 4, -9) * (largest / 448.0f);
-      else out = (std::min(15.0, std::max(0.0, std::nearbyint(value / scale) + std::min(15.0, zero))) - std::min(15.0, zero)) * scale;
+      if (kv == Dtype::bf16)
+        out = round_significand(value, 8, -133);
+      else if (largest == 0 || (kv == Dtype::int4 && scale == 0))
+        out = 0;
+      else if (kv == Dtype::int8)
+        out = std::nearbyint(value / (largest / 127.0f)) * (largest / 127.0f);
+      else if (kv == Dtype::fp8)
+        out = round_significand(value / (largest / 448.0f), 4, -9) * (largest / 448.0f);
+      else
+        out = (std::min(15.0, std::max(0.0, std::nearbyint(value / scale) + std::min(15.0, zero))) -
+               std::min(15.0, zero)) *
+              scale;
     }
   }
 }
 
-// Hidden states [T, C] after the final norm, in fp64; visible(layer, head, i, j) says which keys a query sees. A head whose gate(layer, head) is not 1 mixes
-// what it sees so with what it sees by narrow(layer, head, i, j).
+// Hidden states [T, C] after the final norm, in fp64; visible(layer, head, i, j) says which keys a query sees. A head
+// whose gate(layer, head) is not 1 mixes what it sees so with what it sees by narrow(layer, head, i, j).
 template <typename Visible, typename Gate, typename Narrow>
-Matrix reference_hidden(const ModelConfig &config, const WeightMap &weights, const std::vector<int32_t> &tokens, Dtype kv, bool rotates_kv,
-                        const Visible &visible, const Gate &gate_of, const Narrow &narrow) {
-  const int64_t T = static_cast<int64_t>(tokens.size()), C = config.hidden, D = config.head_dim, H = config.heads, G = config.kv_heads;
+Matrix reference_hidden(const ModelConfig &config, const WeightMap &weights, const std::vector<int32_t> &tokens,
+                        Dtype kv, bool rotates_kv, const Visible &visible, const Gate &gate_of, const Narrow &narrow) {
+  const int64_t T = static_cast<int64_t>(tokens.size()), C = config.hidden, D = config.head_dim, H = config.heads,
+                G = config.kv_heads;
   Matrix x(static_cast<size_t>(T * C));
   for (int64_t t = 0; t < T; t++) {
     for (int64_t i = 0; i < C; i++) x[t * C + i] = element(weights.get("model.embed_tokens.weight"), tokens[t] * C + i);
@@ -120,7 +132,8 @@ Matrix reference_hidden(const ModelConfig &config, const WeightMap &weights, con
   for (int64_t layer = 0; layer < config.layers; layer++) {
     const std::string at = "model.layers." + std::to_string(layer) + ".";
     const Matrix normed = normalize(x, weights.get(at + "input_layernorm.weight"), C, config.rms_norm_eps);
-    Matrix q = multiply(weights, at + "self_attn.q_proj", normed, T, config.qkv_bias), k = multiply(weights, at + "self_attn.k_proj", normed, T, config.qkv_bias);
+    Matrix q = multiply(weights, at + "self_attn.q_proj", normed, T, config.qkv_bias),
+           k = multiply(weights, at + "self_attn.k_proj", normed, T, config.qkv_bias);
     Matrix v = multiply(weights, at + "self_attn.v_proj", normed, T, config.qkv_bias);
     if (config.qk_norm) {
       q = normalize(q, weights.get(at + "self_attn.q_norm.weight"), D, config.rms_norm_eps);
@@ -171,9 +184,10 @@ Matrix reference_hidden(const ModelConfig &config, const WeightMap &weights, con
 
 // Logits [T, V] of it.
 template <typename Visible>
-Matrix reference_logits(const ModelConfig &config, const WeightMap &weights, const std::vector<int32_t> &tokens, Dtype kv,
-                        const Visible &visible, bool rotates_kv = false) {
-  const Matrix hidden = reference_hidden(config, weights, tokens, kv, rotates_kv, visible, [](int64_t, int64_t) { return 1.0; }, visible);
+Matrix reference_logits(const ModelConfig &config, const WeightMap &weights, const std::vector<int32_t> &tokens,
+                        Dtype kv, const Visible &visible, bool rotates_kv = false) {
+  const Matrix hidden = reference_hidden(
+      config, weights, tokens, kv, rotates_kv, visible, [](int64_t, int64_t) { return 1.0; }, visible);
   return multiply(weights, "lm_head", hidden, static_cast<int64_t>(tokens.size()), false);
 }
 

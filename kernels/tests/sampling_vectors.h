@@ -31,7 +31,8 @@ inline SamplingVectors read_sampling_vectors() {
       continue;
     }
     SamplingVector draw{};
-    words >> draw.sampling.temperature >> draw.sampling.top_k >> draw.sampling.top_p >> draw.sampling.seed >> draw.length >> draw.token;
+    words >> draw.sampling.temperature >> draw.sampling.top_k >> draw.sampling.top_p >> draw.sampling.seed >>
+        draw.length >> draw.token;
     read.draws.push_back(draw);
   }
   expect(read.draws.size() > 150 && read.logits.size() == 97, "sampling_vectors.txt is read");

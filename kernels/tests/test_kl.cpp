@@ -1,9 +1,9 @@
-// The KL metric against plain fp64 loops: features as they are defined, their squared length against the divergence itself, the transpose, and a
-// distillation step's KL loss and gradient against finite differences of it.
+// The KL metric against plain fp64 loops: features as they are defined, their squared length against the divergence
+// itself, the transpose, and a distillation step's KL loss and gradient against finite differences of it.
+#include "check.h"
 #include "core/backend.h"
 #include "core/kl_metric.h"
 #include "core/weight_map.h"
-#include "check.h"
 #include "cpu/cpu_features.h"
 
 using namespace duo;
@@ -14,13 +14,16 @@ struct Head {
   int64_t vocab, width;
   std::vector<float> weights;
   Linear linear;
-  Head(int64_t vocab_, int64_t width_, double scale, uint64_t seed) : vocab(vocab_), width(width_), weights(Random(seed).values(vocab * width, scale)) {
+  Head(int64_t vocab_, int64_t width_, double scale, uint64_t seed)
+      : vocab(vocab_), width(width_), weights(Random(seed).values(vocab * width, scale)) {
     linear.weight = {reinterpret_cast<const uint8_t *>(weights.data()), Dtype::f32, vocab, width};
   }
   std::vector<double> logits(const float *hidden) const {
     std::vector<double> out(static_cast<size_t>(vocab));
     for (int64_t v = 0; v < vocab; v++) {
-      for (int64_t i = 0; i < width; i++) out[static_cast<size_t>(v)] += static_cast<double>(weights[static_cast<size_t>(v * width + i)]) * static_cast<double>(hidden[i]);
+      for (int64_t i = 0; i < width; i++)
+        out[static_cast<size_t>(v)] +=
+            static_cast<double>(weights[static_cast<size_t>(v * width + i)]) * static_cast<double>(hidden[i]);
     }
     return out;
   }
@@ -51,8 +54,10 @@ std::vector<double> plain_features(const Head &head, const float *reference, con
   std::vector<double> features;
   for (size_t rank = 0; rank < order.size(); rank++) {
     const double p = std::exp(log_p[order[rank]]), value = dz[order[rank]];
-    if (rank < DUO_KL_TOKENS) features.push_back(std::sqrt(p / 2) * (value - mean));
-    else rest += p, rest_mean += p * value;
+    if (rank < DUO_KL_TOKENS)
+      features.push_back(std::sqrt(p / 2) * (value - mean));
+    else
+      rest += p, rest_mean += p * value;
   }
   features.push_back(rest > 0 ? std::sqrt(rest / 2) * (rest_mean / rest - mean) : 0);
   return features;
@@ -76,14 +81,16 @@ void test_metric(int64_t vocab, double scale) {
   double worst = 0, worst_kl = 0, below = 1;
   for (int64_t change = 0; change < COUNT; change++) {
     for (int64_t position = 0; position < POSITIONS; position++) {
-      const float *at = reference.data() + position * WIDTH, *delta = changes.data() + (change * POSITIONS + position) * WIDTH;
+      const float *at = reference.data() + position * WIDTH,
+                  *delta = changes.data() + (change * POSITIONS + position) * WIDTH;
       const float *found = features.data() + (change * POSITIONS + position) * num_features;
       const auto expected = plain_features(head, at, delta);
       worst = worse(worst, measure_agreement(found, expected.data(), num_features));
       std::vector<float> moved(at, at + WIDTH);
       for (int64_t i = 0; i < WIDTH; i++) moved[static_cast<size_t>(i)] += delta[i];
       double length = 0;
-      for (int64_t i = 0; i < num_features; i++) length += static_cast<double>(found[i]) * static_cast<double>(found[i]);
+      for (int64_t i = 0; i < num_features; i++)
+        length += static_cast<double>(found[i]) * static_cast<double>(found[i]);
       const double kl = divergence(log_softmax(head.logits(at)), log_softmax(head.logits(moved.data())));
       worst_kl = worse(worst_kl, std::fabs(length / kl - 1));
       below = std::min(below, length / kl);
@@ -91,13 +98,16 @@ void test_metric(int64_t vocab, double scale) {
   }
   expect_within(worst, 2e-5, name + "features by their definition");
   // The rest's own spread is left out, so that a long tail counts for less.
-  expect_within(worst_kl, vocab <= DUO_KL_TOKENS ? 0.1 : 0.3, name + "squared lengths against the divergence of a small change");
+  expect_within(worst_kl, vocab <= DUO_KL_TOKENS ? 0.1 : 0.3,
+                name + "squared lengths against the divergence of a small change");
   // Towards an anchor: its own divergence is exact, and a share of the way is near.
   const auto far = random.values(POSITIONS * WIDTH, 3);
-  const KlMetric anchored(context, head.linear, reference.data(), far.data(), POSITIONS), still(context, head.linear, reference.data(), reference.data(), POSITIONS);
+  const KlMetric anchored(context, head.linear, reference.data(), far.data(), POSITIONS),
+      still(context, head.linear, reference.data(), reference.data(), POSITIONS);
   std::vector<float> way, part;
   for (size_t i = 0; i < far.size(); i++) way.push_back(far[i] - reference[i]), part.push_back(0.5f * way.back());
-  std::vector<float> of_way(static_cast<size_t>(POSITIONS * num_features)), of_part(of_way.size()), of_still(of_way.size()), of_plain(of_way.size());
+  std::vector<float> of_way(static_cast<size_t>(POSITIONS * num_features)), of_part(of_way.size()),
+      of_still(of_way.size()), of_plain(of_way.size());
   anchored.project(way.data(), 1, of_way.data());
   anchored.project(part.data(), 1, of_part.data());
   still.project(changes.data(), 1, of_still.data());
@@ -107,13 +117,18 @@ void test_metric(int64_t vocab, double scale) {
   for (int64_t position = 0; position < POSITIONS; position++) {
     const auto length = [&](const std::vector<float> &from) {
       double total = 0;
-      for (int64_t i = 0; i < num_features; i++) total += std::pow(static_cast<double>(from[static_cast<size_t>(position * num_features + i)]), 2);
+      for (int64_t i = 0; i < num_features; i++)
+        total += std::pow(static_cast<double>(from[static_cast<size_t>(position * num_features + i)]), 2);
       return total;
     };
     std::vector<float> halfway;
-    for (int64_t i = 0; i < WIDTH; i++) halfway.push_back(reference[static_cast<size_t>(position * WIDTH + i)] + part[static_cast<size_t>(position * WIDTH + i)]);
+    for (int64_t i = 0; i < WIDTH; i++)
+      halfway.push_back(reference[static_cast<size_t>(position * WIDTH + i)] +
+                        part[static_cast<size_t>(position * WIDTH + i)]);
     const auto base = log_softmax(head.logits(reference.data() + position * WIDTH));
-    worst_way = worse(worst_way, std::fabs(length(of_way) / divergence(base, log_softmax(head.logits(far.data() + position * WIDTH))) - 1));
+    worst_way = worse(
+        worst_way,
+        std::fabs(length(of_way) / divergence(base, log_softmax(head.logits(far.data() + position * WIDTH))) - 1));
     sum += length(of_part), expected_sum += divergence(base, log_softmax(head.logits(halfway.data())));
   }
   expect_within(worst_way, vocab <= DUO_KL_TOKENS ? 1e-5 : 0.2, name + "the divergence of the anchor");
@@ -127,11 +142,14 @@ void test_metric(int64_t vocab, double scale) {
     for (int64_t change = 0; change < COUNT; change++) {
       double through = 0, direct = 0, size = 0;
       for (int64_t i = 0; i < POSITIONS * num_features; i++) {
-        const double product = static_cast<double>(vectors[static_cast<size_t>(vector * POSITIONS * num_features + i)]) * static_cast<double>(features.data()[change * POSITIONS * num_features + i]);
+        const double product =
+            static_cast<double>(vectors[static_cast<size_t>(vector * POSITIONS * num_features + i)]) *
+            static_cast<double>(features.data()[change * POSITIONS * num_features + i]);
         through += product, size += std::fabs(product);
       }
       for (int64_t i = 0; i < POSITIONS * WIDTH; i++) {
-        direct += static_cast<double>(pulled.data()[vector * POSITIONS * WIDTH + i]) * static_cast<double>(changes[static_cast<size_t>(change * POSITIONS * WIDTH + i)]);
+        direct += static_cast<double>(pulled.data()[vector * POSITIONS * WIDTH + i]) *
+                  static_cast<double>(changes[static_cast<size_t>(change * POSITIONS * WIDTH + i)]);
       }
       worst_product = worse(worst_product, std::fabs(through - direct) / size);
     }
@@ -141,10 +159,12 @@ void test_metric(int64_t vocab, double scale) {
 
 void test_distill() {
   ModelConfig config{};
-  config.layers = 2, config.heads = 4, config.kv_heads = 2, config.head_dim = 8, config.hidden = 24, config.intermediate = 40, config.vocab = 90;
+  config.layers = 2, config.heads = 4, config.kv_heads = 2, config.head_dim = 8, config.hidden = 24,
+  config.intermediate = 40, config.vocab = 90;
   config.max_positions = 128, config.rms_norm_eps = 1e-5f, config.rope_theta = 10000, config.rope_type = DUO_ROPE_NONE;
   Task task;
-  const auto model = open_cpu_model(config, make_random_weights(config, 5, Dtype::f32, task), {0, "", 2, Dtype::stored, DUO_COMPUTE_ACCURATE}, task);
+  const auto model = open_cpu_model(config, make_random_weights(config, 5, Dtype::f32, task),
+                                    {0, "", 2, Dtype::stored, DUO_COMPUTE_ACCURATE}, task);
   Random random(2);
   std::vector<int32_t> tokens, positions;
   for (int i = 0; i < 110; i++) tokens.push_back(static_cast<int32_t>(random.below(config.vocab)));
@@ -181,7 +201,8 @@ void test_distill() {
     above[gate] += 0x1p-7f, below[gate] -= 0x1p-7f;
     differences.push_back((loss_of(above, unused) - loss_of(below, unused)) / 0x1p-6);
   }
-  expect_within(relative_error(std::vector<float>(gradient, gradient + 4), differences), 2e-3, "its gradient against finite differences");
+  expect_within(relative_error(std::vector<float>(gradient, gradient + 4), differences), 2e-3,
+                "its gradient against finite differences");
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
-// The Walsh–Hadamard rotation of cached keys and values: its laws at every vector width, and what it spares attention, against float64, on ordinary keys,
-// on keys with outlier channels and on keys with a large bias.
+// The Walsh–Hadamard rotation of cached keys and values: its laws at every vector width, and what it spares attention,
+// against float64, on ordinary keys, on keys with outlier channels and on keys with a large bias.
 #include <cstdlib>
 #include <vector>
 
@@ -24,7 +24,8 @@ void test_transform(const SimdOps &ops) {
       expect(x.is_intact(), label + "writes inside its vectors");
       return std::vector<float>(x.data(), x.data() + from.size());
     };
-    // Unit vectors give the matrix: ±1/√n in blocks of the largest powers of two, 0 elsewhere, and so an orthonormal one.
+    // Unit vectors give the matrix: ±1/√n in blocks of the largest powers of two, 0 elsewhere, and so an orthonormal
+    // one.
     std::vector<float> units(static_cast<size_t>(head_dim * head_dim));
     for (int64_t i = 0; i < head_dim; i++) units[i * head_dim + i] = 1.0f;
     const std::vector<float> matrix = transform(units);
@@ -37,10 +38,13 @@ void test_transform(const SimdOps &ops) {
       }
       for (int64_t j = 0; j < head_dim; j++) {
         const bool is_inside = j >= begin && j < begin + size;
-        const double sign = __builtin_popcountll(static_cast<unsigned long long>((i - begin) & (j - begin))) % 2 == 0 ? 1.0 : -1.0;
-        wrong = worse(wrong, std::fabs(matrix[i * head_dim + j] - (is_inside ? sign / std::sqrt(static_cast<double>(size)) : 0.0)));
+        const double sign =
+            __builtin_popcountll(static_cast<unsigned long long>((i - begin) & (j - begin))) % 2 == 0 ? 1.0 : -1.0;
+        wrong = worse(wrong, std::fabs(matrix[i * head_dim + j] -
+                                       (is_inside ? sign / std::sqrt(static_cast<double>(size)) : 0.0)));
         double dot = 0;
-        for (int64_t d = 0; d < head_dim; d++) dot += static_cast<double>(matrix[i * head_dim + d]) * matrix[j * head_dim + d];
+        for (int64_t d = 0; d < head_dim; d++)
+          dot += static_cast<double>(matrix[i * head_dim + d]) * matrix[j * head_dim + d];
         skewed = worse(skewed, std::fabs(dot - (i == j ? 1.0 : 0.0)));
       }
     }
@@ -55,27 +59,33 @@ void test_transform(const SimdOps &ops) {
   }
 }
 
-// What is stored comes back as round_to_cache says, from whole and narrow key blocks, and that is the nearest value of the format.
+// What is stored comes back as round_to_cache says, from whole and narrow key blocks, and that is the nearest value of
+// the format.
 void test_storage(const SimdOps &ops) {
   for (const Dtype dtype : {Dtype::f32, Dtype::bf16, Dtype::int8, Dtype::fp8, Dtype::int4}) {
     for (const int64_t head_dim : {int64_t{2}, int64_t{6}, int64_t{80}, int64_t{128}}) {
       const int64_t slots = 37;
-      const std::string label = std::string("storage ") + ops.name + ", dtype " + std::to_string(static_cast<int>(dtype)) + ", D = " + std::to_string(head_dim);
+      const std::string label = std::string("storage ") + ops.name + ", dtype " +
+                                std::to_string(static_cast<int>(dtype)) + ", D = " + std::to_string(head_dim);
       ModelConfig config{};
       config.layers = config.kv_heads = config.heads = 1;
       config.head_dim = head_dim;
       KvCache cache(config, {{0}, 0, slots, dtype, false, 0, false});
-      const std::vector<float> keys = Random(3).values(slots * head_dim, 2.0), values = Random(4).values(slots * head_dim, 0.1);
-      for (int64_t t = 0; t < slots; t++) cache.write(0, 0, t, keys.data() + t * head_dim, values.data() + t * head_dim);
+      const std::vector<float> keys = Random(3).values(slots * head_dim, 2.0),
+                               values = Random(4).values(slots * head_dim, 0.1);
+      for (int64_t t = 0; t < slots; t++)
+        cache.write(0, 0, t, keys.data() + t * head_dim, values.data() + t * head_dim);
       std::vector<float> read_keys(keys.size()), read_values(values.size());
       ops.cache->read_keys(cache.view(0, 0), 0, slots, read_keys.data(), slots);
       ops.cache->read_values(cache.view(0, 0), 0, slots, read_values.data(), head_dim);
       bool is_same = true;
       double furthest = 0;  // in half steps
       for (int64_t t = 0; t < slots; t++) {
-        std::vector<float> key(keys.begin() + t * head_dim, keys.begin() + (t + 1) * head_dim), value(values.begin() + t * head_dim, values.begin() + (t + 1) * head_dim);
+        std::vector<float> key(keys.begin() + t * head_dim, keys.begin() + (t + 1) * head_dim),
+            value(values.begin() + t * head_dim, values.begin() + (t + 1) * head_dim);
         float top = 0, bottom = 0, largest = 0;
-        for (const float x : key) top = std::max(top, x), bottom = std::min(bottom, x), largest = std::max(largest, std::fabs(x));
+        for (const float x : key)
+          top = std::max(top, x), bottom = std::min(bottom, x), largest = std::max(largest, std::fabs(x));
         round_to_cache(dtype, key.data(), head_dim);
         round_to_cache(dtype, value.data(), head_dim);
         for (int64_t d = 0; d < head_dim; d++) {
@@ -85,13 +95,15 @@ void test_storage(const SimdOps &ops) {
           const double half_step = dtype == Dtype::f32    ? 1e-30
                                    : dtype == Dtype::bf16 ? std::fabs(exact) * 0x1p-8
                                    : dtype == Dtype::int8 ? largest / 254.0
-                                   : dtype == Dtype::fp8  ? std::max(std::fabs(exact) * 0x1p-4, largest / 448.0 * 0x1p-10)
-                                                          : (top - bottom) / 30.0 * (exact == top || exact == bottom ? 2.0 : 1.0);
+                                   : dtype == Dtype::fp8
+                                       ? std::max(std::fabs(exact) * 0x1p-4, largest / 448.0 * 0x1p-10)
+                                       : (top - bottom) / 30.0 * (exact == top || exact == bottom ? 2.0 : 1.0);
           furthest = worse(furthest, std::fabs(key[d] - exact) / half_step);
         }
       }
       expect(is_same, label + ": what is read is what round_to_cache says");
-      expect(furthest < (dtype == Dtype::int4 ? 1.6 : 1.001), label + ": the nearest value, got " + std::to_string(furthest) + " half steps");
+      expect(furthest < (dtype == Dtype::int4 ? 1.6 : 1.001),
+             label + ": the nearest value, got " + std::to_string(furthest) + " half steps");
     }
   }
 }
@@ -113,7 +125,16 @@ double draw_normal(Random &random) {
 enum class Keys { ordinary, outliers, biased };
 
 Heads make_heads(Keys kind, int64_t head_dim) {
-  Heads made{kind == Keys::ordinary ? "ordinary keys" : kind == Keys::outliers ? "outlier channels" : "biased keys", 512, head_dim, 32, {}, {}, {}, {}};
+  Heads made{kind == Keys::ordinary   ? "ordinary keys"
+             : kind == Keys::outliers ? "outlier channels"
+                                      : "biased keys",
+             512,
+             head_dim,
+             32,
+             {},
+             {},
+             {},
+             {}};
   Random random(11 + static_cast<uint64_t>(head_dim));
   const auto draw = [&](std::vector<float> &to, int64_t rows) {
     for (int64_t i = 0; i < rows * head_dim; i++) to.push_back(static_cast<float>(draw_normal(random)));
@@ -121,7 +142,8 @@ Heads make_heads(Keys kind, int64_t head_dim) {
   draw(made.key, made.tokens);
   draw(made.value, made.tokens);
   draw(made.query, made.queries);
-  // Three channels, 20, 35 and 50 times the rest: of random sign, where queries hardly look, as trained models have it; or a bias that all keys share.
+  // Three channels, 20, 35 and 50 times the rest: of random sign, where queries hardly look, as trained models have it;
+  // or a bias that all keys share.
   const int64_t channels[] = {head_dim / 8 + 1, head_dim / 2 + 3, head_dim - 5};
   const float sizes[] = {20.0f, -35.0f, 50.0f};
   for (int c = 0; c < 3 && kind != Keys::ordinary; c++) {
@@ -132,13 +154,15 @@ Heads make_heads(Keys kind, int64_t head_dim) {
     if (kind == Keys::biased) continue;
     for (int64_t i = 0; i < made.queries; i++) made.query[i * head_dim + channels[c]] /= std::fabs(sizes[c]);
   }
-  for (float &x : made.query) x *= 0.5f;  // flat enough a softmax that errors do not saturate: beyond that all of them are 1
+  for (float &x : made.query)
+    x *= 0.5f;  // flat enough a softmax that errors do not saturate: beyond that all of them are 1
   made.out.resize(made.query.size());
   for (int64_t i = 0; i < made.queries; i++) {
     std::vector<double> p(static_cast<size_t>(made.tokens));
     double max = -INFINITY, sum = 0;
     for (int64_t t = 0; t < made.tokens; t++) {
-      for (int64_t d = 0; d < head_dim; d++) p[t] += static_cast<double>(made.query[i * head_dim + d]) * made.key[t * head_dim + d];
+      for (int64_t d = 0; d < head_dim; d++)
+        p[t] += static_cast<double>(made.query[i * head_dim + d]) * made.key[t * head_dim + d];
       p[t] /= std::sqrt(static_cast<double>(head_dim));
       max = std::max(max, p[t]);
     }
@@ -157,13 +181,16 @@ double measure_error(const SimdOps &ops, const Heads &heads, Dtype dtype, bool i
   config.layers = config.kv_heads = config.heads = 1;
   config.head_dim = D;
   KvCache cache(config, {{0}, 0, heads.tokens, dtype, false, 0, is_rotated});
-  std::vector<float> key = heads.key, value = heads.value, query = heads.query, max(static_cast<size_t>(heads.queries)), sum(max.size()), out(query.size());
+  std::vector<float> key = heads.key, value = heads.value, query = heads.query, max(static_cast<size_t>(heads.queries)),
+                     sum(max.size()), out(query.size());
   if (cache.is_rotated()) {
-    for (std::vector<float> *x : {&key, &value, &query}) ops.cache->hadamard(x->data(), static_cast<int64_t>(x->size()) / D, D);
+    for (std::vector<float> *x : {&key, &value, &query})
+      ops.cache->hadamard(x->data(), static_cast<int64_t>(x->size()) / D, D);
   }
   for (int64_t t = 0; t < heads.tokens; t++) cache.write(0, 0, t, key.data() + t * D, value.data() + t * D);
   for (float &x : query) x /= std::sqrt(static_cast<float>(D));
-  ops.cache->attend_slots(cache.view(0, 0), query.data(), heads.queries, 0, heads.tokens, max.data(), sum.data(), out.data());
+  ops.cache->attend_slots(cache.view(0, 0), query.data(), heads.queries, 0, heads.tokens, max.data(), sum.data(),
+                          out.data());
   for (int64_t i = 0; i < heads.queries; i++) ops.cache->scale(out.data() + i * D, D, 1.0f / sum[i]);
   if (cache.is_rotated()) ops.cache->hadamard(out.data(), heads.queries, D);
   double difference = 0, size = 0;
@@ -174,29 +201,33 @@ double measure_error(const SimdOps &ops, const Heads &heads, Dtype dtype, bool i
   return std::sqrt(difference / size);
 }
 
-// What rotation may leave of the plain storage's error. Measured, D = 64, 80, 128: outliers int4 0.62, 0.69, 0.50 and int8 0.25, 0.27, 0.22; bias int4 0.60,
-// 0.57, 0.49 and int8 0.31, 0.29, 0.25. fp8 gains nothing: each of its values has a scale of its own already, and rotation spreads the rounding of the outliers.
+// What rotation may leave of the plain storage's error. Measured, D = 64, 80, 128: outliers int4 0.62, 0.69, 0.50 and
+// int8 0.25, 0.27, 0.22; bias int4 0.60, 0.57, 0.49 and int8 0.31, 0.29, 0.25. fp8 gains nothing: each of its values
+// has a scale of its own already, and rotation spreads the rounding of the outliers.
 void test_attention_error(const SimdOps &ops) {
   struct Expected {
     Keys keys;
     double int8_limit, int4_limit;
   };
   for (const int64_t head_dim : {int64_t{64}, int64_t{128}, int64_t{80}}) {
-    for (const Expected &expected : {Expected{Keys::ordinary, 1.1, 1.1}, Expected{Keys::outliers, 0.33, 0.75}, Expected{Keys::biased, 0.33, 0.65}}) {
+    for (const Expected &expected : {Expected{Keys::ordinary, 1.1, 1.1}, Expected{Keys::outliers, 0.33, 0.75},
+                                     Expected{Keys::biased, 0.33, 0.65}}) {
       const Heads heads = make_heads(expected.keys, head_dim);
       const std::string label = heads.name + ", D = " + std::to_string(head_dim) + ", " + ops.name;
       const auto error = [&](Dtype dtype, bool is_rotated) { return measure_error(ops, heads, dtype, is_rotated); };
       const double f32 = error(Dtype::f32, true), bf16 = error(Dtype::bf16, true);
       expect(f32 < 1e-5, label + ": f32");
-      expect(f32 == error(Dtype::f32, false) && bf16 == error(Dtype::bf16, false), label + ": f32 and bf16 are never rotated");
+      expect(f32 == error(Dtype::f32, false) && bf16 == error(Dtype::bf16, false),
+             label + ": f32 and bf16 are never rotated");
       const double plain[] = {error(Dtype::int8, false), error(Dtype::fp8, false), error(Dtype::int4, false)};
       const double rotated[] = {error(Dtype::int8, true), error(Dtype::fp8, true), error(Dtype::int4, true)};
-      std::printf("%-40s bf16 %.1e  plain int8 %.1e fp8 %.1e int4 %.1e  rotated int8 %.1e fp8 %.1e int4 %.1e\n", label.c_str(), bf16, plain[0], plain[1], plain[2],
-                  rotated[0], rotated[1], rotated[2]);
+      std::printf("%-40s bf16 %.1e  plain int8 %.1e fp8 %.1e int4 %.1e  rotated int8 %.1e fp8 %.1e int4 %.1e\n",
+                  label.c_str(), bf16, plain[0], plain[1], plain[2], rotated[0], rotated[1], rotated[2]);
       expect(rotated[0] < expected.int8_limit * plain[0], label + ": rotated int8 against plain int8");
       expect(rotated[2] < expected.int4_limit * plain[2], label + ": rotated int4 against plain int4");
       // Each storage at its own size: f32 > bf16 > int8 > fp8 > int4.
-      expect(bf16 < rotated[0] && rotated[0] < rotated[1] && rotated[1] < rotated[2], label + ": errors in the order of the bits");
+      expect(bf16 < rotated[0] && rotated[0] < rotated[1] && rotated[1] < rotated[2],
+             label + ": errors in the order of the bits");
     }
   }
 }

@@ -1,4 +1,5 @@
-// The ABI under misuse and concurrency: null and closed handles, bad arguments, abort, errors of threads, calls at once on one model.
+// The ABI under misuse and concurrency: null and closed handles, bad arguments, abort, errors of threads, calls at once
+// on one model.
 #include <atomic>
 #include <chrono>
 #include <thread>
@@ -28,7 +29,8 @@ duo_model_config_t make_config() {
 
 duo_model_t *open_model(const duo_model_config_t &config, int threads) {
   duo_model_t *model = nullptr;
-  const int32_t status = duo_model_open_random(&config, 5, "cpu", threads, DUO_DTYPE_BF16, DUO_COMPUTE_ACCURATE, nullptr, &model);
+  const int32_t status =
+      duo_model_open_random(&config, 5, "cpu", threads, DUO_DTYPE_BF16, DUO_COMPUTE_ACCURATE, nullptr, &model);
   expect(status == DUO_STATUS_OK, std::string("open: ") + duo_last_error());
   return model;
 }
@@ -50,7 +52,8 @@ void test_arguments() {
   const auto open = [&] { return duo_model_open_random(&config, 1, "cpu", 1, DUO_DTYPE_F32, 0, nullptr, &model); };
   expect_status(duo_model_open_random(nullptr, 1, "cpu", 1, 0, 0, nullptr, &model), DUO_STATUS_NULL, "`config`");
   expect_status(duo_model_open_random(&config, 1, "tpu", 1, 0, 0, nullptr, &model), DUO_STATUS_ARGUMENT, "got `tpu`");
-  expect_status(duo_model_open_random(&config, 1, "cpu", 1, DUO_DTYPE_INT8, 0, nullptr, &model), DUO_STATUS_UNSUPPORTED, "F32 or BF16");
+  expect_status(duo_model_open_random(&config, 1, "cpu", 1, DUO_DTYPE_INT8, 0, nullptr, &model), DUO_STATUS_UNSUPPORTED,
+                "F32 or BF16");
   config.layers = 0;
   expect_status(open(), DUO_STATUS_ARGUMENT, "`layers`");
   config = make_config();
@@ -61,7 +64,8 @@ void test_arguments() {
   expect_status(open(), DUO_STATUS_ARGUMENT, "struct_bytes");
   config = make_config();
   const char *paths[] = {"/nonexistent/model.safetensors"};
-  expect_status(duo_model_open(&config, paths, 1, "cpu", 1, DUO_DTYPE_STORED, 0, nullptr, &model), DUO_STATUS_FILE, "/nonexistent");
+  expect_status(duo_model_open(&config, paths, 1, "cpu", 1, DUO_DTYPE_STORED, 0, nullptr, &model), DUO_STATUS_FILE,
+                "/nonexistent");
 
   model = open_model(config, 2);
   const auto tokens = make_tokens(20);
@@ -83,8 +87,11 @@ void test_arguments() {
   gates[2] = 0.5f;
   const int32_t foreign[] = {50};
   float logits[50];
-  expect_status(duo_logits(model, foreign, 1, positions, 1, nullptr, nullptr, 0, nullptr, logits), DUO_STATUS_ARGUMENT, "tokens[0]");
-  const auto distill_from = [&](const int64_t *of, int64_t sink) { return duo_distill(model, tokens.data(), 20, positions, 3, gates, of, sink, 0, nullptr, &loss, gradient); };
+  expect_status(duo_logits(model, foreign, 1, positions, 1, nullptr, nullptr, 0, nullptr, logits), DUO_STATUS_ARGUMENT,
+                "tokens[0]");
+  const auto distill_from = [&](const int64_t *of, int64_t sink) {
+    return duo_distill(model, tokens.data(), 20, positions, 3, gates, of, sink, 0, nullptr, &loss, gradient);
+  };
   expect_status(distill_from(nullptr, 2), DUO_STATUS_NULL, "`windows`");
   expect_status(distill_from(windows, -1), DUO_STATUS_ARGUMENT, "`sink_tokens`");
   windows[2] = -1;
@@ -110,7 +117,8 @@ void test_concurrency() {
     threads.emplace_back([&, i] {
       for (int round = 0; round < 5; round++) {
         const bool is_bad = (static_cast<int>(i) + round) % 2 == 1;
-        const int32_t status = duo_hidden(model, tokens.data(), is_bad ? 0 : 60, positions, 2, nullptr, nullptr, 0, nullptr, results[i].data());
+        const int32_t status = duo_hidden(model, tokens.data(), is_bad ? 0 : 60, positions, 2, nullptr, nullptr, 0,
+                                          nullptr, results[i].data());
         const bool has_text = std::string(duo_last_error()).find("num_tokens") != std::string::npos;
         if (status != (is_bad ? DUO_STATUS_ARGUMENT : DUO_STATUS_OK) || has_text != is_bad) num_wrong++;
       }
@@ -118,7 +126,8 @@ void test_concurrency() {
   }
   for (auto &thread : threads) thread.join();
   expect(num_wrong == 0, "statuses of threads");
-  for (const auto &result : results) expect(std::memcmp(result.data(), results[0].data(), 80 * 4) == 0, "results of threads differ");
+  for (const auto &result : results)
+    expect(std::memcmp(result.data(), results[0].data(), 80 * 4) == 0, "results of threads differ");
   duo_model_close(model);
 }
 
@@ -149,10 +158,12 @@ void test_abort() {
 #endif
   char text[200];
   expect(duo_task_error(task, text, sizeof text) == DUO_STATUS_OK && std::strlen(text) > 0, "text of an aborted task");
-  expect(duo_hidden(model, tokens.data(), 10, positions, 1, nullptr, nullptr, 0, task, hidden.data()) != DUO_STATUS_OK, "an aborted task stays aborted");
+  expect(duo_hidden(model, tokens.data(), 10, positions, 1, nullptr, nullptr, 0, task, hidden.data()) != DUO_STATUS_OK,
+         "an aborted task stays aborted");
   duo_task_reset(task);
   const int32_t first[] = {9};
-  expect(duo_hidden(model, tokens.data(), 10, first, 1, nullptr, nullptr, 0, task, hidden.data()) == DUO_STATUS_OK, "a reset task serves again");
+  expect(duo_hidden(model, tokens.data(), 10, first, 1, nullptr, nullptr, 0, task, hidden.data()) == DUO_STATUS_OK,
+         "a reset task serves again");
   int64_t done = 0, total = 0;
   expect(duo_task_progress(task, &done, &total) == DUO_STATUS_OK && done == 2 && total == 2, "progress");
   duo_task_close(task);
@@ -164,16 +175,22 @@ void test_sessions() {
   duo_session_t *session = nullptr;
   int64_t windows[] = {0, 4, 7, 0};
   for (int round = 0; round < 1000; round++) {
-    if (duo_session_open(model, windows, 2, 32, DUO_DTYPE_F32, DUO_KV_ROTATION_ON, 0, 0, nullptr, &session) != DUO_STATUS_OK || duo_session_close(session) != DUO_STATUS_OK) {
+    if (duo_session_open(model, windows, 2, 32, DUO_DTYPE_F32, DUO_KV_ROTATION_ON, 0, 0, nullptr, &session) !=
+            DUO_STATUS_OK ||
+        duo_session_close(session) != DUO_STATUS_OK) {
       expect(false, "open and close");
     }
   }
   expect_status(duo_session_close(session), DUO_STATUS_HANDLE, "closed");
   windows[1] = -4;
-  expect_status(duo_session_open(model, windows, 2, 8, DUO_DTYPE_F32, DUO_KV_ROTATION_ON, 0, 0, nullptr, &session), DUO_STATUS_ARGUMENT, "`windows[1]`");
+  expect_status(duo_session_open(model, windows, 2, 8, DUO_DTYPE_F32, DUO_KV_ROTATION_ON, 0, 0, nullptr, &session),
+                DUO_STATUS_ARGUMENT, "`windows[1]`");
   windows[1] = 4;
-  expect_status(duo_session_open(model, windows, -1, 8, DUO_DTYPE_F32, DUO_KV_ROTATION_ON, 0, 0, nullptr, &session), DUO_STATUS_ARGUMENT, "`sink_tokens`");
-  expect(duo_session_open(model, windows, 2, 8, DUO_DTYPE_F32, DUO_KV_ROTATION_ON, 0, 0, nullptr, &session) == DUO_STATUS_OK, "open");
+  expect_status(duo_session_open(model, windows, -1, 8, DUO_DTYPE_F32, DUO_KV_ROTATION_ON, 0, 0, nullptr, &session),
+                DUO_STATUS_ARGUMENT, "`sink_tokens`");
+  expect(duo_session_open(model, windows, 2, 8, DUO_DTYPE_F32, DUO_KV_ROTATION_ON, 0, 0, nullptr, &session) ==
+             DUO_STATUS_OK,
+         "open");
   float logits[50];
   expect_status(duo_session_logits(session, logits, 50), DUO_STATUS_ARGUMENT, "");
   expect_status(duo_session_logits(session, logits, 49), DUO_STATUS_SHAPE, "num_logits");
@@ -181,7 +198,8 @@ void test_sessions() {
   expect_status(duo_session_prefill(session, tokens.data(), 9, nullptr), DUO_STATUS_ARGUMENT, "at most 8 more");
   duo_model_close(model);
   // The session keeps what it needs of its model.
-  expect(duo_session_prefill(session, tokens.data(), 8, nullptr) == DUO_STATUS_OK, "a session outlives its model's handle");
+  expect(duo_session_prefill(session, tokens.data(), 8, nullptr) == DUO_STATUS_OK,
+         "a session outlives its model's handle");
   duo_session_t *const twice[] = {session, session};
   expect_status(duo_session_decode_batch(twice, tokens.data(), 2, nullptr), DUO_STATUS_ARGUMENT, "twice");
   duo_session_close(session);

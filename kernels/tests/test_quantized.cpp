@@ -1,5 +1,5 @@
-// Blocks of GGUF files: dequantisation against the values of the Python package gguf (test/golden/gguf), products from blocks against their
-// plain twin on every instruction set, and the scan for scales that are not numbers.
+// Blocks of GGUF files: dequantisation against the values of the Python package gguf (test/golden/gguf), products from
+// blocks against their plain twin on every instruction set, and the scan for scales that are not numbers.
 #include <algorithm>
 #include <fstream>
 #include <iterator>
@@ -28,7 +28,9 @@ void test_golden(Dtype dtype) {
   const auto blocks = read_golden(dtype, ".blocks"), bytes = read_golden(dtype, ".f32");
   std::vector<float> expected(bytes.size() / 4), values(expected.size());
   std::memcpy(expected.data(), bytes.data(), bytes.size());
-  expect(expected.size() == 512 && static_cast<int64_t>(blocks.size()) == 512 / block_elements(dtype) * block_bytes(dtype), name + " golden sizes");
+  expect(
+      expected.size() == 512 && static_cast<int64_t>(blocks.size()) == 512 / block_elements(dtype) * block_bytes(dtype),
+      name + " golden sizes");
   dequantize(dtype, blocks.data(), 512, values.data());
   expect(std::memcmp(values.data(), expected.data(), bytes.size()) == 0, name + " has the values of the package gguf");
   Random random(3);
@@ -36,13 +38,16 @@ void test_golden(Dtype dtype) {
     const int64_t begin = random.integer(0, 511), count = random.integer(0, 512 - begin);
     Guarded piece(count);
     dequantize_range(dtype, blocks.data(), begin, count, piece.data());
-    expect(std::equal(piece.data(), piece.data() + count, values.begin() + begin) && piece.is_intact(), name + " range");
+    expect(std::equal(piece.data(), piece.data() + count, values.begin() + begin) && piece.is_intact(),
+           name + " range");
   }
-  expect(find_non_finite_block(dtype, blocks.data(), 512 / block_elements(dtype)) == 512 / block_elements(dtype), name + " is finite");
+  expect(find_non_finite_block(dtype, blocks.data(), 512 / block_elements(dtype)) == 512 / block_elements(dtype),
+         name + " is finite");
 }
 
 void test_linear(const CpuContext &context, Random &random, int64_t rows, int64_t out, int64_t in, Dtype dtype) {
-  const std::string name = std::string(context.ops.name) + " linear " + std::to_string(rows) + "x" + std::to_string(out) + "x" + std::to_string(in) + " " + dtype_name(dtype);
+  const std::string name = std::string(context.ops.name) + " linear " + std::to_string(rows) + "x" +
+                           std::to_string(out) + "x" + std::to_string(in) + " " + dtype_name(dtype);
   const auto bytes = draw_blocks(random, dtype, out * in);
   const auto x = random.values(rows * in), dy = random.values(rows * out);
   const Linear linear{{bytes.data(), dtype, out, in}, random.integer(0, 1) ? random.values(out) : std::vector<float>{}};
@@ -68,7 +73,8 @@ void test_embedding(const CpuContext &context, Random &random, Dtype dtype) {
   dequantize(dtype, bytes.data(), 5 * 512, expected.data());
   embed_tokens(context, embedding, tokens, 3, out.data());
   for (int64_t row = 0; row < 3; row++) {
-    expect(std::equal(out.begin() + row * 512, out.begin() + (row + 1) * 512, expected.begin() + tokens[row] * 512), std::string("embedding ") + dtype_name(dtype));
+    expect(std::equal(out.begin() + row * 512, out.begin() + (row + 1) * 512, expected.begin() + tokens[row] * 512),
+           std::string("embedding ") + dtype_name(dtype));
   }
 }
 
@@ -84,13 +90,15 @@ void test_non_finite(Dtype dtype) {
     block[offset] = 0, block[offset + 1] = 0x7c;
     dequantize(dtype, damaged.data(), 512, values.data());
     const bool is_finite = std::all_of(values.begin(), values.end(), [](float value) { return std::isfinite(value); });
-    expect((find_non_finite_block(dtype, damaged.data(), count) == count) == is_finite, std::string(dtype_name(dtype)) + " infinity at byte " + std::to_string(offset));
+    expect((find_non_finite_block(dtype, damaged.data(), count) == count) == is_finite,
+           std::string(dtype_name(dtype)) + " infinity at byte " + std::to_string(offset));
     found += !is_finite;
   }
   expect(found >= 1, std::string(dtype_name(dtype)) + " has a scale");
 }
 
-// What a GPU keeps of blocks: the values themselves, but for a K-quant's products of two scales, which fp16 rounds by 2^-11 at most.
+// What a GPU keeps of blocks: the values themselves, but for a K-quant's products of two scales, which fp16 rounds by
+// 2^-11 at most.
 void test_packing(Dtype dtype) {
   const auto blocks = read_golden(dtype, ".blocks");
   std::vector<float> values(512);
@@ -99,7 +107,8 @@ void test_packing(Dtype dtype) {
   for (const WeightFormat format : {format_of_blocks(dtype), WeightFormat::affine8}) {
     for (const int64_t rows : {1, 2}) {
       const PackedShape shape{format, rows, 512 / rows};
-      const std::string name = std::string(dtype_name(dtype)) + " in " + std::to_string(rows) + " rows, format " + std::to_string(static_cast<int>(format));
+      const std::string name = std::string(dtype_name(dtype)) + " in " + std::to_string(rows) + " rows, format " +
+                               std::to_string(static_cast<int>(format));
       std::vector<uint8_t> codes(static_cast<size_t>(shape.code_bytes()) + 1, 0xaa);
       std::vector<uint32_t> scales(static_cast<size_t>(shape.scale_words()) + 1, 0xaaaaaaaa);
       expect(pack_blocks(dtype, shape, blocks.data(), codes.data(), scales.data()), name + " is within fp16");
@@ -115,7 +124,8 @@ void test_packing(Dtype dtype) {
           for (int i = 0; i < 16; i++) largest = std::max(largest, std::fabs(static_cast<double>(wanted[i])));
           for (int i = 0; i < 16; i++) {
             const double error = std::fabs(got[static_cast<size_t>(begin + i)] - static_cast<double>(wanted[i]));
-            worst = std::max(worst, is_exact ? error / (std::fabs(static_cast<double>(wanted[i])) + 1e-9) : error / (largest + 1e-9));
+            worst = std::max(worst, is_exact ? error / (std::fabs(static_cast<double>(wanted[i])) + 1e-9)
+                                             : error / (largest + 1e-9));
           }
         }
       }
@@ -131,7 +141,8 @@ void test_packing(Dtype dtype) {
     const PackedShape shape{format_of_blocks(dtype), 1, 512};
     std::vector<uint8_t> codes(static_cast<size_t>(shape.code_bytes()));
     std::vector<uint32_t> scales(static_cast<size_t>(shape.scale_words()));
-    expect(!pack_blocks(dtype, shape, large.data(), codes.data(), scales.data()), std::string(dtype_name(dtype)) + ": scales past fp16 are seen");
+    expect(!pack_blocks(dtype, shape, large.data(), codes.data(), scales.data()),
+           std::string(dtype_name(dtype)) + ": scales past fp16 are seen");
   }
 }
 
@@ -143,9 +154,12 @@ int main() {
     test_golden(dtype);
     test_non_finite(dtype);
   }
-  for (const auto &[format, eighths] : {std::pair<WeightFormat, int64_t>{WeightFormat::int4, 5}, {WeightFormat::scaled8, 9}, {WeightFormat::affine8, 10}}) {
+  for (const auto &[format, eighths] : {std::pair<WeightFormat, int64_t>{WeightFormat::int4, 5},
+                                        {WeightFormat::scaled8, 9},
+                                        {WeightFormat::affine8, 10}}) {
     const PackedShape shape{format, 16, 4096};
-    expect(shape.code_bytes() + 4 * shape.scale_words() == 16 * 4096 * eighths / 8, "a weight takes " + std::to_string(eighths) + " eighths of a byte");
+    expect(shape.code_bytes() + 4 * shape.scale_words() == 16 * 4096 * eighths / 8,
+           "a weight takes " + std::to_string(eighths) + " eighths of a byte");
   }
   ThreadPool one(1), three(3);
   for (const SimdOps *ops : list_simd_ops()) {
@@ -153,7 +167,9 @@ int main() {
     Random random(11);
     for (const Dtype dtype : QUANTIZED_TYPES) {
       const int64_t step = block_elements(dtype);
-      const int64_t shapes[][3] = {{1, 9, step}, {1, 33, 3 * step}, {8, 5, step}, {9, 7, 2 * step}, {13, ops->tile_columns + 1, 3 * step}, {20, 70, 512}};
+      const int64_t shapes[][3] = {
+          {1, 9, step}, {1, 33, 3 * step}, {8, 5, step}, {9, 7, 2 * step}, {13, ops->tile_columns + 1, 3 * step},
+          {20, 70, 512}};
       for (const auto &shape : shapes) test_linear(context, random, shape[0], shape[1], shape[2], dtype);
       test_embedding(context, random, dtype);
       const auto x = random.values(40 * 512);
@@ -162,7 +178,8 @@ int main() {
       const Linear linear{{weights.data(), dtype, 90, 512}, {}};
       multiply_linear({one, *ops, DUO_COMPUTE_ACCURATE}, linear, x.data(), 512, 40, a.data(), 90, false);
       multiply_linear(context, linear, x.data(), 512, 40, b.data(), 90, false);
-      expect(std::memcmp(a.data(), b.data(), a.size() * 4) == 0, std::string(ops->name) + " product differs between 1 and 3 threads");
+      expect(std::memcmp(a.data(), b.data(), a.size() * 4) == 0,
+             std::string(ops->name) + " product differs between 1 and 3 threads");
     }
   }
   return finish("test_quantized");

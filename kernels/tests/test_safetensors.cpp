@@ -1,4 +1,5 @@
-// The safetensors reader: a good file, every kind of malformed header by its status, and mutated files that must never crash.
+// The safetensors reader: a good file, every kind of malformed header by its status, and mutated files that must never
+// crash.
 #include <algorithm>
 #include <cstring>
 
@@ -23,19 +24,23 @@ void expect_refused(const std::string &header, size_t data_bytes, const std::str
     parse_safetensors(file.data(), file.size(), "test.safetensors");
     expect(false, "accepted: " + header);
   } catch (const Error &error) {
-    expect(error.status() == DUO_STATUS_FORMAT && std::string(error.what()).find(words) != std::string::npos, header + " gave: " + error.what());
+    expect(error.status() == DUO_STATUS_FORMAT && std::string(error.what()).find(words) != std::string::npos,
+           header + " gave: " + error.what());
   }
 }
 
-const std::string GOOD = R"({"__metadata__": {"format": "pt"}, "a\u0041": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]},
+const std::string GOOD =
+    R"({"__metadata__": {"format": "pt"}, "a\u0041": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]},
   "b": {"dtype": "BF16", "shape": [], "data_offsets": [24, 26]}, "c": {"shape": [0], "data_offsets": [26, 26], "dtype": "F16"}}   )";
 
 void test_good() {
   const auto file = make_file(GOOD, 26);
   const auto entries = parse_safetensors(file.data(), file.size(), "test.safetensors");
   expect(entries.size() == 3, "three tensors");
-  expect(entries[0].name == "aA" && entries[0].dtype == "F32" && entries[0].shape == std::vector<int64_t>{2, 3}, "first tensor");
-  expect(entries[0].begin == static_cast<int64_t>(8 + GOOD.size()) && entries[0].end - entries[0].begin == 24, "absolute offsets");
+  expect(entries[0].name == "aA" && entries[0].dtype == "F32" && entries[0].shape == std::vector<int64_t>{2, 3},
+         "first tensor");
+  expect(entries[0].begin == static_cast<int64_t>(8 + GOOD.size()) && entries[0].end - entries[0].begin == 24,
+         "absolute offsets");
   expect(entries[1].shape.empty() && entries[1].end - entries[1].begin == 2, "scalar");
 }
 
@@ -55,10 +60,15 @@ void test_malformed() {
   expect_refused(R"({"a": {"dtype": "F32", "shape": [1.5], "data_offsets": [0, 4]}})", 4, "`]`");
   expect_refused(R"({"a": {"dtype": "F32", "shape": [01], "data_offsets": [0, 4]}})", 4, "leading zeros");
   expect_refused(R"({"a": {"dtype": "F32", "shape": [99999999999999999999], "data_offsets": [0, 4]}})", 4, "2^53");
-  expect_refused(R"({"a": {"dtype": "F32", "shape": [1099511627776, 1099511627776], "data_offsets": [0, 4]}})", 4, "2^40 elements");
+  expect_refused(R"({"a": {"dtype": "F32", "shape": [1099511627776, 1099511627776], "data_offsets": [0, 4]}})", 4,
+                 "2^40 elements");
   expect_refused(R"({"a": {"dtype": "F32", "shape": [1,1,1,1,1,1,1,1,1], "data_offsets": [0, 4]}})", 4, "8 axes");
-  expect_refused(R"({"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}, "a": {"dtype": "F32", "shape": [1], "data_offsets": [4, 8]}})", 8, "occurs twice");
-  expect_refused(R"({"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}, "b": {"dtype": "F32", "shape": [1], "data_offsets": [2, 6]}})", 8, "overlap");
+  expect_refused(
+      R"({"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}, "a": {"dtype": "F32", "shape": [1], "data_offsets": [4, 8]}})",
+      8, "occurs twice");
+  expect_refused(
+      R"({"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}, "b": {"dtype": "F32", "shape": [1], "data_offsets": [2, 6]}})",
+      8, "overlap");
   expect_refused(R"({"a\x": 1})", 0, "escape");
   expect_refused(R"({"a\u12g4": 1})", 0, "hexadecimal");
   expect_refused("{\"a\n\": 1}", 0, "closing");
@@ -80,11 +90,15 @@ void test_mutations() {
   int num_accepted = 0, num_refused = 0;
   for (int round = 0; round < 20000; round++) {
     auto file = good;
-    for (int64_t i = random.integer(1, 4); i > 0; i--) file[static_cast<size_t>(random.integer(0, static_cast<int64_t>(file.size()) - 1))] = static_cast<uint8_t>(random.bits());
-    if (random.integer(0, 1) == 0) file.resize(static_cast<size_t>(random.integer(0, static_cast<int64_t>(file.size()))));
+    for (int64_t i = random.integer(1, 4); i > 0; i--)
+      file[static_cast<size_t>(random.integer(0, static_cast<int64_t>(file.size()) - 1))] =
+          static_cast<uint8_t>(random.bits());
+    if (random.integer(0, 1) == 0)
+      file.resize(static_cast<size_t>(random.integer(0, static_cast<int64_t>(file.size()))));
     try {
       for (const auto &entry : parse_safetensors(file.data(), file.size(), "test.safetensors")) {
-        if (entry.begin < 8 || entry.begin > entry.end || entry.end > static_cast<int64_t>(file.size())) expect(false, "an entry outside its file");
+        if (entry.begin < 8 || entry.begin > entry.end || entry.end > static_cast<int64_t>(file.size()))
+          expect(false, "an entry outside its file");
       }
       num_accepted++;
     } catch (const Error &error) {
@@ -92,14 +106,17 @@ void test_mutations() {
       num_refused++;
     }
   }
-  expect(num_accepted > 100 && num_refused > 10000, "mutations: " + std::to_string(num_accepted) + " accepted, " + std::to_string(num_refused) + " refused");
+  expect(num_accepted > 100 && num_refused > 10000,
+         "mutations: " + std::to_string(num_accepted) + " accepted, " + std::to_string(num_refused) + " refused");
 }
 
 }  // namespace
 
 // The list of test/src/model/tensor-names.test.ts: one rule in both languages.
 void test_names() {
-  const struct { const char *stored, *plain; } NAMES[] = {
+  const struct {
+    const char *stored, *plain;
+  } NAMES[] = {
       {"model.embed_tokens.weight", "model.embed_tokens.weight"},
       {"embed_tokens.weight", "model.embed_tokens.weight"},
       {"norm.weight", "model.norm.weight"},

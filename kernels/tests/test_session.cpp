@@ -1,4 +1,5 @@
-// Sessions against a plain fp64 transformer that applies the mask key by key, and the laws of prefill, decode, fork and caches.
+// Sessions against a plain fp64 transformer that applies the mask key by key, and the laws of prefill, decode, fork and
+// caches.
 #include <algorithm>
 #include <cstdlib>
 #include <memory>
@@ -70,7 +71,8 @@ Fixture make_fixture(const Case &shape, const std::string &variant, int32_t thre
   Fixture made;
   made.config = make_config(shape);
   made.weights = make_random_weights(made.config, 7, shape.weights, task);
-  made.model = open_cpu_model(made.config, made.weights, {0, variant, threads, Dtype::stored, DUO_COMPUTE_ACCURATE}, task);
+  made.model =
+      open_cpu_model(made.config, made.weights, {0, variant, threads, Dtype::stored, DUO_COMPUTE_ACCURATE}, task);
   state = 1 + static_cast<uint64_t>(shape.tokens);
   for (int64_t t = 0; t < shape.tokens; t++) made.tokens.push_back(static_cast<int32_t>(draw(shape.vocab)));
   for (int64_t i = 0; i < made.config.num_gates(); i++) {
@@ -88,12 +90,14 @@ struct Storage {
   std::string name() const { return "kv " + std::to_string(static_cast<int>(dtype)) + (is_rotated ? " rotated" : ""); }
 };
 const Storage F32 = {Dtype::f32};
-const std::vector<Storage> STORAGES = {F32, {Dtype::bf16}, {Dtype::int8}, {Dtype::fp8}, {Dtype::int4}, {Dtype::int8, true}, {Dtype::fp8, true}, {Dtype::int4, true}};
+const std::vector<Storage> STORAGES = {F32,           {Dtype::bf16},       {Dtype::int8},      {Dtype::fp8},
+                                       {Dtype::int4}, {Dtype::int8, true}, {Dtype::fp8, true}, {Dtype::int4, true}};
 
-std::unique_ptr<DuoSession> open(const Fixture &fixture, std::vector<int64_t> windows, int64_t sink, int64_t max_tokens, Storage kv, int64_t chunk,
-                                 bool chunked = false) {
+std::unique_ptr<DuoSession> open(const Fixture &fixture, std::vector<int64_t> windows, int64_t sink, int64_t max_tokens,
+                                 Storage kv, int64_t chunk, bool chunked = false) {
   Task task;
-  return fixture.model->open_session(fixture.model, {std::move(windows), sink, max_tokens, kv.dtype, chunked, chunk, kv.is_rotated}, task);
+  return fixture.model->open_session(
+      fixture.model, {std::move(windows), sink, max_tokens, kv.dtype, chunked, chunk, kv.is_rotated}, task);
 }
 
 void feed(DuoSession &session, const std::vector<int32_t> &tokens, int64_t begin, int64_t end) {
@@ -102,9 +106,11 @@ void feed(DuoSession &session, const std::vector<int32_t> &tokens, int64_t begin
   expect(task.done() == end - begin, "progress ends at the number of tokens");
 }
 
-// fp32 within 1e-5 of fp64. The reference rounds keys and values as the cache does, so the others differ only where fp32 tips a value to
-// its neighbour: a few of thousands, each by a step of 2^-8, 1/127, 2^-4 or 1/15.
-double tolerance(Storage kv) { return kv.dtype == Dtype::f32 ? 1e-5 : kv.dtype == Dtype::fp8 ? 1e-2 : kv.dtype == Dtype::int4 ? 5e-2 : 1e-3; }
+// fp32 within 1e-5 of fp64. The reference rounds keys and values as the cache does, so the others differ only where
+// fp32 tips a value to its neighbour: a few of thousands, each by a step of 2^-8, 1/127, 2^-4 or 1/15.
+double tolerance(Storage kv) {
+  return kv.dtype == Dtype::f32 ? 1e-5 : kv.dtype == Dtype::fp8 ? 1e-2 : kv.dtype == Dtype::int4 ? 5e-2 : 1e-3;
+}
 
 void test_case(const Case &shape, const std::string &variant) {
   const Fixture fixture = make_fixture(shape, variant, 2);
@@ -116,7 +122,8 @@ void test_case(const Case &shape, const std::string &variant) {
   };
   const std::string label = shape.name + " " + variant + ": ";
   for (const Storage &kv : STORAGES) {
-    const Matrix expected = reference_logits(config, *fixture.weights, fixture.tokens, kv.dtype, is_visible, kv.is_rotated);
+    const Matrix expected =
+        reference_logits(config, *fixture.weights, fixture.tokens, kv.dtype, is_visible, kv.is_rotated);
     double worst = 0;
     std::vector<float> first;
     for (const int64_t chunk : {int64_t{1}, int64_t{7}, int64_t{64}, T}) {
@@ -126,7 +133,8 @@ void test_case(const Case &shape, const std::string &variant) {
       worst = worse(worst, measure_agreement(got.data(), expected.data() + (T - 1) * V, V));
       if (first.empty()) first = got;
       const double chunking = measure_agreement(got.data(), first.data(), V);
-      expect(chunking < (kv.dtype == Dtype::f32 ? 1e-5 : tolerance(kv)), label + "chunk " + std::to_string(chunk) + " agrees, got " + std::to_string(chunking));
+      expect(chunking < (kv.dtype == Dtype::f32 ? 1e-5 : tolerance(kv)),
+             label + "chunk " + std::to_string(chunk) + " agrees, got " + std::to_string(chunking));
     }
     expect(worst < tolerance(kv), label + "logits against fp64, " + kv.name() + ", got " + std::to_string(worst));
     std::printf("%s %s: %.1e of %.0e\n", label.c_str(), kv.name().c_str(), worst, tolerance(kv));
@@ -163,17 +171,22 @@ void test_laws(const Case &shape, const std::string &variant) {
     expect(run(fixture, streaming(T), 2, false) == everything, label + "S + R >= T equals full, bit for bit");
     // A last chunk of one token takes another path than decode: the same within rounding.
     const std::vector<float> whole_chunks = run(fixture, streaming(1), T, true);
-    expect(measure_agreement(whole_chunks.data(), everything.data(), V) < 1e-5, label + "the same, chunked, within rounding");
+    expect(measure_agreement(whole_chunks.data(), everything.data(), V) < 1e-5,
+           label + "the same, chunked, within rounding");
     expect(run(fixture, full, shape.window.sink, false) == everything, label + "a mask of retrieval heads equals full");
-    expect(run(single, fixture.windows, shape.window.sink, false) == run(fixture, fixture.windows, shape.window.sink, false), label + "1 and 2 threads give the same bits");
+    expect(run(single, fixture.windows, shape.window.sink, false) ==
+               run(fixture, fixture.windows, shape.window.sink, false),
+           label + "1 and 2 threads give the same bits");
     const std::vector<float> chunked = run(fixture, fixture.windows, shape.window.sink, true);
-    expect(std::all_of(chunked.begin(), chunked.end(), [](float x) { return std::isfinite(x); }), label + "chunked prefill is finite");
+    expect(std::all_of(chunked.begin(), chunked.end(), [](float x) { return std::isfinite(x); }),
+           label + "chunked prefill is finite");
 
     // Fork: the same state, then independent.
     auto parent = open(fixture, fixture.windows, shape.window.sink, T + 1, kv, 16);
     feed(*parent, fixture.tokens, 0, T - 1);
     auto child = parent->fork(task);
-    expect(child->length() == T - 1 && read_logits(*child, V) == read_logits(*parent, V), label + "a fork has its parent's logits");
+    expect(child->length() == T - 1 && read_logits(*child, V) == read_logits(*parent, V),
+           label + "a fork has its parent's logits");
     child->decode(fixture.tokens[0], task);
     child.reset();
     child = parent->fork(task);
@@ -182,7 +195,8 @@ void test_laws(const Case &shape, const std::string &variant) {
     expect(read_logits(*child, V) == read_logits(*parent, V), label + "a fork decodes as its parent");
 
     // A batch equals its members one by one.
-    auto one = open(fixture, fixture.windows, shape.window.sink, T + 1, kv, 16), two = open(fixture, full, 0, T + 9, kv, 16);
+    auto one = open(fixture, fixture.windows, shape.window.sink, T + 1, kv, 16),
+         two = open(fixture, full, 0, T + 9, kv, 16);
     feed(*one, fixture.tokens, 0, T - 1);
     feed(*two, fixture.tokens, 0, T / 2 + 1);
     auto one_alone = one->fork(task), two_alone = two->fork(task);
@@ -191,23 +205,29 @@ void test_laws(const Case &shape, const std::string &variant) {
     one->decode_batch(batch, next, 2, task);
     one_alone->decode(next[0], task);
     two_alone->decode(next[1], task);
-    expect(measure_agreement(read_logits(*one, V).data(), read_logits(*one_alone, V).data(), V) < 1e-5, label + "batch member 0");
-    expect(measure_agreement(read_logits(*two, V).data(), read_logits(*two_alone, V).data(), V) < 1e-5, label + "batch member 1");
+    expect(measure_agreement(read_logits(*one, V).data(), read_logits(*one_alone, V).data(), V) < 1e-5,
+           label + "batch member 0");
+    expect(measure_agreement(read_logits(*two, V).data(), read_logits(*two_alone, V).data(), V) < 1e-5,
+           label + "batch member 1");
 
     // Memory: the formula, counted here anew.
-    const int64_t half_bytes = kv.dtype == Dtype::f32 ? 8 : kv.dtype == Dtype::bf16 ? 4 : kv.dtype == Dtype::int4 ? 1 : 2;
+    const int64_t half_bytes = kv.dtype == Dtype::f32    ? 8
+                               : kv.dtype == Dtype::bf16 ? 4
+                               : kv.dtype == Dtype::int4 ? 1
+                                                         : 2;
     const int64_t token_bytes = fixture.config.head_dim * half_bytes + (half_bytes > 2 ? 0 : 8);
     const int64_t num_gates = fixture.config.num_gates();
     int64_t slots = 0;
-    for (const int64_t window : fixture.windows) slots += window == 0 ? T + 1 : std::min(T + 1, shape.window.sink + window);
+    for (const int64_t window : fixture.windows)
+      slots += window == 0 ? T + 1 : std::min(T + 1, shape.window.sink + window);
     const SessionMemory memory = one->memory();
-    expect(memory.kv_bytes == token_bytes * slots,
-           label + "kv bytes");
+    expect(memory.kv_bytes == token_bytes * slots, label + "kv bytes");
     expect(memory.full_kv_bytes == token_bytes * num_gates * (T + 1), label + "full kv bytes");
     expect(memory.workspace_bytes > 0, label + "workspace bytes");
   }
   // An aborted prefill leaves the finished chunks, and the text goes on as if nothing had happened.
-  auto session = open(fixture, fixture.windows, shape.window.sink, T + 1, F32, 16), calm = open(fixture, fixture.windows, shape.window.sink, T + 1, F32, 16);
+  auto session = open(fixture, fixture.windows, shape.window.sink, T + 1, F32, 16),
+       calm = open(fixture, fixture.windows, shape.window.sink, T + 1, F32, 16);
   feed(*session, fixture.tokens, 0, T / 2 + 1);
   Task stopped;
   stopped.abort();
@@ -246,7 +266,8 @@ void test_long_context(const std::string &variant) {
     feed(*prefilled, fixture.tokens, 0, T);
     const std::vector<float> decoded = decode_last(fixture);
     const double error = measure_agreement(decoded.data(), read_logits(*prefilled, V).data(), V);
-    expect(error < (kv.dtype == Dtype::f32 ? 1e-5 : tolerance(kv)), "long context " + variant + ", got " + std::to_string(error));
+    expect(error < (kv.dtype == Dtype::f32 ? 1e-5 : tolerance(kv)),
+           "long context " + variant + ", got " + std::to_string(error));
     expect(decode_last(single) == decoded, "long context " + variant + ": 1 and 2 threads give the same bits");
   }
 }
@@ -254,7 +275,9 @@ void test_long_context(const std::string &variant) {
 void test_sampling() {
   const SamplingVectors vectors = read_sampling_vectors();
   for (const SamplingVector &draw : vectors.draws) {
-    expect(sample_token(vectors.logits.data(), static_cast<int64_t>(vectors.logits.size()), draw.sampling, draw.length) == draw.token, "the draw of seed " + std::to_string(draw.sampling.seed));
+    expect(sample_token(vectors.logits.data(), static_cast<int64_t>(vectors.logits.size()), draw.sampling,
+                        draw.length) == draw.token,
+           "the draw of seed " + std::to_string(draw.sampling.seed));
   }
   const std::vector<float> logits = {1.0f, 3.0f, 3.0f, -2.0f, 0.5f};
   expect(sample_token(logits.data(), 5, {0.0f, 0, 1.0f, 1}, 4) == 1, "greedy takes the lowest id of a tie");
@@ -270,10 +293,12 @@ void test_sampling() {
   for (int i = 0; i < 5; i++) {
     const double share = std::exp(static_cast<double>(logits[i])) / total;
     // Five standard deviations of a count out of 4000.
-    expect(std::fabs(counts[i] - 4000 * share) <= 5 * std::sqrt(4000 * share * (1 - share)) + 1, "draws follow the softmax, id " + std::to_string(i));
+    expect(std::fabs(counts[i] - 4000 * share) <= 5 * std::sqrt(4000 * share * (1 - share)) + 1,
+           "draws follow the softmax, id " + std::to_string(i));
   }
   expect(cut[0] > 0 && cut[3] == 0 && cut[4] == 0, "top_k keeps the three highest");
-  expect(draw_uniform(1, 2) != draw_uniform(1, 3) && draw_uniform(1, 2) == draw_uniform(1, 2), "a draw is a function of seed and length");
+  expect(draw_uniform(1, 2) != draw_uniform(1, 3) && draw_uniform(1, 2) == draw_uniform(1, 2),
+         "a draw is a function of seed and length");
 }
 
 }  // namespace
@@ -298,7 +323,8 @@ int main() {
       std::printf("skipped %s: %s\n", variant.c_str(), error.what());
     }
   }
-  // Under a sanitizer every access counts and the arithmetic does not: one instruction set and few random shapes reach every path.
+  // Under a sanitizer every access counts and the arithmetic does not: one instruction set and few random shapes reach
+  // every path.
   const bool is_short = std::getenv("DUO_TEST_SHORT") != nullptr;
   if (is_short) variants = {variants.back()};
   const uint64_t num_random = is_short ? 6 : 24;
@@ -313,8 +339,21 @@ int main() {
   for (uint64_t seed = 1; seed <= num_random; seed++) {
     state = seed * 977;
     const int64_t kv_heads = 1 + draw(3), head_dim = 2 * (1 + draw(24)), window_recent = 1 + draw(20);
-    const Case shape = {"random " + std::to_string(seed), 1 + draw(2), kv_heads * (1 + draw(5)), kv_heads, head_dim, 4 + draw(50), 1 + draw(60), 2 + draw(90),
-                        1 + draw(100), {draw(14), window_recent}, draw(2) ? Dtype::f32 : Dtype::bf16, draw(2) == 1, draw(2) == 1, draw(2) == 1, 1 + draw(3)};
+    const Case shape = {"random " + std::to_string(seed),
+                        1 + draw(2),
+                        kv_heads * (1 + draw(5)),
+                        kv_heads,
+                        head_dim,
+                        4 + draw(50),
+                        1 + draw(60),
+                        2 + draw(90),
+                        1 + draw(100),
+                        {draw(14), window_recent},
+                        draw(2) ? Dtype::f32 : Dtype::bf16,
+                        draw(2) == 1,
+                        draw(2) == 1,
+                        draw(2) == 1,
+                        1 + draw(3)};
     test_case(shape, variants[seed % variants.size()]);
   }
   // One token alone.

@@ -1,5 +1,6 @@
 // Attention tiles of one instruction set; see attention_ops.h. Included by simd_body.h after the register-tile product.
-// A tile's scratch (scores, probabilities, their gradient) lives on the stack: 3·KEY_BLOCK·TILE_COLUMNS floats, 36 KB with AVX-512.
+// A tile's scratch (scores, probabilities, their gradient) lives on the stack: 3·KEY_BLOCK·TILE_COLUMNS floats, 36 KB
+// with AVX-512.
 #pragma once
 #include "cpu/simd/attention_ops.h"
 
@@ -41,7 +42,8 @@ DUO_INLINE bool streaming_sees_all(const Lanes &lanes, int64_t begin, int64_t co
   return begin + count - 1 <= lanes.first && (begin + count <= sink || begin > lanes.last - recent);
 }
 
-DUO_INLINE void compute_scores(int64_t head_dim, const float *row_panels, const float *columns, int64_t begin, int64_t count, float *scores) {
+DUO_INLINE void compute_scores(int64_t head_dim, const float *row_panels, const float *columns, int64_t begin,
+                               int64_t count, float *scores) {
   for (int64_t key = 0; key < count; key += TILE_ROWS) {
     multiply_tile(head_dim, row_panels + (begin + key) * head_dim, columns, scores + key * TILE_COLUMNS, TILE_COLUMNS,
                   count - key < TILE_ROWS ? count - key : TILE_ROWS, TILE_COLUMNS, false);
@@ -49,11 +51,12 @@ DUO_INLINE void compute_scores(int64_t head_dim, const float *row_panels, const 
 }
 
 // out[D][lanes] += panels[D][keys]·weights[keys][lanes]
-DUO_INLINE void add_weighted(int64_t head_dim, const float *straight_panels, int64_t num_keys, int64_t begin, int64_t count,
-                             const float *weights, float *out) {
+DUO_INLINE void add_weighted(int64_t head_dim, const float *straight_panels, int64_t num_keys, int64_t begin,
+                             int64_t count, const float *weights, float *out) {
   for (int64_t d = 0; d < head_dim; d += TILE_ROWS) {
-    multiply_tile(count, straight_panels + (d / TILE_ROWS * num_keys + begin) * TILE_ROWS, weights, out + d * TILE_COLUMNS, TILE_COLUMNS,
-                  head_dim - d < TILE_ROWS ? head_dim - d : TILE_ROWS, TILE_COLUMNS, true);
+    multiply_tile(count, straight_panels + (d / TILE_ROWS * num_keys + begin) * TILE_ROWS, weights,
+                  out + d * TILE_COLUMNS, TILE_COLUMNS, head_dim - d < TILE_ROWS ? head_dim - d : TILE_ROWS,
+                  TILE_COLUMNS, true);
   }
 }
 
@@ -63,15 +66,16 @@ struct RunningSoftmax {
 
 // One step of the online softmax; probabilities of keys a lane does not see are 0.
 template <bool STREAMING, bool MASKED>
-DUO_INLINE void update_softmax(const AttentionTile &tile, const Lanes &lanes, const float *scores, int64_t begin, int64_t count,
-                               RunningSoftmax &state, float *out, float *probabilities) {
+DUO_INLINE void update_softmax(const AttentionTile &tile, const Lanes &lanes, const float *scores, int64_t begin,
+                               int64_t count, RunningSoftmax &state, float *out, float *probabilities) {
   const int32_t sink = clamp_int(tile.sink), recent = clamp_int(tile.recent);
   for (int64_t v = 0; v < TILE_VECTORS; v++) {
     Vector best = state.maximum[v];
     for (int64_t key = 0; key < count; key++) {
       Vector score = load(scores + key * TILE_COLUMNS + v * WIDTH);
       if constexpr (MASKED) {
-        score = select(is_visible<STREAMING>(lanes.position[v], static_cast<int32_t>(begin + key), sink, recent), score, broadcast(NO_SCORE));
+        score = select(is_visible<STREAMING>(lanes.position[v], static_cast<int32_t>(begin + key), sink, recent), score,
+                       broadcast(NO_SCORE));
       }
       best = maximum(score, best);
     }
@@ -79,7 +83,8 @@ DUO_INLINE void update_softmax(const AttentionTile &tile, const Lanes &lanes, co
     for (int64_t key = 0; key < count; key++) {
       Vector value = exponential(load(scores + key * TILE_COLUMNS + v * WIDTH) - best);
       if constexpr (MASKED) {
-        value = select(is_visible<STREAMING>(lanes.position[v], static_cast<int32_t>(begin + key), sink, recent), value, Vector{});
+        value = select(is_visible<STREAMING>(lanes.position[v], static_cast<int32_t>(begin + key), sink, recent), value,
+                       Vector{});
       }
       sum += value;
       store(probabilities + key * TILE_COLUMNS + v * WIDTH, value);
@@ -111,7 +116,8 @@ DUO_INLINE void finish_softmax(const RunningSoftmax &state, int64_t head_dim, fl
       float *at = out + d * TILE_COLUMNS + v * WIDTH;
       store(at, load(at) * inverse);
     }
-    for (int64_t lane = 0; lane < WIDTH; lane++) lse[v * WIDTH + lane] = state.maximum[v][lane] + __builtin_logf(state.sum[v][lane]);
+    for (int64_t lane = 0; lane < WIDTH; lane++)
+      lse[v * WIDTH + lane] = state.maximum[v][lane] + __builtin_logf(state.sum[v][lane]);
   }
 }
 
@@ -151,7 +157,8 @@ void attend_tile(const AttentionForwardTile &tile) {
 }
 
 // c[rows, columns] += aᵀ-free product with a held as [row][TILE_COLUMNS]: c[r][·] += Σ_lane a[r][lane]·b[lane][·].
-DUO_INLINE void add_lane_product(const float *a, const float *b_panel, float *c, int64_t c_stride, int64_t rows, int64_t columns) {
+DUO_INLINE void add_lane_product(const float *a, const float *b_panel, float *c, int64_t c_stride, int64_t rows,
+                                 int64_t columns) {
   Vector sum[TILE_ROWS][TILE_VECTORS] = {};
   for (int64_t lane = 0; lane < TILE_COLUMNS; lane++) {
     Vector b[TILE_VECTORS];
@@ -170,7 +177,8 @@ DUO_INLINE void add_lane_product(const float *a, const float *b_panel, float *c,
   for (int64_t r = 0; r < TILE_ROWS; r++) {
     if (whole && r < rows) {
 #pragma GCC unroll 4
-      for (int64_t v = 0; v < TILE_VECTORS; v++) store(c + r * c_stride + v * WIDTH, load(c + r * c_stride + v * WIDTH) + sum[r][v]);
+      for (int64_t v = 0; v < TILE_VECTORS; v++)
+        store(c + r * c_stride + v * WIDTH, load(c + r * c_stride + v * WIDTH) + sum[r][v]);
     } else {
 #pragma GCC unroll 4
       for (int64_t v = 0; v < TILE_VECTORS; v++) store(&spill[r][v * WIDTH], sum[r][v]);
@@ -183,7 +191,8 @@ DUO_INLINE void add_lane_product(const float *a, const float *b_panel, float *c,
 }
 
 // d[keys, D] += weights[keys][lanes]·straight[lanes][D]
-void add_to_keys(int64_t head_dim, const float *weights, const float *straight, int64_t begin, int64_t count, float *d) {
+void add_to_keys(int64_t head_dim, const float *weights, const float *straight, int64_t begin, int64_t count,
+                 float *d) {
   for (int64_t column = 0; column < head_dim; column += TILE_COLUMNS) {
     const float *panel = straight + column * TILE_COLUMNS;
     const int64_t columns = head_dim - column < TILE_COLUMNS ? head_dim - column : TILE_COLUMNS;
@@ -196,8 +205,8 @@ void add_to_keys(int64_t head_dim, const float *weights, const float *straight, 
 
 // From scores and d_out·value: mixed probabilities and the gradient of the scores, both branches at once.
 template <bool FULL, bool STREAM>
-DUO_INLINE void differentiate_block(const AttentionBackwardTile &tile, const Lanes &lanes, int64_t begin, int64_t count, const float *scores,
-                                    const float *d_probabilities, float *mixed, float *d_scores) {
+DUO_INLINE void differentiate_block(const AttentionBackwardTile &tile, const Lanes &lanes, int64_t begin, int64_t count,
+                                    const float *scores, const float *d_probabilities, float *mixed, float *d_scores) {
   const int32_t sink = clamp_int(tile.sink), recent = clamp_int(tile.recent);
   for (int64_t v = 0; v < TILE_VECTORS; v++) {
     Vector full_lse{}, full_delta{}, stream_lse{}, stream_delta{};
@@ -214,14 +223,16 @@ DUO_INLINE void differentiate_block(const AttentionBackwardTile &tile, const Lan
       const Vector score = load(scores + at), d_probability = load(d_probabilities + at);
       Vector probability{}, d_score{};
       if constexpr (FULL) {
-        const Vector value = select(is_visible<false>(lanes.position[v], static_cast<int32_t>(begin + key), sink, recent),
-                                    tile.full_weight * exponential(score - full_lse), Vector{});
+        const Vector value =
+            select(is_visible<false>(lanes.position[v], static_cast<int32_t>(begin + key), sink, recent),
+                   tile.full_weight * exponential(score - full_lse), Vector{});
         probability += value;
         d_score += value * (d_probability - full_delta);
       }
       if constexpr (STREAM) {
-        const Vector value = select(is_visible<true>(lanes.position[v], static_cast<int32_t>(begin + key), sink, recent),
-                                    tile.stream_weight * exponential(score - stream_lse), Vector{});
+        const Vector value =
+            select(is_visible<true>(lanes.position[v], static_cast<int32_t>(begin + key), sink, recent),
+                   tile.stream_weight * exponential(score - stream_lse), Vector{});
         probability += value;
         d_score += value * (d_probability - stream_delta);
       }
@@ -250,7 +261,8 @@ void attend_tile_backward(const AttentionBackwardTile &tile) {
     } else {
       differentiate_block<false, true>(tile, lanes, begin, count, scores, d_probabilities, scores, d_probabilities);
     }
-    add_weighted(tile.head_dim, tile.panels.key_straight, tile.panels.num_keys, begin, count, d_probabilities, tile.d_query);
+    add_weighted(tile.head_dim, tile.panels.key_straight, tile.panels.num_keys, begin, count, d_probabilities,
+                 tile.d_query);
     add_to_keys(tile.head_dim, d_probabilities, tile.query_straight, begin, count, tile.d_key);
     add_to_keys(tile.head_dim, scores, tile.d_out_straight, begin, count, tile.d_value);
   }

@@ -1,12 +1,14 @@
-// One tile of attention: tile_columns query rows side by side, one a lane, against the keys of one KV head, scores held transposed
-// ([key][lane]) so that softmax runs down the lanes without a horizontal sum. Both branches of a head share the scores.
+// One tile of attention: tile_columns query rows side by side, one a lane, against the keys of one KV head, scores held
+// transposed ([key][lane]) so that softmax runs down the lanes without a horizontal sum. Both branches of a head share
+// the scores.
 #pragma once
 #include <cstdint>
 
 namespace duo {
 
-// Keys and values of one KV head, packed for the register tile. "rows" panels: [ceil(num_keys/tile_rows)][D][tile_rows];
-// "straight" panels: [ceil(D/tile_rows)][num_keys][tile_rows]. Padding is zero.
+// Keys and values of one KV head, packed for the register tile. "rows" panels:
+// [ceil(num_keys/tile_rows)][D][tile_rows]; "straight" panels: [ceil(D/tile_rows)][num_keys][tile_rows]. Padding is
+// zero.
 struct KeyValuePanels {
   const float *key_rows, *value_straight;
   const float *value_rows, *key_straight;  // backward only

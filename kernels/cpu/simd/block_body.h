@@ -1,6 +1,7 @@
-// BlockOps over the Vector of one instruction set. Included once by each blocks_*.cpp after it has defined DUO_ISA_FLOATS and, in
-// namespace duo, the 4-way inner product dot4 (below: what it must do). A panel's codes are unpacked 256 elements at a time into a buffer in
-// the first-level cache, so that the products are the same loops for every type.
+// BlockOps over the Vector of one instruction set. Included once by each blocks_*.cpp after it has defined
+// DUO_ISA_FLOATS and, in namespace duo, the 4-way inner product dot4 (below: what it must do). A panel's codes are
+// unpacked 256 elements at a time into a buffer in the first-level cache, so that the products are the same loops for
+// every type.
 #pragma once
 #include "cpu/simd/block_dot.h"
 #include "cpu/simd/block_ops.h"
@@ -9,8 +10,8 @@
 namespace duo {
 namespace {
 
-constexpr int PARTS = PANEL_ROWS / WIDTH;       // vectors that hold one value of each weight row
-constexpr int STEPS = DEPTH_CHUNK / 4;                // vectors of codes in a chunk, for each part
+constexpr int PARTS = PANEL_ROWS / WIDTH;  // vectors that hold one value of each weight row
+constexpr int STEPS = DEPTH_CHUNK / 4;     // vectors of codes in a chunk, for each part
 constexpr int64_t VECTOR_BYTES = 4 * WIDTH;
 constexpr int64_t STEP_BYTES = 4 * PANEL_ROWS;  // 64
 
@@ -43,7 +44,8 @@ template <Dtype DTYPE, int STEP>
 DUO_INLINE BitsVector load_step(const uint8_t *codes, int64_t part) {
   constexpr BlockFormat F = block_format(DTYPE);
   constexpr int LOW_STEPS = 8 / F.low_bits;
-  BitsVector value = take_bits<STEP % LOW_STEPS * F.low_bits, F.low_bits, 0>(load_bits(codes + STEP / LOW_STEPS * STEP_BYTES + part * VECTOR_BYTES));
+  BitsVector value = take_bits<STEP % LOW_STEPS * F.low_bits, F.low_bits, 0>(
+      load_bits(codes + STEP / LOW_STEPS * STEP_BYTES + part * VECTOR_BYTES));
   if constexpr (F.high_bits > 0) {
     constexpr int HIGH_STEPS = 8 / F.high_bits;
     constexpr int64_t PLANE = STEPS / LOW_STEPS * STEP_BYTES;
@@ -70,7 +72,8 @@ DUO_INLINE Vector load_int8(const uint8_t *from) {
 #endif
 }
 
-// SIGNED: codes become code − zero as int8, and only minima make an offset; else they stay unsigned and the offset holds −zero·scale.
+// SIGNED: codes become code − zero as int8, and only minima make an offset; else they stay unsigned and the offset
+// holds −zero·scale.
 template <Dtype DTYPE, bool SIGNED>
 DUO_INLINE void unpack_scales(const uint8_t *scales, int64_t chunk, int64_t at, Unpacked &out) {
   constexpr BlockFormat F = block_format(DTYPE);
@@ -83,7 +86,8 @@ DUO_INLINE void unpack_scales(const uint8_t *scales, int64_t chunk, int64_t at, 
     for (int group = 0; group < GROUPS; group++) {
       Vector scale = outer, offset = outer_min;
       if constexpr (F.is_nested) {
-        const uint8_t *inner = block + FIELDS * 2 * PANEL_ROWS + ((chunk % SUPER_CHUNKS) * GROUPS + group) * FIELDS * PANEL_ROWS + part * WIDTH;
+        const uint8_t *inner = block + FIELDS * 2 * PANEL_ROWS +
+                               ((chunk % SUPER_CHUNKS) * GROUPS + group) * FIELDS * PANEL_ROWS + part * WIDTH;
         scale = outer * load_int8(inner);
         // K-quants subtract their minima.
         if constexpr (F.has_min) offset = -(outer_min * load_int8(inner + PANEL_ROWS));
@@ -147,12 +151,15 @@ void dequantize_panel(const BlockPanel &panel, int64_t begin, int64_t length, fl
     for (int64_t at = 0; at < count; at++) {
       for (int part = 0; part < PARTS; part++) {
         for (int step = 0; step < STEPS; step++) {
-          const Vector scale = load(&unpacked.scale[at][step * 4 / group][part * WIDTH]), offset = load(&unpacked.offset[at][step * 4 / group][part * WIDTH]);
+          const Vector scale = load(&unpacked.scale[at][step * 4 / group][part * WIDTH]),
+                       offset = load(&unpacked.offset[at][step * 4 / group][part * WIDTH]);
           IntVector codes;
           __builtin_memcpy(&codes, unpacked.codes[at][step] + part * VECTOR_BYTES, sizeof codes);
           float *to = out + ((chunk + at) * DEPTH_CHUNK - begin + step * 4) * stride + part * WIDTH;
 #pragma GCC unroll 4
-          for (int byte = 0; byte < 4; byte++) store(to + byte * stride, __builtin_convertvector((codes << (24 - 8 * byte)) >> 24, Vector) * scale + offset);
+          for (int byte = 0; byte < 4; byte++)
+            store(to + byte * stride,
+                  __builtin_convertvector((codes << (24 - 8 * byte)) >> 24, Vector) * scale + offset);
         }
       }
     }
@@ -161,7 +168,8 @@ void dequantize_panel(const BlockPanel &panel, int64_t begin, int64_t length, fl
 
 // Sums of a tile of ROWS rows wait in `y`-like memory between blocks of 256: sums [rows, PANEL_ROWS].
 template <int ROWS, int GROUP, bool WIDE>
-DUO_INLINE void add_int8_rows(const Unpacked &unpacked, int64_t count, const Int8Rows &x, int64_t row, int64_t chunk, float *sums) {
+DUO_INLINE void add_int8_rows(const Unpacked &unpacked, int64_t count, const Int8Rows &x, int64_t row, int64_t chunk,
+                              float *sums) {
   for (int part = 0; part < PARTS; part++) {
     Vector total[ROWS];
 #pragma GCC unroll 8
@@ -169,7 +177,8 @@ DUO_INLINE void add_int8_rows(const Unpacked &unpacked, int64_t count, const Int
     for (int64_t at = 0; at < count; at++) {
       Codes codes[STEPS];
 #pragma GCC unroll 8
-      for (int step = 0; step < STEPS; step++) __builtin_memcpy(&codes[step], unpacked.codes[at][step] + part * VECTOR_BYTES, sizeof codes[step]);
+      for (int step = 0; step < STEPS; step++)
+        __builtin_memcpy(&codes[step], unpacked.codes[at][step] + part * VECTOR_BYTES, sizeof codes[step]);
 #pragma GCC unroll 8
       for (int r = 0; r < ROWS; r++) {
         const int8_t *from = x.codes + (row + r) * x.depth + (chunk + at) * DEPTH_CHUNK;
@@ -184,7 +193,8 @@ DUO_INLINE void add_int8_rows(const Unpacked &unpacked, int64_t count, const Int
             __builtin_memcpy(&four, from + (group * (GROUP / 4) + step) * 4, sizeof four);
             dot = dot4<WIDE>(dot, codes[group * (GROUP / 4) + step], four);
           }
-          const Vector scale = load(&unpacked.scale[at][group][part * WIDTH]), offset = load(&unpacked.offset[at][group][part * WIDTH]);
+          const Vector scale = load(&unpacked.scale[at][group][part * WIDTH]),
+                       offset = load(&unpacked.offset[at][group][part * WIDTH]);
           const float sum = GROUP == DEPTH_CHUNK ? x_sums[0] + x_sums[1] : x_sums[group];
           value += __builtin_convertvector(dot, Vector) * scale + offset * sum;
         }
@@ -198,13 +208,15 @@ DUO_INLINE void add_int8_rows(const Unpacked &unpacked, int64_t count, const Int
 
 // fp32 activations: Σ code·x within a group, then scaled; the sum of x itself carries the offset.
 template <int ROWS, int GROUP>
-DUO_INLINE void add_f32_rows(const Unpacked &unpacked, int64_t count, const F32Rows &x, int64_t row, int64_t chunk, float *sums) {
+DUO_INLINE void add_f32_rows(const Unpacked &unpacked, int64_t count, const F32Rows &x, int64_t row, int64_t chunk,
+                             float *sums) {
   for (int part = 0; part < PARTS; part++) {
     Vector total[ROWS];
 #pragma GCC unroll 8
     for (int r = 0; r < ROWS; r++) total[r] = load(sums + r * PANEL_ROWS + part * WIDTH);
     for (int64_t group = 0; group < count * DEPTH_CHUNK / GROUP; group++) {
-      const int64_t at = group / (DEPTH_CHUNK / GROUP), first = group % (DEPTH_CHUNK / GROUP) * (GROUP / 4), k = chunk * DEPTH_CHUNK + group * GROUP;
+      const int64_t at = group / (DEPTH_CHUNK / GROUP), first = group % (DEPTH_CHUNK / GROUP) * (GROUP / 4),
+                    k = chunk * DEPTH_CHUNK + group * GROUP;
       Vector dot[ROWS] = {};
 #pragma GCC unroll 2
       for (int step = 0; step < GROUP / 4; step++) {
@@ -235,8 +247,8 @@ constexpr int64_t MAX_SUM_ROWS = 512;
 
 // Runs add(unpacked, count, chunk, row, tile, sums) over the depth for tiles of rows, then writes y.
 template <bool SIGNED, typename Add>
-DUO_INLINE void multiply_rows(const BlockPanel &panel, int64_t depth, int64_t rows, int64_t tile, float *y, int64_t y_stride, int64_t columns,
-                              bool accumulate, const Add &add) {
+DUO_INLINE void multiply_rows(const BlockPanel &panel, int64_t depth, int64_t rows, int64_t tile, float *y,
+                              int64_t y_stride, int64_t columns, bool accumulate, const Add &add) {
   alignas(64) float sums[MAX_SUM_ROWS * PANEL_ROWS];
   Unpacked unpacked;
   for (int64_t first = 0; first < rows; first += MAX_SUM_ROWS) {
@@ -254,7 +266,9 @@ DUO_INLINE void multiply_rows(const BlockPanel &panel, int64_t depth, int64_t ro
       float *to = y + (first + row) * y_stride;
       if (columns == PANEL_ROWS) {
 #pragma GCC unroll 4
-        for (int part = 0; part < PARTS; part++) store(to + part * WIDTH, accumulate ? load(to + part * WIDTH) + load(from + part * WIDTH) : load(from + part * WIDTH));
+        for (int part = 0; part < PARTS; part++)
+          store(to + part * WIDTH,
+                accumulate ? load(to + part * WIDTH) + load(from + part * WIDTH) : load(from + part * WIDTH));
       } else {
         for (int64_t i = 0; i < columns; i++) to[i] = accumulate ? to[i] + from[i] : from[i];
       }
@@ -265,33 +279,42 @@ DUO_INLINE void multiply_rows(const BlockPanel &panel, int64_t depth, int64_t ro
 constexpr int64_t INT8_TILE = WIDTH == 16 ? 8 : 4, F32_TILE = 4;
 
 template <int GROUP, bool WIDE>
-void multiply_int8_as(const BlockPanel &panel, const Int8Rows &x, int64_t rows, float *y, int64_t y_stride, int64_t columns, bool accumulate) {
+void multiply_int8_as(const BlockPanel &panel, const Int8Rows &x, int64_t rows, float *y, int64_t y_stride,
+                      int64_t columns, bool accumulate) {
   // Wide codes are signed where dot4 takes them so.
   multiply_rows<DOT_IS_SIGNED || (WIDE && !DOT_TAKES_WIDE_UNSIGNED)>(
       panel, x.depth, rows, INT8_TILE, y, y_stride, columns, accumulate,
-      [&](const Unpacked &unpacked, int64_t count, int64_t chunk, int64_t row, int64_t tile, float *sums) __attribute__((always_inline)) {
-        if (tile == 1) return add_int8_rows<1, GROUP, WIDE>(unpacked, count, x, row, chunk, sums);
-        add_int8_rows<INT8_TILE, GROUP, WIDE>(unpacked, count, x, row, chunk, sums);
-      });
+      [&](const Unpacked &unpacked, int64_t count, int64_t chunk, int64_t row, int64_t tile, float *sums)
+          __attribute__((always_inline)) {
+            if (tile == 1) return add_int8_rows<1, GROUP, WIDE>(unpacked, count, x, row, chunk, sums);
+            add_int8_rows<INT8_TILE, GROUP, WIDE>(unpacked, count, x, row, chunk, sums);
+          });
 }
 
-void multiply_int8(const BlockPanel &panel, const Int8Rows &x, int64_t rows, float *y, int64_t y_stride, int64_t columns, bool accumulate) {
+void multiply_int8(const BlockPanel &panel, const Int8Rows &x, int64_t rows, float *y, int64_t y_stride,
+                   int64_t columns, bool accumulate) {
   if (panel.dtype == Dtype::q8_0) return multiply_int8_as<32, true>(panel, x, rows, y, y_stride, columns, accumulate);
-  if (block_format(panel.dtype).group == 32) return multiply_int8_as<32, false>(panel, x, rows, y, y_stride, columns, accumulate);
+  if (block_format(panel.dtype).group == 32)
+    return multiply_int8_as<32, false>(panel, x, rows, y, y_stride, columns, accumulate);
   multiply_int8_as<16, false>(panel, x, rows, y, y_stride, columns, accumulate);
 }
 
 template <int GROUP>
-void multiply_f32_as(const BlockPanel &panel, const F32Rows &x, int64_t rows, float *y, int64_t y_stride, int64_t columns, bool accumulate) {
-  multiply_rows<true>(panel, x.depth, rows, F32_TILE, y, y_stride, columns, accumulate,
-                      [&](const Unpacked &unpacked, int64_t count, int64_t chunk, int64_t row, int64_t tile, float *sums) __attribute__((always_inline)) {
-                        if (tile == 1) return add_f32_rows<1, GROUP>(unpacked, count, x, row, chunk, sums);
-                        add_f32_rows<F32_TILE, GROUP>(unpacked, count, x, row, chunk, sums);
-                      });
+void multiply_f32_as(const BlockPanel &panel, const F32Rows &x, int64_t rows, float *y, int64_t y_stride,
+                     int64_t columns, bool accumulate) {
+  multiply_rows<true>(
+      panel, x.depth, rows, F32_TILE, y, y_stride, columns, accumulate,
+      [&](const Unpacked &unpacked, int64_t count, int64_t chunk, int64_t row, int64_t tile, float *sums)
+          __attribute__((always_inline)) {
+            if (tile == 1) return add_f32_rows<1, GROUP>(unpacked, count, x, row, chunk, sums);
+            add_f32_rows<F32_TILE, GROUP>(unpacked, count, x, row, chunk, sums);
+          });
 }
 
-void multiply_f32(const BlockPanel &panel, const F32Rows &x, int64_t rows, float *y, int64_t y_stride, int64_t columns, bool accumulate) {
-  if (block_format(panel.dtype).group == 32) return multiply_f32_as<32>(panel, x, rows, y, y_stride, columns, accumulate);
+void multiply_f32(const BlockPanel &panel, const F32Rows &x, int64_t rows, float *y, int64_t y_stride, int64_t columns,
+                  bool accumulate) {
+  if (block_format(panel.dtype).group == 32)
+    return multiply_f32_as<32>(panel, x, rows, y, y_stride, columns, accumulate);
   multiply_f32_as<16>(panel, x, rows, y, y_stride, columns, accumulate);
 }
 
@@ -336,7 +359,8 @@ void quantize_row(const float *x, int64_t depth, int8_t *codes, float *scales, f
   }
 }
 
-const BlockOps block_table = {DUO_BLOCKS_NAME, quantize_row, multiply_int8, sum_sixteens, multiply_f32, dequantize_panel};
+const BlockOps block_table = {DUO_BLOCKS_NAME, quantize_row, multiply_int8,
+                              sum_sixteens,    multiply_f32, dequantize_panel};
 
 }  // namespace
 }  // namespace duo

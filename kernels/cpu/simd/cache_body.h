@@ -1,5 +1,6 @@
-// CacheOps for one instruction set: decode attention over caches of every dtype, widening of cache slots, and prefill's small products.
-// Lanes run over slots for scores (keys lie transposed in blocks) and over the head dim for the weighted sum of values.
+// CacheOps for one instruction set: decode attention over caches of every dtype, widening of cache slots, and prefill's
+// small products. Lanes run over slots for scores (keys lie transposed in blocks) and over the head dim for the
+// weighted sum of values.
 #include "cpu/simd/cache_ops.h"
 #include "cpu/simd/hadamard_body.h"
 #include "cpu/simd/vector.h"
@@ -8,7 +9,7 @@ namespace duo {
 namespace {
 namespace cache_loops {
 
-constexpr int64_t TILE_SLOTS = 64;      // slots whose scores live on the stack between the two products
+constexpr int64_t TILE_SLOTS = 64;  // slots whose scores live on the stack between the two products
 constexpr int64_t BLOCK = KEY_BLOCK;
 constexpr int64_t BLOCK_VECTORS = BLOCK / WIDTH;
 
@@ -39,31 +40,43 @@ DUO_INLINE float float_of_bits(uint32_t bits) {
   return value;
 }
 
-// How raw values of a cache's dtype become fp32, one and WIDTH at a time; what the word beside a vector adds is the caller's. A byte address holds PARTS
-// values: element d of part 0, D/PARTS + d of part 1.
+// How raw values of a cache's dtype become fp32, one and WIDTH at a time; what the word beside a vector adds is the
+// caller's. A byte address holds PARTS values: element d of part 0, D/PARTS + d of part 1.
 struct LoadF32 {
   static constexpr int64_t BYTES = 4, PARTS = 1;
   static constexpr bool HAS_WORD = false, HAS_ZERO = false;
   template <int PART>
-  DUO_INLINE Vector lanes(const uint8_t *from) { return load_f32(from, 0); }
+  DUO_INLINE Vector lanes(const uint8_t *from) {
+    return load_f32(from, 0);
+  }
   template <int PART>
-  DUO_INLINE float one(const uint8_t *from) { return scalar_f32(from, 0); }
+  DUO_INLINE float one(const uint8_t *from) {
+    return scalar_f32(from, 0);
+  }
 };
 struct LoadBf16 {
   static constexpr int64_t BYTES = 2, PARTS = 1;
   static constexpr bool HAS_WORD = false, HAS_ZERO = false;
   template <int PART>
-  DUO_INLINE Vector lanes(const uint8_t *from) { return load_bf16(from, 0); }
+  DUO_INLINE Vector lanes(const uint8_t *from) {
+    return load_bf16(from, 0);
+  }
   template <int PART>
-  DUO_INLINE float one(const uint8_t *from) { return scalar_bf16(from, 0); }
+  DUO_INLINE float one(const uint8_t *from) {
+    return scalar_bf16(from, 0);
+  }
 };
 struct LoadInt8 {
   static constexpr int64_t BYTES = 1, PARTS = 1;
   static constexpr bool HAS_WORD = true, HAS_ZERO = false;
   template <int PART>
-  DUO_INLINE Vector lanes(const uint8_t *from) { return __builtin_convertvector(load_bytes(from), Vector); }
+  DUO_INLINE Vector lanes(const uint8_t *from) {
+    return __builtin_convertvector(load_bytes(from), Vector);
+  }
   template <int PART>
-  DUO_INLINE float one(const uint8_t *from) { return static_cast<float>(static_cast<int8_t>(*from)); }
+  DUO_INLINE float one(const uint8_t *from) {
+    return static_cast<float>(static_cast<int8_t>(*from));
+  }
 };
 // e4m3's bits in fp32's place have a bias of 7 instead of 127; the product is exact, subnormals too.
 struct LoadFp8 {
@@ -72,24 +85,34 @@ struct LoadFp8 {
   template <int PART>
   DUO_INLINE Vector lanes(const uint8_t *from) {
     const IntVector code = load_bytes(from);
-    return float_of_bits((code & static_cast<int32_t>(0x80000000u)) | (code & 0x7f) << 20) * 0x1p120f;  // the sign was extended
+    return float_of_bits((code & static_cast<int32_t>(0x80000000u)) | (code & 0x7f) << 20) *
+           0x1p120f;  // the sign was extended
   }
   template <int PART>
-  DUO_INLINE float one(const uint8_t *from) { return float_of_bits((*from & 0x80u) << 24 | (*from & 0x7fu) << 20) * 0x1p120f; }
+  DUO_INLINE float one(const uint8_t *from) {
+    return float_of_bits((*from & 0x80u) << 24 | (*from & 0x7fu) << 20) * 0x1p120f;
+  }
 };
 struct LoadInt4 {
   static constexpr int64_t BYTES = 1, PARTS = 2;
   static constexpr bool HAS_WORD = true, HAS_ZERO = true;
   template <int PART>
-  DUO_INLINE Vector lanes(const uint8_t *from) { return __builtin_convertvector(load_bytes(from) >> (4 * PART) & 15, Vector); }
+  DUO_INLINE Vector lanes(const uint8_t *from) {
+    return __builtin_convertvector(load_bytes(from) >> (4 * PART) & 15, Vector);
+  }
   template <int PART>
-  DUO_INLINE float one(const uint8_t *from) { return static_cast<float>(*from >> (4 * PART) & 15); }
+  DUO_INLINE float one(const uint8_t *from) {
+    return static_cast<float>(*from >> (4 * PART) & 15);
+  }
 };
 
 template <typename Load>
-DUO_INLINE int64_t row_bytes_of(const CacheView &cache) { return cache.head_dim / Load::PARTS * Load::BYTES; }
+DUO_INLINE int64_t row_bytes_of(const CacheView &cache) {
+  return cache.head_dim / Load::PARTS * Load::BYTES;
+}
 
-// Scales, and int4's zeros, of up to MOST words (kv_vectors.h), a multiple of 16; zeros of whole vectors, 0 past the last word.
+// Scales, and int4's zeros, of up to MOST words (kv_vectors.h), a multiple of 16; zeros of whole vectors, 0 past the
+// last word.
 template <typename Load, int64_t MOST>
 struct Words {
   static_assert(MOST % WIDTH == 0);
@@ -130,12 +153,14 @@ DUO_INLINE float sum_of(const float *x, int64_t count) {
 DUO_INLINE int64_t min_of(int64_t a, int64_t b) { return a < b ? a : b; }
 
 template <typename Load, int ROWS, int BLOCKS, int PART>
-DUO_INLINE void score_row(const uint8_t *row, int64_t block_bytes, const float *queries, int64_t head_dim, Vector (&sums)[ROWS][BLOCKS * BLOCK_VECTORS]) {
+DUO_INLINE void score_row(const uint8_t *row, int64_t block_bytes, const float *queries, int64_t head_dim,
+                          Vector (&sums)[ROWS][BLOCKS * BLOCK_VECTORS]) {
   constexpr int VECTORS = BLOCKS * BLOCK_VECTORS;
   Vector k[VECTORS];
 #pragma GCC unroll 16
   for (int v = 0; v < VECTORS; v++) {
-    k[v] = Load::template lanes<PART>(row + (v / BLOCK_VECTORS) * block_bytes + (v % BLOCK_VECTORS) * WIDTH * Load::BYTES);
+    k[v] =
+        Load::template lanes<PART>(row + (v / BLOCK_VECTORS) * block_bytes + (v % BLOCK_VECTORS) * WIDTH * Load::BYTES);
   }
 #pragma GCC unroll 8
   for (int r = 0; r < ROWS; r++) {
@@ -153,7 +178,8 @@ DUO_INLINE void score_blocks(const uint8_t *keys, const float *queries, int64_t 
   Vector sums[ROWS][VECTORS] = {};
   for (int64_t d = 0; d < num_rows; d++) {
     score_row<Load, ROWS, BLOCKS, 0>(keys + d * BLOCK * Load::BYTES, block_bytes, queries + d, head_dim, sums);
-    if constexpr (Load::PARTS == 2) score_row<Load, ROWS, BLOCKS, 1>(keys + d * BLOCK * Load::BYTES, block_bytes, queries + d, head_dim, sums);
+    if constexpr (Load::PARTS == 2)
+      score_row<Load, ROWS, BLOCKS, 1>(keys + d * BLOCK * Load::BYTES, block_bytes, queries + d, head_dim, sums);
   }
 #pragma GCC unroll 8
   for (int r = 0; r < ROWS; r++) {
@@ -164,7 +190,8 @@ DUO_INLINE void score_blocks(const uint8_t *keys, const float *queries, int64_t 
 
 // weighted[r] += Σ_i p[r][i]·value_i over WIDTH·VECTORS dims of a part, from `values` on.
 template <typename Load, int ROWS, int VECTORS, int PART>
-DUO_INLINE void add_values(const uint8_t *values, int64_t row_bytes, int64_t count, const float *p, float *weighted, int64_t head_dim) {
+DUO_INLINE void add_values(const uint8_t *values, int64_t row_bytes, int64_t count, const float *p, float *weighted,
+                           int64_t head_dim) {
   Vector sums[ROWS][VECTORS];
 #pragma GCC unroll 8
   for (int r = 0; r < ROWS; r++) {
@@ -174,7 +201,8 @@ DUO_INLINE void add_values(const uint8_t *values, int64_t row_bytes, int64_t cou
   for (int64_t i = 0; i < count; i++) {
     Vector row[VECTORS];
 #pragma GCC unroll 8
-    for (int v = 0; v < VECTORS; v++) row[v] = Load::template lanes<PART>(values + i * row_bytes + v * WIDTH * Load::BYTES);
+    for (int v = 0; v < VECTORS; v++)
+      row[v] = Load::template lanes<PART>(values + i * row_bytes + v * WIDTH * Load::BYTES);
 #pragma GCC unroll 8
     for (int r = 0; r < ROWS; r++) {
       const Vector weight = broadcast(p[r * TILE_SLOTS + i]);
@@ -206,7 +234,8 @@ DUO_INLINE void add_part(const CacheView &cache, int64_t begin, int64_t count, c
   for (; d < num_dims; d++) {
     for (int r = 0; r < ROWS; r++) {
       float total = weighted[r * head_dim + d];
-      for (int64_t i = 0; i < count; i++) total += p[r * TILE_SLOTS + i] * Load::template one<PART>(values + i * row_bytes + d * Load::BYTES);
+      for (int64_t i = 0; i < count; i++)
+        total += p[r * TILE_SLOTS + i] * Load::template one<PART>(values + i * row_bytes + d * Load::BYTES);
       weighted[r * head_dim + d] = total;
     }
   }
@@ -214,11 +243,13 @@ DUO_INLINE void add_part(const CacheView &cache, int64_t begin, int64_t count, c
 
 // One tile of at most TILE_SLOTS slots: online softmax of ROWS queries, then the values.
 template <typename Load, int ROWS>
-void attend_tile(const CacheView &cache, const float *queries, int64_t begin, int64_t end, float *max, float *sum, float *weighted) {
+void attend_tile(const CacheView &cache, const float *queries, int64_t begin, int64_t end, float *max, float *sum,
+                 float *weighted) {
   const int64_t head_dim = cache.head_dim, count = end - begin;
   constexpr int GROUP = ROWS == 1 ? 4 : (ROWS <= 4 ? 2 : 1);
   float scores[ROWS * TILE_SLOTS];
-  // Blocks that lie in full in the cache are computed in full (their memory exists); slots from `end` on are masked below.
+  // Blocks that lie in full in the cache are computed in full (their memory exists); slots from `end` on are masked
+  // below.
   int64_t slot = begin;
   const int64_t row_bytes = row_bytes_of<Load>(cache);
   const uint8_t *keys = cache.keys + begin * row_bytes;
@@ -294,10 +325,11 @@ void attend_tile(const CacheView &cache, const float *queries, int64_t begin, in
   if constexpr (Load::PARTS == 2) add_part<Load, ROWS, 1>(cache, begin, count, scores, weighted);
 }
 
-// All queries on one tile before the next, so that the tile is read from memory once. A query's result does not depend on its group.
+// All queries on one tile before the next, so that the tile is read from memory once. A query's result does not depend
+// on its group.
 template <typename Load>
-void attend_loaded(const CacheView &cache, const float *queries, int64_t rows, int64_t begin, int64_t end, float *max, float *sum,
-                   float *weighted) {
+void attend_loaded(const CacheView &cache, const float *queries, int64_t rows, int64_t begin, int64_t end, float *max,
+                   float *sum, float *weighted) {
   const int64_t head_dim = cache.head_dim;
   for (int64_t r = 0; r < rows; r++) {
     max[r] = MASKED_SCORE;
@@ -323,8 +355,8 @@ void attend_loaded(const CacheView &cache, const float *queries, int64_t rows, i
   }
 }
 
-void attend_slots(const CacheView &cache, const float *queries, int64_t rows, int64_t begin, int64_t end, float *max, float *sum,
-                  float *weighted) {
+void attend_slots(const CacheView &cache, const float *queries, int64_t rows, int64_t begin, int64_t end, float *max,
+                  float *sum, float *weighted) {
   switch (cache.dtype) {
     case DUO_DTYPE_BF16: return attend_loaded<LoadBf16>(cache, queries, rows, begin, end, max, sum, weighted);
     case DUO_DTYPE_INT8: return attend_loaded<LoadInt8>(cache, queries, rows, begin, end, max, sum, weighted);
@@ -336,7 +368,8 @@ void attend_slots(const CacheView &cache, const float *queries, int64_t rows, in
 
 // One part of a block's slots [lane, lane + run); `width`: slots of the block.
 template <typename Load, int PART>
-DUO_INLINE void read_key_part(const uint8_t *keys, int64_t num_rows, int64_t width, int64_t run, float *out, int64_t stride) {
+DUO_INLINE void read_key_part(const uint8_t *keys, int64_t num_rows, int64_t width, int64_t run, float *out,
+                              int64_t stride) {
   out += PART * num_rows * stride;
   for (int64_t d = 0; d < num_rows; d++) {
     if (run == BLOCK) {
@@ -344,7 +377,8 @@ DUO_INLINE void read_key_part(const uint8_t *keys, int64_t num_rows, int64_t wid
         store(out + d * stride + v * WIDTH, Load::template lanes<PART>(keys + (d * BLOCK + v * WIDTH) * Load::BYTES));
       }
     } else {
-      for (int64_t i = 0; i < run; i++) out[d * stride + i] = Load::template one<PART>(keys + (d * width + i) * Load::BYTES);
+      for (int64_t i = 0; i < run; i++)
+        out[d * stride + i] = Load::template one<PART>(keys + (d * width + i) * Load::BYTES);
     }
   }
 }
@@ -363,7 +397,9 @@ void read_keys_loaded(const CacheView &cache, int64_t begin, int64_t count, floa
       Words<Load, BLOCK> words;
       words.read(words, cache.key_words + slot, run);
       for (int64_t d = 0; d < cache.head_dim; d++) {
-        for (int64_t i = 0; i < run; i++) to[d * stride + i] = (Load::HAS_ZERO ? to[d * stride + i] - words.zeros[i] : to[d * stride + i]) * words.scales[i];
+        for (int64_t i = 0; i < run; i++)
+          to[d * stride + i] =
+              (Load::HAS_ZERO ? to[d * stride + i] - words.zeros[i] : to[d * stride + i]) * words.scales[i];
       }
     }
     done += run;
@@ -423,8 +459,8 @@ void read_values(const CacheView &cache, int64_t begin, int64_t count, float *ou
 
 // ROWS by VECTORS·WIDTH of the product: a is spread, b is loaded.
 template <int ROWS, int VECTORS>
-DUO_INLINE void multiply_register_tile(const float *a, int64_t a_stride, const float *b, int64_t b_stride, float *c, int64_t c_stride,
-                                   int64_t depth, bool accumulate) {
+DUO_INLINE void multiply_register_tile(const float *a, int64_t a_stride, const float *b, int64_t b_stride, float *c,
+                                       int64_t c_stride, int64_t depth, bool accumulate) {
   Vector sums[ROWS][VECTORS] = {};
   if (accumulate) {
 #pragma GCC unroll 12
@@ -452,20 +488,22 @@ DUO_INLINE void multiply_register_tile(const float *a, int64_t a_stride, const f
 }
 
 template <int VECTORS>
-DUO_INLINE void multiply_column_strip(const float *a, int64_t a_stride, const float *b, int64_t b_stride, float *c, int64_t c_stride, int64_t rows,
-                                  int64_t depth, bool accumulate) {
+DUO_INLINE void multiply_column_strip(const float *a, int64_t a_stride, const float *b, int64_t b_stride, float *c,
+                                      int64_t c_stride, int64_t rows, int64_t depth, bool accumulate) {
   constexpr int ROWS = WIDTH == 16 ? 8 : (WIDTH == 8 ? 6 : 4);
   int64_t r = 0;
   for (; r + ROWS <= rows; r += ROWS) {
-    multiply_register_tile<ROWS, VECTORS>(a + r * a_stride, a_stride, b, b_stride, c + r * c_stride, c_stride, depth, accumulate);
+    multiply_register_tile<ROWS, VECTORS>(a + r * a_stride, a_stride, b, b_stride, c + r * c_stride, c_stride, depth,
+                                          accumulate);
   }
   for (; r < rows; r++) {
-    multiply_register_tile<1, VECTORS>(a + r * a_stride, a_stride, b, b_stride, c + r * c_stride, c_stride, depth, accumulate);
+    multiply_register_tile<1, VECTORS>(a + r * a_stride, a_stride, b, b_stride, c + r * c_stride, c_stride, depth,
+                                       accumulate);
   }
 }
 
-void multiply_small(const float *a, int64_t a_stride, const float *b, int64_t b_stride, float *c, int64_t c_stride, int64_t rows,
-                    int64_t columns, int64_t depth, bool accumulate) {
+void multiply_small(const float *a, int64_t a_stride, const float *b, int64_t b_stride, float *c, int64_t c_stride,
+                    int64_t rows, int64_t columns, int64_t depth, bool accumulate) {
   int64_t column = 0;
   for (; column + 2 * WIDTH <= columns; column += 2 * WIDTH) {
     multiply_column_strip<2>(a, a_stride, b + column, b_stride, c + column, c_stride, rows, depth, accumulate);
@@ -503,7 +541,8 @@ void scale(float *x, int64_t count, float factor) {
   for (; i < count; i++) x[i] *= factor;
 }
 
-const CacheOps cache_table = {attend_slots, read_keys, read_values, multiply_small, update_softmax, scale, hadamard_loops::transform_hadamard};
+const CacheOps cache_table = {
+    attend_slots, read_keys, read_values, multiply_small, update_softmax, scale, hadamard_loops::transform_hadamard};
 
 }  // namespace cache_loops
 }  // namespace

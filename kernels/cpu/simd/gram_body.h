@@ -39,8 +39,10 @@ DUO_INLINE void add_products_of(const float *a, const float *b, int64_t b_stride
 
 void add_products(const float *a, const float *b, int64_t b_stride, int64_t columns, int64_t count, double *lanes) {
   int64_t column = 0;
-  for (; column + 4 <= columns; column += 4) add_products_of<4>(a, b + column * b_stride, b_stride, count, lanes + column * GRAM_LANES);
-  for (; column < columns; column++) add_products_of<1>(a, b + column * b_stride, b_stride, count, lanes + column * GRAM_LANES);
+  for (; column + 4 <= columns; column += 4)
+    add_products_of<4>(a, b + column * b_stride, b_stride, count, lanes + column * GRAM_LANES);
+  for (; column < columns; column++)
+    add_products_of<1>(a, b + column * b_stride, b_stride, count, lanes + column * GRAM_LANES);
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
-// The orthonormal Walsh–Hadamard transform of head vectors, in place, for one instruction set (arXiv 2404.00456, QuaRot: what it does to outliers).
-// Every sum is of the same two numbers at every vector width, so all instruction sets give the same bits.
+// The orthonormal Walsh–Hadamard transform of head vectors, in place, for one instruction set (arXiv 2404.00456,
+// QuaRot: what it does to outliers). Every sum is of the same two numbers at every vector width, so all instruction
+// sets give the same bits.
 #include "cpu/simd/cache_ops.h"
 #include "cpu/simd/vector.h"
 
@@ -7,7 +8,8 @@ namespace duo {
 namespace {
 namespace hadamard_loops {
 
-// Lanes i and i ^ HALF, i the one without the bit: their sum and difference. The factor is ±1, so fusing it changes nothing.
+// Lanes i and i ^ HALF, i the one without the bit: their sum and difference. The factor is ±1, so fusing it changes
+// nothing.
 template <int HALF>
 DUO_INLINE Vector add_and_subtract(Vector x) {
   const IntVector lanes = lane_indices();

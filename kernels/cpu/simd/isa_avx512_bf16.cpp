@@ -15,8 +15,8 @@ inline __attribute__((always_inline)) __m512bh load_pairs(const float *from) {
   return value;
 }
 
-void multiply_tile(int64_t pairs, const float *a_panel, const float *b_panel, float *c, int64_t c_stride, int64_t rows, int64_t columns,
-                   bool accumulate) {
+void multiply_tile(int64_t pairs, const float *a_panel, const float *b_panel, float *c, int64_t c_stride, int64_t rows,
+                   int64_t columns, bool accumulate) {
   __m512 sum[TILE_ROWS][TILE_VECTORS];
 #pragma GCC unroll 16
   for (int64_t r = 0; r < TILE_ROWS; r++) {

@@ -1,5 +1,5 @@
-// The inner loops of SimdOps over the Vector of one instruction set. Included once by each isa_*.cpp, which names the set, its vector
-// width and the register tile of the matrix product (DUO_TILE_ROWS by DUO_TILE_VECTORS vectors).
+// The inner loops of SimdOps over the Vector of one instruction set. Included once by each isa_*.cpp, which names the
+// set, its vector width and the register tile of the matrix product (DUO_TILE_ROWS by DUO_TILE_VECTORS vectors).
 #pragma once
 #include "cpu/simd/cache_body.h"
 #include "cpu/simd/gram_body.h"
@@ -10,13 +10,15 @@ namespace duo {
 namespace {
 
 constexpr int64_t TILE_ROWS = DUO_TILE_ROWS, TILE_VECTORS = DUO_TILE_VECTORS, TILE_COLUMNS = TILE_VECTORS * WIDTH;
-// Steps of depth by which a panel of rows is fetched ahead: some hundreds of cycles. Past the panel's end it does no harm.
+// Steps of depth by which a panel of rows is fetched ahead: some hundreds of cycles. Past the panel's end it does no
+// harm.
 constexpr int64_t PREFETCH_STEPS = 64;
 
-void multiply_tile(int64_t depth, const float *a_panel, const float *b_panel, float *c, int64_t c_stride, int64_t rows, int64_t columns,
-                   bool accumulate) {
+void multiply_tile(int64_t depth, const float *a_panel, const float *b_panel, float *c, int64_t c_stride, int64_t rows,
+                   int64_t columns, bool accumulate) {
   Vector sum[TILE_ROWS][TILE_VECTORS] = {};
-  // The result lies rows apart and comes from beyond the second-level cache: asked for now, it is there when the sums are.
+  // The result lies rows apart and comes from beyond the second-level cache: asked for now, it is there when the sums
+  // are.
   for (int64_t r = 0; r < rows; r++) {
     for (int64_t v = 0; v < TILE_VECTORS; v++) __builtin_prefetch(c + r * c_stride + v * WIDTH, 1);
   }
@@ -105,31 +107,37 @@ void pack_straight_as(const void *from, int64_t row_stride, int64_t columns, int
 }
 
 template <int32_t DTYPE>
-void pack_as(bool transposed, const void *from, int64_t row_stride, int64_t count, int64_t depth, int64_t tile, float *panel) {
-  if (transposed && tile == TILE_ROWS) return pack_transposed_as<DTYPE, TILE_ROWS>(from, row_stride, count, depth, panel);
+void pack_as(bool transposed, const void *from, int64_t row_stride, int64_t count, int64_t depth, int64_t tile,
+             float *panel) {
+  if (transposed && tile == TILE_ROWS)
+    return pack_transposed_as<DTYPE, TILE_ROWS>(from, row_stride, count, depth, panel);
   if (transposed) return pack_transposed_as<DTYPE, TILE_COLUMNS>(from, row_stride, count, depth, panel);
   if (tile == TILE_ROWS) return pack_straight_as<DTYPE, TILE_ROWS>(from, row_stride, count, depth, panel);
   return pack_straight_as<DTYPE, TILE_COLUMNS>(from, row_stride, count, depth, panel);
 }
 
-void pack(bool transposed, int32_t dtype, const void *from, int64_t row_stride, int64_t count, int64_t depth, int64_t tile, float *panel) {
+void pack(bool transposed, int32_t dtype, const void *from, int64_t row_stride, int64_t count, int64_t depth,
+          int64_t tile, float *panel) {
   if (dtype == DUO_DTYPE_F32) pack_as<DUO_DTYPE_F32>(transposed, from, row_stride, count, depth, tile, panel);
   if (dtype == DUO_DTYPE_BF16) pack_as<DUO_DTYPE_BF16>(transposed, from, row_stride, count, depth, tile, panel);
   if (dtype == DUO_DTYPE_F16) pack_as<DUO_DTYPE_F16>(transposed, from, row_stride, count, depth, tile, panel);
 }
 
-void pack_transposed(int32_t dtype, const void *from, int64_t row_stride, int64_t rows, int64_t depth, int64_t tile, float *panel) {
+void pack_transposed(int32_t dtype, const void *from, int64_t row_stride, int64_t rows, int64_t depth, int64_t tile,
+                     float *panel) {
   pack(true, dtype, from, row_stride, rows, depth, tile, panel);
 }
 
-void pack_straight(int32_t dtype, const void *from, int64_t row_stride, int64_t columns, int64_t depth, int64_t tile, float *panel) {
+void pack_straight(int32_t dtype, const void *from, int64_t row_stride, int64_t columns, int64_t depth, int64_t tile,
+                   float *panel) {
   pack(false, dtype, from, row_stride, columns, depth, tile, panel);
 }
 
-// ROWS x vectors against COLUMNS weight rows at once; every sum runs over depth in the same order whatever ROWS and COLUMNS are.
+// ROWS x vectors against COLUMNS weight rows at once; every sum runs over depth in the same order whatever ROWS and
+// COLUMNS are.
 template <int32_t DTYPE, int64_t ROWS, int64_t COLUMNS>
-DUO_INLINE void multiply_vector_block(const float *x, int64_t x_stride, const char *weight, int64_t weight_stride, int64_t depth, float *y,
-                                      int64_t y_stride, bool accumulate) {
+DUO_INLINE void multiply_vector_block(const float *x, int64_t x_stride, const char *weight, int64_t weight_stride,
+                                      int64_t depth, float *y, int64_t y_stride, bool accumulate) {
   Vector sum[ROWS][COLUMNS] = {};
   int64_t k = 0;
   for (; k + WIDTH <= depth; k += WIDTH) {
@@ -146,7 +154,8 @@ DUO_INLINE void multiply_vector_block(const float *x, int64_t x_stride, const ch
   for (int64_t row = 0; row < ROWS; row++) {
     for (int64_t column = 0; column < COLUMNS; column++) {
       float total = sum_lanes(sum[row][column]);
-      for (int64_t tail = k; tail < depth; tail++) total += x[row * x_stride + tail] * scalar_as<DTYPE>(weight + column * weight_stride, tail);
+      for (int64_t tail = k; tail < depth; tail++)
+        total += x[row * x_stride + tail] * scalar_as<DTYPE>(weight + column * weight_stride, tail);
       float *to = y + row * y_stride + column;
       *to = accumulate ? *to + total : total;
     }
@@ -154,23 +163,25 @@ DUO_INLINE void multiply_vector_block(const float *x, int64_t x_stride, const ch
 }
 
 template <int32_t DTYPE, int64_t ROWS>
-void multiply_vector_rows(const float *x, int64_t x_stride, const void *weight, int64_t columns, int64_t depth, float *y, int64_t y_stride,
-                          bool accumulate) {
+void multiply_vector_rows(const float *x, int64_t x_stride, const void *weight, int64_t columns, int64_t depth,
+                          float *y, int64_t y_stride, bool accumulate) {
   constexpr int64_t BLOCK = ROWS <= 2 ? 4 : 2;
   const int64_t stride = depth * (DTYPE == DUO_DTYPE_F32 ? 4 : 2);
   const char *at = static_cast<const char *>(weight);
   int64_t column = 0;
   for (; column + BLOCK <= columns; column += BLOCK) {
-    multiply_vector_block<DTYPE, ROWS, BLOCK>(x, x_stride, at + column * stride, stride, depth, y + column, y_stride, accumulate);
+    multiply_vector_block<DTYPE, ROWS, BLOCK>(x, x_stride, at + column * stride, stride, depth, y + column, y_stride,
+                                              accumulate);
   }
   for (; column < columns; column++) {
-    multiply_vector_block<DTYPE, ROWS, 1>(x, x_stride, at + column * stride, stride, depth, y + column, y_stride, accumulate);
+    multiply_vector_block<DTYPE, ROWS, 1>(x, x_stride, at + column * stride, stride, depth, y + column, y_stride,
+                                          accumulate);
   }
 }
 
 template <int32_t DTYPE>
-void multiply_vectors_as(const float *x, int64_t x_stride, int64_t rows, const void *weight, int64_t columns, int64_t depth, float *y,
-                         int64_t y_stride, bool accumulate) {
+void multiply_vectors_as(const float *x, int64_t x_stride, int64_t rows, const void *weight, int64_t columns,
+                         int64_t depth, float *y, int64_t y_stride, bool accumulate) {
   while (rows > 0) {
     const int64_t step = rows >= 4 ? 4 : rows >= 2 ? 2 : 1;
     if (step == 4) multiply_vector_rows<DTYPE, 4>(x, x_stride, weight, columns, depth, y, y_stride, accumulate);
@@ -182,11 +193,14 @@ void multiply_vectors_as(const float *x, int64_t x_stride, int64_t rows, const v
   }
 }
 
-void multiply_vectors(int32_t dtype, const float *x, int64_t x_stride, int64_t rows, const void *weight, int64_t columns, int64_t depth,
-                      float *y, int64_t y_stride, bool accumulate) {
-  if (dtype == DUO_DTYPE_F32) multiply_vectors_as<DUO_DTYPE_F32>(x, x_stride, rows, weight, columns, depth, y, y_stride, accumulate);
-  if (dtype == DUO_DTYPE_BF16) multiply_vectors_as<DUO_DTYPE_BF16>(x, x_stride, rows, weight, columns, depth, y, y_stride, accumulate);
-  if (dtype == DUO_DTYPE_F16) multiply_vectors_as<DUO_DTYPE_F16>(x, x_stride, rows, weight, columns, depth, y, y_stride, accumulate);
+void multiply_vectors(int32_t dtype, const float *x, int64_t x_stride, int64_t rows, const void *weight,
+                      int64_t columns, int64_t depth, float *y, int64_t y_stride, bool accumulate) {
+  if (dtype == DUO_DTYPE_F32)
+    multiply_vectors_as<DUO_DTYPE_F32>(x, x_stride, rows, weight, columns, depth, y, y_stride, accumulate);
+  if (dtype == DUO_DTYPE_BF16)
+    multiply_vectors_as<DUO_DTYPE_BF16>(x, x_stride, rows, weight, columns, depth, y, y_stride, accumulate);
+  if (dtype == DUO_DTYPE_F16)
+    multiply_vectors_as<DUO_DTYPE_F16>(x, x_stride, rows, weight, columns, depth, y, y_stride, accumulate);
 }
 
 template <int32_t DTYPE>
@@ -292,11 +306,12 @@ void silu_multiply(float *gate, const float *up, int64_t count) {
 }
 
 void silu_multiply_backward(float *gate, float *up, const float *d, int64_t count) {
-  for_vectors(gate, up, d, count, [](float *gate_at, float *up_at, const float *d_at) __attribute__((always_inline)) {
-    const Vector g = load(gate_at), u = load(up_at), gradient = load(d_at), s = sigmoid(g), silu = g * s;
-    store(up_at, gradient * silu);
-    store(gate_at, gradient * u * (s + silu * (1.0f - s)));
-  });
+  for_vectors(
+      gate, up, d, count, [](float *gate_at, float *up_at, const float *d_at) __attribute__((always_inline)) {
+        const Vector g = load(gate_at), u = load(up_at), gradient = load(d_at), s = sigmoid(g), silu = g * s;
+        store(up_at, gradient * silu);
+        store(gate_at, gradient * u * (s + silu * (1.0f - s)));
+      });
 }
 
 }  // namespace
@@ -307,8 +322,24 @@ void silu_multiply_backward(float *gate, float *up, const float *d, int64_t coun
 namespace duo {
 namespace {
 
-const SimdOps table = {DUO_ISA_NAME, TILE_ROWS, TILE_COLUMNS, multiply_tile, pack_transposed, pack_straight, multiply_vectors, widen, dot, add_scaled, exp_sum, max_value,
-                       silu_multiply, silu_multiply_backward, add_products, attend_tile, attend_tile_backward, &cache_loops::cache_table};
+const SimdOps table = {DUO_ISA_NAME,
+                       TILE_ROWS,
+                       TILE_COLUMNS,
+                       multiply_tile,
+                       pack_transposed,
+                       pack_straight,
+                       multiply_vectors,
+                       widen,
+                       dot,
+                       add_scaled,
+                       exp_sum,
+                       max_value,
+                       silu_multiply,
+                       silu_multiply_backward,
+                       add_products,
+                       attend_tile,
+                       attend_tile_backward,
+                       &cache_loops::cache_table};
 
 }  // namespace
 }  // namespace duo

@@ -1,6 +1,7 @@
-// A SIMD vector of DUO_ISA_FLOATS floats over the compiler's vector extensions, so that one body serves every instruction set.
-// Only isa_*.cpp may include this, after defining DUO_ISA_FLOATS; everything is in an unnamed namespace and always inlined, because an
-// out-of-line copy compiled for one instruction set could be linked into code for another.
+// A SIMD vector of DUO_ISA_FLOATS floats over the compiler's vector extensions, so that one body serves every
+// instruction set. Only isa_*.cpp may include this, after defining DUO_ISA_FLOATS; everything is in an unnamed
+// namespace and always inlined, because an out-of-line copy compiled for one instruction set could be linked into code
+// for another.
 #pragma once
 #include <cstdint>
 #include <cstring>
@@ -32,7 +33,9 @@ DUO_INLINE void store(float *to, Vector value) { __builtin_memcpy(to, &value, si
 DUO_INLINE Vector broadcast(float value) { return value - Vector{}; }
 
 // Elements of a weight or cache row, at any alignment.
-DUO_INLINE Vector load_f32(const void *from, int64_t index) { return load(reinterpret_cast<const float *>(static_cast<const char *>(from) + index * 4)); }
+DUO_INLINE Vector load_f32(const void *from, int64_t index) {
+  return load(reinterpret_cast<const float *>(static_cast<const char *>(from) + index * 4));
+}
 DUO_INLINE Vector load_bf16(const void *from, int64_t index) {
   HalfVector half;
   __builtin_memcpy(&half, static_cast<const char *>(from) + index * 2, sizeof half);
@@ -58,7 +61,8 @@ DUO_INLINE float scalar_bf16(const void *from, int64_t index) {
 DUO_INLINE float scalar_f16(const void *from, int64_t index) {
   uint16_t half;
   __builtin_memcpy(&half, static_cast<const char *>(from) + index * 2, 2);
-  const uint32_t sign = static_cast<uint32_t>(half & 0x8000u) << 16, exponent = (half >> 10) & 0x1fu, mantissa = half & 0x3ffu;
+  const uint32_t sign = static_cast<uint32_t>(half & 0x8000u) << 16, exponent = (half >> 10) & 0x1fu,
+                 mantissa = half & 0x3ffu;
   if (exponent == 0) {
     const float magnitude = static_cast<float>(mantissa) * 5.9604644775390625e-8f;  // 2^-24, subnormal
     return sign ? -magnitude : magnitude;

@@ -1,4 +1,5 @@
-// Sessions of the CUDA backend against the CPU's fp32 logits, and the laws of prefill, decode, fork, batches and caches (docs/semantics.md).
+// Sessions of the CUDA backend against the CPU's fp32 logits, and the laws of prefill, decode, fork, batches and caches
+// (docs/semantics.md).
 #include <list>
 
 #include "core/backend.h"
@@ -21,14 +22,17 @@ struct Fixture {
   std::vector<uint8_t> mask;
 };
 
-// Weights that every format holds exactly: projections (2q − 15) / 64 with q of 0 … 15, both ends in each 32 elements; embeddings and LM head whole
-// numbers of −127 … 127 over 128, an end in each row. As bf16, or as blocks: Q4_1, and Q8_0 for v and down and for embeddings.
+// Weights that every format holds exactly: projections (2q − 15) / 64 with q of 0 … 15, both ends in each 32 elements;
+// embeddings and LM head whole numbers of −127 … 127 over 128, an end in each row. As bf16, or as blocks: Q4_1, and
+// Q8_0 for v and down and for embeddings.
 class GridWeights : public WeightMap {
  public:
   GridWeights(const ModelConfig &config, bool has_blocks) {
     Random random(5);
     for (const ExpectedTensor &tensor : list_expected_tensors(config)) {
-      const bool is_projection = tensor.name.find("_proj.weight") != std::string::npos, is_wide = !is_projection || tensor.name.find("v_proj") != std::string::npos || tensor.name.find("down_proj") != std::string::npos;
+      const bool is_projection = tensor.name.find("_proj.weight") != std::string::npos,
+                 is_wide = !is_projection || tensor.name.find("v_proj") != std::string::npos ||
+                           tensor.name.find("down_proj") != std::string::npos;
       bytes_.emplace_back();
       auto &bytes = bytes_.back();
       const auto put = [&](const auto &value) {
@@ -37,17 +41,24 @@ class GridWeights : public WeightMap {
       };
       Dtype dtype = Dtype::bf16;
       if (tensor.rows == 1) {
-        for (int64_t i = 0; i < tensor.columns; i++) put(float_to_bf16(tensor.name.find("norm") != std::string::npos ? 1.0f : random.value()));
+        for (int64_t i = 0; i < tensor.columns; i++)
+          put(float_to_bf16(tensor.name.find("norm") != std::string::npos ? 1.0f : random.value()));
       } else {
         for (int64_t begin = 0; begin < tensor.rows * tensor.columns; begin += 32) {
           int codes[32];
-          for (int i = 0; i < 32; i++) codes[i] = static_cast<int>(is_projection ? i < 2 ? 15 * i : random.integer(0, 15) : i < 1 ? 127 : random.integer(-127, 127));
+          for (int i = 0; i < 32; i++)
+            codes[i] = static_cast<int>(is_projection ? i < 2 ? 15 * i : random.integer(0, 15)
+                                        : i < 1 ? 127
+                                                      : random.integer(-127, 127));
           if (!has_blocks) {
-            for (const int code : codes) put(float_to_bf16(is_projection ? static_cast<float>(2 * code - 15) / 64 : static_cast<float>(code) / 128));
+            for (const int code : codes)
+              put(float_to_bf16(is_projection ? static_cast<float>(2 * code - 15) / 64
+                                              : static_cast<float>(code) / 128));
           } else if (is_wide) {
             dtype = Dtype::q8_0;
             BlockQ8_0 block{round_to_f16(is_projection ? 1.0f / 64 : 1.0f / 128), {}};
-            for (int i = 0; i < 32; i++) block.qs[i] = static_cast<int8_t>(is_projection ? 2 * codes[i] - 15 : codes[i]);
+            for (int i = 0; i < 32; i++)
+              block.qs[i] = static_cast<int8_t>(is_projection ? 2 * codes[i] - 15 : codes[i]);
             put(block);
           } else {
             dtype = Dtype::q4_1;
@@ -68,16 +79,20 @@ class GridWeights : public WeightMap {
 
 enum class Grid { none, bf16, blocks };
 
-Fixture make_fixture(int64_t heads, int64_t kv_heads, int64_t head_dim, int64_t tokens, bool qk_norm, Dtype weight_dtype, Grid grid = Grid::none) {
+Fixture make_fixture(int64_t heads, int64_t kv_heads, int64_t head_dim, int64_t tokens, bool qk_norm,
+                     Dtype weight_dtype, Grid grid = Grid::none) {
   Fixture made;
   ModelConfig &config = made.config;
   config = {};
-  config.layers = 2, config.heads = heads, config.kv_heads = kv_heads, config.head_dim = head_dim, config.hidden = 64, config.intermediate = 96, config.vocab = 61;
-  config.max_positions = 4096, config.rms_norm_eps = 1e-5f, config.rope_theta = 10000.0, config.rope_type = DUO_ROPE_NONE;
+  config.layers = 2, config.heads = heads, config.kv_heads = kv_heads, config.head_dim = head_dim, config.hidden = 64,
+  config.intermediate = 96, config.vocab = 61;
+  config.max_positions = 4096, config.rms_norm_eps = 1e-5f, config.rope_theta = 10000.0,
+  config.rope_type = DUO_ROPE_NONE;
   config.qk_norm = qk_norm, config.qkv_bias = qk_norm, config.tied_embeddings = qk_norm;
   Task task;
-  const std::shared_ptr<const WeightMap> weights =
-      grid == Grid::none ? make_random_weights(config, 7, Dtype::bf16, task) : std::make_shared<GridWeights>(config, grid == Grid::blocks);
+  const std::shared_ptr<const WeightMap> weights = grid == Grid::none
+                                                       ? make_random_weights(config, 7, Dtype::bf16, task)
+                                                       : std::make_shared<GridWeights>(config, grid == Grid::blocks);
   made.cpu = open_cpu_model(config, weights, {0, "", 2, Dtype::stored, DUO_COMPUTE_ACCURATE}, task);
   made.gpu = open_cuda_model(config, weights, {0, "", 0, weight_dtype, DUO_COMPUTE_ACCURATE}, task);
   Random values(static_cast<uint64_t>(tokens));
@@ -101,13 +116,16 @@ struct Storage {
   std::string name() const { return "kv " + std::to_string(static_cast<int>(dtype)) + (is_rotated ? " rotated" : ""); }
 };
 
-std::unique_ptr<DuoSession> open(const std::shared_ptr<DuoModel> &model, const std::vector<uint8_t> &mask, Window window, int64_t max_tokens, Storage kv, int64_t chunk,
-                                 bool chunked = false) {
+std::unique_ptr<DuoSession> open(const std::shared_ptr<DuoModel> &model, const std::vector<uint8_t> &mask,
+                                 Window window, int64_t max_tokens, Storage kv, int64_t chunk, bool chunked = false) {
   Task task;
-  return model->open_session(model, {list_windows(mask, window.recent), window.sink, max_tokens, kv.dtype, chunked, chunk, kv.is_rotated}, task);
+  return model->open_session(
+      model, {list_windows(mask, window.recent), window.sink, max_tokens, kv.dtype, chunked, chunk, kv.is_rotated},
+      task);
 }
 
-std::vector<float> feed(DuoSession &session, const std::vector<int32_t> &tokens, int64_t begin, int64_t end, int64_t vocab) {
+std::vector<float> feed(DuoSession &session, const std::vector<int32_t> &tokens, int64_t begin, int64_t end,
+                        int64_t vocab) {
   Task task;
   session.prefill(tokens.data() + begin, end - begin, task);
   std::vector<float> out(static_cast<size_t>(vocab));
@@ -120,13 +138,17 @@ std::vector<float> read(DuoSession &session, int64_t vocab) {
   return out;
 }
 
-// bf16 between operations as in test_cuda_model; int8 and fp8 caches round each value to 2^-8 and 2^-4 of a vector's largest, int4 to 2^-4.
-double tolerance(Storage kv) { return kv.dtype == Dtype::int4 ? 0.4 : kv.dtype == Dtype::fp8 ? 0.2 : kv.dtype == Dtype::int8 ? 5e-2 : 3e-2; }
+// bf16 between operations as in test_cuda_model; int8 and fp8 caches round each value to 2^-8 and 2^-4 of a vector's
+// largest, int4 to 2^-4.
+double tolerance(Storage kv) {
+  return kv.dtype == Dtype::int4 ? 0.4 : kv.dtype == Dtype::fp8 ? 0.2 : kv.dtype == Dtype::int8 ? 5e-2 : 3e-2;
+}
 
 bool kv_is_quantized(Dtype dtype) { return dtype == Dtype::int8 || dtype == Dtype::fp8 || dtype == Dtype::int4; }
 
 // `slack`: int8 weights are themselves rounded, to 2^-7 of a row's largest.
-void test_prefill_and_decode(const std::string &name, const Fixture &f, Window window, const std::vector<Storage> &storages, double slack = 1) {
+void test_prefill_and_decode(const std::string &name, const Fixture &f, Window window,
+                             const std::vector<Storage> &storages, double slack = 1) {
   const int64_t T = static_cast<int64_t>(f.tokens.size()), V = f.config.vocab;
   Task task;
   for (const bool chunked : {false, true}) {
@@ -142,10 +164,14 @@ void test_prefill_and_decode(const std::string &name, const Fixture &f, Window w
         expect_within(relative_error(got, expected), slack * tolerance(kv), label + " chunk " + std::to_string(chunk));
 #ifdef DUO_EMULATION
         // Every kernel's sums have an order that does not depend on the chunk.
-        if (!first.empty()) expect(got == first, label + " chunk " + std::to_string(chunk) + " equals one chunk, bit for bit");
+        if (!first.empty())
+          expect(got == first, label + " chunk " + std::to_string(chunk) + " equals one chunk, bit for bit");
 #else
-        // cuBLASLt may choose another kernel for another number of rows, and a last bit may tip a stored value to its neighbour.
-        if (!first.empty()) expect_within(relative_error(got, first), std::max(1.5e-2, 0.5 * tolerance(kv)), label + " agrees with one chunk");
+        // cuBLASLt may choose another kernel for another number of rows, and a last bit may tip a stored value to its
+        // neighbour.
+        if (!first.empty())
+          expect_within(relative_error(got, first), std::max(1.5e-2, 0.5 * tolerance(kv)),
+                        label + " agrees with one chunk");
 #endif
         if (first.empty()) first = got;
       }
@@ -166,7 +192,8 @@ void test_prefill_and_decode(const std::string &name, const Fixture &f, Window w
   }
   for (const Storage &kv : decoded) {
     const int64_t start = std::max<int64_t>(1, T - 25);
-    auto reference = open(f.cpu, f.mask, window, T, kv.dtype == Dtype::bf16 ? Dtype::f32 : kv, 16), session = open(f.gpu, f.mask, window, T, kv, 16);
+    auto reference = open(f.cpu, f.mask, window, T, kv.dtype == Dtype::bf16 ? Dtype::f32 : kv, 16),
+         session = open(f.gpu, f.mask, window, T, kv, 16);
     feed(*reference, f.tokens, 0, start, V);
     feed(*session, f.tokens, 0, start, V);
     double worst = 0;
@@ -232,7 +259,11 @@ void test_laws(const Fixture &f, Window window) {
 
   for (const Dtype kv : {Dtype::f32, Dtype::bf16, Dtype::int8, Dtype::fp8, Dtype::int4}) {
     auto session = open(f.gpu, f.mask, window, 100, kv, 16);
-    const int64_t bits = kv == Dtype::f32 ? 32 : kv == Dtype::bf16 ? 16 : kv == Dtype::int4 ? 4 : 8, scales = bits <= 8 ? 8 : 0;
+    const int64_t bits = kv == Dtype::f32    ? 32
+                         : kv == Dtype::bf16 ? 16
+                         : kv == Dtype::int4 ? 4
+                                             : 8,
+                  scales = bits <= 8 ? 8 : 0;
     const int64_t slot = 2 * f.config.head_dim * bits / 8 + scales;
     int64_t slots = 0;
     for (const int64_t recent : list_windows(f.mask, window.recent)) slots += recent == 0 ? 100 : window.sink + recent;
@@ -242,12 +273,14 @@ void test_laws(const Fixture &f, Window window) {
     expect(session->length() == 90, "fill sets the length");
     session->decode(1, task);
     const auto logits = read(*session, V);
-    expect(std::all_of(logits.begin(), logits.end(), [](float x) { return std::isfinite(x); }), "a filled cache decodes");
+    expect(std::all_of(logits.begin(), logits.end(), [](float x) { return std::isfinite(x); }),
+           "a filled cache decodes");
   }
 }
 
-// Up to 64 sessions a step, in sets that change: a step was launched, captured and replayed for other sets than the one that it now has.
-// `limit` above `few` sessions, where products are another kernel's: whose sums have another order, and round to bf16 another way.
+// Up to 64 sessions a step, in sets that change: a step was launched, captured and replayed for other sets than the one
+// that it now has. `limit` above `few` sessions, where products are another kernel's: whose sums have another order,
+// and round to bf16 another way.
 void test_batches(const std::string &name, const Fixture &f, Storage kv, size_t most, double limit) {
   const int64_t T = static_cast<int64_t>(f.tokens.size()), V = f.config.vocab;
   Task task;
@@ -265,7 +298,8 @@ void test_batches(const std::string &name, const Fixture &f, Storage kv, size_t 
       std::vector<int32_t> next;
       std::vector<size_t> chosen;
       for (size_t i = 0; i < count; i++) {
-        chosen.push_back((i * 5 + round * 3) % most);  // `most` is not a multiple of 5: each once, in an order of its own
+        chosen.push_back((i * 5 + round * 3) %
+                         most);  // `most` is not a multiple of 5: each once, in an order of its own
         batch.push_back(together[chosen.back()].get());
         next.push_back(f.tokens[(i + round) % f.tokens.size()]);
       }
@@ -276,7 +310,9 @@ void test_batches(const std::string &name, const Fixture &f, Storage kv, size_t 
         expect(batch[i]->length() == alone[chosen[i]]->length(), name + " counts its tokens");
       }
     }
-    expect_within(worst, count > few ? limit : 1e-5, name + ", " + std::to_string(count) + " of " + std::to_string(most) + ": a batch equals its members one by one");
+    expect_within(worst, count > few ? limit : 1e-5,
+                  name + ", " + std::to_string(count) + " of " + std::to_string(most) +
+                      ": a batch equals its members one by one");
   }
 }
 
@@ -284,7 +320,8 @@ bool is_out_of_memory(const std::function<void()> &call) {
   try {
     call();
   } catch (const Error &error) {
-    return error.status() == DUO_STATUS_MEMORY && std::string(error.what()).find("keys and values of") != std::string::npos;
+    return error.status() == DUO_STATUS_MEMORY &&
+           std::string(error.what()).find("keys and values of") != std::string::npos;
   }
   return false;
 }
@@ -302,10 +339,13 @@ void test_pages(const Fixture &f, Storage kv) {
     auto parent = open(f.gpu, f.mask, {4, 9}, 100 * T, kv, 64);
     const int64_t rings = parent->held().kv_bytes;
     expect(model.pages().bytes() == 0 && parent->held().shared_bytes == 0, name + ": none is taken at open");
-    expect_within(relative_error(feed(*parent, f.tokens, 0, cut, V), feed(*reference, f.tokens, 0, cut, V)), tolerance(kv), name + " of a long text");
+    expect_within(relative_error(feed(*parent, f.tokens, 0, cut, V), feed(*reference, f.tokens, 0, cut, V)),
+                  tolerance(kv), name + " of a long text");
     expect(parent->held().kv_bytes == rings + 2 * column, name + ": as many are held as the text reaches");
     auto child = parent->fork(task);
-    expect(child->held().kv_bytes == rings + 2 * column && child->held().shared_bytes == 2 * column && parent->held().shared_bytes == 2 * column, name + ": a fork shares them");
+    expect(child->held().kv_bytes == rings + 2 * column && child->held().shared_bytes == 2 * column &&
+               parent->held().shared_bytes == 2 * column,
+           name + ": a fork shares them");
     // Each goes on with a text of its own, in turn; what either writes is not seen by the other.
     auto other = open(f.gpu, f.mask, {4, 9}, T + 8, kv, 64);
     feed(*other, f.tokens, 0, cut, V);
@@ -315,7 +355,8 @@ void test_pages(const Fixture &f, Storage kv) {
       parent->decode(f.tokens[static_cast<size_t>(cut + i)], task);
       reference->decode(f.tokens[static_cast<size_t>(cut + i)], task);
     }
-    expect(child->held().shared_bytes == column && child->held().kv_bytes == rings + 2 * column, name + ": only the page that was written is a copy");
+    expect(child->held().shared_bytes == column && child->held().kv_bytes == rings + 2 * column,
+           name + ": only the page that was written is a copy");
     expect(read(*child, V) == read(*other, V), name + ": a fork that went its own way is as one that was always alone");
     expect_within(relative_error(read(*parent, V), read(*reference, V)), tolerance(kv), name + " of its parent");
     parent.reset();
@@ -336,12 +377,20 @@ void test_pages(const Fixture &f, Storage kv) {
     const auto before = read(*first, V);
     DuoSession *both[] = {second.get(), first.get()};
     const int32_t next[] = {3, 5};
-    expect(is_out_of_memory([&] { first->decode(1, task); }) && is_out_of_memory([&] { first->decode_batch(both, next, 2, task); }), name + ": a token without a page is refused");
-    expect(is_out_of_memory([&] { second->prefill(f.tokens.data(), 60, task); }) && second->length() == 200, name + ": so is a text that would not fit, before any of it is fed");
+    expect(is_out_of_memory([&] { first->decode(1, task); }) &&
+               is_out_of_memory([&] { first->decode_batch(both, next, 2, task); }),
+           name + ": a token without a page is refused");
+    expect(is_out_of_memory([&] { second->prefill(f.tokens.data(), 60, task); }) && second->length() == 200,
+           name + ": so is a text that would not fit, before any of it is fed");
     std::vector<int32_t> drawn(3);
-    expect(is_out_of_memory([&] { first->generate(3, {0, 0, 1, 1}, nullptr, 0, task, drawn.data()); }), name + ": and what would be generated");
-    expect(first->length() == 512 && second->length() == 200 && read(*first, V) == before, name + ": and nothing has changed");
-    expect(is_out_of_memory([&] { second->fork(task)->decode(3, task); }), name + ": a fork has no page to go its own way");
+    expect(is_out_of_memory([&] {
+             first->generate(3, {0, 0, 1, 1}, nullptr, 0, task, drawn.data());
+           }),
+           name + ": and what would be generated");
+    expect(first->length() == 512 && second->length() == 200 && read(*first, V) == before,
+           name + ": and nothing has changed");
+    expect(is_out_of_memory([&] { second->fork(task)->decode(3, task); }),
+           name + ": a fork has no page to go its own way");
     second->decode(3, task);
     second.reset();
     first->decode(1, task);
@@ -355,8 +404,10 @@ void test_sampling(const Fixture &f) {
   Task task;
   auto session = open(f.gpu, f.mask, {4, 9}, T + 40, Dtype::bf16, 16);
   const auto logits = feed(*session, f.tokens, 0, T, V);
-  for (const Sampling &sampling : {Sampling{0, 0, 1, 1}, Sampling{1, 0, 1, 2}, Sampling{0.7f, 5, 1, 3}, Sampling{1.3f, 0, 0.6f, 4}, Sampling{2, 20, 0.9f, 5}}) {
-    expect(session->sample(sampling) == sample_token(logits.data(), V, sampling, T), "a draw is the CPU's, seed " + std::to_string(sampling.seed));
+  for (const Sampling &sampling : {Sampling{0, 0, 1, 1}, Sampling{1, 0, 1, 2}, Sampling{0.7f, 5, 1, 3},
+                                   Sampling{1.3f, 0, 0.6f, 4}, Sampling{2, 20, 0.9f, 5}}) {
+    expect(session->sample(sampling) == sample_token(logits.data(), V, sampling, T),
+           "a draw is the CPU's, seed " + std::to_string(sampling.seed));
   }
   // generate equals sample and decode by hand, and stops.
   const Sampling sampling{0.9f, 0, 0.95f, 11};
@@ -367,7 +418,8 @@ void test_sampling(const Fixture &f) {
     by_hand->decode(expected.back(), task);
   }
   auto stopping = session->fork(task);
-  expect(session->generate(5, sampling, nullptr, 0, task, tokens.data()) == 5 && tokens == expected, "generate is sample and decode");
+  expect(session->generate(5, sampling, nullptr, 0, task, tokens.data()) == 5 && tokens == expected,
+         "generate is sample and decode");
   expect(read(*session, V) == read(*by_hand, V), "generate leaves the session as decode does");
   const int32_t stop = expected[2];
   const auto first = std::find(expected.begin(), expected.end(), stop) - expected.begin();
@@ -402,11 +454,22 @@ void test_steps(const Fixture &f, int64_t steps) {
 int main(int count, char **arguments) {
   // An argument asks for that many soak steps.
   const int64_t steps = count > 1 ? std::atoll(arguments[1]) : 10;
-  // Weights that lose nothing to their formats: 4 bits for projections and 8 for the ends; Q4_1 and Q8_0 as GPUs keep them, both in one matrix for q, k, v.
-  const Fixture int4 = make_fixture(4, 2, 32, 67, false, Dtype::int4, Grid::bf16), blocks = make_fixture(4, 2, 32, 67, false, Dtype::stored, Grid::blocks);
+  // Weights that lose nothing to their formats: 4 bits for projections and 8 for the ends; Q4_1 and Q8_0 as GPUs keep
+  // them, both in one matrix for q, k, v.
+  const Fixture int4 = make_fixture(4, 2, 32, 67, false, Dtype::int4, Grid::bf16),
+                blocks = make_fixture(4, 2, 32, 67, false, Dtype::stored, Grid::blocks);
   const Fixture tied = make_fixture(3, 3, 64, 41, true, Dtype::stored, Grid::blocks);
-  const Fixture gqa = make_fixture(4, 2, 32, 67, false, Dtype::stored), norms = make_fixture(3, 3, 64, 41, true, Dtype::int8);
-  test_prefill_and_decode("gqa", gqa, {4, 9}, {Dtype::bf16, Dtype::f32, Dtype::int8, Dtype::fp8, Dtype::int4, {Dtype::int8, true}, {Dtype::fp8, true}, {Dtype::int4, true}});
+  const Fixture gqa = make_fixture(4, 2, 32, 67, false, Dtype::stored),
+                norms = make_fixture(3, 3, 64, 41, true, Dtype::int8);
+  test_prefill_and_decode("gqa", gqa, {4, 9},
+                          {Dtype::bf16,
+                           Dtype::f32,
+                           Dtype::int8,
+                           Dtype::fp8,
+                           Dtype::int4,
+                           {Dtype::int8, true},
+                           {Dtype::fp8, true},
+                           {Dtype::int4, true}});
   test_prefill_and_decode("gqa, no sink", gqa, {0, 1}, {Dtype::bf16});
   test_prefill_and_decode("gqa, sink past the text", gqa, {80, 3}, {Dtype::bf16});
   test_laws(gqa, {4, 9});
@@ -421,6 +484,8 @@ int main(int count, char **arguments) {
   test_prefill_and_decode("int4 weights", int4, {4, 9}, {Dtype::bf16});
   test_prefill_and_decode("weights in blocks", blocks, {4, 9}, {Dtype::bf16, Dtype::f32});
   test_prefill_and_decode("weights in blocks, tied, norms, bias", tied, {2, 30}, {Dtype::bf16});
-  expect(int4.gpu->device().find(" int4 weights") != std::string::npos && blocks.gpu->device().find(" Q4_1 weights") != std::string::npos, "the device names its weights");
+  expect(int4.gpu->device().find(" int4 weights") != std::string::npos &&
+             blocks.gpu->device().find(" Q4_1 weights") != std::string::npos,
+         "the device names its weights");
   return finish("test_cuda_session");
 }

@@ -10,7 +10,8 @@ namespace {
 
 void expect_fault(const std::string &part, dim3 grid, dim3 block, size_t shared, const std::function<void()> &kernel) {
   const bool ok = run_grid(grid, block, shared, kernel);
-  expect(!ok && emulation::last_fault().find(part) != std::string::npos, "a fault that says `" + part + "`, got `" + (ok ? "none" : emulation::last_fault()) + "`");
+  expect(!ok && emulation::last_fault().find(part) != std::string::npos,
+         "a fault that says `" + part + "`, got `" + (ok ? "none" : emulation::last_fault()) + "`");
 }
 
 void test_fragments() {
@@ -25,20 +26,22 @@ void test_fragments() {
   const auto a16 = to_bf16(a), b16 = to_bf16(b);
   const auto multiply = [&](bool through_memory, std::vector<float> &to) {
     return [&, through_memory] {
-      // b as [8, 16] rows for load_tiles, as [16, 8] rows for the transposed load.
+      // b as [8, 16] rows for ldmatrix_x4, as [16, 8] rows for the transposed load.
       auto *left = reinterpret_cast<uint16_t *>(cuda::shared_memory()), *right = left + 256, *deep = right + 256;
-      for (int i = static_cast<int>(threadIdx.x); i < 256; i += 32) left[i] = a16[i], right[i] = i < 128 ? b16[i % 16 * 8 + i / 16] : 0, deep[i] = i < 256 ? b16[i / 16 * 8 + i % 8] : 0;
+      for (int i = static_cast<int>(threadIdx.x); i < 256; i += 32)
+        left[i] = a16[i], right[i] = i < 128 ? b16[i % 16 * 8 + i / 16] : 0,
+        deep[i] = i < 256 ? b16[i / 16 * 8 + i % 8] : 0;
       __syncthreads();
       const int lane = static_cast<int>(threadIdx.x);
       uint32_t fa[4], fb[4];
-      cuda::load_tiles(fa, left + ((lane / 8 % 2) * 8 + lane % 8) * 16 + lane / 16 * 8);
+      cuda::ldmatrix_x4(fa, left + ((lane / 8 % 2) * 8 + lane % 8) * 16 + lane / 16 * 8);
       if (through_memory) {
-        cuda::load_tiles_transposed(fb, deep + (lane % 16) * 16);
+        cuda::ldmatrix_x4_trans(fb, deep + (lane % 16) * 16);
       } else {
-        cuda::load_tiles(fb, right + (lane / 16 * 8 + lane % 8) * 16 + lane / 8 % 2 * 8);
+        cuda::ldmatrix_x4(fb, right + (lane / 16 * 8 + lane % 8) * 16 + lane / 8 % 2 * 8);
       }
       float sum[4] = {};
-      cuda::multiply_tile(sum, fa, fb[0], fb[1]);
+      cuda::mma_m16n8k16(sum, fa, fb[0], fb[1]);
       for (int i = 0; i < 4; i++) to[(lane / 4 + i / 2 * 8) * 8 + lane % 4 * 2 + i % 2] = sum[i];
     };
   };
@@ -66,25 +69,28 @@ void test_faults() {
   alignas(16) static unsigned char source[32] = {1, 2, 3};
   alignas(16) static unsigned char changing[16];
   expect_fault("stay as it is", dim3(1), dim3(32), 64, [] {
-    if (threadIdx.x == 0) cuda::copy_async(cuda::shared_memory(), changing, true);
-    cuda::commit_copies();
+    if (threadIdx.x == 0) cuda::cp_async(cuda::shared_memory(), changing, true);
+    cuda::cp_async_commit_group();
     if (threadIdx.x == 0) changing[3]++;
-    cuda::wait_copies<0>();
+    cuda::cp_async_wait_group<0>();
   });
-  expect_fault("aligned", dim3(1), dim3(32), 64, [] { cuda::copy_async(cuda::shared_memory() + 1, source, true); });
+  expect_fault("aligned", dim3(1), dim3(32), 64, [] { cuda::cp_async(cuda::shared_memory() + 1, source, true); });
   // Data asked for but not waited for is not there.
   unsigned char early = 0, late = 0;
-  expect(run_grid(dim3(1), dim3(32), 64, [&] {
-    if (threadIdx.x == 0) cuda::copy_async(cuda::shared_memory(), source, true);
-    cuda::commit_copies();
-    __syncthreads();
-    if (threadIdx.x == 1) early = cuda::shared_memory()[0];
-    __syncthreads();
-    cuda::wait_copies<0>();
-    __syncthreads();
-    if (threadIdx.x == 1) late = cuda::shared_memory()[0];
-  }), "an asynchronous copy runs");
-  expect(early != 1 && late == 1, "a copy is seen after its wait, not before, got " + std::to_string(early) + ", " + std::to_string(late));
+  expect(run_grid(dim3(1), dim3(32), 64,
+                  [&] {
+                    if (threadIdx.x == 0) cuda::cp_async(cuda::shared_memory(), source, true);
+                    cuda::cp_async_commit_group();
+                    __syncthreads();
+                    if (threadIdx.x == 1) early = cuda::shared_memory()[0];
+                    __syncthreads();
+                    cuda::cp_async_wait_group<0>();
+                    __syncthreads();
+                    if (threadIdx.x == 1) late = cuda::shared_memory()[0];
+                  }),
+         "an asynchronous copy runs");
+  expect(early != 1 && late == 1,
+         "a copy is seen after its wait, not before, got " + std::to_string(early) + ", " + std::to_string(late));
 }
 
 // left [64, 64]·rightᵀ of two swizzled tiles, then weights [64, 64]·right, rows the depth; both against plain loops.
@@ -94,45 +100,53 @@ void test_warpgroup_products() {
   std::vector<float> along(64 * 64), deep(64 * 64), expected_along(64 * 64), expected_deep(64 * 64), early(64 * 64);
   for (int r = 0; r < 64; r++) {
     for (int c = 0; c < 64; c++) {
-      for (int k = 0; k < 64; k++) expected_along[r * 64 + c] += left[r * 64 + k] * right[c * 64 + k], expected_deep[r * 64 + c] += left[r * 64 + k] * right[k * 64 + c];
+      for (int k = 0; k < 64; k++)
+        expected_along[r * 64 + c] += left[r * 64 + k] * right[c * 64 + k],
+            expected_deep[r * 64 + c] += left[r * 64 + k] * right[k * 64 + c];
     }
   }
   const auto left16 = to_bf16(left), right16 = to_bf16(right);
-  expect(run_grid(dim3(1), dim3(128), 1024 + 2 * 64 * 64 * 2, [&] {
-    auto *a = reinterpret_cast<uint16_t *>(cuda::swizzled_memory()), *b = a + 64 * 64;
-    for (int i = static_cast<int>(threadIdx.x); i < 64 * 64; i += 128) {
-      a[cuda::swizzled_offset<64>(i / 64, i % 64 / 8) + i % 8] = left16[i];
-      b[cuda::swizzled_offset<64>(i / 64, i % 64 / 8) + i % 8] = right16[i];
-    }
-    cuda::fence_proxy_async();
-    __syncthreads();
-    const uint64_t tile_a = cuda::smem_descriptor<64>(a), tile_b = cuda::smem_descriptor<64>(b);
-    float sum[32] = {}, other[32] = {};
-    uint32_t words[4][4];
-    const int lane = static_cast<int>(threadIdx.x) % 32, row = static_cast<int>(threadIdx.x) / 32 * 16 + lane / 4;
-    for (int k = 0; k < 4; k++) {
-      for (int i = 0; i < 4; i++) {
-        const int at = (row + i % 2 * 8) * 64 + k * 16 + lane % 4 * 2 + i / 2 * 8;
-        words[k][i] = left16[at] | static_cast<uint32_t>(left16[at + 1]) << 16;
-      }
-    }
-    cuda::wgmma_fence();
-    for (int k = 0; k < 4; k++) cuda::wgmma_ss(sum, cuda::advance_k_major<64>(tile_a, k), cuda::advance_k_major<64>(tile_b, k), k > 0);
-    cuda::wgmma_commit_group();
-    for (int k = 0; k < 4; k++) cuda::wgmma_rs(other, words[k], cuda::advance_mn_major(tile_b, k));
-    cuda::wgmma_commit_group();
-    const float before = other[0];
-    cuda::wgmma_wait_group<1>();
-    early[threadIdx.x] = std::fabs(before) + std::fabs(other[0]);
-    cuda::wgmma_wait_group<0>();
-    for (int i = 0; i < 32; i++) {
-      const int at = (row + i % 4 / 2 * 8) * 64 + i / 4 * 8 + lane % 4 * 2 + i % 2;
-      along[at] = sum[i], deep[at] = other[i];
-    }
-  }), "warpgroup products run: " + emulation::last_fault());
+  expect(run_grid(dim3(1), dim3(128), 1024 + 2 * 64 * 64 * 2,
+                  [&] {
+                    auto *a = reinterpret_cast<uint16_t *>(cuda::swizzled_memory()), *b = a + 64 * 64;
+                    for (int i = static_cast<int>(threadIdx.x); i < 64 * 64; i += 128) {
+                      a[cuda::swizzled_offset<64>(i / 64, i % 64 / 8) + i % 8] = left16[i];
+                      b[cuda::swizzled_offset<64>(i / 64, i % 64 / 8) + i % 8] = right16[i];
+                    }
+                    cuda::fence_proxy_async();
+                    __syncthreads();
+                    const uint64_t tile_a = cuda::smem_descriptor<64>(a), tile_b = cuda::smem_descriptor<64>(b);
+                    float sum[32] = {}, other[32] = {};
+                    uint32_t words[4][4];
+                    const int lane = static_cast<int>(threadIdx.x) % 32,
+                              row = static_cast<int>(threadIdx.x) / 32 * 16 + lane / 4;
+                    for (int k = 0; k < 4; k++) {
+                      for (int i = 0; i < 4; i++) {
+                        const int at = (row + i % 2 * 8) * 64 + k * 16 + lane % 4 * 2 + i / 2 * 8;
+                        words[k][i] = left16[at] | static_cast<uint32_t>(left16[at + 1]) << 16;
+                      }
+                    }
+                    cuda::wgmma_fence();
+                    for (int k = 0; k < 4; k++)
+                      cuda::wgmma_ss(sum, cuda::advance_k_major<64>(tile_a, k), cuda::advance_k_major<64>(tile_b, k),
+                                     k > 0);
+                    cuda::wgmma_commit_group();
+                    for (int k = 0; k < 4; k++) cuda::wgmma_rs(other, words[k], cuda::advance_mn_major(tile_b, k));
+                    cuda::wgmma_commit_group();
+                    const float before = other[0];
+                    cuda::wgmma_wait_group<1>();
+                    early[threadIdx.x] = std::fabs(before) + std::fabs(other[0]);
+                    cuda::wgmma_wait_group<0>();
+                    for (int i = 0; i < 32; i++) {
+                      const int at = (row + i % 4 / 2 * 8) * 64 + i / 4 * 8 + lane % 4 * 2 + i % 2;
+                      along[at] = sum[i], deep[at] = other[i];
+                    }
+                  }),
+         "warpgroup products run: " + emulation::last_fault());
   expect_within(relative_error(along, expected_along), 1e-6, "wgmma, both operands from tiles");
   expect_within(relative_error(deep, expected_deep), 1e-6, "wgmma, left from registers, right a deep tile");
-  expect(std::all_of(early.begin(), early.end(), [](float x) { return x == 0; }), "a product is not there before it is waited for");
+  expect(std::all_of(early.begin(), early.end(), [](float x) { return x == 0; }),
+         "a product is not there before it is waited for");
   expect_fault("one product", dim3(1), dim3(128), 1024, [] {
     float sum[32] = {};
     cuda::wgmma_ss(sum, threadIdx.x == 5 ? 64 : 0, 0, false);
@@ -145,21 +159,23 @@ void test_warpgroup_products() {
 
 void test_counting_barriers() {
   std::vector<int> order;
-  expect(run_grid(dim3(1), dim3(64), 64, [&] {
-    auto *barrier = reinterpret_cast<cuda::Mbarrier *>(cuda::shared_memory());
-    if (threadIdx.x == 0) cuda::mbarrier_init(barrier, 32);
-    __syncthreads();
-    for (uint32_t round = 0; round < 3; round++) {
-      if (threadIdx.x >= 32) {
-        if (threadIdx.x == 63) order.push_back(static_cast<int>(round));
-        cuda::mbarrier_arrive(barrier);
-      } else {
-        cuda::mbarrier_wait(barrier, round & 1);
-        if (threadIdx.x == 0) order.push_back(10 + static_cast<int>(round));
-      }
-      __syncthreads();
-    }
-  }), "a counting barrier runs: " + emulation::last_fault());
+  expect(run_grid(dim3(1), dim3(64), 64,
+                  [&] {
+                    auto *barrier = reinterpret_cast<cuda::Mbarrier *>(cuda::shared_memory());
+                    if (threadIdx.x == 0) cuda::mbarrier_init(barrier, 32);
+                    __syncthreads();
+                    for (uint32_t round = 0; round < 3; round++) {
+                      if (threadIdx.x >= 32) {
+                        if (threadIdx.x == 63) order.push_back(static_cast<int>(round));
+                        cuda::mbarrier_arrive(barrier);
+                      } else {
+                        cuda::mbarrier_wait(barrier, round & 1);
+                        if (threadIdx.x == 0) order.push_back(10 + static_cast<int>(round));
+                      }
+                      __syncthreads();
+                    }
+                  }),
+         "a counting barrier runs: " + emulation::last_fault());
   expect(order == std::vector<int>{0, 10, 1, 11, 2, 12}, "a wait ends with its round");
   expect_fault("same barrier", dim3(1), dim3(32), 64, [] {
     auto *barrier = reinterpret_cast<cuda::Mbarrier *>(cuda::shared_memory());
@@ -199,7 +215,9 @@ void test_memory() {
   cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking);
   cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal);
   auto *numbers = static_cast<int32_t *>(memory);
-  emulate_launch(dim3(1), dim3(32), 0, stream, [numbers] { if (threadIdx.x == 0) numbers[0]++; });
+  emulate_launch(dim3(1), dim3(32), 0, stream, [numbers] {
+    if (threadIdx.x == 0) numbers[0]++;
+  });
   cudaGraph_t graph;
   cudaStreamEndCapture(stream, &graph);
   expect(numbers[0] == 1, "a captured launch does not run");
@@ -212,7 +230,9 @@ void test_memory() {
   cudaGraphDestroy(graph);
   cudaStreamDestroy(stream);
   // Last, since a device fault stays: a kernel that writes past its allocation.
-  expect(emulate_launch(dim3(1), dim3(32), 0, nullptr, [memory] { static_cast<char *>(memory)[100] = 1; }) != cudaSuccess, "a write past an allocation is seen");
+  expect(
+      emulate_launch(dim3(1), dim3(32), 0, nullptr, [memory] { static_cast<char *>(memory)[100] = 1; }) != cudaSuccess,
+      "a write past an allocation is seen");
   expect(cudaMemsetAsync(memory, 0, 4, nullptr) != cudaSuccess, "a fault stays");
 }
 

@@ -1,4 +1,5 @@
-// Gated attention of one layer and its gradient from the definition, in fp64: what the kernels' outputs, log-sum-exps and deltas are held to.
+// Gated attention of one layer and its gradient from the definition, in fp64: what the kernels' outputs, log-sum-exps
+// and deltas are held to.
 #pragma once
 #include "op_test.h"
 
@@ -23,7 +24,8 @@ struct AttentionProblem {
   bool sees(bool streaming, int64_t kv_head, int64_t position, int64_t key_position) const {
     const int64_t window = window_of(kv_head);
     if (key_position > position) return false;
-    return !streaming || key_position < sink || (is_chunked ? key_position >= chunk_start - window : position - key_position < window);
+    return !streaming || key_position < sink ||
+           (is_chunked ? key_position >= chunk_start - window : position - key_position < window);
   }
 };
 
@@ -33,7 +35,8 @@ struct Branch {
 };
 
 // Softmax weights [position + 1] of one query row, and its log-sum-exp in log2.
-inline std::vector<double> weigh_keys(const AttentionProblem &p, bool streaming, int64_t row, int64_t head, double *lse = nullptr) {
+inline std::vector<double> weigh_keys(const AttentionProblem &p, bool streaming, int64_t row, int64_t head,
+                                      double *lse = nullptr) {
   const int64_t position = p.positions[static_cast<size_t>(row)], kv_head = head / p.group();
   const float *query = p.query.data() + (row * p.heads + head) * p.dim;
   std::vector<double> weight(static_cast<size_t>(position + 1), -INFINITY);
@@ -69,12 +72,13 @@ inline Branch attend_exactly(const AttentionProblem &p, bool streaming) {
 }
 
 struct AttentionGradients {
-  std::vector<double> query, key, value;              // [rows, H, D], [tokens, G, D] twice
-  std::vector<double> full_delta, stream_delta;       // [H, rows]: ⟨d, full⟩, ⟨d, stream⟩
+  std::vector<double> query, key, value;         // [rows, H, D], [tokens, G, D] twice
+  std::vector<double> full_delta, stream_delta;  // [H, rows]: ⟨d, full⟩, ⟨d, stream⟩
 };
 
 // full_is_constant: no gradient passes through the full branch.
-inline AttentionGradients attend_backward_exactly(const AttentionProblem &p, const std::vector<float> &gates, bool full_is_constant, const std::vector<float> &d_mixed) {
+inline AttentionGradients attend_backward_exactly(const AttentionProblem &p, const std::vector<float> &gates,
+                                                  bool full_is_constant, const std::vector<float> &d_mixed) {
   AttentionGradients g;
   g.query.resize(p.query.size()), g.key.resize(p.key.size()), g.value.resize(p.value.size());
   g.full_delta.resize(static_cast<size_t>(p.heads * p.rows())), g.stream_delta.resize(g.full_delta.size());
@@ -84,12 +88,17 @@ inline AttentionGradients attend_backward_exactly(const AttentionProblem &p, con
       const int64_t at = (row * p.heads + head) * p.dim, kv_head = head / p.group();
       for (const bool streaming : {false, true}) {
         const auto weight = weigh_keys(p, streaming, row, head);
-        const double gate = static_cast<double>(gates[static_cast<size_t>(kv_head)]), factor = streaming ? 1 - gate : full_is_constant ? 0 : gate;
+        const double gate = static_cast<double>(gates[static_cast<size_t>(kv_head)]), factor = streaming ? 1 - gate
+                                                                                               : full_is_constant
+                                                                                                   ? 0
+                                                                                                   : gate;
         std::vector<double> product(weight.size());
         double delta = 0;
         for (size_t j = 0; j < weight.size(); j++) {
           const int64_t key = (static_cast<int64_t>(j) * p.kv_heads + kv_head) * p.dim;
-          for (int64_t d = 0; d < p.dim; d++) product[j] += static_cast<double>(d_mixed[static_cast<size_t>(at + d)]) * static_cast<double>(p.value[static_cast<size_t>(key + d)]);
+          for (int64_t d = 0; d < p.dim; d++)
+            product[j] += static_cast<double>(d_mixed[static_cast<size_t>(at + d)]) *
+                          static_cast<double>(p.value[static_cast<size_t>(key + d)]);
           delta += weight[j] * product[j];
         }
         (streaming ? g.stream_delta : g.full_delta)[static_cast<size_t>(head * p.rows() + row)] = delta;
@@ -100,7 +109,8 @@ inline AttentionGradients attend_backward_exactly(const AttentionProblem &p, con
           for (int64_t d = 0; d < p.dim; d++) {
             g.query[static_cast<size_t>(at + d)] += slope * static_cast<double>(p.key[static_cast<size_t>(key + d)]);
             g.key[static_cast<size_t>(key + d)] += slope * static_cast<double>(p.query[static_cast<size_t>(at + d)]);
-            g.value[static_cast<size_t>(key + d)] += factor * weight[j] * static_cast<double>(d_mixed[static_cast<size_t>(at + d)]);
+            g.value[static_cast<size_t>(key + d)] +=
+                factor * weight[j] * static_cast<double>(d_mixed[static_cast<size_t>(at + d)]);
           }
         }
       }

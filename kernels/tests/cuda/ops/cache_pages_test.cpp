@@ -16,7 +16,8 @@ OP_TEST(pages, launch_copy_pages) {
   for (size_t i = 0; i < values.size(); i++) values[i] = static_cast<uint32_t>(i);
   const auto source = upload(values);
   std::vector<uint8_t *> from;
-  for (int64_t i = 0; i < count; i++) from.push_back(reinterpret_cast<uint8_t *>(source.data() + (count - 1 - i) * words * 4));
+  for (int64_t i = 0; i < count; i++)
+    from.push_back(reinterpret_cast<uint8_t *>(source.data() + (count - 1 - i) * words * 4));
   const auto from_table = upload(from);
   const auto copied = run_launch<uint32_t>("pages", count * words * 4, [&](uint32_t *out, cudaStream_t stream) {
     std::vector<uint8_t *> to;
@@ -27,14 +28,19 @@ OP_TEST(pages, launch_copy_pages) {
     return error;
   });
   bool is_right = true;
-  for (int64_t i = 0; i < count; i++) is_right = is_right && std::equal(copied.begin() + i * words * 4, copied.begin() + (i + 1) * words * 4, values.begin() + (count - 1 - i) * words * 4);
+  for (int64_t i = 0; i < count; i++)
+    is_right = is_right && std::equal(copied.begin() + i * words * 4, copied.begin() + (i + 1) * words * 4,
+                                      values.begin() + (count - 1 - i) * words * 4);
   expect(is_right, "each page is a copy of its own");
 }
 
-// Two sessions' heads, paged in an order that is no order, beside the same in one piece: the same bits out, and the same entry written.
+// Two sessions' heads, paged in an order that is no order, beside the same in one piece: the same bits out, and the
+// same entry written.
 void test_paged(Dtype dtype, const std::vector<int32_t> &lengths, int32_t blocks) {
   const int32_t kv_heads = 2, heads = 6, dim = 32, batch = static_cast<int32_t>(lengths.size());
-  const int64_t most = *std::max_element(lengths.begin(), lengths.end()) + 1, pages = (most + PAGE_ENTRIES - 1) / PAGE_ENTRIES, pairs = batch * kv_heads, slots = pages * PAGE_ENTRIES;
+  const int64_t most = *std::max_element(lengths.begin(), lengths.end()) + 1,
+                pages = (most + PAGE_ENTRIES - 1) / PAGE_ENTRIES, pairs = batch * kv_heads,
+                slots = pages * PAGE_ENTRIES;
   const int64_t row = kv_row_bytes(dtype, dim), page_bytes = kv_page_bytes(dtype, dim);
   const bool has_scale = kv_scale_bytes(dtype) > 0;
   DeviceBuffer<uint8_t> memory(pairs * slots * 2 * row), paged(pairs * pages * page_bytes);
@@ -48,17 +54,20 @@ void test_paged(Dtype dtype, const std::vector<int32_t> &lengths, int32_t blocks
     uint32_t *scale = has_scale ? scales.data() + 2 * i * slots : nullptr;
     in_pieces.push_back({key, key + slots * row, scale, has_scale ? scale + slots : nullptr, slots, 0, 0, 0});
     in_pages.push_back({nullptr, nullptr, nullptr, nullptr, slots, 0, 0, 0, table_buffer.data() + i, pairs});
-    for (const HeadCache &cache : {in_pieces.back(), in_pages.back()}) check(launch_fill_cache(cache, dtype, dim, static_cast<uint64_t>(i), test_stream().get()), "filling");
+    for (const HeadCache &cache : {in_pieces.back(), in_pages.back()})
+      check(launch_fill_cache(cache, dtype, dim, static_cast<uint64_t>(i), test_stream().get()), "filling");
   }
   Random random(9);
   const auto qkv = upload(to_bf16(random.values(batch * (heads + 2 * kv_heads) * dim, 2.0)));
-  const auto cosine = upload(std::vector<float>(static_cast<size_t>(batch * dim / 2), 0.8f)), sine = upload(std::vector<float>(static_cast<size_t>(batch * dim / 2), 0.6f));
+  const auto cosine = upload(std::vector<float>(static_cast<size_t>(batch * dim / 2), 0.8f)),
+             sine = upload(std::vector<float>(static_cast<size_t>(batch * dim / 2), 0.6f));
   const DecodeShape shape = choose_decode_shape(dtype, dim, 4, 227 << 10, {2, 2, blocks});
   const std::string name = std::string("paged ") + kv_name(dtype) + " blocks " + std::to_string(blocks);
   const auto attend = [&](const std::vector<HeadCache> &caches) {
     const auto cache_buffer = upload(caches);
     std::vector<DecodeMember> members;
-    for (int32_t m = 0; m < batch; m++) members.push_back({cache_buffer.data() + m * kv_heads, nullptr, nullptr, 1.0f, lengths[static_cast<size_t>(m)]});
+    for (int32_t m = 0; m < batch; m++)
+      members.push_back({cache_buffer.data() + m * kv_heads, nullptr, nullptr, 1.0f, lengths[static_cast<size_t>(m)]});
     const auto member_buffer = upload(members);
     DeviceBuffer<DecodeHead> plan(pairs + 1);
     DeviceBuffer<float> partial((blocks + pairs) * 3 * dim), partial_scale((blocks + pairs) * 3 * 2);
@@ -67,7 +76,8 @@ void test_paged(Dtype dtype, const std::vector<int32_t> &lengths, int32_t blocks
     check(launch_decode_plan(member_buffer.data(), batch, 1, kv_heads, plan.data(), test_stream().get()), "a plan");
     return run_launch<uint16_t>(name, batch * heads * dim, [&](uint16_t *to, cudaStream_t stream) {
       DecodeAttention a{};
-      a.plan = plan.data(), a.shape = shape, a.batch = batch, a.heads = heads, a.kv_heads = kv_heads, a.head_dim = dim, a.dtype = dtype;
+      a.plan = plan.data(), a.shape = shape, a.batch = batch, a.heads = heads, a.kv_heads = kv_heads, a.head_dim = dim,
+      a.dtype = dtype;
       a.projections = {qkv.data(), nullptr, nullptr, 0.0f, cosine.data(), sine.data()};
       a.partial = partial.data(), a.partial_scale = partial_scale.data(), a.arrived = arrived.data(), a.out = to;
       const cudaError_t error = launch_decode_attention(a, stream);
@@ -80,9 +90,12 @@ void test_paged(Dtype dtype, const std::vector<int32_t> &lengths, int32_t blocks
   const auto words = download(scales);
   bool is_same = true;
   for (int64_t i = 0; i < pairs; i++) {
-    const int64_t slot = lengths[static_cast<size_t>(i / kv_heads)], page = (table[static_cast<size_t>(slot / PAGE_ENTRIES * pairs + i)] - paged.data()), at = slot % PAGE_ENTRIES;
+    const int64_t slot = lengths[static_cast<size_t>(i / kv_heads)],
+                  page = (table[static_cast<size_t>(slot / PAGE_ENTRIES * pairs + i)] - paged.data()),
+                  at = slot % PAGE_ENTRIES;
     for (const int64_t is_value : {0, 1}) {
-      const uint8_t *expected = piece_bytes.data() + ((2 * i + is_value) * slots + slot) * row, *got = page_values.data() + page + (is_value * PAGE_ENTRIES + at) * row;
+      const uint8_t *expected = piece_bytes.data() + ((2 * i + is_value) * slots + slot) * row,
+                    *got = page_values.data() + page + (is_value * PAGE_ENTRIES + at) * row;
       is_same = is_same && std::equal(expected, expected + row, got);
       if (!has_scale) continue;
       uint32_t word = 0;

@@ -1,6 +1,6 @@
 // Products of a gradient with what windows take from heads' outputs, and the sums of runs that they end in.
-#include "cuda/branch_gradient.h"
 #include "cuda/ladder_products.h"
+#include "cuda/branch_gradient.h"
 #include "op_test.h"
 
 using namespace duo;
@@ -22,11 +22,14 @@ OP_TEST(attention, launch_sum_runs) {
     const auto from = upload(values);
     DeviceBuffer<double> partial(c.runs * GATE_SLICES);
     const std::string name = "sums of " + std::to_string(c.runs) + " runs of " + std::to_string(c.count);
-    const auto got = run_launch<float>(name, c.runs, [&](float *sums, cudaStream_t stream) { return launch_sum_runs(from.data(), c.runs, c.count, partial.data(), sums, stream); });
+    const auto got = run_launch<float>(name, c.runs, [&](float *sums, cudaStream_t stream) {
+      return launch_sum_runs(from.data(), c.runs, c.count, partial.data(), sums, stream);
+    });
     double worst = got.size() == static_cast<size_t>(c.runs) ? 0 : NAN;
     for (int64_t run = 0; run < c.runs; run++) {
       double sum = 0, size = 0;
-      for (int64_t i = run * c.count; i < (run + 1) * c.count; i++) sum += values[static_cast<size_t>(i)], size += std::fabs(values[static_cast<size_t>(i)]);
+      for (int64_t i = run * c.count; i < (run + 1) * c.count; i++)
+        sum += values[static_cast<size_t>(i)], size += std::fabs(values[static_cast<size_t>(i)]);
       worst = worse(worst, std::fabs(got[static_cast<size_t>(run)] - sum) / size);
     }
     expect_within(worst, tolerance::bf16_delta, name);
@@ -38,7 +41,8 @@ OP_TEST(attention, launch_ladder_products) {
     int64_t heads, kv_heads, dim, rows, windows;
   };
   for (const Case &c : {Case{3, 3, 32, 1, 1}, Case{6, 3, 64, 70, 2}, Case{4, 1, 128, 33, 5}, Case{4, 4, 64, 65, 3}}) {
-    const std::string name = "ladder products H" + std::to_string(c.heads) + " G" + std::to_string(c.kv_heads) + " D" + std::to_string(c.dim) + " rows " + std::to_string(c.rows);
+    const std::string name = "ladder products H" + std::to_string(c.heads) + " G" + std::to_string(c.kv_heads) + " D" +
+                             std::to_string(c.dim) + " rows " + std::to_string(c.rows);
     Random random(static_cast<uint64_t>(c.rows));
     const int64_t count = c.rows * c.heads;
     const auto d_mixed = round_bf16(random.values(count * c.dim)), mixed = round_bf16(random.values(count * c.dim));
@@ -47,16 +51,20 @@ OP_TEST(attention, launch_ladder_products) {
     const auto e = upload(differences);
     struct Result {
       std::vector<float> full_delta, deltas, products;
-      bool operator==(const Result &o) const { return full_delta == o.full_delta && deltas == o.deltas && products == o.products; }
+      bool operator==(const Result &o) const {
+        return full_delta == o.full_delta && deltas == o.deltas && products == o.products;
+      }
     };
     const auto result = run_in_every_order<Result>(name, [&] {
       DeviceBuffer<float> full_delta(count), deltas(c.windows * count), products(c.windows * c.kv_heads);
       DeviceBuffer<double> partial(c.windows * c.kv_heads * GATE_SLICES);
       LadderProducts a{};
-      a.heads = static_cast<int32_t>(c.heads), a.kv_heads = static_cast<int32_t>(c.kv_heads), a.head_dim = static_cast<int32_t>(c.dim);
+      a.heads = static_cast<int32_t>(c.heads), a.kv_heads = static_cast<int32_t>(c.kv_heads),
+      a.head_dim = static_cast<int32_t>(c.dim);
       a.num_rows = c.rows, a.num_windows = c.windows;
       a.d_mixed = d.data(), a.mixed = m.data(), a.differences = e.data();
-      a.full_delta = full_delta.data(), a.deltas = deltas.data(), a.partial = partial.data(), a.products = products.data();
+      a.full_delta = full_delta.data(), a.deltas = deltas.data(), a.partial = partial.data(),
+      a.products = products.data();
       check(launch_ladder_products(a, test_stream().get()), "products");
       return Result{download(full_delta), download(deltas), download(products)};
     });
@@ -67,17 +75,23 @@ OP_TEST(attention, launch_ladder_products) {
         const int64_t row = item / c.heads, head = item % c.heads, kv_head = head / (c.heads / c.kv_heads);
         double sum = 0, size = 0;
         for (int64_t i = item * c.dim; i < (item + 1) * c.dim; i++) {
-          const double other = window < 0 ? mixed[static_cast<size_t>(i)] : differences[static_cast<size_t>(window * count * c.dim + i)];
+          const double other =
+              window < 0 ? mixed[static_cast<size_t>(i)] : differences[static_cast<size_t>(window * count * c.dim + i)];
           sum += d_mixed[static_cast<size_t>(i)] * other, size += std::fabs(d_mixed[static_cast<size_t>(i)] * other);
         }
         const auto at = static_cast<size_t>(head * c.rows + row);
-        if (window < 0) worst_full = worse(worst_full, std::fabs(result.full_delta[at] - sum) / size);
-        else worst_delta = worse(worst_delta, std::fabs(result.deltas[static_cast<size_t>(window * count) + at] - sum) / size);
+        if (window < 0)
+          worst_full = worse(worst_full, std::fabs(result.full_delta[at] - sum) / size);
+        else
+          worst_delta =
+              worse(worst_delta, std::fabs(result.deltas[static_cast<size_t>(window * count) + at] - sum) / size);
         products[static_cast<size_t>(kv_head)] += sum, sizes[static_cast<size_t>(kv_head)] += size;
       }
       for (int64_t head = 0; head < c.kv_heads && window >= 0; head++) {
         const auto at = static_cast<size_t>(head);
-        worst_product = worse(worst_product, std::fabs(result.products[static_cast<size_t>(window * c.kv_heads + head)] - products[at]) / sizes[at]);
+        worst_product = worse(
+            worst_product,
+            std::fabs(result.products[static_cast<size_t>(window * c.kv_heads + head)] - products[at]) / sizes[at]);
       }
     }
     expect_within(worst_full, tolerance::bf16_delta, name + ": full");

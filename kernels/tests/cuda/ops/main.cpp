@@ -1,8 +1,10 @@
-// Usage: test_cuda_ops [--brief] [group | launch] …   (default all). Groups: layer, product, attention, decode, reduction. --brief: small shapes, for slow
-// tools. With no names it also requires that every launch declared in kernels/cuda/*.h has a test (DUO_CUDA_HEADERS, the folder).
+// Usage: test_cuda_ops [--brief] [group | launch] …   (default all). Groups: layer, product, attention, decode,
+//   reduction. --brief: small shapes, for slow
+// tools. With no names it also requires that every launch declared in kernels/cuda/*.h has a test (DUO_CUDA_HEADERS,
+//   the folder).
+#include <dirent.h>
 #include <algorithm>
 #include <cstdlib>
-#include <dirent.h>
 #include <fstream>
 #include <regex>
 #include <set>
@@ -38,8 +40,10 @@ void require_all_tested(const std::string &folder) {
   }
   closedir(directory);
   expect(declared.size() > 40, "the headers declare their launches");
-  for (const std::string &name : declared) expect(tested.count(name) > 0, name + " is declared in kernels/cuda and has no op test");
-  for (const std::string &name : tested) expect(declared.count(name) > 0, name + " is tested and not declared in kernels/cuda");
+  for (const std::string &name : declared)
+    expect(tested.count(name) > 0, name + " is declared in kernels/cuda and has no op test");
+  for (const std::string &name : tested)
+    expect(declared.count(name) > 0, name + " is tested and not declared in kernels/cuda");
 }
 
 }  // namespace
@@ -53,6 +57,7 @@ int main(int count, char **values) {
     unknown.erase(test.group), unknown.erase(test.launch);
     if (wanted.empty() || wanted.count(test.group) || wanted.count(test.launch)) test.run();
   }
-  for (const std::string &name : unknown) expect(false, "Expected a group (layer, product, attention, decode, reduction) or a launch, got `" + name + "`");
+  for (const std::string &name : unknown)
+    expect(false, "Expected a group (layer, product, attention, decode, reduction) or a launch, got `" + name + "`");
   return finish("test_cuda_ops");
 }

@@ -1,5 +1,6 @@
-// The harness of the op tests: every launch that kernels/cuda/*.h declares has a test here, OP_TEST(group, launch_name), that holds it to fp64 loops on
-// the host. main.cpp runs all, a group or a launch, and fails where a declared launch has no test.
+// The harness of the op tests: every launch that kernels/cuda/*.h declares has a test here, OP_TEST(group,
+// launch_name), that holds it to fp64 loops on the host. main.cpp runs all, a group or a launch, and fails where a
+// declared launch has no test.
 #pragma once
 #include <functional>
 #include <string>
@@ -29,8 +30,8 @@ inline bool add_op_test(const char *group, const char *launch, void (*run)()) {
 // Under a slow tool (racecheck) a test does less.
 inline bool is_brief = false;
 
-#define OP_TEST(group, launch)                                                        \
-  static void test_##launch();                                                        \
+#define OP_TEST(group, launch)                                                                                \
+  static void test_##launch();                                                                                \
   [[maybe_unused]] static const bool has_##launch = ::duo::test::add_op_test(#group, #launch, test_##launch); \
   static void test_##launch()
 
@@ -47,10 +48,12 @@ std::vector<T> download(const DeviceBuffer<T> &buffer) {
   return download(buffer, test_stream());
 }
 
-// What `launch(out, stream)` writes to `count` elements, the same bits in every order of threads. Where a launch leaves elements alone, `before` is what
-// they hold; otherwise the emulation fills them with NaN.
+// What `launch(out, stream)` writes to `count` elements, the same bits in every order of threads. Where a launch leaves
+// elements alone, `before` is what they hold; otherwise the emulation fills them with NaN.
 template <typename T>
-std::vector<T> run_launch(const std::string &name, int64_t count, const std::function<cudaError_t(T *, cudaStream_t)> &launch, const std::vector<T> &before = {}) {
+std::vector<T> run_launch(const std::string &name, int64_t count,
+                          const std::function<cudaError_t(T *, cudaStream_t)> &launch,
+                          const std::vector<T> &before = {}) {
   return run_in_every_order<std::vector<T>>(name, [&] {
     DeviceBuffer<T> out = before.empty() ? DeviceBuffer<T>(count) : upload(before);
     cuda::check(launch(out.data(), test_stream().get()), name.c_str());
@@ -83,12 +86,16 @@ inline std::vector<float> from_half(const std::vector<uint16_t> &values, Half ha
   for (const uint16_t value : values) out.push_back(half == Half::bf16 ? bf16_to_float(value) : f16_to_float(value));
   return out;
 }
-inline std::vector<float> round_half(const std::vector<float> &values, Half half) { return from_half(to_half(values, half), half); }
+inline std::vector<float> round_half(const std::vector<float> &values, Half half) {
+  return from_half(to_half(values, half), half);
+}
 inline const char *name_of(Half half) { return half == Half::bf16 ? " bf16" : " f16"; }
 
-// Every element is `expected` rounded to the nearest 16-bit float: off by half a unit in the last place at most, and by what fp32 arithmetic adds, fp32_sum of
-// the largest of its row. Truncation, a wrong term, a wrong row are each seen in any element, however small.
-inline void expect_rounded(const std::vector<uint16_t> &got, const std::vector<double> &expected, int64_t width, Half half, const std::string &what) {
+// Every element is `expected` rounded to the nearest 16-bit float: off by half a unit in the last place at most, and by
+// what fp32 arithmetic adds, fp32_sum of the largest of its row. Truncation, a wrong term, a wrong row are each seen in
+// any element, however small.
+inline void expect_rounded(const std::vector<uint16_t> &got, const std::vector<double> &expected, int64_t width,
+                           Half half, const std::string &what) {
   double worst = got.size() == expected.size() ? 0 : NAN;
   const int bits = half == Half::bf16 ? 8 : 11, lowest = half == Half::bf16 ? -126 : -14;
   for (size_t row = 0; row < expected.size() && !std::isnan(worst); row += static_cast<size_t>(width)) {

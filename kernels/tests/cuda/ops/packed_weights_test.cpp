@@ -10,12 +10,14 @@ using namespace duo::cuda;
 
 namespace {
 
-constexpr WeightFormat FORMATS[] = {WeightFormat::int8, WeightFormat::int4, WeightFormat::scaled8, WeightFormat::affine8};
+constexpr WeightFormat FORMATS[] = {WeightFormat::int8, WeightFormat::int4, WeightFormat::scaled8,
+                                    WeightFormat::affine8};
 
 // The squared error of 32 values in 16 even steps from the least to the greatest.
 double plain_error(const float *x) {
   const double low = *std::min_element(x, x + 32), high = *std::max_element(x, x + 32);
-  const double scale = f16_to_float(float_to_f16(static_cast<float>((high - low) / 15))), minimum = f16_to_float(float_to_f16(static_cast<float>(low)));
+  const double scale = f16_to_float(float_to_f16(static_cast<float>((high - low) / 15))),
+               minimum = f16_to_float(float_to_f16(static_cast<float>(low)));
   double error = 0;
   for (int i = 0; i < 32; i++) {
     const double code = scale == 0 ? 0 : std::min(15.0, std::max(0.0, std::nearbyint((x[i] - minimum) / scale)));
@@ -76,9 +78,12 @@ OP_TEST(packed, launch_quantize_groups) {
   const PackedShape shape{WeightFormat::int4, 8, 32};
   DeviceBuffer<uint8_t> codes(shape.code_bytes());
   DeviceBuffer<uint32_t> scales(shape.scale_words());
-  const auto bad = run_launch<int32_t>("quantise large groups", 1, [&](int32_t *to, cudaStream_t stream) {
-    return launch_quantize_groups(from.data(), shape, codes.data(), scales.data(), to, stream);
-  }, {0});
+  const auto bad =
+      run_launch<int32_t>("quantise large groups", 1,
+                          [&](int32_t *to, cudaStream_t stream) {
+                            return launch_quantize_groups(from.data(), shape, codes.data(), scales.data(), to, stream);
+                          },
+                          {0});
   expect(bad[0] == 1, "scales past fp16's range are seen");
 }
 
@@ -91,12 +96,16 @@ OP_TEST(packed, launch_widen_rows) {
       const std::vector<double> expected(weights.values.begin() + first * columns, weights.values.end());
       const std::string name = "widen" + name_of(format) + " " + std::to_string(columns);
       for (const Half half : {Half::bf16, Half::f16}) {
-        const auto got = run_launch<uint16_t>(name, count * columns, [&, half = half](uint16_t *to, cudaStream_t stream) {
-          return launch_widen_rows(weights.packed(), first, count, half == Half::bf16 ? Widened::bf16 : Widened::f16, to, stream);
-        });
+        const auto got =
+            run_launch<uint16_t>(name, count * columns, [&, half = half](uint16_t *to, cudaStream_t stream) {
+              return launch_widen_rows(weights.packed(), first, count,
+                                       half == Half::bf16 ? Widened::bf16 : Widened::f16, to, stream);
+            });
         expect_rounded(got, expected, columns, half, name + test::name_of(half));
       }
-      const auto got = run_launch<float>(name, count * columns, [&](float *to, cudaStream_t stream) { return launch_widen_rows(weights.packed(), first, count, Widened::f32, to, stream); });
+      const auto got = run_launch<float>(name, count * columns, [&](float *to, cudaStream_t stream) {
+        return launch_widen_rows(weights.packed(), first, count, Widened::f32, to, stream);
+      });
       expect_within(worst_row_error(got, expected, columns), tolerance::fp32_sum, name + " fp32");
     }
   }
@@ -108,9 +117,12 @@ OP_TEST(packed, launch_embed_packed) {
     const TestWeights weights(random, format, 13, 160);
     const std::vector<int32_t> tokens{12, 0, 5, 5, 7};
     const auto t = upload(tokens);
-    const auto got = run_launch<float>("embed" + name_of(format), 5 * 160, [&](float *x, cudaStream_t stream) { return launch_embed_packed(t.data(), weights.packed(), 5, x, stream); });
+    const auto got = run_launch<float>("embed" + name_of(format), 5 * 160, [&](float *x, cudaStream_t stream) {
+      return launch_embed_packed(t.data(), weights.packed(), 5, x, stream);
+    });
     std::vector<double> expected;
-    for (const int32_t token : tokens) expected.insert(expected.end(), weights.values.begin() + token * 160, weights.values.begin() + (token + 1) * 160);
+    for (const int32_t token : tokens)
+      expected.insert(expected.end(), weights.values.begin() + token * 160, weights.values.begin() + (token + 1) * 160);
     expect_within(worst_row_error(got, expected, 160), tolerance::fp32_sum, "embed" + name_of(format));
   }
 }

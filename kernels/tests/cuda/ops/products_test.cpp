@@ -1,4 +1,5 @@
-// Matrix products of many rows, by the project's own kernel and by what a model uses (cuBLASLt where it can be opened), and the vector products of decode.
+// Matrix products of many rows, by the project's own kernel and by what a model uses (cuBLASLt where it can be opened),
+// and the vector products of decode.
 #include <array>
 
 #include "cuda/gemm.h"
@@ -23,11 +24,17 @@ struct ProductCase {
   float factor;
 };
 
-// Rows lie further apart than they are wide: what is between them is NaN in the operands, and must stay as it is in the result.
+// Rows lie further apart than they are wide: what is between them is NaN in the operands, and must stay as it is in the
+// result.
 void test_product(const ProductCase &c, bool own) {
-  const int64_t left_stride = c.k + 8, right_rows = c.deep ? c.k : c.n, right_width = c.deep ? c.n : c.k, right_stride = right_width + 16, out_stride = c.n + 24;
-  const std::string name = std::string(own ? "product " : "a model's product ") + std::to_string(c.m) + "x" + std::to_string(c.n) + "x" + std::to_string(c.k) + (c.deep ? " deep" : "") +
-                           test::name_of(c.half) + (c.store == Store::half ? " to 16 bits" : c.store == Store::f32 ? " to fp32" : " added");
+  const int64_t left_stride = c.k + 8, right_rows = c.deep ? c.k : c.n, right_width = c.deep ? c.n : c.k,
+                right_stride = right_width + 16, out_stride = c.n + 24;
+  const std::string name = std::string(own ? "product " : "a model's product ") + std::to_string(c.m) + "x" +
+                           std::to_string(c.n) + "x" + std::to_string(c.k) + (c.deep ? " deep" : "") +
+                           test::name_of(c.half) +
+                           (c.store == Store::half  ? " to 16 bits"
+                            : c.store == Store::f32 ? " to fp32"
+                                                    : " added");
   Random random(static_cast<uint64_t>(c.m * 7 + c.k));
   const auto spread = [&](int64_t rows, int64_t width, int64_t stride) {
     auto values = random.values(rows * stride);
@@ -36,17 +43,21 @@ void test_product(const ProductCase &c, bool own) {
     }
     return round_half(values, c.half);
   };
-  const auto left = spread(c.m, c.k, left_stride), right = spread(right_rows, right_width, right_stride), before = random.values(c.m * out_stride, 20.0);
+  const auto left = spread(c.m, c.k, left_stride), right = spread(right_rows, right_width, right_stride),
+             before = random.values(c.m * out_stride, 20.0);
   const auto a = upload(to_half(left, c.half)), b = upload(to_half(right, c.half));
   std::vector<double> expected;
   for (int64_t row = 0; row < c.m; row++) {
     for (int64_t column = 0; column < c.n; column++) {
       double sum = 0;
-      for (int64_t i = 0; i < c.k; i++) sum += static_cast<double>(left[row * left_stride + i]) * (c.deep ? right[i * right_stride + column] : right[column * right_stride + i]);
+      for (int64_t i = 0; i < c.k; i++)
+        sum += static_cast<double>(left[row * left_stride + i]) *
+               (c.deep ? right[i * right_stride + column] : right[column * right_stride + i]);
       expected.push_back(c.factor * sum);
     }
   }
-  Product product{a.data(), b.data(), nullptr, c.m, c.n, c.k, left_stride, right_stride, out_stride, c.deep, c.store, c.half, c.factor};
+  Product product{a.data(),     b.data(),   nullptr, c.m,     c.n,    c.k,     left_stride,
+                  right_stride, out_stride, c.deep,  c.store, c.half, c.factor};
   static LinearAlgebra algebra;
   const auto launch = [&](void *out, cudaStream_t stream) {
     product.out = out;
@@ -56,21 +67,25 @@ void test_product(const ProductCase &c, bool own) {
   };
   const auto within = [&](const auto &all) {
     std::decay_t<decltype(all)> out;
-    for (int64_t row = 0; row < c.m; row++) out.insert(out.end(), all.begin() + row * out_stride, all.begin() + row * out_stride + c.n);
+    for (int64_t row = 0; row < c.m; row++)
+      out.insert(out.end(), all.begin() + row * out_stride, all.begin() + row * out_stride + c.n);
     return out;
   };
   const auto between = [&](const auto &all) {
     std::decay_t<decltype(all)> out;
-    for (int64_t row = 0; row < c.m; row++) out.insert(out.end(), all.begin() + row * out_stride + c.n, all.begin() + (row + 1) * out_stride);
+    for (int64_t row = 0; row < c.m; row++)
+      out.insert(out.end(), all.begin() + row * out_stride + c.n, all.begin() + (row + 1) * out_stride);
     return out;
   };
   if (c.store == Store::half) {
     const auto held = to_half(before, c.half);
-    const auto out = run_launch<uint16_t>(name, c.m * out_stride, [&](uint16_t *to, cudaStream_t stream) { return launch(to, stream); }, held);
+    const auto out = run_launch<uint16_t>(
+        name, c.m * out_stride, [&](uint16_t *to, cudaStream_t stream) { return launch(to, stream); }, held);
     expect_rounded(within(out), expected, c.n, c.half, name);
     expect(between(out) == between(held), name + ": what is between rows");
   } else {
-    const auto out = run_launch<float>(name, c.m * out_stride, [&](float *to, cudaStream_t stream) { return launch(to, stream); }, before);
+    const auto out = run_launch<float>(
+        name, c.m * out_stride, [&](float *to, cudaStream_t stream) { return launch(to, stream); }, before);
     auto got = within(out);
     const auto held = within(before);
     double worst = 0;
@@ -78,9 +93,11 @@ void test_product(const ProductCase &c, bool own) {
       // The sum's error is that of the product and of the last addition to a number of up to 20.
       double largest = 0, error = 0;
       for (int64_t i = row * c.n; i < (row + 1) * c.n; i++) {
-        const double base = c.store == Store::add_f32 ? held[static_cast<size_t>(i)] : 0, wanted = expected[static_cast<size_t>(i)];
+        const double base = c.store == Store::add_f32 ? held[static_cast<size_t>(i)] : 0,
+                     wanted = expected[static_cast<size_t>(i)];
         largest = worse(largest, std::fabs(wanted));
-        error = worse(error, std::max(0.0, std::fabs(got[static_cast<size_t>(i)] - base - wanted) - std::fabs(base) * 0x1p-23));
+        error = worse(
+            error, std::max(0.0, std::fabs(got[static_cast<size_t>(i)] - base - wanted) - std::fabs(base) * 0x1p-23));
       }
       worst = worse(worst, error / largest);
     }
@@ -102,11 +119,16 @@ OP_TEST(product, launch_product) {
       test_product({33, 72, 24, deep, Half::f16, Store::f32, 0.25f}, own);
     }
   }
-  const auto refuses = [](Product product) { return launch_product(product, test_stream().get()) == cudaErrorInvalidValue; };
+  const auto refuses = [](Product product) {
+    return launch_product(product, test_stream().get()) == cudaErrorInvalidValue;
+  };
   expect(refuses({nullptr, nullptr, nullptr, 8, 8, 12, 16, 16, 8, false, Store::f32}), "a depth of 12 is refused");
-  expect(refuses({nullptr, nullptr, nullptr, 8, 8, 16, 20, 16, 8, false, Store::f32}), "a left stride of 20 is refused");
-  expect(refuses({nullptr, nullptr, nullptr, 8, 8, 16, 16, 20, 8, false, Store::f32}), "a right stride of 20 is refused");
-  expect(refuses({nullptr, nullptr, nullptr, 8, 12, 16, 16, 16, 12, true, Store::f32}), "12 columns of a deep product are refused");
+  expect(refuses({nullptr, nullptr, nullptr, 8, 8, 16, 20, 16, 8, false, Store::f32}),
+         "a left stride of 20 is refused");
+  expect(refuses({nullptr, nullptr, nullptr, 8, 8, 16, 16, 20, 8, false, Store::f32}),
+         "a right stride of 20 is refused");
+  expect(refuses({nullptr, nullptr, nullptr, 8, 12, 16, 16, 16, 12, true, Store::f32}),
+         "12 columns of a deep product are refused");
 }
 
 struct VectorCase {
@@ -122,13 +144,19 @@ struct VectorCase {
 void test_vector_product(const VectorCase &c) {
   const bool pairs = c.store == VectorStore::swiglu;
   const int64_t rows = pairs ? 2 * c.outputs : c.outputs;
-  const std::string name = "vector product " + std::to_string(c.outputs) + "x" + std::to_string(c.depth) + ", batch " + std::to_string(c.batch) + name_of(c.format) + (c.normed ? " normed" : "") +
-                           (c.store == VectorStore::bf16 ? " to bf16" : c.store == VectorStore::f32 ? " to fp32" : pairs ? " swiglu" : " added");
+  const std::string name = "vector product " + std::to_string(c.outputs) + "x" + std::to_string(c.depth) + ", batch " +
+                           std::to_string(c.batch) + name_of(c.format) + (c.normed ? " normed" : "") +
+                           (c.store == VectorStore::bf16  ? " to bf16"
+                            : c.store == VectorStore::f32 ? " to fp32"
+                            : pairs                       ? " swiglu"
+                                                          : " added");
   Random random(static_cast<uint64_t>(c.outputs + c.batch));
-  const auto norm = random.values(c.depth, 2.0), bias = random.values(rows), before = random.values(c.batch * c.outputs, 50.0);
+  const auto norm = random.values(c.depth, 2.0), bias = random.values(rows),
+             before = random.values(c.batch * c.outputs, 50.0);
   // Vectors of unlike sizes; where they are normed, the second is so small that eps counts.
   auto vectors = random.values(c.batch * c.depth);
-  for (int64_t i = 0; i < c.batch * c.depth; i++) vectors[static_cast<size_t>(i)] *= i / c.depth % 3 == 1 ? 3e-3f : i / c.depth % 3 == 2 ? 5.0f : 1.0f;
+  for (int64_t i = 0; i < c.batch * c.depth; i++)
+    vectors[static_cast<size_t>(i)] *= i / c.depth % 3 == 1 ? 3e-3f : i / c.depth % 3 == 2 ? 5.0f : 1.0f;
   if (!c.normed) vectors = round_bf16(vectors);
   const TestWeights weights(random, c.format, rows, c.depth);
   const auto x = upload(to_bf16(vectors));
@@ -145,13 +173,18 @@ void test_vector_product(const VectorCase &c) {
       double sum = 0;
       for (int64_t j = 0; j < c.depth; j++) {
         // Normed vectors are rounded to bf16 before the product.
-        const double element = c.normed ? bf16_to_float(float_to_bf16(static_cast<float>(vector[j] * scale * norm[static_cast<size_t>(j)]))) : vector[j];
+        const double element =
+            c.normed
+                ? bf16_to_float(float_to_bf16(static_cast<float>(vector[j] * scale * norm[static_cast<size_t>(j)])))
+                : vector[j];
         sum += element * weights.values[static_cast<size_t>(row * c.depth + j)];
       }
       y.push_back(sum + (c.has_bias ? static_cast<double>(bias[static_cast<size_t>(row)]) : 0));
     }
     for (int64_t o = 0; o < c.outputs; o++) {
-      expected.push_back(pairs ? y[static_cast<size_t>(o)] / (1 + std::exp(-y[static_cast<size_t>(o)])) * y[static_cast<size_t>(o + c.outputs)] : y[static_cast<size_t>(o)]);
+      expected.push_back(pairs ? y[static_cast<size_t>(o)] / (1 + std::exp(-y[static_cast<size_t>(o)])) *
+                                     y[static_cast<size_t>(o + c.outputs)]
+                               : y[static_cast<size_t>(o)]);
     }
   }
   VectorProduct product{};
@@ -171,21 +204,25 @@ void test_vector_product(const VectorCase &c) {
   // A normed element within fp32's rounding of a tie may land on bf16's other side.
   const double slack = c.normed ? tolerance::normed_product : tolerance::fp32_product;
   if (c.store == VectorStore::bf16 || pairs) {
-    const auto out = run_launch<uint16_t>(name, c.batch * c.outputs, [&](uint16_t *to, cudaStream_t stream) { return launch(to, stream); });
+    const auto out = run_launch<uint16_t>(name, c.batch * c.outputs,
+                                          [&](uint16_t *to, cudaStream_t stream) { return launch(to, stream); });
     if (c.normed) {
       expect_within(worst_row_error(from_bf16(out), expected, c.outputs), slack + 0x1p-8, name);
     } else {
       expect_rounded(out, expected, c.outputs, Half::bf16, name);
     }
   } else {
-    auto out = run_launch<float>(name, c.batch * c.outputs, [&](float *to, cudaStream_t stream) { return launch(to, stream); }, before);
+    auto out = run_launch<float>(
+        name, c.batch * c.outputs, [&](float *to, cudaStream_t stream) { return launch(to, stream); }, before);
     double worst = 0;
     for (int64_t i = 0; i < c.batch; i++) {
       double largest = 0, error = 0;
       for (int64_t o = i * c.outputs; o < (i + 1) * c.outputs; o++) {
-        const double base = c.store == VectorStore::add_f32 ? before[static_cast<size_t>(o)] : 0, wanted = expected[static_cast<size_t>(o)];
+        const double base = c.store == VectorStore::add_f32 ? before[static_cast<size_t>(o)] : 0,
+                     wanted = expected[static_cast<size_t>(o)];
         largest = worse(largest, std::fabs(wanted));
-        error = worse(error, std::max(0.0, std::fabs(out[static_cast<size_t>(o)] - base - wanted) - (std::fabs(base) + std::fabs(wanted)) * 0x1p-23));
+        error = worse(error, std::max(0.0, std::fabs(out[static_cast<size_t>(o)] - base - wanted) -
+                                               (std::fabs(base) + std::fabs(wanted)) * 0x1p-23));
       }
       worst = worse(worst, error / largest);
     }
@@ -202,14 +239,19 @@ void test_bad_logits() {
   x[static_cast<size_t>(depth + 3)] = 0.0f;  // 0·∞ in the second vector, ∞ in the first
   const auto w = upload(to_bf16(weight)), v = upload(to_bf16(x));
   for (const int32_t before : {NONE_BAD, 5}) {
-    const auto found = run_launch<int32_t>("bad logits", batch, [&](int32_t *first_bad, cudaStream_t stream) {
-      DeviceBuffer<float> out(batch * outputs);
-      VectorProduct product{};
-      product.weight = w.data(), product.x = v.data(), product.depth = depth, product.outputs = outputs, product.batch = batch, product.out = out.data();
-      product.store = VectorStore::f32, product.device = {3, 99 << 10}, product.first_bad = first_bad;
-      return launch_vector_product(product, stream);
-    }, {before, before});
-    expect(found[0] == std::min(before, 17) && found[1] == std::min(before, 17), "the first logit that is not finite is found");
+    const auto found = run_launch<int32_t>(
+        "bad logits", batch,
+        [&](int32_t *first_bad, cudaStream_t stream) {
+          DeviceBuffer<float> out(batch * outputs);
+          VectorProduct product{};
+          product.weight = w.data(), product.x = v.data(), product.depth = depth, product.outputs = outputs,
+          product.batch = batch, product.out = out.data();
+          product.store = VectorStore::f32, product.device = {3, 99 << 10}, product.first_bad = first_bad;
+          return launch_vector_product(product, stream);
+        },
+        {before, before});
+    expect(found[0] == std::min(before, 17) && found[1] == std::min(before, 17),
+           "the first logit that is not finite is found");
   }
 }
 
@@ -227,7 +269,8 @@ OP_TEST(product, launch_vector_product) {
   }
   test_vector_product({5, 9056, 2, WeightFormat::int4, true, true, VectorStore::f32, small});
   test_vector_product({300, 32, 1, WeightFormat::affine8, false, false, VectorStore::add_f32, {1, 227 << 10}});
-  // 9008: two pieces of the depth, three where a block has less shared memory; 700 outputs: more than one group of rounds, more outputs of a block than threads.
+  // 9008: two pieces of the depth, three where a block has less shared memory; 700 outputs: more than one group of
+  // rounds, more outputs of a block than threads.
   test_vector_product({5, 9008, 2, BF16, true, true, VectorStore::swiglu, device});
   test_vector_product({3, 9008, 8, INT8, false, true, VectorStore::f32, small, 9});
   test_vector_product({1, 8, 1, BF16, false, true, VectorStore::f32, device, 2});
@@ -239,7 +282,8 @@ OP_TEST(product, launch_vector_product) {
   test_bad_logits();
   const auto refuses = [](int64_t depth, int32_t batch, WeightFormat format, VectorStore store = VectorStore::f32) {
     VectorProduct product{};
-    product.depth = depth, product.outputs = 12, product.batch = batch, product.format = format, product.store = store, product.device = {1, 99 << 10};
+    product.depth = depth, product.outputs = 12, product.batch = batch, product.format = format, product.store = store,
+    product.device = {1, 99 << 10};
     return launch_vector_product(product, test_stream().get()) == cudaErrorInvalidValue;
   };
   expect(refuses(12, 1, BF16), "a depth of 12 is refused");

@@ -1,6 +1,6 @@
 // Rotary positions with Q/K norm, forward into a cache's format and back; copies into caches; the filler of benches.
-#include "cuda/layer_ops.h"
 #include <set>
+#include "cuda/layer_ops.h"
 
 #include "kv_rows.h"
 
@@ -25,7 +25,9 @@ OP_TEST(layer, launch_rope_tables) {
   const auto sines = download(sine);
   double worst = 0;
   for (int64_t i = 0; i < rows * half; i++) {
-    const double angle = static_cast<double>(static_cast<float>(start + i / half) * inverse[static_cast<size_t>(i % half)]);  // the fp32 product, as core/rope.h defines it
+    const double angle =
+        static_cast<double>(static_cast<float>(start + i / half) *
+                            inverse[static_cast<size_t>(i % half)]);  // the fp32 product, as core/rope.h defines it
     worst = worse(worst, std::fabs(cosine[static_cast<size_t>(i)] - 1.25 * std::cos(angle)));
     worst = worse(worst, std::fabs(sines[static_cast<size_t>(i)] - 1.25 * std::sin(angle)));
   }
@@ -42,15 +44,20 @@ struct RopeCase {
 // Queries of some rows, keys and values of all; rows that lie further apart than they are wide, tables that begin late.
 void test_rope_write(const RopeCase &c) {
   const Half half_kind = c.dtype == Dtype::f16 ? Half::f16 : Half::bf16;
-  const std::string name = std::string("rope write ") + kv_name(c.dtype) + " D" + std::to_string(c.dim) + (c.has_norm ? " normed" : "") + (c.rotates_kv ? " transformed" : "");
-  const auto transformed = [&](std::vector<double> vector) { return c.rotates_kv ? transform_exactly(vector, c.dim) : vector; };
+  const std::string name = std::string("rope write ") + kv_name(c.dtype) + " D" + std::to_string(c.dim) +
+                           (c.has_norm ? " normed" : "") + (c.rotates_kv ? " transformed" : "");
+  const auto transformed = [&](std::vector<double> vector) {
+    return c.rotates_kv ? transform_exactly(vector, c.dim) : vector;
+  };
   Random random(static_cast<uint64_t>(c.dim) + (c.has_norm ? 1 : 0));
-  const int64_t rows = 7, start = 50, half = c.dim / 2, kv_width = c.kv_heads * c.dim, width = c.heads * c.dim + 2 * kv_width + 8;
+  const int64_t rows = 7, start = 50, half = c.dim / 2, kv_width = c.kv_heads * c.dim,
+                width = c.heads * c.dim + 2 * kv_width + 8;
   const std::vector<int32_t> query_positions{51, 56, 53};
   std::vector<int32_t> positions{56, 50, 51, 52, 53, 54, 55};
   const auto query_rows = static_cast<int64_t>(query_positions.size());
   auto projected = random.values(rows * width, 3.0);
-  for (int64_t i = 0; i < width; i++) projected[static_cast<size_t>(2 * width + i)] *= 2e-3f;  // where the norm's eps counts
+  for (int64_t i = 0; i < width; i++)
+    projected[static_cast<size_t>(2 * width + i)] *= 2e-3f;  // where the norm's eps counts
   projected = round_half(projected, half_kind);
   const auto query_in = round_half(random.values(query_rows * width, 3.0), half_kind);
   const auto query_norm = random.values(c.dim, 2.0), key_norm = random.values(c.dim, 2.0);
@@ -65,7 +72,10 @@ void test_rope_write(const RopeCase &c) {
     std::vector<uint16_t> query;
     std::vector<uint8_t> key, value;
     std::vector<uint32_t> key_scale, value_scale;
-    bool operator==(const Result &o) const { return query == o.query && key == o.key && value == o.value && key_scale == o.key_scale && value_scale == o.value_scale; }
+    bool operator==(const Result &o) const {
+      return query == o.query && key == o.key && value == o.value && key_scale == o.key_scale &&
+             value_scale == o.value_scale;
+    }
   };
   const auto result = run_in_every_order<Result>(name, [&] {
     DeviceBuffer<uint16_t> query(query_rows * c.heads * c.dim);
@@ -84,7 +94,8 @@ void test_rope_write(const RopeCase &c) {
     rope.query_out = query.data();
     rope.dtype = c.dtype, rope.rotates_kv = c.rotates_kv;
     rope.key_out = key.data(), rope.value_out = value.data();
-    rope.key_scale = kv_has_scale(c.dtype) ? key_scale.data() : nullptr, rope.value_scale = kv_has_scale(c.dtype) ? value_scale.data() : nullptr;
+    rope.key_scale = kv_has_scale(c.dtype) ? key_scale.data() : nullptr,
+    rope.value_scale = kv_has_scale(c.dtype) ? value_scale.data() : nullptr;
     check(launch_rope_write(rope, test_stream().get()), "rope");
     return Result{download(query), download(key), download(value), download(key_scale), download(value_scale)};
   });
@@ -93,7 +104,9 @@ void test_rope_write(const RopeCase &c) {
   for (int64_t row = 0; row < query_rows; row++) {
     for (int64_t head = 0; head < c.heads; head++) {
       const auto table = table_of(query_positions[static_cast<size_t>(row)]);
-      const auto made = transformed(rotate_exactly(query_in.data() + row * width + head * c.dim, c.dim, c.has_norm ? query_norm.data() : nullptr, EPS, &cosines[table], &sines[table]));
+      const auto made =
+          transformed(rotate_exactly(query_in.data() + row * width + head * c.dim, c.dim,
+                                     c.has_norm ? query_norm.data() : nullptr, EPS, &cosines[table], &sines[table]));
       expected.insert(expected.end(), made.begin(), made.end());
     }
   }
@@ -103,11 +116,14 @@ void test_rope_write(const RopeCase &c) {
     const int64_t row = item / c.kv_heads, head = item % c.kv_heads;
     const float *key = projected.data() + row * width + (c.heads + head) * c.dim, *value = key + kv_width;
     const auto table = table_of(positions[static_cast<size_t>(row)]);
-    const auto made = transformed(rotate_exactly(key, c.dim, c.has_norm ? key_norm.data() : nullptr, EPS, &cosines[table], &sines[table]));
+    const auto made = transformed(
+        rotate_exactly(key, c.dim, c.has_norm ? key_norm.data() : nullptr, EPS, &cosines[table], &sines[table]));
     const auto as_is = transformed(std::vector<double>(value, value + c.dim));
     const auto at = static_cast<size_t>(item);
-    key_error = worse(key_error, kv_row_error(c.dtype, result.key.data() + item * row_bytes, result.key_scale[at], made.data(), c.dim));
-    value_error = worse(value_error, kv_row_error(c.dtype, result.value.data() + item * row_bytes, result.value_scale[at], as_is.data(), c.dim));
+    key_error = worse(key_error, kv_row_error(c.dtype, result.key.data() + item * row_bytes, result.key_scale[at],
+                                              made.data(), c.dim));
+    value_error = worse(value_error, kv_row_error(c.dtype, result.value.data() + item * row_bytes,
+                                                  result.value_scale[at], as_is.data(), c.dim));
   }
   expect_within(key_error, 1, name + ": keys, in half steps");
   expect_within(value_error, 1, name + ": values, in half steps");
@@ -119,24 +135,32 @@ void test_rope_peak() {
   enum { NOTHING, QUERY, KEY, VALUE };
   for (const int which : {NOTHING, QUERY, KEY, VALUE}) {
     std::vector<float> vectors(3 * dim, 1.0f);  // query, key, value
-    // Rotated by an eighth of a turn, two of 60000 make one of 84853; a value is not rotated, so it must be infinite already.
-    if (which == QUERY || which == KEY) vectors[(which == KEY) * dim + 5] = -60000.0f, vectors[(which == KEY) * dim + 5 + dim / 2] = -60000.0f;
+    // Rotated by an eighth of a turn, two of 60000 make one of 84853; a value is not rotated, so it must be infinite
+    // already.
+    if (which == QUERY || which == KEY)
+      vectors[(which == KEY) * dim + 5] = -60000.0f, vectors[(which == KEY) * dim + 5 + dim / 2] = -60000.0f;
     if (which == VALUE) vectors[2 * dim + 63] = INFINITY;
     if (which == NOTHING) vectors[2 * dim + 3] = 65504.0f;
     const auto in = upload(to_half(vectors, Half::f16));
-    const auto cosine = upload(std::vector<float>(dim / 2, std::sqrt(0.5f))), sine = upload(std::vector<float>(dim / 2, std::sqrt(0.5f)));
+    const auto cosine = upload(std::vector<float>(dim / 2, std::sqrt(0.5f))),
+               sine = upload(std::vector<float>(dim / 2, std::sqrt(0.5f)));
     const auto position = upload(std::vector<int32_t>{0});
-    const auto peak = run_launch<float>("rope peak", 1, [&](float *out, cudaStream_t stream) {
-      DeviceBuffer<uint16_t> query(dim), key(dim), value(dim);
-      RopeWrite rope{};
-      rope.query_in = in.data(), rope.key_in = in.data() + dim, rope.value_in = in.data() + 2 * dim;
-      rope.query_positions = rope.positions = position.data();
-      rope.query_rows = rope.rows = rope.heads = rope.kv_heads = 1, rope.head_dim = dim, rope.eps = EPS;
-      rope.cosine = cosine.data(), rope.sine = sine.data(), rope.dtype = Dtype::f16, rope.peak = out;
-      rope.query_out = query.data(), rope.key_out = reinterpret_cast<uint8_t *>(key.data()), rope.value_out = reinterpret_cast<uint8_t *>(value.data());
-      return launch_rope_write(rope, stream);
-    }, {0.0f});
-    expect(which == NOTHING ? peak[0] == 0.0f : peak[0] > 65504.0f, "rope records what leaves f16's range, case " + std::to_string(which));
+    const auto peak = run_launch<float>(
+        "rope peak", 1,
+        [&](float *out, cudaStream_t stream) {
+          DeviceBuffer<uint16_t> query(dim), key(dim), value(dim);
+          RopeWrite rope{};
+          rope.query_in = in.data(), rope.key_in = in.data() + dim, rope.value_in = in.data() + 2 * dim;
+          rope.query_positions = rope.positions = position.data();
+          rope.query_rows = rope.rows = rope.heads = rope.kv_heads = 1, rope.head_dim = dim, rope.eps = EPS;
+          rope.cosine = cosine.data(), rope.sine = sine.data(), rope.dtype = Dtype::f16, rope.peak = out;
+          rope.query_out = query.data(), rope.key_out = reinterpret_cast<uint8_t *>(key.data()),
+          rope.value_out = reinterpret_cast<uint8_t *>(value.data());
+          return launch_rope_write(rope, stream);
+        },
+        {0.0f});
+    expect(which == NOTHING ? peak[0] == 0.0f : peak[0] > 65504.0f,
+           "rope records what leaves f16's range, case " + std::to_string(which));
   }
 }
 
@@ -158,10 +182,12 @@ struct BackwardCase {
   bool rotates, has_norm, scatters;
 };
 void test_rope_backward(const BackwardCase &c) {
-  const std::string name = "rope backward D" + std::to_string(c.dim) + (c.rotates ? " rotated" : "") + (c.has_norm ? " normed" : "") + (c.scatters ? " scattered" : "");
+  const std::string name = "rope backward D" + std::to_string(c.dim) + (c.rotates ? " rotated" : "") +
+                           (c.has_norm ? " normed" : "") + (c.scatters ? " scattered" : "");
   Random random(static_cast<uint64_t>(c.dim));
   const std::vector<int32_t> positions{4, 0, 3};
-  const int64_t rows = 3, all = 5, half = c.dim / 2, raw_stride = c.heads * c.dim + 8, out_stride = c.heads * c.dim + 16;
+  const int64_t rows = 3, all = 5, half = c.dim / 2, raw_stride = c.heads * c.dim + 8,
+                out_stride = c.heads * c.dim + 16;
   const auto dy = random.values(rows * c.heads * c.dim);
   auto raw = random.values(rows * raw_stride, 2.0);
   for (int64_t i = 0; i < raw_stride; i++) raw[static_cast<size_t>(raw_stride + i)] *= 2e-3f;
@@ -173,22 +199,26 @@ void test_rope_backward(const BackwardCase &c) {
   const auto r = upload(to_bf16(raw));
   const auto p = upload(positions);
   const std::vector<uint16_t> before(static_cast<size_t>(all * out_stride), 0x1234);
-  const auto got = run_launch<uint16_t>(name, all * out_stride, [&](uint16_t *out, cudaStream_t stream) {
-    RopeBackward rope{};
-    rope.dy = d.data(), rope.positions = p.data(), rope.rows = rows, rope.heads = c.heads, rope.head_dim = c.dim;
-    rope.cosine = c.rotates ? cosine.data() : nullptr, rope.sine = sine.data();
-    rope.norm = c.has_norm ? n.data() : nullptr;
-    rope.raw = r.data(), rope.raw_stride = raw_stride, rope.eps = EPS;
-    rope.out = out, rope.out_stride = out_stride, rope.scatters = c.scatters;
-    return launch_rope_backward(rope, stream);
-  }, before);
+  const auto got = run_launch<uint16_t>(
+      name, all * out_stride,
+      [&](uint16_t *out, cudaStream_t stream) {
+        RopeBackward rope{};
+        rope.dy = d.data(), rope.positions = p.data(), rope.rows = rows, rope.heads = c.heads, rope.head_dim = c.dim;
+        rope.cosine = c.rotates ? cosine.data() : nullptr, rope.sine = sine.data();
+        rope.norm = c.has_norm ? n.data() : nullptr;
+        rope.raw = r.data(), rope.raw_stride = raw_stride, rope.eps = EPS;
+        rope.out = out, rope.out_stride = out_stride, rope.scatters = c.scatters;
+        return launch_rope_backward(rope, stream);
+      },
+      before);
   std::vector<double> expected;
   std::vector<uint16_t> written;
   std::vector<uint16_t> untouched = got;
   for (int64_t row = 0; row < rows; row++) {
     const int64_t to = c.scatters ? positions[static_cast<size_t>(row)] : row;
     for (int64_t head = 0; head < c.heads; head++) {
-      const float *gradient = dy.data() + (row * c.heads + head) * c.dim, *x = raw.data() + row * raw_stride + head * c.dim;
+      const float *gradient = dy.data() + (row * c.heads + head) * c.dim,
+                  *x = raw.data() + row * raw_stride + head * c.dim;
       // The transpose of the rotation, then of the norm's derivative.
       std::vector<double> back(static_cast<size_t>(c.dim));
       for (int64_t i = 0; i < half; i++) {
@@ -199,7 +229,9 @@ void test_rope_backward(const BackwardCase &c) {
       }
       if (c.has_norm) {
         double square = 0, projection = 0;
-        for (int64_t i = 0; i < c.dim; i++) square += static_cast<double>(x[i]) * x[i], projection += back[static_cast<size_t>(i)] * norm[static_cast<size_t>(i)] * x[i];
+        for (int64_t i = 0; i < c.dim; i++)
+          square += static_cast<double>(x[i]) * x[i],
+              projection += back[static_cast<size_t>(i)] * norm[static_cast<size_t>(i)] * x[i];
         const double scale = 1 / std::sqrt(square / c.dim + static_cast<double>(EPS));
         for (int64_t i = 0; i < c.dim; i++) {
           double &value = back[static_cast<size_t>(i)];
@@ -208,7 +240,8 @@ void test_rope_backward(const BackwardCase &c) {
       }
       expected.insert(expected.end(), back.begin(), back.end());
       const auto at = static_cast<size_t>(to * out_stride + head * c.dim);
-      written.insert(written.end(), got.begin() + static_cast<std::ptrdiff_t>(at), got.begin() + static_cast<std::ptrdiff_t>(at) + c.dim);
+      written.insert(written.end(), got.begin() + static_cast<std::ptrdiff_t>(at),
+                     got.begin() + static_cast<std::ptrdiff_t>(at) + c.dim);
       std::fill_n(untouched.begin() + static_cast<std::ptrdiff_t>(at), c.dim, 0x1234);
     }
   }
@@ -224,7 +257,8 @@ OP_TEST(layer, launch_rope_backward) {
   test_rope_backward({4, 32, true, true, false});
 }
 
-// Chunks into a cache that grows and a ring; what a ring would overwrite in the same chunk is left out. Bytes only: what they mean does not matter.
+// Chunks into a cache that grows and a ring; what a ring would overwrite in the same chunk is left out. Bytes only:
+// what they mean does not matter.
 OP_TEST(layer, launch_cache_copy) {
   struct Case {
     int64_t rows, start, sink, recent;
@@ -245,7 +279,8 @@ OP_TEST(layer, launch_cache_copy) {
         for (int64_t i = 0; i < count; i++) out.push_back(static_cast<uint32_t>(random.bits()));
         return out;
       };
-      const auto key = bytes(items * row_bytes), value = bytes(items * row_bytes), memory = bytes(2 * kv_heads * slots * row_bytes);
+      const auto key = bytes(items * row_bytes), value = bytes(items * row_bytes),
+                 memory = bytes(2 * kv_heads * slots * row_bytes);
       const auto key_scale = words(items), value_scale = words(items), scale_memory = words(2 * kv_heads * slots);
       const auto k = upload(key), v = upload(value);
       const auto ks = upload(key_scale), vs = upload(value_scale);
@@ -254,7 +289,8 @@ OP_TEST(layer, launch_cache_copy) {
         std::vector<uint32_t> scales;
         bool operator==(const Result &o) const { return memory == o.memory && scales == o.scales; }
       };
-      const std::string name = std::string("cache copy ") + kv_name(dtype) + " of " + std::to_string(c.rows) + " from " + std::to_string(c.start);
+      const std::string name = std::string("cache copy ") + kv_name(dtype) + " of " + std::to_string(c.rows) +
+                               " from " + std::to_string(c.start);
       const auto got = run_in_every_order<Result>(name, [&] {
         const auto cache_memory = upload(memory);
         const auto cache_scales = upload(scale_memory);
@@ -262,10 +298,14 @@ OP_TEST(layer, launch_cache_copy) {
         for (int64_t head = 0; head < kv_heads; head++) {
           uint8_t *at = cache_memory.data() + 2 * head * slots * row_bytes;
           uint32_t *scale = cache_scales.data() + 2 * head * slots;
-          caches.push_back({at, at + slots * row_bytes, scale, scale + slots, head == 1 ? slots : c.sink + window_of(head), head != 1, c.sink, window_of(head)});
+          caches.push_back({at, at + slots * row_bytes, scale, scale + slots,
+                            head == 1 ? slots : c.sink + window_of(head), head != 1, c.sink, window_of(head)});
         }
         const auto table = upload(caches);
-        check(launch_cache_copy({k.data(), v.data(), ks.data(), vs.data(), table.data(), c.rows, c.start, kv_heads, dim, dtype}, test_stream().get()), "a copy");
+        check(launch_cache_copy(
+                  {k.data(), v.data(), ks.data(), vs.data(), table.data(), c.rows, c.start, kv_heads, dim, dtype},
+                  test_stream().get()),
+              "a copy");
         return Result{download(cache_memory), download(cache_scales)};
       });
       Result expected{memory, scale_memory};
@@ -273,11 +313,16 @@ OP_TEST(layer, launch_cache_copy) {
         for (int64_t head = 0; head < kv_heads; head++) {
           const int64_t position = c.start + row;
           // In order, later tokens overwrite earlier ones; the sinks are never overwritten.
-          const int64_t slot = head == 1 || position < c.sink ? position : c.sink + (position - c.sink) % window_of(head), item = row * kv_heads + head;
+          const int64_t slot =
+                            head == 1 || position < c.sink ? position : c.sink + (position - c.sink) % window_of(head),
+                        item = row * kv_heads + head;
           for (const bool is_value : {false, true}) {
             const int64_t to = (2 * head + is_value) * slots + slot;
-            std::copy_n((is_value ? value : key).begin() + item * row_bytes, row_bytes, expected.memory.begin() + to * row_bytes);
-            if (kv_has_scale(dtype)) expected.scales[static_cast<size_t>(to)] = (is_value ? value_scale : key_scale)[static_cast<size_t>(item)];
+            std::copy_n((is_value ? value : key).begin() + item * row_bytes, row_bytes,
+                        expected.memory.begin() + to * row_bytes);
+            if (kv_has_scale(dtype))
+              expected.scales[static_cast<size_t>(to)] =
+                  (is_value ? value_scale : key_scale)[static_cast<size_t>(item)];
           }
         }
       }
@@ -286,7 +331,8 @@ OP_TEST(layer, launch_cache_copy) {
   }
 }
 
-// Seeded numbers of mean 0 and unit variance, the same in every format up to its rounding; other seeds, keys and values differ.
+// Seeded numbers of mean 0 and unit variance, the same in every format up to its rounding; other seeds, keys and values
+// differ.
 OP_TEST(layer, launch_fill_cache) {
   const int32_t dim = 64;
   const int64_t slots = 50;
@@ -300,7 +346,14 @@ OP_TEST(layer, launch_fill_cache) {
       DeviceBuffer<uint8_t> memory(2 * slots * kv_bytes(dtype, dim));
       DeviceBuffer<uint32_t> scales(2 * slots);
       clear(scales, test_stream());
-      const HeadCache cache{memory.data(), memory.data() + slots * kv_bytes(dtype, dim), kv_has_scale(dtype) ? scales.data() : nullptr, kv_has_scale(dtype) ? scales.data() + slots : nullptr, slots, 0, 0, 0};
+      const HeadCache cache{memory.data(),
+                            memory.data() + slots * kv_bytes(dtype, dim),
+                            kv_has_scale(dtype) ? scales.data() : nullptr,
+                            kv_has_scale(dtype) ? scales.data() + slots : nullptr,
+                            slots,
+                            0,
+                            0,
+                            0};
       check(launch_fill_cache(cache, dtype, dim, seed, test_stream().get()), "filling");
       return Filled{download(memory), download(scales)};
     });
@@ -323,7 +376,8 @@ OP_TEST(layer, launch_fill_cache) {
     const auto got = fill(dtype, 7);
     double worst = 0;
     for (int64_t row = 0; row < 2 * slots; row++) {
-      worst = worse(worst, kv_row_error(dtype, got.bytes.data() + row * kv_bytes(dtype, dim), got.words[static_cast<size_t>(row)], exact.data() + row * dim, dim));
+      worst = worse(worst, kv_row_error(dtype, got.bytes.data() + row * kv_bytes(dtype, dim),
+                                        got.words[static_cast<size_t>(row)], exact.data() + row * dim, dim));
     }
     expect_within(worst, 1, std::string("fill ") + kv_name(dtype) + ", in half steps");
   }

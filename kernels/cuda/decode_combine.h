@@ -1,4 +1,5 @@
-// The results of the blocks that share a head, joined by the one that ends last, in the order of shares whichever it is, so that sums do not depend on it.
+// The results of the blocks that split a head, combined by the one that ends last, in the order of splits whichever it
+// is, so that sums do not depend on it.
 #pragma once
 #include "cuda/decode_attention.h"
 #include "cuda/hadamard.h"
@@ -6,35 +7,43 @@
 
 namespace duo::cuda {
 
-// Asks for parts [shares, stride] of 16 bytes from `from` on, shares `team`, team + teams …, one quad of each, in four groups.
-__device__ __forceinline__ void start_parts(float4 *parts, int stride, const float *from, int64_t from_stride, int shares, int team, int teams) {
-  const int quarter = (shares + 4 * teams - 1) / (4 * teams);
+// Asks for parts [splits, stride] of 16 bytes from `from` on, splits `team`, team + teams …, one quad of each, in four
+// groups.
+__device__ __forceinline__ void start_parts(float4 *parts, int stride, const float *from, int64_t from_stride,
+                                            int splits, int team, int teams) {
+  const int quarter = (splits + 4 * teams - 1) / (4 * teams);
 #pragma unroll
   for (int part = 0, turn = 0; part < 4; part++) {
     for (int i = 0; i < quarter; i++, turn++) {
-      const int share = team + turn * teams;
-      if (share < shares) copy_async(parts + share * stride, from + share * from_stride, true);
+      const int split = team + turn * teams;
+      if (split < splits) cp_async(parts + split * stride, from + split * from_stride, true);
     }
-    commit_copies();
+    cp_async_commit_group();
   }
 }
 
-// What the blocks that share a head have left in `partial`, joined: out [rows, D]. All of it is asked for at once, as memory is busy with the next
-// kernel's weights and each wait is long; what has come is summed while the rest comes. Teams of threads, four elements a thread, take the shares in
-// turn, and a thread reads only what it asked for itself.
-// `room` bytes of shared memory from `shared` on, a multiple of 16; totals [rows]. `rotates`: outputs are transformed back, from the room's end.
+// What the blocks that split a head have left in `partial`, combined: out [rows, D]. All of it is asked for at once, as
+// memory is busy with the next kernel's weights and each wait is long; what has come is summed while the rest comes.
+// Teams of threads, four elements a thread, take the splits in turn, and a thread reads only what it asked for itself.
+// `room` bytes of shared memory from `shared` on, a multiple of 16; totals [rows]. `rotates`: outputs are transformed
+// back, from the room's end.
 template <int D>
-__device__ __forceinline__ void join_shares(const DecodeAttention &a, int64_t slot, int count, int rows, bf16 *out, uint8_t *shared, int room, float *totals, bool rotates) {
+__device__ __forceinline__ void combine_splits(const DecodeAttention &a, int64_t slot, int count, int rows, bf16 *out,
+                                               uint8_t *shared, int room, float *totals, bool rotates) {
   constexpr int AHEAD = 2;
   const int group = a.heads / a.kv_heads, threads = a.shape.warps * 32, thread = threadIdx.x, lane = thread % 32;
-  const int width = rows * (D / 4), span = width < threads ? width : threads, teams = threads / span, team = thread / span;
+  const int width = rows * (D / 4), span = width < threads ? width : threads, teams = threads / span,
+            team = thread / span;
   auto *scales = reinterpret_cast<float2 *>(shared);  // [count, rows]: largest, then factor; sum
   auto *parts = reinterpret_cast<float4 *>(shared) + (2 * count * rows + 3) / 4;
   const int kept = rotates ? width : 0;  // quads of whole outputs
-  auto *joined = reinterpret_cast<float4 *>(shared) + (room / 16 - kept);
-  const int most = (room / 16 - kept - (2 * count * rows + 3) / 4) / span;  // shares at a time
+  auto *combined = reinterpret_cast<float4 *>(shared) + (room / 16 - kept);
+  const int most = (room / 16 - kept - (2 * count * rows + 3) / 4) / span;  // splits at a time
   // Scales first: they are few, and needed before the parts.
-  const auto load_scale = [&](int i) { return load_fresh(reinterpret_cast<const float2 *>(a.partial_scale) + slot + static_cast<int64_t>(i / rows) * group + i % rows); };
+  const auto load_scale = [&](int i) {
+    return load_fresh(reinterpret_cast<const float2 *>(a.partial_scale) + slot +
+                      static_cast<int64_t>(i / rows) * group + i % rows);
+  };
   float2 ahead[AHEAD];
 #pragma unroll
   for (int j = 0; j < AHEAD; j++) {
@@ -47,7 +56,8 @@ __device__ __forceinline__ void join_shares(const DecodeAttention &a, int64_t sl
     for (int first = 0; first < count; first += most) {
       const int here = count - first < most ? count - first : most, quarter = (here + 4 * teams - 1) / (4 * teams);
       float4 *mine = parts + thread % span;
-      start_parts(mine, span, a.partial + (slot + static_cast<int64_t>(first) * group) * D + quad * 4, static_cast<int64_t>(group) * D, is_mine ? here : 0, team, teams);
+      start_parts(mine, span, a.partial + (slot + static_cast<int64_t>(first) * group) * D + quad * 4,
+                  static_cast<int64_t>(group) * D, is_mine ? here : 0, team, teams);
       if (base == 0 && first == 0) {
 #pragma unroll
         for (int j = 0; j < AHEAD; j++) {
@@ -71,17 +81,17 @@ __device__ __forceinline__ void join_shares(const DecodeAttention &a, int64_t sl
       }
       const auto add = [&](int part) {
         for (int i = 0; i < quarter; i++) {
-          const int share = team + (part * quarter + i) * teams;
-          if (!is_mine || share >= here) return;
-          const float factor = scales[(first + share) * rows + row].x;
-          const float4 four = mine[share * span];
+          const int split = team + (part * quarter + i) * teams;
+          if (!is_mine || split >= here) return;
+          const float factor = scales[(first + split) * rows + row].x;
+          const float4 four = mine[split * span];
           sum.x += factor * four.x, sum.y += factor * four.y, sum.z += factor * four.z, sum.w += factor * four.w;
         }
       };
-      wait_copies<3>(), add(0);
-      wait_copies<2>(), add(1);
-      wait_copies<1>(), add(2);
-      wait_copies<0>(), add(3);
+      cp_async_wait_group<3>(), add(0);
+      cp_async_wait_group<2>(), add(1);
+      cp_async_wait_group<1>(), add(2);
+      cp_async_wait_group<0>(), add(3);
     }
     if (teams > 1) {
       __syncthreads();
@@ -96,7 +106,7 @@ __device__ __forceinline__ void join_shares(const DecodeAttention &a, int64_t sl
     const float total = totals[row];
     const float4 whole = make_float4(sum.x / total, sum.y / total, sum.z / total, sum.w / total);
     if (rotates) {
-      joined[quad] = whole;
+      combined[quad] = whole;
     } else {
       *reinterpret_cast<uint2 *>(out + quad * 4) = make_uint2(pack_bf16(whole.x, whole.y), pack_bf16(whole.z, whole.w));
     }
@@ -104,7 +114,7 @@ __device__ __forceinline__ void join_shares(const DecodeAttention &a, int64_t sl
   if (!rotates) return;
   __syncthreads();
   for (int row = thread / 32; row < rows; row += a.shape.warps) {
-    const auto *from = reinterpret_cast<const float *>(joined) + row * D;
+    const auto *from = reinterpret_cast<const float *>(combined) + row * D;
     HeadVector v = gather_vector(D, [&](int i) { return from[i]; });
     transform_vector(v, D);
     store_vector(v, out + row * D, D);
