@@ -1,7 +1,7 @@
 // Tables of `duo eval`: a row a task, length, depth and mask, with what each cost; and critical footprints.
 
 import { formatBytes, formatShare } from '../core/words.ts';
-import type { CriticalRow } from '../eval/summarise-rows.ts';
+import type { CriticalRow } from '../formats/critical-footprints.ts';
 import type { EvalRow, FailedRow } from '../formats/results.ts';
 import { formatTable } from './terminal.ts';
 

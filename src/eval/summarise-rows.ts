@@ -1,5 +1,6 @@
 // What the rows of a sweep say together: random masks as mean and spread, and each method's critical footprint.
 
+import type { CriticalRow } from '../formats/critical-footprints.ts';
 import type { EvalRow } from '../formats/results.ts';
 import { isCut, originOf } from '../formats/row-origin.ts';
 import { summariseRandomRows } from './baselines.ts';
@@ -17,21 +18,6 @@ export interface RandomSummary {
   readonly accuracyMean: number;
   /** sample standard deviation over the masks */
   readonly accuracyDeviation: number;
-}
-
-/** Smallest KV footprint at which a method keeps a share of full attention's accuracy. */
-export interface CriticalRow {
-  readonly task: string;
-  readonly length: number | null;
-  readonly measure: EvalRow['measure'];
-  readonly method: string;
-  /** 0.9 or 0.99 */
-  readonly keep: number;
-  /** share of full attention's time-integrated footprint, 0..1 */
-  readonly footprint: number;
-  /** true where even the smallest budget measured keeps the share */
-  readonly isUpperBound: boolean;
-  readonly points: number;
 }
 
 const KEPT_SHARES = [0.9, 0.99];

@@ -1,9 +1,8 @@
 // What the mask keeps: the closing table of identify, and the tasks of `duo eval` as grids, budget curves and rows.
 
 import { join } from 'node:path';
-import { z } from 'zod';
 import { formatBytes, formatSeconds, formatShare, formatShareInterval, formatTokens } from '../../core/words.ts';
-import { finiteNumber, unitNumber } from '../../formats/read-json.ts';
+import { findCriticalRows } from '../../formats/critical-footprints.ts';
 import type { EvalRow, Results } from '../../formats/results.ts';
 import { isCut } from '../../formats/row-origin.ts';
 import { formatCommand } from '../commands.ts';
@@ -19,17 +18,6 @@ import type { SectionResult } from './section.ts';
 
 /** Tasks beyond it are told by the table alone. */
 const MAX_TASK_FIGURES = 24;
-
-const criticalSchema = z.array(
-  z.looseObject({
-    task: z.string(),
-    length: finiteNumber.nullable(),
-    method: z.string(),
-    keep: unitNumber,
-    footprint: unitNumber,
-    isUpperBound: z.boolean(),
-  }),
-);
 
 export function buildClosingSection({ heldOut, keptGain, path, model }: RunData): SectionResult {
   const title = 'Held-out recall';
@@ -180,12 +168,12 @@ const joinBounds = (measured: Measured | null): string | null =>
 
 /** Smallest KV footprint that keeps a share of full attention's score, where `duo eval` found it. */
 function makeCriticalTable(results: Results): Table | null {
-  const found = criticalSchema.safeParse(results.critical);
-  if (!found.success || found.data.length === 0) return null;
+  const critical = findCriticalRows(results);
+  if (critical.length === 0) return null;
   return makeTable({
     name: 'critical-footprint',
     title: 'Smallest budget that keeps full accuracy',
-    rows: found.data,
+    rows: critical,
     columns: [
       { label: 'task', value: (row) => row.task },
       { label: 'tokens', value: (row) => row.length, show: (row) => formatTokens(row.length ?? 0) },
