@@ -26,8 +26,10 @@ export type {
   IdentifyProgress,
   IdentifyResult,
 } from '../identify/options.ts';
+export type { DistanceRule } from '../train/distance.ts';
 export type { RunEstimate } from '../train/estimate.ts';
 export { buildGates } from '../train/gates-file.ts';
+export type { LossScales } from '../train/loss-scales.ts';
 export type { CutResult } from '../train/mask-stability.ts';
 export { findMethod, HEAD_METHODS } from '../train/methods/index.ts';
 export type { HeadMethod, QuadraticMethodSettings, ScoredGates, ScoreOptions } from '../train/methods/method.ts';
@@ -38,6 +40,7 @@ export {
   type OptimizeSettings,
   optimizeGates,
 } from '../train/optimize.ts';
+export type { SharedResults } from '../train/shared-results.ts';
 export type { Config } from './config/config.ts';
 export { resolveConfig } from './config/flags.ts';
 export { loadPreset, type Preset } from './config/presets.ts';
@@ -67,6 +70,8 @@ export type {
   Window,
 } from './core/shapes.ts';
 export type {
+  AttentionReading,
+  AttentionRequest,
   Distance,
   DistillOptions,
   DistillResult,
@@ -121,6 +126,7 @@ export type { MetricsLine } from './formats/metrics.ts';
 export type { Noise } from './formats/noise.ts';
 export type { JsonRecord, JsonValue } from './formats/read-json.ts';
 export type { EvalRow } from './formats/results.ts';
+export type { MaskOrigin } from './formats/row-origin.ts';
 export {
   openSamples,
   readSamples,
