@@ -40,10 +40,11 @@ export {
   type OptimizeSettings,
   optimizeGates,
 } from '../train/optimize.ts';
-export type { SharedResults } from '../train/shared-results.ts';
+export type { Piece, SharedResults } from '../train/shared-results.ts';
 export type { Config } from './config/config.ts';
 export { resolveConfig } from './config/flags.ts';
 export { loadPreset, type Preset } from './config/presets.ts';
+export type { Claims } from './core/claims.ts';
 export type { HaystackSource, Split } from './core/haystack.ts';
 export { findOneWindow, listWindows, makeHeadMask, toMaskGrid } from './core/head-mask.ts';
 export { countKvBytes, measureKvShare } from './core/kv-cost.ts';
