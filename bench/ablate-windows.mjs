@@ -8,7 +8,6 @@
 // Writes <out>/ablation.csv, and prints it.
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { cutWindows } from '../dist/export/cut-windows.js';
 import { parseCount } from '../dist/src/config/flags.js';
 import { measureKvShare } from '../dist/src/core/kv-cost.js';
@@ -26,32 +25,21 @@ import {
   pickWindows,
   scaleInteractions,
 } from './ladders.mjs';
+import { readFlags } from './read-flags.mjs';
 
-const { values: flags } = parseArgs({
-  options: {
-    model: { type: 'string' },
-    learn: { type: 'string' },
-    measure: { type: 'string' },
-    out: { type: 'string' },
-    device: { type: 'string', default: 'cuda:0' },
-    seed: { type: 'string', default: '42' },
-    objective: { type: 'string', default: 'both' },
-    shortest: { type: 'string', default: '2k' },
-    length: { type: 'string', default: '8k' },
-    texts: { type: 'string', default: '20' },
-    needles: { type: 'string', default: '24' },
-    samples: { type: 'string', default: '8' },
-    sink: { type: 'string', default: '128' },
-    windows: { type: 'string', default: '256,512,1k,2k' },
-    shares: { type: 'string', default: '0.33,0.24,0.14' },
-  },
+const flags = readFlags(['model', 'learn', 'measure', 'out'], {
+  device: 'cuda:0',
+  seed: '42',
+  objective: 'both',
+  shortest: '2k',
+  length: '8k',
+  texts: '20',
+  needles: '24',
+  samples: '8',
+  sink: '128',
+  windows: '256,512,1k,2k',
+  shares: '0.33,0.24,0.14',
 });
-for (const name of ['model', 'learn', 'measure', 'out']) {
-  if (flags[name] === undefined) {
-    console.error(`ablate-windows: Expected --${name}, got none.`);
-    process.exit(2);
-  }
-}
 const RANDOM_DRAWS = 3;
 const sinkTokens = parseCount(flags.sink);
 const windows = flags.windows.split(',').map(parseCount);

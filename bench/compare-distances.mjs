@@ -8,24 +8,27 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
 import { runSteps } from './compare/steps.mjs';
+import { readFlags } from './read-flags.mjs';
 
-const text = (value) => ({ type: 'string', default: value });
-const { values: flags } = parseArgs({
-  options: {
-    ...{ model: { type: 'string' }, learn: { type: 'string' }, measure: { type: 'string' }, out: { type: 'string' } },
-    ...{ device: text('cuda:0'), seed: text('42'), jobs: text('4'), 'budget-seconds': text('1e6'), only: text('') },
-    ...{ shortest: text('2k'), longest: text('8k'), steps: text('250'), samples: text('8,16'), count: text('128') },
-    ...{ sink: text('128'), recent: text('256'), ladder: text('256,512,1k,2k'), shares: text('0.33,0.24,0.14') },
-    ...{ fractions: text('0.5,0.7,0.8,0.9'), texts: text('20') },
-  },
+const flags = readFlags(['model', 'learn', 'measure', 'out'], {
+  device: 'cuda:0',
+  seed: '42',
+  jobs: '4',
+  'budget-seconds': '1e6',
+  only: '',
+  shortest: '2k',
+  longest: '8k',
+  steps: '250',
+  samples: '8,16',
+  count: '128',
+  sink: '128',
+  recent: '256',
+  ladder: '256,512,1k,2k',
+  shares: '0.33,0.24,0.14',
+  fractions: '0.5,0.7,0.8,0.9',
+  texts: '20',
 });
-for (const name of ['model', 'learn', 'measure', 'out']) {
-  if (flags[name] !== undefined) continue;
-  console.error(`compare-distances: Expected --${name}, got none.`);
-  process.exit(2);
-}
 const out = resolve(flags.out);
 const file = (name) => join(out, name);
 mkdirSync(out, { recursive: true });

@@ -6,41 +6,29 @@
 // Writes <out>/variants.csv, and prints it.
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { cutWindows } from '../dist/export/cut-windows.js';
 import { parseCount } from '../dist/src/config/flags.js';
 import { openEngine } from '../dist/src/engine/open-engine.js';
 import { openModel } from '../dist/src/model/open-model.js';
 import { makeFarNeedles, openScores, takeTexts } from './held-out-scores.mjs';
 import { balance, changeEffects, drawSamples, makeLadder, measureSamples, scaleInteractions } from './ladders.mjs';
+import { readFlags } from './read-flags.mjs';
 import { measureAround, measureTrueLosses } from './second-round.mjs';
 
-const { values: flags } = parseArgs({
-  options: {
-    model: { type: 'string' },
-    learn: { type: 'string' },
-    measure: { type: 'string' },
-    out: { type: 'string' },
-    device: { type: 'string', default: 'cuda:0' },
-    seed: { type: 'string', default: '42' },
-    shortest: { type: 'string', default: '2k' },
-    length: { type: 'string', default: '8k' },
-    texts: { type: 'string', default: '20' },
-    needles: { type: 'string', default: '16' },
-    samples: { type: 'string', default: '8' },
-    second: { type: 'string', default: '4' },
-    kinds: { type: 'string', default: 'passkey,long-range' },
-    sink: { type: 'string', default: '128' },
-    windows: { type: 'string', default: '256,512,1k,2k' },
-    shares: { type: 'string', default: '0.33,0.24,0.14' },
-  },
+const flags = readFlags(['model', 'learn', 'measure', 'out'], {
+  device: 'cuda:0',
+  seed: '42',
+  shortest: '2k',
+  length: '8k',
+  texts: '20',
+  needles: '16',
+  samples: '8',
+  second: '4',
+  kinds: 'passkey,long-range',
+  sink: '128',
+  windows: '256,512,1k,2k',
+  shares: '0.33,0.24,0.14',
 });
-for (const name of ['model', 'learn', 'measure', 'out']) {
-  if (flags[name] === undefined) {
-    console.error(`cut-variants: Expected --${name}, got none.`);
-    process.exit(2);
-  }
-}
 const sinkTokens = parseCount(flags.sink);
 const windows = flags.windows.split(',').map(parseCount);
 const rungs = { sinkTokens, windows };

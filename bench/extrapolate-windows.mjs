@@ -7,7 +7,6 @@
 // of the asked length, else by kept gain. Writes <out>/extrapolation.csv, and prints it.
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { cutWindows } from '../dist/export/cut-windows.js';
 import { parseCount } from '../dist/src/config/flags.js';
 import { measureKvShare } from '../dist/src/core/kv-cost.js';
@@ -16,32 +15,21 @@ import { makeRecallMeasure } from '../dist/src/eval/kept-measures.js';
 import { openModel } from '../dist/src/model/open-model.js';
 import { makeFarNeedles, openScores, takeTexts } from './held-out-scores.mjs';
 import { drawSamples, makeLadder, measureSamples, pickOptions } from './ladders.mjs';
+import { readFlags } from './read-flags.mjs';
 
-const { values: flags } = parseArgs({
-  options: {
-    model: { type: 'string' },
-    learn: { type: 'string' },
-    measure: { type: 'string' },
-    out: { type: 'string' },
-    device: { type: 'string', default: 'cuda:0' },
-    seed: { type: 'string', default: '42' },
-    objective: { type: 'string', default: 'both' },
-    lengths: { type: 'string', default: '2k,4k' },
-    asked: { type: 'string', default: '8k' },
-    samples: { type: 'string', default: '8' },
-    texts: { type: 'string', default: '20' },
-    needles: { type: 'string', default: '16' },
-    sink: { type: 'string', default: '128' },
-    windows: { type: 'string', default: '256,512,1k,2k' },
-    shares: { type: 'string', default: '0.33,0.24,0.14' },
-  },
+const flags = readFlags(['model', 'learn', 'measure', 'out'], {
+  device: 'cuda:0',
+  seed: '42',
+  objective: 'both',
+  lengths: '2k,4k',
+  asked: '8k',
+  samples: '8',
+  texts: '20',
+  needles: '16',
+  sink: '128',
+  windows: '256,512,1k,2k',
+  shares: '0.33,0.24,0.14',
 });
-for (const name of ['model', 'learn', 'measure', 'out']) {
-  if (flags[name] === undefined) {
-    console.error(`extrapolate-windows: Expected --${name}, got none.`);
-    process.exit(2);
-  }
-}
 const sinkTokens = parseCount(flags.sink);
 const windows = flags.windows.split(',').map(parseCount);
 const asked = parseCount(flags.asked);

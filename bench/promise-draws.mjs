@@ -5,7 +5,6 @@
 // Writes <out>/draws.csv, and prints it with how many draws keep the aim.
 import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { listBudgetPath } from '../dist/export/budget-path.js';
 import { parseCount } from '../dist/src/config/flags.js';
 import { makeHeadMask } from '../dist/src/core/head-mask.js';
@@ -17,28 +16,17 @@ import { measureKeptGain } from '../dist/src/eval/metrics/kept-gain.js';
 import { readGates } from '../dist/src/formats/gates.js';
 import { openModel } from '../dist/src/model/open-model.js';
 import { openTokenizer } from '../dist/src/text/tokenizer.js';
+import { readFlags } from './read-flags.mjs';
 
-const { values: flags } = parseArgs({
-  options: {
-    model: { type: 'string' },
-    gates: { type: 'string' },
-    measure: { type: 'string' },
-    out: { type: 'string' },
-    device: { type: 'string', default: 'cuda:0' },
-    seed: { type: 'string', default: '42' },
-    draws: { type: 'string', default: '20' },
-    texts: { type: 'string', default: '16' },
-    length: { type: 'string', default: '8k' },
-    keep: { type: 'string', default: '0.99' },
-    aim: { type: 'string', default: '0.98' },
-  },
+const flags = readFlags(['model', 'gates', 'measure', 'out'], {
+  device: 'cuda:0',
+  seed: '42',
+  draws: '20',
+  texts: '16',
+  length: '8k',
+  keep: '0.99',
+  aim: '0.98',
 });
-for (const name of ['model', 'gates', 'measure', 'out']) {
-  if (flags[name] === undefined) {
-    console.error(`promise-draws: Expected --${name}, got none.`);
-    process.exit(2);
-  }
-}
 const tokens = parseCount(flags.length);
 const numTexts = Number(flags.texts);
 const seed = Number(flags.seed);
