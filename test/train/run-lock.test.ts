@@ -1,10 +1,10 @@
 import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { takeLock } from '../../train/run-lock.ts';
+import { startUncollected } from '../src/core/uncollected-process.ts';
 
 const makePath = (): string => join(mkdtempSync(join(tmpdir(), 'duo-lock-')), 'lock.json');
 
@@ -29,18 +29,14 @@ it.runIf(isLinux)('refuses a lock whose holder lives', () => {
 });
 
 it.runIf(isLinux)('takes over the lock of a killed process that its parent has not collected', async () => {
-  // The shell's child becomes a zombie: the shell turned into `sleep`, which collects nobody.
-  const parent = spawn('sh', ['-c', 'sleep 60 & echo $!; exec sleep 60']);
+  const uncollected = await startUncollected();
   try {
-    const [output] = (await once(parent.stdout, 'data')) as [Buffer];
-    const pid = Number(output.toString());
     const path = makePath();
-    writeLockOf(path, pid);
-    process.kill(pid, 'SIGKILL');
-    await expect.poll(() => readFileSync(`/proc/${pid}/stat`, 'utf8')).toContain(') Z ');
+    writeLockOf(path, uncollected.pid);
+    await uncollected.kill();
     takeLock(path)();
   } finally {
-    parent.kill('SIGKILL');
+    uncollected.stop();
   }
 });
 
