@@ -1,23 +1,35 @@
 #!/usr/bin/env node
 // Do the tests see a wrong kernel? Applies each one-line mutant of mutants.txt to a copy of kernels/, rebuilds what it changed under the CUDA emulation and
 // runs the test that the list names for it: a mutant that passes has survived. Every __global__ function must have a mutant of its own.
-//   node kernels/tests/mutate.mjs [--jobs 2] [--only text] [--out record.tsv] [--folder /tmp/duo-mutants]
-// --check: only whether every mutant's text is in its file and every kernel has one. --only: mutants whose file, test or text holds it. Exit code 1 where one survives, does not apply or does not compile, or a kernel has none.
+//   node kernels/tests/mutate.mjs [--jobs 2] [--only text] [--record file.tsv] [--skip other.tsv] [--folder /tmp/duo-mutants]
+// --check: only whether every mutant's text is in its file and every kernel has one. --only: mutants whose file, test or text holds it. --record: a row is appended
+// as each mutant ends, and mutants that have a row there or in a --skip are not run. Exit code 1 where one survives, does not apply or does not compile, or a kernel has none.
 import { spawn, spawnSync } from 'node:child_process';
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  appendFileSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { cpus, tmpdir } from 'node:os';
-import { basename, dirname, join, relative } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
 const KERNELS = dirname(dirname(fileURLToPath(import.meta.url)));
-const TEST_SECONDS = 240;
+const TEST_SECONDS = 240; // of CPU time, so that a busy machine makes no mutant look caught
+const WAIT_SECONDS = 3600; // of a clock, for a test that waits without computing
 const { values: flags } = parseArgs({
   options: {
     jobs: { type: 'string', default: String(Math.min(2, cpus().length)) },
     only: { type: 'string', default: '' },
     check: { type: 'boolean', default: false },
-    out: { type: 'string' },
+    record: { type: 'string' },
+    skip: { type: 'string', multiple: true, default: [] },
     folder: { type: 'string', default: join(tmpdir(), 'duo-mutants') },
   },
 });
@@ -71,13 +83,36 @@ function listKernels() {
   return kernels;
 }
 
+/** What a record's rows are known by; each row stands for one mutant of the list. */
+const rowKey = (columns) => columns.map((text) => text.trim()).join('\t');
+
+function readRecord(path) {
+  const counts = new Map();
+  const [head, ...rows] = readFileSync(path, 'utf8').trimEnd().split('\n');
+  const names = head.split('\t');
+  const result = names.indexOf('result');
+  const columns = ['where', 'to'].map((name) => names.indexOf(name));
+  if (result < 0 || columns.includes(-1))
+    throw new Error(
+      `Expected ${path} to start with a line that names the columns result, where and to, found "${head}"`,
+    );
+  for (const row of rows) {
+    const cells = row.split('\t');
+    // The line's number is left out: it moves with the lines above.
+    const key = rowKey(columns.map((column) => cells[column].replace(/:\d+ /, ' ')));
+    if (cells[result].startsWith('caught')) counts.set(key, (counts.get(key) ?? 0) + 1);
+  }
+  return counts;
+}
+
 function run(command, parameters, options = {}) {
   return new Promise((resolve) => {
-    const child = spawn(command, parameters, { stdio: ['ignore', 'pipe', 'pipe'], ...options });
+    const { limit = WAIT_SECONDS, ...rest } = options;
+    const child = spawn(command, parameters, { stdio: ['ignore', 'pipe', 'pipe'], ...rest });
     let output = '';
     for (const stream of [child.stdout, child.stderr])
       stream.on('data', (data) => (output = (output + data).slice(-20000)));
-    const timer = setTimeout(() => child.kill('SIGKILL'), options.limit ?? 3600_000);
+    const timer = setTimeout(() => child.kill('SIGKILL'), limit * 1000);
     child.on('close', (code, signal) => {
       clearTimeout(timer);
       resolve({ ok: code === 0, code, signal, output });
@@ -110,10 +145,22 @@ async function prepare(job) {
   return { root, build };
 }
 const programOf = (test) => test.split(' ')[0];
-const buildTest = ({ build }, test) => run('cmake', ['--build', build, '--target', programOf(test)]);
+// One compiler a job; paths of the copy are relative to ccache, so that the copies share what they compile.
+const buildTest = ({ root, build }, test) =>
+  run('cmake', ['--build', build, '--parallel', '1', '--target', programOf(test)], {
+    env: { ...process.env, CCACHE_BASEDIR: root, CCACHE_NOHASHDIR: '1' },
+  });
 const runTest = ({ build }, test) => {
   const [program, ...parameters] = test.split(' ');
-  return run(join(build, 'tests/cuda', program), parameters, { limit: TEST_SECONDS * 1000 });
+  const limited = 'ulimit -t "$1"; shift; exec "$@"';
+  return run('bash', [
+    '-c',
+    limited,
+    'limited',
+    String(TEST_SECONDS),
+    join(build, 'tests/cuda', program),
+    ...parameters,
+  ]);
 };
 
 const began = Date.now();
@@ -146,11 +193,29 @@ if (flags.check) {
   process.exit(astray.length + bare.length === 0 ? 0 : 1);
 }
 
+const recorded = new Map();
+const records = [...flags.skip, ...(flags.record !== undefined && existsSync(flags.record) ? [flags.record] : [])];
+for (const path of records) {
+  for (const [key, count] of readRecord(path)) recorded.set(key, (recorded.get(key) ?? 0) + count);
+}
+for (const mutant of mutants) {
+  const key = rowKey([`${mutant.file} ${mutant.kernel}`, mutant.to]);
+  if (mutant.result !== undefined || !recorded.get(key)) continue;
+  mutant.result = 'caught, as recorded';
+  recorded.set(key, recorded.get(key) - 1);
+}
+const left = mutants.filter((mutant) => mutant.result === undefined);
+console.log(`${left.length} of ${mutants.length} mutants are to be run`);
+
+const commit = spawnSync('git', ['-C', KERNELS, 'rev-parse', '--short', 'HEAD'], { encoding: 'utf8' }).stdout.trim();
+if (flags.record !== undefined && !existsSync(flags.record))
+  writeFileSync(flags.record, 'result\tfailed checks\tcommit\ttest\twhere\tfrom\tto\n');
+
 const workers = [];
 for (let job = 0; job < Number(flags.jobs); job++) workers.push(await prepare(job));
 
 // Without a mutant, every test passes.
-for (const test of new Set(mutants.map((mutant) => mutant.test))) {
+for (const test of new Set(left.map((mutant) => mutant.test))) {
   for (const worker of workers) {
     const built = await buildTest(worker, test);
     if (!built.ok) throw new Error(`${test} does not build:\n${built.output}`);
@@ -159,7 +224,6 @@ for (const test of new Set(mutants.map((mutant) => mutant.test))) {
   if (!passed.ok) throw new Error(`${test} fails without a mutant:\n${passed.output}`);
 }
 
-const left = mutants.filter((mutant) => mutant.result === undefined);
 let next = 0;
 await Promise.all(
   workers.map(async (worker) => {
@@ -173,8 +237,8 @@ await Promise.all(
         const tested = await runTest(worker, mutant.test);
         mutant.result = tested.ok
           ? 'SURVIVED'
-          : tested.signal === 'SIGKILL'
-            ? `caught: ran past ${TEST_SECONDS} s`
+          : tested.signal !== null
+            ? `caught: ended by ${tested.signal}`
             : 'caught';
         mutant.checks = (/(\d+) checks, (\d+) failed/.exec(tested.output) ?? [])[2] ?? (tested.ok ? '0' : 'stopped');
       } else {
@@ -182,6 +246,11 @@ await Promise.all(
         mutant.log = built.output.slice(-1500);
       }
       writeFileSync(path, original);
+      if (flags.record !== undefined) {
+        const where = `${mutant.file}:${mutant.line} ${mutant.kernel}`;
+        const cells = [mutant.result, mutant.checks ?? '', commit, mutant.test, where, mutant.from.text, mutant.to];
+        appendFileSync(flags.record, `${cells.map((cell) => cell.trim()).join('\t')}\n`);
+      }
       console.log(
         `${mutant.result}\t${mutant.checks ?? ''}\t${mutant.file}:${mutant.line} ${mutant.kernel}\t${mutant.to.trim()}`,
       );
@@ -199,22 +268,4 @@ const without =
 for (const name of without) console.log(`no mutant: ${name}`);
 const summary = `${mutants.length - bad.length} of ${mutants.length} mutants caught, ${kernels.size - without.length} of ${kernels.size} kernels have one, ${((Date.now() - began) / 60000).toFixed(1)} minutes on ${flags.jobs} cores`;
 console.log(summary);
-if (flags.out) {
-  const rows = mutants.map((mutant) =>
-    [
-      mutant.result,
-      mutant.checks ?? '',
-      mutant.file,
-      mutant.kernel ?? '',
-      mutant.test,
-      mutant.from.text.trim(),
-      mutant.to.trim(),
-    ].join('\t'),
-  );
-  if (existsSync(dirname(flags.out)))
-    writeFileSync(
-      flags.out,
-      `# ${summary}; ${relative(process.cwd(), fileURLToPath(import.meta.url))}\nresult\tfailed checks\tfile\tkernel\ttest\tfrom\tto\n${rows.join('\n')}\n`,
-    );
-}
 process.exitCode = bad.length + without.length > 0 ? 1 : 0;
