@@ -7,6 +7,7 @@
 
 #include "core/weight_map.h"
 #include "cuda_test.h"
+#include "model_case.h"
 #include "reference_transformer.h"
 
 #include "core/backend.h"
@@ -16,27 +17,6 @@ using namespace duo;
 using namespace duo::test;
 
 namespace {
-
-struct Case {
-  const char *name;
-  int64_t layers, heads, kv_heads, head_dim, hidden, intermediate, vocab, tokens;
-  bool qk_norm, bias, tied;
-  Dtype weights;
-};
-
-ModelConfig make_config(const Case &c) {
-  ModelConfig config{};
-  config.layers = c.layers, config.heads = c.heads, config.kv_heads = c.kv_heads, config.head_dim = c.head_dim;
-  config.hidden = c.hidden, config.intermediate = c.intermediate, config.vocab = c.vocab, config.max_positions = 64;
-  config.rms_norm_eps = 1e-5f;
-  config.tied_embeddings = c.tied, config.qkv_bias = config.output_bias = config.mlp_bias = c.bias,
-  config.qk_norm = c.qk_norm;
-  config.rope_type = c.bias ? DUO_ROPE_DYNAMIC : DUO_ROPE_NONE;
-  config.rope_factor = 2.0;
-  config.rope_original_max_positions = 32;
-  config.rope_theta = 10000.0;
-  return config;
-}
 
 // A model's weights as F32, some changed: change(name, values, rows) alters a tensor's values. The LM head is a tensor
 // of its own even where it was the embedding.
