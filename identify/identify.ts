@@ -14,6 +14,7 @@ import { chooseMaskCut } from './choose-mask.ts';
 import { openChosenEngine } from './chosen-engine.ts';
 import { findDocuments } from './documents.ts';
 import { openHelperEngines, splitDevices } from './helper-engines.ts';
+import { listPossibleMethods, refuseIdleSettings } from './idle-settings.ts';
 import { findKeepTask } from './keep-of.ts';
 import { openObjectiveSource } from './objective-source.ts';
 import { checkOptions, type IdentifyOptions, type IdentifyResult } from './options.ts';
@@ -38,9 +39,11 @@ export async function identify(options: IdentifyOptions): Promise<IdentifyResult
       shape: folder.config.shape,
     });
     findKeepTask(settings.config.keepOf);
+    const method = findMethod(settings.config.method);
+    const methods = listPossibleMethods(settings.config, settings.given);
+    refuseIdleSettings(options, { config: settings.config, methods });
     const given = options.samples === undefined ? null : openGivenSource(options.samples, folder);
     try {
-      const method = findMethod(settings.config.method);
       const { nameOption } = options;
       const { device, helpers: names } = splitDevices(options.device, { method, nameOption });
       const engine = await openChosenEngine(folder, {
@@ -97,6 +100,7 @@ async function identifyWith(opened: Opened): Promise<IdentifyResult> {
     );
   }
   const { source, config, fitted } = await openSource(opened);
+  refuseIdleSettings(options, { config, methods: [config.method] });
   const method = findMethod(config.method);
   const cut = chooseMaskCut(config, shape);
   try {
@@ -113,7 +117,7 @@ async function identifyWith(opened: Opened): Promise<IdentifyResult> {
     const { onMessage } = options;
     const held = describeHeldWhole(windows, { sinkTokens: config.sinkTokens, lengths });
     if (held) onMessage?.({ kind: 'note', text: held });
-    const distance = settleDistance(config, { given: opened.settings.given, method, engine, onMessage });
+    const distance = settleDistance(config, { method, engine, onMessage });
     const settled = { ...config, distance, windows: windows.length > 0 ? windows : null };
     const parts = { options, folder, fitted, method, cut, windows, longestTokens, source, engine, helpers };
     return await runIdentification({ ...parts, config: settled });

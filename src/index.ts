@@ -32,7 +32,13 @@ export { buildGates } from '../train/gates-file.ts';
 export type { LossScales } from '../train/loss-scales.ts';
 export type { CutResult } from '../train/mask-stability.ts';
 export { findMethod, HEAD_METHODS } from '../train/methods/index.ts';
-export type { HeadMethod, QuadraticMethodSettings, ScoredGates, ScoreOptions } from '../train/methods/method.ts';
+export type {
+  HeadMethod,
+  MethodSetting,
+  QuadraticMethodSettings,
+  ScoredGates,
+  ScoreOptions,
+} from '../train/methods/method.ts';
 export {
   type OptimizeFiles,
   type OptimizeOptions,

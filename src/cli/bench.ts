@@ -2,6 +2,7 @@
 
 import { arch, cpus, platform } from 'node:os';
 import type { Command } from 'commander';
+import { refuseIdle } from '../config/idle.ts';
 import { findNarrowestWindow } from '../core/head-mask.ts';
 import { countKvBytes } from '../core/kv-cost.ts';
 import { isQuantizedKv, KV_DTYPES, type KvDtype } from '../core/session.ts';
@@ -23,7 +24,7 @@ import { checkSessions, type SessionCheck } from '../runtime/session-checks.ts';
 import { countDecodeWeights, NAMED_SHAPES } from '../runtime/shapes.ts';
 import { type BenchFlags, openSubject, type Subject } from './bench-subject.ts';
 import { type CapacityReport, type ContextReport, formatReport } from './bench-table.ts';
-import { listGivenFlags, refuseIdleFlags } from './idle-flags.ts';
+import { listGivenFlags } from './idle-flags.ts';
 import { addKvOptions, describeKv, readKvFlags } from './kv-flags.ts';
 import { readIntegerFlag } from './numbers.ts';
 import { addActivationsOption, addEngineOptions } from './open.ts';
@@ -92,7 +93,7 @@ async function bench(
   const hasWindow = flags.mask !== undefined || flags.windowsLike !== undefined;
   const drawn = { isUsed: !hasWindow, needs: '--streaming-fraction; a mask has its own window' };
   const isFed = contexts.some((context) => context <= prefillUpTo);
-  refuseIdleFlags(given, [
+  refuseIdle(given, [
     { flag: '--sink', ...drawn },
     { flag: '--recent', ...drawn },
     { flag: '--chunk', isUsed: isFed, needs: '--contexts of at most --prefill-up-to' },

@@ -1,15 +1,16 @@
 // What each flag of `duo eval` acts on, for flags that do so in some command lines only.
+
+import type { Use } from '../config/idle.ts';
 import { LONG_RANGE_TASK } from '../eval/evaluate-long-range.ts';
 import { findTasks } from '../eval/tasks/task-list.ts';
 import type { MaskFlags } from './eval-masks.ts';
 import { listTaskNames, type TaskFlags } from './eval-tasks.ts';
-import type { FlagUse } from './idle-flags.ts';
 
 /** Kinds of suites that have sets of LongBench. */
 const WITH_LONGBENCH = /^(?:longbench|kvpress):/;
 
 /** Uses that the flags decide, without a look into the files that they name. @throws {ConfigError} a task that is none. */
-export function listEvalFlagUses(flags: TaskFlags & MaskFlags): FlagUse[] {
+export function listEvalFlagUses(flags: TaskFlags & MaskFlags): Use[] {
   const names = listTaskNames(flags);
   const tasks = findTasks(names.filter((name) => name !== LONG_RANGE_TASK));
   const suites = flags.suite ?? [];

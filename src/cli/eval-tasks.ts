@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import { type Command, Option } from 'commander';
 import { openHaystack } from '../../data-gen/haystack.ts';
 import { parseCount } from '../config/flags.ts';
+import { refuseIdle } from '../config/idle.ts';
 import { formatSeconds } from '../core/words.ts';
 import type { Engine } from '../engine/engine.ts';
 import { ConfigError } from '../errors/errors.ts';
@@ -24,7 +25,6 @@ import type { ModelFolder } from '../model/folder.ts';
 import { hasChatTemplate, renderChat } from '../text/chat-template.ts';
 import { hashTokenizer, openTokenizer } from '../text/tokenizer.ts';
 import { type LongRangeTexts, takeLongRangeTexts } from './eval-long-range.ts';
-import { refuseIdleFlags } from './idle-flags.ts';
 import { addKvOptions, readKvFlags } from './kv-flags.ts';
 import { addLongbenchOptions, type LongbenchFlags, listLongbenchFlagUses } from './longbench-flags.ts';
 import { readIntegerFlag } from './numbers.ts';
@@ -290,7 +290,7 @@ async function listSuiteGroups(
   }
   if (groups.length > 0) {
     const names = groups.map(({ task }) => task);
-    refuseIdleFlags(given, listLongbenchFlagUses(names));
+    refuseIdle(given, listLongbenchFlagUses(names));
   }
   return groups;
 }

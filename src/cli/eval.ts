@@ -2,6 +2,7 @@
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { limitsOf } from '../../identify/sample-source.ts';
+import { refuseIdle } from '../config/idle.ts';
 import { readVersion } from '../core/package.ts';
 import type { Sample } from '../core/shapes.ts';
 import type { Engine } from '../engine/engine.ts';
@@ -27,7 +28,7 @@ import {
   prepareTasks,
   type TaskFlags,
 } from './eval-tasks.ts';
-import { listGivenFlags, refuseIdleFlags } from './idle-flags.ts';
+import { listGivenFlags } from './idle-flags.ts';
 import { addEngineOptions, addWeightsOption, type EngineFlags, openEngine, openModel } from './open.ts';
 import { checkOutput, checkOutputFolder } from './outputs.ts';
 import { addProgressOption, makeProgress } from './progress.ts';
@@ -97,7 +98,7 @@ async function evaluate(
   if (flags.samples === undefined && !asksForTasks(flags)) {
     throw new ConfigError('Expected --samples, --tasks or --suite to say what to evaluate on, got none.');
   }
-  refuseIdleFlags(given, listEvalFlagUses(flags));
+  refuseIdle(given, listEvalFlagUses(flags));
   if (flags.join && (flags.out === undefined || !asksForTasks(flags))) {
     throw new ConfigError('Expected --join with --out and with --tasks or --suite, whose cells it divides.');
   }

@@ -1,8 +1,8 @@
 // The flags of LongBench's scores, which eval and score share, and what they act on.
 import { type Command, Option } from 'commander';
+import type { Use } from '../config/idle.ts';
 import { CODE_SIMILARITIES, type CodeSimilarity } from '../eval/metrics/edit-similarity.ts';
 import { ANSWER_CUTS, type AnswerCut, usesCodeSimilarity, usesLongbench } from '../eval/suites/longbench-score.ts';
-import type { FlagUse } from './idle-flags.ts';
 
 export interface LongbenchFlags {
   readonly codeSimilarity: CodeSimilarity;
@@ -24,7 +24,7 @@ export function addLongbenchOptions(command: Command): Command {
 }
 
 /** @param tasks names of what is scored, as rows have them. */
-export function listLongbenchFlagUses(tasks: readonly string[]): FlagUse[] {
+export function listLongbenchFlagUses(tasks: readonly string[]): Use[] {
   return [
     { flag: '--code-similarity', isUsed: tasks.some(usesCodeSimilarity), needs: "LongBench's lcc or repobench-p" },
     { flag: '--answer-cut', isUsed: tasks.some(usesLongbench), needs: 'sets of LongBench' },

@@ -1,5 +1,6 @@
 // The flags --model, --engine, --device, --backend and --threads: what they name is opened by the library, what it says goes to stderr.
 import type { Command } from 'commander';
+import { nameAsFlag } from '../config/flags.ts';
 import { formatBytes } from '../core/words.ts';
 import type { Engine } from '../engine/engine.ts';
 import {
@@ -89,7 +90,7 @@ export function readEngineFlags(flags: EngineFlags): EngineChoice & { nameOption
     threads: flags.threads,
     activations: flags.activations as Activations | undefined,
     weights: flags.weights as WeightStorage | undefined,
-    nameOption: (name) => `--${name}`,
+    nameOption: nameAsFlag,
   };
 }
 

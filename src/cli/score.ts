@@ -1,8 +1,9 @@
 // duo score: kept predictions scored again, without a model.
 import { type Command, Option } from 'commander';
+import { refuseIdle } from '../config/idle.ts';
 import { type ScoreRow, scorePredictions } from '../eval/score-predictions.ts';
 import { PREDICTION_SUITES } from '../eval/suites/prediction-files.ts';
-import { listGivenFlags, refuseIdleFlags } from './idle-flags.ts';
+import { listGivenFlags } from './idle-flags.ts';
 import { addLongbenchOptions, type LongbenchFlags, listLongbenchFlagUses } from './longbench-flags.ts';
 import { formatTable, printJson, printResult } from './terminal.ts';
 
@@ -30,7 +31,7 @@ function score(paths: readonly string[], options: { flags: ScoreFlags; given: Re
   const { flags, given } = options;
   const rows = scorePredictions(paths, flags);
   const names = rows.map(({ task }) => task);
-  refuseIdleFlags(given, listLongbenchFlagUses(names));
+  refuseIdle(given, listLongbenchFlagUses(names));
   if (flags.json) printJson({ rows });
   else printResult(formatScores(rows));
 }

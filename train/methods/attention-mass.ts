@@ -8,6 +8,7 @@ import { requireReader, scoreSamples, sumPositions } from './score-samples.ts';
 export const attentionMassMethod: HeadMethod = {
   name: 'attention-mass',
   description: 'share of attention on the needle while its answer is predicted (profiling)',
+  settings: ['steps'],
   joins: true,
   score: (options) =>
     scoreSamples(options, {

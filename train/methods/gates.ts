@@ -7,7 +7,7 @@ export const gatesMethod: HeadMethod = {
   name: 'gates',
   description: 'optimise one gate per KV head against full attention (DuoAttention)',
   isStepwise: true,
-  measuresDistance: true,
+  settings: ['steps', 'lr', 'lambda', 'supervise', 'fullBranch', 'distance', 'checkpointEvery', 'earlyStopSteps'],
   async score(options) {
     const { distance } = options.settings;
     if (distance === 'kl' || distance === 'auto') requireKl(options.engine);

@@ -9,6 +9,7 @@ const POSITIONS = 500;
 export const meanQueryKeyMethod: HeadMethod = {
   name: 'mean-query-key',
   description: 'how far back mean query and key look by position alone (the kvpress way)',
+  settings: ['steps'],
   joins: true,
   score: (options) =>
     scoreSamples(options, {

@@ -29,6 +29,21 @@ export interface QuadraticMethodSettings {
   readonly vectors?: number;
 }
 
+/** Preset keys of some methods. */
+export type MethodSetting =
+  | 'steps'
+  | 'lr'
+  | 'lambda'
+  | 'supervise'
+  | 'fullBranch'
+  | 'distance'
+  | 'checkpointEvery'
+  | 'earlyStopSteps'
+  | 'quadraticSamples'
+  | 'quadraticRounds'
+  | 'quadraticVectors'
+  | 'quadraticStep';
+
 /** What a method may use; it needs not use all of it. */
 export interface ScoreOptions {
   readonly engine: Engine;
@@ -79,8 +94,9 @@ export interface HeadMethod {
   readonly sharesSamples?: boolean;
   /** True where several processes can divide its samples. Default false. */
   readonly joins?: boolean;
-  /** True where it measures how far samples are moved, by a `distance`. Default false. */
-  readonly measuresDistance?: boolean;
+  /** Preset keys that act on it and not on every method; beside `windows` and `ladderVectors`, which the ladder looks after. A person's
+   * setting of another method's key is refused. */
+  readonly settings: readonly MethodSetting[];
   /** Score every KV head. Deterministic. @throws {AbortedError} after a checkpoint; {EngineError}; {ConfigError}; {FileError}. */
   score(options: ScoreOptions): Promise<ScoredGates>;
   /** Memory and time of `score`, where it is not a distillation step a sample. @param options.shortSample is timed. */

@@ -20,8 +20,16 @@ export const DEFAULT_QUADRATIC: QuadraticMethodSettings = { samples: 4, rounds: 
 export const quadraticMethod: HeadMethod = {
   name: 'quadratic',
   description: 'measure the loss as a quadratic of the gates, forward passes only, and solve it for every λ',
-  measuresDistance: true,
-
+  settings: [
+    'lambda',
+    'supervise',
+    'distance',
+    'quadraticSamples',
+    'quadraticRounds',
+    'quadraticVectors',
+    'quadraticStep',
+    'fullBranch', // takes one of its values only, and says so
+  ],
   sharesSamples: true,
   joins: true,
 

@@ -11,6 +11,7 @@ const LEAST_RECALL = 0.5;
 export const retrievalScoreMethod: HeadMethod = {
   name: 'retrieval-score',
   description: 'how often a head copies from the needle (retrieval score of Wu et al.)',
+  settings: ['steps'],
   joins: true,
   score: (options) =>
     scoreSamples(options, {

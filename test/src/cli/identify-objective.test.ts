@@ -119,7 +119,7 @@ describe('duo identify --objective', () => {
     [['--samples', 's.jsonl', '--objective', 'both'], 'Expected --samples or --objective, got both'],
     [['--objective', 'both', '--method', 'quadratic', '--quadratic-samples', '1'], 'Expected at least 2 samples'],
     [['--objective', 'long-range', '--recent', '300'], 'Expected long-range samples of at least 310 tokens'],
-    [['--method', 'attention-mass', '--distance', 'kl'], 'Expected no `distance` for method attention-mass'],
+    [['--method', 'attention-mass', '--distance', 'kl'], 'Expected --distance only with method gates or quadratic'],
     [['--distance', 'far'], 'Expected `--distance` to be one of "hidden", "kl", "auto"'],
     [['--objective', 'needles'], 'Expected `--objective` to be one of "passkey", "long-range", "both"'],
   ])('%j is wrong usage', async (flags, sentence) => {

@@ -47,9 +47,9 @@ describe('duo identify', () => {
     const folder = makeFolder();
     const samples = writeGoldenSamples(folder);
     const out = join(folder, 'run');
-    const flags = [...identifyFlags({ samples, out, steps: 2 }), '--method', 'mean-query-key'];
-    const at = flags.indexOf('--engine');
-    const { code, stdout, stderr } = await runDuo([...flags.slice(0, at), ...flags.slice(at + 2)]);
+    const inputs = ['--model', GOLDEN_MODEL, '--samples', samples, '--held-out-samples', '0', '--out', out];
+    const method = ['--method', 'mean-query-key', '--steps', '2', '--sink', '4', '--recent', '32'];
+    const { code, stdout, stderr } = await runDuo(['identify', ...inputs, ...method]);
     expect(code).toBe(0);
     expect(stderr).toMatch(/^Expected: [\d.]+ MiB of memory/m);
     expect(stdout).toMatch(/: gates\.json, mask\.json, run\.json\.$/m);

@@ -1,8 +1,9 @@
-// Flags that would change nothing: refused with exit code 2 before a model is opened, by eval, score and bench.
+// Flags that would change nothing: refused with exit code 2, by eval, score and bench before a model is opened, by identify before an engine is.
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
+import { ConfigError, identify } from '../../../src/index.ts';
 import { answerOf } from './in-process.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'duo-idle-'));
@@ -43,6 +44,79 @@ describe('duo eval', () => {
     const flags = ['--suite', `longbench:${at('hotpotqa.jsonl')}`, '--code-similarity', 'difflib'];
     const { code, stderr } = await answerOf('eval', '--model', 'demo', ...flags);
     expect(stderr).toContain("--code-similarity only with LongBench's lcc or repobench-p, got it without");
+    expect(code).toBe(2);
+  });
+});
+
+describe('duo identify', () => {
+  const own = mkdtempSync(join(tmpdir(), 'duo-idle-identify-'));
+  afterAll(() => rmSync(own, { recursive: true }));
+  const ownSamples = join(own, 'samples.jsonl');
+  const out = ['--out', join(own, 'run')];
+  const attention = ['--method', 'attention-mass'];
+
+  it.each([
+    [['--method', 'gates', '--quadratic-samples', '2'], '--quadratic-samples only with method quadratic'],
+    [['--method', 'gates', '--quadratic-rounds', '2'], '--quadratic-rounds only with method quadratic'],
+    [['--method', 'gates', '--quadratic-step', 'tangent'], '--quadratic-step only with method quadratic'],
+    [['--method', 'gates', '--quadratic-vectors', '8'], '--quadratic-vectors only with method quadratic'],
+    [[...attention, '--quadratic-samples', '2'], '--quadratic-samples only with method quadratic'],
+    [['--method', 'quadratic', '--lr', '0.1'], '--lr only with method gates'],
+    [['--method', 'quadratic', '--checkpoint-every', '4'], '--checkpoint-every only with method gates'],
+    [['--keep', '0.9', '--early-stop-steps', '4'], '--early-stop-steps only with method gates'],
+    [
+      ['--method', 'quadratic', '--steps', '4'],
+      '--steps only with method gates, attention-mass, mean-query-key or retrieval-score',
+    ],
+    [[...attention, '--lambda', '0.1'], '--lambda only with method gates or quadratic'],
+    [[...attention, '--supervise', 'answer'], '--supervise only with method gates or quadratic'],
+    [[...attention, '--full-branch', 'teacher'], '--full-branch only with method gates or quadratic'],
+    [[...attention, '--distance', 'kl'], '--distance only with method gates or quadratic'],
+    [['--long-range-gain', '1'], '--long-range-gain only with --objective long-range or both'],
+    [
+      ['--samples', 'S', '--long-range-probability', '0.5'],
+      '--long-range-probability only with --objective long-range',
+    ],
+    [['--samples', 'S', '--held-out', 'S', '--passkeys', '2'], '--passkeys only with passkeys to make'],
+    [
+      ['--samples', 'S', '--held-out-samples', '0', '--templates-head', 'x'],
+      '--templates-head only with passkeys to make',
+    ],
+    [['--samples', 'S', '--length-count', '2'], '--length-count only with samples to make'],
+    [['--samples', 'S', '--held-out', 'S', '--max-tokens', '512'], '--max-tokens only with samples to make'],
+    [['--held-out', 'S', '--held-out-samples', '2'], '--held-out-samples only with held-out samples to make'],
+    [['--held-out-samples', '0', '--held-out-length-factor', '1'], '--held-out-length-factor only with held-out'],
+    [['--held-out-samples', '0', '--documents', 'x'], '--documents only with --objective long-range or both, or a'],
+    [['--held-out', 'S', '--objective', 'long-range', '--haystack', 'x'], '--haystack only with passkeys to make'],
+  ])('%j', async (flags, message) => {
+    writeFileSync(ownSamples, `${JSON.stringify({ tokens: [1, 2, 3, 4], answers: [[2, 3]] })}\n`);
+    const given = flags.map((flag) => (flag === 'S' ? ownSamples : flag));
+    const { code, stderr } = await answerOf('identify', '--model', 'demo', ...out, ...given);
+    expect(stderr).toMatch(/^duo: Expected --.*, got it without; it would change nothing\.\n$/);
+    expect(stderr).toContain(message);
+    expect(code).toBe(2);
+  });
+
+  it('lets a preset file set what does nothing, and a flag where the method is not settled yet', async () => {
+    const preset = join(own, 'preset.json');
+    writeFileSync(preset, JSON.stringify({ quadraticSamples: 3, longRangeGain: 1, lr: 0.5, sinkTokens: 2 }));
+    // past the check, and stopped by another mistake that is found later
+    const missing = ['--haystack', join(own, 'missing.txt')];
+    for (const method of ['gates', 'quadratic', 'attention-mass']) {
+      const args = ['identify', '--model', 'demo', ...out, '--config', preset, '--method', method, ...missing];
+      expect((await answerOf(...args)).stderr).toContain('missing.txt');
+    }
+  });
+
+  it('names the key where a program sets it, and a flag that only the engine shows to be idle', async () => {
+    const config = { method: 'gates', quadraticSamples: 2 };
+    await expect(identify({ model: 'demo', config })).rejects.toThrow(
+      new ConfigError(
+        'Expected `quadraticSamples` only with method quadratic, got it without; it would change nothing.',
+      ),
+    );
+    const { code, stderr } = await answerOf('identify', '--model', 'demo', ...out, '--quadratic-samples', '2');
+    expect(stderr).toContain('Expected --quadratic-samples only with method quadratic, got it without');
     expect(code).toBe(2);
   });
 });
