@@ -9,6 +9,7 @@
 #include "cuda/attention_tiles.h"
 #include "cuda/branch_factors.h"
 #include "cuda/hopper_tiles.h"
+#include "cuda/instances.h"
 
 namespace duo::cuda {
 namespace {
@@ -48,8 +49,8 @@ __global__ void __launch_bounds__(THREADS, 1) query_gradient_hopper_kernel(const
   const int rows_here = static_cast<int>(a.num_rows - first_row < OWNED ? a.num_rows - first_row : OWNED);
   const bool has_full = factors.full != 0.0f;
   // With the full branch every tile once; without, those that the streaming branch sees.
-  const TilePlan<KEYS> plan(a.shape.sink, window_of(a.shape, kv_head), a.positions[first_row],
-                            a.positions[first_row + rows_here - 1], false, 0, !has_full, has_full);
+  const TilePlan<KEYS> plan(Window(a.shape, kv_head), a.positions[first_row], a.positions[first_row + rows_here - 1],
+                            false, 0, !has_full, has_full);
   const int64_t query_stride = static_cast<int64_t>(a.shape.heads) * D,
                 key_stride = static_cast<int64_t>(a.shape.kv_heads) * D;
   const int64_t query_at = first_row * query_stride + static_cast<int64_t>(head) * D;
@@ -129,7 +130,7 @@ __global__ void __launch_bounds__(THREADS, 1) query_gradient_hopper_kernel(const
       wgmma_wait_group<1>();
       wgmma_fence_operand(scores);
       // Slopes are made without the scale 1/√D, which the sum gets at the end.
-      if (has_full && !plan.is_seen(first_key)) {
+      if (has_full && plan.window.hides(first_key, KEYS, plan.low)) {
 #pragma unroll
         for (int i = 0; i < KEYS / 2; i++) scores[i] = exp2_of(scores[i] * log_scale - full_lse[i / 2 % 2]);
         wgmma_wait_group<0>();
@@ -141,8 +142,8 @@ __global__ void __launch_bounds__(THREADS, 1) query_gradient_hopper_kernel(const
         wgmma_fence_operand(products);
 #pragma unroll
         for (int half = 0; half < 2; half++) {
-          const int32_t base = first_key + column, last = position[half] - base, begin = plan.sink - base,
-                        end = plan.window_start(position[half]) - base;
+          const Visible in_full = plan.window.full(position[half]).after(first_key + column),
+                        in_stream = plan.window.seen(position[half]).after(first_key + column);
           const float stream_lse = fold(a.stream_lse[number[half]], log2f(factors.stream)),
                       stream_delta = a.stream_delta[number[half]];
 #pragma unroll
@@ -152,8 +153,8 @@ __global__ void __launch_bounds__(THREADS, 1) query_gradient_hopper_kernel(const
               const int32_t key = n * 8 + i;
               float &score = scores[n * 4 + half * 2 + i];
               const float dp = products[n * 4 + half * 2 + i], exponent = score * log_scale;
-              const float full = key <= last ? exp2_of(exponent - full_lse[half]) : 0.0f;
-              const float stream = key <= last && (key < begin || key >= end) ? exp2_of(exponent - stream_lse) : 0.0f;
+              const float full = in_full.sees(key) ? exp2_of(exponent - full_lse[half]) : 0.0f;
+              const float stream = in_stream.sees(key) ? exp2_of(exponent - stream_lse) : 0.0f;
               score = full * (dp - full_delta[half]) + stream * (dp - stream_delta);
             }
           }
@@ -214,17 +215,10 @@ __global__ void __launch_bounds__(THREADS, 1) key_gradient_hopper_kernel(const A
   const Factors factors = branch_factors(a, kv_head);
   const int64_t first_key = static_cast<int64_t>(blockIdx.y) * OWNED;  // the first keys have the most queries
   const int keys_here = static_cast<int>(a.num_keys - first_key < OWNED ? a.num_keys - first_key : OWNED);
-  const int32_t sink = static_cast<int32_t>(a.shape.sink < FAR ? a.shape.sink : FAR),
-                recent = window_of(a.shape, kv_head);
-  // Rows that see a key of this tile: from the diagonal on; without the full branch, of a tile without sinks, to the
-  // window's end.
-  const int64_t begin = first_at_least(a.positions, a.num_rows, first_key) / QUERIES;
-  const bool sees_all = factors.full != 0.0f || first_key < sink;
-  const int64_t end_row =
-      sees_all ? a.num_rows : first_at_least(a.positions, a.num_rows, first_key + keys_here - 1 + recent);
-  const int32_t steps_a_head = static_cast<int32_t>(
-                    ceil_divide(end_row, QUERIES) > begin ? ceil_divide(end_row, QUERIES) - begin : 0),
-                steps = steps_a_head * group;
+  const Window window(a.shape, kv_head);
+  const SeeingRows seeing(a.positions, a.num_rows, window, first_key, keys_here, factors.full != 0.0f);
+  const int64_t begin = seeing.begin / QUERIES, end = ceil_divide(seeing.end, QUERIES);
+  const int32_t steps_a_head = static_cast<int32_t>(end > begin ? end - begin : 0), steps = steps_a_head * group;
   const int64_t query_stride = static_cast<int64_t>(a.shape.heads) * D,
                 key_stride = static_cast<int64_t>(a.shape.kv_heads) * D;
   const int64_t key_at = first_key * key_stride + static_cast<int64_t>(kv_head) * D;
@@ -301,9 +295,8 @@ __global__ void __launch_bounds__(THREADS, 1) key_gradient_hopper_kernel(const A
         wgmma_ss(products, advance_k_major<OWNED>(value_tile, k), advance_k_major<QUERIES>(gradients, k), k > 0);
       wgmma_commit_group();
       // Positions ascend; of rows past the end none is above the last. The whole warpgroup takes the same way.
-      const int32_t low = numbers.position[0];
-      const bool is_plain = factors.full != 0.0f && first_key >= sink && low >= first_key + OWNED - 1 &&
-                            low - (first_key + OWNED - 1) >= recent;
+      const bool is_plain =
+          factors.full != 0.0f && window.hides(static_cast<int32_t>(first_key), OWNED, numbers.position[0]);
       wgmma_wait_group<1>();
       wgmma_fence_operand(scores);
       uint32_t weights[QUERIES / 16][4], slopes[QUERIES / 16][4];
@@ -343,14 +336,14 @@ __global__ void __launch_bounds__(THREADS, 1) key_gradient_hopper_kernel(const A
             const float full_lse = fold(numbers.full_lse[query], full_log), full_delta = numbers.full_delta[query];
             const float stream_lse = fold(numbers.stream_lse[query], stream_log),
                         stream_delta = numbers.stream_delta[query];
-            const int32_t position = numbers.position[query];
+            const Visible in_full = window.full(numbers.position[query]),
+                          in_stream = window.seen(numbers.position[query]);
 #pragma unroll
             for (int half = 0; half < 2; half++) {
               const int32_t key = static_cast<int32_t>(first_key) + row_of_lane + half * 8;
               const float exponent = scores[n * 4 + half * 2 + i] * log_scale, dp = products[n * 4 + half * 2 + i];
-              const float full = key <= position ? exp2_of(exponent - full_lse) : 0.0f;
-              const float stream =
-                  key <= position && (key < sink || position - key < recent) ? exp2_of(exponent - stream_lse) : 0.0f;
+              const float full = in_full.sees(key) ? exp2_of(exponent - full_lse) : 0.0f;
+              const float stream = in_stream.sees(key) ? exp2_of(exponent - stream_lse) : 0.0f;
               weight[half][i] = full + stream;
               slope[half][i] = full * (dp - full_delta) + stream * (dp - stream_delta);
             }
@@ -404,11 +397,8 @@ cudaError_t launch_backward(const AttentionBackward &a, cudaStream_t stream) {
 }  // namespace
 
 cudaError_t launch_attention_backward_hopper(const AttentionBackward &a, cudaStream_t stream) {
-  switch (a.shape.head_dim) {
-    case 64: return launch_backward<64>(a, stream);
-    case 128: return launch_backward<128>(a, stream);
-    default: return cudaErrorInvalidValue;
-  }
+  return HopperHeadDims::choose(a.shape.head_dim,
+                                [&](auto dim) { return launch_backward<decltype(dim)::value>(a, stream); });
 }
 
 }  // namespace duo::cuda

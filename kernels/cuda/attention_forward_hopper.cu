@@ -11,6 +11,7 @@
 #include "cuda/attention_tiles.h"
 #include "cuda/hadamard.h"
 #include "cuda/hopper_tiles.h"
+#include "cuda/instances.h"
 
 namespace duo::cuda {
 namespace {
@@ -19,7 +20,7 @@ constexpr int ROWS = 128, KEYS = 128, THREADS = 3 * WARPGROUP, CONSUMERS = 2 * W
 
 // Registers per thread after setmaxnreg: multiples of 8, (40 + 2 · 232) · 128 = 64512 of the SM's 65536. The producer
 // computes cp.async addresses only; a consumer of D = 128 keeps 64 outputs, 64 scores and 32 weights.
-constexpr int PRODUCER_REGISTERS = 40, CONSUMER_REGISTERS = 232;
+[[maybe_unused]] constexpr int PRODUCER_REGISTERS = 40, CONSUMER_REGISTERS = 232;
 
 // From a multiple of 1024 bytes on; tiles are bf16 or f16, swizzled.
 template <int D, bool FULL, bool STREAM>
@@ -71,7 +72,7 @@ __global__ void __launch_bounds__(THREADS, 1) attention_forward_hopper_kernel(co
   // Longest rows first, of all heads: the grid's tail is short work.
   const int64_t first_row = static_cast<int64_t>(gridDim.y - 1 - blockIdx.y) * ROWS;
   const int rows_here = static_cast<int>(a.num_rows - first_row < ROWS ? a.num_rows - first_row : ROWS);
-  const TilePlan<KEYS> plan(a.shape.sink, STREAM ? window_of(a.shape, kv_head) : FAR, a.positions[first_row],
+  const TilePlan<KEYS> plan(STREAM ? Window(a.shape, kv_head) : Window(), a.positions[first_row],
                             a.positions[first_row + rows_here - 1], a.is_chunked, a.chunk_start, STREAM, FULL);
   const int64_t query_stride = static_cast<int64_t>(a.shape.heads) * D;
 
@@ -147,14 +148,12 @@ __global__ void __launch_bounds__(THREADS, 1) attention_forward_hopper_kernel(co
       if (!plan.is_whole(first_key, is_seen_phase)) {
 #pragma unroll
         for (int half = 0; half < 2; half++) {
-          const int32_t base = first_key + column, last = visible[half].last - base,
-                        begin = visible[half].hidden_begin - base, end = visible[half].hidden_end - base;
+          const Visible here = visible[half].after(first_key + column);
 #pragma unroll
           for (int n = 0; n < KEYS / 8; n++) {
 #pragma unroll
             for (int i = 0; i < 2; i++) {
-              const int32_t key = n * 8 + i;
-              if (!(key <= last && (key < begin || key >= end))) scores[n * 4 + half * 2 + i] = minus_infinity();
+              if (!here.sees(n * 8 + i)) scores[n * 4 + half * 2 + i] = minus_infinity();
             }
           }
         }
@@ -315,16 +314,11 @@ cudaError_t launch_branches(const AttentionForward &a, Branches branches, cudaSt
 }  // namespace
 
 cudaError_t launch_attention_forward_hopper(const AttentionForward &a, Branches branches, cudaStream_t stream) {
-  const bool f16 = a.dtype == Dtype::f16;
-  switch (a.shape.head_dim) {
-    case 64:
-      return f16 ? launch_branches<64, Half::f16>(a, branches, stream)
-                 : launch_branches<64, Half::bf16>(a, branches, stream);
-    case 128:
-      return f16 ? launch_branches<128, Half::f16>(a, branches, stream)
-                 : launch_branches<128, Half::bf16>(a, branches, stream);
-    default: return cudaErrorInvalidValue;
-  }
+  return HopperHeadDims::choose(a.shape.head_dim, [&](auto dim) {
+    return ForwardHalves::choose(a.dtype == Dtype::f16 ? Half::f16 : Half::bf16, [&](auto half) {
+      return launch_branches<decltype(dim)::value, decltype(half)::value>(a, branches, stream);
+    });
+  });
 }
 
 }  // namespace duo::cuda

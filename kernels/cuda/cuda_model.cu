@@ -3,6 +3,7 @@
 #include "cuda/cuda_model.h"
 
 #include "cuda/decode_steps.h"
+#include "cuda/instances.h"
 #include "cuda/layer_ops.h"
 #include "cuda/uploader.h"
 
@@ -99,9 +100,9 @@ std::string describe_weights(Dtype asked, const WeightMap &weights) {
 
 void require_supported(const ModelConfig &config, const OpenOptions &options) {
   const int64_t step = options.weight_dtype == Dtype::int4 ? 32 : options.weight_dtype == Dtype::int8 ? 16 : 8;
-  if (config.head_dim != 32 && config.head_dim != 64 && config.head_dim != 128) {
-    fail(DUO_STATUS_UNSUPPORTED, "Expected `head_dim` of 32, 64 or 128 on CUDA, got `%lld`: use device cpu",
-         static_cast<long long>(config.head_dim));
+  if (!HeadDims::contains(config.head_dim)) {
+    fail(DUO_STATUS_UNSUPPORTED, "Expected `head_dim` on CUDA to be one of %s, got `%lld`: use device cpu",
+         HeadDims::list().c_str(), static_cast<long long>(config.head_dim));
   }
   if (config.hidden % step != 0 || config.intermediate % step != 0) {
     fail(DUO_STATUS_UNSUPPORTED,

@@ -16,6 +16,7 @@
 #include "cuda/dependent_launch.h"
 #include "cuda/hadamard.h"
 #include "cuda/head_vector.h"
+#include "cuda/instances.h"
 #include "cuda/kv_encode.h"
 
 namespace duo::cuda {
@@ -291,23 +292,6 @@ cudaError_t launch_tiles(const DecodeAttention &a, cudaStream_t stream) {
                           decode_attention_kernel<D, DTYPE, QUERY_TILES>, a);
 }
 
-template <int D, Dtype DTYPE>
-cudaError_t launch_group(const DecodeAttention &a, cudaStream_t stream) {
-  return a.heads / a.kv_heads <= 8 ? launch_tiles<D, DTYPE, 1>(a, stream) : launch_tiles<D, DTYPE, 2>(a, stream);
-}
-
-template <int D>
-cudaError_t launch_dtype(const DecodeAttention &a, cudaStream_t stream) {
-  switch (a.dtype) {
-    case Dtype::f32: return launch_group<D, Dtype::f32>(a, stream);
-    case Dtype::bf16: return launch_group<D, Dtype::bf16>(a, stream);
-    case Dtype::int8: return launch_group<D, Dtype::int8>(a, stream);
-    case Dtype::fp8: return launch_group<D, Dtype::fp8>(a, stream);
-    case Dtype::int4: return launch_group<D, Dtype::int4>(a, stream);
-    default: return cudaErrorInvalidValue;
-  }
-}
-
 }  // namespace
 
 // One block a multiprocessor: where two fit, blocks that start early (dependent_launch.h) gather on the multiprocessors
@@ -333,12 +317,13 @@ DecodeShape choose_decode_shape(Dtype dtype, int head_dim, int multiprocessors, 
 }
 
 cudaError_t launch_decode_attention(const DecodeAttention &a, cudaStream_t stream) {
-  switch (a.head_dim) {
-    case 32: return launch_dtype<32>(a, stream);
-    case 64: return launch_dtype<64>(a, stream);
-    case 128: return launch_dtype<128>(a, stream);
-    default: return cudaErrorInvalidValue;
-  }
+  return HeadDims::choose(a.head_dim, [&](auto dim) {
+    return DecodeFormats::choose(a.dtype, [&](auto dtype) {
+      return DecodeQueryTiles::choose(a.heads / a.kv_heads <= 8 ? 1 : 2, [&](auto tiles) {
+        return launch_tiles<decltype(dim)::value, decltype(dtype)::value, decltype(tiles)::value>(a, stream);
+      });
+    });
+  });
 }
 
 }  // namespace duo::cuda

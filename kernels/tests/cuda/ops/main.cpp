@@ -1,18 +1,21 @@
 // Usage: test_cuda_ops [--brief] [group | launch] …   (default all). Groups: layer, product, attention, decode,
 //   reduction. --brief: small shapes, for slow
 // tools. With no names it also requires that every launch declared in kernels/cuda/*.h has a test (DUO_CUDA_HEADERS,
-//   the folder).
+//   the folder), and that the launch table of docs/kernels.md names the instances (DUO_KERNELS_DOC).
 #include <dirent.h>
 #include <algorithm>
 #include <cstdlib>
 #include <fstream>
+#include <map>
 #include <regex>
 #include <set>
 #include <sstream>
 
+#include "cuda/instances.h"
 #include "op_test.h"
 
 using namespace duo;
+using namespace duo::cuda;
 using namespace duo::test;
 
 namespace {
@@ -46,12 +49,37 @@ void require_all_tested(const std::string &folder) {
     expect(declared.count(name) > 0, name + " is tested and not declared in kernels/cuda");
 }
 
+// The launch table of docs/kernels.md names the instances that there are.
+void require_documented(const std::string &path) {
+  std::ifstream file(path);
+  if (!file) {
+    std::printf("skipped: `%s` was not found, so that its launch table is not read\n", path.c_str());
+    return;
+  }
+  const auto count = [](int number, const char *what) { return std::to_string(number) + " " + what; };
+  const std::string dims = "D " + HeadDims::list(), hopper_dims = "D " + HopperHeadDims::list();
+  std::map<std::string, std::vector<std::string>> expected{
+      {"launch_attention_forward_plain", {dims + " × {full, streaming, both} × {bf16, f16}"}},
+      {"launch_attention_forward_hopper", {hopper_dims + " × the same"}},
+      {"launch_attention_backward_plain", {dims + "; " + hopper_dims}},
+      {"launch_decode_plan", {dims + " × ", count(DecodeFormats::COUNT, "cache formats")}}};
+  for (std::string line; std::getline(file, line);) {
+    const size_t begin = line.find("`launch_"), end = line.find('`', begin + 1);
+    if (line.rfind("| `launch_", 0) != 0 || expected.count(line.substr(begin + 1, end - begin - 1)) == 0) continue;
+    const std::string launch = line.substr(begin + 1, end - begin - 1);
+    for (const std::string &text : expected[launch])
+      expect(line.find(text) != std::string::npos, "docs/kernels.md: the row of " + launch + " says `" + text + "`");
+    expected.erase(launch);
+  }
+  for (const auto &row : expected) expect(false, "docs/kernels.md has no row of " + row.first);
+}
+
 }  // namespace
 
 int main(int count, char **values) {
   std::set<std::string> wanted(values + 1, values + count);
   is_brief = wanted.erase("--brief") > 0;
-  if (wanted.empty()) require_all_tested(DUO_CUDA_HEADERS);
+  if (wanted.empty()) require_all_tested(DUO_CUDA_HEADERS), require_documented(DUO_KERNELS_DOC);
   std::set<std::string> unknown = wanted;
   for (const OpTest &test : op_tests()) {
     unknown.erase(test.group), unknown.erase(test.launch);
