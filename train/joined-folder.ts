@@ -2,9 +2,9 @@
 // `.join/` holds a claim and a scratch folder of each process, `shared/` what they found for one another; both go with the last one of a
 // finished run. A process that is gone is recognised by its claim (src/core/claims.ts), and what it was at work on is taken over.
 import { existsSync, readdirSync, rmSync } from 'node:fs';
-import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { Claims, STALE_MS } from '../src/core/claims.ts';
+import { processName } from '../src/core/process-life.ts';
 import { ConfigError, FileError } from '../src/errors/errors.ts';
 import { fileErrorOf, makeFolder } from '../src/formats/atomic-file.ts';
 import type { JsonRecord } from '../src/formats/read-json.ts';
@@ -46,7 +46,7 @@ export async function enterJoinedFolder(options: {
 }): Promise<JoinedFolder> {
   const { path, signal, staleMs } = options;
   const home = join(path, JOIN_FOLDER);
-  const own = join(home, `${hostname()}-${process.pid}`);
+  const own = join(home, processName());
   makeFolder(path);
   makeFolder(home);
   const claims = new Claims(staleMs === undefined ? {} : { staleMs });

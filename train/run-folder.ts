@@ -7,6 +7,7 @@ import { ConfigError, FileError } from '../src/errors/errors.ts';
 import { makeFolder } from '../src/formats/atomic-file.ts';
 import type { JsonRecord } from '../src/formats/read-json.ts';
 import { readRun } from '../src/formats/run.ts';
+import { isTemporaryOf } from '../src/formats/temporary-names.ts';
 import { findJoined } from './joined-folder.ts';
 import { describeDifference, findIdentityDifference, type IdentityDifference } from './run-identity.ts';
 import { takeLock } from './run-lock.ts';
@@ -118,10 +119,9 @@ function findSetting(before: JsonRecord, settings: JsonRecord): IdentityDifferen
   return difference && { ...difference, key: nameAsFlag(difference.key) };
 }
 
-/** Files that a killed process was writing beside the real ones (atomic-file.ts names them `.name.pid.tmp`). */
+/** Files that a killed process was writing beside the real ones; whoever holds the folder's lock is its only writer. */
 function removeTornFiles(path: string): void {
   for (const name of readdirSync(path)) {
-    const [, of] = /^\.(.+)\.\d+\.tmp$/.exec(name) ?? [];
-    if ((RUN_FILES as readonly string[]).includes(of ?? '')) rmSync(join(path, name), { force: true });
+    if (RUN_FILES.some((file) => isTemporaryOf(file, name))) rmSync(join(path, name), { force: true });
   }
 }

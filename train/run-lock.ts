@@ -1,9 +1,8 @@
 // A lock file that keeps two processes from writing one run folder. It names its holder, so that a lock left by a killed process
 // is recognised and taken over; nothing has to be cleaned by hand after kill −9.
 import { closeSync, fsyncSync, linkSync, openSync, readFileSync, renameSync, rmSync, writeSync } from 'node:fs';
-import { hostname } from 'node:os';
 import { resolve } from 'node:path';
-import { isRunning, startTimeOf } from '../src/core/process-life.ts';
+import { isRunning, machineName, processName, startTimeOf } from '../src/core/process-life.ts';
 import { FileError } from '../src/errors/errors.ts';
 import { fileErrorOf } from '../src/formats/atomic-file.ts';
 
@@ -49,7 +48,7 @@ function awaitHolder(path: string): { text: string | null; holder: LockHolder | 
   for (;;) {
     const text = readLock(path);
     const holder = text === null ? null : parseHolder(text);
-    const isWaiting = holder !== null && holder.host === hostname() && isAlive(holder) && performance.now() < endMs;
+    const isWaiting = holder !== null && holder.host === machineName() && isAlive(holder) && performance.now() < endMs;
     if (!isWaiting) return { text, holder };
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, POLL_MS);
   }
@@ -64,7 +63,7 @@ export function findLockHolder(path: string): string | null {
 }
 
 function createLock(path: string): boolean {
-  const holder: LockHolder = { pid: process.pid, host: hostname(), started: startTimeOf(process.pid) };
+  const holder: LockHolder = { pid: process.pid, host: machineName(), started: startTimeOf(process.pid) };
   try {
     const file = openSync(path, 'wx');
     try {
@@ -90,7 +89,7 @@ function readLock(path: string): string | null {
 
 /** The holder named in a lock; one killed between creating and writing it left it empty and is reported as dead. */
 function parseHolder(text: string): LockHolder | null {
-  if (text === '') return { pid: 0, host: hostname(), started: null };
+  if (text === '') return { pid: 0, host: machineName(), started: null };
   try {
     return JSON.parse(text) as LockHolder;
   } catch {
@@ -101,7 +100,7 @@ function parseHolder(text: string): LockHolder | null {
 /** Remove the lock that reads `text`. Two processes may find the same stale lock: the slower one must not remove the lock that the
  * faster one has meanwhile taken, so the file is moved aside, looked at, and put back if it is not the stale one. */
 function removeStale(path: string, text: string): boolean {
-  const aside = `${path}.${process.pid}`;
+  const aside = `${path}.${processName()}`;
   try {
     renameSync(path, aside);
   } catch {
@@ -115,7 +114,7 @@ function removeStale(path: string, text: string): boolean {
 
 function isAlive({ pid, host, started }: LockHolder): boolean {
   // A process of another machine (shared folder) cannot be asked; its lock is honoured.
-  if (host !== hostname()) return true;
+  if (host !== machineName()) return true;
   if (pid <= 0 || pid === process.pid) return false;
   // Where another user's processes are hidden, the number alone must do.
   return isRunning(pid) && (started === null || (startTimeOf(pid) ?? started) === started);

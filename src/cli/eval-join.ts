@@ -2,11 +2,11 @@
 // the promise that all of them compute the same table, so that results.json does not depend on who writes it last.
 import { createHash } from 'node:crypto';
 import { existsSync, linkSync, rmSync } from 'node:fs';
-import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { findIdentityDifference, showIdentityValue } from '../../train/run-identity.ts';
 import { readVersion } from '../core/package.ts';
+import { processName } from '../core/process-life.ts';
 import type { Engine } from '../engine/engine.ts';
 import { ConfigError } from '../errors/errors.ts';
 import type { NamedMask } from '../eval/baselines.ts';
@@ -42,7 +42,7 @@ export function joinEvaluation(
   const identity = describeEvaluation(parts);
   const path = join(out, FILE);
   if (!existsSync(path)) {
-    const own = `${path}.${hostname()}.${process.pid}`;
+    const own = `${path}.${processName()}`;
     writeFileAtomic(own, stableJson({ schema: 'duo.joined-eval', version: 1, identity }));
     try {
       linkSync(own, path);

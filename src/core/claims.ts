@@ -13,8 +13,7 @@ import {
   utimesSync,
   writeFileSync,
 } from 'node:fs';
-import { hostname } from 'node:os';
-import { isRunning, startTimeOf } from './process-life.ts';
+import { isRunning, machineName, processName, startTimeOf } from './process-life.ts';
 
 /** How often an owner sets the time of its claims. */
 const HEARTBEAT_MS = 5_000;
@@ -43,7 +42,7 @@ export class Claims {
   /** @param options.staleMs default STALE_MS; shorter ones are for tests. */
   constructor(options: { staleMs?: number } = {}) {
     this.#staleMs = options.staleMs ?? STALE_MS;
-    const owner: Owner = { host: hostname(), pid: process.pid, started: startTimeOf(process.pid) };
+    const owner: Owner = { host: machineName(), pid: process.pid, started: startTimeOf(process.pid) };
     this.#owner = JSON.stringify(owner);
   }
 
@@ -83,7 +82,7 @@ export class Claims {
     const found = look(path);
     if (found === null) return false;
     const owner = parseOwner(found.text);
-    if (owner?.host === hostname()) {
+    if (owner?.host === machineName()) {
       if (owner.pid === process.pid) return heldHere.has(path);
       return (
         isRunning(owner.pid) && (owner.started === null || (startTimeOf(owner.pid) ?? owner.started) === owner.started)
@@ -101,7 +100,7 @@ export class Claims {
    * taken meanwhile: the file is moved aside, looked at, and put back if it is not the one that was looked at. */
   #removeStale(path: string): boolean {
     const text = readText(path);
-    const aside = `${path}.${hostname()}.${process.pid}`;
+    const aside = `${path}.${processName()}`;
     try {
       renameSync(path, aside);
     } catch {

@@ -1,5 +1,31 @@
-// Whether another process of this machine still runs: what locks, claims and left-over files ask before they are taken over or removed.
-import { readFileSync } from 'node:fs';
+// Which process of which machine this is, and whether another one of this machine still runs: what locks, claims and left-over files name
+// themselves by, and ask before they are taken over or removed.
+import { readFileSync, readlinkSync } from 'node:fs';
+import { hostname } from 'node:os';
+
+/** Linux gives this number to the processes of the machine itself; those of a container have another. */
+const FIRST_PID_NAMESPACE = '4026531836';
+
+/** Where process numbers mean something: the host's name, and in a container the name of its own numbers, because containers may have their
+ * host's name (Kubernetes' hostNetwork) and each begins to count at 1. */
+export function machineName(): string {
+  const space = readPidNamespace();
+  return space === null || space === FIRST_PID_NAMESPACE ? hostname() : `${hostname()}+${space}`;
+}
+
+/** Null where the system has none, or does not say. */
+function readPidNamespace(): string | null {
+  try {
+    return /^pid:\[(\d+)\]$/.exec(readlinkSync('/proc/self/ns/pid'))?.[1] ?? null;
+  } catch {
+    return null;
+  }
+}
+
+/** What a file's name may hold of this process, so that no two of a shared folder's writers meet. */
+export function processName(): string {
+  return `${machineName()}-${process.pid}`;
+}
 
 /** False for a process that is gone, or was killed and not yet collected by its parent: a container whose first process collects nobody
  * keeps such entries for ever. True for one that may not be asked (another user's). */

@@ -7,7 +7,6 @@ import {
   fsyncSync,
   lstatSync,
   openSync,
-  readdirSync,
   readlinkSync,
   realpathSync,
   renameSync,
@@ -16,11 +15,11 @@ import {
   statSync,
   writeSync,
 } from 'node:fs';
-import { basename, dirname, isAbsolute, join, resolve } from 'node:path';
-import { isRunning } from '../core/process-life.ts';
+import { dirname, isAbsolute, join, resolve } from 'node:path';
 import { FileError } from '../errors/errors.ts';
 import { fileErrorOf } from './file-errors.ts';
 import { addTemporary, forgetTemporary } from './temporary-files.ts';
+import { listAbandoned, nameTemporary } from './temporary-names.ts';
 
 /** Names standard output where a path is asked for. */
 export const STDOUT_PATH = '-';
@@ -91,9 +90,7 @@ function openInPlace(path: string, descriptor: number, close: (descriptor: numbe
 function openBeside(path: string, options: { target: string; found: Stats | undefined }): Output {
   const { target, found } = options;
   removeAbandoned(target);
-  const beside = join(dirname(target), `.${basename(target)}.${process.pid}.tmp`);
-  // Exclusive: a link that somebody planted under this name would be followed.
-  rmSync(beside, { force: true });
+  const beside = nameTemporary(target);
   addTemporary(beside);
   let file: number | null = null;
   const giveUp = (): void => {
@@ -111,6 +108,7 @@ function openBeside(path: string, options: { target: string; found: Stats | unde
     }
   };
   attempt(() => {
+    // Exclusive: a link that somebody planted under this name would be followed.
     file = openSync(beside, 'wx');
     if (found !== undefined) keepOwnership(file, found);
   });
@@ -162,13 +160,8 @@ function writeWhole(path: string, file: number, bytes: Uint8Array): void {
 
 /** Remove what processes that were killed left beside `target`. */
 function removeAbandoned(target: string): void {
-  const start = `.${basename(target)}.`;
   quietly(() => {
-    for (const name of readdirSync(dirname(target))) {
-      if (!name.startsWith(start)) continue;
-      const [, pid] = /^(\d+)\.tmp$/.exec(name.slice(start.length)) ?? [];
-      if (pid !== undefined && !isRunning(Number(pid))) rmSync(join(dirname(target), name), { force: true });
-    }
+    for (const path of listAbandoned(target)) rmSync(path, { force: true });
   });
 }
 

@@ -1,4 +1,5 @@
 // Where samples come from: a file, or a pipe (standard input, a FIFO), whose bytes are kept in a temporary file, because samples are read many times.
+import { randomUUID } from 'node:crypto';
 import { closeSync, fstatSync, openSync, readSync, rmSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -9,7 +10,6 @@ import { fileErrorOf } from './file-errors.ts';
 const STDIN_PATH = '-';
 /** Wait between tries where a pipe that does not block is empty. */
 const RETRY_MS = 5;
-let namelessFiles = 0;
 
 /** Where the lines of samples come from, and where they can be read again. */
 export interface SamplesSource {
@@ -39,7 +39,7 @@ export function openSource(given: string): SamplesSource {
 
 /** A temporary file that is gone when it is closed, however the process ends. */
 function openNameless(): number {
-  const path = join(tmpdir(), `.duo-samples-${process.pid}-${namelessFiles++}`);
+  const path = join(tmpdir(), `.duo-samples-${randomUUID()}`);
   const file = openSync(path, 'wx+', 0o600);
   rmSync(path);
   return file;

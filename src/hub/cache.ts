@@ -6,14 +6,13 @@ import {
   lstatSync,
   mkdirSync,
   readFileSync,
-  renameSync,
   statSync,
   symlinkSync,
   unlinkSync,
-  writeFileSync,
 } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
-import { fileErrorOf } from '../formats/file-errors.ts';
+import { FileError } from '../errors/errors.ts';
+import { fileErrorOf, writeFileAtomic } from '../formats/atomic-file.ts';
 
 const COMMIT = /^[0-9a-f]{40}$/;
 
@@ -54,11 +53,7 @@ export class ModelCache {
   writeRef(revision: string, commit: string): void {
     if (revision === commit) return;
     const path = join(this.folder, 'refs', revision);
-    this.#write(path, () => {
-      const beside = `${path}.${process.pid}.tmp`;
-      writeFileSync(beside, commit);
-      renameSync(beside, path);
-    });
+    this.#write(path, () => writeFileAtomic(path, commit));
   }
 
   /** Let a file of a snapshot be a blob: by a link, or a copy where the file system has none. @throws {FileError}. */
@@ -83,7 +78,7 @@ export class ModelCache {
       mkdirSync(dirname(path), { recursive: true });
       action();
     } catch (cause) {
-      throw fileErrorOf('write', path, cause);
+      throw cause instanceof FileError ? cause : fileErrorOf('write', path, cause);
     }
   }
 }

@@ -16,9 +16,8 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { open } from 'node:fs/promises';
-import { hostname } from 'node:os';
 import { dirname } from 'node:path';
-import { isRunning } from '../core/process-life.ts';
+import { isRunning, machineName } from '../core/process-life.ts';
 import { AbortedError, DuoError, FileError } from '../errors/errors.ts';
 import { fileErrorOf } from '../formats/file-errors.ts';
 import type { HubFile } from './choose-files.ts';
@@ -219,7 +218,7 @@ async function hashFile(hash: Hash, path: string, signal: AbortSignal | undefine
 
 /** Take a lock file. Its holder touches it; one that was not touched for long, or whose process on this host is gone, is taken over. */
 async function takeLock(path: string, signal: AbortSignal | undefined): Promise<() => void> {
-  const own = `${process.pid}\n${hostname()}\n`;
+  const own = `${process.pid}\n${machineName()}\n`;
   for (;;) {
     if (makeLock(path, own)) break;
     if (isStale(path)) rmSync(path, { force: true });
@@ -264,7 +263,7 @@ function isStale(path: string): boolean {
   try {
     if (Date.now() - statSync(path).mtimeMs > LOCK_STALE_MS) return true;
     const [pid, host] = readFileSync(path, 'utf8').split('\n');
-    return host === hostname() && /^\d+$/.test(pid ?? '') && !isRunning(Number(pid));
+    return host === machineName() && /^\d+$/.test(pid ?? '') && !isRunning(Number(pid));
   } catch {
     // Gone meanwhile, or not readable: the next try to take it says which.
     return false;

@@ -1,7 +1,8 @@
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, writeFileSync } from 'node:fs';
-import { hostname, tmpdir } from 'node:os';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { machineName } from '../../src/core/process-life.ts';
 import { ConfigError, FileError } from '../../src/errors/errors.ts';
 import { type RunFile, writeRun } from '../../src/formats/run.ts';
 import { enterRunFolder, holdsRun, type RunEntry } from '../../train/run-folder.ts';
@@ -88,9 +89,10 @@ describe('enterRunFolder', () => {
   test('overwrite removes the run and what a kill left beside it, nothing else', () => {
     const path = newFolder();
     fillRun(path);
-    for (const name of ['.gates.json.123.tmp', '.other.json.123.tmp', 'notes.md']) writeFileSync(join(path, name), 'x');
+    for (const name of ['.gates.json.host-123-4-0123abcd.tmp', '.other.json.host-123-4-0123abcd.tmp', 'notes.md'])
+      writeFileSync(join(path, name), 'x');
     enter(path, 'overwrite').close();
-    expect(readdirSync(path).sort()).toEqual(['.other.json.123.tmp', 'notes.md']);
+    expect(readdirSync(path).sort()).toEqual(['.other.json.host-123-4-0123abcd.tmp', 'notes.md']);
   });
 
   test('resume keeps a run of the same settings and refuses another, naming the first difference', () => {
@@ -146,9 +148,9 @@ describe('lock', () => {
   };
 
   test.each([
-    ['a process that is gone', { pid: 2 ** 22 + 1, host: hostname(), started: null }],
-    ['an earlier process of our own number', { pid: process.pid, host: hostname(), started: '1' }],
-    ['a process whose number another one has now', { pid: process.ppid, host: hostname(), started: '1' }],
+    ['a process that is gone', { pid: 2 ** 22 + 1, host: machineName(), started: null }],
+    ['an earlier process of our own number', { pid: process.pid, host: machineName(), started: '1' }],
+    ['a process whose number another one has now', { pid: process.ppid, host: machineName(), started: '1' }],
     ['a process killed before it wrote its name', ''],
   ])('of %s is taken over', (_, holder) => {
     const path = writeLock(holder);
@@ -157,7 +159,7 @@ describe('lock', () => {
   });
 
   test.each([
-    ['a live process', { pid: process.ppid, host: hostname(), started: null }, `process ${process.ppid} on`],
+    ['a live process', { pid: process.ppid, host: machineName(), started: null }, `process ${process.ppid} on`],
     ['a process of another machine', { pid: 1, host: 'elsewhere', started: null }, 'process 1 on elsewhere'],
     ['who knows whom', 'not json', 'another process'],
   ])('of %s is honoured', (_, holder, words) => {

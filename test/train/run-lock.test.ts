@@ -1,8 +1,9 @@
 import { spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
-import { hostname, tmpdir } from 'node:os';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
+import { machineName } from '../../src/core/process-life.ts';
 import { takeLock } from '../../train/run-lock.ts';
 import { startUncollected } from '../src/core/uncollected-process.ts';
 
@@ -12,7 +13,7 @@ const makePath = (): string => join(mkdtempSync(join(tmpdir(), 'duo-lock-')), 'l
 function writeLockOf(path: string, pid: number): void {
   const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
   const started = stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
-  writeFileSync(path, JSON.stringify({ pid, host: hostname(), started }));
+  writeFileSync(path, JSON.stringify({ pid, host: machineName(), started }));
 }
 
 const isLinux = process.platform === 'linux';

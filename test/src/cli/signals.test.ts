@@ -77,7 +77,7 @@ describe.runIf(isLinux)('a signal', { timeout: 60_000 }, () => {
   it('SIGKILL of the command ends its worker too', async () => {
     const run = start('generate', '--model', GOLDEN_MODEL, '--count', '1e9', '--out', 'k.jsonl');
     await until(() => temporaries().length > 0);
-    const [, worker] = /\.k\.jsonl\.(\d+)\.tmp/.exec(temporaries()[0] as string) ?? [];
+    const [, worker] = /\.k\.jsonl\..+-(\d+)-\d+-\w+\.tmp/.exec(temporaries()[0] as string) ?? [];
     expect(Number(worker)).not.toBe(run.child.pid);
     run.child.kill('SIGKILL');
     await run.ended;

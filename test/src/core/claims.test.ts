@@ -1,10 +1,11 @@
 // Claims: held by one, given up, kept alive, and taken over from a process that is gone.
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
-import { hostname, tmpdir } from 'node:os';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, it } from 'vitest';
 import { Claims } from '../../../src/core/claims.ts';
+import { machineName } from '../../../src/core/process-life.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'duo-claims-'));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -26,11 +27,11 @@ it('is held once in a process, whichever object took it, and is gone after relea
 it('names its holder, and is taken over at once from a process of this machine that runs no more', () => {
   const path = join(folder, 'dead');
   const { pid } = spawnSync(process.execPath, ['-e', '']);
-  writeFileSync(path, JSON.stringify({ host: hostname(), pid, started: '1' }));
+  writeFileSync(path, JSON.stringify({ host: machineName(), pid, started: '1' }));
   const claims = new Claims();
   expect(claims.isLive(path)).toBe(false);
   expect(claims.take(path)).toBe(true);
-  expect(JSON.parse(readFileSync(path, 'utf8'))).toMatchObject({ host: hostname(), pid: process.pid });
+  expect(JSON.parse(readFileSync(path, 'utf8'))).toMatchObject({ host: machineName(), pid: process.pid });
   claims.close();
 });
 

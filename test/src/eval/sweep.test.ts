@@ -1,10 +1,11 @@
 // Sweeps over the golden model: stopped and resumed, repeated, killed, two at once.
 import { spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
-import { hostname, tmpdir } from 'node:os';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Claims } from '../../../src/core/claims.ts';
+import { machineName } from '../../../src/core/process-life.ts';
 import type { Engine } from '../../../src/engine/engine.ts';
 import { openTensorflowEngine } from '../../../src/engine/tensorflow/tensorflow-engine.ts';
 import { ConfigError } from '../../../src/errors/errors.ts';
@@ -222,7 +223,7 @@ describe('claims', () => {
     releaseCell(folder, 'a', claims);
     expect(take('a')).toBe(true);
     // of this machine and gone: at once; cut short, or of another machine without a sign of life: after a while
-    write('b', JSON.stringify({ host: hostname(), pid: 2 ** 30 }));
+    write('b', JSON.stringify({ host: machineName(), pid: 2 ** 30 }));
     expect(take('b')).toBe(true);
     write('c', '{"ho');
     write('d', JSON.stringify({ host: 'elsewhere', pid: 1 }));

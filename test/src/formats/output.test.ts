@@ -104,24 +104,6 @@ describe('an output', () => {
     await new Promise((done) => server.close(done));
   });
 
-  it('does not follow a link that was planted under its temporary name', () => {
-    writeFileSync(at('precious'), 'old');
-    symlinkSync(at('precious'), at(`.planted.${process.pid}.tmp`));
-    writeFileAtomic(at('planted'), 'new');
-    expect(readFileSync(at('precious'), 'utf8')).toBe('old');
-    expect(lstatSync(at('planted')).isFile()).toBe(true);
-  });
-
-  it('removes what a killed process left beside the same file, not what a living one writes', () => {
-    const { pid } = spawnSync('true');
-    writeFileSync(at(`.left.json.${pid}.tmp`), 'half');
-    writeFileSync(at('.left.json.1.tmp'), 'of a living process');
-    writeFileSync(at(`.other.json.${pid}.tmp`), 'half');
-    writeFileAtomic(at('left.json'), 'new');
-    expect(temporaries().sort()).toEqual(['.left.json.1.tmp', `.other.json.${pid}.tmp`]);
-    for (const name of temporaries()) rmSync(at(name));
-  });
-
   it('leaves the old file and nothing else when it is discarded', () => {
     writeFileSync(at('kept'), 'old');
     const output = openOutput(at('kept'));
