@@ -6,19 +6,12 @@ import type { JoinedFolder } from '../train/joined-folder.ts';
 import type { Parts } from './parts.ts';
 
 /** @throws {ConfigError} --join with what cannot be divided. */
-export function checkJoin({ options, method, cut }: Parts): void {
+export function checkJoin({ options, method }: Parts): void {
   const { join, nameOption: named = (name) => `\`${name}\`` } = options;
-  if (!join) return;
-  if (!method.joins) {
-    throw new ConfigError(
-      `Expected ${named('join')} with a method whose samples can be divided (quadratic, attention-mass, mean-query-key, retrieval-score), got ${method.name}, which goes step by step.`,
-    );
-  }
-  if ('keep' in cut) {
-    throw new ConfigError(
-      `Expected ${named('join')} without ${named('keep')}, which walks from mask to mask; cut the joined run's gates afterwards.`,
-    );
-  }
+  if (!join || method.joins) return;
+  throw new ConfigError(
+    `Expected ${named('join')} with a method whose samples can be divided (quadratic, attention-mass, mean-query-key, retrieval-score), got ${method.name}, which goes step by step.`,
+  );
 }
 
 export function tellJoined({ options }: Parts, { others, finished, path }: JoinedFolder): void {

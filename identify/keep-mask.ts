@@ -3,11 +3,23 @@ import { listBudgetPath } from '../export/budget-path.ts';
 import type { Window } from '../src/core/shapes.ts';
 import { BudgetError } from '../src/errors/errors.ts';
 import { keepPromise, type WalkedMask } from '../src/eval/keep-promise.ts';
+import type { MeasureKept } from '../src/eval/kept-measures.ts';
 import type { GatesFile } from '../src/formats/gates.ts';
 import type { KeptCurve } from '../src/formats/kept-curve.ts';
 import { type ChosenMask, countLabels, type PromiseCut } from './choose-mask.ts';
 import type { PromiseMeasure } from './keep-of.ts';
 import type { Parts } from './parts.ts';
+
+/** What masks of a promise keep, as another process of a joined run measured it: looked at in the same order, they lead to the same mask. */
+export function repeatMeasures({ walked, keepOf, samples: count }: KeptCurve): PromiseMeasure {
+  const left = [...walked];
+  const measure: MeasureKept = async () => {
+    const point = left.shift();
+    if (point === undefined) return { value: null, interval: null, reason: 'the joined run measured fewer masks' };
+    return { value: point.kept, interval: [...point.interval] };
+  };
+  return { measure, count, what: `${keepOf} on ${count} held-out samples` };
+}
 
 /** @param options.onCurve told what was measured, whether a mask was found or not.
  * @throws {BudgetError} no mask that saves anything keeps the promise, or it cannot be measured; {ConfigError}; {AbortedError}; {EngineError}. */

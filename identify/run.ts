@@ -7,7 +7,7 @@ import { listSavings } from '../src/core/kv-cost.ts';
 import type { MaskGrid, Window } from '../src/core/shapes.ts';
 import { AbortedError } from '../src/errors/errors.ts';
 import { type GatesFile, readGates, writeGates } from '../src/formats/gates.ts';
-import type { KeptCurve } from '../src/formats/kept-curve.ts';
+import { findKeptCurve, type KeptCurve } from '../src/formats/kept-curve.ts';
 import { toHeadMask, writeMask } from '../src/formats/mask.ts';
 import { readNoise } from '../src/formats/noise.ts';
 import type { JsonRecord } from '../src/formats/read-json.ts';
@@ -18,7 +18,7 @@ import { cutMask } from './choose-mask.ts';
 import { closeWithTable, measureGainOfTable } from './closing-table.ts';
 import { announceEstimate } from './estimate.ts';
 import { checkJoin, readRowsOf, stepsOf, tellJoined } from './joined.ts';
-import { keepMask } from './keep-mask.ts';
+import { keepMask, repeatMeasures } from './keep-mask.ts';
 import { type PromiseMeasure, preparePromise } from './keep-of.ts';
 import { LEAST_KEPT, type LeastBudget, listLeastBudgets } from './least-budget.ts';
 import { describeCounts } from './long-range-source.ts';
@@ -102,7 +102,8 @@ async function scoreAndEvaluate(parts: Parts, run: PlacedRun): Promise<Finished>
   const { layers, kvHeads } = folder.config.shape;
   const text = `${folder.name}, ${layers} layers × ${kvHeads} KV heads, engine ${engine.name} on ${[engine, ...parts.helpers].map(({ device }) => device).join(' and ')}.`;
   options.onMessage?.({ kind: 'start', text });
-  const prepared = 'keep' in cut ? await preparePromise(parts, cut.keepOf) : null;
+  const isFinished = Boolean(place.joined?.finished);
+  const prepared = 'keep' in cut && !isFinished ? await preparePromise(parts, cut.keepOf) : null;
   const score = makeScoreOptions(parts, run);
   await announceEstimate({ ...parts, score, onMessage: options.onMessage });
   tellScoring(parts, 0);
@@ -129,9 +130,11 @@ async function scoreAndEvaluate(parts: Parts, run: PlacedRun): Promise<Finished>
   // A cut that no mask meets still leaves the gates, from which another can be cut.
   if (isWriter) writeGates(place.file('gates.json'), gates);
   const { onCurve } = run;
+  const curve = ended && findKeptCurve(ended, place.file('run.json'));
+  const measured = curve && repeatMeasures(curve);
   const chosen =
     'keep' in cut
-      ? await keepMask({ parts, gates, cut, window, prepared: prepared as PromiseMeasure, onCurve })
+      ? await keepMask({ parts, gates, cut, window, prepared: measured ?? (prepared as PromiseMeasure), onCurve })
       : cutMask({ gates, cut, window });
   const { mask } = chosen;
   if (isWriter) writeMask(place.file('mask.json'), mask);
@@ -143,8 +146,8 @@ async function scoreAndEvaluate(parts: Parts, run: PlacedRun): Promise<Finished>
   const table = ended ? null : await closeWithTable(parts, mask);
   const heldOut = ended ? readRowsOf(ended, 'heldOut') : (table?.rows ?? null);
   const keptGain = ended ? readRowsOf(ended, 'keptGain') : await measureGainOfTable(parts, mask);
-  const measured = { atTokens: chosen.windows?.atTokens ?? null, longestTokens: parts.longestTokens };
-  const warnings = [...(noiseText && noise.isLarge ? [noiseText] : []), ...listWarnings(chosen.cut, heldOut, measured)];
+  const lengths = { atTokens: chosen.windows?.atTokens ?? null, longestTokens: parts.longestTokens };
+  const warnings = [...(noiseText && noise.isLarge ? [noiseText] : []), ...listWarnings(chosen.cut, heldOut, lengths)];
   for (const warning of warnings) options.onMessage?.({ kind: 'warning', text: `${warning}.` });
   const files = ['gates.json', 'mask.json', ...(method.isStepwise ? ['metrics.jsonl'] : []), 'run.json'];
   const result: IdentifyResult = {

@@ -12,6 +12,7 @@ afterAll(() => rmSync(root, { recursive: true }));
 
 const common = ['identify', '--model', 'demo', '--device', 'cpu', '--threads', '1', '--held-out-samples', '2'];
 const QUADRATIC = ['--method', 'quadratic', '--quadratic-samples', '8', '--min-tokens', '300', '--max-tokens', '600'];
+const PROMISE = ['--quadratic-samples', '2', '--held-out-samples', '8', '--keep', '0.5'];
 const start = (args: readonly string[]): ChildProcess =>
   spawn(process.execPath, ['bin/duo.js', ...args], { stdio: 'ignore' });
 const end = (child: ChildProcess): Promise<number | null> => new Promise((resolve) => child.on('close', resolve));
@@ -91,9 +92,26 @@ describeNative('identify --join', () => {
     for (const name of ['gates.json', 'mask.json']) expect(read(two, name)).toBe(read(one, name));
   }, 60_000);
 
+  it('keeps a promise as one process does: the masks are measured by one, and the others and a late one follow', async () => {
+    const args = [...common, ...QUADRATIC, ...PROMISE, '--json'];
+    const [one, two] = [join(root, 'promise'), join(root, 'promise-joined')];
+    const single = await runDuo([...args, '--out', one]);
+    expect(single.code).toBe(0);
+    const joined = [...args, '--out', two, '--join'];
+    const both = await Promise.all([runDuo(joined), runDuo(joined)]);
+    const results = [single, ...both, await runDuo(joined)].map(({ stdout }) => {
+      const { mask, least, kvShare } = JSON.parse(stdout);
+      return { mask, least: least.find(({ keepOf }: { keepOf: string }) => keepOf === 'recall'), kvShare };
+    });
+    for (const result of results) expect(result).toEqual(results[0]);
+    for (const name of ['gates.json', 'mask.json']) expect(read(two, name)).toBe(read(one, name));
+    const curve = (folder: string) => JSON.parse(read(folder, 'run.json')).results.keptCurve;
+    expect(curve(two)).toEqual(curve(one));
+    expect(curve(one).walked.length).toBeGreaterThan(1);
+  }, 180_000);
+
   it.each([
     [['--steps', '2'], 'Expected --join with a method whose samples can be divided'],
-    [[...QUADRATIC, '--keep', '0.9'], 'Expected --join without --keep'],
     [[...QUADRATIC, '--resume'], 'Expected --join or --resume, got both'],
   ])('refuses %j', async (more, sentence) => {
     const { code, stderr } = await runDuo([...common, ...more, '--out', join(root, 'refused'), '--join']);
