@@ -2,7 +2,7 @@
 // change of the loss; one window a layer; the windows dealt at random; the best single window. One measurement, one set of held-out texts and needles
 // for every row.
 //   node bench/ablate-windows.mjs --model <model> --learn <documents> --measure <documents> --out <folder> [--device cuda:0] [--seed 42] [--objective both]
-//     [--shortest 2k] [--length 8k] [--texts 20] [--needles 24] [--samples 8] [--sink 128] [--windows 256,512,1k,2k] [--shares 0.33,0.24,0.14]
+//     [--shortest 8k] [--length 8k] [--texts 20] [--needles 24] [--samples 8] [--sink 128] [--windows 256,512,1k,2k] [--shares 0.33,0.24,0.14]
 // "each head's own change" is additive: |log p(full) − log p(this head alone on this window)|, summed over the answer tokens of the samples. It is what
 // a first-order profile (MoA, arXiv 2406.14909) estimates by gradients of the loss; here it is measured, a forward pass a head and window.
 // Writes <out>/ablation.csv, and prints it.
@@ -31,7 +31,7 @@ const flags = readFlags(['model', 'learn', 'measure', 'out'], {
   device: 'cuda:0',
   seed: '42',
   objective: 'both',
-  shortest: '2k',
+  shortest: '8k',
   length: '8k',
   texts: '20',
   needles: '24',

@@ -54,7 +54,8 @@ function generate(objective, isLong) {
   return step(name, ['generate', ...model, ...common, '--out', path, '--overwrite'], { result: path });
 }
 
-/** Method, objective and distance; of the quadratic method numbers of samples, of the shortest to the longest or of the longest alone. */
+/** Method, objective and distance; of the quadratic method numbers of samples, of the longest alone, as `duo identify` measures a ladder, or of the
+ * shortest to the longest. */
 const [few, many] = flags.samples.split(',');
 const quadratic = [
   ['both', 'auto', few],
@@ -62,12 +63,12 @@ const quadratic = [
   ['long-range', 'kl', few],
   ['long-range', 'hidden', few],
   ['both', 'auto', many],
-  ['both', 'auto', many, true],
+  ['both', 'auto', few, false],
   ['both', 'kl', few],
   ['passkey', 'hidden', few],
   ['passkey', 'kl', few],
   ['long-range', 'kl', many],
-].map(([objective, distance, samples, isLong = false]) => ({
+].map(([objective, distance, samples, isLong = true]) => ({
   ...{ method: 'quadratic', objective, distance, samples, isLong },
   flags: ['--quadratic-samples', samples, '--windows', flags.ladder],
 }));

@@ -10,34 +10,18 @@ import { CHAT_TASKS, PLAIN_TASKS } from './rows.mjs';
 
 const RUN = 'by-head/ladder';
 
-/** The step that measures the ladder, from the samples of both kinds. */
+/** The step that measures the ladder, from samples of both kinds as long as the cuts are made for: a window that holds a sample whole would pass for
+ * harmless. */
 export function measureLadder(asked, places, step) {
   const [window] = asked.windows;
   const [seed] = asked.seeds;
-  const samples = places.samples({ objective: 'both', window, seed });
-  const method = [
-    '--method',
-    'quadratic',
-    '--quadratic-samples',
-    String(asked.quadraticSamples),
-    '--windows',
-    asked.ladder,
-  ];
-  const view = ['--sink', window.sink, '--recent', window.recent, '--seed', String(seed), '--held-out-samples', '0'];
-  const args = [
-    'identify',
-    ...asked.model,
-    ...method,
-    ...view,
-    '--samples',
-    samples,
-    '--out',
-    places.file(RUN),
-    '--overwrite',
-  ];
+  const samples = ['--objective', 'both', '--haystack', asked.learn, '--documents', asked.learn];
+  const lengths = ['--min-tokens', asked.longest, '--max-tokens', asked.longest];
+  const method = ['--method', 'quadratic', '--quadratic-samples', String(asked.quadraticSamples)];
+  const view = ['--sink', window.sink, '--recent', window.recent, '--windows', asked.ladder];
+  const rest = ['--seed', String(seed), '--held-out-samples', '0', '--out', places.file(RUN), '--overwrite'];
   return step(`${RUN}/identify`, {
-    args: [...args, ...asked.engine],
-    needs: [`${samples.slice(0, -'.jsonl'.length)}.json`],
+    args: ['identify', ...asked.model, ...method, ...samples, ...lengths, ...view, ...rest, ...asked.engine],
   });
 }
 

@@ -7,7 +7,7 @@ mkdir -p "$OUT"
 DUO="node bin/duo.js"
 common=(--model "$M" --learn "$LEARN" --measure "$MEASURE" --device cuda:0)
 # gates for the promise and for the capacity: the comparison's ladder, samples by turns
-$DUO generate --model "$M" --objective both --haystack "$LEARN" --documents "$LEARN" --device cuda:0 --min-tokens 2k --max-tokens 8k --seed 42 --count 16 --out "$OUT/both.jsonl" --overwrite > "$OUT/generate.log" 2>&1
+$DUO generate --model "$M" --objective both --haystack "$LEARN" --documents "$LEARN" --device cuda:0 --min-tokens 8k --max-tokens 8k --seed 42 --count 16 --out "$OUT/both.jsonl" --overwrite > "$OUT/generate.log" 2>&1
 timeout 240 node bench/ablate-windows.mjs "${common[@]}" --out "$OUT/ablation" > "$OUT/ablate.log" 2>&1 &
 timeout 240 node bench/cut-variants.mjs "${common[@]}" --out "$OUT/variants" > "$OUT/variants.log" 2>&1 &
 timeout 240 node bench/extrapolate-windows.mjs "${common[@]}" --out "$OUT/extrapolation" > "$OUT/extrapolate.log" 2>&1 &

@@ -7,7 +7,8 @@ import type { Config } from './config.ts';
 const LARGEST_SHARE = 1 / 4;
 
 /** The settings with what a ladder needs: method `quadratic`, which alone measures one, and for a cut by KV share or by a promise a ladder at all, of one
- * window where the person asked for a window by its size.
+ * window where the person asked for a window by its size. Its samples all have the greatest length, where the person set no least one: a window that holds a
+ * shorter sample whole hides nothing there and would pass for harmless.
  * @param options.given keys the person set, as `resolveConfig` takes them.  @param options.nameKey how errors name a key.
  * @throws {ConfigError} the person asked for another method, or set a key that has no ladder or promise to act on. */
 export function fitLadder(
@@ -44,7 +45,8 @@ function chooseLadder(
     );
   }
   const windows = config.windows ?? (isOneWindow ? [config.recentTokens] : 'auto');
-  return { ...config, method: 'quadratic', windows };
+  const minTokens = given.has('minTokens') ? config.minTokens : config.maxTokens;
+  return { ...config, method: 'quadratic', windows, minTokens };
 }
 
 /** Rungs of the settings' ladder, ascending; none where they have none.

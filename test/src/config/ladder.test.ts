@@ -75,6 +75,12 @@ describe('fitLadder', () => {
     expect(fitted({ kvShare: '0.3', recent: '300', windows: '64,128' }).windows).toEqual([64, 128]);
   });
 
+  it('takes samples of the greatest length alone, unless the person set the least', () => {
+    expect(fitted({ kvShare: '0.3', maxTokens: '8k' })).toMatchObject({ minTokens: 8192, maxTokens: 8192 });
+    expect(fitted({ windows: '256,512', minTokens: '4k', maxTokens: '8k' }).minTokens).toBe(4096);
+    expect(fitted({ method: 'quadratic', maxTokens: '8k' }).minTokens).toBe(2048);
+  });
+
   it('refuses keys that would do nothing', () => {
     expect(() => fitted({ ladderVectors: '8' })).toThrow(
       'Expected `--windows` beside `--ladderVectors`, which does nothing without it, got none.',
