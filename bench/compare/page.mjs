@@ -1,14 +1,12 @@
 // The page of a comparison, in the style of duo's report: kept gain and task scores by share of streaming heads, tables of both,
 // agreement of masks. One self-contained HTML file; the same numbers lie beside it as CSV.
-import * as Plot from '@observablehq/plot';
-import { drawEndLabel, drawFigure, isNarrow, spreadLabels } from '../../dist/src/report/figures/figure.js';
+import { dashOf, drawCurves, seriesColour } from '../../dist/src/report/figures/curves.js';
 import { html, trustedHtml } from '../../dist/src/report/html.js';
 import { formatScript } from '../../dist/src/report/script.js';
 import { formatStyle } from '../../dist/src/report/style.js';
 import { makeTable } from '../../dist/src/report/table.js';
 import { AGREEMENT_SHARES, CHAT_TASKS, PLAIN_TASKS, ROWS } from './rows.mjs';
 
-const DASHES = ['none', '6,3', '2,3'];
 const FAMILIES = [...new Set(ROWS.map(({ family }) => family))];
 
 /** @param {ReturnType<import('./collect.mjs').collect>} found  @param {{title: string, lead: string}} words
@@ -66,18 +64,20 @@ function buildWindow(found, window) {
       name: `gain-${window}`,
       title: 'Kept gain',
       value: (point) => point.keptGain,
+      bar: ({ seeds, least, most, interval }) => (seeds > 1 ? [least, most] : interval),
       caption:
-        'Share of what long context gives to long-range tokens of held-out books that the mask keeps; mean over seeds.',
+        'Share of what long context gives to long-range tokens of held-out books that the mask keeps; mean over seeds. Bars: least to greatest, of one seed its 95 % interval over texts.',
     },
     {
       name: `tasks-${window}`,
       title: 'Task score',
       value: (point) => point.meanScore,
+      bar: () => null,
       caption:
         'Mean score of needles in chat form, recall of unlearnt wordings, multi-hop, key-value pairs and copying; mean over seeds.',
     },
   ].flatMap((figure) =>
-    measured(figure.value).length === 0 ? [] : [drawCurves({ ...figure, rows: measured(figure.value), shares })],
+    measured(figure.value).length === 0 ? [] : [drawRows({ ...figure, rows: measured(figure.value), shares })],
   );
   const baselines = found.baselines.filter((line) => line.window === window);
   return {
@@ -115,85 +115,38 @@ function averageSeeds(lines) {
   });
 }
 
-function drawCurves({ name, title, caption, value, rows, shares }) {
-  const colour = (family) =>
-    family === 'random' ? 'var(--neutral)' : `var(--series-${(FAMILIES.indexOf(family) % 6) + 1})`;
-  const lines = rows.map((row, index) => ({
-    ...row,
-    dash: DASHES[rows.slice(0, index).filter(({ family }) => family === row.family).length % DASHES.length],
-    points: row.points
-      .filter((point) => value(point) !== null)
-      .map((point) => ({ streaming: point.streaming, y: value(point) })),
-  }));
-  const dots = lines.flatMap((line) =>
-    line.points.map((point) => ({ ...point, name: line.name, family: line.family })),
-  );
-  const [low, high] = [Math.min(0, ...dots.map(({ y }) => y)), Math.max(0.1, ...dots.map(({ y }) => y))];
-  const [top, height] = [26, 340];
-  const bottom = height - 44;
-  return drawFigure({
+/** @param figure.value of a point.  @param figure.bar ends of the bar about a point, or null. */
+function drawRows({ name, title, caption, value, bar, rows, shares }) {
+  const curves = rows.map((row, index) => {
+    const colour = row.family === 'random' ? 'var(--neutral)' : seriesColour(FAMILIES.indexOf(row.family));
+    return {
+      name: row.name,
+      colour,
+      dash: dashOf(rows.slice(0, index).filter(({ family }) => family === row.family).length),
+      points: row.points
+        .filter((point) => value(point) !== null)
+        .map((point) => {
+          const words = `${row.name}, ${Math.round(100 * point.streaming)} % streaming: ${value(point).toFixed(3)}`;
+          const [low, high] = bar(point) ?? [];
+          return low === undefined
+            ? { x: point.streaming, y: value(point), words }
+            : { x: point.streaming, y: value(point), low, high, words };
+        }),
+    };
+  });
+  const measured = curves.flatMap(({ points }) => points.flatMap(({ y, low = y, high = y }) => [low, high]));
+  return drawCurves({
     name,
     title,
     caption: `${caption} Lines of one colour: solid, dashed, dotted in the order of the table.`,
-    draw: (width) => {
-      const right = isNarrow(width) ? 122 : 158;
-      const ends = spreadLabels(
-        lines.map(({ points }) => bottom - ((points.at(-1).y - low) / (high - low)) * (bottom - top)),
-        { top, bottom },
-      );
-      return {
-        plot: {
-          height,
-          marginTop: top,
-          marginBottom: 44,
-          marginLeft: 44,
-          marginRight: right,
-          x: {
-            domain: [shares[0], shares.at(-1)],
-            label: 'KV heads that stream, %',
-            labelArrow: 'none',
-            labelAnchor: 'center',
-            ticks: 5,
-            tickSize: 0,
-            tickFormat: (share) => String(Math.round(100 * share)),
-          },
-          y: {
-            domain: [low, high],
-            label: `${title.toLowerCase()}, %`,
-            labelArrow: 'none',
-            grid: true,
-            ticks: 5,
-            tickSize: 0,
-            tickFormat: (share) => String(Math.round(100 * share)),
-          },
-          marks: [
-            ...lines.map(({ family, points, dash }) =>
-              Plot.line(points, {
-                x: 'streaming',
-                y: 'y',
-                stroke: colour(family),
-                strokeWidth: 1.75,
-                strokeDasharray: dash,
-              }),
-            ),
-            Plot.dot(dots, {
-              className: 'tips',
-              x: 'streaming',
-              y: 'y',
-              r: 3,
-              fill: ({ family }) => colour(family),
-              ariaLabel: ({ name: row, streaming, y }) =>
-                `${row}, ${Math.round(100 * streaming)} % streaming: ${y.toFixed(3)}`,
-            }),
-          ],
-        },
-        extra: lines
-          .map(({ name: text, family }, index) =>
-            drawEndLabel({ x: width - right + 8, y: ends[index], text, colour: colour(family) }),
-          )
-          .join(''),
-      };
+    x: { label: 'KV heads that stream, %', domain: [shares[0], shares.at(-1)], isShare: true },
+    y: {
+      label: `${title.toLowerCase()}, %`,
+      domain: [Math.min(0, ...measured), Math.max(0.1, ...measured)],
+      isShare: true,
     },
+    curves,
+    height: 340,
   });
 }
 

@@ -1,13 +1,13 @@
 // Accuracy or kept gain against KV footprint: one line a method, its cuts as points with 95 % intervals, full attention as the line to reach.
-
-import * as Plot from '@observablehq/plot';
 import { formatShare, formatShareInterval, formatTokens } from '../../core/words.ts';
 import type { EvalRow } from '../../formats/results.ts';
 import { originOf } from '../../formats/row-origin.ts';
 import { type Measured, nameMeasure, readMeasure, spanOf } from '../measure.ts';
-import { drawEndLabel, drawFigure, type Figure, isNarrow, spreadLabels, TIPS } from './figure.ts';
+import { drawCurves, seriesColour } from './curves.ts';
+import type { Figure } from './figure.ts';
 
-const COLOURS = 6;
+/** Masks that no scores chose. */
+const CONTROLS = ['random', 'streaming', 'inverted'];
 
 interface Point extends Measured {
   readonly method: string;
@@ -35,92 +35,31 @@ function drawBudgetCurve(rows: readonly EvalRow[]): Figure {
   const full = rows.find((row) => row.mask === 'full');
   const points = averagePoints(rows.filter((row) => row.mask !== 'full'));
   const methods = [...new Set(points.map((point) => point.method))];
-  const colour = (method: string): string => {
-    if (method === 'random' || method === 'streaming' || method === 'inverted') return 'var(--neutral)';
-    return `var(--series-${(methods.filter((name) => !['random', 'streaming', 'inverted'].includes(name)).indexOf(method) % COLOURS) + 1})`;
-  };
-  const [top, height] = [26, 320];
-  const bottom = height - 44;
-  const [least, most] = spanOf(points);
-  const place = (value: number): number => bottom - ((value - least) / (most - least)) * (bottom - top);
-  const longest = Math.max(...methods.map((method) => method.length));
-  return drawFigure({
+  const coloured = methods.filter((method) => !CONTROLS.includes(method));
+  const of = `${task}${length === null ? '' : `, ${formatTokens(length)} tokens`}`;
+  const level = full ? (readMeasure(full)?.value ?? 1) : null;
+  return drawCurves({
     name: `budget-${task}${length === null ? '' : `-${length}`}`.replace(/[^a-zA-Z0-9-]+/g, '-'),
-    title: `${task}${length === null ? '' : `, ${formatTokens(length)} tokens`}: ${measure} by KV budget`,
-    caption: `KV footprint as a share of full attention's, integrated over the run; bars are 95 % intervals.${full ? ` Dashed: full attention, ${formatShare(readMeasure(full)?.value ?? 1)}.` : ''}`,
-    draw: (width) => {
-      const right = Math.min(isNarrow(width) ? 122 : 170, 16 + 7.6 * longest);
-      const last = methods.map((method) => points.filter((point) => point.method === method).at(-1) as Point);
-      const ends = spreadLabels(
-        last.map((point) => place(point.value)),
-        { top, bottom },
-      );
-      return {
-        plot: {
-          height,
-          marginTop: top,
-          marginBottom: 44,
-          marginLeft: 44,
-          marginRight: right,
-          x: {
-            domain: [0, 1],
-            label: 'KV footprint, % of full',
-            labelArrow: 'none',
-            labelAnchor: 'center',
-            ticks: 5,
-            tickSize: 0,
-            tickFormat: percent,
-          },
-          y: {
-            domain: [least, most],
-            label: `${measure}, %`,
-            labelArrow: 'none',
-            grid: true,
-            ticks: 5,
-            tickSize: 0,
-            tickFormat: percent,
-          },
-          marks: [
-            ...(full
-              ? [Plot.ruleY([readMeasure(full)?.value ?? 1], { stroke: 'var(--ink)', strokeDasharray: '4,3' })]
-              : []),
-            Plot.ruleX(points, {
-              x: 'footprint',
-              y1: 'low',
-              y2: 'high',
-              stroke: (point: Point) => colour(point.method),
-              strokeOpacity: 0.45,
-              strokeWidth: 2,
-            }),
-            Plot.line(points, {
-              x: 'footprint',
-              y: 'value',
-              z: 'method',
-              stroke: (point: Point) => colour(point.method),
-              strokeWidth: 2,
-            }),
-            Plot.dot(points, {
-              x: 'footprint',
-              y: 'value',
-              r: 4.5,
-              fill: (point: Point) => colour(point.method),
-              className: TIPS,
-              ariaLabel: (point: Point) =>
-                `${point.method}: ${formatShare(point.value)} (${formatShareInterval([point.low, point.high])}) at ${formatShare(point.footprint)} of the KV footprint`,
-            }),
-          ],
-        },
-        extra: methods
-          .map((method, index) =>
-            drawEndLabel({ x: width - right + 8, y: ends[index] as number, text: method, colour: colour(method) }),
-          )
-          .join(''),
-      };
-    },
+    title: `${of}: ${measure} by KV budget`,
+    caption: `KV footprint as a share of full attention's, integrated over the run; bars are 95 % intervals.${level === null ? '' : ` Dashed: full attention, ${formatShare(level)}.`}`,
+    x: { label: 'KV footprint, % of full', domain: [0, 1], isShare: true },
+    y: { label: `${measure}, %`, domain: spanOf(points), isShare: true },
+    level,
+    curves: methods.map((method) => ({
+      name: method,
+      colour: CONTROLS.includes(method) ? 'var(--neutral)' : seriesColour(coloured.indexOf(method)),
+      points: points
+        .filter((point) => point.method === method)
+        .map(({ footprint, value, low, high }) => ({
+          x: footprint,
+          y: value,
+          low,
+          high,
+          words: `${method}: ${formatShare(value)} (${formatShareInterval([low, high])}) at ${formatShare(footprint)} of the KV footprint`,
+        })),
+    })),
   });
 }
-
-const percent = (share: number): string => String(Math.round(100 * share));
 
 /** Rows of one method at one budget (random masks) as their mean, with the span of their intervals. */
 function averagePoints(rows: readonly EvalRow[]): Point[] {
