@@ -139,7 +139,7 @@ class DuoModel {
   // As core/gram.h's accumulate_gram, with its bits, on the model's device.
   virtual void gram(const float *a, int64_t num_a, const float *b, int64_t num_b, int64_t length, double scale,
                     Task &task, double *gram, int64_t gram_stride) = 0;
-  // Call `body` with the KL metric around reference [P, C] and anchor [P, C] or null, on the CPU.
+  // Call `body` with the KL metric around reference [P, C] and anchor [P, C] or null, host memory, on the model's device.
   virtual void use_kl_metric(const float *reference, const float *anchor, int64_t num_positions, Task &task,
                              const std::function<void(const KlMetric &)> &body) = 0;
   virtual void attention(const Passage &passage, const AttentionReading &reading, Task &task) = 0;

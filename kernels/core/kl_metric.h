@@ -6,43 +6,38 @@
 // way to its mean on the way there (weights 2(1 − t), those of the integral that KL is of its curvature), and the whole
 // is scaled so that the anchor's own divergence is exact.
 #pragma once
+#include <algorithm>
 #include <cstdint>
-#include <vector>
 
-#include "cpu/linear.h"
-#include "cpu/scratch.h"
+#include "duo.h"
 
 namespace duo {
 
 // Features of a position: one of each of the likeliest tokens, and of the others together.
 inline int64_t count_kl_features(int64_t vocab) { return std::min<int64_t>(DUO_KL_TOKENS, vocab) + 1; }
 
+// Others that together have less have no feature: their mean row would be divided by next to nothing.
+constexpr double KL_LEAST_REST = 1e-6;
+// An anchor that is no farther than rounding scales nothing.
+constexpr double KL_LEAST_DIVERGENCE = 1e-9;
+// Shares of the way to the anchor, and their weights: the Gauss–Jacobi rule of the weight 2(1 − t), exact for
+// curvatures that are polynomials of degree 5.
+struct KlStep {
+  double share, weight;
+};
+constexpr KlStep KL_STEPS[] = {
+    {0.0885879595127, 0.4018638274779}, {0.4094668644407, 0.4584822127192}, {0.7876594617608, 0.1396539598029}};
+
+// Of P positions, each with a map of its own; made by DuoModel::use_kl_metric from reference [P, C], hidden states
+// after the final norm whose next-token distributions are p, and an anchor [P, C] or null. All in host memory.
 class KlMetric {
  public:
-  // reference [num_positions, C]: hidden states after the final norm, whose next-token distributions are p. They may be
-  // freed afterwards, the head not. anchor: the same of what changes lead to, or null. Memory: two of [64, V] and
-  // [num_positions, C + DUO_KL_TOKENS] floats. Costs the logits of both and one product of the same size.
-  KlMetric(const CpuContext &context, const Linear &lm_head, const float *reference, const float *anchor,
-           int64_t num_positions);
-
+  virtual ~KlMetric() = default;
   // features [count, P, K] of changes [count, P, C]: squared lengths are KL divergences in nats.
-  void project(const float *changes, int64_t count, float *features) const;
+  virtual void project(const float *changes, int64_t count, float *features) const = 0;
   // out [count, P, C]: the vectors over hidden states whose inner products with changes are those of vectors [count, P,
   // K] with the changes' features.
-  void pull_back(const float *vectors, int64_t count, float *out) const;
-
- private:
-  void choose_tokens(int64_t position, const float *probabilities);
-  Linear map_of(int64_t position, ScratchBuffer &rows) const;
-
-  const CpuContext &context_;
-  const Linear &lm_head_;
-  int64_t num_positions_, num_tokens_;  // num_tokens_: with features of their own
-  std::vector<int32_t> tokens_;         // [P, tokens]
-  std::vector<float> probabilities_;    // [P, tokens]
-  std::vector<double> rest_;            // [P]: probability of all other tokens
-  std::vector<double> scale_;           // [P]: of squared lengths, 1 without an anchor
-  ScratchBuffer mean_;                  // [P, C]: Σ p_v w_v over all tokens
+  virtual void pull_back(const float *vectors, int64_t count, float *out) const = 0;
 };
 
 }  // namespace duo

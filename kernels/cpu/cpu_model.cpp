@@ -2,8 +2,8 @@
 #include "cpu/cpu_model.h"
 
 #include "core/gram.h"
-#include "core/kl_metric.h"
 #include "cpu/cpu_features.h"
+#include "cpu/kl_metric.h"
 
 namespace duo {
 namespace {
@@ -84,7 +84,7 @@ int64_t CpuModel::weight_bytes() const { return weights_->total_bytes() + panel_
 void CpuModel::use_kl_metric(const float *reference, const float *anchor, int64_t num_positions, Task &task,
                              const std::function<void(const KlMetric &)> &body) {
   const CpuContext accurate{*pool_, ops_, DUO_COMPUTE_ACCURATE, &task};
-  body(KlMetric(accurate, lm_head_, reference, anchor, num_positions));
+  body(CpuKlMetric(accurate, lm_head_, reference, anchor, num_positions));
 }
 
 std::unique_ptr<DuoSession> CpuModel::open_session(std::shared_ptr<DuoModel> self, const SessionOptions &options,

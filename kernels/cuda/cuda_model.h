@@ -111,6 +111,9 @@ class CudaModel : public DuoModel {
   int64_t choose_probe_lanes(const Passage &passage) const;
   // How many vectors a sketch carries back at once: all, as memory allows. The result has the same bits for any number.
   int64_t choose_sketch_vectors(const Passage &passage, int64_t most) const;
+  // How many floats of changes, or of what they become, the KL metric holds on the device at once. The result has the
+  // same bits for any number.
+  void limit_kl_floats(int64_t most) { most_kl_floats_ = most; }
   void limit_sketch_vectors(int64_t most) { most_sketch_vectors_ = most; }
   void limit_probe_lanes(int64_t most) { most_probe_lanes_ = most; }
   void limit_kept_layers(int64_t most) { most_kept_layers_ = most; }
@@ -133,6 +136,7 @@ class CudaModel : public DuoModel {
   std::vector<DeviceLayer> layers_;
   DeviceBuffer<float> final_norm_;
   DeviceMatrix lm_head_;  // empty where it is tied
+  int64_t most_kl_floats_ = int64_t{1} << 24;  // 64 MB: whole tiles of many positions
   int64_t most_kept_layers_ = INT64_MAX, most_probe_lanes_ = INT64_MAX, most_sketch_vectors_ = INT64_MAX;
   mutable WorkspacePool workspace_;
   mutable PagePool pages_;

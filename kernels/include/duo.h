@@ -243,7 +243,8 @@ DUO_API int32_t duo_sketch(duo_model_t *model, const int32_t *tokens, int64_t nu
  * With an anchor p gives way to its mean on the straight way to the anchor's logits (weights 2(1 − t)), and squared lengths are scaled so that the change to the
  * anchor has its true divergence: where the model is sure of a token, the curvature at p alone says nothing of large changes.
  * K = min(DUO_KL_TOKENS, V) + 1: one feature for each of the likeliest tokens, and one for all others together, by their mean. Linear in δ.
- * Computed on the CPU in fp32 from the weights as stored, whatever the model's device, because differences lie in host memory.
+ * Computed on the model's device: on the CPU in fp32 from the weights as stored, on CUDA with fp32 sums from the f16 weights that measurements take, a few rows of
+ * logits and 128 MB of changes and features at a time; the same bits for any number of either.
  *   reference [num_positions, C] fp32, read: hidden states after the final norm, as duo_hidden gives them      anchor the same, or null
  *   changes [num_changes, num_positions, C] fp32, read
  *   features [num_changes, num_positions, K] fp32, written */

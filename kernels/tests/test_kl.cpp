@@ -2,9 +2,9 @@
 // itself, the transpose, and a distillation step's KL loss and gradient against finite differences of it.
 #include "check.h"
 #include "core/backend.h"
-#include "core/kl_metric.h"
 #include "core/weight_map.h"
 #include "cpu/cpu_features.h"
+#include "cpu/kl_metric.h"
 
 using namespace duo;
 
@@ -72,7 +72,7 @@ void test_metric(int64_t vocab, double scale) {
   const CpuContext context{pool, choose_simd_ops(""), DUO_COMPUTE_ACCURATE, &task};
   Random random(8);
   const auto reference = random.values(POSITIONS * WIDTH, 1), changes = random.values(COUNT * POSITIONS * WIDTH, 0.02);
-  const KlMetric metric(context, head.linear, reference.data(), nullptr, POSITIONS);
+  const CpuKlMetric metric(context, head.linear, reference.data(), nullptr, POSITIONS);
   const int64_t num_features = count_kl_features(vocab);
   expect(num_features == std::min<int64_t>(DUO_KL_TOKENS, vocab) + 1, name + "features");
   Guarded features(COUNT * POSITIONS * num_features);
@@ -102,7 +102,7 @@ void test_metric(int64_t vocab, double scale) {
                 name + "squared lengths against the divergence of a small change");
   // Towards an anchor: its own divergence is exact, and a share of the way is near.
   const auto far = random.values(POSITIONS * WIDTH, 3);
-  const KlMetric anchored(context, head.linear, reference.data(), far.data(), POSITIONS),
+  const CpuKlMetric anchored(context, head.linear, reference.data(), far.data(), POSITIONS),
       still(context, head.linear, reference.data(), reference.data(), POSITIONS);
   std::vector<float> way, part;
   for (size_t i = 0; i < far.size(); i++) way.push_back(far[i] - reference[i]), part.push_back(0.5f * way.back());

@@ -67,7 +67,7 @@ export interface KlPoint {
   readonly anchor?: Float32Array | undefined;
 }
 
-/** KL divergences as squared lengths: a linear map from changes of the hidden states to features. Computed on the CPU. */
+/** KL divergences as squared lengths: a linear map from changes of the hidden states to features. */
 export interface KlMetric {
   /** K, features of a position */
   readonly features: number;

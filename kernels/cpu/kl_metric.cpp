@@ -1,7 +1,7 @@
 // Features of a position are rows of a map [K, C]: √(scale·p_v/2) (w_v − mean), w the rows of the output head, mean = Σ
 // p_v w_v. The row of the rest has the rest's probability and mean row, which the whole vocabulary's mean gives without
 // a look at its tokens.
-#include "core/kl_metric.h"
+#include "cpu/kl_metric.h"
 
 #include <algorithm>
 #include <cmath>
@@ -14,20 +14,8 @@ namespace {
 
 // Rows of probabilities held at once: 64 rows of a 128K vocabulary are 33 MB.
 constexpr int64_t PROBABILITY_ROWS = 64;
-// A rest below this has no feature: its mean row would be the difference of nearly equal sums, divided by next to
-// nothing.
-constexpr double LEAST_REST = 1e-6;
-// An anchor that is no farther than rounding scales nothing.
-constexpr double LEAST_DIVERGENCE = 1e-9;
 // Of a map that one thread fills together.
 constexpr int64_t COLUMNS_AT_ONCE = 64;
-
-// Shares of the way to the anchor, and their weights: the Gauss–Jacobi rule of the weight 2(1 − t), exact for
-// curvatures that are polynomials of degree 5.
-constexpr struct {
-  double share, weight;
-} STEPS[] = {
-    {0.0885879595127, 0.4018638274779}, {0.4094668644407, 0.4584822127192}, {0.7876594617608, 0.1396539598029}};
 
 // out [vocab] += weight · softmax(from + share·(to − from)). Returns the natural logarithm of Σ exp(…).
 double add_softmax(const float *from, const float *to, double share, double weight, int64_t vocab, double *out) {
@@ -58,13 +46,13 @@ double find_scale(const float *from, const float *to, const std::vector<double> 
     const double change = static_cast<double>(to[i]) - static_cast<double>(from[i]) - first;
     second += mean[static_cast<size_t>(i)] * change * change;
   }
-  return divergence > LEAST_DIVERGENCE && second > 0 ? 2 * divergence / second : 1.0;
+  return divergence > KL_LEAST_DIVERGENCE && second > 0 ? 2 * divergence / second : 1.0;
 }
 
 }  // namespace
 
-KlMetric::KlMetric(const CpuContext &context, const Linear &lm_head, const float *reference, const float *anchor,
-                   int64_t num_positions)
+CpuKlMetric::CpuKlMetric(const CpuContext &context, const Linear &lm_head, const float *reference, const float *anchor,
+                         int64_t num_positions)
     : context_(context),
       lm_head_(lm_head),
       num_positions_(num_positions),
@@ -89,7 +77,7 @@ KlMetric::KlMetric(const CpuContext &context, const Linear &lm_head, const float
         add_softmax(from, from, 0, 1, vocab, mean.data());
       } else {
         const float *to = others.data() + row * vocab;
-        for (const auto &step : STEPS) add_softmax(from, to, step.share, step.weight, vocab, mean.data());
+        for (const auto &step : KL_STEPS) add_softmax(from, to, step.share, step.weight, vocab, mean.data());
         scale_[static_cast<size_t>(first + row)] = find_scale(from, to, mean, vocab);
       }
       std::copy(mean.begin(), mean.end(), from);
@@ -101,7 +89,7 @@ KlMetric::KlMetric(const CpuContext &context, const Linear &lm_head, const float
 }
 
 // The likeliest tokens of a row [V], of equal ones the lower ids.
-void KlMetric::choose_tokens(int64_t position, const float *probabilities) {
+void CpuKlMetric::choose_tokens(int64_t position, const float *probabilities) {
   std::vector<int32_t> order(static_cast<size_t>(lm_head_.out()));
   std::iota(order.begin(), order.end(), 0);
   const auto is_before = [&](int32_t a, int32_t b) {
@@ -121,7 +109,7 @@ void KlMetric::choose_tokens(int64_t position, const float *probabilities) {
 }
 
 // The map of a position, in `rows` [K, C].
-Linear KlMetric::map_of(int64_t position, ScratchBuffer &rows) const {
+Linear CpuKlMetric::map_of(int64_t position, ScratchBuffer &rows) const {
   const int64_t width = lm_head_.in();
   const float *probabilities = probabilities_.data() + position * num_tokens_, *mean = mean_.data() + position * width;
   embed_tokens(context_, lm_head_.weight, tokens_.data() + position * num_tokens_, num_tokens_, rows.data());
@@ -141,7 +129,7 @@ Linear KlMetric::map_of(int64_t position, ScratchBuffer &rows) const {
     }
     for (int64_t i = begin; i < end; i++) {
       last[i] =
-          rest < LEAST_REST
+          rest < KL_LEAST_REST
               ? 0.0f
               : static_cast<float>(std::sqrt(rest * half) * (others[i - begin] / rest - static_cast<double>(mean[i])));
     }
@@ -149,7 +137,7 @@ Linear KlMetric::map_of(int64_t position, ScratchBuffer &rows) const {
   return {{reinterpret_cast<const uint8_t *>(rows.data()), Dtype::f32, num_tokens_ + 1, width}, {}};
 }
 
-void KlMetric::project(const float *changes, int64_t count, float *features) const {
+void CpuKlMetric::project(const float *changes, int64_t count, float *features) const {
   const int64_t width = lm_head_.in(), num_features = num_tokens_ + 1;
   ScratchBuffer rows(num_features * width);
   for (int64_t position = 0; position < num_positions_; position++) {
@@ -159,7 +147,7 @@ void KlMetric::project(const float *changes, int64_t count, float *features) con
   }
 }
 
-void KlMetric::pull_back(const float *vectors, int64_t count, float *out) const {
+void CpuKlMetric::pull_back(const float *vectors, int64_t count, float *out) const {
   const int64_t width = lm_head_.in(), num_features = num_tokens_ + 1;
   ScratchBuffer rows(num_features * width);
   for (int64_t position = 0; position < num_positions_; position++) {
