@@ -135,7 +135,7 @@ class CudaModel : public DuoModel {
   bool has_f16_ = false;
   std::vector<DeviceLayer> layers_;
   DeviceBuffer<float> final_norm_;
-  DeviceMatrix lm_head_;  // empty where it is tied
+  DeviceMatrix lm_head_;                       // empty where it is tied
   int64_t most_kl_floats_ = int64_t{1} << 24;  // 64 MB: whole tiles of many positions
   int64_t most_kept_layers_ = INT64_MAX, most_probe_lanes_ = INT64_MAX, most_sketch_vectors_ = INT64_MAX;
   mutable WorkspacePool workspace_;

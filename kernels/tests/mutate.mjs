@@ -1,9 +1,10 @@
 #!/usr/bin/env node
 // Do the tests see a wrong kernel? Applies each one-line mutant of mutants.txt to a copy of kernels/, rebuilds what it changed under the CUDA emulation and
 // runs the test that the list names for it: a mutant that passes has survived. Every __global__ function must have a mutant of its own.
-//   node kernels/tests/mutate.mjs [--jobs 2] [--only text] [--record file.tsv] [--skip other.tsv] [--folder /tmp/duo-mutants]
-// --check: only whether every mutant's text is in its file and every kernel has one. --only: mutants whose file, test or text holds it. --record: a row is appended
-// as each mutant ends, and mutants that have a row there or in a --skip are not run. Exit code 1 where one survives, does not apply or does not compile, or a kernel has none.
+//   node kernels/tests/mutate.mjs [--jobs 2] [--only text] [--record file.tsv] [--skip other.tsv] [--first] [--folder /tmp/duo-mutants]
+// --check: only whether every mutant's text is in its file and every kernel has one. --only (may be given again): mutants whose file, test or text holds it. --record: a row is appended
+// as each mutant ends, and mutants that have a row there or in a --skip are not run. --first: a test is stopped at its first failed check. Tests of single
+// operations come first: they take seconds, whole models minutes. Exit code 1 where one survives, does not apply or does not compile, or a kernel has none.
 import { spawn, spawnSync } from 'node:child_process';
 import {
   appendFileSync,
@@ -26,9 +27,10 @@ const WAIT_SECONDS = 3600; // of a clock, for a test that waits without computin
 const { values: flags } = parseArgs({
   options: {
     jobs: { type: 'string', default: String(Math.min(2, cpus().length)) },
-    only: { type: 'string', default: '' },
+    only: { type: 'string', multiple: true, default: [''] },
     check: { type: 'boolean', default: false },
     record: { type: 'string' },
+    first: { type: 'boolean', default: false },
     skip: { type: 'string', multiple: true, default: [] },
     folder: { type: 'string', default: join(tmpdir(), 'duo-mutants') },
   },
@@ -107,12 +109,15 @@ function readRecord(path) {
 
 function run(command, parameters, options = {}) {
   return new Promise((resolve) => {
-    const { limit = WAIT_SECONDS, ...rest } = options;
+    const { until, ...rest } = options;
     const child = spawn(command, parameters, { stdio: ['ignore', 'pipe', 'pipe'], ...rest });
     let output = '';
     for (const stream of [child.stdout, child.stderr])
-      stream.on('data', (data) => (output = (output + data).slice(-20000)));
-    const timer = setTimeout(() => child.kill('SIGKILL'), limit * 1000);
+      stream.on('data', (data) => {
+        output = (output + data).slice(-20000);
+        if (until?.test(output)) child.kill('SIGKILL');
+      });
+    const timer = setTimeout(() => child.kill('SIGKILL'), WAIT_SECONDS * 1000);
     child.on('close', (code, signal) => {
       clearTimeout(timer);
       resolve({ ok: code === 0, code, signal, output });
@@ -150,22 +155,18 @@ const buildTest = ({ root, build }, test) =>
   run('cmake', ['--build', build, '--parallel', '1', '--target', programOf(test)], {
     env: { ...process.env, CCACHE_BASEDIR: root, CCACHE_NOHASHDIR: '1' },
   });
-const runTest = ({ build }, test) => {
+const runTest = ({ build }, test, options) => {
   const [program, ...parameters] = test.split(' ');
-  const limited = 'ulimit -t "$1"; shift; exec "$@"';
-  return run('bash', [
-    '-c',
-    limited,
-    'limited',
-    String(TEST_SECONDS),
-    join(build, 'tests/cuda', program),
-    ...parameters,
-  ]);
+  const limited = 'ulimit -t "$1"; shift; exec stdbuf -oL "$@"';
+  const command = [join(build, 'tests/cuda', program), ...parameters];
+  return run('bash', ['-c', limited, 'limited', String(TEST_SECONDS), ...command], options);
 };
 
 const began = Date.now();
 const mutants = readMutants().filter((mutant) =>
-  [mutant.file, mutant.test, mutant.from.text, mutant.to].some((text) => text.includes(flags.only)),
+  flags.only.some((wanted) =>
+    [mutant.file, mutant.test, mutant.from.text, mutant.to].some((text) => text.includes(wanted)),
+  ),
 );
 const kernels = listKernels();
 for (const mutant of mutants) {
@@ -214,33 +215,35 @@ if (flags.record !== undefined && !existsSync(flags.record))
 const workers = [];
 for (let job = 0; job < Number(flags.jobs); job++) workers.push(await prepare(job));
 
-// Without a mutant, every test passes.
-for (const test of new Set(left.map((mutant) => mutant.test))) {
-  for (const worker of workers) {
-    const built = await buildTest(worker, test);
-    if (!built.ok) throw new Error(`${test} does not build:\n${built.output}`);
-  }
-  const passed = await runTest(workers[0], test);
+// Without a mutant, every test passes: run once, before its first mutant.
+const passes = new Map();
+async function findPass(worker, test) {
+  const built = await buildTest(worker, test);
+  if (!built.ok) throw new Error(`${test} does not build:\n${built.output}`);
+  const passed = await runTest(worker, test);
   if (!passed.ok) throw new Error(`${test} fails without a mutant:\n${passed.output}`);
 }
 
+const isWhole = ({ test }) => Number(programOf(test) !== 'test_cuda_ops');
+left.sort((a, b) => isWhole(a) - isWhole(b));
 let next = 0;
 await Promise.all(
   workers.map(async (worker) => {
     while (next < left.length) {
       const mutant = left[next++];
+      if (!passes.has(mutant.test)) passes.set(mutant.test, findPass(worker, mutant.test));
+      await passes.get(mutant.test);
       const path = join(worker.root, 'kernels', mutant.file);
       const original = readFileSync(path, 'utf8');
       writeFileSync(path, mutant.changed);
       const built = await buildTest(worker, mutant.test);
       if (built.ok) {
-        const tested = await runTest(worker, mutant.test);
-        mutant.result = tested.ok
-          ? 'SURVIVED'
-          : tested.signal !== null
-            ? `caught: ended by ${tested.signal}`
-            : 'caught';
-        mutant.checks = (/(\d+) checks, (\d+) failed/.exec(tested.output) ?? [])[2] ?? (tested.ok ? '0' : 'stopped');
+        const tested = await runTest(worker, mutant.test, flags.first ? { until: /^FAILED/m } : {});
+        const failed = /(\d+) checks, (\d+) failed/.exec(tested.output)?.[2];
+        const isFirst = flags.first && /^FAILED/m.test(tested.output);
+        mutant.checks = failed ?? (isFirst ? '1 or more' : tested.ok ? '0' : 'stopped');
+        const isEnded = tested.signal !== null && !isFirst;
+        mutant.result = tested.ok ? 'SURVIVED' : isEnded ? `caught: ended by ${tested.signal}` : 'caught';
       } else {
         mutant.result = 'does not compile';
         mutant.log = built.output.slice(-1500);
@@ -261,10 +264,9 @@ await Promise.all(
 const bad = mutants.filter((mutant) => !mutant.result.startsWith('caught'));
 for (const mutant of bad)
   console.log(`${mutant.result}: ${mutant.file} (${mutant.test})\n  - ${mutant.from.text}\n  + ${mutant.to}`);
-const without =
-  flags.only === ''
-    ? [...kernels].filter(([name, count]) => count === 0 && !excused.has(name)).map(([name]) => name)
-    : [];
+const without = flags.only.includes('')
+  ? [...kernels].filter(([name, count]) => count === 0 && !excused.has(name)).map(([name]) => name)
+  : [];
 for (const name of without) console.log(`no mutant: ${name}`);
 const summary = `${mutants.length - bad.length} of ${mutants.length} mutants caught, ${kernels.size - without.length} of ${kernels.size} kernels have one, ${((Date.now() - began) / 60000).toFixed(1)} minutes on ${flags.jobs} cores`;
 console.log(summary);
