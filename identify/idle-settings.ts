@@ -15,7 +15,10 @@ const TEXT_OPTIONS = [
   'heldOutDocuments',
 ] as const satisfies readonly (keyof IdentifyOptions)[];
 
-type Given = Pick<IdentifyOptions, 'config' | 'samples' | 'heldOut' | 'nameOption' | (typeof TEXT_OPTIONS)[number]>;
+type Given = Pick<
+  IdentifyOptions,
+  'config' | 'samples' | 'heldOut' | 'nameOption' | 'refuseIdle' | (typeof TEXT_OPTIONS)[number]
+>;
 
 /** By which methods it may be run yet, as far as settings tell: on a CPU a costly optimisation of gates gives way to `quadratic` where the
  * person named no method (train/cpu-budget.ts). */
@@ -23,9 +26,10 @@ export function listPossibleMethods({ method }: Pick<Config, 'method'>, given: R
   return method === 'gates' && !given.has('method') ? ['gates', 'quadratic'] : [method];
 }
 
-/** @param run.methods by which it may be run.  @throws {ConfigError} a setting of the person's that would act on nothing. */
+/** Nothing where the options do not ask for it. @param run.methods by which it may be run.  @throws {ConfigError} a setting of the person's that would act on nothing. */
 export function refuseIdleSettings(options: Given, run: { config: Config; methods: readonly string[] }): void {
-  const { nameOption = (name) => `\`${name}\`` } = options;
+  const { nameOption = (name) => `\`${name}\``, refuseIdle: isAsked = false } = options;
+  if (!isAsked) return;
   const uses = [...listMethodUses(run.methods), ...listSampleUses(options, { config: run.config, nameOption })];
   refuseIdle(
     new Set(listGiven(options).map(nameOption)),

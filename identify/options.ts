@@ -45,6 +45,9 @@ export interface IdentifyOptions {
   readonly overwrite?: boolean | undefined;
   /** enter the run in `out` beside other processes, or start it for them: samples are divided, and each process ends with the same result */
   readonly join?: boolean | undefined;
+  /** refuse what is set in `config` and would change nothing beside the rest, as the command does; default: false, so that a program may hand
+   * over a whole `Config` */
+  readonly refuseIdle?: boolean | undefined;
   /** what run.json calls the command; default: none */
   readonly command?: readonly string[] | undefined;
   /** stops at the next safe point: with `out` after a checkpoint */

@@ -95,6 +95,7 @@ async function runIdentify(flags: IdentifyFlags & Record<string, unknown>, signa
         },
         model: folder,
         config: overrides as Partial<Config>,
+        refuseIdle: true,
         command: ['duo', ...process.argv.slice(2)],
         onProgress: watch.onProgress,
         onMessage: (message) => {

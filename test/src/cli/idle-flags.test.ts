@@ -108,9 +108,9 @@ describe('duo identify', () => {
     }
   });
 
-  it('names the key where a program sets it, and a flag that only the engine shows to be idle', async () => {
+  it('names the key where a program asks for it, and a flag that only the engine shows to be idle', async () => {
     const config = { method: 'gates', quadraticSamples: 2 };
-    await expect(identify({ model: 'demo', config })).rejects.toThrow(
+    await expect(identify({ model: 'demo', config, refuseIdle: true })).rejects.toThrow(
       new ConfigError(
         'Expected `quadraticSamples` only with method quadratic, got it without; it would change nothing.',
       ),
