@@ -104,20 +104,23 @@ describeGpu('engine on the GPU', () => {
 
   test('measures the quadratic as the CPU does', { timeout: 120_000 }, async () => {
     const full = gridOf(cpu, () => 1);
-    const measure = (engine: Engine): Promise<Float64Array> =>
-      measureSample(sample, full, {
-        engine: requireProbing(engine),
-        window: WINDOW,
-        supervise: 'predict',
-        step: 'finite',
-        scratchFolder: '/nowhere',
-      });
-    const found = await measure(gpu);
-    const worst = relativeError(found, await measure(cpu));
-    // A difference has the rounding of two states, a product that of two differences.
-    console.log(`tolerance used: quadratic ${((100 * worst) / (4 * TOLERANCE)).toFixed(0)} %`);
-    expect(worst).toBeLessThan(4 * TOLERANCE);
-    expect(await measure(gpu)).toEqual(found);
+    for (const distance of ['hidden', 'kl'] as const) {
+      const measure = (engine: Engine): Promise<Float64Array> =>
+        measureSample(sample, full, {
+          engine: requireProbing(engine),
+          window: WINDOW,
+          supervise: 'predict',
+          step: 'finite',
+          distance,
+          scratchFolder: '/nowhere',
+        });
+      const found = await measure(gpu);
+      const worst = relativeError(found, await measure(cpu));
+      // A difference has the rounding of two states, a product that of two differences.
+      console.log(`tolerance used: quadratic, ${distance} ${((100 * worst) / (4 * TOLERANCE)).toFixed(0)} %`);
+      expect(worst).toBeLessThan(4 * TOLERANCE);
+      expect(await measure(gpu)).toEqual(found);
+    }
   });
 
   test('scores answers as the CPU does', async () => {
