@@ -8,6 +8,7 @@ import { resolveSettings } from '../dist/src/config/settings.js';
 import { makeLadderEffects } from '../dist/src/formats/ladder-effects.js';
 import { isDemoModel } from '../dist/src/model/open-model.js';
 import { countPairs, measureLadder } from '../dist/train/quadratic/measure-ladder.js';
+import { shrinkSketch } from '../dist/train/quadratic/shrink-sketch.js';
 
 /** Samples of an objective between two lengths, with what kind each is. @param config other keys of a preset. */
 export async function drawSamples({
@@ -66,8 +67,9 @@ export function measureTrace({ triangle }) {
   return trace;
 }
 
-/** The ladder of several samples. @param weigh factor of a sample; default: those of both objectives to the same trace, as `duo identify` sums them. */
-export function makeLadder(measured, { sinkTokens, windows }, weigh = balance(measured)) {
+/** The ladder of several samples. @param weigh factor of a sample; default: those of both objectives to the same trace, as `duo identify` sums them.
+ * @param draws random vectors of all samples where they were sketched, 0 = they were probed. */
+export function makeLadder(measured, { sinkTokens, windows }, weigh = balance(measured), draws = 0) {
   const pairs = measured[0].triangle.length;
   const size = Math.round((Math.sqrt(8 * pairs + 1) - 1) / 2);
   const sums = new Float64Array(pairs);
@@ -82,6 +84,7 @@ export function makeLadder(measured, { sinkTokens, windows }, weigh = balance(me
       matrix[column * size + row] = sums[at];
     }
   }
+  if (draws > 0) shrinkSketch(matrix, { headOf: (row) => Math.floor(row / windows.length), draws });
   const tokens = Math.max(...measured.map((sample) => sample.tokens));
   return makeLadderEffects({ sink: sinkTokens, windows: [...windows], tokens, matrix });
 }
