@@ -20,13 +20,13 @@ const POLL_MS = 20;
 /** Paths locked by this process; a lock file with our pid that is not among them was left by an earlier process of the same number. */
 const heldHere = new Set<string>();
 
-/** Take the lock at `path`.  @returns a function that gives it back; calling it twice does nothing.
+/** Take the lock at `path`.  @param options.dyingMs default DYING_MS; longer ones are for tests.  @returns a function that gives it back; calling it twice does nothing.
  * @throws {FileError} another live process holds it, or the folder cannot be written. */
-export function takeLock(path: string): () => void {
+export function takeLock(path: string, { dyingMs = DYING_MS }: { dyingMs?: number } = {}): () => void {
   const absolute = resolve(path);
   if (heldHere.has(absolute)) throw heldError(path, `this process (${process.pid})`);
   if (!createLock(path)) {
-    const { text, holder } = awaitHolder(path);
+    const { text, holder } = awaitHolder(path, dyingMs);
     if (holder === null || isAlive(holder)) {
       throw heldError(path, holder === null ? 'another process' : `process ${holder.pid} on ${holder.host}`);
     }
@@ -43,8 +43,8 @@ export function takeLock(path: string): () => void {
 }
 
 /** Who holds the lock. A holder that lives is waited for a moment: one that was killed just now is still being taken down. */
-function awaitHolder(path: string): { text: string | null; holder: LockHolder | null } {
-  const endMs = performance.now() + DYING_MS;
+function awaitHolder(path: string, dyingMs: number): { text: string | null; holder: LockHolder | null } {
+  const endMs = performance.now() + dyingMs;
   for (;;) {
     const text = readLock(path);
     const holder = text === null ? null : parseHolder(text);

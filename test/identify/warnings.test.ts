@@ -5,6 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { checkWidest, describeHeldWhole, listWarnings } from '../../identify/warnings.ts';
 import type { EvalRow } from '../../src/formats/results.ts';
 import { type Config, ConfigError, identify, type Sample } from '../../src/index.ts';
+import { answerOf } from '../src/cli/in-process.ts';
 import { GOLDEN_MODEL, makeFolder, runDuo } from '../src/cli/run-duo.ts';
 
 const CUT = { mask: [[1, 0]], streamingHeads: 1, retrievalHeads: 1, tieDecided: 0 };
@@ -131,8 +132,8 @@ it('warns on stderr, in run.json, inspect and the report where a tie decides', a
   expect([code, stderr]).toEqual([0, expect.stringContaining('Warning: the cut falls inside a tie: 8 of 8 KV heads')]);
   const { results } = JSON.parse(readFileSync(join(out, 'run.json'), 'utf8'));
   expect(results.warnings).toHaveLength(1);
-  expect((await runDuo(['inspect', out])).stdout).toContain('Warning: the cut falls inside a tie');
-  expect((await runDuo(['report', out])).code).toBe(0);
+  expect((await answerOf('inspect', out)).stdout).toContain('Warning: the cut falls inside a tie');
+  expect((await answerOf('report', out)).code).toBe(0);
   expect(readFileSync(join(out, 'report.html'), 'utf8')).toContain(
     '<p class="warning">Warning: the cut falls inside a tie',
   );

@@ -53,7 +53,7 @@ describe('duo bench', () => {
     expect(code).toBe(0);
     const texts = [...stdout.matchAll(/^ +24 {2}(full|masked) +(\d+)/gm)].map(([, mask, count]) => `${mask} ${count}`);
     expect(texts).toEqual(['full 1', 'masked 1', 'full 3', 'masked 3', 'full 64', 'masked 64']);
-    const { code: refused, stderr } = await runDuo(['bench', '--model', GOLDEN_MODEL, '--batch', '1,all']);
+    const { code: refused, stderr } = await answerOf('bench', '--model', GOLDEN_MODEL, '--batch', '1,all');
     expect(refused).not.toBe(0);
     expect(stderr).toContain('--batch');
   });

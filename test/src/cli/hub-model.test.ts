@@ -1,9 +1,10 @@
+// Models by their names on the Hub, on the command line: a local server stands for the Hub.
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { type HubServer, serveHub } from '../../../scripts/hub-server.ts';
-import { runDuo } from './run-duo.ts';
+import { answerOf } from './in-process.ts';
 
 const TINY = new URL('../../models/tiny/', import.meta.url).pathname;
 const read = (file: string) => ({ bytes: readFileSync(join(TINY, file)) });
@@ -29,13 +30,13 @@ afterAll(async () => {
 });
 
 it('takes a Hub name wherever a model folder is taken, and fetches what the command needs', async () => {
-  const shown = await runDuo(['inspect', 'org/model', '--json']);
+  const shown = await answerOf('inspect', 'org/model', '--json');
   expect(JSON.parse(shown.stdout)).toMatchObject({ kind: 'model', name: 'model', fingerprint: null });
   expect(server.log.filter((url) => url.includes('tokenizer') || url.includes('safetensors'))).toEqual([]);
-  const run = await runDuo(['run', '--model', 'org/model', '--prompt', 'the', '--max-new-tokens', '2', '--json']);
+  const run = await answerOf('run', '--model', 'org/model', '--prompt', 'the', '--max-new-tokens', '2', '--json');
   expect(run.stderr).not.toContain('Expected');
   expect(run.code).toBe(0);
-  const absent = await runDuo(['run', '--model', 'org/absent', '--prompt', 'the']);
+  const absent = await answerOf('run', '--model', 'org/absent', '--prompt', 'the');
   expect(absent.code).toBe(1);
   expect(absent.stderr).toContain(`Expected a model org/absent on ${server.url}, found none; check the spelling`);
 });

@@ -5,7 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, it } from 'vitest';
 import { describeNative } from '../../reference/native-library.ts';
-import { runDuo } from './run-duo.ts';
+import { answerOf } from './in-process.ts';
+import { findChild, runDuo, until } from './run-duo.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'duo-join-'));
 afterAll(() => rmSync(root, { recursive: true }));
@@ -18,25 +19,30 @@ const start = (args: readonly string[]): ChildProcess =>
 const end = (child: ChildProcess): Promise<number | null> => new Promise((resolve) => child.on('close', resolve));
 const read = (out: string, name: string): string => readFileSync(join(out, name), 'utf8');
 
-async function waitFor(isThere: () => boolean): Promise<void> {
-  while (!isThere()) await new Promise((resolve) => setTimeout(resolve, 20));
-}
-
 describeNative('identify --join', () => {
   const alone = join(root, 'alone');
   const out = join(root, 'joined');
   const shared = join(out, 'shared');
+  /** Processes that are at work on a sample. */
+  const listClaimants = (): number[] =>
+    readdirSync(shared)
+      .filter((name) => name.endsWith('.claim'))
+      .map((name) => {
+        try {
+          return JSON.parse(read(shared, name)).pid;
+        } catch {
+          return 0; // given up meanwhile, or not written yet
+        }
+      });
 
   it('gives three processes, one of them killed, the bytes of one', async () => {
     expect((await runDuo([...common, ...QUADRATIC, '--out', alone])).code).toBe(0);
     const args = [...common, ...QUADRATIC, '--out', out, '--join'];
     const children = [start(args), start(args), start(args)];
     const ends = children.map(end);
-    // all three are at work on a sample of their own
-    await waitFor(
-      () => existsSync(shared) && readdirSync(shared).filter((name) => name.endsWith('.claim')).length === 3,
-    );
-    const lock = await runDuo([...common, ...QUADRATIC, '--out', out, '--resume']);
+    // the second is at work on a sample, and the others on theirs or near it
+    await until(() => existsSync(shared) && listClaimants().includes(findChild(children[1]?.pid as number) ?? 0));
+    const lock = await answerOf(...common, ...QUADRATIC, '--out', out, '--resume');
     expect(lock.stderr).toContain(
       'Expected to be the only one writing this run folder, but a process with --join is at work in it',
     );
@@ -58,12 +64,12 @@ describeNative('identify --join', () => {
 
   it('says a finished run at once to one that comes late, and refuses other settings', async () => {
     const before = read(out, 'run.json');
-    const late = await runDuo([...common, ...QUADRATIC, '--out', out, '--join', '--json']);
+    const late = await answerOf(...common, ...QUADRATIC, '--out', out, '--join', '--json');
     expect(late.code).toBe(0);
     expect(late.stderr).toContain('is finished; its results follow.');
     expect(JSON.parse(late.stdout).heldOut).toHaveLength(7);
     expect(read(out, 'run.json')).toBe(before);
-    const other = await runDuo([...common, ...QUADRATIC, '--sink', '3', '--out', out, '--join']);
+    const other = await answerOf(...common, ...QUADRATIC, '--sink', '3', '--out', out, '--join');
     expect(other).toMatchObject({ code: 2 });
     expect(other.stderr).toMatch(
       /Expected --join to meet a run of the same settings in .*, but there `config\.sinkTokens` is `\d+` and here `3`/,
@@ -76,7 +82,7 @@ describeNative('identify --join', () => {
     const child = start(args);
     const ended = end(child);
     const found = (): string[] => readdirSync(join(again, 'shared')).filter((name) => name.endsWith('.json'));
-    await waitFor(() => existsSync(join(again, 'shared')) && found().length >= 2);
+    await until(() => existsSync(join(again, 'shared')) && found().length >= 2);
     child.kill('SIGKILL');
     await ended;
     expect((await runDuo(args)).code).toBe(0);
@@ -114,7 +120,7 @@ describeNative('identify --join', () => {
     [['--steps', '2'], 'Expected --join with a method whose samples can be divided'],
     [[...QUADRATIC, '--resume'], 'Expected --join or --resume, got both'],
   ])('refuses %j', async (more, sentence) => {
-    const { code, stderr } = await runDuo([...common, ...more, '--out', join(root, 'refused'), '--join']);
+    const { code, stderr } = await answerOf(...common, ...more, '--out', join(root, 'refused'), '--join');
     expect(code).toBe(2);
     expect(stderr).toContain(sentence);
   });

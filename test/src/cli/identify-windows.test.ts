@@ -28,7 +28,7 @@ describeNative('identify with windows by head', { timeout: 120_000 }, () => {
     const again = await answerOf('export', '--gates', gates, '--kv-share', '0.35', '--at', '512', '--out', exported);
     expect(again.code).toBe(0);
     expect(readFileSync(exported, 'utf8')).toBe(readFileSync(join(out, 'mask.json'), 'utf8'));
-    const other = await runDuo(demo(out, '--kv-share', '0.35', '--at', '512', '--windows', '16,64', '--resume'));
+    const other = await answerOf(...demo(out, '--kv-share', '0.35', '--at', '512', '--windows', '16,64', '--resume'));
     expect(other.code).toBe(2);
     expect(other.stderr).toContain('`config.windows` was `[32,64]` and is `[16,64]`');
   });
@@ -49,7 +49,7 @@ describeNative('identify with windows by head', { timeout: 120_000 }, () => {
     expect(code).toBe(0);
     const gates = JSON.parse(readFileSync(join(out, 'gates.json'), 'utf8'));
     expect(gates.provenance).toMatchObject({ config: { quadraticVectors: 4 }, quadratic: { vectors: 4 } });
-    const refused = await runDuo(demo(join(makeFolder(), 'run'), ...sketched, '--engine', 'tensorflow'));
+    const refused = await answerOf(...demo(join(makeFolder(), 'run'), ...sketched, '--engine', 'tensorflow'));
     expect(refused.code).toBe(2);
     expect(refused.stderr).toContain('`quadraticVectors` to be 0 with engine `tensorflow`');
   });
@@ -69,7 +69,7 @@ describeNative('identify with windows by head', { timeout: 120_000 }, () => {
       [['--keep', '0.9', '--held-out-samples', '2'], 'found none: too little to measure: 2 samples, of at least 8'],
     ] as const) {
       const out = join(makeFolder(), 'run');
-      const { code, stderr } = await runDuo(demo(out, ...flags));
+      const { code, stderr } = await answerOf(...demo(out, ...flags));
       expect(code).toBe(1);
       expect(stderr).toContain(reason);
       expect(existsSync(join(out, 'gates.json'))).toBe(true);

@@ -1,7 +1,7 @@
 // duo identify as a user runs it: what it writes and prints, equal bytes, resume after signals and kills, refusals.
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { answerOf } from './in-process.ts';
 import { GOLDEN_MODEL, identifyFlags, makeFolder, runDuo, writeGoldenSamples } from './run-duo.ts';
 
@@ -153,8 +153,9 @@ describe('duo identify', () => {
     const absent = await answerOf('identify', '--model', join(folder, 'none'), '--samples', samples);
     expect(absent).toMatchObject({ code: 1, stdout: '' });
     expect(absent.stderr).toMatch(/^duo: Expected a model folder at .*none, found nothing there; check the path\.$/m);
-    const offline = { env: { HF_HUB_OFFLINE: '1', HF_HOME: join(folder, 'home') } };
-    const hub = await runDuo(['identify', '--model', 'meta-llama/Llama-3.1-8B', '--samples', samples], offline);
+    vi.stubEnv('HF_HUB_OFFLINE', '1').stubEnv('HF_HOME', join(folder, 'home'));
+    const hub = await answerOf('identify', '--model', 'meta-llama/Llama-3.1-8B', '--samples', samples);
+    vi.unstubAllEnvs();
     expect(hub.code).toBe(1);
     expect(hub.stderr).toContain('because HF_HUB_OFFLINE is set, found none; fetch it once with a connection');
     const file = join(folder, 'file');
@@ -174,7 +175,7 @@ describe('duo identify', () => {
     const flags = identifyFlags({ samples, out: join(folder, 'run'), steps: 1 });
     flags[flags.indexOf(GOLDEN_MODEL)] = model;
     expect((await runDuo(flags)).code).toBe(0);
-    const withoutSamples = await runDuo(['identify', '--model', model, '--out', join(folder, 'other')]);
+    const withoutSamples = await answerOf('identify', '--model', model, '--out', join(folder, 'other'));
     expect(withoutSamples.code).toBe(1);
     expect(withoutSamples.stderr).toContain('tokenizer.json');
     expect(existsSync(join(folder, 'other'))).toBe(false);

@@ -1,6 +1,6 @@
 // Runs the compiled command line in a child process, as a user does, and makes the small inputs its tests need.
 import { spawn } from 'node:child_process';
-import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -16,14 +16,15 @@ export interface Finished {
   readonly stderr: string;
 }
 
-/** Run `duo` to its end. @param onStart gets the child, to send it signals. */
+/** Run `duo` to its end. @param onStart gets a way to send it signals, and its process number.  @param onStdout hears of each piece of it. */
 export function runDuo(
   args: readonly string[],
   options: {
     cwd?: string;
     env?: NodeJS.ProcessEnv;
     input?: string;
-    onStart?: (kill: (signal: NodeJS.Signals) => void) => void;
+    onStart?: (kill: (signal: NodeJS.Signals) => void, pid: number) => void;
+    onStdout?: () => void;
   } = {},
 ): Promise<Finished> {
   return new Promise((resolve, reject) => {
@@ -37,14 +38,42 @@ export function runDuo(
     let stderr = '';
     child.stdout?.on('data', (data: Buffer) => {
       stdout += data;
+      options.onStdout?.();
     });
     child.stderr?.on('data', (data: Buffer) => {
       stderr += data;
     });
     child.on('error', reject);
     child.on('close', (code, signal) => resolve({ code, signal, stdout, stderr }));
-    options.onStart?.((signal) => child.kill(signal));
+    options.onStart?.((signal) => child.kill(signal), child.pid as number);
   });
+}
+
+/** The first process that `pid` has started and that is still there; null where it has none, or is gone. Linux. */
+export function findChild(pid: number): number | null {
+  const found = readdirSync('/proc').find((name) => /^\d+$/.test(name) && readStat(Number(name))?.[1] === String(pid));
+  return found === undefined ? null : Number(found);
+}
+
+/** Seconds of processor time that a process has used, 0 where it is gone; to a hundredth. */
+export function usedSeconds(pid: number): number {
+  const stat = readStat(pid);
+  return stat === null ? 0 : (Number(stat[11]) + Number(stat[12])) / 100;
+}
+
+/** Fields of /proc/<pid>/stat from the third on; null where the process is gone. */
+function readStat(pid: number): string[] | null {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+    return stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  } catch {
+    return null;
+  }
+}
+
+/** Wait until something is so; the test's own time limit ends a wait in vain. */
+export async function until(isSo: () => boolean): Promise<void> {
+  while (!isSo()) await new Promise((turn) => setTimeout(turn, 20));
 }
 
 export function makeFolder(): string {

@@ -72,8 +72,15 @@ describe('duo run', () => {
 
   it('ends with 130 when it is interrupted', async () => {
     const flags = ['run', '--model', GOLDEN_MODEL, '--engine', 'tensorflow', '--backend', 'cpu', '--prompt', PROMPT];
+    let interrupt = (): void => {};
     const { code } = await runDuo([...flags, '--max-new-tokens', '4000'], {
-      onStart: (kill) => setTimeout(() => kill('SIGINT'), 8000),
+      onStart: (kill) => {
+        interrupt = () => kill('SIGINT');
+      },
+      onStdout: () => {
+        interrupt();
+        interrupt = () => {};
+      },
     });
     expect(code).toBe(130);
   });

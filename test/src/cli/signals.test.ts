@@ -4,7 +4,7 @@ import { existsSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, w
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import { GOLDEN_MODEL, ROOT } from './run-duo.ts';
+import { findChild, GOLDEN_MODEL, ROOT, until } from './run-duo.ts';
 
 const scratch = mkdtempSync(join(tmpdir(), 'duo-signals-'));
 afterAll(() => rmSync(scratch, { recursive: true }));
@@ -31,8 +31,11 @@ function start(...args: string[]): Started {
   };
 }
 
-async function until(isReady: () => boolean): Promise<void> {
-  while (!isReady()) await new Promise((turn) => setTimeout(turn, 50));
+/** Until the command has started its worker, and so hears signals; and then as long as the worker may take to come to its FIFO. */
+async function untilItWaits({ child }: Started): Promise<void> {
+  await until(() => findChild(child.pid as number) !== null);
+  // There is nothing to see of a wait for a FIFO's writer. A worker that is not there yet ends at a signal too.
+  await new Promise((later) => setTimeout(later, 1500));
 }
 
 const temporaries = (): string[] => readdirSync(scratch).filter((name) => name.endsWith('.tmp'));
@@ -52,14 +55,14 @@ describe.runIf(isLinux)('a signal', { timeout: 60_000 }, () => {
     expect(await run.ended).toEqual({ code: 130, signal: null });
     expect(temporaries()).toEqual([]);
     expect(existsSync(at('s.jsonl'))).toBe(false);
-    expect(run.stderr()).toContain(`${signal} received`);
+    // a worker that gets no processor for half a second is ended by its supervisor
+    expect(run.stderr()).toMatch(new RegExp(`${signal} received|stopped at once by ${signal}`));
   });
 
   it('ends a command that waits for the writer of a FIFO', async () => {
     spawnSync('mkfifo', [at('gates')]);
     const run = start('export', '--gates', 'gates', '--streaming-fraction', '0.5', '--out', 'm.json');
-    // Until the reader has opened the FIFO there is nothing to see of it; the command takes that long to start.
-    await new Promise((later) => setTimeout(later, 3000));
+    await untilItWaits(run);
     run.child.kill('SIGTERM');
     expect(await run.ended).toEqual({ code: 130, signal: null });
   });
@@ -67,7 +70,7 @@ describe.runIf(isLinux)('a signal', { timeout: 60_000 }, () => {
   it('that comes a second time kills at once', async () => {
     spawnSync('mkfifo', [at('prompt')]);
     const run = start('run', '--model', GOLDEN_MODEL, '--prompt-file', 'prompt');
-    await new Promise((later) => setTimeout(later, 2000));
+    await untilItWaits(run);
     run.child.kill('SIGINT');
     await new Promise((later) => setTimeout(later, 300));
     run.child.kill('SIGINT');

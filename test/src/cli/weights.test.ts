@@ -1,6 +1,7 @@
 // --weights: where a device can hold weights in fewer bits, and where it is refused. On a GPU (or its emulation): test/gpu/weights.test.ts.
 import { describe, expect, it } from 'vitest';
-import { GOLDEN_MODEL, runDuo } from './run-duo.ts';
+import { answerOf } from './in-process.ts';
+import { GOLDEN_MODEL } from './run-duo.ts';
 
 describe('--weights', () => {
   const run = ['run', '--model', GOLDEN_MODEL, '--prompt', 'the'];
@@ -17,21 +18,21 @@ describe('--weights', () => {
       'Expected --weights to be one of bf16, f32, int8, int4',
     ],
   ])('refuses %j', async (command, message) => {
-    const { code, stderr } = await runDuo(command);
+    const { code, stderr } = await answerOf(...command);
     expect(stderr).toContain(message);
     expect(code).toBe(2);
   });
 
   it('does not exist for identify, which widens every weight', async () => {
-    const { code, stderr } = await runDuo(['identify', '--model', GOLDEN_MODEL, '--weights', 'int8']);
+    const { code, stderr } = await answerOf('identify', '--model', GOLDEN_MODEL, '--weights', 'int8');
     expect(stderr).toContain("unknown option '--weights'");
     expect(code).toBe(2);
   });
 
   it('leaves the weights as they are stored, and says so', async () => {
     const options = ['--max-new-tokens', '2', '--device', 'cpu', '--json'];
-    const { stdout } = await runDuo([...run, ...options, '--weights', 'stored']);
+    const { stdout } = await answerOf(...run, ...options, '--weights', 'stored');
     expect(JSON.parse(stdout)).toMatchObject({ weights: 'stored' });
-    expect((await runDuo([...samples, '--weights', 'stored', '--device', 'cpu'])).stderr).not.toContain('--weights');
+    expect((await answerOf(...samples, '--weights', 'stored', '--device', 'cpu')).stderr).not.toContain('--weights');
   });
 });

@@ -16,7 +16,7 @@ describe('runWithin', () => {
   });
 
   it('ends a regular expression that backtracks without end, whatever catches inside', () => {
-    const startMs = performance.now();
+    const before = process.cpuUsage();
     expect(runWithin(100, endless)).toBeNull();
     const caught = (): unknown => {
       try {
@@ -26,7 +26,8 @@ describe('runWithin', () => {
       }
     };
     expect(runWithin(100, caught)).toBeNull();
-    expect(performance.now() - startMs).toBeLessThan(5000);
+    // of the processor: by the clock a loaded machine takes any time
+    expect(process.cpuUsage(before).user / 1e6).toBeLessThan(5);
   });
 
   it('counts the processor, not the clock: work that waits is not ended', () => {
