@@ -41,21 +41,18 @@ const CORPUS = fileURLToPath(new URL('../corpus/texts', import.meta.url));
 const BOOTSTRAP_DRAWS = 1000;
 const passkeys = (count) => ({ objective: 'passkey', span: 'long', distance: 'hidden', count });
 const longRange = (count) => ({ objective: 'long-range', span: 'long', distance: 'kl', count });
-const mixed = (set) => ({ ...set, span: 'mixed' });
 /** Name, samples, and a change of the ladder that comes of them. */
 const ROWS = [
-  ['long-range, KL, 8', [longRange(8)]],
-  ['passkeys, hidden, 8', [passkeys(8)]],
-  ['both, 4 + 4', [passkeys(4), longRange(4)]],
-  ['both, 8 + 8', [passkeys(8), longRange(8)]],
-  ['both, 4 + 4, shortest to longest', [mixed(passkeys(4)), mixed(longRange(4))]],
-  ['both, 8 + 8, without interactions', [passkeys(8), longRange(8)], (ladder) => scaleInteractions(ladder, 0)],
-  ['both, 4 + 4, long-range of the corpus', [passkeys(4), { ...longRange(4), learn: 'corpus' }]],
-  ['both, 2 + 2', [passkeys(2), longRange(2)]],
-  ['passkeys, 2', [passkeys(2)]],
-  ['passkeys, 4', [passkeys(4)]],
-  ['long-range, hidden, 8', [{ ...longRange(8), distance: 'hidden' }]],
-  ['both, hidden, 4 + 4', [passkeys(4), { ...longRange(4), distance: 'hidden' }]],
+  ['long-range by KL: 8', [longRange(8)]],
+  ['passkeys by hidden states: 8', [passkeys(8)]],
+  ['both: 4 + 4', [passkeys(4), longRange(4)]],
+  ['both: 8 + 8', [passkeys(8), longRange(8)]],
+  ['long-range by KL: 8 of all lengths', [{ ...longRange(8), span: 'mixed' }]],
+  ['both: 4 + 4 with the corpus', [passkeys(4), { ...longRange(4), learn: 'corpus' }]],
+  ['both: 2 + 2', [passkeys(2), longRange(2)]],
+  ['passkeys by hidden states: 2', [passkeys(2)]],
+  ['long-range by hidden states: 8', [{ ...longRange(8), distance: 'hidden' }]],
+  ['both: 8 + 8 without interactions', [passkeys(8), longRange(8)], (ladder) => scaleInteractions(ladder, 0)],
 ];
 const sinkTokens = parseCount(flags.sink);
 const windows = flags.windows.split(',').map(parseCount);

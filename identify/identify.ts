@@ -9,6 +9,7 @@ import { ConfigError } from '../src/errors/errors.ts';
 import type { ModelFolder } from '../src/model/folder.ts';
 import { isDemoModel, openModel } from '../src/model/open-model.ts';
 import { fitToCpu } from '../train/cpu-budget.ts';
+import { fitToGpu } from '../train/gpu-budget.ts';
 import { findMethod } from '../train/methods/index.ts';
 import { chooseMaskCut } from './choose-mask.ts';
 import { openChosenEngine } from './chosen-engine.ts';
@@ -143,7 +144,10 @@ async function openSource({
   }
   const isGpu = engine.device.startsWith('cuda');
   const canProbe = engine.probe !== undefined && engine.computeHidden !== undefined;
-  const config = isGpu ? settings.config : fitToCpu(settings.config, { model: folder.config, given, canProbe });
+  const model = folder.config;
+  const config = isGpu
+    ? fitToGpu(settings.config, { model, given })
+    : fitToCpu(settings.config, { model, given, canProbe });
   const isCut = settings.isCut || config.maxTokens < settings.config.maxTokens;
   const origin = { folder, config, haystackPath: options.haystack, given, isCut };
   checkTurns(config);

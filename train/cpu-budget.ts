@@ -1,11 +1,9 @@
 // Fits an identification that nobody gave settings for to a CPU: fewer and shorter samples, so that two cores need minutes and not days.
 // The budget counts operations, never seconds, so that a resumed run and another machine without a GPU get the same settings.
 import type { Config } from '../src/config/config.ts';
-import { resolveWindows } from '../src/config/ladder.ts';
 import type { ModelConfig } from '../src/model/config.ts';
-import { countPrefillOperations } from '../src/runtime/operations.ts';
-import { countOptimizerForwards, countQuadraticForwards } from './quadratic/cost.ts';
-import { isFirstSpared } from './quadratic/quadratic-settings.ts';
+import { countForward, countQuadratic, halveSamples } from './budget.ts';
+import { countOptimizerForwards } from './quadratic/cost.ts';
 
 /** Two cores with AVX-512 do 174e9 of these a second (SmolLM2-135M, one quadratic sample of 2500 tokens in 408 s): about five minutes. */
 const MOST_OPERATIONS = 5e13;
@@ -17,8 +15,8 @@ const LENGTH_STEP = 128;
 /** full, given, streaming, three random, inverted */
 const TABLE_MASKS = 7;
 
-/** Settings for a CPU: method `quadratic` instead of a gate optimisation beyond the budget, its samples shortened to 1024 tokens and then
- * lowered to one (of each objective), the closing table cut to fit. A run within the budget, and every key the person set, stays as it is.
+/** Settings for a CPU: method `quadratic` instead of a gate optimisation beyond the budget, its samples shortened to 1024 tokens, and halved in
+ * number while that is not enough, down to one (of each objective), the closing table cut to fit. A run within the budget, and every key the person set, stays as it is.
  * @param options.given keys the person set; those of the optimiser choose the method too.
  * @param options.canProbe whether the engine can run method quadratic. */
 export function fitToCpu(
@@ -26,11 +24,7 @@ export function fitToCpu(
   options: { model: ModelConfig; given: ReadonlySet<string>; canProbe: boolean },
 ): Config {
   const { model, given, canProbe } = options;
-  const { layers, kvHeads } = model.shape;
-  const forward = (tokens: number): number => {
-    const { linear, attention } = countPrefillOperations({ config: model, mask: 'full', tokens });
-    return linear + attention;
-  };
+  const forward = (tokens: number): number => countForward(model, tokens);
   const isMethodGiven = ['method', 'steps', 'lr', 'earlyStopSteps'].some((key) => given.has(key));
   const meanTokens = (config.minTokens + config.maxTokens) / 2;
   let fitted = config;
@@ -40,27 +34,15 @@ export function fitToCpu(
     fitted = { ...config, method: 'quadratic' };
   }
   if (fitted.method !== 'quadratic') return config;
-  const cost = (samples: number, tokens: number): number => {
-    const { quadraticRounds: rounds, quadraticStep: step, recentTokens, ladderVectors } = fitted;
-    const windows = resolveWindows(fitted, { longestTokens: tokens, heads: layers * kvHeads });
-    const isSpared = isFirstSpared({ windows, step, ladderVectors }, recentTokens);
-    const ladder = {
-      windows: windows.length,
-      vectors: ladderVectors,
-      isFirstSpared: isSpared,
-      sketchVectors: fitted.quadraticVectors,
-    };
-    return countQuadraticForwards({ layers, kvHeads, callsPerSample: 1, samples, rounds, ...ladder }) * forward(tokens);
-  };
-  const isWithin = (samples: number, tokens: number): boolean => cost(samples, tokens) <= MOST_OPERATIONS;
+  const { operationsOf } = countQuadratic(fitted, model);
+  const isWithin = (samples: number, tokens: number): boolean => operationsOf(samples, tokens) <= MOST_OPERATIONS;
   // Two objectives take turns.
   const leastSamples = Math.min(fitted.quadraticSamples, fitted.objective === 'both' ? 2 : 1);
   if (!isWithin(fitted.quadraticSamples, fitted.maxTokens)) {
     const shortest = Math.min(SHORTEST_TOKENS, fitted.maxTokens);
-    const samples =
-      given.has('quadraticSamples') || isWithin(fitted.quadraticSamples, shortest)
-        ? fitted.quadraticSamples
-        : leastSamples;
+    const samples = given.has('quadraticSamples')
+      ? fitted.quadraticSamples
+      : halveSamples(fitted.quadraticSamples, { least: leastSamples, isWithin: (some) => isWithin(some, shortest) });
     let tokens = fitted.maxTokens;
     if (!given.has('minTokens') && !given.has('maxTokens')) {
       while (tokens > shortest && !isWithin(samples, tokens)) {

@@ -55,7 +55,7 @@ describe('fitToCpu', () => {
     for (const key of ['method', 'steps', 'lr']) expect(fitBase([key])).toEqual(base);
     expect(fitBase([], smol, false)).toEqual(base);
     expect(fitBase(['maxTokens'])).toMatchObject({ method: 'quadratic', minTokens: 2048, maxTokens: 8192 });
-    expect(fitBase(['quadraticSamples', 'heldOutSamples'])).toMatchObject({ quadraticSamples: 2, heldOutSamples: 10 });
+    expect(fitBase(['quadraticSamples', 'heldOutSamples'])).toMatchObject({ quadraticSamples: 8, heldOutSamples: 10 });
   });
 
   it('leaves a run within the budget as it is', () => {

