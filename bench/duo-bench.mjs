@@ -17,7 +17,7 @@ function findProgram() {
 
 let program;
 
-/** Check an operation against its reference, then time it. @param sizes by name, as `duo_bench --list` says; dtype: f32, bf16, int8, fp8, int4.
+/** Check an operation against its reference, then time it. @param sizes by name, as `duo_bench --list` says; dtype: f32, bf16, int8, fp8, int4, k8v4.
  * @returns seconds of each run, and max|a−b|/max|b|. */
 export async function benchOp(op, sizes, { device = 'cpu', threads = 0, repeats = 10 } = {}) {
   program ??= findProgram();

@@ -10,8 +10,8 @@ import { benchOp } from './duo-bench.mjs';
 
 const parts = process.argv.slice(2);
 const wants = (part) => parts.length === 0 || parts.includes(part);
-/** Bytes of a key or value vector of 128 elements with its scale. */
-const ROW = { bf16: 256, int8: 132, fp8: 132, int4: 68 };
+/** Bytes of a key or value vector of 128 elements with its scale; k8v4: the mean of both. */
+const ROW = { bf16: 256, int8: 132, fp8: 132, int4: 68, k8v4: 100 };
 const LLAMA = { heads: 32, kv_heads: 8, head_dim: 128, sink: 128, recent: 256 };
 
 async function time(label, op, sizes, bytes) {

@@ -11,8 +11,8 @@ const isSmall = process.argv.includes('--small');
 const LIMIT = 2e-2;
 const SINK = 128;
 const RECENT = 256;
-/** Bytes of one element, and of a vector's scale, by KV type. */
-const FORMATS = { bf16: [2, 0], int8: [1, 4], fp8: [1, 4], int4: [0.5, 4] };
+/** Bytes of one element and of a vector's scale, by KV type; k8v4: the mean of a key's and a value's. */
+const FORMATS = { bf16: [2, 0], int8: [1, 4], fp8: [1, 4], int4: [0.5, 4], k8v4: [0.75, 4] };
 
 const copy = await measureDevice('copy-bandwidth', { device });
 const matrix = await measureDevice('matmul-bf16', { device });

@@ -40,7 +40,7 @@ export const bench: Bench = {
     tokens: { default: '1024', about: 'tokens of each' },
     scored: { default: '256', about: 'the last so many are scored' },
     storages: {
-      default: 'f32,bf16,int8,int8-plain,fp8,fp8-plain,int4,int4-plain',
+      default: 'f32,bf16,int8,int8-plain,fp8,fp8-plain,k8v4,k8v4-plain,int4,int4-plain',
       about: '-plain: without rotation; f32 is what the others are held against',
     },
     device: { default: 'cpu', about: 'cpu or cuda:0' },

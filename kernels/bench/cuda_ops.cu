@@ -184,7 +184,7 @@ void bench_decode(Bench &b, const DeviceSize &device) {
   if (kv_heads < 1 || heads % kv_heads != 0 || tokens < 1 || retrieval > kv_heads || recent < 1)
     fail(DUO_STATUS_ARGUMENT,
          "Expected H a multiple of G, 1 or more tokens, at most G retrieval heads, R of at least 1");
-  const int64_t row = kv_row_bytes(dtype, static_cast<int>(dim)), group = heads / kv_heads;
+  const int64_t key_row = kv_key_bytes(dtype, static_cast<int>(dim)), group = heads / kv_heads;
   const auto windows = list_windows(kv_heads, retrieval, tokens, recent, b.sizes[11] != 0);
   const auto slots_of = [&](int64_t head) {
     const int64_t window = windows[static_cast<size_t>(head)];
@@ -192,7 +192,7 @@ void bench_decode(Bench &b, const DeviceSize &device) {
   };
   int64_t entries = 0;
   for (int64_t head = 0; head < kv_heads; head++) entries += slots_of(head);
-  const int64_t bytes = 2 * (row + kv_scale_bytes(dtype)) * entries;
+  const int64_t bytes = kv_entry_bytes(dtype, static_cast<int>(dim)) * entries;
   const int64_t copies = std::min<int64_t>(64, 1 + COLD_BYTES / bytes);
   const DecodeShape shape =
       choose_decode_shape(dtype, static_cast<int>(dim), device.multiprocessors, device.shared_bytes,
@@ -206,7 +206,7 @@ void bench_decode(Bench &b, const DeviceSize &device) {
   for (int64_t copy = 0; copy < copies; copy++) {
     std::vector<HeadCache> caches;
     for (int64_t head = 0; head < kv_heads; head++) {
-      const int64_t slots = slots_of(head), part = (slots * row + 255) / 256 * 256;
+      const int64_t slots = slots_of(head), part = (slots * key_row + 255) / 256 * 256;
       memory.emplace_back(2 * part + 8 * slots + 16);
       uint8_t *at = memory.back().data();
       auto *scale = reinterpret_cast<uint32_t *>(at + 2 * part);
@@ -248,8 +248,8 @@ void bench_decode(Bench &b, const DeviceSize &device) {
   std::vector<double> got, expected;
   for (const int64_t head : {int64_t{0}, kv_heads / 2, kv_heads - 1}) {
     const HeadCache &cache = first_caches[static_cast<size_t>(head)];
-    const auto key = host_rows(b, cache.key, cache.key_scale, cache.slots, dim, dtype),
-               value = host_rows(b, cache.value, cache.value_scale, cache.slots, dim, dtype);
+    const auto key = host_rows(b, cache.key, cache.key_scale, cache.slots, dim, key_dtype(dtype)),
+               value = host_rows(b, cache.value, cache.value_scale, cache.slots, dim, value_dtype(dtype));
     const auto q = b.host(query, head * group * dim, dim), y = b.host(out, head * group * dim, dim);
     for (const double x : test::attend_exactly(one_row(dim, cache.slots, 0, 1, q, key, value), false).out)
       expected.push_back(x);

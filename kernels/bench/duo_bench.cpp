@@ -14,11 +14,8 @@ using namespace duo::bench;
 
 namespace {
 
-const std::map<std::string, int64_t> DTYPES{{"f32", DUO_DTYPE_F32},
-                                            {"bf16", DUO_DTYPE_BF16},
-                                            {"int8", DUO_DTYPE_INT8},
-                                            {"fp8", DUO_DTYPE_FP8},
-                                            {"int4", DUO_DTYPE_INT4}};
+const std::map<std::string, int64_t> DTYPES{{"f32", DUO_DTYPE_F32}, {"bf16", DUO_DTYPE_BF16}, {"int8", DUO_DTYPE_INT8},
+                                            {"fp8", DUO_DTYPE_FP8}, {"int4", DUO_DTYPE_INT4}, {"k8v4", DUO_DTYPE_K8V4}};
 
 int64_t parse_number(const std::string &name, const std::string &text) {
   if (name == "dtype" && DTYPES.count(text) > 0) return DTYPES.at(text);

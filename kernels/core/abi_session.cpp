@@ -66,8 +66,8 @@ int32_t duo_session_open(duo_model_t *model, const int64_t *windows, int64_t sin
       options.windows.assign(windows, windows + num_gates);
     }
     options.max_tokens = require_range("max_tokens", max_tokens, 1, int64_t{1} << 30);
-    if (kv_dtype < DUO_DTYPE_F32 || kv_dtype > DUO_DTYPE_INT4 || kv_dtype == DUO_DTYPE_F16) {
-      fail(DUO_STATUS_ARGUMENT, "Expected `kv_dtype` to be the code of F32, BF16, INT8, FP8 or INT4, got `%d`",
+    if (kv_dtype < DUO_DTYPE_F32 || kv_dtype > DUO_DTYPE_K8V4 || kv_dtype == DUO_DTYPE_F16) {
+      fail(DUO_STATUS_ARGUMENT, "Expected `kv_dtype` to be the code of F32, BF16, INT8, FP8, INT4 or K8V4, got `%d`",
            kv_dtype);
     }
     options.kv_dtype = static_cast<Dtype>(kv_dtype);

@@ -5,6 +5,13 @@
 
 #include "duo.h"
 
+// Before a function that kernels call too.
+#ifdef __CUDACC__
+#define DUO_HOST_DEVICE __host__ __device__
+#else
+#define DUO_HOST_DEVICE
+#endif
+
 namespace duo {
 
 enum class Dtype : int32_t {
@@ -15,6 +22,7 @@ enum class Dtype : int32_t {
   int8 = DUO_DTYPE_INT8,
   fp8 = DUO_DTYPE_FP8,
   int4 = DUO_DTYPE_INT4,
+  k8v4 = DUO_DTYPE_K8V4,
   // Weights of GGUF files, in blocks (gguf_blocks.h): 256 + the type's number in ggml. Never across the ABI.
   q4_0 = 256 + 2,
   q4_1 = 256 + 3,
@@ -30,6 +38,10 @@ enum class Dtype : int32_t {
 
 // Stored in blocks of several elements that share scales.
 inline bool is_quantized(Dtype dtype) { return static_cast<int32_t>(dtype) >= 256; }
+
+// What keys and values of a cache of this dtype are stored as.
+DUO_HOST_DEVICE constexpr Dtype key_dtype(Dtype cache) { return cache == Dtype::k8v4 ? Dtype::int8 : cache; }
+DUO_HOST_DEVICE constexpr Dtype value_dtype(Dtype cache) { return cache == Dtype::k8v4 ? Dtype::int4 : cache; }
 
 // Bytes of one element; 0 for int4, packed two to a byte, and for what is stored in blocks.
 inline int64_t dtype_bytes(Dtype dtype) {

@@ -9,7 +9,8 @@ namespace {
 
 // Keys and values of one token and head, with the words of quantised ones.
 int64_t count_token_bytes(Dtype dtype, int64_t head_dim) {
-  return 2 * kv_row_bytes(dtype, head_dim) + (kv_has_word(dtype) ? 2 * static_cast<int64_t>(sizeof(uint32_t)) : 0);
+  return kv_row_bytes(key_dtype(dtype), head_dim) + kv_row_bytes(value_dtype(dtype), head_dim) +
+         (kv_has_word(dtype) ? 2 * static_cast<int64_t>(sizeof(uint32_t)) : 0);
 }
 
 uint64_t mix(uint64_t x) {
@@ -37,9 +38,9 @@ KvCache::KvCache(const ModelConfig &config, const SessionOptions &options)
   for (int64_t layer = 0; layer < config.layers; layer++) {
     for (int64_t head = 0; head < kv_heads_; head++) {
       const int64_t slots = options.count_slots(static_cast<int64_t>(index(layer, head))),
-                    head_bytes = slots * kv_row_bytes(dtype_, head_dim_);
-      CacheView view{static_cast<int32_t>(dtype_), head_dim_, slots, elements, elements + head_bytes, nullptr, nullptr};
-      elements += 2 * head_bytes;
+                    key_bytes = slots * kv_row_bytes(key_dtype(dtype_), head_dim_);
+      CacheView view{static_cast<int32_t>(dtype_), head_dim_, slots, elements, elements + key_bytes, nullptr, nullptr};
+      elements += key_bytes + slots * kv_row_bytes(value_dtype(dtype_), head_dim_);
       if (kv_has_word(dtype_)) {
         view.key_words = words;
         view.value_words = words + slots;
@@ -58,10 +59,11 @@ void KvCache::write(int64_t layer, int64_t head, int64_t position, const float *
 
 void KvCache::copy_live(const KvCache &from, int64_t layer, int64_t head, int64_t length) {
   const CacheView &source = from.view(layer, head), &target = view(layer, head);
-  const int64_t live = std::min(length, target.capacity), row = kv_row_bytes(dtype_, head_dim_);
+  const int64_t live = std::min(length, target.capacity), key_row = kv_row_bytes(key_dtype(dtype_), head_dim_),
+                value_row = kv_row_bytes(value_dtype(dtype_), head_dim_);
   const int64_t live_blocks = std::min((live + KEY_BLOCK - 1) / KEY_BLOCK * KEY_BLOCK, target.capacity);
-  std::memcpy(const_cast<uint8_t *>(target.keys), source.keys, static_cast<size_t>(live_blocks * row));
-  std::memcpy(const_cast<uint8_t *>(target.values), source.values, static_cast<size_t>(live * row));
+  std::memcpy(const_cast<uint8_t *>(target.keys), source.keys, static_cast<size_t>(live_blocks * key_row));
+  std::memcpy(const_cast<uint8_t *>(target.values), source.values, static_cast<size_t>(live * value_row));
   if (kv_has_word(dtype_)) {
     std::memcpy(const_cast<uint32_t *>(target.key_words), source.key_words,
                 static_cast<size_t>(live) * sizeof(uint32_t));

@@ -104,7 +104,9 @@ int64_t kv_row_bytes(Dtype dtype, int64_t head_dim) {
   return dtype == Dtype::int4 ? head_dim / 2 : head_dim * dtype_bytes(dtype);
 }
 
-bool kv_has_word(Dtype dtype) { return dtype == Dtype::int8 || dtype == Dtype::fp8 || dtype == Dtype::int4; }
+bool kv_has_word(Dtype dtype) {
+  return dtype == Dtype::int8 || dtype == Dtype::fp8 || dtype == Dtype::int4 || dtype == Dtype::k8v4;
+}
 
 void round_to_cache(Dtype dtype, float *vector, int64_t head_dim) {
   if (dtype == Dtype::bf16) {
@@ -116,7 +118,7 @@ void round_to_cache(Dtype dtype, float *vector, int64_t head_dim) {
 }
 
 void store_key(const CacheView &cache, int64_t slot, const float *key) {
-  const auto dtype = static_cast<Dtype>(cache.dtype);
+  const Dtype dtype = key_dtype(static_cast<Dtype>(cache.dtype));
   const int64_t first = slot / KEY_BLOCK * KEY_BLOCK, width = std::min(KEY_BLOCK, cache.capacity - first);
   auto *block = const_cast<uint8_t *>(cache.keys) + first * kv_row_bytes(dtype, cache.head_dim);
   const int64_t lane_bytes = dtype == Dtype::int4 ? 1 : dtype_bytes(dtype);
@@ -124,7 +126,7 @@ void store_key(const CacheView &cache, int64_t slot, const float *key) {
 }
 
 void store_value(const CacheView &cache, int64_t slot, const float *value) {
-  const auto dtype = static_cast<Dtype>(cache.dtype);
+  const Dtype dtype = value_dtype(static_cast<Dtype>(cache.dtype));
   auto *row = const_cast<uint8_t *>(cache.values) + slot * kv_row_bytes(dtype, cache.head_dim);
   store_vector(dtype, row, 1, value, cache.head_dim, word_at(cache.value_words, slot));
 }

@@ -3,6 +3,7 @@
 //   int8: code −127…127, word fp32 = max|x|/127, value code·word          fp8: code e4m3, word fp32 = max|x|/448, value code·word
 //   int4: code 0…15, word fp16 scale (low half) and fp16 zero (high half, an integer 0…15), value (code − zero)·scale;
 //         scale = (max(x, 0) − min(x, 0))/15, at most 65504; values d and d + D/2 share byte d, the first in its low half
+// A cache of k8v4 has keys as int8 and values as int4 (core/dtype.h): key_dtype and value_dtype say what a vector is.
 // The same formats as cuda/kv_formats.h, but for the order of int4's halves.
 #pragma once
 #include <cstdint>
@@ -12,7 +13,7 @@
 
 namespace duo {
 
-// Bytes of D values; whether a word stands beside them.
+// Bytes of D values of a vector; whether a word stands beside the vectors of a cache.
 int64_t kv_row_bytes(Dtype dtype, int64_t head_dim);
 bool kv_has_word(Dtype dtype);
 

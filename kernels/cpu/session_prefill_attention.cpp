@@ -172,10 +172,10 @@ void round_chunk(const CpuContext &context, const ModelConfig &config, Dtype dty
       const int64_t at = token * width + head * head_dim;
       float *rounded = rounded_values + at;  // the key passes through the value's place
       std::copy(keys + at, keys + at + head_dim, rounded);
-      round_to_cache(dtype, rounded, head_dim);
+      round_to_cache(key_dtype(dtype), rounded, head_dim);
       store_key(view, token, rounded);
       std::copy(values + at, values + at + head_dim, rounded);
-      round_to_cache(dtype, rounded, head_dim);
+      round_to_cache(value_dtype(dtype), rounded, head_dim);
     }
   });
 }

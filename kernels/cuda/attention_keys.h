@@ -11,6 +11,7 @@ template <int D>
 __device__ __forceinline__ void copy_key_piece(bf16 *to, const AttentionForward &a, int kv_head, int64_t position,
                                                int piece, bool is_value) {
   const bool is_valid = position < a.chunk_start + a.chunk_count;
+  const Dtype stored = is_value ? value_dtype(a.dtype) : key_dtype(a.dtype);
   const uint8_t *from = is_value ? a.chunk_value : a.chunk_key;
   const uint32_t *scale = is_value ? a.chunk_value_scale : a.chunk_key_scale;
   int64_t index = 0;
@@ -22,12 +23,12 @@ __device__ __forceinline__ void copy_key_piece(bf16 *to, const AttentionForward 
     from = is_value ? rows.value : rows.key;
     scale = is_value ? rows.value_scale : rows.key_scale;
   }
-  from += index * kv_row_bytes(a.dtype, D);
-  if (a.dtype == Dtype::bf16 || a.dtype == Dtype::f16) {
+  from += index * kv_row_bytes(stored, D);
+  if (stored == Dtype::bf16 || stored == Dtype::f16) {
     cp_async(to, from + piece * 16, is_valid);
   } else {
     *reinterpret_cast<uint4 *>(to) =
-        is_valid ? read_scaled(a.dtype, from, piece, scale == nullptr ? 0u : scale[index]) : make_uint4(0, 0, 0, 0);
+        is_valid ? read_scaled(stored, from, piece, scale == nullptr ? 0u : scale[index]) : make_uint4(0, 0, 0, 0);
   }
 }
 

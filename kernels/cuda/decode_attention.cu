@@ -120,7 +120,7 @@ struct PageRows {
   // By all lanes, of entries that ascend from call to call.
   __device__ __forceinline__ CacheRows find(int entry) {
     if (head.pages == nullptr)
-      return CacheRows::in_piece(head.key, head.value, head.key_scale, head.value_scale, entry, kv_row_bytes(DTYPE, D));
+      return CacheRows::in_piece(head.key, head.value, head.key_scale, head.value_scale, entry, DTYPE, D);
     const int page = entry / PAGE_ENTRIES;
     if (page >= base + 32) load(page);
     auto *at =
@@ -144,15 +144,15 @@ __device__ __forceinline__ void write_entry(const DecodeAttention &a, const Deco
   rotate_vector(key, p.cosine + member * (D / 2), p.sine + member * (D / 2), D, 1.0f);
   constexpr bool HAS_SCALE = kv_scale_bytes(DTYPE) > 0;
   if (HAS_SCALE && a.rotates) transform_vector(key, D), transform_vector(value, D);
-  const auto write = [&](const HeadVector &vector, uint8_t *row, uint32_t *scale) {
+  const auto write = [&](const HeadVector &vector, Dtype stored, uint8_t *row, uint32_t *scale) {
     spread_vector(vector, staging, D);
     __syncwarp();
-    encode_vector(DTYPE, staging, D, row, scale);
+    encode_vector(stored, staging, D, row, scale);
     __syncwarp();
   };
   const CacheRows to = PageRows<D, DTYPE>(head, head.fresh).find(head.fresh);
-  write(key, to.key, to.key_scale);
-  write(value, to.value, to.value_scale);
+  write(key, key_dtype(DTYPE), to.key, to.key_scale);
+  write(value, value_dtype(DTYPE), to.value, to.value_scale);
 }
 
 // Queries first … first + rows of a group, to shared memory [rows, query_stride(D)], by the block's warps.

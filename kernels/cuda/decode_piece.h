@@ -11,9 +11,9 @@
 namespace duo::cuda {
 
 // Entries of a warp's piece: enough bytes to be worth a softmax step, a divisor of DECODE_TILE.
-constexpr int entries_a_piece(Dtype dtype) { return value_bits(dtype) < 16 ? 32 : 16; }
+constexpr int entries_a_piece(Dtype dtype) { return value_bits(key_dtype(dtype)) < 16 ? 32 : 16; }
 constexpr int piece_bytes(Dtype dtype, int head_dim) {
-  return entries_a_piece(dtype) * 2 * (kv_row_bytes(dtype, head_dim) + kv_scale_bytes(dtype));
+  return entries_a_piece(dtype) * kv_entry_bytes(dtype, head_dim);
 }
 
 // A cache row's place in a piece: its 16-byte parts are permuted so that what a quarter of a warp reads falls on
@@ -52,16 +52,23 @@ __device__ __forceinline__ void read_words(const uint8_t *rows, int row, int byt
 
 template <int D, Dtype DTYPE, int QUERY_TILES>
 struct Attend {
-  static constexpr int ENTRIES = entries_a_piece(DTYPE), STEPS = ENTRIES / 16, ROW_BYTES = kv_row_bytes(DTYPE, D);
+  // Keys and values may be stored unlike.
+  static constexpr Dtype KEY = key_dtype(DTYPE), VALUE = value_dtype(DTYPE);
+  static constexpr int ENTRIES = entries_a_piece(DTYPE), STEPS = ENTRIES / 16;
+  static constexpr int KEY_ROW = kv_row_bytes(KEY, D), VALUE_ROW = kv_row_bytes(VALUE, D);
   static constexpr bool HAS_SCALE = kv_scale_bytes(DTYPE) > 0;
-  static constexpr int PIECE_BYTES = piece_bytes(DTYPE, D), PER_WORD = 2 * pairs_a_word(DTYPE), HALF = PER_WORD / 2;
+  static constexpr int PIECE_BYTES = piece_bytes(DTYPE, D);
+  // Elements of a word, and of its half.
+  static constexpr int KEY_A_WORD = 2 * pairs_a_word(KEY), KEY_HALF = KEY_A_WORD / 2;
+  static constexpr int VALUE_A_WORD = 2 * pairs_a_word(VALUE), VALUE_HALF = VALUE_A_WORD / 2;
   // A lane's reads of a key row and of a value row: bytes at a time, how many, and elements and (after rounding of
   // fp32) words of each.
-  static constexpr int KEY_BYTES = ROW_BYTES / 4 < 16 ? ROW_BYTES / 4 : 16, KEY_READS = ROW_BYTES / (4 * KEY_BYTES);
-  static constexpr int VALUE_BYTES = ROW_BYTES / 8 < 16 ? ROW_BYTES / 8 : 16,
-                       VALUE_READS = ROW_BYTES / (8 * VALUE_BYTES);
+  static constexpr int KEY_BYTES = KEY_ROW / 4 < 16 ? KEY_ROW / 4 : 16, KEY_READS = KEY_ROW / (4 * KEY_BYTES);
+  static constexpr int VALUE_BYTES = VALUE_ROW / 8 < 16 ? VALUE_ROW / 8 : 16,
+                       VALUE_READS = VALUE_ROW / (8 * VALUE_BYTES);
   static constexpr int KEY_ELEMENTS = D / 4 / KEY_READS, VALUE_ELEMENTS = D / 8 / VALUE_READS;
-  static constexpr int KEY_WORDS = KEY_ELEMENTS / PER_WORD, VALUE_WORDS = (VALUE_ELEMENTS + PER_WORD - 1) / PER_WORD;
+  static constexpr int KEY_WORDS = KEY_ELEMENTS / KEY_A_WORD,
+                       VALUE_WORDS = (VALUE_ELEMENTS + VALUE_A_WORD - 1) / VALUE_A_WORD;
   static_assert(KEY_WORDS >= 1 && KEY_ELEMENTS % 4 == 0 && VALUE_ELEMENTS % 4 == 0);
 
   uint32_t query[QUERY_TILES][KEY_READS][KEY_ELEMENTS / 2];
@@ -92,10 +99,10 @@ struct Attend {
 #pragma unroll
         for (int p = 0; p < KEY_ELEMENTS / 2; p++) {
           // Pair p in the order in which spread_word gives a key's: value i of a word's halves.
-          const int low = p / HALF * PER_WORD + p % HALF;
-          query[q][j][p] = HALF == 1
-                               ? words[p]
-                               : permute_bytes(words[low / 2], words[(low + HALF) / 2], low % 2 == 0 ? 0x5410 : 0x7632);
+          const int low = p / KEY_HALF * KEY_A_WORD + p % KEY_HALF;
+          query[q][j][p] = KEY_HALF == 1 ? words[p]
+                                         : permute_bytes(words[low / 2], words[(low + KEY_HALF) / 2],
+                                                         low % 2 == 0 ? 0x5410 : 0x7632);
         }
       }
       for (int t = 0; t < D / 16; t++) {
@@ -108,8 +115,8 @@ struct Attend {
   // The entries of a piece from `first` on, those before `end`; at least one.
   __device__ __forceinline__ void add(const uint8_t *piece, int first, int end) {
     const int row = threadIdx.x % 32 / 4, column = threadIdx.x % 4;
-    const uint8_t *keys = piece, *values = piece + ENTRIES * ROW_BYTES;
-    const auto *key_scales = reinterpret_cast<const uint32_t *>(values + ENTRIES * ROW_BYTES),
+    const uint8_t *keys = piece, *values = piece + ENTRIES * KEY_ROW;
+    const auto *key_scales = reinterpret_cast<const uint32_t *>(values + ENTRIES * VALUE_ROW),
                *value_scales = key_scales + ENTRIES;
     float scores[QUERY_TILES][STEPS][4];
 #pragma unroll
@@ -118,9 +125,9 @@ struct Attend {
         for (int i = 0; i < 4; i++) scores[q][s][i] = 0.0f;
       }
       uint32_t offset[2] = {0, 0};
-      if constexpr (DTYPE == Dtype::int4) {
+      if constexpr (KEY == Dtype::int4) {
         for (int half = 0; half < 2; half++) {
-          const float zero = read_zero<DTYPE>(key_scales[s * 16 + half * 8 + row]);
+          const float zero = read_zero<KEY>(key_scales[s * 16 + half * 8 + row]);
           offset[half] = int4_offset(zero, zero);
         }
       }
@@ -130,9 +137,9 @@ struct Attend {
 #pragma unroll
         for (int half = 0; half < 2; half++) {
           uint32_t words[KEY_WORDS];
-          read_words<DTYPE, ROW_BYTES, KEY_BYTES>(keys, s * 16 + half * 8 + row, (4 * j + column) * KEY_BYTES, words);
+          read_words<KEY, KEY_ROW, KEY_BYTES>(keys, s * 16 + half * 8 + row, (4 * j + column) * KEY_BYTES, words);
 #pragma unroll
-          for (int w = 0; w < KEY_WORDS; w++) spread_word<DTYPE>(words[w], offset[half], pairs[half] + w * HALF);
+          for (int w = 0; w < KEY_WORDS; w++) spread_word<KEY>(words[w], offset[half], pairs[half] + w * KEY_HALF);
         }
 #pragma unroll
         for (int p = 0; p < KEY_ELEMENTS / 2; p += 2) {
@@ -152,29 +159,29 @@ struct Attend {
           weights[q][half] = movmatrix(pack_bf16(scores[q][s][2 * half], scores[q][s][2 * half + 1]));
       }
       uint32_t offset[2] = {0, 0};
-      if constexpr (DTYPE == Dtype::int4) {
+      if constexpr (VALUE == Dtype::int4) {
         for (int half = 0; half < 2; half++) {
           const uint32_t *at = value_scales + s * 16 + half * 8 + 2 * column;
-          offset[half] = int4_offset(read_zero<DTYPE>(at[0]), read_zero<DTYPE>(at[1]));
+          offset[half] = int4_offset(read_zero<VALUE>(at[0]), read_zero<VALUE>(at[1]));
         }
       }
 #pragma unroll
       for (int j = 0; j < VALUE_READS; j++) {
-        uint32_t pairs[2][VALUE_WORDS * PER_WORD];
+        uint32_t pairs[2][VALUE_WORDS * VALUE_A_WORD];
 #pragma unroll
         for (int half = 0; half < 2; half++) {
           uint32_t words[2][VALUE_WORDS];
           for (int i = 0; i < 2; i++) {
-            read_words<DTYPE, ROW_BYTES, VALUE_BYTES>(values, s * 16 + half * 8 + 2 * column + i,
+            read_words<VALUE, VALUE_ROW, VALUE_BYTES>(values, s * 16 + half * 8 + 2 * column + i,
                                                       (8 * j + row) * VALUE_BYTES, words[i]);
           }
 #pragma unroll
           for (int w = 0; w < VALUE_WORDS; w++) {
-            spread_word<DTYPE>(permute_bytes(words[0][w], words[1][w], 0x5410), offset[half],
-                               pairs[half] + w * PER_WORD);
-            if (w * PER_WORD + HALF < VALUE_ELEMENTS) {
-              spread_word<DTYPE>(permute_bytes(words[0][w], words[1][w], 0x7632), offset[half],
-                                 pairs[half] + w * PER_WORD + HALF);
+            spread_word<VALUE>(permute_bytes(words[0][w], words[1][w], 0x5410), offset[half],
+                               pairs[half] + w * VALUE_A_WORD);
+            if (w * VALUE_A_WORD + VALUE_HALF < VALUE_ELEMENTS) {
+              spread_word<VALUE>(permute_bytes(words[0][w], words[1][w], 0x7632), offset[half],
+                                 pairs[half] + w * VALUE_A_WORD + VALUE_HALF);
             }
           }
         }
@@ -202,7 +209,7 @@ struct Attend {
       for (int half = 0; half < 2; half++) {
         const int at = s * 16 + half * 8 + row;
         const bool is_seen = first + at < end;
-        const float factor = HAS_SCALE ? scale * read_scale<DTYPE>(key_scales[at]) : scale;
+        const float factor = HAS_SCALE ? scale * read_scale<KEY>(key_scales[at]) : scale;
 #pragma unroll
         for (int q = 0; q < QUERY_TILES; q++) {
           for (int i = 0; i < 2; i++) {
@@ -234,7 +241,7 @@ struct Attend {
     for (int s = 0; s < STEPS; s++) {
 #pragma unroll
       for (int half = 0; half < 2; half++) {
-        const float value_scale = HAS_SCALE ? read_scale<DTYPE>(value_scales[s * 16 + half * 8 + row]) : 1.0f;
+        const float value_scale = HAS_SCALE ? read_scale<VALUE>(value_scales[s * 16 + half * 8 + row]) : 1.0f;
 #pragma unroll
         for (int q = 0; q < QUERY_TILES; q++) {
           for (int i = 0; i < 2; i++) {
@@ -270,21 +277,25 @@ struct Attend {
     }
   }
 
+  template <int ROW_BYTES>
+  static __device__ __forceinline__ void copy_rows(uint8_t *to, const uint8_t *from, int valid) {
+#pragma unroll
+    for (int i = 0; i < ENTRIES * ROW_BYTES / 16 / 32; i++) {
+      const int part = i * 32 + static_cast<int>(threadIdx.x) % 32, row = part / (ROW_BYTES / 16);
+      const bool is_valid = row < valid;
+      cp_async(to + PieceRows<ROW_BYTES>::offset(row, part % (ROW_BYTES / 16) * 16), from + (is_valid ? part * 16 : 0),
+               is_valid);
+    }
+  }
+
   // Start the copies of a piece from `from` on: rows from `valid` on become zeros.
   static __device__ __forceinline__ void copy(uint8_t *piece, const CacheRows &from, int valid) {
     const int lane = threadIdx.x % 32;
-#pragma unroll
-    for (int i = 0; i < ENTRIES * ROW_BYTES / 16 / 32; i++) {
-      const int part = i * 32 + lane, row = part / (ROW_BYTES / 16);
-      const bool is_valid = row < valid;
-      const int at = is_valid ? part * 16 : 0;
-      uint8_t *to = piece + PieceRows<ROW_BYTES>::offset(row, part % (ROW_BYTES / 16) * 16);
-      cp_async(to, from.key + at, is_valid);
-      cp_async(to + ENTRIES * ROW_BYTES, from.value + at, is_valid);
-    }
+    copy_rows<KEY_ROW>(piece, from.key, valid);
+    copy_rows<VALUE_ROW>(piece + ENTRIES * KEY_ROW, from.value, valid);
     if constexpr (HAS_SCALE) {
       static_assert(ENTRIES == 32);
-      auto *to = reinterpret_cast<uint32_t *>(piece + 2 * ENTRIES * ROW_BYTES) + lane;
+      auto *to = reinterpret_cast<uint32_t *>(piece + ENTRIES * (KEY_ROW + VALUE_ROW)) + lane;
       const int at = lane < valid ? lane : 0;
       cp_async_4(to, from.key_scale + at, lane < valid);
       cp_async_4(to + ENTRIES, from.value_scale + at, lane < valid);

@@ -44,7 +44,7 @@ using HopperHeadDims = Instances<64, 128>;
 // 16-bit floats of a forward pass: f16 when a model is measured.
 using ForwardHalves = Instances<Half::bf16, Half::f16>;
 // Stored formats that decode reads.
-using DecodeFormats = Instances<Dtype::f32, Dtype::bf16, Dtype::int8, Dtype::fp8, Dtype::int4>;
+using DecodeFormats = Instances<Dtype::f32, Dtype::bf16, Dtype::int8, Dtype::fp8, Dtype::int4, Dtype::k8v4>;
 // Tiles of 8 queries of a KV head that a decode warp holds: a group takes the least that is enough, or the most.
 using DecodeQueryTiles = Instances<1, 2>;
 

@@ -2,6 +2,7 @@
 // the value is raw·scale, so that kernels multiply raw values and apply one scale a vector.
 //   f32, bf16, f16 (of a measuring pass; no cache has it): as they are; scale 1.   int8: −127…127, scale fp32 = max|x|/127.   fp8: e4m3, scale fp32 = max|x|/448.
 //   int4: q − zero with q 0…15; the scale word holds fp16 scale (low half) and fp16 zero (high half), zero an integer 0…15.
+//   k8v4, of a cache: keys as int8, values as int4.
 #pragma once
 #include "core/dtype.h"
 #include "cuda/device.h"
@@ -19,16 +20,29 @@ __host__ __device__ constexpr int kv_scale_bytes(Dtype dtype) {
   return dtype == Dtype::f32 || dtype == Dtype::bf16 || dtype == Dtype::f16 ? 0 : 4;
 }
 
+// Of a cache, whose keys and values may be stored unlike (core/dtype.h): bytes of a key, of a value, of an entry with
+// its scales.
+__host__ __device__ constexpr int kv_key_bytes(Dtype cache, int head_dim) {
+  return kv_row_bytes(key_dtype(cache), head_dim);
+}
+__host__ __device__ constexpr int kv_value_bytes(Dtype cache, int head_dim) {
+  return kv_row_bytes(value_dtype(cache), head_dim);
+}
+__host__ __device__ constexpr int kv_entry_bytes(Dtype cache, int head_dim) {
+  return kv_key_bytes(cache, head_dim) + kv_value_bytes(cache, head_dim) + 2 * kv_scale_bytes(cache);
+}
+
 constexpr int PAGE_ENTRIES = 256;
 // A page: keys, values, key scales, value scales of PAGE_ENTRIES entries of one KV head, one after another.
 __host__ __device__ constexpr int64_t kv_page_bytes(Dtype dtype, int head_dim) {
-  return int64_t{PAGE_ENTRIES} * 2 * (kv_row_bytes(dtype, head_dim) + kv_scale_bytes(dtype));
+  return int64_t{PAGE_ENTRIES} * kv_entry_bytes(dtype, head_dim);
 }
 
 // One KV head's cache of one layer, in one piece or in pages. Slot of position p: p, or in a ring S + (p − S) mod R
 // from S on (docs/semantics.md, 6).
 struct HeadCache {
-  uint8_t *key, *value;  // [slots] rows of kv_row_bytes, 16-byte aligned where the row is; or null: in pages
+  uint8_t *key,
+      *value;  // [slots] rows of kv_key_bytes and kv_value_bytes, 16-byte aligned where the row is; or null: in pages
   uint32_t *key_scale, *value_scale;  // [slots] or null
   int64_t slots;
   int32_t is_ring;
@@ -43,24 +57,25 @@ struct CacheRows {
   uint32_t *key_scale, *value_scale;  // null where the format has none
 
   __device__ __forceinline__ static CacheRows in_page(uint8_t *page, int entry, Dtype dtype, int head_dim) {
-    const int row = kv_row_bytes(dtype, head_dim);
-    uint8_t *const values = page + PAGE_ENTRIES * row;
-    auto *scales = kv_scale_bytes(dtype) > 0 ? reinterpret_cast<uint32_t *>(values + PAGE_ENTRIES * row) : nullptr;
-    return {page + entry * row, values + entry * row, scales == nullptr ? nullptr : scales + entry,
+    const int key_row = kv_key_bytes(dtype, head_dim), value_row = kv_value_bytes(dtype, head_dim);
+    uint8_t *const values = page + PAGE_ENTRIES * key_row;
+    auto *scales =
+        kv_scale_bytes(dtype) > 0 ? reinterpret_cast<uint32_t *>(values + PAGE_ENTRIES * value_row) : nullptr;
+    return {page + entry * key_row, values + entry * value_row, scales == nullptr ? nullptr : scales + entry,
             scales == nullptr ? nullptr : scales + PAGE_ENTRIES + entry};
   }
   __device__ __forceinline__ static CacheRows in_piece(uint8_t *key, uint8_t *value, uint32_t *key_scale,
-                                                       uint32_t *value_scale, int64_t entry, int row_bytes) {
-    return {key + entry * row_bytes, value + entry * row_bytes, key_scale == nullptr ? nullptr : key_scale + entry,
-            value_scale == nullptr ? nullptr : value_scale + entry};
+                                                       uint32_t *value_scale, int64_t entry, Dtype dtype,
+                                                       int head_dim) {
+    return {key + entry * kv_key_bytes(dtype, head_dim), value + entry * kv_value_bytes(dtype, head_dim),
+            key_scale == nullptr ? nullptr : key_scale + entry, value_scale == nullptr ? nullptr : value_scale + entry};
   }
 };
 __device__ __forceinline__ CacheRows find_rows(const HeadCache &cache, int64_t slot, Dtype dtype, int head_dim) {
   if (cache.pages != nullptr)
     return CacheRows::in_page(cache.pages[slot / PAGE_ENTRIES * cache.page_stride],
                               static_cast<int>(slot % PAGE_ENTRIES), dtype, head_dim);
-  return CacheRows::in_piece(cache.key, cache.value, cache.key_scale, cache.value_scale, slot,
-                             kv_row_bytes(dtype, head_dim));
+  return CacheRows::in_piece(cache.key, cache.value, cache.key_scale, cache.value_scale, slot, dtype, head_dim);
 }
 
 __device__ __forceinline__ int64_t cache_slot(const HeadCache &cache, int64_t position) {

@@ -151,22 +151,24 @@ __global__ void rope_write_kernel(const RopeWrite r) {
   __syncwarp();
   uint8_t *to = is_value ? r.value_out : r.key_out;
   uint32_t *scale = is_value ? r.value_scale : r.key_scale;
-  encode_vector(r.dtype, staging, r.head_dim, to + index * kv_row_bytes(r.dtype, r.head_dim),
+  const Dtype stored = is_value ? value_dtype(r.dtype) : key_dtype(r.dtype);
+  encode_vector(stored, staging, r.head_dim, to + index * kv_row_bytes(stored, r.head_dim),
                 scale == nullptr ? nullptr : scale + index);
 }
 
 // One thread 4 bytes of a row (rows are whole words for D >= 8), threads beyond them the scale.
 __global__ void cache_copy_kernel(const CacheCopy c) {
-  const int words = kv_row_bytes(c.dtype, c.head_dim) / 4, scales = kv_scale_bytes(c.dtype) / 4,
-            width = 2 * (words + scales);
+  const int key_words = kv_key_bytes(c.dtype, c.head_dim) / 4, scales = kv_scale_bytes(c.dtype) / 4,
+            width = kv_entry_bytes(c.dtype, c.head_dim) / 4;
   const int64_t i = element_index(), row = i / width / c.kv_heads, head = i / width % c.kv_heads,
                 position = c.start + row;
   if (row >= c.rows) return;
   const HeadCache &cache = c.caches[head];
   // A ring keeps the last R tokens: an earlier one of this chunk that shares their slot must not race with them.
   if (cache.is_ring && position >= cache.sink && position < c.start + c.rows - cache.recent) return;
-  const int word = static_cast<int>(i % width) % (words + scales);
-  const bool is_value = i % width >= words + scales;
+  const bool is_value = i % width >= key_words + scales;
+  const int word = static_cast<int>(i % width) - (is_value ? key_words + scales : 0),
+            words = is_value ? width - 2 * scales - key_words : key_words;
   const int64_t from = row * c.kv_heads + head;
   const CacheRows to = find_rows(cache, cache_slot(cache, position), c.dtype, c.head_dim);
   if (word < words) {
@@ -323,7 +325,8 @@ __global__ void fill_cache_kernel(const HeadCache cache, Dtype dtype, int32_t he
     vector[i] = random_unit(seed, static_cast<uint64_t>(item * head_dim + i));
   __syncwarp();
   const CacheRows to = find_rows(cache, slot, dtype, head_dim);
-  encode_vector(dtype, vector, head_dim, item % 2 ? to.value : to.key, item % 2 ? to.value_scale : to.key_scale);
+  encode_vector(item % 2 ? value_dtype(dtype) : key_dtype(dtype), vector, head_dim, item % 2 ? to.value : to.key,
+                item % 2 ? to.value_scale : to.key_scale);
 }
 
 // One block a row.
@@ -437,7 +440,7 @@ cudaError_t launch_rope_write(const RopeWrite &rope, cudaStream_t stream) {
                 rope);
 }
 cudaError_t launch_cache_copy(const CacheCopy &copy, cudaStream_t stream) {
-  const int64_t width = 2 * (kv_row_bytes(copy.dtype, copy.head_dim) + kv_scale_bytes(copy.dtype)) / 4;
+  const int64_t width = kv_entry_bytes(copy.dtype, copy.head_dim) / 4;
   return launch(element_grid(copy.rows * copy.kv_heads * width), stream, cache_copy_kernel, copy);
 }
 cudaError_t launch_rope_backward(const RopeBackward &rope, cudaStream_t stream) {

@@ -45,7 +45,7 @@ struct RopeWrite {
   Dtype dtype;                   // of the cache; f16: everything 16-bit here is f16, else bf16
   bool rotates_kv;               // queries, keys and values go through hadamard.h's transform before they are rounded
   float *peak;                   // f16: rises to what lies beyond its range; or null
-  uint8_t *key_out, *value_out;  // [rows, G] rows of kv_row_bytes
+  uint8_t *key_out, *value_out;  // [rows, G] rows of kv_key_bytes, kv_value_bytes
   uint32_t *key_scale, *value_scale;  // [rows, G] or null
 };
 // Cosine and sine of a position's angle: the fp32 product position·inverse, its cosine taken in fp64 and scaled, as
@@ -64,7 +64,7 @@ cudaError_t launch_rope_write(const RopeWrite &rope, cudaStream_t stream);
 
 // Rows of a chunk in cache format into the caches; rows that the ring would overwrite again are left out.
 struct CacheCopy {
-  const uint8_t *key, *value;  // [rows, G] rows of kv_row_bytes
+  const uint8_t *key, *value;  // [rows, G] rows of kv_key_bytes, kv_value_bytes
   const uint32_t *key_scale, *value_scale;
   const HeadCache *caches;  // [G]
   int64_t rows, start;

@@ -26,14 +26,15 @@ void PrefillBuffers::lay_out(Layout &layout, const ModelConfig &config, Dtype kv
                 mlp = std::min(MLP_ROWS, rows);
   const int64_t query_width = config.query_width(), width = query_width + 2 * config.kv_width(),
                 vectors = rows * config.kv_heads;
-  const int64_t row_bytes = kv_row_bytes(kv_dtype, static_cast<int>(config.head_dim));
+  const int head_dim = static_cast<int>(config.head_dim);
   tokens = layout.take<int32_t>(rows), positions = layout.take<int32_t>(rows);
   x = layout.take<float>(rows * hidden), cosine = layout.take<float>(rows * half),
   sine = layout.take<float>(rows * half);
   normed = layout.take<bf16>(rows * hidden), qkv = layout.take<bf16>(rows * width);
   query = layout.take<bf16>(rows * query_width), mixed = layout.take<bf16>(rows * query_width);
   gate_up = layout.take<bf16>(mlp * 2 * intermediate), activated = layout.take<bf16>(mlp * intermediate);
-  key = layout.take<uint8_t>(vectors * row_bytes), value = layout.take<uint8_t>(vectors * row_bytes);
+  key = layout.take<uint8_t>(vectors * kv_key_bytes(kv_dtype, head_dim));
+  value = layout.take<uint8_t>(vectors * kv_value_bytes(kv_dtype, head_dim));
   const bool has_scale = kv_scale_bytes(kv_dtype) > 0;
   key_scale = has_scale ? layout.take<uint32_t>(vectors) : nullptr,
   value_scale = has_scale ? layout.take<uint32_t>(vectors) : nullptr;
@@ -60,12 +61,13 @@ CudaSession::CudaSession(std::shared_ptr<DuoModel> self, const CudaModel &model,
 }
 
 void CudaSession::lay_out_caches() {
-  const int64_t row = kv_row_bytes(options_.kv_dtype, static_cast<int>(config_.head_dim)),
-                scale = kv_scale_bytes(options_.kv_dtype);
+  const int head_dim = static_cast<int>(config_.head_dim);
+  const int64_t key_row = kv_key_bytes(options_.kv_dtype, head_dim),
+                value_row = kv_value_bytes(options_.kv_dtype, head_dim), scale = kv_scale_bytes(options_.kv_dtype);
   int64_t total = 0;
   for (int64_t gate = 0; gate < config_.num_gates(); gate++) {
     const int64_t count = options_.is_retrieval(gate) ? 0 : options_.count_slots(gate);
-    total += 2 * align(count * row) + 2 * align(count * scale);
+    total += align(count * key_row) + align(count * value_row) + 2 * align(count * scale);
   }
   rings_.resize(total);
   std::vector<int32_t> lists;
@@ -86,8 +88,8 @@ void CudaSession::lay_out_caches() {
         cache.pages = pages_.pages_of(num_paged++);
         cache.page_stride = pages_.stride();
       } else {
-        cache.key = take(count * row);
-        cache.value = take(count * row);
+        cache.key = take(count * key_row);
+        cache.value = take(count * value_row);
         cache.key_scale = scale > 0 ? reinterpret_cast<uint32_t *>(take(count * scale)) : nullptr;
         cache.value_scale = scale > 0 ? reinterpret_cast<uint32_t *>(take(count * scale)) : nullptr;
       }
@@ -114,7 +116,7 @@ void CudaSession::lay_out_caches() {
 }
 
 int64_t CudaSession::slot_bytes() const {
-  return 2 * (kv_row_bytes(options_.kv_dtype, static_cast<int>(config_.head_dim)) + kv_scale_bytes(options_.kv_dtype));
+  return kv_entry_bytes(options_.kv_dtype, static_cast<int>(config_.head_dim));
 }
 
 int64_t CudaSession::ring_slots() const {

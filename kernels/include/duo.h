@@ -44,6 +44,7 @@ extern "C" {
 #define DUO_DTYPE_FP8 4  /* KV: e4m3 with one fp32 scale a head vector */
 #define DUO_DTYPE_INT4 5 /* KV: one fp16 scale and one fp16 zero a head vector; weights, CUDA only: an fp16 scale and minimum for 32 of a row,
                             embeddings and LM head as INT8 */
+#define DUO_DTYPE_K8V4 6 /* KV: keys as INT8, values as INT4 */
 
 #define DUO_ROPE_NONE 0
 #define DUO_ROPE_LINEAR 1
@@ -52,7 +53,7 @@ extern "C" {
 #define DUO_ROPE_YARN 4
 
 #define DUO_KV_ROTATION_OFF 0
-#define DUO_KV_ROTATION_ON 1 /* INT8, FP8 and INT4 caches hold keys and values after an orthonormal Walsh–Hadamard transform of each head vector */
+#define DUO_KV_ROTATION_ON 1 /* INT8, FP8, INT4 and K8V4 caches hold keys and values after an orthonormal Walsh–Hadamard transform of each head vector */
 
 #define DUO_COMPUTE_ACCURATE 0 /* CPU: fp32 products whatever the weights' dtype; CUDA: bf16 products, fp32 sums */
 #define DUO_COMPUTE_BF16 1     /* CPU: activations rounded to bf16 before a product with bf16 weights, fp32 sums */
@@ -279,7 +280,7 @@ DUO_API int32_t duo_gram(duo_model_t *model, const float *a, int64_t num_a, cons
  *   windows [L, G] int64, read: 0 = retrieval, the whole context (max_tokens slots), w ≥ 1 = streaming, the w nearest tokens
  *           (min(max_tokens, S+w) slots); null = every head full
  *   sink_tokens ≥ 0 (ignored when windows is null)      max_tokens ≥ 1, prompt and generated
- *   kv_dtype DUO_DTYPE_F32, _BF16, _INT8, _FP8, _INT4      kv_rotation DUO_KV_ROTATION_…, of no effect on F32 and BF16      prefill DUO_PREFILL_…
+ *   kv_dtype DUO_DTYPE_F32, _BF16, _INT8, _FP8, _INT4, _K8V4      kv_rotation DUO_KV_ROTATION_…, of no effect on F32 and BF16      prefill DUO_PREFILL_…
  *   chunk_tokens ≥ 1, tokens of one internal prefill chunk, 0 = the library chooses
  *   session [1], written
  * Keys are cached after RoPE at absolute positions; dynamic rope scaling takes its base from max_tokens.

@@ -143,7 +143,7 @@ Matrix reference_hidden(const ModelConfig &config, const WeightMap &weights, con
     rotate(k, G);
     for (Matrix *kept : {&k, &v}) {
       if (rotates_kv) transform_vectors(*kept, D);
-      round_vectors(kv, *kept, D);
+      round_vectors(kv != Dtype::k8v4 ? kv : kept == &k ? Dtype::int8 : Dtype::int4, *kept, D);
       if (rotates_kv) transform_vectors(*kept, D);
     }
     Matrix attended(static_cast<size_t>(T * H * D));

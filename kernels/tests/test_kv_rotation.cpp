@@ -62,7 +62,10 @@ void test_transform(const SimdOps &ops) {
 // What is stored comes back as round_to_cache says, from whole and narrow key blocks, and that is the nearest value of
 // the format.
 void test_storage(const SimdOps &ops) {
-  for (const Dtype dtype : {Dtype::f32, Dtype::bf16, Dtype::int8, Dtype::fp8, Dtype::int4}) {
+  for (const Dtype dtype : {Dtype::f32, Dtype::bf16, Dtype::int8, Dtype::fp8, Dtype::int4, Dtype::k8v4}) {
+    // The distance is a key's; k8v4's keys are int8's.
+    const Dtype key_kind = dtype == Dtype::k8v4 ? Dtype::int8 : dtype,
+                value_kind = dtype == Dtype::k8v4 ? Dtype::int4 : dtype;
     for (const int64_t head_dim : {int64_t{2}, int64_t{6}, int64_t{80}, int64_t{128}}) {
       const int64_t slots = 37;
       const std::string label = std::string("storage ") + ops.name + ", dtype " +
@@ -86,23 +89,23 @@ void test_storage(const SimdOps &ops) {
         float top = 0, bottom = 0, largest = 0;
         for (const float x : key)
           top = std::max(top, x), bottom = std::min(bottom, x), largest = std::max(largest, std::fabs(x));
-        round_to_cache(dtype, key.data(), head_dim);
-        round_to_cache(dtype, value.data(), head_dim);
+        round_to_cache(key_kind, key.data(), head_dim);
+        round_to_cache(value_kind, value.data(), head_dim);
         for (int64_t d = 0; d < head_dim; d++) {
           const float exact = keys[t * head_dim + d];
           is_same = is_same && read_keys[d * slots + t] == key[d] && read_values[t * head_dim + d] == value[d];
           // int4's zero is rounded too, so that its ends may lie half a step further off.
-          const double half_step = dtype == Dtype::f32    ? 1e-30
-                                   : dtype == Dtype::bf16 ? std::fabs(exact) * 0x1p-8
-                                   : dtype == Dtype::int8 ? largest / 254.0
-                                   : dtype == Dtype::fp8
+          const double half_step = key_kind == Dtype::f32    ? 1e-30
+                                   : key_kind == Dtype::bf16 ? std::fabs(exact) * 0x1p-8
+                                   : key_kind == Dtype::int8 ? largest / 254.0
+                                   : key_kind == Dtype::fp8
                                        ? std::max(std::fabs(exact) * 0x1p-4, largest / 448.0 * 0x1p-10)
                                        : (top - bottom) / 30.0 * (exact == top || exact == bottom ? 2.0 : 1.0);
           furthest = worse(furthest, std::fabs(key[d] - exact) / half_step);
         }
       }
       expect(is_same, label + ": what is read is what round_to_cache says");
-      expect(furthest < (dtype == Dtype::int4 ? 1.6 : 1.001),
+      expect(furthest < (key_kind == Dtype::int4 ? 1.6 : 1.001),
              label + ": the nearest value, got " + std::to_string(furthest) + " half steps");
     }
   }
@@ -210,6 +213,7 @@ void test_attention_error(const SimdOps &ops) {
     double int8_limit, int4_limit;
   };
   for (const int64_t head_dim : {int64_t{64}, int64_t{128}, int64_t{80}}) {
+    double k8v4_of_ordinary = 0;  // made by the first of these
     for (const Expected &expected : {Expected{Keys::ordinary, 1.1, 1.1}, Expected{Keys::outliers, 0.33, 0.75},
                                      Expected{Keys::biased, 0.33, 0.65}}) {
       const Heads heads = make_heads(expected.keys, head_dim);
@@ -219,15 +223,23 @@ void test_attention_error(const SimdOps &ops) {
       expect(f32 < 1e-5, label + ": f32");
       expect(f32 == error(Dtype::f32, false) && bf16 == error(Dtype::bf16, false),
              label + ": f32 and bf16 are never rotated");
-      const double plain[] = {error(Dtype::int8, false), error(Dtype::fp8, false), error(Dtype::int4, false)};
-      const double rotated[] = {error(Dtype::int8, true), error(Dtype::fp8, true), error(Dtype::int4, true)};
-      std::printf("%-40s bf16 %.1e  plain int8 %.1e fp8 %.1e int4 %.1e  rotated int8 %.1e fp8 %.1e int4 %.1e\n",
-                  label.c_str(), bf16, plain[0], plain[1], plain[2], rotated[0], rotated[1], rotated[2]);
+      const double plain[] = {error(Dtype::int8, false), error(Dtype::fp8, false), error(Dtype::int4, false),
+                              error(Dtype::k8v4, false)};
+      const double rotated[] = {error(Dtype::int8, true), error(Dtype::fp8, true), error(Dtype::int4, true),
+                                error(Dtype::k8v4, true)};
+      std::printf(
+          "%-40s bf16 %.1e  plain int8 %.1e fp8 %.1e int4 %.1e k8v4 %.1e  rotated int8 %.1e fp8 %.1e int4 %.1e k8v4 "
+          "%.1e\n",
+          label.c_str(), bf16, plain[0], plain[1], plain[2], plain[3], rotated[0], rotated[1], rotated[2], rotated[3]);
+      if (expected.keys == Keys::ordinary) k8v4_of_ordinary = rotated[3];
       expect(rotated[0] < expected.int8_limit * plain[0], label + ": rotated int8 against plain int8");
       expect(rotated[2] < expected.int4_limit * plain[2], label + ": rotated int4 against plain int4");
       // Each storage at its own size: f32 > bf16 > int8 > fp8 > int4.
       expect(bf16 < rotated[0] && rotated[0] < rotated[1] && rotated[1] < rotated[2],
              label + ": errors in the order of the bits");
+      expect(rotated[0] < rotated[3] && rotated[3] < rotated[2], label + ": k8v4 between int8 and int4");
+      // What outlier channels and a bias do to keys, k8v4 is spared as int8 is.
+      expect(rotated[3] < 1.1 * k8v4_of_ordinary, label + ": k8v4 against ordinary keys");
     }
   }
 }

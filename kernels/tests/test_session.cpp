@@ -91,7 +91,8 @@ struct Storage {
 };
 const Storage F32 = {Dtype::f32};
 const std::vector<Storage> STORAGES = {F32,           {Dtype::bf16},       {Dtype::int8},      {Dtype::fp8},
-                                       {Dtype::int4}, {Dtype::int8, true}, {Dtype::fp8, true}, {Dtype::int4, true}};
+                                       {Dtype::int4}, {Dtype::int8, true}, {Dtype::fp8, true}, {Dtype::int4, true},
+                                       {Dtype::k8v4}, {Dtype::k8v4, true}};
 
 std::unique_ptr<DuoSession> open(const Fixture &fixture, std::vector<int64_t> windows, int64_t sink, int64_t max_tokens,
                                  Storage kv, int64_t chunk, bool chunked = false) {
@@ -109,7 +110,10 @@ void feed(DuoSession &session, const std::vector<int32_t> &tokens, int64_t begin
 // fp32 within 1e-5 of fp64. The reference rounds keys and values as the cache does, so the others differ only where
 // fp32 tips a value to its neighbour: a few of thousands, each by a step of 2^-8, 1/127, 2^-4 or 1/15.
 double tolerance(Storage kv) {
-  return kv.dtype == Dtype::f32 ? 1e-5 : kv.dtype == Dtype::fp8 ? 1e-2 : kv.dtype == Dtype::int4 ? 5e-2 : 1e-3;
+  return kv.dtype == Dtype::f32                               ? 1e-5
+         : kv.dtype == Dtype::fp8                             ? 1e-2
+         : kv.dtype == Dtype::int4 || kv.dtype == Dtype::k8v4 ? 5e-2
+                                                              : 1e-3;
 }
 
 void test_case(const Case &shape, const std::string &variant) {
@@ -211,11 +215,12 @@ void test_laws(const Case &shape, const std::string &variant) {
            label + "batch member 1");
 
     // Memory: the formula, counted here anew.
-    const int64_t half_bytes = kv.dtype == Dtype::f32    ? 8
-                               : kv.dtype == Dtype::bf16 ? 4
-                               : kv.dtype == Dtype::int4 ? 1
-                                                         : 2;
-    const int64_t token_bytes = fixture.config.head_dim * half_bytes + (half_bytes > 2 ? 0 : 8);
+    const int64_t half_bytes = kv.dtype == Dtype::f32    ? 16
+                               : kv.dtype == Dtype::bf16 ? 8
+                               : kv.dtype == Dtype::k8v4 ? 3
+                               : kv.dtype == Dtype::int4 ? 2
+                                                         : 4;
+    const int64_t token_bytes = fixture.config.head_dim * half_bytes / 2 + (half_bytes > 4 ? 0 : 8);
     const int64_t num_gates = fixture.config.num_gates();
     int64_t slots = 0;
     for (const int64_t window : fixture.windows)

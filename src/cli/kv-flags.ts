@@ -9,7 +9,7 @@ export interface KvFlags {
   readonly kvRotation?: string;
 }
 
-/** What SessionOptions takes. `kvRotation` is there for int8, fp8 and int4 only. */
+/** What SessionOptions takes. `kvRotation` is there for quantised storage only. */
 export interface KvStorage {
   readonly kvDtype?: KvDtype;
   readonly kvRotation?: boolean;

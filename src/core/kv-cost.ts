@@ -40,8 +40,13 @@ export function measureKvShare(mask: HeadMask | 'full', tokens: number): number 
   return countEntries(mask, tokens) / (mask.windows.flat().length * tokens);
 }
 
-/** Bytes of one cached key or value vector of `headDim` values; int8 and fp8 keep one fp32 scale with each vector, int4 an fp16 scale and zero. */
-export function vectorBytes(headDim: number, dtype: KvDtype): number {
+/** Bytes of one cached key and value of `headDim` values each; int8 and fp8 keep one fp32 scale with each vector, int4 an fp16 scale and zero. */
+export function entryBytes(headDim: number, dtype: KvDtype): number {
+  if (dtype === 'k8v4') return vectorBytes(headDim, 'int8') + vectorBytes(headDim, 'int4');
+  return 2 * vectorBytes(headDim, dtype);
+}
+
+function vectorBytes(headDim: number, dtype: Exclude<KvDtype, 'k8v4'>): number {
   if (dtype === 'int8' || dtype === 'fp8') return headDim + 4;
   if (dtype === 'int4') return headDim / 2 + 4;
   return headDim * (dtype === 'f32' ? 4 : 2);
@@ -56,7 +61,7 @@ export function countKvBytes(options: {
 }): number {
   const { model, mask, tokens, dtype } = options;
   const entries = mask === 'full' ? model.layers * model.kvHeads * tokens : countEntries(mask, tokens);
-  return entries * 2 * vectorBytes(model.headDim, dtype);
+  return entries * entryBytes(model.headDim, dtype);
 }
 
 /** Query-key pairs of one head over `tokens` tokens: the causal half, or what a head that sees `visibleTokens` keys per query computes of it. */

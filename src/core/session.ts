@@ -7,18 +7,19 @@ export type PrefillSemantics = 'exact' | 'chunked';
 /** Storage of cached keys and values. */
 export type KvDtype = (typeof KV_DTYPES)[number];
 
-/** Every storage, widest first. */
-export const KV_DTYPES = ['f32', 'bf16', 'int8', 'fp8', 'int4'] as const;
+/** Every storage, widest first. `k8v4` keeps keys as int8 does and values as int4 does: a rounded key moves the weight of every value, a rounded value
+ * only its own share, so values bear 4 bits where keys do not. */
+export const KV_DTYPES = ['f32', 'bf16', 'int8', 'fp8', 'k8v4', 'int4'] as const;
 
 /** True where a storage rounds head vectors to codes with a scale: what `kvRotation` is for. */
-export const isQuantizedKv = (dtype: KvDtype): boolean => dtype === 'int8' || dtype === 'fp8' || dtype === 'int4';
+export const isQuantizedKv = (dtype: KvDtype): boolean => dtype !== 'f32' && dtype !== 'bf16';
 
 export interface SessionOptions {
   /** T_max: most tokens the session can hold (prompt and generated). */
   readonly maxTokens: number;
   readonly prefill?: PrefillSemantics;
   readonly kvDtype?: KvDtype;
-  /** int8, fp8 and int4: keys and values are rounded after an orthonormal Walsh–Hadamard transform of each head vector, which spreads outliers over
+  /** int8, fp8, k8v4 and int4: keys and values are rounded after an orthonormal Walsh–Hadamard transform of each head vector, which spreads outliers over
    * all of it; queries and attention's output are transformed to match. Default true; f32 and bf16 are never transformed. */
   readonly kvRotation?: boolean;
   /** tokens per internal prefill chunk; results do not depend on it when prefill is exact */

@@ -48,7 +48,7 @@ export const evalRowSchema = z.looseObject({
   kvBytes: count,
   /** the same with every head full */
   fullKvBytes: count,
-  kvDtype: z.enum(['f32', 'bf16', 'int8', 'fp8', 'int4']),
+  kvDtype: z.enum(['f32', 'bf16', 'int8', 'fp8', 'k8v4', 'int4']),
   /** whether quantised keys and values were rotated before they were rounded; null: not quantised; absent in files of an older duo: they were not */
   kvRotation: z.boolean().nullable().optional(),
   /** attended entries over all tokens, as a share of full attention's (PruLong) */

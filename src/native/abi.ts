@@ -22,7 +22,7 @@ export const STATUS = {
 } as const;
 
 /** DUO_DTYPE_… */
-export const DTYPE = { STORED: -1, F32: 0, F16: 1, BF16: 2, INT8: 3, FP8: 4, INT4: 5 } as const;
+export const DTYPE = { STORED: -1, F32: 0, F16: 1, BF16: 2, INT8: 3, FP8: 4, INT4: 5, K8V4: 6 } as const;
 
 /** DUO_ROPE_… */
 export const ROPE = { NONE: 0, LINEAR: 1, DYNAMIC: 2, LLAMA3: 3, YARN: 4 } as const;

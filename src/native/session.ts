@@ -12,7 +12,7 @@ export interface SessionOpenOptions {
   readonly sinkTokens: number;
   /** T_max */
   readonly maxTokens: number;
-  readonly kvDtype: 'f32' | 'bf16' | 'int8' | 'fp8' | 'int4';
+  readonly kvDtype: keyof typeof KV_DTYPES;
   /** of no effect on f32 and bf16 */
   readonly kvRotation: boolean;
   readonly prefill: 'exact' | 'chunked';
@@ -20,7 +20,14 @@ export interface SessionOpenOptions {
   readonly chunkTokens: number;
 }
 
-const KV_DTYPES = { f32: DTYPE.F32, bf16: DTYPE.BF16, int8: DTYPE.INT8, fp8: DTYPE.FP8, int4: DTYPE.INT4 } as const;
+const KV_DTYPES = {
+  f32: DTYPE.F32,
+  bf16: DTYPE.BF16,
+  int8: DTYPE.INT8,
+  fp8: DTYPE.FP8,
+  k8v4: DTYPE.K8V4,
+  int4: DTYPE.INT4,
+} as const;
 const PREFILLS = { exact: PREFILL.EXACT, chunked: PREFILL.CHUNKED } as const;
 
 /** An open session. All methods throw EngineError after close. */

@@ -17,7 +17,7 @@ const TOKENS = 40;
 /** A window the text overflows several times. */
 const WINDOW = { sinkTokens: 3, recentTokens: 8 };
 /** Both sides compute the same sums in another order; caches below fp32 may round a neighbour's way, which spreads. */
-const LIMITS: Record<KvDtype, number> = { f32: 1e-4, bf16: 1e-2, int8: 1e-2, fp8: 1e-1, int4: 2e-1 };
+const LIMITS: Record<KvDtype, number> = { f32: 1e-4, bf16: 1e-2, int8: 1e-2, fp8: 1e-1, k8v4: 2e-1, int4: 2e-1 };
 /** A GPU rounds to bf16 between operations, and another number of rows may take another matrix kernel. */
 const CUDA_LIMIT = 3e-2;
 /** Where activations become int8, the last bit of a sum decides which way one falls: 1/127 of its block's largest value, spread by the layers. */

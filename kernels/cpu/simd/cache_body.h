@@ -242,7 +242,7 @@ DUO_INLINE void add_part(const CacheView &cache, int64_t begin, int64_t count, c
 }
 
 // One tile of at most TILE_SLOTS slots: online softmax of ROWS queries, then the values.
-template <typename Load, int ROWS>
+template <typename Key, typename Value, int ROWS>
 void attend_tile(const CacheView &cache, const float *queries, int64_t begin, int64_t end, float *max, float *sum,
                  float *weighted) {
   const int64_t head_dim = cache.head_dim, count = end - begin;
@@ -251,43 +251,42 @@ void attend_tile(const CacheView &cache, const float *queries, int64_t begin, in
   // Blocks that lie in full in the cache are computed in full (their memory exists); slots from `end` on are masked
   // below.
   int64_t slot = begin;
-  const int64_t row_bytes = row_bytes_of<Load>(cache);
+  const int64_t row_bytes = row_bytes_of<Key>(cache);
   const uint8_t *keys = cache.keys + begin * row_bytes;
   const int64_t full_end = min_of(cache.capacity / BLOCK * BLOCK, (end + BLOCK - 1) / BLOCK * BLOCK);
   for (; WIDTH == 16 && slot + GROUP * BLOCK <= full_end; slot += GROUP * BLOCK, keys += GROUP * BLOCK * row_bytes) {
-    score_blocks<Load, ROWS, GROUP>(keys, queries, head_dim, scores + (slot - begin));
+    score_blocks<Key, ROWS, GROUP>(keys, queries, head_dim, scores + (slot - begin));
   }
   for (; slot + BLOCK <= full_end; slot += BLOCK, keys += BLOCK * row_bytes) {
-    score_blocks<Load, ROWS, 1>(keys, queries, head_dim, scores + (slot - begin));
+    score_blocks<Key, ROWS, 1>(keys, queries, head_dim, scores + (slot - begin));
   }
   if (slot < end) {  // the capacity's last, narrow block
     const int64_t width = cache.capacity - slot;
     for (int r = 0; r < ROWS; r++) {
       for (int64_t lane = 0; lane < end - slot; lane++) {
         float score = 0.0f;
-        const int64_t num_rows = head_dim / Load::PARTS;
+        const int64_t num_rows = head_dim / Key::PARTS;
         for (int64_t d = 0; d < num_rows; d++) {
-          const uint8_t *key = keys + (d * width + lane) * Load::BYTES;
-          score += queries[r * head_dim + d] * Load::template one<0>(key);
-          if constexpr (Load::PARTS == 2) score += queries[r * head_dim + num_rows + d] * Load::template one<1>(key);
+          const uint8_t *key = keys + (d * width + lane) * Key::BYTES;
+          score += queries[r * head_dim + d] * Key::template one<0>(key);
+          if constexpr (Key::PARTS == 2) score += queries[r * head_dim + num_rows + d] * Key::template one<1>(key);
         }
         scores[r * TILE_SLOTS + (slot - begin) + lane] = score;
       }
     }
   }
   const int64_t padded = (count + WIDTH - 1) / WIDTH * WIDTH;
-  Words<Load, TILE_SLOTS> key_words, value_words;
-  if constexpr (Load::HAS_WORD) {
-    key_words.read(key_words, cache.key_words + begin, count);
-    value_words.read(value_words, cache.value_words + begin, count);
-  }
+  Words<Key, TILE_SLOTS> key_words;
+  Words<Value, TILE_SLOTS> value_words;
+  if constexpr (Key::HAS_WORD) key_words.read(key_words, cache.key_words + begin, count);
+  if constexpr (Value::HAS_WORD) value_words.read(value_words, cache.value_words + begin, count);
   for (int r = 0; r < ROWS; r++) {
     float *row = scores + r * TILE_SLOTS;
-    if constexpr (Load::HAS_ZERO) {  // ⟨q, code − zero⟩ = ⟨q, code⟩ − zero·Σq
+    if constexpr (Key::HAS_ZERO) {  // ⟨q, code − zero⟩ = ⟨q, code⟩ − zero·Σq
       const float total = sum_of(queries + r * head_dim, head_dim);
       for (int64_t i = 0; i < count; i++) row[i] -= key_words.zeros[i] * total;
     }
-    if constexpr (Load::HAS_WORD) {
+    if constexpr (Key::HAS_WORD) {
       for (int64_t i = 0; i < count; i++) row[i] *= key_words.scales[i];
     }
     for (int64_t i = count; i < padded; i++) row[i] = MASKED_SCORE;
@@ -308,26 +307,26 @@ void attend_tile(const CacheView &cache, const float *queries, int64_t begin, in
     }
     max[r] = new_max;
     sum[r] = sum[r] * factor + sum_lanes(total);
-    if constexpr (Load::HAS_WORD) {
+    if constexpr (Value::HAS_WORD) {
       for (int64_t i = 0; i < count; i++) row[i] *= value_words.scales[i];
     }
     if (factor != 1.0f) {
       for (int64_t d = 0; d < head_dim; d++) weighted[r * head_dim + d] *= factor;
     }
-    if constexpr (Load::HAS_ZERO) {  // Σ p·(code − zero) = Σ p·code − Σ p·zero
+    if constexpr (Value::HAS_ZERO) {  // Σ p·(code − zero) = Σ p·code − Σ p·zero
       Vector products{};
       for (int64_t i = 0; i < padded; i += WIDTH) products += load(row + i) * load(value_words.zeros + i);
       const float offset = sum_lanes(products);
       for (int64_t d = 0; d < head_dim; d++) weighted[r * head_dim + d] -= offset;
     }
   }
-  add_part<Load, ROWS, 0>(cache, begin, count, scores, weighted);
-  if constexpr (Load::PARTS == 2) add_part<Load, ROWS, 1>(cache, begin, count, scores, weighted);
+  add_part<Value, ROWS, 0>(cache, begin, count, scores, weighted);
+  if constexpr (Value::PARTS == 2) add_part<Value, ROWS, 1>(cache, begin, count, scores, weighted);
 }
 
 // All queries on one tile before the next, so that the tile is read from memory once. A query's result does not depend
 // on its group.
-template <typename Load>
+template <typename Key, typename Value = Key>
 void attend_loaded(const CacheView &cache, const float *queries, int64_t rows, int64_t begin, int64_t end, float *max,
                    float *sum, float *weighted) {
   const int64_t head_dim = cache.head_dim;
@@ -341,17 +340,19 @@ void attend_loaded(const CacheView &cache, const float *queries, int64_t rows, i
     int64_t r = 0;
     if constexpr (WIDTH == 16) {
       for (; r + 8 <= rows; r += 8) {
-        attend_tile<Load, 8>(cache, queries + r * head_dim, tile, tile_end, max + r, sum + r, weighted + r * head_dim);
+        attend_tile<Key, Value, 8>(cache, queries + r * head_dim, tile, tile_end, max + r, sum + r,
+                                   weighted + r * head_dim);
       }
     }
     for (; r + 4 <= rows; r += 4) {
-      attend_tile<Load, 4>(cache, queries + r * head_dim, tile, tile_end, max + r, sum + r, weighted + r * head_dim);
+      attend_tile<Key, Value, 4>(cache, queries + r * head_dim, tile, tile_end, max + r, sum + r,
+                                 weighted + r * head_dim);
     }
     const float *q = queries + r * head_dim;
     float *w = weighted + r * head_dim;
-    if (rows - r == 3) attend_tile<Load, 3>(cache, q, tile, tile_end, max + r, sum + r, w);
-    if (rows - r == 2) attend_tile<Load, 2>(cache, q, tile, tile_end, max + r, sum + r, w);
-    if (rows - r == 1) attend_tile<Load, 1>(cache, q, tile, tile_end, max + r, sum + r, w);
+    if (rows - r == 3) attend_tile<Key, Value, 3>(cache, q, tile, tile_end, max + r, sum + r, w);
+    if (rows - r == 2) attend_tile<Key, Value, 2>(cache, q, tile, tile_end, max + r, sum + r, w);
+    if (rows - r == 1) attend_tile<Key, Value, 1>(cache, q, tile, tile_end, max + r, sum + r, w);
   }
 }
 
@@ -362,6 +363,7 @@ void attend_slots(const CacheView &cache, const float *queries, int64_t rows, in
     case DUO_DTYPE_INT8: return attend_loaded<LoadInt8>(cache, queries, rows, begin, end, max, sum, weighted);
     case DUO_DTYPE_FP8: return attend_loaded<LoadFp8>(cache, queries, rows, begin, end, max, sum, weighted);
     case DUO_DTYPE_INT4: return attend_loaded<LoadInt4>(cache, queries, rows, begin, end, max, sum, weighted);
+    case DUO_DTYPE_K8V4: return attend_loaded<LoadInt8, LoadInt4>(cache, queries, rows, begin, end, max, sum, weighted);
     default: return attend_loaded<LoadF32>(cache, queries, rows, begin, end, max, sum, weighted);
   }
 }
@@ -440,6 +442,7 @@ void read_values_loaded(const CacheView &cache, int64_t begin, int64_t count, fl
 void read_keys(const CacheView &cache, int64_t begin, int64_t count, float *out, int64_t stride) {
   switch (cache.dtype) {
     case DUO_DTYPE_BF16: return read_keys_loaded<LoadBf16>(cache, begin, count, out, stride);
+    case DUO_DTYPE_K8V4:
     case DUO_DTYPE_INT8: return read_keys_loaded<LoadInt8>(cache, begin, count, out, stride);
     case DUO_DTYPE_FP8: return read_keys_loaded<LoadFp8>(cache, begin, count, out, stride);
     case DUO_DTYPE_INT4: return read_keys_loaded<LoadInt4>(cache, begin, count, out, stride);
@@ -452,6 +455,7 @@ void read_values(const CacheView &cache, int64_t begin, int64_t count, float *ou
     case DUO_DTYPE_BF16: return read_values_loaded<LoadBf16>(cache, begin, count, out, stride);
     case DUO_DTYPE_INT8: return read_values_loaded<LoadInt8>(cache, begin, count, out, stride);
     case DUO_DTYPE_FP8: return read_values_loaded<LoadFp8>(cache, begin, count, out, stride);
+    case DUO_DTYPE_K8V4:
     case DUO_DTYPE_INT4: return read_values_loaded<LoadInt4>(cache, begin, count, out, stride);
     default: return read_values_loaded<LoadF32>(cache, begin, count, out, stride);
   }

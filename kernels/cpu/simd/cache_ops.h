@@ -11,6 +11,7 @@ constexpr int64_t KEY_BLOCK = 16;
 // One KV head's cache as the loops see it. A block holds min(KEY_BLOCK, capacity − its first slot) slots; element
 // (slot, d) of the keys is at first·D + d·width + (slot − first); int4's byte d, of elements d and d + D/2, at
 // first·D/2 + d·width + (slot − first). `dtype` is a DUO_DTYPE_…; kv_vectors.h says what its values and words are.
+// K8V4's keys lie as int8's, its values as int4's.
 struct CacheView {
   int32_t dtype;
   int64_t head_dim, capacity;

@@ -141,10 +141,13 @@ std::vector<float> read(DuoSession &session, int64_t vocab) {
 // bf16 between operations as in test_cuda_model; int8 and fp8 caches round each value to 2^-8 and 2^-4 of a vector's
 // largest, int4 to 2^-4.
 double tolerance(Storage kv) {
-  return kv.dtype == Dtype::int4 ? 0.4 : kv.dtype == Dtype::fp8 ? 0.2 : kv.dtype == Dtype::int8 ? 5e-2 : 3e-2;
+  return kv.dtype == Dtype::int4 || kv.dtype == Dtype::k8v4 ? 0.4
+         : kv.dtype == Dtype::fp8                           ? 0.2
+         : kv.dtype == Dtype::int8                          ? 5e-2
+                                                            : 3e-2;
 }
 
-bool kv_is_quantized(Dtype dtype) { return dtype == Dtype::int8 || dtype == Dtype::fp8 || dtype == Dtype::int4; }
+bool kv_is_quantized(Dtype dtype) { return dtype != Dtype::f32 && dtype != Dtype::bf16; }
 
 // `slack`: int8 weights are themselves rounded, to 2^-7 of a row's largest.
 void test_prefill_and_decode(const std::string &name, const Fixture &f, Window window,
@@ -218,7 +221,8 @@ void test_laws(const Fixture &f, Window window) {
     session->decode(f.tokens[T - 1], task);
     return read(*session, V);
   };
-  for (const Storage &kv : {Storage(Dtype::bf16), Storage(Dtype::int8), Storage(Dtype::int4, true)}) {
+  for (const Storage &kv :
+       {Storage(Dtype::bf16), Storage(Dtype::int8), Storage(Dtype::int4, true), Storage(Dtype::k8v4, true)}) {
     const auto everything = run(full, {0, 1}, kv);
     expect(run(streaming, {2, T + 1}, kv) == everything, "S + R >= T equals full, bit for bit");
     expect(run(full, window, kv) == everything, "a mask of ones equals full");
@@ -257,11 +261,12 @@ void test_laws(const Fixture &f, Window window) {
     expect_within(worst, 1e-5, "a batch equals its members one by one");
   }
 
-  for (const Dtype kv : {Dtype::f32, Dtype::bf16, Dtype::int8, Dtype::fp8, Dtype::int4}) {
+  for (const Dtype kv : {Dtype::f32, Dtype::bf16, Dtype::int8, Dtype::fp8, Dtype::int4, Dtype::k8v4}) {
     auto session = open(f.gpu, f.mask, window, 100, kv, 16);
     const int64_t bits = kv == Dtype::f32    ? 32
                          : kv == Dtype::bf16 ? 16
                          : kv == Dtype::int4 ? 4
+                         : kv == Dtype::k8v4 ? 6
                                              : 8,
                   scales = bits <= 8 ? 8 : 0;
     const int64_t slot = 2 * f.config.head_dim * bits / 8 + scales;
@@ -469,7 +474,9 @@ int main(int count, char **arguments) {
                            Dtype::int4,
                            {Dtype::int8, true},
                            {Dtype::fp8, true},
-                           {Dtype::int4, true}});
+                           {Dtype::int4, true},
+                           Dtype::k8v4,
+                           {Dtype::k8v4, true}});
   test_prefill_and_decode("gqa, no sink", gqa, {0, 1}, {Dtype::bf16});
   test_prefill_and_decode("gqa, sink past the text", gqa, {80, 3}, {Dtype::bf16});
   test_laws(gqa, {4, 9});

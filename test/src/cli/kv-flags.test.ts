@@ -10,7 +10,7 @@ function parse(flags: string[], fallback?: KvDtype): KvFlags {
 
 describe('kv flags', () => {
   it('rotate quantised storage by default, off by the flag', () => {
-    for (const kvDtype of ['int8', 'fp8', 'int4']) {
+    for (const kvDtype of ['int8', 'fp8', 'k8v4', 'int4']) {
       expect(readKvFlags(parse(['--kv-dtype', kvDtype]))).toEqual({ kvDtype, kvRotation: true });
       expect(readKvFlags(parse(['--kv-dtype', kvDtype, '--kv-rotation', 'on']))).toEqual({ kvDtype, kvRotation: true });
       expect(readKvFlags(parse(['--kv-dtype', kvDtype, '--kv-rotation', 'off']))).toEqual({
@@ -28,7 +28,7 @@ describe('kv flags', () => {
 
   it('refuse a rotation that would do nothing, and names that are none', () => {
     expect(() => readKvFlags(parse(['--kv-rotation', 'off']))).toThrow(
-      'Expected --kv-rotation only with --kv-dtype int8, fp8, int4, got no --kv-dtype; other storage is never rotated.',
+      'Expected --kv-rotation only with --kv-dtype int8, fp8, k8v4, int4, got no --kv-dtype; other storage is never rotated.',
     );
     expect(() => readKvFlags(parse(['--kv-dtype', 'f32', '--kv-rotation', 'off']))).toThrow('got f32');
     expect(() => readKvFlags(parse(['--kv-dtype', 'int4', '--kv-rotation', 'half']))).toThrow('--kv-rotation');

@@ -91,11 +91,11 @@ describe('duo run', () => {
     [['--model', GOLDEN_MODEL, '--prompt', 'a', '--top-p', '0'], 'Expected --top-p to be above 0'],
     [
       ['--model', GOLDEN_MODEL, '--prompt', 'a', '--kv-dtype', 'f64'],
-      'Expected --kv-dtype to be one of f32, bf16, int8, fp8, int4',
+      'Expected --kv-dtype to be one of f32, bf16, int8, fp8, k8v4, int4',
     ],
     [
       ['--model', GOLDEN_MODEL, '--prompt', 'a', '--kv-dtype', 'bf16', '--kv-rotation', 'on'],
-      'Expected --kv-rotation only with --kv-dtype int8, fp8, int4, got bf16',
+      'Expected --kv-rotation only with --kv-dtype int8, fp8, k8v4, int4, got bf16',
     ],
     [['--model', GOLDEN_MODEL, '--prompt', 'a', '--max-new-tokens', '0'], 'Expected --max-new-tokens to be an integer'],
     [['--model', GOLDEN_MODEL, '--prompt', 'a', '--system', 'b'], 'Expected --system only with --chat.'],

@@ -45,6 +45,7 @@ describe('countKvBytes', () => {
     expect(countKvBytes({ model, mask: 'full', tokens: 100, dtype: 'bf16' })).toBe(200 * 2 * 8 * 2);
     expect(countKvBytes({ model, mask, tokens: 10, dtype: 'int8' })).toBe(20 * 2 * (8 + 4));
     expect(countKvBytes({ model, mask, tokens: 10, dtype: 'int4' })).toBe(20 * 2 * (4 + 4));
+    expect(countKvBytes({ model, mask, tokens: 10, dtype: 'k8v4' })).toBe(20 * (8 + 4 + 4 + 4));
   });
 });
 

@@ -178,7 +178,7 @@ describe('tensorflow', () => {
   testEngine((folder) => openTensorflowEngine(folder, { backend: 'cpu' }), 'reference');
 });
 
-const LIMITS: Record<KvDtype, number> = { f32: 1e-5, bf16: 0.02, int8: 0.03, fp8: 0.2, int4: 0.5 };
+const LIMITS: Record<KvDtype, number> = { f32: 1e-5, bf16: 0.02, int8: 0.03, fp8: 0.2, k8v4: 0.4, int4: 0.5 };
 
 describeNative('native caches of every kind', () => {
   it('agree with f32 within their rounding, alone and decoded together', async () => {

@@ -170,43 +170,47 @@ void test_forward_cached(AttentionProblem p, Kernel kernel, Dtype dtype, bool ro
   const std::string name = describe(p) + name_of(kernel) + " after " + std::to_string(p.chunk_start) + " cached in " +
                            kv_name(dtype) + (p.is_chunked ? ", chunked" : "") + (rotates ? ", transformed" : "");
   Random random(static_cast<uint64_t>(p.tokens));
-  const int64_t row_bytes = kv_bytes(dtype, p.dim), count = p.tokens - p.chunk_start, items = p.tokens * p.kv_heads,
-                most_slots = p.sink + p.window_of(p.kv_heads - 1);
+  const int64_t key_bytes = kv_bytes(kv_stored(dtype, false), p.dim),
+                value_bytes = kv_bytes(kv_stored(dtype, true), p.dim), count = p.tokens - p.chunk_start,
+                items = p.tokens * p.kv_heads, most_slots = p.sink + p.window_of(p.kv_heads - 1);
   for (int64_t i = p.chunk_start; i < p.tokens; i++) p.positions.push_back(static_cast<int32_t>(i));
   const int64_t rows = p.rows(), width = p.heads * p.dim;
   p.query = round_bf16(random.values(rows * width, 2.0));
   // Stored bytes are drawn, and what they stand for follows: nothing is encoded here.
-  const auto draw_rows = [&](std::vector<uint8_t> &bytes, std::vector<uint32_t> &words, std::vector<float> &values) {
+  const auto draw_rows = [&](Dtype stored, std::vector<uint8_t> &bytes, std::vector<uint32_t> &words,
+                             std::vector<float> &values) {
+    const int64_t row_bytes = kv_bytes(stored, p.dim);
     for (int64_t item = 0; item < items; item++) {
       const size_t at = bytes.size();
-      for (int64_t i = 0; i < (dtype == Dtype::f32 || dtype == Dtype::bf16 ? 0 : row_bytes); i++) {
+      for (int64_t i = 0; i < (stored == Dtype::f32 || stored == Dtype::bf16 ? 0 : row_bytes); i++) {
         const auto byte = static_cast<uint8_t>(random.bits() >> 20);
-        bytes.push_back(dtype == Dtype::fp8 && (byte & 0x7f) == 0x7f ? 0 : byte);
+        bytes.push_back(stored == Dtype::fp8 && (byte & 0x7f) == 0x7f ? 0 : byte);
       }
-      if (dtype == Dtype::f32 || dtype == Dtype::bf16) {
+      if (stored == Dtype::f32 || stored == Dtype::bf16) {
         const auto drawn = random.values(p.dim, 2.0);
         const auto halves = to_bf16(drawn);
         bytes.resize(at + static_cast<size_t>(row_bytes));
-        std::memcpy(&bytes[at], dtype == Dtype::f32 ? static_cast<const void *>(drawn.data()) : halves.data(),
+        std::memcpy(&bytes[at], stored == Dtype::f32 ? static_cast<const void *>(drawn.data()) : halves.data(),
                     static_cast<size_t>(row_bytes));
       }
-      const float scale = (dtype == Dtype::int8  ? 2.0f / 127
-                           : dtype == Dtype::fp8 ? 2.0f / 448
-                                                 : 0.25f) *
+      const float scale = (stored == Dtype::int8  ? 2.0f / 127
+                           : stored == Dtype::fp8 ? 2.0f / 448
+                                                  : 0.25f) *
                           (1 + random.value() / 4);
-      words.push_back(dtype == Dtype::int4
+      words.push_back(stored == Dtype::int4
                           ? float_to_f16(scale) |
                                 static_cast<uint32_t>(float_to_f16(static_cast<float>(random.integer(4, 11)))) << 16
                           : float_to_bits(scale));
       // The tile holds them as bf16.
       for (int64_t i = 0; i < p.dim; i++)
         values.push_back(
-            bf16_to_float(float_to_bf16(static_cast<float>(kv_value(dtype, &bytes[at], words.back(), i)))));
+            bf16_to_float(float_to_bf16(static_cast<float>(kv_value(stored, &bytes[at], words.back(), i)))));
     }
   };
   std::vector<uint8_t> keys, values;
   std::vector<uint32_t> key_words, value_words;
-  draw_rows(keys, key_words, p.key), draw_rows(values, value_words, p.value);
+  draw_rows(kv_stored(dtype, false), keys, key_words, p.key),
+      draw_rows(kv_stored(dtype, true), values, value_words, p.value);
 
   const auto q = upload(to_bf16(p.query));
   const auto positions = upload(p.positions);
@@ -214,12 +218,12 @@ void test_forward_cached(AttentionProblem p, Kernel kernel, Dtype dtype, bool ro
   const auto chunk_of = [&](const auto &all, int64_t per_item) {
     return std::decay_t<decltype(all)>(all.begin() + p.chunk_start * p.kv_heads * per_item, all.end());
   };
-  const auto chunk_key = upload(chunk_of(keys, row_bytes)), chunk_value = upload(chunk_of(values, row_bytes));
+  const auto chunk_key = upload(chunk_of(keys, key_bytes)), chunk_value = upload(chunk_of(values, value_bytes));
   const auto chunk_key_scale = upload(chunk_of(key_words, 1)), chunk_value_scale = upload(chunk_of(value_words, 1));
   // Caches: even KV heads whole, odd ones a ring; slots that nothing was written to are NaN (bytes 0xff) and must not
   // be read.
   const int64_t slots = std::max(p.chunk_start, most_slots);
-  std::vector<uint8_t> memory(static_cast<size_t>(2 * p.kv_heads * slots * row_bytes), 0xff);
+  std::vector<uint8_t> memory(static_cast<size_t>(2 * p.kv_heads * slots * key_bytes), 0xff);
   std::vector<uint32_t> scales(static_cast<size_t>(2 * p.kv_heads * slots), 0xffffffffu);
   for (int64_t position = 0; position < p.chunk_start; position++) {
     for (int64_t head = 0; head < p.kv_heads; head++) {
@@ -227,8 +231,10 @@ void test_forward_cached(AttentionProblem p, Kernel kernel, Dtype dtype, bool ro
                                                               : p.sink + (position - p.sink) % p.window_of(head),
                     item = position * p.kv_heads + head;
       for (const bool is_value : {false, true}) {
-        const int64_t to = (2 * head + is_value) * slots + slot;
-        std::copy_n((is_value ? values : keys).begin() + item * row_bytes, row_bytes, memory.begin() + to * row_bytes);
+        const int64_t begin = (2 * head + is_value) * slots, to = begin + slot,
+                      row_bytes = is_value ? value_bytes : key_bytes;
+        std::copy_n((is_value ? values : keys).begin() + item * row_bytes, row_bytes,
+                    memory.begin() + begin * key_bytes + slot * row_bytes);
         scales[static_cast<size_t>(to)] = (is_value ? value_words : key_words)[static_cast<size_t>(item)];
       }
     }
@@ -238,9 +244,9 @@ void test_forward_cached(AttentionProblem p, Kernel kernel, Dtype dtype, bool ro
   std::vector<HeadCache> caches;
   std::vector<int32_t> whole, ring;
   for (int64_t head = 0; head < p.kv_heads; head++) {
-    uint8_t *at = memory_buffer.data() + 2 * head * slots * row_bytes;
+    uint8_t *at = memory_buffer.data() + 2 * head * slots * key_bytes;
     uint32_t *scale = scale_buffer.data() + 2 * head * slots;
-    caches.push_back({at, at + slots * row_bytes, scale, scale + slots,
+    caches.push_back({at, at + slots * key_bytes, scale, scale + slots,
                       head % 2 == 0 ? slots : p.sink + p.window_of(head), head % 2 == 1, p.sink, p.window_of(head)});
     (head % 2 == 0 ? whole : ring).push_back(static_cast<int32_t>(head));
   }
@@ -372,7 +378,7 @@ void test_all_forward(Kernel kernel) {
     test_forward_cached(p, kernel, dtype, rotates);
   };
   for (const Dtype dtype : KV_DTYPES) cached(dtype, 4, 2, 64, 75, 30, 3, 40, false);
-  for (const Dtype dtype : {Dtype::int8, Dtype::fp8, Dtype::int4})
+  for (const Dtype dtype : {Dtype::int8, Dtype::fp8, Dtype::int4, Dtype::k8v4})
     cached(dtype, 4, 2, dtype == Dtype::int8 ? 128 : 64, 75, 30, 3, 40, false, true);
   if (kernel == Kernel::plain) cached(Dtype::int4, 4, 2, 32, 75, 30, 3, 40, false, true);
   if (is_brief) return;

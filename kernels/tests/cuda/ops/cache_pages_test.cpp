@@ -41,18 +41,19 @@ void test_paged(Dtype dtype, const std::vector<int32_t> &lengths, int32_t blocks
   const int64_t most = *std::max_element(lengths.begin(), lengths.end()) + 1,
                 pages = (most + PAGE_ENTRIES - 1) / PAGE_ENTRIES, pairs = batch * kv_heads,
                 slots = pages * PAGE_ENTRIES;
-  const int64_t row = kv_row_bytes(dtype, dim), page_bytes = kv_page_bytes(dtype, dim);
+  const int64_t key_row = kv_bytes(kv_stored(dtype, false), dim), value_row = kv_bytes(kv_stored(dtype, true), dim),
+                page_bytes = kv_page_bytes(dtype, dim);
   const bool has_scale = kv_scale_bytes(dtype) > 0;
-  DeviceBuffer<uint8_t> memory(pairs * slots * 2 * row), paged(pairs * pages * page_bytes);
+  DeviceBuffer<uint8_t> memory(pairs * slots * (key_row + value_row)), paged(pairs * pages * page_bytes);
   DeviceBuffer<uint32_t> scales(pairs * slots * 2);
   std::vector<uint8_t *> table;  // [pages, pairs]
   for (int64_t i = 0; i < pairs * pages; i++) table.push_back(paged.data() + i * 7 % (pairs * pages) * page_bytes);
   const auto table_buffer = upload(table);
   std::vector<HeadCache> in_pieces, in_pages;
   for (int64_t i = 0; i < pairs; i++) {
-    uint8_t *key = memory.data() + 2 * i * slots * row;
+    uint8_t *key = memory.data() + i * slots * (key_row + value_row);
     uint32_t *scale = has_scale ? scales.data() + 2 * i * slots : nullptr;
-    in_pieces.push_back({key, key + slots * row, scale, has_scale ? scale + slots : nullptr, slots, 0, 0, 0});
+    in_pieces.push_back({key, key + slots * key_row, scale, has_scale ? scale + slots : nullptr, slots, 0, 0, 0});
     in_pages.push_back({nullptr, nullptr, nullptr, nullptr, slots, 0, 0, 0, table_buffer.data() + i, pairs});
     for (const HeadCache &cache : {in_pieces.back(), in_pages.back()})
       check(launch_fill_cache(cache, dtype, dim, static_cast<uint64_t>(i), test_stream().get()), "filling");
@@ -94,12 +95,16 @@ void test_paged(Dtype dtype, const std::vector<int32_t> &lengths, int32_t blocks
                   page = (table[static_cast<size_t>(slot / PAGE_ENTRIES * pairs + i)] - paged.data()),
                   at = slot % PAGE_ENTRIES;
     for (const int64_t is_value : {0, 1}) {
-      const uint8_t *expected = piece_bytes.data() + ((2 * i + is_value) * slots + slot) * row,
-                    *got = page_values.data() + page + (is_value * PAGE_ENTRIES + at) * row;
+      const int64_t row = is_value ? value_row : key_row;
+      const uint8_t *expected =
+                        piece_bytes.data() + (i * (key_row + value_row) + is_value * key_row) * slots + slot * row,
+                    *got = page_values.data() + page + is_value * PAGE_ENTRIES * key_row + at * row;
       is_same = is_same && std::equal(expected, expected + row, got);
       if (!has_scale) continue;
       uint32_t word = 0;
-      std::memcpy(&word, page_values.data() + page + 2 * PAGE_ENTRIES * row + (is_value * PAGE_ENTRIES + at) * 4, 4);
+      std::memcpy(&word,
+                  page_values.data() + page + PAGE_ENTRIES * (key_row + value_row) + (is_value * PAGE_ENTRIES + at) * 4,
+                  4);
       is_same = is_same && word == words[static_cast<size_t>((2 * i + is_value) * slots + slot)];
     }
   }
@@ -107,7 +112,7 @@ void test_paged(Dtype dtype, const std::vector<int32_t> &lengths, int32_t blocks
 }
 
 OP_TEST(pages, launch_decode_attention) {
-  for (const Dtype dtype : {Dtype::bf16, Dtype::int4}) {
+  for (const Dtype dtype : {Dtype::bf16, Dtype::int4, Dtype::k8v4}) {
     test_paged(dtype, {255, 256}, 4);
     if (is_brief) continue;
     test_paged(dtype, {9000, 700}, 3);  // a share of more pages than lanes

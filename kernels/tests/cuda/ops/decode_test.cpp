@@ -90,7 +90,12 @@ void test_decode(const DecodeCase &c) {
   const int64_t slots = 700, sink = 5, batch = static_cast<int64_t>(c.lengths.size()), group = c.heads / c.kv_heads,
                 pairs = batch * c.kv_heads;
   Random random(static_cast<uint64_t>(c.lengths.front() + c.head_dim));
-  const int64_t row_bytes = kv_bytes(c.dtype, c.head_dim);
+  // Values have as much space as keys, and may fill less of it.
+  const int64_t row_bytes = kv_bytes(kv_stored(c.dtype, false), c.head_dim);
+  const auto bytes_of = [&](bool is_value) { return kv_bytes(kv_stored(c.dtype, is_value), c.head_dim); };
+  const auto place_of = [&](int64_t index, bool is_value, int64_t slot) {
+    return (2 * index + is_value) * slots * row_bytes + slot * bytes_of(is_value);
+  };
   DeviceBuffer<uint8_t> memory(2 * pairs * slots * row_bytes);
   DeviceBuffer<uint32_t> scales(2 * pairs * slots);
   clear(scales, test_stream());
@@ -165,7 +170,8 @@ void test_decode(const DecodeCase &c) {
   const auto words = download(scales);
   const auto element = [&](int64_t head, bool is_value, int64_t slot, int64_t i) {
     const int64_t at = (2 * head + is_value) * slots + slot;
-    return kv_value(c.dtype, bytes.data() + at * row_bytes, words[static_cast<size_t>(at)], i);
+    return kv_value(kv_stored(c.dtype, is_value), bytes.data() + place_of(head, is_value, slot),
+                    words[static_cast<size_t>(at)], i);
   };
   const auto transformed = [&](std::vector<double> vector) {
     return c.rotates ? transform_exactly(vector, c.head_dim) : vector;
@@ -189,10 +195,12 @@ void test_decode(const DecodeCase &c) {
                                                       cosine_of(member), sine_of(member)));
       const auto as_is = transformed(std::vector<double>(value, value + c.head_dim));
       for (const bool is_value : {false, true}) {
-        const int64_t at = (2 * index + is_value) * slots + fresh_of(index);
-        worst = worse(worst, kv_row_error(c.dtype, bytes.data() + at * row_bytes, words[static_cast<size_t>(at)],
-                                          (is_value ? as_is : rotated).data(), c.head_dim));
-        std::copy_n(bytes_before.begin() + at * row_bytes, row_bytes, kept.begin() + at * row_bytes);
+        const int64_t at = (2 * index + is_value) * slots + fresh_of(index),
+                      place = place_of(index, is_value, fresh_of(index));
+        worst =
+            worse(worst, kv_row_error(kv_stored(c.dtype, is_value), bytes.data() + place,
+                                      words[static_cast<size_t>(at)], (is_value ? as_is : rotated).data(), c.head_dim));
+        std::copy_n(bytes_before.begin() + place, bytes_of(is_value), kept.begin() + place);
         kept_words[static_cast<size_t>(at)] = words_before[static_cast<size_t>(at)];
       }
     }
@@ -264,6 +272,7 @@ OP_TEST(decode, launch_decode_attention) {
   test_decode({Dtype::bf16, 40, 40, 32, {90, 2}, 20, {2, 2, 33}});
   test_decode({Dtype::bf16, 8, 2, 128, {130, 31}, 1, {2, 2, 3}, true});
   test_decode({Dtype::int4, 20, 2, 64, {650}, 1, {}, true});
+  test_decode({Dtype::k8v4, 18, 1, 128, {690}, 1, {}, false, true});
   DecodeAttention a{};
   a.heads = a.kv_heads = a.batch = 1, a.head_dim = 96, a.dtype = Dtype::bf16;
   expect(launch_decode_attention(a, test_stream().get()) == cudaErrorInvalidValue, "head_dim 96 is refused");

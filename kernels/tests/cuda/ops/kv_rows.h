@@ -5,14 +5,19 @@
 
 namespace duo::test {
 
-const std::vector<Dtype> KV_DTYPES{Dtype::f32, Dtype::bf16, Dtype::int8, Dtype::fp8, Dtype::int4};
+const std::vector<Dtype> KV_DTYPES{Dtype::f32, Dtype::bf16, Dtype::int8, Dtype::fp8, Dtype::int4, Dtype::k8v4};
 inline const char *kv_name(Dtype dtype) {
   return dtype == Dtype::f32    ? "fp32"
          : dtype == Dtype::bf16 ? "bf16"
          : dtype == Dtype::f16  ? "f16"
          : dtype == Dtype::int8 ? "int8"
          : dtype == Dtype::fp8  ? "fp8"
+         : dtype == Dtype::k8v4 ? "k8v4"
                                 : "int4";
+}
+// What a key or a value of a cache of this dtype is; what follows is of one vector.
+inline Dtype kv_stored(Dtype cache, bool is_value) {
+  return cache != Dtype::k8v4 ? cache : is_value ? Dtype::int4 : Dtype::int8;
 }
 inline int64_t kv_bytes(Dtype dtype, int64_t dim) {
   return dtype == Dtype::f32                           ? 4 * dim
@@ -20,7 +25,7 @@ inline int64_t kv_bytes(Dtype dtype, int64_t dim) {
          : dtype == Dtype::int4                        ? dim / 2
                                                        : dim;
 }
-inline bool kv_has_scale(Dtype dtype) { return dtype == Dtype::int8 || dtype == Dtype::fp8 || dtype == Dtype::int4; }
+inline bool kv_has_scale(Dtype dtype) { return dtype != Dtype::f32 && dtype != Dtype::bf16 && dtype != Dtype::f16; }
 
 inline double fp8_value(uint8_t byte) {
   const int exponent = byte >> 3 & 15, mantissa = byte & 7;

@@ -67,7 +67,9 @@ void test_rope_write(const RopeCase &c) {
   const auto q_in = upload(to_half(query_in, half_kind)), kv_in = upload(to_half(projected, half_kind));
   const auto qn = upload(query_norm), kn = upload(key_norm), cosine = upload(cosines), sine = upload(sines);
   const auto qp = upload(query_positions), p = upload(positions);
-  const int64_t row_bytes = kv_bytes(c.dtype, c.dim), items = rows * c.kv_heads;
+  const Dtype key_kind = kv_stored(c.dtype, false), value_kind = kv_stored(c.dtype, true);
+  const int64_t key_bytes = kv_bytes(key_kind, c.dim), value_bytes = kv_bytes(value_kind, c.dim),
+                items = rows * c.kv_heads;
   struct Result {
     std::vector<uint16_t> query;
     std::vector<uint8_t> key, value;
@@ -79,7 +81,7 @@ void test_rope_write(const RopeCase &c) {
   };
   const auto result = run_in_every_order<Result>(name, [&] {
     DeviceBuffer<uint16_t> query(query_rows * c.heads * c.dim);
-    DeviceBuffer<uint8_t> key(items * row_bytes), value(items * row_bytes);
+    DeviceBuffer<uint8_t> key(items * key_bytes), value(items * value_bytes);
     DeviceBuffer<uint32_t> key_scale(items), value_scale(items);
     clear(key_scale, test_stream()), clear(value_scale, test_stream());
     RopeWrite rope{};
@@ -120,9 +122,9 @@ void test_rope_write(const RopeCase &c) {
         rotate_exactly(key, c.dim, c.has_norm ? key_norm.data() : nullptr, EPS, &cosines[table], &sines[table]));
     const auto as_is = transformed(std::vector<double>(value, value + c.dim));
     const auto at = static_cast<size_t>(item);
-    key_error = worse(key_error, kv_row_error(c.dtype, result.key.data() + item * row_bytes, result.key_scale[at],
+    key_error = worse(key_error, kv_row_error(key_kind, result.key.data() + item * key_bytes, result.key_scale[at],
                                               made.data(), c.dim));
-    value_error = worse(value_error, kv_row_error(c.dtype, result.value.data() + item * row_bytes,
+    value_error = worse(value_error, kv_row_error(value_kind, result.value.data() + item * value_bytes,
                                                   result.value_scale[at], as_is.data(), c.dim));
   }
   expect_within(key_error, 1, name + ": keys, in half steps");
@@ -170,7 +172,7 @@ OP_TEST(layer, launch_rope_write) {
     test_rope_write({Dtype::f16, 3, 3, 128, has_norm});
     test_rope_write({Dtype::bf16, 6, 1, 32, has_norm});
     test_rope_write({Dtype::int4, 2, 2, 128, has_norm});
-    for (const Dtype dtype : {Dtype::int8, Dtype::fp8, Dtype::int4}) {
+    for (const Dtype dtype : {Dtype::int8, Dtype::fp8, Dtype::int4, Dtype::k8v4}) {
       for (const int32_t dim : {32, 64, 128}) test_rope_write({dtype, 4, 2, dim, has_norm, true});
     }
   }
@@ -266,7 +268,9 @@ OP_TEST(layer, launch_cache_copy) {
   for (const Dtype dtype : KV_DTYPES) {
     for (const Case &c : {Case{5, 0, 2, 4}, Case{30, 3, 4, 7}, Case{9, 40, 2, 8}, Case{1, 11, 0, 5}}) {
       const int32_t kv_heads = 3, dim = 32;
-      const int64_t row_bytes = kv_bytes(dtype, dim), slots = 60, items = c.rows * kv_heads;
+      // Of the space for rows of keys, values may leave some.
+      const int64_t key_bytes = kv_bytes(kv_stored(dtype, false), dim),
+                    value_bytes = kv_bytes(kv_stored(dtype, true), dim), slots = 60, items = c.rows * kv_heads;
       const auto window_of = [&](int64_t head) { return c.recent + 3 * head; };
       Random random(static_cast<uint64_t>(c.rows));
       const auto bytes = [&](int64_t count) {
@@ -279,8 +283,8 @@ OP_TEST(layer, launch_cache_copy) {
         for (int64_t i = 0; i < count; i++) out.push_back(static_cast<uint32_t>(random.bits()));
         return out;
       };
-      const auto key = bytes(items * row_bytes), value = bytes(items * row_bytes),
-                 memory = bytes(2 * kv_heads * slots * row_bytes);
+      const auto key = bytes(items * key_bytes), value = bytes(items * value_bytes),
+                 memory = bytes(2 * kv_heads * slots * key_bytes);
       const auto key_scale = words(items), value_scale = words(items), scale_memory = words(2 * kv_heads * slots);
       const auto k = upload(key), v = upload(value);
       const auto ks = upload(key_scale), vs = upload(value_scale);
@@ -296,9 +300,9 @@ OP_TEST(layer, launch_cache_copy) {
         const auto cache_scales = upload(scale_memory);
         std::vector<HeadCache> caches;
         for (int64_t head = 0; head < kv_heads; head++) {
-          uint8_t *at = cache_memory.data() + 2 * head * slots * row_bytes;
+          uint8_t *at = cache_memory.data() + 2 * head * slots * key_bytes;
           uint32_t *scale = cache_scales.data() + 2 * head * slots;
-          caches.push_back({at, at + slots * row_bytes, scale, scale + slots,
+          caches.push_back({at, at + slots * key_bytes, scale, scale + slots,
                             head == 1 ? slots : c.sink + window_of(head), head != 1, c.sink, window_of(head)});
         }
         const auto table = upload(caches);
@@ -317,9 +321,10 @@ OP_TEST(layer, launch_cache_copy) {
                             head == 1 || position < c.sink ? position : c.sink + (position - c.sink) % window_of(head),
                         item = row * kv_heads + head;
           for (const bool is_value : {false, true}) {
-            const int64_t to = (2 * head + is_value) * slots + slot;
+            const int64_t begin = (2 * head + is_value) * slots, to = begin + slot,
+                          row_bytes = is_value ? value_bytes : key_bytes;
             std::copy_n((is_value ? value : key).begin() + item * row_bytes, row_bytes,
-                        expected.memory.begin() + to * row_bytes);
+                        expected.memory.begin() + begin * key_bytes + slot * row_bytes);
             if (kv_has_scale(dtype))
               expected.scales[static_cast<size_t>(to)] =
                   (is_value ? value_scale : key_scale)[static_cast<size_t>(item)];
@@ -343,11 +348,12 @@ OP_TEST(layer, launch_fill_cache) {
       bool operator==(const Filled &o) const { return bytes == o.bytes && words == o.words; }
     };
     return run_in_every_order<Filled>(std::string("fill ") + kv_name(dtype), [&] {
-      DeviceBuffer<uint8_t> memory(2 * slots * kv_bytes(dtype, dim));
+      DeviceBuffer<uint8_t> memory(slots *
+                                   (kv_bytes(kv_stored(dtype, false), dim) + kv_bytes(kv_stored(dtype, true), dim)));
       DeviceBuffer<uint32_t> scales(2 * slots);
       clear(scales, test_stream());
       const HeadCache cache{memory.data(),
-                            memory.data() + slots * kv_bytes(dtype, dim),
+                            memory.data() + slots * kv_bytes(kv_stored(dtype, false), dim),
                             kv_has_scale(dtype) ? scales.data() : nullptr,
                             kv_has_scale(dtype) ? scales.data() + slots : nullptr,
                             slots,
@@ -375,9 +381,12 @@ OP_TEST(layer, launch_fill_cache) {
   for (const Dtype dtype : KV_DTYPES) {
     const auto got = fill(dtype, 7);
     double worst = 0;
-    for (int64_t row = 0; row < 2 * slots; row++) {
-      worst = worse(worst, kv_row_error(dtype, got.bytes.data() + row * kv_bytes(dtype, dim),
-                                        got.words[static_cast<size_t>(row)], exact.data() + row * dim, dim));
+    for (int64_t row = 0, at = 0; row < 2 * slots; row++) {
+      const Dtype stored = kv_stored(dtype, row >= slots);
+      const uint8_t *bytes = got.bytes.data() + at;
+      at += kv_bytes(stored, dim);
+      worst =
+          worse(worst, kv_row_error(stored, bytes, got.words[static_cast<size_t>(row)], exact.data() + row * dim, dim));
     }
     expect_within(worst, 1, std::string("fill ") + kv_name(dtype) + ", in half steps");
   }
