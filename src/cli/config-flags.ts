@@ -4,6 +4,7 @@ import type { Config } from '../config/config.ts';
 import { type ConfigKey, listConfigKeys, nameAsFlag } from '../config/flags.ts';
 import { loadPreset, PRESET_NAMES } from '../config/presets.ts';
 import { resolveSettings, type Settings } from '../config/settings.ts';
+import { isDemoName } from '../core/package.ts';
 import type { ModelShape } from '../core/shapes.ts';
 import { say } from './terminal.ts';
 
@@ -53,7 +54,7 @@ export function pickConfigFlags(
   flags: Record<string, unknown>,
   model: { name: string; shape: ModelShape },
 ): { preset: string; overrides: Record<string, unknown> } {
-  const byModel = model.name === 'demo' ? 'demo' : model.shape.architecture;
+  const byModel = isDemoName(model.name) ? 'demo' : model.shape.architecture;
   const given = listConfigKeys().flatMap(({ key }) => (flags[key] === undefined ? [] : [[key, flags[key]] as const]));
   return { preset: (flags.config as string | undefined) ?? byModel, overrides: Object.fromEntries(given) };
 }

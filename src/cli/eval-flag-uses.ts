@@ -1,6 +1,7 @@
 // What each flag of `duo eval` acts on, for flags that do so in some command lines only.
 
 import type { Use } from '../config/idle.ts';
+import { isDemoName } from '../core/package.ts';
 import { LONG_RANGE_TASK } from '../eval/evaluate-long-range.ts';
 import { findTasks } from '../eval/tasks/task-list.ts';
 import type { MaskFlags } from './eval-masks.ts';
@@ -16,7 +17,7 @@ export function listEvalFlagUses(flags: TaskFlags & MaskFlags): Use[] {
   const suites = flags.suite ?? [];
   const hasSuites = suites.length > 0;
   const [hasTasks, hasLongRange] = [tasks.length > 0, names.includes(LONG_RANGE_TASK)];
-  const isPlain = (flags.wording ?? (flags.model === 'demo' ? 'small-vocabulary' : 'plain')) === 'plain';
+  const isPlain = (flags.wording ?? (isDemoName(flags.model) ? 'small-vocabulary' : 'plain')) === 'plain';
   const readers = (file: string): string => `task ${tasksThatRead(file).join(' or ')}`;
   const reads = (file: string): boolean => tasks.some((task) => task.reads === file);
   const ofSessions = {

@@ -4,6 +4,7 @@ import { type Command, Option } from 'commander';
 import { openHaystack } from '../../data-gen/haystack.ts';
 import { parseCount } from '../config/flags.ts';
 import { refuseIdle } from '../config/idle.ts';
+import { isDemoName } from '../core/package.ts';
 import { formatSeconds } from '../core/words.ts';
 import type { Engine } from '../engine/engine.ts';
 import { ConfigError } from '../errors/errors.ts';
@@ -230,7 +231,7 @@ async function listTaskGroups(flags: TaskFlags, folder: ModelFolder): Promise<Sw
   const lengths = readLengths(flags, folder, 1);
   const tokenizer = openTokenizer(folder.path);
   const plain = adaptTokenizer(tokenizer);
-  const wording = flags.wording ?? (flags.model === 'demo' ? 'small-vocabulary' : 'plain');
+  const wording = flags.wording ?? (isDemoName(flags.model) ? 'small-vocabulary' : 'plain');
   const renderChat = flags.chat === 'on' ? findChat(flags, folder) : null;
   if (renderChat !== null && wording !== 'plain') {
     throw new ConfigError(`Expected --chat on with --wording plain for tasks, got it with ${wording}.`);

@@ -1,6 +1,6 @@
-// The version of duo, from its package.json, found from the sources and from the built files alike.
+// The package's own folder, version and demo model, found from the sources and from the built files alike.
 import { existsSync, readFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 /** The package's root folder. */
@@ -8,6 +8,16 @@ export function findPackageRoot(): string {
   let folder = dirname(fileURLToPath(import.meta.url));
   while (!existsSync(join(folder, 'package.json'))) folder = dirname(folder);
   return folder;
+}
+
+/** The folder of the model that ships with duo. */
+export function findDemoFolder(): string {
+  return join(findPackageRoot(), 'models', 'demo');
+}
+
+/** True where `--model` names the model that ships with duo: `demo`, or its folder. */
+export function isDemoName(model: string): boolean {
+  return model === 'demo' || resolve(model) === findDemoFolder();
 }
 
 /** duo's version, "0.1.0". */

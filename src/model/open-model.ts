@@ -1,7 +1,6 @@
 // Opens what `--model` names: the demo's folder, a model folder, a GGUF file, or a name on the Hub, which is fetched first.
 import { existsSync } from 'node:fs';
-import { join, resolve } from 'node:path';
-import { findPackageRoot } from '../core/package.ts';
+import { findDemoFolder, isDemoName } from '../core/package.ts';
 import type { HubNeed } from '../hub/choose-files.ts';
 import { parseHubName } from '../hub/hub-name.ts';
 import { type ModelFolder, openModelFolder } from './folder.ts';
@@ -21,14 +20,9 @@ export interface OpenModelOptions {
   readonly onNote?: (note: string) => void;
 }
 
-/** The folder of the model that ships with duo. */
-function findDemoFolder(): string {
-  return join(findPackageRoot(), 'models', 'demo');
-}
-
 /** True for the model that ships with duo, however it was named. */
 export function isDemoModel(folder: ModelFolder): boolean {
-  return resolve(folder.path) === findDemoFolder();
+  return isDemoName(folder.path);
 }
 
 /** Open `demo`, a folder, a GGUF file, or a name on the Hub (org/name[@revision][:quantisation]), tried in this order; a Hub name is

@@ -26,6 +26,9 @@ export interface Report {
   readonly missing: readonly MissingSection[];
 }
 
+/** Pixels; two usual figures below one another. */
+const TALL = 560;
+
 /** Build the report of a run that was read. Deterministic; nothing is written. */
 export function buildReport(data: RunData, measures: Measures): Report {
   const summary = summariseRun(data, measures);
@@ -145,7 +148,8 @@ function formatTiles({ heads, budget, savings, recall, keptGain }: Summary): Htm
   }
   if (tiles.length === 0) return null;
   return html`<div class="tiles">${tiles.map(
-    ([value, label, note]) => html`<div class="tile"><b>${value}</b><span>${label}</span><small>${note}</small></div>`,
+    ([value, label, note]) =>
+      html`<div class="tile"><b>${value}</b><span>${label}</span><small>${note.replaceAll(' %', '\u00a0%')}</small></div>`,
   )}</div>`;
 }
 
@@ -154,13 +158,17 @@ function formatSection({ id, title, figures, tables, more }: Section): Html {
   const beside = figures.length % 2 === 1 && tables[0]?.isCompact ? tables.slice(0, 1) : [];
   const below = tables.slice(beside.length);
   // a tall heat map has two lower figures at its side
-  const shape = figures.length === 3 && figures[0]?.name === 'gate-map' ? 'grid tall' : 'grid';
+  const shape = figures.length === 3 && heightOf(figures[0] as Figure) > TALL ? 'grid tall' : 'grid';
   return html`<section id="${id}">
 <h2>${title}</h2>
 ${figures.length === 0 ? null : html`<div class="${shape}">${figures.map(formatFigure)}${beside.map((table) => panel(table.html))}</div>`}
 <div class="panels">${more ? panel(more) : null}${below.map((table) => panel(table.html))}</div>
 </section>
 `;
+}
+
+function heightOf({ wide }: Figure): number {
+  return Number(/^<svg [^>]*\bheight="([\d.]+)"/.exec(wide)?.[1] ?? 0);
 }
 
 function formatFigure({ name, title, caption, wide, narrow }: Figure): Html {

@@ -4,6 +4,7 @@ import { basename, join, resolve } from 'node:path';
 import { z } from 'zod';
 import { toMaskGrid } from '../core/head-mask.ts';
 import { streamingFractionOf } from '../core/masks.ts';
+import { isDemoName } from '../core/package.ts';
 import { FileError, FormatError } from '../errors/errors.ts';
 import { type BenchFile, readBench } from '../formats/bench.ts';
 import { type Comparison, readComparison } from '../formats/comparison.ts';
@@ -90,7 +91,7 @@ export function readRunFolder(folder: string): RunData {
   const data: RunData = {
     path,
     name: basename(path),
-    model: typeof run?.inputs.model === 'string' ? run.inputs.model : '<model folder>',
+    model: nameModel(run),
     ofAnotherMask: [
       ...(labelled?.isOther ? ['results.json'] : []),
       ...(isOtherBench ? ['bench.json'] : []),
@@ -115,6 +116,13 @@ export function readRunFolder(folder: string): RunData {
   }
   checkAgreement(data);
   return data;
+}
+
+/** The model as commands name it: tasks of the demo have words of their own. */
+function nameModel(run: RunFile | null): string {
+  const path = run?.inputs.model;
+  if (typeof path !== 'string') return '<model folder>';
+  return isDemoName(path) ? 'demo' : path;
 }
 
 /** The model the run's heads belong to; null where neither gates nor mask are there. */

@@ -18,7 +18,7 @@ export function drawDecodeSpeed(times: readonly DecodeTime[]): Figure {
   return drawFigure({
     name: 'decode-speed',
     title: 'Time of one decode step',
-    caption: 'Median milliseconds a step after a context of so many tokens; shorter is better.',
+    caption: 'Median milliseconds per step after a context of so many tokens; shorter is better.',
     draw: () => ({
       plot: {
         height: 56 + 56 * times.length,
@@ -27,7 +27,7 @@ export function drawDecodeSpeed(times: readonly DecodeTime[]): Figure {
         marginTop: 8,
         marginBottom: 40,
         x: {
-          label: 'ms a step',
+          label: 'ms per step',
           labelArrow: 'none',
           labelAnchor: 'center',
           zero: true,

@@ -35,7 +35,7 @@ export function drawGateCourse(metrics: readonly MetricsLine[], mask: MaskGrid |
   return drawFigure({
     name: 'gate-course',
     title: 'Course of the gates',
-    caption: `One line a KV head${every > 1 ? ` (every ${every}th head)` : ''}.${mask ? ' Blue heads end as retrieval heads, grey ones stream.' : ''}`,
+    caption: `One line for each KV head${every > 1 ? ` (every ${every}th head)` : ''}.${mask ? ' Blue heads end as retrieval heads, grey ones stream.' : ''}`,
     draw: () => ({
       plot: {
         height: 280,

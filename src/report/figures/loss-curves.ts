@@ -19,8 +19,8 @@ interface Point {
   readonly penalty: number;
 }
 
-/** @returns [] with fewer than two steps. */
-export function drawLossCurves(metrics: readonly MetricsLine[]): Figure[] {
+/** @param distance what a step's loss is, as the start of a sentence.  @returns [] with fewer than two steps. */
+export function drawLossCurves(metrics: readonly MetricsLine[], { distance }: { distance: string }): Figure[] {
   if (metrics.length < 2) return [];
   const points = groupSteps(metrics);
   const averaged = points.length < metrics.length ? ` Means over ${Math.ceil(metrics.length / MAX_POINTS)} steps.` : '';
@@ -28,7 +28,7 @@ export function drawLossCurves(metrics: readonly MetricsLine[]): Figure[] {
     drawCurves({
       name: 'loss-distillation',
       title: 'Distillation loss',
-      caption: `Mean squared difference of the hidden states of the gated and the full model.${averaged}`,
+      caption: `${distance}.${averaged}`,
       points,
       curves: [{ key: 'distillation', label: '', colour: 'var(--series-1)' }],
     }),

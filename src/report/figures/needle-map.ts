@@ -34,7 +34,7 @@ function drawNeedleMap(rows: readonly EvalRow[], options: { task: string; mask: 
   return drawFigure({
     name: `needle-${task}-${mask}`.replace(/[^a-zA-Z0-9-]+/g, '-'),
     title: `${task}: ${mask === 'full' ? 'full attention' : mask === 'given' ? 'with the mask' : mask}`,
-    caption: `Accuracy in % by length and depth of the needle; mean ${formatShare(mean)}, ${rows[0]!.samples} samples a cell.`,
+    caption: `Accuracy in % by length and depth of the needle; mean ${formatShare(mean)}, ${rows[0]!.samples} samples per cell.`,
     columns: lengths.length,
     draw: (width) => {
       const cellHeight = Math.min(34, Math.max(14, 300 / depths.length));

@@ -66,15 +66,17 @@ export function buildHeadsSection(data: RunData): SectionResult {
   };
 }
 
-export function buildTrainingSection({ metrics, name }: RunData): SectionResult {
+/** Method `gates` alone goes step by step. */
+const STEPWISE_METHOD = 'gates';
+
+export function buildTrainingSection({ metrics, run, gates }: RunData): SectionResult {
   const title = 'Optimisation';
-  const figures = drawLossCurves(metrics);
+  const figures = drawLossCurves(metrics, { distance: describeDistance(run) });
   if (figures.length === 0) {
-    return {
-      title,
-      reason: 'no metrics.jsonl with two steps or more',
-      command: `duo identify --model <dir> --method gates --out ${name}`,
-    };
+    const method = run?.identity.method ?? gates?.provenance.method ?? STEPWISE_METHOD;
+    const hasSteps = method === STEPWISE_METHOD;
+    const reason = hasSteps ? 'no metrics.jsonl with two steps or more' : `method ${method} has no steps`;
+    return { title, reason, command: null };
   }
   const seconds = metrics.reduce((sum, line) => sum + line.seconds, 0);
   const lengths = metrics.map((line) => line.length);
@@ -106,4 +108,15 @@ export function buildTrainingSection({ metrics, name }: RunData): SectionResult 
       }),
     ],
   };
+}
+
+/** What the distillation loss of a run is, by its settings. */
+function describeDistance(run: RunData['run']): string {
+  const { distance = 'hidden', objective = 'passkey' } = run?.config ?? {};
+  const hidden = 'mean squared difference of the hidden states of the gated and the full model';
+  const kl = "KL divergence of the gated model's next-token distributions from the full model's";
+  const isKl = distance === 'kl' || (distance === 'auto' && objective === 'long-range');
+  const isMixed = distance === 'auto' && objective === 'both';
+  const text = isMixed ? `${hidden}, of long-range samples ${kl}` : isKl ? kl : hidden;
+  return text.replace(/^m/, 'M');
 }

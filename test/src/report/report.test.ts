@@ -158,6 +158,32 @@ describe('report of a partial run', () => {
   });
 });
 
+describe('what a run was made of', () => {
+  const withRun = (change: { identity?: object; config?: object }, options: FixtureOptions = {}): Report => {
+    const folder = writeRunFixture(options);
+    const path = join(folder, 'run.json');
+    writeFileSync(path, JSON.stringify({ ...JSON.parse(readFileSync(path, 'utf8')), ...change }));
+    return build(folder);
+  };
+  const caption = (config: object): string =>
+    /id="figure-loss-distillation"><figcaption><h3>.*?<\/h3><p>(.*?)<\/p>/s.exec(withRun({ config }).html)?.[1] ?? '';
+
+  it('says what the loss of a step is', () => {
+    expect(caption({})).toMatch(/^Mean squared difference of the hidden states/);
+    expect(caption({ distance: 'auto', objective: 'passkey' })).toMatch(/^Mean squared difference/);
+    expect(caption({ distance: 'kl' })).toMatch(/^KL divergence of the gated/);
+    expect(caption({ distance: 'auto', objective: 'both' })).toMatch(/^Mean squared .*, of long-range samples KL/);
+  });
+
+  it('offers no steps to a method that has none, and names the demo in commands as its tasks want it', () => {
+    const model = join(import.meta.dirname, '../../../models/demo');
+    const { missing } = withRun({ identity: { method: 'quadratic' } }, { model, files: ['run', 'gates', 'mask'] });
+    expect(missing).toContainEqual({ title: 'Optimisation', reason: 'method quadratic has no steps', command: null });
+    const tasks = missing.find(({ title }) => title === 'Held-out tasks');
+    expect(tasks?.command).toMatch(/^duo eval --model demo --mask /);
+  });
+});
+
 describe('report input', () => {
   it('escapes what files say, in page, attributes and title', () => {
     const report = buildFixture({ model: '/m/<script>alert("1")</script>&\'' });
