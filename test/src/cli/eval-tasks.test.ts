@@ -88,7 +88,7 @@ it('prints a table of tasks', async () => {
 it.each([
   [[], 'Expected --samples, --tasks or --suite to say what to evaluate on, got none.'],
   [['--tasks', 'nope'], 'got `nope`'],
-  [['--tasks', 'niah', '--kv-dtype', 'int3'], 'Expected --kv-dtype to be one of f32, bf16, int8, fp8, int4'],
+  [['--tasks', 'niah', '--kv-dtype', 'int3'], 'Expected --kv-dtype to be one of f32, bf16, int8, fp8, k8v4, int4'],
   [
     ['--tasks', 'niah', '--kv-dtype', 'int4', '--engine', 'tensorflow', '--backend', 'cpu'],
     'Expected --kv-dtype f32 on the tensorflow engine, got int4; --engine native has it.',
