@@ -60,10 +60,9 @@ struct SessionOptions {
   int64_t sink;
   int64_t max_tokens;
   Dtype kv_dtype;
-  bool chunked_prefill;  // DUO_PREFILL_CHUNKED
-  int64_t chunk_tokens;  // 0 = the backend chooses
-  bool rotates_kv =
-      false;  // keys, values and queries of quantised caches are rotated by the Walsh–Hadamard transform
+  bool chunked_prefill;     // DUO_PREFILL_CHUNKED
+  int64_t chunk_tokens;     // 0 = the backend chooses
+  bool rotates_kv = false;  // keys, values and queries of quantised caches are rotated by the Walsh–Hadamard transform
 
   bool is_retrieval(int64_t gate) const { return windows[static_cast<size_t>(gate)] == 0; }
   // Slots of a head's cache (docs/semantics.md, 6). S and R are each bounded by the ABI, so the sum cannot overflow.
