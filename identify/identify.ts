@@ -9,8 +9,8 @@ import { ConfigError } from '../src/errors/errors.ts';
 import type { ModelFolder } from '../src/model/folder.ts';
 import { isDemoModel, openModel } from '../src/model/open-model.ts';
 import { fitToCpu } from '../train/cpu-budget.ts';
-import { fitToGpu } from '../train/gpu-budget.ts';
 import { findMethod } from '../train/methods/index.ts';
+import { fitToGpu, fitToSamples } from '../train/sample-count.ts';
 import { chooseMaskCut } from './choose-mask.ts';
 import { openChosenEngine } from './chosen-engine.ts';
 import { findDocuments } from './documents.ts';
@@ -21,7 +21,7 @@ import { openObjectiveSource } from './objective-source.ts';
 import { checkOptions, type IdentifyOptions, type IdentifyResult } from './options.ts';
 import { findResumedEngine } from './resumed-engine.ts';
 import { runIdentification } from './run.ts';
-import { openGivenSource, openOrigin, type SampleSource } from './sample-source.ts';
+import { type GivenSource, openGivenSource, openOrigin, type SampleSource } from './sample-source.ts';
 import { settleDistance } from './settle-distance.ts';
 import { checkReach, checkWidest, describeHeldWhole } from './warnings.ts';
 
@@ -86,7 +86,7 @@ interface Opened {
   readonly folder: ModelFolder;
   readonly settings: Settings;
   /** samples of one's own */
-  readonly given: SampleSource | null;
+  readonly given: GivenSource | null;
   readonly engine: Engine;
   /** of other devices */
   readonly helpers: readonly Engine[];
@@ -136,15 +136,16 @@ async function openSource({
   engine,
 }: Opened): Promise<{ source: SampleSource; config: Config; fitted: string[] }> {
   const { asked, given } = settings;
+  const isGpu = engine.device.startsWith('cuda');
+  const model = folder.config;
   if (samples !== null) {
-    const fitted = listChanges({ ...settings.config, method: asked.method }, settings.config);
+    const config = fitToSamples(settings.config, { model, given, samples, isGpu });
+    const fitted = listChanges({ ...settings.config, method: asked.method }, config);
     if (fitted.length > 0)
       options.onMessage?.({ kind: 'fitted', text: `the preset was fitted: ${fitted.join(', ')}.` });
-    return { source: samples, config: settings.config, fitted };
+    return { source: samples, config, fitted };
   }
-  const isGpu = engine.device.startsWith('cuda');
   const canProbe = engine.probe !== undefined && engine.computeHidden !== undefined;
-  const model = folder.config;
   const config = isGpu
     ? fitToGpu(settings.config, { model, given })
     : fitToCpu(settings.config, { model, given, canProbe });

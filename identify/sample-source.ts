@@ -42,8 +42,8 @@ export function limitsOf(folder: ModelFolder): SampleLimits {
   return { vocab: folder.config.shape.vocab, maxTokens: folder.config.shape.maxPositions };
 }
 
-/** Samples of one's own, with the tokens of the longest. */
-export type GivenSource = SampleSource & { readonly longest: number };
+/** Samples of one's own, with how many there are and the tokens of the longest. */
+export type GivenSource = SampleSource & { readonly count: number; readonly longest: number };
 
 /** Samples from us or anybody, a file or a list; neither tokenizer nor haystack is read. @throws {FormatError}; {FileError}. */
 export function openGivenSource(given: string | readonly Sample[], folder: ModelFolder): GivenSource {
@@ -63,6 +63,7 @@ function openFileSource(path: string, folder: ModelFolder): GivenSource {
     sampleAt: (step) => file.read(step % file.count),
     lengthAt: (step) => file.lengths[step % file.count] as number,
     shortSample: () => file.read(shortest),
+    count: file.count,
     longest: file.lengths.reduce((most, length) => Math.max(most, length), 0),
     hash: file.hash,
     inputs: { samples: path, samplesHash: file.hash },
@@ -81,6 +82,7 @@ function openListSource(list: readonly Sample[], folder: ModelFolder): GivenSour
     sampleAt: (step) => samples[step % samples.length] as Sample,
     lengthAt: (step) => lengths[step % samples.length] as number,
     shortSample: () => samples[shortest] as Sample,
+    count: samples.length,
     longest: lengths.reduce((most, length) => Math.max(most, length), 0),
     hash,
     inputs: { samples: null, samplesHash: hash },
