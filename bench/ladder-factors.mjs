@@ -47,12 +47,12 @@ const ROWS = [
   ['passkeys by hidden states: 8', [passkeys(8)]],
   ['both: 4 + 4', [passkeys(4), longRange(4)]],
   ['both: 8 + 8', [passkeys(8), longRange(8)]],
-  ['long-range by KL: 8 of all lengths', [{ ...longRange(8), span: 'mixed' }]],
-  ['both: 4 + 4 with the corpus', [passkeys(4), { ...longRange(4), learn: 'corpus' }]],
+  ['all lengths: 8 long-range by KL', [{ ...longRange(8), span: 'mixed' }]],
+  ['corpus: 4 + 4', [passkeys(4), { ...longRange(4), learn: 'corpus' }]],
   ['both: 2 + 2', [passkeys(2), longRange(2)]],
   ['passkeys by hidden states: 2', [passkeys(2)]],
   ['long-range by hidden states: 8', [{ ...longRange(8), distance: 'hidden' }]],
-  ['both: 8 + 8 without interactions', [passkeys(8), longRange(8)], (ladder) => scaleInteractions(ladder, 0)],
+  ['no interactions: 8 + 8', [passkeys(8), longRange(8)], (ladder) => scaleInteractions(ladder, 0)],
 ];
 const sinkTokens = parseCount(flags.sink);
 const windows = flags.windows.split(',').map(parseCount);
