@@ -1,6 +1,6 @@
 // How decode's kernels are best cut to a card: each choice of warps, stages and blocks a multiprocessor, checked, then timed. For finding the
 // defaults in kernels/cuda; `bench/gpu.mjs` times those. Runs on the compiled JavaScript:
-//   node bench/gpu-decode.mjs [attention] [product] [step]
+//   node bench/gpu-decode.mjs [attention] [product] [step] [KV type …]
 // attention: decode_attention at 128K, H32/G8/D128, by KV type and retrieval heads, with a choice of warps, stages, blocks per multiprocessor.
 // product: vector_product of the llama-3-8b layers, with a choice of stages, blocks per multiprocessor.
 // step: whole steps of eight of llama-3-8b's layers, with and without DUO_DEPENDENT_LAUNCH=0.
@@ -9,9 +9,15 @@ import { median } from '../dist/src/core/numbers.js';
 import { benchOp } from './duo-bench.mjs';
 
 const parts = process.argv.slice(2);
-const wants = (part) => parts.length === 0 || parts.includes(part);
+const PARTS = ['attention', 'product', 'step'];
+const wants = (part) => !parts.some((given) => PARTS.includes(given)) || parts.includes(part);
 /** Bytes of a key or value vector of 128 elements with its scale; k8v4: the mean of both. */
 const ROW = { bf16: 256, int8: 132, fp8: 132, int4: 68, k8v4: 100 };
+const unknown = parts.find((part) => !PARTS.includes(part) && !(part in ROW));
+if (unknown !== undefined) {
+  console.error(`Expected ${[...PARTS, ...Object.keys(ROW)].join(', ')}, got \`${unknown}\`.`);
+  process.exit(2);
+}
 const LLAMA = { heads: 32, kv_heads: 8, head_dim: 128, sink: 128, recent: 256 };
 
 async function time(label, op, sizes, bytes) {
@@ -28,7 +34,8 @@ async function time(label, op, sizes, bytes) {
 }
 
 if (wants('attention')) {
-  for (const dtype of Object.keys(ROW)) {
+  const storages = Object.keys(ROW).filter((dtype) => parts.includes(dtype));
+  for (const dtype of storages.length > 0 ? storages : Object.keys(ROW)) {
     const choices = [
       [0, 0, 0],
       [8, 2, 1],
