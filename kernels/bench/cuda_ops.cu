@@ -194,10 +194,10 @@ void bench_decode(Bench &b, const DeviceSize &device) {
   for (int64_t head = 0; head < kv_heads; head++) entries += slots_of(head);
   const int64_t bytes = kv_entry_bytes(dtype, static_cast<int>(dim)) * entries;
   const int64_t copies = std::min<int64_t>(64, 1 + COLD_BYTES / bytes);
-  const DecodeShape shape =
-      choose_decode_shape(dtype, static_cast<int>(dim), device.multiprocessors, device.shared_bytes,
-                          {static_cast<int32_t>(b.sizes[8]), static_cast<int32_t>(b.sizes[9]),
-                           static_cast<int32_t>(b.sizes[10]) * device.multiprocessors});
+  const DecodeShape shape = choose_decode_shape(dtype, static_cast<int>(dim), static_cast<int>(heads / kv_heads),
+                                                device.multiprocessors, device.shared_bytes,
+                                                {static_cast<int32_t>(b.sizes[8]), static_cast<int32_t>(b.sizes[9]),
+                                                 static_cast<int32_t>(b.sizes[10]) * device.multiprocessors});
   std::vector<DeviceBuffer<uint8_t>> memory;
   std::vector<DeviceBuffer<HeadCache>> tables;
   std::vector<DeviceBuffer<DecodeHead>> plans;

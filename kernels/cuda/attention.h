@@ -40,10 +40,10 @@ struct AttentionForward {
 
 enum class Branches { full, stream, both };
 
-// Supported head_dim: 32, 64, 128; anything else is cudaErrorInvalidValue. num_listed 0 launches nothing. The kernel
-// that fits the device:
+// Supported head_dim: HeadDims of instances.h; anything else is cudaErrorInvalidValue. num_listed 0 launches nothing. The
+// kernel that fits the device:
 cudaError_t launch_attention_forward(const AttentionForward &attention, Branches branches, cudaStream_t stream);
-// Any device; Hopper and head_dim 64 or 128.
+// Any device; Hopper and a head_dim of HopperHeadDims.
 cudaError_t launch_attention_forward_plain(const AttentionForward &attention, Branches branches, cudaStream_t stream);
 cudaError_t launch_attention_forward_hopper(const AttentionForward &attention, Branches branches, cudaStream_t stream);
 

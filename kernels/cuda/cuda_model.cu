@@ -104,11 +104,12 @@ void require_supported(const ModelConfig &config, const OpenOptions &options) {
     fail(DUO_STATUS_UNSUPPORTED, "Expected `head_dim` on CUDA to be one of %s, got `%lld`: use device cpu",
          HeadDims::list().c_str(), static_cast<long long>(config.head_dim));
   }
-  if (config.hidden % step != 0 || config.intermediate % step != 0) {
+  if (config.hidden % step != 0 || config.intermediate % step != 0 || config.query_width() % step != 0) {
     fail(DUO_STATUS_UNSUPPORTED,
-         "Expected `hidden` and `intermediate` to be multiples of %lld on CUDA, got `%lld` and `%lld`",
+         "Expected `hidden`, `intermediate` and `heads` times `head_dim` to be multiples of %lld on CUDA, got `%lld`, "
+         "`%lld` and `%lld`",
          static_cast<long long>(step), static_cast<long long>(config.hidden),
-         static_cast<long long>(config.intermediate));
+         static_cast<long long>(config.intermediate), static_cast<long long>(config.query_width()));
   }
   if (options.weight_dtype != Dtype::stored && options.weight_dtype != Dtype::bf16 &&
       options.weight_dtype != Dtype::int8 && options.weight_dtype != Dtype::int4 &&

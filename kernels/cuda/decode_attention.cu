@@ -1,12 +1,13 @@
 // Block: one split of the plan, which may lie across several heads. Warps take the split's pieces of ENTRIES entries in
 // turn, each with a ring of its own in shared memory that cp.async fills some pieces ahead, so that a warp waits for no
-// other until the head's split is done (decode_piece.h). Queries are rotated by each block for itself, and this step's
+// other until the head's split is done (decode_piece.h). Where a group has more queries than a warp holds, a team of
+// warps shares a ring, each with its own queries, so that the cache is read once: all go from piece to piece together. Queries are rotated by each block for itself, and this step's
 // entry is written by the warp that reads its piece: a kernel of their own would be one more wait of the whole grid. At
 // a head's end the block's warps are combined, and the block that ends last of those that split the head combines their
 // results (decode_combine.h).
-// Shared memory: per warp [stages] of keys, values, scales; then largest and sum [warps, 16], queries [16, D +
-// padding], a flag. At a head's end a warp's ring holds its outputs; in a combine of splits, the rings hold a factor
-// and a sum for each split and row, and as many splits' parts as fit.
+// Shared memory: per team [stages] of keys, values, scales; then largest and sum [warps, 16], a team's queries [16 or
+// more, D + padding], a flag. At a head's end a team's ring holds its warps' outputs; in a combine of splits, the rings hold a
+// factor and a sum for each split and row, and as many splits' parts as fit.
 #include "cuda/decode_attention.h"
 
 #include <algorithm>
@@ -28,15 +29,27 @@ __host__ __device__ constexpr int query_stride(int head_dim) {
 }  // elements; neighbours on other banks
 // Bytes of shared memory behind the rings: each warp's largest and sum, queries, and whether the block is the last of a
 // head.
-__host__ __device__ constexpr int tail_bytes(int warps, int head_dim) {
-  return warps * 2 * ROWS * 4 + ROWS * query_stride(head_dim) * 2 + 16;
+__host__ __device__ constexpr int tail_bytes(int warps, int rows, int head_dim) {
+  return warps * 2 * ROWS * 4 + rows * query_stride(head_dim) * 2 + 16;
 }
 
-// Bytes of what holds all warps' rings, or in a combine of splits a factor and a sum for each split and row, at least
+// Rows of queries that there is room for.
+__host__ __device__ constexpr int query_rows(int team, int tiles) {
+  return team * tiles * 8 > ROWS ? team * tiles * 8 : ROWS;
+}
+
+// Bytes of a piece and of a warp's outputs.
+struct PieceSize {
+  int piece, outputs;
+};
+__host__ __device__ constexpr int team_bytes(const DecodeShape &shape, PieceSize size) {
+  const int ring = shape.stages * size.piece, outputs = shape.team * size.outputs;
+  return (ring > outputs ? ring : outputs) / 16 * 16 + ((ring > outputs ? ring : outputs) % 16 == 0 ? 0 : 16);
+}
+// Bytes of what holds all teams' rings, or in a combine of splits a factor and a sum for each split and row, at least
 // one split's part or a quad a thread, and the rows' outputs where they are rotated.
-__host__ __device__ constexpr int ring_bytes(const DecodeShape &shape, int bytes_a_piece, int query_tiles,
-                                             int head_dim) {
-  const int rows = query_tiles * 8, rings = shape.warps * shape.stages * bytes_a_piece;
+__host__ __device__ constexpr int ring_bytes(const DecodeShape &shape, PieceSize size, int rows, int head_dim) {
+  const int rings = shape.warps / shape.team * team_bytes(shape, size);
   const int combine = shape.blocks * rows * 2 * 4 + (shape.warps * 32 + 1) * 16 + rows * head_dim * 4;
   const int least = (rings > combine ? rings : combine + 15) / 16 * 16;
   return least > shape.room ? least : shape.room / 16 * 16;
@@ -143,7 +156,7 @@ __device__ __forceinline__ void write_entry(const DecodeAttention &a, const Deco
   if (p.key_norm != nullptr) normalize_vector(key, p.key_norm, D, p.eps);
   rotate_vector(key, p.cosine + member * (D / 2), p.sine + member * (D / 2), D, 1.0f);
   constexpr bool HAS_SCALE = kv_scale_bytes(DTYPE) > 0;
-  if (HAS_SCALE && a.rotates) transform_vector(key, D), transform_vector(value, D);
+  if (HAS_SCALE && a.rotates) transform_vector<D>(key), transform_vector<D>(value);
   const auto write = [&](const HeadVector &vector, Dtype stored, uint8_t *row, uint32_t *scale) {
     spread_vector(vector, staging, D);
     __syncwarp();
@@ -165,7 +178,7 @@ __device__ __forceinline__ void make_queries(const DecodeAttention &a, int membe
         load_vector(p.qkv + (static_cast<int64_t>(member) * (a.heads + 2 * a.kv_heads) + first + row) * D, D);
     if (p.query_norm != nullptr) normalize_vector(v, p.query_norm, D, p.eps);
     rotate_vector(v, p.cosine + member * (D / 2), p.sine + member * (D / 2), D, 1.0f);
-    if (rotates) transform_vector(v, D);
+    if (rotates) transform_vector<D>(v);
     store_vector(v, queries + row * query_stride(D), D);
   }
 }
@@ -174,17 +187,22 @@ template <int D, Dtype DTYPE, int QUERY_TILES>
 __global__ void __launch_bounds__(MOST_WARPS * 32, 1) decode_attention_kernel(const DecodeAttention a) {
   using Piece = Attend<D, DTYPE, QUERY_TILES>;
   constexpr int ENTRIES = Piece::ENTRIES;
-  static_assert((D & (D - 1)) == 0, "hadamard.h transforms powers of two");
+  constexpr int WARP_ROWS = QUERY_TILES * 8;
+  constexpr PieceSize SIZE{Piece::PIECE_BYTES, Piece::OUT_BYTES};
   const bool rotates = Piece::HAS_SCALE && a.rotates;
   griddepcontrol_launch_dependents();
   const int warps = a.shape.warps, stages = a.shape.stages, warp = threadIdx.x / 32;
-  const int group = a.heads / a.kv_heads, first_row = blockIdx.y * QUERY_TILES * 8;
-  const int rows = group - first_row < QUERY_TILES * 8 ? group - first_row : QUERY_TILES * 8;
-  const int rings = ring_bytes(a.shape, Piece::PIECE_BYTES, QUERY_TILES, D);
-  uint8_t *ring = shared_memory() + warp * stages * Piece::PIECE_BYTES;
+  // Where one tile is all that a group has, a warp is a team.
+  constexpr bool HAS_TEAMS = decode_query_tiles(D, WARP_ROWS + 1) == QUERY_TILES;
+  const int team = HAS_TEAMS ? a.shape.team : 1, teams = HAS_TEAMS ? warps / team : warps,
+            crew = HAS_TEAMS ? warp / team : warp, mate = HAS_TEAMS ? warp % team : 0;
+  const int group = a.heads / a.kv_heads, first_row = blockIdx.y * team * WARP_ROWS;
+  const int rows = group - first_row < team * WARP_ROWS ? group - first_row : team * WARP_ROWS;
+  const int rings = ring_bytes(a.shape, SIZE, team * WARP_ROWS, D), crew_bytes = team_bytes(a.shape, SIZE);
+  uint8_t *ring = shared_memory() + crew * crew_bytes;
   float *tops = reinterpret_cast<float *>(shared_memory() + rings), *sums = tops + warps * ROWS;
   auto *queries = reinterpret_cast<bf16 *>(sums + warps * ROWS);
-  auto *is_last = reinterpret_cast<int32_t *>(queries + ROWS * query_stride(D));
+  auto *is_last = reinterpret_cast<int32_t *>(queries + query_rows(team, QUERY_TILES) * query_stride(D));
   const int num_heads = a.batch * a.kv_heads;
   PlanWindow plan(a.plan, num_heads);
   const int split = tiles_a_block(a.plan[num_heads], a.shape.blocks);
@@ -196,76 +214,85 @@ __global__ void __launch_bounds__(MOST_WARPS * 32, 1) decode_attention_kernel(co
     const int begin = (begin_tile > head.first_tile ? begin_tile - head.first_tile : 0) * DECODE_TILE;
     const int up_to = (end_tile - head.first_tile) * DECODE_TILE, end = up_to < head.entries ? up_to : head.entries;
     if (begin >= end) continue;
-    const int count = (end - begin + ENTRIES - 1) / ENTRIES, mine = (count - warp + warps - 1) / warps;
+    const int count = (end - begin + ENTRIES - 1) / ENTRIES, mine = (count - crew + teams - 1) / teams;
+    // Mates wait for each other by the block's barrier, so that all crews take the same number of turns.
+    const int turns = team > 1 ? (count + teams - 1) / teams : mine;
     PageRows<D, DTYPE> pages(head, begin);
-    const auto entry_of = [&](int turn) { return begin + (turn * warps + warp) * ENTRIES; };
+    const auto entry_of = [&](int turn) { return begin + (turn * teams + crew) * ENTRIES; };
     const auto start_copy = [&](int turn, int stage) {
-      if (turn < mine) Piece::copy(ring + stage * Piece::PIECE_BYTES, pages.find(entry_of(turn)), end - entry_of(turn));
+      if (turn < mine && turn % team == mate)
+        Piece::copy(ring + stage * Piece::PIECE_BYTES, pages.find(entry_of(turn)), end - entry_of(turn));
       cp_async_commit_group();  // an empty group too, so that counting groups is counting turns
     };
     // Pieces before the one with this step's own entry are asked for ahead of the wait.
     const int fresh_piece = head.fresh >= begin && head.fresh < end ? (head.fresh - begin) / ENTRIES : -1;
-    const bool has_fresh = fresh_piece >= 0 && fresh_piece % warps == warp;
-    const int early = has_fresh && fresh_piece / warps < stages - 1 ? fresh_piece / warps : stages - 1;
+    const bool has_fresh = fresh_piece >= 0 && fresh_piece % teams == crew;
+    const int early = has_fresh && fresh_piece / teams < stages - 1 ? fresh_piece / teams : stages - 1;
     for (int turn = 0; turn < early; turn++) start_copy(turn, turn);
     griddepcontrol_wait();  // projections or queries, and partial results that an earlier layer's combine read
     const int member = index / a.kv_heads, first_head = index % a.kv_heads * group + first_row;
     const int64_t first_vector = (static_cast<int64_t>(member) * a.heads + first_head) * D;
     if (a.query == nullptr) {
       make_queries<D>(a, member, first_head, rows, rotates, queries);
-      if (has_fresh)
+      if (has_fresh && mate == 0)
         write_entry<D, DTYPE>(a, head, index, reinterpret_cast<float *>(ring + (stages - 1) * Piece::PIECE_BYTES));
       __syncthreads();
     }
     for (int turn = early; turn < stages - 1; turn++) start_copy(turn, turn);
     Piece work;
-    work.begin(a.query != nullptr ? a.query + first_vector : queries, a.query != nullptr ? D : query_stride(D), rows);
-    for (int turn = 0, stage = 0; turn < mine; turn++) {
+    const int stride = a.query != nullptr ? D : query_stride(D), left_rows = rows - mate * WARP_ROWS,
+              own_rows = left_rows < WARP_ROWS ? left_rows : WARP_ROWS;
+    work.begin((a.query != nullptr ? a.query + first_vector : queries) + mate * WARP_ROWS * stride, stride, own_rows);
+    const auto meet = [&] { team > 1 ? __syncthreads() : __syncwarp(); };
+    for (int turn = 0, stage = 0; turn < turns; turn++) {
       wait_copies_left(stages - 2);
-      __syncwarp();  // all lanes' copies have landed, and all lanes have left the stage that is filled next
+      meet();  // all copies have landed, and all lanes and mates have left the stage that is filled next
       start_copy(turn + stages - 1, stage == 0 ? stages - 1 : stage - 1);
-      work.add(ring + stage * Piece::PIECE_BYTES, entry_of(turn), end);
+      if (turn < mine) work.add(ring + stage * Piece::PIECE_BYTES, entry_of(turn), end);
       stage = stage + 1 == stages ? 0 : stage + 1;
     }
     cp_async_wait_group<0>();
-    __syncwarp();
-    work.store(reinterpret_cast<float *>(ring), tops + warp * ROWS, sums + warp * ROWS, rows);
+    meet();
+    work.store(reinterpret_cast<float *>(ring + mate * Piece::OUT_BYTES), tops + warp * ROWS, sums + warp * ROWS,
+               own_rows);
     __syncthreads();
     // Combine the warps: outputs brought to the block's largest score, summed in warp order.
     const int first_split = head.first_tile / split,
               splits = (head.first_tile + count_tiles(head.entries) - 1) / split - first_split + 1;
     const int64_t slot = static_cast<int64_t>(blockIdx.x + index) * group + first_row;
     bf16 *out = a.out + first_vector;
-    auto *wholes = reinterpret_cast<float *>(
-        shared_memory());  // warp 0's outputs, each overwritten by the thread that alone reads it
+    // A row's output of a crew: of the first, overwritten by the thread that alone reads it.
+    const auto outs_of = [&](int c, int row) {
+      return reinterpret_cast<float *>(shared_memory() + c * crew_bytes + row / WARP_ROWS * Piece::OUT_BYTES);
+    };
     for (int i = static_cast<int>(threadIdx.x); i < rows * (D / 2); i += warps * 32) {
-      const int at = i / (D / 2), element = i % (D / 2) * 2;
-      float top = tops[at];
-      for (int w = 1; w < warps; w++) top = fmaxf(top, tops[w * ROWS + at]);
+      const int row = i / (D / 2), element = i % (D / 2) * 2, at = Piece::out_place(row % WARP_ROWS, element);
+      const int number = row / WARP_ROWS * ROWS + row % WARP_ROWS, step = team * ROWS;  // in tops and sums, by crew
+      float top = tops[number];
+      for (int c = 1; c < teams; c++) top = fmaxf(top, tops[c * step + number]);
       float2 value = make_float2(0.0f, 0.0f);
       float total = 0.0f;
-      for (int w = 0; w < warps; w++) {
-        const float factor = exp2_of(tops[w * ROWS + at] - top);  // 0 of a warp without entries; warp 0 has some
-        const auto *outs = reinterpret_cast<const float *>(shared_memory() + w * stages * Piece::PIECE_BYTES);
-        const float2 two = *reinterpret_cast<const float2 *>(outs + Piece::out_place(at, element));
+      for (int c = 0; c < teams; c++) {
+        const float factor = exp2_of(tops[c * step + number] - top);  // 0 of a crew without entries; crew 0 has some
+        const float2 two = *reinterpret_cast<const float2 *>(outs_of(c, row) + at);
         value.x += factor * two.x, value.y += factor * two.y;
-        total += factor * sums[w * ROWS + at];
+        total += factor * sums[c * step + number];
       }
       if (splits == 1 && rotates) {
-        *reinterpret_cast<float2 *>(wholes + Piece::out_place(at, element)) =
-            make_float2(value.x / total, value.y / total);
+        *reinterpret_cast<float2 *>(outs_of(0, row) + at) = make_float2(value.x / total, value.y / total);
       } else if (splits == 1) {
-        *reinterpret_cast<uint32_t *>(out + at * D + element) = pack_bf16(value.x / total, value.y / total);
+        *reinterpret_cast<uint32_t *>(out + row * D + element) = pack_bf16(value.x / total, value.y / total);
       } else {
-        *reinterpret_cast<float2 *>(a.partial + (slot + at) * D + element) = value;
-        if (element == 0) *reinterpret_cast<float2 *>(a.partial_scale + 2 * (slot + at)) = make_float2(top, total);
+        *reinterpret_cast<float2 *>(a.partial + (slot + row) * D + element) = value;
+        if (element == 0) *reinterpret_cast<float2 *>(a.partial_scale + 2 * (slot + row)) = make_float2(top, total);
       }
     }
     if (splits == 1 && rotates) {
       __syncthreads();
       for (int row = warp; row < rows; row += warps) {
-        HeadVector v = gather_vector(D, [&](int i) { return wholes[Piece::out_place(row, i)]; });
-        transform_vector(v, D);
+        const float *whole = outs_of(0, row);
+        HeadVector v = gather_vector(D, [&](int i) { return whole[Piece::out_place(row % WARP_ROWS, i)]; });
+        transform_vector<D>(v);
         store_vector(v, out + row * D, D);
       }
     }
@@ -278,48 +305,74 @@ __global__ void __launch_bounds__(MOST_WARPS * 32, 1) decode_attention_kernel(co
   griddepcontrol_wait();  // a block without entries must not end before the kernels that it was started beside
 }
 
+// Warps of a team, at most those of a block.
+int choose_team(int head_dim, int group) {
+  return static_cast<int>(std::min<int64_t>(MOST_WARPS, ceil_divide(group, 8 * decode_query_tiles(head_dim, group))));
+}
+
+// As Attend has them: rows of a piece with their padding.
+PieceSize size_of_piece(Dtype dtype, int head_dim, int group) {
+  const int width = row_width(value_dtype(dtype), head_dim);
+  return {piece_bytes(dtype, head_dim), decode_query_tiles(head_dim, group) * 8 * output_stride(width) * 4};
+}
+
 template <int D, Dtype DTYPE, int QUERY_TILES>
 cudaError_t launch_tiles(const DecodeAttention &a, cudaStream_t stream) {
-  static_assert(2 * piece_bytes(DTYPE, D) >=
-                    QUERY_TILES * 8 * Attend<D, DTYPE, QUERY_TILES>::OUT_STRIDE * static_cast<int>(sizeof(float)),
-                "a ring of two stages holds a warp's outputs");
   static_assert(piece_bytes(DTYPE, D) >= D * static_cast<int>(sizeof(float)),
                 "a stage holds an entry's vector before it is encoded");
-  const auto shared =
-      static_cast<size_t>(ring_bytes(a.shape, piece_bytes(DTYPE, D), QUERY_TILES, D) + tail_bytes(a.shape.warps, D));
-  const auto passes = static_cast<unsigned>(ceil_divide(a.heads / a.kv_heads, QUERY_TILES * 8));
-  return launch_dependent({dim3(static_cast<unsigned>(a.shape.blocks), passes), a.shape.warps * 32, shared}, stream,
-                          decode_attention_kernel<D, DTYPE, QUERY_TILES>, a);
+  if constexpr (QUERY_TILES > decode_query_tiles(D, 9)) {  // no group has so many
+    return cudaErrorInvalidValue;
+  } else {
+    const int group = a.heads / a.kv_heads;
+    const auto shared = static_cast<size_t>(decode_shared_bytes(DTYPE, D, group, a.shape));
+    const auto passes = static_cast<unsigned>(ceil_divide(group, a.shape.team * QUERY_TILES * 8));
+    return launch_dependent({dim3(static_cast<unsigned>(a.shape.blocks), passes), a.shape.warps * 32, shared}, stream,
+                            decode_attention_kernel<D, DTYPE, QUERY_TILES>, a);
+  }
 }
 
 }  // namespace
+
+int64_t decode_shared_bytes(Dtype dtype, int head_dim, int group, const DecodeShape &shape) {
+  const int tiles = decode_query_tiles(head_dim, group);
+  return ring_bytes(shape, size_of_piece(dtype, head_dim, group), shape.team * tiles * 8, head_dim) +
+         tail_bytes(shape.warps, query_rows(shape.team, tiles), head_dim);
+}
 
 // One block a multiprocessor: where two fit, blocks that start early (dependent_launch.h) gather on the multiprocessors
 // that come free first, and the rest wait for those. Rings of half its shared memory are enough, of more were slower by
 // some µs; a combine of splits may use more. A quarter is left for the blocks of the kernel before, or this one's would
 // have to wait for their end.
-DecodeShape choose_decode_shape(Dtype dtype, int head_dim, int multiprocessors, int64_t shared_bytes,
+DecodeShape choose_decode_shape(Dtype dtype, int head_dim, int group, int multiprocessors, int64_t shared_bytes,
                                 DecodeShape request) {
-  const int64_t piece = piece_bytes(dtype, head_dim), spare = tail_bytes(MOST_WARPS, head_dim);
-  const int64_t room = std::max<int64_t>(1, (shared_bytes - spare) / piece);  // pieces
   DecodeShape shape = request;
-  if (shape.warps < 1) {
-    for (shape.warps = MOST_WARPS; shape.warps > 1 && shape.warps * 2 > room;) shape.warps /= 2;
-  }
-  shape.warps = std::min(shape.warps, MOST_WARPS);
+  shape.team = choose_team(head_dim, group);
+  const PieceSize size = size_of_piece(dtype, head_dim, group);
+  const int64_t piece = size.piece,
+                spare = tail_bytes(MOST_WARPS, query_rows(shape.team, decode_query_tiles(head_dim, group)), head_dim);
+  const int64_t room = std::max<int64_t>(1, (shared_bytes - spare) / piece);  // pieces
+  int32_t teams = std::max(1, (shape.warps < 1 ? MOST_WARPS : std::min(shape.warps, MOST_WARPS)) / shape.team);
+  // Two stages a team, and its outputs.
+  const int64_t least = std::max<int64_t>(2 * piece, shape.team * size.outputs);
+  while (request.warps < 1 && teams > 1 && teams * least > shared_bytes - spare) teams /= 2;
+  shape.warps = teams * shape.team;
   if (shape.stages < 1)
-    shape.stages = static_cast<int32_t>(std::max<int64_t>(2, ceil_divide(shared_bytes / 2, shape.warps * piece)));
+    shape.stages = static_cast<int32_t>(std::max<int64_t>(2, ceil_divide(shared_bytes / 2, teams * piece)));
   shape.stages =
-      static_cast<int32_t>(std::max<int64_t>(2, std::min<int64_t>({shape.stages, MOST_STAGES, room / shape.warps})));
+      static_cast<int32_t>(std::max<int64_t>(2, std::min<int64_t>({shape.stages, MOST_STAGES, room / teams})));
   if (shape.blocks < 1) shape.blocks = multiprocessors;
-  if (shape.room < 1) shape.room = static_cast<int32_t>(shared_bytes / 4 * 3);
+  if (shape.room < 1)
+    shape.room = static_cast<int32_t>(std::max<int64_t>(0, std::min(shared_bytes / 4 * 3, shared_bytes - spare)));
+  // The combine of a large group's splits: fewer blocks where it would not fit.
+  while (request.blocks < 1 && shape.blocks > 1 && decode_shared_bytes(dtype, head_dim, group, shape) > shared_bytes)
+    shape.blocks--;
   return shape;
 }
 
 cudaError_t launch_decode_attention(const DecodeAttention &a, cudaStream_t stream) {
   return HeadDims::choose(a.head_dim, [&](auto dim) {
     return DecodeFormats::choose(a.dtype, [&](auto dtype) {
-      return DecodeQueryTiles::choose(a.heads / a.kv_heads <= 8 ? 1 : 2, [&](auto tiles) {
+      return DecodeQueryTiles::choose(decode_query_tiles(a.head_dim, a.heads / a.kv_heads), [&](auto tiles) {
         return launch_tiles<decltype(dim)::value, decltype(dtype)::value, decltype(tiles)::value>(a, stream);
       });
     });

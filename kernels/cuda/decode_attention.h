@@ -8,13 +8,16 @@ namespace duo::cuda {
 // How the kernel is cut to the device. Zeros in a request stand for the chooser's own.
 struct DecodeShape {
   int32_t warps = 0;   // a block
-  int32_t stages = 0;  // tiles on their way or in use, a warp
+  int32_t stages = 0;  // tiles on their way or in use, a team
   int32_t blocks = 0;  // of the grid: each takes one split
   int32_t room = 0;    // bytes of shared memory where splits are combined, or more where the rings need it
+  int32_t team = 0;  // warps that share pieces, each with its own queries of a group; a divisor of warps, not asked for
 };
-// head_dim 32, 64 or 128. `shared_bytes`: what a block may have on this device.
-DecodeShape choose_decode_shape(Dtype dtype, int head_dim, int multiprocessors, int64_t shared_bytes,
+// Of a head_dim and queries per KV head; `shared_bytes`: what a block may have on this device.
+DecodeShape choose_decode_shape(Dtype dtype, int head_dim, int group, int multiprocessors, int64_t shared_bytes,
                                 DecodeShape request = {});
+// What a block of that shape takes: more than there is where a group is too large for a head_dim and device.
+int64_t decode_shared_bytes(Dtype dtype, int head_dim, int group, const DecodeShape &shape);
 
 // The step's projections of each session's token, to be normed (Q/K norm) and rotated here.
 struct DecodeProjections {
@@ -38,7 +41,8 @@ struct DecodeAttention {
   int32_t *arrived;               // [batch·H] zeros: splits of a head that are done, zeros again afterwards
   bf16 *out;                      // [batch, H, D] written
 };
-// Reads each visible cache entry once for up to 16 query heads of a group. A dependent launch.
+// Reads each visible cache entry once for all query heads of a group, up to eight warps' share of 8 or 16 (decode_piece.h).
+// A dependent launch.
 cudaError_t launch_decode_attention(const DecodeAttention &attention, cudaStream_t stream);
 
 }  // namespace duo::cuda

@@ -116,7 +116,7 @@ __device__ __forceinline__ void combine_splits(const DecodeAttention &a, int64_t
   for (int row = thread / 32; row < rows; row += a.shape.warps) {
     const auto *from = reinterpret_cast<const float *>(combined) + row * D;
     HeadVector v = gather_vector(D, [&](int i) { return from[i]; });
-    transform_vector(v, D);
+    transform_vector<D>(v);
     store_vector(v, out + row * D, D);
   }
 }

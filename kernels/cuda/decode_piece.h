@@ -10,6 +10,12 @@
 
 namespace duo::cuda {
 
+// Tiles of 8 queries that a warp holds: a group of up to 8 has one, a larger one two, where their outputs fit the
+// registers. Groups of more queries are shared by several warps (decode_attention.cu).
+__host__ __device__ constexpr int decode_query_tiles(int head_dim, int group) {
+  return group <= 8 || head_dim > 128 ? 1 : 2;
+}
+
 // Entries of a warp's piece: enough bytes to be worth a softmax step, a divisor of DECODE_TILE.
 constexpr int entries_a_piece(Dtype dtype) { return value_bits(key_dtype(dtype)) < 16 ? 32 : 16; }
 constexpr int piece_bytes(Dtype dtype, int head_dim) {
@@ -17,12 +23,15 @@ constexpr int piece_bytes(Dtype dtype, int head_dim) {
 }
 
 // A cache row's place in a piece: its 16-byte parts are permuted so that what a quarter of a warp reads falls on
-// different banks.
+// different banks; rows of an odd number of parts do so by themselves.
 template <int ROW_BYTES>
 struct PieceRows {
   static constexpr int PARTS = ROW_BYTES / 16;
   static __device__ __forceinline__ int turn(int row) {
-    return PARTS >= 8 ? (row & 6) ^ (row & 1) << 2 : PARTS == 4 ? row >> 1 & 3 : PARTS == 2 ? row >> 2 & 1 : 0;
+    return PARTS % 8 == 0   ? (row & 6) ^ (row & 1) << 2
+           : PARTS % 4 == 0 ? row >> 1 & 3
+           : PARTS % 2 == 0 ? row >> 2 & 1
+                            : 0;
   }
   static __device__ __forceinline__ int offset(int row, int byte) {
     return row * ROW_BYTES + ((byte / 16 ^ turn(row)) * 16 + byte % 16);
@@ -33,7 +42,10 @@ struct PieceRows {
 template <Dtype DTYPE, int ROW_BYTES, int BYTES>
 __device__ __forceinline__ void read_words(const uint8_t *rows, int row, int byte, uint32_t words[]) {
   const uint8_t *from = rows + PieceRows<ROW_BYTES>::offset(row, byte);
-  if constexpr (DTYPE == Dtype::f32) {
+  if constexpr (DTYPE == Dtype::f32 && BYTES == 8) {
+    const float2 two = *reinterpret_cast<const float2 *>(from);
+    words[0] = pack_bf16(two.x, two.y);
+  } else if constexpr (DTYPE == Dtype::f32) {
     static_assert(BYTES == 16);
     const float4 four = *reinterpret_cast<const float4 *>(from);
     words[0] = pack_bf16(four.x, four.y), words[1] = pack_bf16(four.z, four.w);
@@ -50,12 +62,24 @@ __device__ __forceinline__ void read_words(const uint8_t *rows, int row, int byt
   }
 }
 
+// The largest power of two that divides `bytes`, at most 16: how much of a row a lane reads at once.
+__host__ __device__ constexpr int bytes_a_read(int bytes) { return bytes % 16 == 0 ? 16 : bytes & -bytes; }
+
+// Elements of a row with its padding, which queries have zeros for and outputs are dropped of.
+__host__ __device__ constexpr int row_width(Dtype stored, int head_dim) {
+  return stored == Dtype::int4 ? 2 * kv_row_bytes(stored, head_dim) : head_dim;
+}
+
+// Floats from a row of a warp's outputs to the next, with a gap every 32.
+__host__ __device__ constexpr int output_stride(int width) { return width + 2 * ((width + 31) / 32 - 1); }
+
 template <int D, Dtype DTYPE, int QUERY_TILES>
 struct Attend {
   // Keys and values may be stored unlike.
   static constexpr Dtype KEY = key_dtype(DTYPE), VALUE = value_dtype(DTYPE);
   static constexpr int ENTRIES = entries_a_piece(DTYPE), STEPS = ENTRIES / 16;
   static constexpr int KEY_ROW = kv_row_bytes(KEY, D), VALUE_ROW = kv_row_bytes(VALUE, D);
+  static constexpr int KEY_WIDTH = row_width(KEY, D), VALUE_WIDTH = row_width(VALUE, D);
   static constexpr bool HAS_SCALE = kv_scale_bytes(DTYPE) > 0;
   static constexpr int PIECE_BYTES = piece_bytes(DTYPE, D);
   // Elements of a word, and of its half.
@@ -63,21 +87,21 @@ struct Attend {
   static constexpr int VALUE_A_WORD = 2 * pairs_a_word(VALUE), VALUE_HALF = VALUE_A_WORD / 2;
   // A lane's reads of a key row and of a value row: bytes at a time, how many, and elements and (after rounding of
   // fp32) words of each.
-  static constexpr int KEY_BYTES = KEY_ROW / 4 < 16 ? KEY_ROW / 4 : 16, KEY_READS = KEY_ROW / (4 * KEY_BYTES);
-  static constexpr int VALUE_BYTES = VALUE_ROW / 8 < 16 ? VALUE_ROW / 8 : 16,
-                       VALUE_READS = VALUE_ROW / (8 * VALUE_BYTES);
-  static constexpr int KEY_ELEMENTS = D / 4 / KEY_READS, VALUE_ELEMENTS = D / 8 / VALUE_READS;
+  static constexpr int KEY_BYTES = bytes_a_read(KEY_ROW / 4), KEY_READS = KEY_ROW / (4 * KEY_BYTES);
+  static constexpr int VALUE_BYTES = bytes_a_read(VALUE_ROW / 8), VALUE_READS = VALUE_ROW / (8 * VALUE_BYTES);
+  static constexpr int KEY_ELEMENTS = KEY_WIDTH / 4 / KEY_READS, VALUE_ELEMENTS = VALUE_WIDTH / 8 / VALUE_READS;
   static constexpr int KEY_WORDS = KEY_ELEMENTS / KEY_A_WORD,
                        VALUE_WORDS = (VALUE_ELEMENTS + VALUE_A_WORD - 1) / VALUE_A_WORD;
-  static_assert(KEY_WORDS >= 1 && KEY_ELEMENTS % 4 == 0 && VALUE_ELEMENTS % 4 == 0);
+  static_assert(KEY_WORDS >= 1 && KEY_ELEMENTS % 4 == 0 && VALUE_ELEMENTS % 2 == 0 && D % 16 == 0);
 
   uint32_t query[QUERY_TILES][KEY_READS][KEY_ELEMENTS / 2];
-  float out[QUERY_TILES][D / 16][4];
+  float out[QUERY_TILES][VALUE_WIDTH / 16][4];
   float largest[QUERY_TILES][2], sum[QUERY_TILES][2];  // of queries 2c, 2c + 1; sum: of this lane's keys
 
   // Outputs of a warp's row lie OUT_STRIDE floats from the next one's, with a gap every 32: stores of a warp fall on
   // different banks.
-  static constexpr int OUT_STRIDE = D + 2 * (D / 32 - 1);
+  static constexpr int OUT_STRIDE = output_stride(VALUE_WIDTH);
+  static constexpr int OUT_BYTES = QUERY_TILES * 8 * OUT_STRIDE * static_cast<int>(sizeof(float));
   static __device__ __forceinline__ int out_place(int row, int element) {
     return row * OUT_STRIDE + element + element / 32 * 2;
   }
@@ -89,11 +113,13 @@ struct Attend {
     for (int q = 0; q < QUERY_TILES; q++) {
 #pragma unroll
       for (int j = 0; j < KEY_READS; j++) {
-        const bf16 *from = queries + (q * 8 + row) * stride + (4 * j + column) * KEY_ELEMENTS;
+        const int element = (4 * j + column) * KEY_ELEMENTS;
+        const bf16 *from = queries + (q * 8 + row) * stride + element;
         uint32_t words[KEY_ELEMENTS / 2];
 #pragma unroll
         for (int w = 0; w < KEY_ELEMENTS / 2; w += 2) {
-          const uint2 two = q * 8 + row < rows ? *reinterpret_cast<const uint2 *>(from + 2 * w) : make_uint2(0, 0);
+          const bool is_there = q * 8 + row < rows && (KEY_WIDTH == D || element + 2 * w < D);
+          const uint2 two = is_there ? *reinterpret_cast<const uint2 *>(from + 2 * w) : make_uint2(0, 0);
           words[w] = two.x, words[w + 1] = two.y;
         }
 #pragma unroll
@@ -105,7 +131,8 @@ struct Attend {
                                                          low % 2 == 0 ? 0x5410 : 0x7632);
         }
       }
-      for (int t = 0; t < D / 16; t++) {
+#pragma unroll
+      for (int t = 0; t < VALUE_WIDTH / 16; t++) {
         for (int i = 0; i < 4; i++) out[q][t][i] = 0.0f;
       }
       for (int i = 0; i < 2; i++) largest[q][i] = minus_infinity(), sum[q][i] = 0.0f;
@@ -232,7 +259,7 @@ struct Attend {
         const float shrink[2] = {exp2_of(largest[q][0] - top[q][0]), exp2_of(largest[q][1] - top[q][1])};
         for (int i = 0; i < 2; i++) largest[q][i] = top[q][i], sum[q][i] *= shrink[i];
 #pragma unroll
-        for (int t = 0; t < D / 16; t++) {
+        for (int t = 0; t < VALUE_WIDTH / 16; t++) {
           for (int i = 0; i < 4; i++) out[q][t][i] *= shrink[i % 2];
         }
       }
@@ -268,7 +295,7 @@ struct Attend {
         if (at >= rows) continue;
         if (row == 0) tops[at] = largest[q][i], sums[at] = total;
 #pragma unroll
-        for (int t = 0; t < D / 16; t++) {
+        for (int t = 0; t < VALUE_WIDTH / 16; t++) {
           const int j = t / (VALUE_ELEMENTS / 2),
                     element = (8 * j + row) * VALUE_ELEMENTS + 2 * (t % (VALUE_ELEMENTS / 2));
           *reinterpret_cast<float2 *>(outs + out_place(at, element)) = make_float2(out[q][t][i], out[q][t][2 + i]);

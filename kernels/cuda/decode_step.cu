@@ -46,8 +46,14 @@ bool DecodeKind::operator<(const DecodeKind &other) const {
 DecodeStep::DecodeStep(const CudaModel &model, const DecodeKind &kind, const DecodeBuffers &buffers)
     : model_(model), config_(model.config()), kind_(kind), buffers_(buffers) {
   const DeviceSize &device = model.device_size();
-  shape_ = choose_decode_shape(kind.kv_dtype, static_cast<int>(config_.head_dim), device.multiprocessors,
-                               device.shared_bytes);
+  const int head_dim = static_cast<int>(config_.head_dim), group = static_cast<int>(config_.group());
+  shape_ = choose_decode_shape(kind.kv_dtype, head_dim, group, device.multiprocessors, device.shared_bytes);
+  if (decode_shared_bytes(kind.kv_dtype, head_dim, group, shape_) > device.shared_bytes) {
+    fail(DUO_STATUS_UNSUPPORTED,
+         "Expected fewer query heads a KV head for `head_dim` %d than %d on this GPU, whose blocks have %lld bytes of "
+         "shared memory: use int8 KV or device cpu",
+         head_dim, group, static_cast<long long>(device.shared_bytes));
+  }
 }
 
 DecodeStep::~DecodeStep() {

@@ -1,5 +1,4 @@
-// The orthonormal Walsh–Hadamard transform of head vectors of D elements, a power of two, in the registers that hold
-// them: what rotated KV caches are written, read and undone with. The sums are the CPU's (cpu/simd/hadamard_body.h),
+// The orthonormal Walsh–Hadamard transform of head vectors of D elements, in the registers that hold them: what rotated KV caches are written, read and undone with. The sums are the CPU's (cpu/simd/hadamard_body.h),
 // neighbours first.
 #pragma once
 #include "cuda/head_vector.h"
@@ -17,47 +16,99 @@ __device__ __forceinline__ void add_and_subtract_lanes(float &x, int lanes) {
   x = (static_cast<int>(threadIdx.x) & lanes) != 0 ? other - x : x + other;
 }
 
-// A warp's head vector: bits 0 to 4 of an element's number are the lane, the next is the pair (D = 128), the last is
-// first or second.
-__device__ __forceinline__ void transform_vector(HeadVector &v, int head_dim) {
-  const int half = head_dim / 2;
-  const float unit = 1.0f / sqrtf(static_cast<float>(head_dim));
-  for (int p = 0; p < HeadVector::PAIRS; p++) {
-    if (32 * p >= half) break;
-    for (int lanes = 1; lanes < 32 && lanes < half; lanes *= 2)
-      add_and_subtract_lanes(v.first[p], lanes), add_and_subtract_lanes(v.second[p], lanes);
+// A vector is transformed in blocks, the largest powers of two that fit: 80 = 64 + 16.
+__host__ __device__ constexpr int hadamard_block_size(int left) {
+  int size = 1;
+  while (2 * size <= left) size *= 2;
+  return size;
+}
+
+// Blocks from element BEGIN on of a vector whose element 32w + lane is words[w].
+template <int D, int BEGIN = 0>
+__device__ __forceinline__ void transform_words(float (&words)[(D + 31) / 32]) {
+  constexpr int SIZE = hadamard_block_size(D - BEGIN), FIRST = BEGIN / 32, COUNT = (SIZE + 31) / 32;
+  static_assert(BEGIN % 32 == 0);
+  const float unit = 1.0f / sqrtf(static_cast<float>(SIZE));
+#pragma unroll
+  for (int w = FIRST; w < FIRST + COUNT; w++) {
+    for (int lanes = 1; lanes < 32 && lanes < SIZE; lanes *= 2) add_and_subtract_lanes(words[w], lanes);
   }
-  static_assert(HeadVector::PAIRS == 2);
-  if (half > 32) add_and_subtract(v.first[0], v.first[1]), add_and_subtract(v.second[0], v.second[1]);
-  for (int p = 0; p < HeadVector::PAIRS; p++) {
-    add_and_subtract(v.first[p], v.second[p]);
-    v.first[p] *= unit, v.second[p] *= unit;
+#pragma unroll
+  for (int half = 1; half < COUNT; half *= 2) {
+#pragma unroll
+    for (int w = 0; w < COUNT; w++) {
+      if ((w & half) == 0) add_and_subtract(words[FIRST + w], words[FIRST + w + half]);
+    }
+  }
+#pragma unroll
+  for (int w = FIRST; w < FIRST + COUNT; w++) words[w] *= unit;
+  if constexpr (BEGIN + SIZE < D) transform_words<D, BEGIN + SIZE>(words);
+}
+
+// A warp's head vector. Its second half begins on a lane of its own where D/2 is no multiple of 32, and is moved to the
+// lanes of transform_words and back.
+template <int D>
+__device__ __forceinline__ void transform_vector(HeadVector &v) {
+  constexpr int HALF = D / 2, WORDS = (D + 31) / 32, PAIRS = (HALF + 31) / 32;
+  static_assert(PAIRS <= HeadVector::PAIRS);
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  float words[WORDS];
+#pragma unroll
+  for (int w = 0; w < WORDS; w++) {
+    if constexpr (HALF % 32 == 0) {
+      words[w] = w < PAIRS ? v.first[w] : v.second[w - PAIRS];
+    } else {
+      const int from = 32 * w + lane - HALF;  // place in the second half
+      words[w] = w < PAIRS && from < 0 ? v.first[w < PAIRS ? w : 0] : 0.0f;
+#pragma unroll
+      for (int p = 0; p < PAIRS; p++) {
+        const float other = __shfl_sync(ALL_LANES, v.second[p], from & 31);
+        if (from >= 32 * p && from < 32 * (p + 1)) words[w] = other;
+      }
+    }
+  }
+  transform_words<D>(words);
+#pragma unroll
+  for (int p = 0; p < PAIRS; p++) {
+    v.first[p] = words[p];
+    if constexpr (HALF % 32 == 0) {
+      v.second[p] = words[p + PAIRS];
+    } else {
+      const int to = HALF + 32 * p + lane;
+#pragma unroll
+      for (int w = 0; w < WORDS; w++) {
+        const float other = __shfl_sync(ALL_LANES, words[w], to & 31);
+        if (to / 32 == w) v.second[p] = other;
+      }
+    }
   }
 }
 
 // A row of an output of tensor cores, which four neighbouring lanes share: at(n, i) is element 8n + 2·(lane mod 4) + i.
 // The whole warp calls it.
-template <int D, typename At>
+template <int D, int BEGIN = 0, typename At>
 __device__ __forceinline__ void transform_row(const At &at) {
-  static_assert(D >= 16 && (D & (D - 1)) == 0);
-  const float unit = 1.0f / sqrtf(static_cast<float>(D));
+  constexpr int SIZE = hadamard_block_size(D - BEGIN), FIRST = BEGIN / 8, COUNT = SIZE / 8;
+  static_assert(SIZE >= 8);
+  const float unit = 1.0f / sqrtf(static_cast<float>(SIZE));
 #pragma unroll
-  for (int n = 0; n < D / 8; n++) {
+  for (int n = FIRST; n < FIRST + COUNT; n++) {
     add_and_subtract(at(n, 0), at(n, 1));
     for (int i = 0; i < 2; i++) add_and_subtract_lanes(at(n, i), 1), add_and_subtract_lanes(at(n, i), 2);
   }
 #pragma unroll
-  for (int half = 1; half < D / 8; half *= 2) {
+  for (int half = 1; half < COUNT; half *= 2) {
 #pragma unroll
-    for (int n = 0; n < D / 8; n++) {
+    for (int n = 0; n < COUNT; n++) {
       if ((n & half) != 0) continue;
-      for (int i = 0; i < 2; i++) add_and_subtract(at(n, i), at(n + half, i));
+      for (int i = 0; i < 2; i++) add_and_subtract(at(FIRST + n, i), at(FIRST + n + half, i));
     }
   }
 #pragma unroll
-  for (int n = 0; n < D / 8; n++) {
+  for (int n = FIRST; n < FIRST + COUNT; n++) {
     for (int i = 0; i < 2; i++) at(n, i) *= unit;
   }
+  if constexpr (BEGIN + SIZE < D) transform_row<D, BEGIN + SIZE>(at);
 }
 
 }  // namespace duo::cuda

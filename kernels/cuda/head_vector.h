@@ -4,9 +4,10 @@
 
 namespace duo::cuda {
 
-// Head vectors of up to 128 elements, element i and its partner i + D/2 on lanes: lane holds pairs lane, lane + 32.
+// Head vectors of up to 256 elements, element i and its partner i + D/2 on lanes: lane holds pairs lane, lane + 32 …,
+// zeros past the end.
 struct HeadVector {
-  static constexpr int PAIRS = 2;
+  static constexpr int PAIRS = 4;
   float first[PAIRS], second[PAIRS];
 };
 
@@ -15,8 +16,9 @@ __device__ __forceinline__ HeadVector load_vector(const bf16 *from, int head_dim
   HeadVector v;
   for (int p = 0; p < HeadVector::PAIRS; p++) {
     const int i = threadIdx.x % 32 + 32 * p;
-    v.first[p] = i < head_dim / 2 ? widen_as<HALF>(from[i]) : 0.0f;
-    v.second[p] = i < head_dim / 2 ? widen_as<HALF>(from[i + head_dim / 2]) : 0.0f;
+    const bool is_inside = 32 * p < head_dim / 2 && i < head_dim / 2;
+    v.first[p] = is_inside ? widen_as<HALF>(from[i]) : 0.0f;
+    v.second[p] = is_inside ? widen_as<HALF>(from[i + head_dim / 2]) : 0.0f;
   }
   return v;
 }
@@ -27,8 +29,9 @@ __device__ __forceinline__ HeadVector gather_vector(int head_dim, const At &at) 
   HeadVector v;
   for (int p = 0; p < HeadVector::PAIRS; p++) {
     const int i = threadIdx.x % 32 + 32 * p;
-    v.first[p] = i < head_dim / 2 ? at(i) : 0.0f;
-    v.second[p] = i < head_dim / 2 ? at(i + head_dim / 2) : 0.0f;
+    const bool is_inside = 32 * p < head_dim / 2 && i < head_dim / 2;
+    v.first[p] = is_inside ? at(i) : 0.0f;
+    v.second[p] = is_inside ? at(i + head_dim / 2) : 0.0f;
   }
   return v;
 }
@@ -39,6 +42,7 @@ __device__ __forceinline__ void normalize_vector(HeadVector &v, const float *wei
   const float scale = 1.0f / sqrtf(sum_warp(square) / static_cast<float>(head_dim) + eps);
   for (int p = 0; p < HeadVector::PAIRS; p++) {
     const int i = threadIdx.x % 32 + 32 * p;
+    if (32 * p >= head_dim / 2) break;
     if (i >= head_dim / 2) continue;
     v.first[p] *= scale * weight[i];
     v.second[p] *= scale * weight[i + head_dim / 2];
@@ -50,6 +54,7 @@ __device__ __forceinline__ void rotate_vector(HeadVector &v, const float *cosine
                                               float direction) {
   for (int p = 0; p < HeadVector::PAIRS; p++) {
     const int i = threadIdx.x % 32 + 32 * p;
+    if (32 * p >= head_dim / 2) break;
     if (i >= head_dim / 2) continue;
     const float c = cosine[i], s = sine[i] * direction, first = v.first[p], second = v.second[p];
     v.first[p] = first * c - second * s;
@@ -61,6 +66,7 @@ template <Half HALF = Half::bf16>
 __device__ __forceinline__ void store_vector(const HeadVector &v, bf16 *to, int head_dim) {
   for (int p = 0; p < HeadVector::PAIRS; p++) {
     const int i = threadIdx.x % 32 + 32 * p;
+    if (32 * p >= head_dim / 2) break;
     if (i >= head_dim / 2) continue;
     to[i] = narrow_as<HALF>(v.first[p]);
     to[i + head_dim / 2] = narrow_as<HALF>(v.second[p]);
@@ -71,6 +77,7 @@ __device__ __forceinline__ void store_vector(const HeadVector &v, bf16 *to, int 
 __device__ __forceinline__ void spread_vector(const HeadVector &v, float *to, int head_dim) {
   for (int p = 0; p < HeadVector::PAIRS; p++) {
     const int i = threadIdx.x % 32 + 32 * p;
+    if (32 * p >= head_dim / 2) break;
     if (i >= head_dim / 2) continue;
     to[i] = v.first[p];
     to[i + head_dim / 2] = v.second[p];

@@ -38,14 +38,14 @@ struct Instances {
 };
 
 // Head sizes of attention by mma, forward, backward and decode, and so of models.
-using HeadDims = Instances<32, 64, 128>;
+using HeadDims = Instances<32, 64, 80, 96, 128, 192, 256>;
 // Those that have wgmma kernels besides, taken on Hopper.
 using HopperHeadDims = Instances<64, 128>;
 // 16-bit floats of a forward pass: f16 when a model is measured.
 using ForwardHalves = Instances<Half::bf16, Half::f16>;
 // Stored formats that decode reads.
 using DecodeFormats = Instances<Dtype::f32, Dtype::bf16, Dtype::int8, Dtype::fp8, Dtype::int4, Dtype::k8v4>;
-// Tiles of 8 queries of a KV head that a decode warp holds: a group takes the least that is enough, or the most.
+// Tiles of 8 queries of a KV head that a decode warp holds (decode_piece.h says which group has which).
 using DecodeQueryTiles = Instances<1, 2>;
 
 }  // namespace duo::cuda

@@ -33,7 +33,11 @@ __device__ __forceinline__ void encode_vector(Dtype dtype, const float *vector, 
     const uint16_t half_scale = narrow_half((largest + smallest) * (1.0f / 15.0f));
     const float step = widen_half(half_scale), inverse = step > 0.0f ? 1.0f / step : 0.0f;
     const float zero = fminf(15.0f, rintf(smallest * inverse));
-    for (int i = lane; i < head_dim / 2; i += 32) {
+    for (int i = lane; i < kv_row_bytes(Dtype::int4, head_dim); i += 32) {
+      if (i >= head_dim / 2) {
+        row[i] = 0;
+        continue;
+      }
       const float low = fminf(15.0f, fmaxf(0.0f, rintf(vector[2 * i] * inverse) + zero));
       const float high = fminf(15.0f, fmaxf(0.0f, rintf(vector[2 * i + 1] * inverse) + zero));
       row[i] = static_cast<uint8_t>(static_cast<uint32_t>(low) | static_cast<uint32_t>(high) << 4);

@@ -9,11 +9,11 @@
 
 namespace duo::cuda {
 
-// Bytes of D values; bytes of the scale word (0: none).
+// Bytes of D values, in whole 16 bytes (of int4, 80 take 48 instead of 40); bytes of the scale word (0: none).
 __host__ __device__ constexpr int kv_row_bytes(Dtype dtype, int head_dim) {
   return dtype == Dtype::f32                           ? 4 * head_dim
          : dtype == Dtype::bf16 || dtype == Dtype::f16 ? 2 * head_dim
-         : dtype == Dtype::int4                        ? head_dim / 2
+         : dtype == Dtype::int4                        ? (head_dim / 2 + 15) / 16 * 16
                                                        : head_dim;
 }
 __host__ __device__ constexpr int kv_scale_bytes(Dtype dtype) {

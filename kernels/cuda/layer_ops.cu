@@ -4,6 +4,7 @@
 
 #include "cuda/hadamard.h"
 #include "cuda/head_vector.h"
+#include "cuda/instances.h"
 #include "cuda/kv_encode.h"
 
 namespace duo::cuda {
@@ -116,22 +117,21 @@ __device__ __forceinline__ void record_range(const HeadVector &v, float *peak) {
   if (largest > 0.0f) raise_peak(peak, largest);
 }
 
-template <Half HALF>
+template <int D, Half HALF>
 __global__ void rope_write_kernel(const RopeWrite r) {
-  float *staging =
-      reinterpret_cast<float *>(shared_memory()) + threadIdx.x / 32 * r.head_dim;  // one head vector a warp
+  float *staging = reinterpret_cast<float *>(shared_memory()) + threadIdx.x / 32 * D;  // one head vector a warp
   const int64_t item = static_cast<int64_t>(blockIdx.x) * (blockDim.x / 32) + threadIdx.x / 32;
   const int64_t queries = r.query_rows * r.heads, keys = r.rows * r.kv_heads;
-  const int64_t half = r.head_dim / 2;
+  constexpr int64_t half = D / 2;
   if (item < queries) {
     const int64_t row = item / r.heads, head = item % r.heads;
     const int64_t table = r.query_positions[row] - r.table_start;
-    HeadVector v = load_vector<HALF>(r.query_in + row * r.query_stride + head * r.head_dim, r.head_dim);
-    if (r.query_norm != nullptr) normalize_vector(v, r.query_norm, r.head_dim, r.eps);
-    rotate_vector(v, r.cosine + table * half, r.sine + table * half, r.head_dim, 1.0f);
-    if (r.rotates_kv) transform_vector(v, r.head_dim);
+    HeadVector v = load_vector<HALF>(r.query_in + row * r.query_stride + head * D, D);
+    if (r.query_norm != nullptr) normalize_vector(v, r.query_norm, D, r.eps);
+    rotate_vector(v, r.cosine + table * half, r.sine + table * half, D, 1.0f);
+    if (r.rotates_kv) transform_vector<D>(v);
     record_range<HALF>(v, r.peak);
-    store_vector<HALF>(v, r.query_out + item * r.head_dim, r.head_dim);
+    store_vector<HALF>(v, r.query_out + item * D, D);
     return;
   }
   const bool is_value = item >= queries + keys;
@@ -139,21 +139,19 @@ __global__ void rope_write_kernel(const RopeWrite r) {
   if (index >= keys) return;
   const int64_t row = index / r.kv_heads, head = index % r.kv_heads;
   const int64_t table = r.positions[row] - r.table_start;
-  HeadVector v =
-      load_vector<HALF>((is_value ? r.value_in : r.key_in) + row * r.key_stride + head * r.head_dim, r.head_dim);
+  HeadVector v = load_vector<HALF>((is_value ? r.value_in : r.key_in) + row * r.key_stride + head * D, D);
   if (!is_value) {
-    if (r.key_norm != nullptr) normalize_vector(v, r.key_norm, r.head_dim, r.eps);
-    rotate_vector(v, r.cosine + table * half, r.sine + table * half, r.head_dim, 1.0f);
+    if (r.key_norm != nullptr) normalize_vector(v, r.key_norm, D, r.eps);
+    rotate_vector(v, r.cosine + table * half, r.sine + table * half, D, 1.0f);
   }
-  if (r.rotates_kv) transform_vector(v, r.head_dim);
+  if (r.rotates_kv) transform_vector<D>(v);
   record_range<HALF>(v, r.peak);
-  spread_vector(v, staging, r.head_dim);
+  spread_vector(v, staging, D);
   __syncwarp();
   uint8_t *to = is_value ? r.value_out : r.key_out;
   uint32_t *scale = is_value ? r.value_scale : r.key_scale;
   const Dtype stored = is_value ? value_dtype(r.dtype) : key_dtype(r.dtype);
-  encode_vector(stored, staging, r.head_dim, to + index * kv_row_bytes(stored, r.head_dim),
-                scale == nullptr ? nullptr : scale + index);
+  encode_vector(stored, staging, D, to + index * kv_row_bytes(stored, D), scale == nullptr ? nullptr : scale + index);
 }
 
 // One thread 4 bytes of a row (rows are whole words for D >= 8), threads beyond them the scale.
@@ -436,8 +434,11 @@ cudaError_t launch_rope_write(const RopeWrite &rope, cudaStream_t stream) {
   const int64_t items = rope.query_rows * rope.heads + 2 * rope.rows * rope.kv_heads;
   const Grid grid{dim3(static_cast<unsigned>(ceil_divide(items, WARPS))), WARPS * 32,
                   WARPS * rope.head_dim * sizeof(float)};
-  return launch(grid, stream, rope.dtype == Dtype::f16 ? rope_write_kernel<Half::f16> : rope_write_kernel<Half::bf16>,
-                rope);
+  return HeadDims::choose(rope.head_dim, [&](auto dim) {
+    return ForwardHalves::choose(rope.dtype == Dtype::f16 ? Half::f16 : Half::bf16, [&](auto half) {
+      return launch(grid, stream, rope_write_kernel<decltype(dim)::value, decltype(half)::value>, rope);
+    });
+  });
 }
 cudaError_t launch_cache_copy(const CacheCopy &copy, cudaStream_t stream) {
   const int64_t width = kv_entry_bytes(copy.dtype, copy.head_dim) / 4;

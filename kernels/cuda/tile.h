@@ -5,11 +5,13 @@
 
 namespace duo::cuda {
 
-// Element offset of piece `piece` (8 elements) of `row` in a tile of WIDTH columns (32, 64 or a multiple of 64).
+// Element offset of piece `piece` (8 elements) of `row` in a tile of WIDTH columns, a multiple of 16. Rows of a stride
+// of 2 or 4 pieces past a multiple of 8 fall on every second or fourth bank group, so fewer bits of the row are enough.
 template <int WIDTH>
 __device__ __forceinline__ int tile_offset(int row, int piece) {
   constexpr int PIECES = WIDTH / 8;
-  const int turn = PIECES >= 8 ? row & 7 : row >> 1 & 3;
+  static_assert(PIECES % 2 == 0);
+  const int turn = PIECES % 8 == 0 ? row & 7 : PIECES % 4 == 0 ? row >> 1 & 3 : row >> 2 & 1;
   return row * WIDTH + (piece ^ turn) * 8;
 }
 

@@ -461,6 +461,11 @@ int main() {
   test_case({"norms, bias, tied, dynamic rope", 2, 4, 1, 64, 72, 80, 33, 75, true, true, true, Dtype::bf16});
   test_case({"one layer", 1, 4, 2, 32, 64, 96, 50, 40, false, false, false, Dtype::stored});
   test_case({"int8", 2, 2, 2, 32, 64, 48, 40, 60, false, true, true, Dtype::int8});
+  // The other head sizes, each with its own tiles.
+  test_case({"head size 80", 2, 4, 2, 80, 64, 48, 40, 75, true, false, false, Dtype::stored});
+  test_case({"head size 96", 2, 4, 2, 96, 64, 48, 40, 75, false, true, false, Dtype::stored});
+  test_case({"head size 192", 2, 2, 1, 192, 64, 48, 40, 75, true, false, false, Dtype::stored});
+  test_case({"head size 256", 2, 2, 1, 256, 64, 48, 40, 75, false, false, false, Dtype::stored});
   test_refusals();
   return finish("test_cuda_model");
 }

@@ -334,7 +334,14 @@ std::vector<AttentionProblem> list_problems(bool is_hopper) {
     return p;
   };
   std::vector<AttentionProblem> list{make(3, 3, 64, 131, 0, 20, 45), make(6, 3, 128, 97, 70, 5, 11)};
-  if (!is_hopper) list.push_back(make(6, 3, 32, 70, 3, 9, 30));
+  if (!is_hopper) {
+    list.push_back(make(6, 3, 32, 70, 3, 9, 30));
+    // Each head size that has no kernel by wgmma: tiles of 64, 32 and 16 keys.
+    list.push_back(make(4, 2, 80, 75, 3, 20, 30));
+    list.push_back(make(3, 3, 96, 70, 20, 5, 30));
+    list.push_back(make(4, 2, 192, 67, 3, 20, 25));
+    list.push_back(make(2, 2, 256, 70, 18, 9, 20));
+  }
   if (is_brief) return list;
   list.push_back(make(1, 1, 64, 1, 0, 1));
   list.push_back(make(2, 1, 128, 5, 9, 2));  // fewer tokens than sinks
@@ -348,6 +355,7 @@ std::vector<AttentionProblem> list_problems(bool is_hopper) {
   } else {
     list.push_back(make(3, 3, 32, 193, 64, 65));
     list.push_back(make(2, 2, 64, 200, 0, 64));
+    list.push_back(make(2, 2, 64, 260, 10, 66));  // tiles behind the window, one key short and with sinks
     list.push_back(make(6, 3, 32, 200, 10, 30, 50, {0, 5, 66, 130, 199}));
   }
   return list;
@@ -380,7 +388,14 @@ void test_all_forward(Kernel kernel) {
   for (const Dtype dtype : KV_DTYPES) cached(dtype, 4, 2, 64, 75, 30, 3, 40, false);
   for (const Dtype dtype : {Dtype::int8, Dtype::fp8, Dtype::int4, Dtype::k8v4})
     cached(dtype, 4, 2, dtype == Dtype::int8 ? 128 : 64, 75, 30, 3, 40, false, true);
-  if (kernel == Kernel::plain) cached(Dtype::int4, 4, 2, 32, 75, 30, 3, 40, false, true);
+  if (kernel == Kernel::plain) {
+    cached(Dtype::int4, 4, 2, 32, 75, 30, 3, 40, false, true);
+    // Transformed in blocks: 64 + 16, 64 + 32, 128 + 64; int4 rows of 80 are padded.
+    for (const int64_t dim : {80, 96, 192, 256}) {
+      cached(Dtype::int4, 2, 2, dim, 41, 30, 3, 20, false, true);
+      cached(dim % 64 == 0 ? Dtype::int8 : Dtype::fp8, 2, 2, dim, 41, 30, 3, 20, true);
+    }
+  }
   if (is_brief) return;
   for (const Dtype dtype : {Dtype::bf16, Dtype::int8}) {
     cached(dtype, 2, 2, 128, 128, 20, 10, 33, true);
@@ -413,7 +428,7 @@ OP_TEST(attention, launch_attention_forward_plain) {
         a.shape = {1, 1, dim, 0, nullptr}, a.num_rows = a.num_listed = 1;
         return launch_attention_forward_plain(a, Branches::full, test_stream().get());
       },
-      {16, 48, 96, 256});
+      {16, 48, 112, 512});
 }
 OP_TEST(attention, launch_attention_forward_hopper) {
   test_all_forward(Kernel::hopper);
@@ -446,13 +461,13 @@ std::vector<uint16_t> mix_with(Kernel kernel, const AttentionProblem &p) {
 // The choice: every head dimension works, by the kernel that fits the device; nothing is launched for no heads and no
 // rows.
 OP_TEST(attention, launch_attention_forward) {
-  for (const int64_t dim : {32, 64, 128}) {
+  for (const int64_t dim : {32, 64, 80, 96, 128, 192, 256}) {
     AttentionProblem p{};
     p.heads = 3, p.kv_heads = 3, p.dim = dim, p.tokens = 20, p.sink = 2, p.recent = 7;
     test_forward(p, Kernel::chosen, Half::bf16, 0);
     p.tokens = 150;
     draw(p, Half::bf16, 7);
-    const bool takes_wgmma = has_hopper() && dim > 32;
+    const bool takes_wgmma = has_hopper() && (dim == 64 || dim == 128);
     expect(mix_with(Kernel::chosen, p) == mix_with(takes_wgmma ? Kernel::hopper : Kernel::plain, p),
            "the kernel that fits the device, D" + std::to_string(dim));
     if (takes_wgmma)
@@ -474,7 +489,7 @@ OP_TEST(attention, launch_attention_backward_plain) {
         a.shape = {1, 1, dim, 0, nullptr}, a.num_rows = a.num_keys = 1;
         return launch_attention_backward_plain(a, test_stream().get());
       },
-      {16, 96});
+      {16, 112});
 }
 OP_TEST(attention, launch_attention_backward_hopper) {
   test_all_backward(Kernel::hopper);
@@ -487,7 +502,7 @@ OP_TEST(attention, launch_attention_backward_hopper) {
       {32, 96});
 }
 OP_TEST(attention, launch_attention_backward) {
-  for (const int64_t dim : {32, 64, 128}) {
+  for (const int64_t dim : {32, 64, 80, 96, 128, 192, 256}) {
     AttentionProblem p{};
     p.heads = 3, p.kv_heads = 3, p.dim = dim, p.tokens = 20, p.sink = 2, p.recent = 7;
     test_backward(p, Kernel::chosen, 0, false);
@@ -514,7 +529,8 @@ OP_TEST(attention, launch_branch_deltas) {
   struct Case {
     int64_t heads, kv_heads, dim, rows;
   };
-  std::vector<Case> cases{{3, 3, 32, 1}, {6, 3, 64, 70}, {4, 1, 128, 33}, {4, 4, 64, 65}};
+  std::vector<Case> cases{{3, 3, 32, 1},  {6, 3, 64, 70}, {4, 1, 128, 33},
+                          {4, 4, 64, 65}, {4, 2, 80, 9},  {2, 2, 256, 5}};
   // More of a KV head's rows than its slices have threads.
   if (!is_brief) cases.push_back({2, 1, 32, GATE_SLICES * 256 / 2 + 40});
   for (const Case &c : cases) {

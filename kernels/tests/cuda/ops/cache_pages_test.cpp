@@ -36,8 +36,8 @@ OP_TEST(pages, launch_copy_pages) {
 
 // Two sessions' heads, paged in an order that is no order, beside the same in one piece: the same bits out, and the
 // same entry written.
-void test_paged(Dtype dtype, const std::vector<int32_t> &lengths, int32_t blocks) {
-  const int32_t kv_heads = 2, heads = 6, dim = 32, batch = static_cast<int32_t>(lengths.size());
+void test_paged(Dtype dtype, const std::vector<int32_t> &lengths, int32_t blocks, int32_t dim = 32) {
+  const int32_t kv_heads = 2, heads = 6, batch = static_cast<int32_t>(lengths.size());
   const int64_t most = *std::max_element(lengths.begin(), lengths.end()) + 1,
                 pages = (most + PAGE_ENTRIES - 1) / PAGE_ENTRIES, pairs = batch * kv_heads,
                 slots = pages * PAGE_ENTRIES;
@@ -62,8 +62,9 @@ void test_paged(Dtype dtype, const std::vector<int32_t> &lengths, int32_t blocks
   const auto qkv = upload(to_bf16(random.values(batch * (heads + 2 * kv_heads) * dim, 2.0)));
   const auto cosine = upload(std::vector<float>(static_cast<size_t>(batch * dim / 2), 0.8f)),
              sine = upload(std::vector<float>(static_cast<size_t>(batch * dim / 2), 0.6f));
-  const DecodeShape shape = choose_decode_shape(dtype, dim, 4, 227 << 10, {2, 2, blocks});
-  const std::string name = std::string("paged ") + kv_name(dtype) + " blocks " + std::to_string(blocks);
+  const DecodeShape shape = choose_decode_shape(dtype, dim, heads / kv_heads, 4, 227 << 10, {2, 2, blocks});
+  const std::string name =
+      std::string("paged ") + kv_name(dtype) + " D" + std::to_string(dim) + " blocks " + std::to_string(blocks);
   const auto attend = [&](const std::vector<HeadCache> &caches) {
     const auto cache_buffer = upload(caches);
     std::vector<DecodeMember> members;
@@ -114,6 +115,7 @@ void test_paged(Dtype dtype, const std::vector<int32_t> &lengths, int32_t blocks
 OP_TEST(pages, launch_decode_attention) {
   for (const Dtype dtype : {Dtype::bf16, Dtype::int4, Dtype::k8v4}) {
     test_paged(dtype, {255, 256}, 4);
+    test_paged(dtype, {255, 256}, 4, 80);  // of int4, rows with padding
     if (is_brief) continue;
     test_paged(dtype, {9000, 700}, 3);  // a share of more pages than lanes
   }

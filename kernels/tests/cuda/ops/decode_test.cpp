@@ -78,11 +78,12 @@ OP_TEST(decode, launch_decode_plan) {
 struct DecodeCase {
   Dtype dtype;
   int64_t heads, kv_heads, head_dim;
-  std::vector<int32_t> lengths;  // a session each
-  int64_t retrieval;             // the first so many KV heads
-  DecodeShape shape;             // blocks at least; zeros: chosen
-  bool is_ready = false;         // queries rotated and the step's entries written beforehand
-  bool rotates = false;          // by hadamard.h
+  std::vector<int32_t> lengths;      // a session each
+  int64_t retrieval;                 // the first so many KV heads
+  DecodeShape shape;                 // blocks at least; zeros: chosen
+  bool is_ready = false;             // queries rotated and the step's entries written beforehand
+  bool rotates = false;              // by hadamard.h
+  int64_t shared_bytes = 227 << 10;  // of a block
 };
 
 // The step's entry is written and nothing else, and each query attends to exactly the entries that it sees.
@@ -134,7 +135,8 @@ void test_decode(const DecodeCase &c) {
                                       eps,
                                       cosine.data(),
                                       sine.data()};
-  const DecodeShape shape = choose_decode_shape(c.dtype, static_cast<int>(c.head_dim), 4, 227 << 10, c.shape);
+  const DecodeShape shape =
+      choose_decode_shape(c.dtype, static_cast<int>(c.head_dim), static_cast<int>(group), 4, c.shared_bytes, c.shape);
   DeviceBuffer<DecodeHead> plan(pairs + 1);
   const int64_t parts = (shape.blocks + pairs) * group;
   std::string name = std::string("decode ") + kv_name(c.dtype) + " H" + std::to_string(c.heads) + " G" +
@@ -245,13 +247,27 @@ OP_TEST(decode, launch_decode_attention) {
     test_decode({dtype, 4, 2, 64, {600}, 1, {}});
     test_decode({dtype, 4, 2, 128, {130, 31}, 1, {2, 2, 3}});
     test_decode({dtype, 20, 2, 32, {65}, 1, {8, 9, 7}});
+    // Each head size; rows of odd numbers of 16-byte parts; more queries than one warp has, with a combine of splits.
+    test_decode({dtype, 4, 2, 80, {100, 40}, 1, {2, 2, 3}});
+    test_decode({dtype, 10, 1, 96, {75}, 1, {}});
+    test_decode({dtype, 6, 2, 192, {70}, 1, {2, 2, 3}});
+    test_decode({dtype, 12, 1, 256, {90}, 1, {4, 2, 2}});
+    test_decode({dtype, 40, 1, 64, {200}, 1, {6, 3, 3}});
     // Rotated: a head of one split, heads of several, and of more quads a split than threads.
     if (!kv_has_scale(dtype)) continue;
     test_decode({dtype, 4, 2, 64, {600}, 1, {}, false, true});
     test_decode({dtype, 4, 2, 128, {130, 31}, 1, {2, 2, 3}, false, true});
     test_decode({dtype, 20, 2, 32, {65}, 1, {8, 9, 7}, false, true});
+    for (const int64_t dim : {80, 96, 192, 256}) test_decode({dtype, 18, 2, dim, {70}, 1, {}, false, true});
   }
   if (is_brief) return;
+  // On the smallest shared memory; teams of as many warps as there are, and a group of more queries than these hold.
+  for (const int64_t dim : {32, 80, 128, 256})
+    test_decode({Dtype::f32, 8, 1, dim, {300}, 1, {}, false, false, 99 << 10});
+  test_decode({Dtype::bf16, 71, 1, 64, {300}, 1, {}});
+  test_decode({Dtype::int8, 71, 1, 64, {300}, 1, {0, 0, 9}, true, true});
+  test_decode({Dtype::bf16, 130, 1, 32, {65}, 1, {}});
+  test_decode({Dtype::int4, 66, 1, 256, {65}, 1, {}, false, true});
   // One entry; around a tile's and a piece's end; blocks without work; streaming heads alone; one retrieval head;
   // sessions of unlike lengths.
   test_decode({Dtype::bf16, 3, 3, 32, {0}, 2, {0, 0, 9}});
@@ -274,8 +290,8 @@ OP_TEST(decode, launch_decode_attention) {
   test_decode({Dtype::int4, 20, 2, 64, {650}, 1, {}, true});
   test_decode({Dtype::k8v4, 18, 1, 128, {690}, 1, {}, false, true});
   DecodeAttention a{};
-  a.heads = a.kv_heads = a.batch = 1, a.head_dim = 96, a.dtype = Dtype::bf16;
-  expect(launch_decode_attention(a, test_stream().get()) == cudaErrorInvalidValue, "head_dim 96 is refused");
+  a.heads = a.kv_heads = a.batch = 1, a.head_dim = 112, a.dtype = Dtype::bf16;
+  expect(launch_decode_attention(a, test_stream().get()) == cudaErrorInvalidValue, "head_dim 112 is refused");
   a.head_dim = 64, a.dtype = Dtype::f16;
   expect(launch_decode_attention(a, test_stream().get()) == cudaErrorInvalidValue, "f16 caches are refused");
 }

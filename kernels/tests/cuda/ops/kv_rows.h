@@ -22,7 +22,7 @@ inline Dtype kv_stored(Dtype cache, bool is_value) {
 inline int64_t kv_bytes(Dtype dtype, int64_t dim) {
   return dtype == Dtype::f32                           ? 4 * dim
          : dtype == Dtype::bf16 || dtype == Dtype::f16 ? 2 * dim
-         : dtype == Dtype::int4                        ? dim / 2
+         : dtype == Dtype::int4                        ? (dim + 31) / 32 * 16  // whole 16 bytes
                                                        : dim;
 }
 inline bool kv_has_scale(Dtype dtype) { return dtype != Dtype::f32 && dtype != Dtype::bf16 && dtype != Dtype::f16; }
@@ -115,17 +115,22 @@ inline std::vector<double> rotate_exactly(const float *vector, int64_t dim, cons
   return out;
 }
 
-// The orthonormal Walsh–Hadamard transform of vectors [n, D] by its definition, D a power of two: entry (i, j) is
-// (−1)^|i ∧ j|/√D.
+// The orthonormal Walsh–Hadamard transform of vectors [n, D] by its definition, in blocks of the largest powers of two
+// that fit: entry (i, j) of a block of size B is (−1)^|i ∧ j|/√B.
 inline std::vector<double> transform_exactly(const std::vector<double> &vectors, int64_t dim) {
   std::vector<double> out(vectors.size());
-  for (size_t at = 0; at < vectors.size(); at += static_cast<size_t>(dim)) {
-    for (int64_t i = 0; i < dim; i++) {
-      for (int64_t j = 0; j < dim; j++)
-        out[at + static_cast<size_t>(i)] +=
-            (__builtin_popcountll(static_cast<unsigned long long>(i & j)) % 2 == 0 ? 1 : -1) *
-            vectors[at + static_cast<size_t>(j)];
-      out[at + static_cast<size_t>(i)] /= std::sqrt(static_cast<double>(dim));
+  for (size_t vector = 0; vector < vectors.size(); vector += static_cast<size_t>(dim)) {
+    int64_t size = 0;
+    for (int64_t begin = 0; begin < dim; begin += size) {
+      for (size = 1; 2 * size <= dim - begin;) size *= 2;
+      const size_t at = vector + static_cast<size_t>(begin);
+      for (int64_t i = 0; i < size; i++) {
+        for (int64_t j = 0; j < size; j++)
+          out[at + static_cast<size_t>(i)] +=
+              (__builtin_popcountll(static_cast<unsigned long long>(i & j)) % 2 == 0 ? 1 : -1) *
+              vectors[at + static_cast<size_t>(j)];
+        out[at + static_cast<size_t>(i)] /= std::sqrt(static_cast<double>(size));
+      }
     }
   }
   return out;

@@ -40,7 +40,8 @@ OP_TEST(attention, launch_ladder_products) {
   struct Case {
     int64_t heads, kv_heads, dim, rows, windows;
   };
-  for (const Case &c : {Case{3, 3, 32, 1, 1}, Case{6, 3, 64, 70, 2}, Case{4, 1, 128, 33, 5}, Case{4, 4, 64, 65, 3}}) {
+  for (const Case &c : {Case{3, 3, 32, 1, 1}, Case{6, 3, 64, 70, 2}, Case{4, 1, 128, 33, 5}, Case{4, 4, 64, 65, 3},
+                        Case{2, 2, 80, 9, 2}, Case{2, 1, 256, 5, 3}}) {
     const std::string name = "ladder products H" + std::to_string(c.heads) + " G" + std::to_string(c.kv_heads) + " D" +
                              std::to_string(c.dim) + " rows " + std::to_string(c.rows);
     Random random(static_cast<uint64_t>(c.rows));

@@ -74,12 +74,39 @@ void require_documented(const std::string &path) {
   for (const auto &row : expected) expect(false, "docs/kernels.md has no row of " + row.first);
 }
 
+// Each `NAME = value` of the table of tuned numbers is so in the file that its row names.
+void require_tuned_numbers(const std::string &path, const std::string &sources) {
+  std::ifstream file(path);
+  std::string line;
+  while (std::getline(file, line) && line != "## Numbers that were tuned") {}
+  if (!file) return;
+  int found = 0;
+  const std::regex row("\\| (.*) \\| `([a-z0-9_.]+)` \\|.*"), number("`([A-Z_]+ = [^`]+)`");
+  while (std::getline(file, line) && line.rfind("## ", 0) != 0) {
+    std::smatch parts;
+    if (!std::regex_match(line, parts, row)) continue;
+    std::ifstream source(sources + "/" + parts[2].str());
+    std::stringstream text;
+    text << source.rdbuf();
+    const std::string all = text.str(), numbers = parts[1];
+    expect(!all.empty(), "docs/kernels.md names a file of numbers, " + parts[2].str());
+    for (std::sregex_iterator at(numbers.begin(), numbers.end(), number), end; at != end; ++at, found++) {
+      const std::string says = (*at)[1];
+      const size_t place = all.find(says);
+      const bool is_whole = place != std::string::npos && std::string(",; ").find(all[place + says.size()]) < 3;
+      expect(is_whole, "docs/kernels.md: `" + says + "` is in " + parts[2].str());
+    }
+  }
+  expect(found > 15, "docs/kernels.md has a table of tuned numbers");
+}
+
 }  // namespace
 
 int main(int count, char **values) {
   std::set<std::string> wanted(values + 1, values + count);
   is_brief = wanted.erase("--brief") > 0;
   if (wanted.empty()) require_all_tested(DUO_CUDA_HEADERS), require_documented(DUO_KERNELS_DOC);
+  if (wanted.empty()) require_tuned_numbers(DUO_KERNELS_DOC, DUO_CUDA_HEADERS);
   std::set<std::string> unknown = wanted;
   for (const OpTest &test : op_tests()) {
     unknown.erase(test.group), unknown.erase(test.launch);

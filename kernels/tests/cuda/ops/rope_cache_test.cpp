@@ -173,7 +173,7 @@ OP_TEST(layer, launch_rope_write) {
     test_rope_write({Dtype::bf16, 6, 1, 32, has_norm});
     test_rope_write({Dtype::int4, 2, 2, 128, has_norm});
     for (const Dtype dtype : {Dtype::int8, Dtype::fp8, Dtype::int4, Dtype::k8v4}) {
-      for (const int32_t dim : {32, 64, 128}) test_rope_write({dtype, 4, 2, dim, has_norm, true});
+      for (const int32_t dim : {32, 64, 80, 96, 128, 192, 256}) test_rope_write({dtype, 4, 2, dim, has_norm, true});
     }
   }
   test_rope_peak();
@@ -257,6 +257,7 @@ OP_TEST(layer, launch_rope_backward) {
   test_rope_backward({5, 32, false, false, false});
   test_rope_backward({1, 128, true, false, true});
   test_rope_backward({4, 32, true, true, false});
+  for (const int32_t dim : {80, 96, 192, 256}) test_rope_backward({3, dim, true, true, true});
 }
 
 // Chunks into a cache that grows and a ring; what a ring would overwrite in the same chunk is left out. Bytes only:
