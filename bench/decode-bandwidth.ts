@@ -1,9 +1,9 @@
 // Decode of a shape in bf16 beside the machine's read bandwidth, measured in the same run and in turn with the steps.
 
+import { measureContext } from '../src/bench/session-bench.ts';
 import { median } from '../src/core/numbers.ts';
 import type { KvDtype } from '../src/core/session.ts';
 import { measureDevice } from '../src/native/devices.ts';
-import { measureContext } from '../src/runtime/session-bench.ts';
 import type { Bench } from './bench.ts';
 import { countReadBytes, openSubject } from './sessions.ts';
 

@@ -1,11 +1,12 @@
 // Memory of one distillation step of a shape with random weights: the process's peak beyond its weights, beside what the engine estimated.
 // The step is checked first on a short sample: with S + R ≥ T all gates give the loss 0.
+
+import { countDecodeWeights, findShape } from '../src/bench/shapes.ts';
 import { makeRandom } from '../src/core/random.ts';
 import { filledGrid, type Sample } from '../src/core/shapes.ts';
 import type { Engine } from '../src/engine/engine.ts';
 import { openRandomNativeEngine } from '../src/engine/native/native-engine.ts';
 import { AbortedError } from '../src/errors/errors.ts';
-import { countDecodeWeights, findShape } from '../src/runtime/shapes.ts';
 import type { Bench } from './bench.ts';
 
 const BYTES_PER_GB = 1e9;

@@ -2,10 +2,11 @@
 // measured matrix rate, and what the published recipe (2,000 steps over 50 lengths from 1,000 to 32,000) would take by the measured steps.
 // Checked first: with S + R ≥ T all gates give the loss 0. Runs on the compiled JavaScript:
 // node bench/gpu-distill.mjs [--once] [tokens …]   (--once: one step a length, its planning included; for lengths that take minutes)
+
+import { checkDistill, measureDistill } from '../dist/src/bench/distill-bench.js';
+import { findShape } from '../dist/src/bench/shapes.js';
 import { openRandomNativeEngine } from '../dist/src/engine/native/native-engine.js';
 import { measureDevice } from '../dist/src/native/devices.js';
-import { checkDistill, measureDistill } from '../dist/src/runtime/distill-bench.js';
-import { findShape } from '../dist/src/runtime/shapes.js';
 
 const device = 'cuda:0';
 const isOnce = process.argv.includes('--once');

@@ -4,9 +4,9 @@
 // node bench/gpu-kl-metric.mjs [--model folder or GGUF] [--device cuda:0] [--positions 640] [--changes 64] [--shape llama-3-8b]
 // --shape: a second table line for that shape's random weights, on the GPU alone.
 import { parseArgs } from 'node:util';
+import { findShape } from '../dist/src/bench/shapes.js';
 import { openNativeEngine, openRandomNativeEngine } from '../dist/src/engine/native/native-engine.js';
 import { openModelFolder } from '../dist/src/model/folder.js';
-import { findShape } from '../dist/src/runtime/shapes.js';
 
 /** The CPU computes from the weights as stored, the GPU from their float16 twins: of blocks each weight is off by 2^-11 at most. */
 const AGREEMENT_LIMIT = 8e-3;

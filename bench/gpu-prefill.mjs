@@ -3,13 +3,13 @@
 // streaming the best is t_linear + t_attention/2 + t_window/2, the mean of the two; the bound that is aimed at counts the window in full. Laws are
 // checked first. Runs on the compiled JavaScript: node bench/gpu-prefill.mjs [--json] [tokens]
 
+import { checkSessions } from '../dist/src/bench/session-checks.js';
+import { findShape } from '../dist/src/bench/shapes.js';
 import { makeHeadMask } from '../dist/src/core/head-mask.js';
 import { median } from '../dist/src/core/numbers.js';
 import { openRandomNativeEngine } from '../dist/src/engine/native/native-engine.js';
 import { measureDevice } from '../dist/src/native/devices.js';
 import { countPrefillOperations } from '../dist/src/runtime/operations.js';
-import { checkSessions } from '../dist/src/runtime/session-checks.js';
-import { findShape } from '../dist/src/runtime/shapes.js';
 import { benchOp } from './duo-bench.mjs';
 
 const device = 'cuda:0';

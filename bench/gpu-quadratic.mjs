@@ -6,11 +6,11 @@
 // each whole sample that Q is finite, symmetric and positive, and that progress rises to 1. Runs on the compiled JavaScript:
 // node bench/gpu-quadratic.mjs [--device cuda:0[,cuda:1]] [--model folder] [--seconds 150] [--vectors 16,32] [tokens …]
 import { parseArgs } from 'node:util';
+import { findShape } from '../dist/src/bench/shapes.js';
 import { loadPreset } from '../dist/src/config/presets.js';
 import { supervisedPositions } from '../dist/src/core/shapes.js';
 import { openNativeEngine, openRandomNativeEngine } from '../dist/src/engine/native/native-engine.js';
 import { openModelFolder } from '../dist/src/model/folder.js';
-import { findShape } from '../dist/src/runtime/shapes.js';
 import { countMeasureForwards, countOptimizerForwards, countQuadraticForwards } from '../dist/train/quadratic/cost.js';
 import { listStages } from '../dist/train/quadratic/eliminate-heads.js';
 import { countBlocks, measureSample } from '../dist/train/quadratic/measure-sample.js';

@@ -4,15 +4,15 @@
 // attention and the share of its scores. Laws are checked first. Runs on the compiled JavaScript:
 //   node bench/gpu-windows.mjs [--json] [--small] [context] [prefill tokens]     --small: a tiny shape, for the emulation
 
+import { measureContext } from '../dist/src/bench/session-bench.js';
+import { checkSessions } from '../dist/src/bench/session-checks.js';
+import { countDecodeWeights, findShape } from '../dist/src/bench/shapes.js';
 import { countEntries, measureKvShare } from '../dist/src/core/kv-cost.js';
 import { median } from '../dist/src/core/numbers.js';
 import { makeRandom } from '../dist/src/core/random.js';
 import { openRandomNativeEngine } from '../dist/src/engine/native/native-engine.js';
 import { measureDevice } from '../dist/src/native/devices.js';
 import { countPrefillOperations } from '../dist/src/runtime/operations.js';
-import { measureContext } from '../dist/src/runtime/session-bench.js';
-import { checkSessions } from '../dist/src/runtime/session-checks.js';
-import { countDecodeWeights, findShape } from '../dist/src/runtime/shapes.js';
 
 const device = 'cuda:0';
 const SHARE = 0.25;

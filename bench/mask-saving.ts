@@ -1,8 +1,8 @@
 // What a 50 % mask saves of a decode step at a long context, against what its bytes promise: full and masked steps in turn.
 
+import { compareMasks, measureContext } from '../src/bench/session-bench.ts';
 import { median } from '../src/core/numbers.ts';
 import type { KvDtype } from '../src/core/session.ts';
-import { compareMasks, measureContext } from '../src/runtime/session-bench.ts';
 import type { Bench } from './bench.ts';
 import { countReadBytes, openSubject } from './sessions.ts';
 

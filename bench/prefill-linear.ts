@@ -1,9 +1,10 @@
 // Prefill time against text length where attention is nearly all the work: streaming heads grow linearly, retrieval heads with the square.
+
+import { checkSessions } from '../src/bench/session-checks.ts';
+import { findShape } from '../src/bench/shapes.ts';
 import { makeHeadMask } from '../src/core/head-mask.ts';
 import { filledGrid } from '../src/core/shapes.ts';
 import { openRandomNativeEngine } from '../src/engine/native/native-engine.ts';
-import { checkSessions } from '../src/runtime/session-checks.ts';
-import { findShape } from '../src/runtime/shapes.ts';
 import type { Bench } from './bench.ts';
 import { drawLines } from './plot.ts';
 

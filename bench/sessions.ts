@@ -1,4 +1,7 @@
 // What the session benches share: a shape with random weights, a mask that spreads its streaming heads, bytes a step reads.
+
+import { checkSessions } from '../src/bench/session-checks.ts';
+import { countDecodeWeights, findShape } from '../src/bench/shapes.ts';
 import { makeHeadMask } from '../src/core/head-mask.ts';
 import { countKvBytes } from '../src/core/kv-cost.ts';
 import type { KvDtype } from '../src/core/session.ts';
@@ -6,8 +9,6 @@ import type { HeadMask, ModelShape } from '../src/core/shapes.ts';
 import type { Engine } from '../src/engine/engine.ts';
 import { openRandomNativeEngine } from '../src/engine/native/native-engine.ts';
 import type { ModelConfig } from '../src/model/config.ts';
-import { checkSessions } from '../src/runtime/session-checks.ts';
-import { countDecodeWeights, findShape } from '../src/runtime/shapes.ts';
 
 export interface Subject {
   readonly config: ModelConfig;

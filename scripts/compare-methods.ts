@@ -8,8 +8,6 @@ import { parseArgs } from 'node:util';
 import { rankPath } from '../export/cut-path.ts';
 import { rankGates } from '../export/rank.ts';
 import { filledGrid, type GateGrid } from '../src/core/shapes.ts';
-import { convertRemovalsToGates, findClearBudgets, removeGreedily } from '../src/eval/ground-truth.ts';
-import { MaskScores } from '../src/eval/mask-scores.ts';
 import { comparePairs } from '../src/eval/metrics/confidence.ts';
 import { stableJson, writeFileAtomic } from '../src/formats/atomic-file.ts';
 import { readMask, toHeadMask } from '../src/formats/mask.ts';
@@ -19,6 +17,8 @@ import { countMeasureForwards, countOptimizerForwards, countQuadraticForwards } 
 import { identifyQuadratic } from '../train/quadratic/identify-quadratic.ts';
 import { measureSample, type ProbeStep, requireProbing } from '../train/quadratic/measure-sample.ts';
 import { cutRanked, makeScratchFiles, meanOf, openSetup, type Setup } from './compare-setup.ts';
+import { convertRemovalsToGates, findClearBudgets, removeGreedily } from './ground-truth/ground-truth.ts';
+import { MaskScores } from './ground-truth/mask-scores.ts';
 
 /** Samples of a quadratic round, and of methods that average over samples. */
 const SAMPLES = 4;

@@ -2,9 +2,9 @@
 // `npx tsx scripts/count-quadratic.ts --shape llama-3-8b --tflops 400`. Counted, not measured; the rate is an assumption and is printed.
 import { parseArgs } from 'node:util';
 import { drawLength } from '../data-gen/length.ts';
+import { findShape } from '../src/bench/shapes.ts';
 import { loadPreset } from '../src/config/presets.ts';
 import type { ModelShape } from '../src/core/shapes.ts';
-import { findShape } from '../src/runtime/shapes.ts';
 import { countOptimizerForwards, countQuadraticForwards } from '../train/quadratic/cost.ts';
 import { countBlocks } from '../train/quadratic/measure-sample.ts';
 

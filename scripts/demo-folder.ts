@@ -3,10 +3,10 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { stableJson, writeFileAtomic } from '../src/formats/atomic-file.ts';
 import { parseModelConfig } from '../src/model/config.ts';
-import { writeSafetensors } from '../src/model/safetensors-writer.ts';
 import { listExpectedTensors } from '../src/model/tensor-names.ts';
 import type { Recipe } from './demo-recipes.ts';
 import { BOS_ID, buildTokenizerJson, EOS_ID, PAD_ID, TOKENIZER_CONFIG } from './demo-tokenizer.ts';
+import { writeSafetensors } from './safetensors-writer.ts';
 
 const NORM_EPSILON = 1e-5;
 

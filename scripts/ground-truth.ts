@@ -11,12 +11,12 @@ import { loadPreset } from '../src/config/presets.ts';
 import { makeRandom } from '../src/core/random.ts';
 import type { Sample, Window } from '../src/core/shapes.ts';
 import type { Engine } from '../src/engine/engine.ts';
-import { ablateHeads, type HeadPlace, removeGreedily } from '../src/eval/ground-truth.ts';
-import { MaskScores } from '../src/eval/mask-scores.ts';
-import { type BudgetCurve, formatCurvesCsv, measureCurve, summariseCurve } from '../src/eval/removal-curve.ts';
 import { stableJson, writeFileAtomic } from '../src/formats/atomic-file.ts';
 import { readGates } from '../src/formats/gates.ts';
 import type { ModelFolder } from '../src/model/folder.ts';
+import { ablateHeads, type HeadPlace, removeGreedily } from './ground-truth/ground-truth.ts';
+import { MaskScores } from './ground-truth/mask-scores.ts';
+import { type BudgetCurve, formatCurvesCsv, measureCurve, summariseCurve } from './ground-truth/removal-curve.ts';
 import { openSampleMaker } from './ground-truth-samples.ts';
 
 const { values } = parseArgs({

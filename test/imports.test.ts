@@ -16,6 +16,7 @@ const RANKS: Record<string, number> = {
   'src/native': 3,
   'src/engine': 4,
   'src/runtime': 5,
+  'src/bench': 5.5,
   'data-gen': 6,
   train: 6,
   export: 6,

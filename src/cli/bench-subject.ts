@@ -1,5 +1,6 @@
 // What duo bench measures: a model folder or a named shape with random weights, its engine, and the mask beside full attention.
 import { basename } from 'node:path';
+import { countDecodeWeights, findShape } from '../bench/shapes.ts';
 import { drawWindowsLike } from '../core/draw-windows.ts';
 import { makeHeadMask } from '../core/head-mask.ts';
 import { randomMask } from '../core/masks.ts';
@@ -13,7 +14,6 @@ import { checkMaskFits, readMask, toHeadMask } from '../formats/mask.ts';
 import { findRunFile } from '../formats/run-file.ts';
 import type { ModelConfig } from '../model/config.ts';
 import type { ModelFolder } from '../model/folder.ts';
-import { countDecodeWeights, findShape } from '../runtime/shapes.ts';
 import { readChoiceFlag, readIntegerFlag, readNumberFlag } from './numbers.ts';
 import { type EngineFlags, openEngine, openModel } from './open.ts';
 import { readMaskFlag } from './run.ts';

@@ -1,11 +1,11 @@
 // The figures of duo bench as tables and a line a comparison. Beside each figure stands its share of what the device was measured to do: the bytes
 // of a decode step of its bandwidth, the operations of a prefill and of an identification step of its matrix rate.
 
+import type { DistillFigures } from '../bench/distill-bench.ts';
+import type { Comparison, ContextFigures } from '../bench/session-bench.ts';
+import type { SessionCheck } from '../bench/session-checks.ts';
 import { median } from '../core/numbers.ts';
 import { formatBytes, formatShare } from '../core/words.ts';
-import type { DistillFigures } from '../runtime/distill-bench.ts';
-import type { Comparison, ContextFigures } from '../runtime/session-bench.ts';
-import type { SessionCheck } from '../runtime/session-checks.ts';
 import { formatTable } from './terminal.ts';
 
 /** By mask name, `full` first. */

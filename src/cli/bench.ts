@@ -2,6 +2,16 @@
 
 import { arch, cpus, platform } from 'node:os';
 import type { Command } from 'commander';
+import { checkDistill, type DistillFigures, measureDistill } from '../bench/distill-bench.ts';
+import {
+  type Comparison,
+  type ContextFigures,
+  compareMasks,
+  isOutOfMemory,
+  measureContext,
+} from '../bench/session-bench.ts';
+import { checkSessions, type SessionCheck } from '../bench/session-checks.ts';
+import { countDecodeWeights, NAMED_SHAPES } from '../bench/shapes.ts';
 import { refuseIdle } from '../config/idle.ts';
 import { findNarrowestWindow } from '../core/head-mask.ts';
 import { countKvBytes } from '../core/kv-cost.ts';
@@ -11,17 +21,7 @@ import type { Engine } from '../engine/engine.ts';
 import { EngineError } from '../errors/errors.ts';
 import { hashMask } from '../formats/mask-hash.ts';
 import { listDevices, type Measure, measureDevice } from '../native/devices.ts';
-import { checkDistill, type DistillFigures, measureDistill } from '../runtime/distill-bench.ts';
 import { countPrefillOperations } from '../runtime/operations.ts';
-import {
-  type Comparison,
-  type ContextFigures,
-  compareMasks,
-  isOutOfMemory,
-  measureContext,
-} from '../runtime/session-bench.ts';
-import { checkSessions, type SessionCheck } from '../runtime/session-checks.ts';
-import { countDecodeWeights, NAMED_SHAPES } from '../runtime/shapes.ts';
 import { type BenchFlags, openSubject, type Subject } from './bench-subject.ts';
 import { type CapacityReport, type ContextReport, formatReport } from './bench-table.ts';
 import { listGivenFlags } from './idle-flags.ts';

@@ -2,7 +2,7 @@
 import type { Command } from 'commander';
 import { readVersion } from '../core/package.ts';
 import { formatBytes } from '../core/words.ts';
-import { inspectMachine, type MachineReport } from '../runtime/machine.ts';
+import { inspectMachine, type MachineReport } from './machine.ts';
 import { printJson, printResult } from './terminal.ts';
 
 export function defineDoctorCommand(command: Command, _signal: AbortSignal): void {

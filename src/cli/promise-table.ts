@@ -1,12 +1,13 @@
 // The curve that a promise was found by, as text, and what the mask saves at the lengths that people ask for.
 import { LEAST_KEPT, type LeastBudget } from '../../identify/least-budget.ts';
-import { measureKvShare } from '../core/kv-cost.ts';
+import { measureKvShare, SAVING_LENGTHS } from '../core/kv-cost.ts';
 import type { HeadMask } from '../core/shapes.ts';
 import { formatShare } from '../core/words.ts';
 import type { KeptPromise } from '../eval/keep-promise.ts';
 import { formatTable } from './terminal.ts';
 
-const SAVING_LENGTHS = [8192, 32_768, 131_072] as const;
+/** Those of every mask, and a shorter one. */
+const PROMISE_LENGTHS = [8192, ...SAVING_LENGTHS];
 
 /** Masks that were tried, by budget: what each keeps of full attention with its interval, and whether that holds the promise. */
 export function formatWalkedTable({ walked }: Pick<KeptPromise, 'walked'>, keepOf: string): string {
@@ -42,7 +43,7 @@ export function describeLeastBudget({ keepOf, atTokens, found }: LeastBudget, ma
 }
 
 function listPromiseSavings(mask: HeadMask, maxPositions: number): string | null {
-  const parts = SAVING_LENGTHS.filter((tokens) => tokens <= maxPositions).map(
+  const parts = PROMISE_LENGTHS.filter((tokens) => tokens <= maxPositions).map(
     (tokens) => `${formatShare(1 - measureKvShare(mask, tokens))} at ${tokens / 1024}K`,
   );
   return parts.length === 0 ? null : parts.join(', ');

@@ -71,7 +71,7 @@ export function countPairs(tokens: number, visibleTokens = tokens): number {
 }
 
 /** Text lengths at which savings are told. */
-const SAVING_LENGTHS = [32_768, 131_072] as const;
+export const SAVING_LENGTHS = [32_768, 131_072] as const;
 
 /** Share of the full KV cache that the mask saves at 32K and 128K tokens, or at the longest text that a model of fewer positions has.
  * @param maxPositions of the model; unknown where only a mask is at hand. */

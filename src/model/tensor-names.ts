@@ -41,11 +41,6 @@ export function findPlainName(stored: string): string | null {
   return null;
 }
 
-/** The matrix of the output layer: `lm_head.weight`, or the embeddings where they are tied. */
-export function nameHeadTensor(config: ModelConfig): string {
-  return config.tiedEmbeddings ? EMBEDDING_NAME : HEAD_NAME;
-}
-
 /** Every tensor the computation reads, in the order of the computation; lm_head.weight is absent where embeddings are tied. */
 export function listExpectedTensors(config: ModelConfig): ExpectedTensor[] {
   const { layers, hidden, vocab } = config.shape;

@@ -3,6 +3,7 @@ import { existsSync, statSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 import { z } from 'zod';
 import { toMaskGrid } from '../core/head-mask.ts';
+import { SAVING_LENGTHS } from '../core/kv-cost.ts';
 import { streamingFractionOf } from '../core/masks.ts';
 import { isDemoName } from '../core/package.ts';
 import { FileError, FormatError } from '../errors/errors.ts';
@@ -18,7 +19,6 @@ import { type EvalRow, evalRowSchema, type Results, readResults } from '../forma
 import { type RunFile, readRun } from '../formats/run.ts';
 import { isOfAnotherMask, labelResults } from './own-mask.ts';
 
-const SAVING_TOKENS = [32_768, 131_072];
 const toldSchema = z.looseObject({
   savings: z
     .array(z.looseObject({ tokens: z.number().min(1) }))
@@ -138,7 +138,7 @@ function describeMask(file: MaskFile): { hash: string; streamingFraction: number
 /** What identify told of its mask; records of an older duo have less. */
 function readTold(run: RunFile | null): Pick<RunData, 'savingTokens' | 'warnings'> {
   const { savings, warnings } = toldSchema.safeParse(run?.results).data ?? {};
-  return { savingTokens: savings?.map(({ tokens }) => tokens) ?? SAVING_TOKENS, warnings: warnings ?? [] };
+  return { savingTokens: savings?.map(({ tokens }) => tokens) ?? SAVING_LENGTHS, warnings: warnings ?? [] };
 }
 
 function readClosing(run: RunFile | null, path: string): Pick<RunData, 'heldOut' | 'keptGain'> {

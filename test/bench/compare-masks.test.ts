@@ -70,7 +70,7 @@ describe('compare-masks', () => {
     const { stdout } = await compare(...wanted);
     expect(stdout.match(/^done.*$/gm)).toHaveLength(1);
     expect(stdout).toContain('s4r16/random/seed-1/gain');
-  }, 60_000);
+  });
 
   it.each([
     [['--parts', 'gain,speed'], 'Expected --parts of samples, identify, gain, tasks, stability, by-head, got speed.'],

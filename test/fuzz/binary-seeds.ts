@@ -1,8 +1,8 @@
 // Valid binary inputs that the fuzzer damages: GGUF and safetensors files of a model of one layer, parquet, compressed documents, a pattern's TSV.
 import { gzipSync } from 'node:zlib';
 import { parquetWriteBuffer } from 'hyparquet-writer';
+import { encodeSafetensors } from '../../scripts/safetensors-writer.ts';
 import { parseModelConfig } from '../../src/model/config.ts';
-import { encodeSafetensors } from '../../src/model/safetensors-writer.ts';
 import { listExpectedTensors } from '../../src/model/tensor-names.ts';
 import { encodeGguf, type Field, nameInGguf } from '../reference/gguf-writer.ts';
 import { DOCUMENTS, readRepository } from './json-seeds.ts';

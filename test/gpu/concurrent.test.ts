@@ -1,9 +1,9 @@
 // Sessions of one engine that decode at once from several threads, as `duo eval --concurrent` runs them: the same logits as one after the other.
 import { expect, test } from 'vitest';
+import { findShape } from '../../src/bench/shapes.ts';
 import type { Engine } from '../../src/engine/engine.ts';
 import { openNativeEngine, openRandomNativeEngine } from '../../src/engine/native/native-engine.ts';
 import { openModelFolder } from '../../src/model/folder.ts';
-import { findShape } from '../../src/runtime/shapes.ts';
 import { DEVICE, describeGpu, IS_EMULATED } from './device.ts';
 
 const SESSIONS = 6;

@@ -1,9 +1,9 @@
 // Small models with seeded random weights, as a Hugging Face folder on disk, for comparing engines with the reference.
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { writeSafetensors } from '../../scripts/safetensors-writer.ts';
 import { makeRandom } from '../../src/core/random.ts';
 import { parseModelConfig } from '../../src/model/config.ts';
-import { writeSafetensors } from '../../src/model/safetensors-writer.ts';
 import { listExpectedTensors } from '../../src/model/tensor-names.ts';
 import type { ReferenceModel } from './transformer.ts';
 

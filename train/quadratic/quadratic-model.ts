@@ -50,19 +50,6 @@ export function solvePath(model: QuadraticModel, options: { lambda: number; kvHe
   return { lambdas: all, gates };
 }
 
-/** What the model predicts the loss to be. @param gates `[N]`. */
-export function predictLoss(model: QuadraticModel, gates: Float64Array): number {
-  const size = gates.length;
-  const step = gates.map((gate, index) => 1 - gate - model.center[index]!);
-  let loss = model.loss;
-  for (let row = 0; row < size; row++) {
-    let sum = 2 * model.slope[row]!;
-    for (let column = 0; column < size; column++) sum += model.gram[row * size + column]! * step[column]!;
-    loss += sum * step[row]!;
-  }
-  return loss;
-}
-
 /** `[N]` as `[N / kvHeads][kvHeads]`, rounded where `decimals` is given. */
 export function toGrid(flat: Float64Array, kvHeads: number, decimals?: number): GateGrid {
   const round = (value: number): number => (decimals === undefined ? value : Number(value.toFixed(decimals)));

@@ -31,12 +31,6 @@ export function scoreAnyReference(prediction: string, references: readonly strin
 /** Lower case, white space as single spaces: for lenient scores. */
 export const foldSpace = (text: string): string => text.toLowerCase().replace(/\s+/g, ' ').trim();
 
-/** 100 if the prediction equals a reference but for case, white space and a final full stop, else 0. */
-export function scoreExact(prediction: string, references: readonly string[]): number {
-  const strip = (text: string): string => foldSpace(text).replace(/[.。]$/, '');
-  return references.some((reference) => strip(reference) === strip(prediction)) ? 100 : 0;
-}
-
 /** 100 × the share of a reference's different words that occur in the prediction, for the best reference: 100 for the
  * reference itself, however often it repeats a word. */
 export function scoreWordRecall(prediction: string, references: readonly string[]): number {

@@ -45,7 +45,7 @@ describeNative('eval --join', () => {
     expect(readdirSync(join(out, 'cells')).filter((name) => name.endsWith('.json'))).toHaveLength(4);
     expect(readdirSync(join(out, 'cells')).filter((name) => name.endsWith('.claim'))).toEqual([]);
     expect(JSON.parse(readFileSync(join(out, 'results.json'), 'utf8')).rows).toEqual(JSON.parse(found[0]!.stdout).rows);
-  }, 60_000);
+  });
 
   it('refuses another table in the same folder, and a use without cells', async () => {
     const other = await runDuo([...asked, '--lengths', '256', '--out', out, '--join']);

@@ -60,7 +60,7 @@ describeNative('identify --join', () => {
         .filter((name) => !name.startsWith('.'))
         .sort(),
     ).toEqual(['gates.json', 'mask.json', 'run.json']);
-  }, 180_000);
+  }, 300_000);
 
   it('says a finished run at once to one that comes late, and refuses other settings', async () => {
     const before = read(out, 'run.json');
@@ -74,7 +74,7 @@ describeNative('identify --join', () => {
     expect(other.stderr).toMatch(
       /Expected --join to meet a run of the same settings in .*, but there `config\.sinkTokens` is `\d+` and here `3`/,
     );
-  }, 60_000);
+  }, 300_000);
 
   it('goes on with what killed processes had found, when all of them are gone', async () => {
     const again = join(root, 'again');
@@ -87,7 +87,7 @@ describeNative('identify --join', () => {
     await ended;
     expect((await runDuo(args)).code).toBe(0);
     expect(read(again, 'gates.json')).toBe(read(alone, 'gates.json'));
-  }, 120_000);
+  }, 300_000);
 
   it('divides the samples of a method that reads attention', async () => {
     const args = [...common, '--method', 'attention-mass', '--steps', '4'];
@@ -96,7 +96,7 @@ describeNative('identify --join', () => {
     const children = [1, 2].map(() => start([...args, '--out', two, '--join']));
     expect(await Promise.all(children.map(end))).toEqual([0, 0]);
     for (const name of ['gates.json', 'mask.json']) expect(read(two, name)).toBe(read(one, name));
-  }, 60_000);
+  }, 300_000);
 
   it('keeps a promise as one process does: the masks are measured by one, and the others and a late one follow', async () => {
     const args = [...common, ...QUADRATIC, ...PROMISE, '--json'];
@@ -114,7 +114,7 @@ describeNative('identify --join', () => {
     const curve = (folder: string) => JSON.parse(read(folder, 'run.json')).results.keptCurve;
     expect(curve(two)).toEqual(curve(one));
     expect(curve(one).walked.length).toBeGreaterThan(1);
-  }, 180_000);
+  }, 300_000);
 
   it.each([
     [['--steps', '2'], 'Expected --join with a method whose samples can be divided'],

@@ -47,7 +47,7 @@ const sh = (script: string): { status: number | null; stderr: string } => {
   return { status, stderr };
 };
 
-describe.runIf(isLinux)('a signal', { timeout: 60_000 }, () => {
+describe.runIf(isLinux)('a signal', { timeout: 120_000 }, () => {
   it.each(['SIGINT', 'SIGTERM', 'SIGHUP'] as const)('%s ends generation and removes what it wrote', async (signal) => {
     const run = start('generate', '--model', GOLDEN_MODEL, '--count', '1e9', '--out', 's.jsonl');
     await until(() => temporaries().length > 0);
@@ -91,7 +91,7 @@ describe.runIf(isLinux)('a signal', { timeout: 60_000 }, () => {
   });
 });
 
-describe.runIf(isLinux)('standard output', { timeout: 60_000 }, () => {
+describe.runIf(isLinux)('standard output', { timeout: 120_000 }, () => {
   it.each([
     ['a result', 'duo inspect demo --json'],
     ['help', 'duo export --help'],

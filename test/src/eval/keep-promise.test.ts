@@ -93,7 +93,7 @@ describe('the measures', () => {
   const streaming = (): HeadMask => makeHeadMask(filledGrid(2, 4, 0), goldenWindow);
 
   it('recall: a mask of whole heads keeps exactly 1, all streaming less, as evaluate says', {
-    timeout: 60_000,
+    timeout: 120_000,
   }, async () => {
     const measure = makeRecallMeasure({ engine, samples });
     expect(await measure(whole())).toEqual({ value: 1, interval: [1, 1] });

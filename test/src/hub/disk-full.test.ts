@@ -74,7 +74,7 @@ it.runIf(CAN_MOUNT)('a full disk, at any point of the fetch', { timeout: 120_000
   }
 });
 
-it('a limit on the size of a file', { timeout: 60_000 }, async () => {
+it('a limit on the size of a file', { timeout: 120_000 }, async () => {
   const home = join(scratch, 'limited');
   // In blocks of 512 bytes; the weights are larger.
   const limited = ['-c', 'ulimit -f 400 && exec "$0" "$@"', process.execPath, join(ROOT, 'bin/duo.js'), ...ARGS];

@@ -91,7 +91,7 @@ afterEach(async () => {
   rmSync(home, { recursive: true, force: true });
 });
 
-describe('the proxy variables', { timeout: 60_000 }, () => {
+describe('the proxy variables', { timeout: 120_000 }, () => {
   it.each(['HTTP_PROXY', 'http_proxy'])('%s is used for the Hub and for the host it redirects to', async (name) => {
     const { code, stdout } = await inspect({ [name]: proxy.url.replace('http://', 'http://user:secret@') });
     expect(code).toBe(0);

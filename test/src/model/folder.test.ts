@@ -1,9 +1,9 @@
 import { mkdirSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { encodeSafetensors, type WritableTensor } from '../../../scripts/safetensors-writer.ts';
 import { FormatError, ModelError } from '../../../src/errors/errors.ts';
 import { type ModelFolder, openModelFolder } from '../../../src/model/folder.ts';
-import { encodeSafetensors, type WritableTensor } from '../../../src/model/safetensors-writer.ts';
 import { renderChat } from '../../../src/text/chat-template.ts';
 import { openTokenizer } from '../../../src/text/tokenizer.ts';
 import {

@@ -3,9 +3,9 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll } from 'vitest';
+import { encodeSafetensors, type WritableTensor } from '../../../scripts/safetensors-writer.ts';
 import { makeRandom } from '../../../src/core/random.ts';
 import { parseModelConfig } from '../../../src/model/config.ts';
-import { encodeSafetensors, type WritableTensor } from '../../../src/model/safetensors-writer.ts';
 import { listExpectedTensors } from '../../../src/model/tensor-names.ts';
 
 /** config.json of a two-layer Llama with H·D ≠ C; fields of `changes` replace its own, undefined removes one. */

@@ -1,10 +1,10 @@
 import { closeSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { encodeSafetensors } from '../../../scripts/safetensors-writer.ts';
 import { makeRandom } from '../../../src/core/random.ts';
 import { FileError, FormatError } from '../../../src/errors/errors.ts';
 import { MOST_HEADER_BYTES, openShard, readBytes, type Shard } from '../../../src/model/safetensors.ts';
-import { encodeSafetensors } from '../../../src/model/safetensors-writer.ts';
 import { makeRawFile, makeScratchFolder } from './model-fixture.ts';
 
 const scratch = makeScratchFolder();

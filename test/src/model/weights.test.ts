@@ -1,8 +1,8 @@
 import { closeSync, openSync, statSync, truncateSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { encodeSafetensors, writeSafetensors } from '../../../scripts/safetensors-writer.ts';
 import { FormatError, ModelError } from '../../../src/errors/errors.ts';
-import { encodeSafetensors, writeSafetensors } from '../../../src/model/safetensors-writer.ts';
 import { openWeights, type WeightStore } from '../../../src/model/weights.ts';
 import {
   makeConfigJson,

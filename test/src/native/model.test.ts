@@ -2,10 +2,10 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { encodeSafetensors } from '../../../scripts/safetensors-writer.ts';
 import { listModelConfigValues } from '../../../src/engine/native/model-config.ts';
 import { AbortedError, EngineError, NativeError } from '../../../src/errors/errors.ts';
 import { parseModelConfig } from '../../../src/model/config.ts';
-import { encodeSafetensors } from '../../../src/model/safetensors-writer.ts';
 import { listDevices } from '../../../src/native/devices.ts';
 import { type NativeModel, openModel, openRandomModel, type Passage } from '../../../src/native/model.ts';
 import { expectAgreement, printToleranceUse } from '../../reference/agreement.ts';

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
+import { findShape } from '../../../src/bench/shapes.ts';
 import { makeHeadMask } from '../../../src/core/head-mask.ts';
 import { countPairs } from '../../../src/core/kv-cost.ts';
 import { countPrefillOperations } from '../../../src/runtime/operations.ts';
-import { findShape } from '../../../src/runtime/shapes.ts';
 
 describe('countPairs', () => {
   it.each([

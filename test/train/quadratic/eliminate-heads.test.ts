@@ -2,7 +2,8 @@
 import { describe, expect, it } from 'vitest';
 import { makeRandom } from '../../../src/core/random.ts';
 import { countClosing, eliminateHeads, listStages, rankClosing } from '../../../train/quadratic/eliminate-heads.ts';
-import { predictLoss, type QuadraticModel } from '../../../train/quadratic/quadratic-model.ts';
+import type { QuadraticModel } from '../../../train/quadratic/quadratic-model.ts';
+import { predictLoss } from './predict-loss.ts';
 
 /** Heads whose closing moves the hidden states by these vectors, from a mask that is already `residual` away. */
 function makeModel(moves: number[][], residual: number[]): QuadraticModel {

@@ -82,7 +82,7 @@ describe('identifyQuadratic', () => {
     expect(seen.at(-1)).toBeCloseTo(1, 12);
   });
 
-  it('gives the same bytes twice, and after an abort anywhere and a resume', { timeout: 60_000 }, async () => {
+  it('gives the same bytes twice, and after an abort anywhere and a resume', { timeout: 120_000 }, async () => {
     let asks = 0;
     const counting: QuadraticOptions = {
       ...optionsOf('whole'),

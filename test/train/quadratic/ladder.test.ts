@@ -140,18 +140,22 @@ describe('a run with windows', () => {
     ['others than its own', [OWN + 1, 2 * OWN], 'finite', 1],
     ['and tangents', WINDOWS, 'tangent', 1],
     ['and two rounds', WINDOWS, 'finite', 2],
-  ] as const)('%s: keeps the bytes of its gates and path', { timeout: 60_000 }, async (name, windows, step, rounds) => {
-    const plain = await identifyQuadratic(runOptions(`plain-${name}`, { step, rounds }));
-    const climbed = await identifyQuadratic(runOptions(`climbed-${name}`, { step, rounds, windows }));
-    expect(plain.ladder).toBeUndefined();
-    expect(withoutLadder(climbed)).toBe(withoutLadder(plain));
-    expect(climbed.ladder!.windows).toEqual(windows);
-    expect(climbed.ladder!.sink).toBe(goldenWindow.sinkTokens);
-    expect(climbed.ladder!.tokens).toBe(Math.max(...goldenSamples.slice(0, 2).map(({ tokens }) => tokens.length)));
-    expect(climbed.ladder!.effects.map((row) => row.length)).toEqual(
-      Array.from({ length: HEADS * windows.length }, (_, row) => row + 1),
-    );
-  });
+  ] as const)(
+    '%s: keeps the bytes of its gates and path',
+    { timeout: 120_000 },
+    async (name, windows, step, rounds) => {
+      const plain = await identifyQuadratic(runOptions(`plain-${name}`, { step, rounds }));
+      const climbed = await identifyQuadratic(runOptions(`climbed-${name}`, { step, rounds, windows }));
+      expect(plain.ladder).toBeUndefined();
+      expect(withoutLadder(climbed)).toBe(withoutLadder(plain));
+      expect(climbed.ladder!.windows).toEqual(windows);
+      expect(climbed.ladder!.sink).toBe(goldenWindow.sinkTokens);
+      expect(climbed.ladder!.tokens).toBe(Math.max(...goldenSamples.slice(0, 2).map(({ tokens }) => tokens.length)));
+      expect(climbed.ladder!.effects.map((row) => row.length)).toEqual(
+        Array.from({ length: HEADS * windows.length }, (_, row) => row + 1),
+      );
+    },
+  );
 
   it('holds the mean over samples, to five digits', async () => {
     const { ladder } = await identifyQuadratic(runOptions('mean', { windows: WINDOWS }));
@@ -176,7 +180,9 @@ describe('a run with windows', () => {
     expect(await probesOf('probes-other', [OWN + 1])).toBe(plain + 2 * HEADS);
   });
 
-  it('gives the same bytes after an abort anywhere and a resume, and tells progress', { timeout: 60_000 }, async () => {
+  it('gives the same bytes after an abort anywhere and a resume, and tells progress', {
+    timeout: 120_000,
+  }, async () => {
     let asks = 0;
     const seen: number[] = [];
     const whole = JSON.stringify(
@@ -247,7 +253,7 @@ describeNative('on the native engine', () => {
 });
 
 describeNative('a sketch', () => {
-  it('estimates the inner products of small closings, better with more vectors', { timeout: 60_000 }, async () => {
+  it('estimates the inner products of small closings, better with more vectors', { timeout: 120_000 }, async () => {
     const native = requireProbing(await openNativeEngine(folder));
     const options = { ...ladderOptions(), engine: native };
     const step = 1 / 64;
@@ -286,7 +292,7 @@ describeNative('a sketch', () => {
   });
 
   it('is what a run with vectors takes, resumable to the same bytes, its gates as without', {
-    timeout: 60_000,
+    timeout: 120_000,
   }, async () => {
     const native = requireProbing(await openNativeEngine(folder));
     const options = runOptions('sketched', { windows: WINDOWS, ladderVectors: 8 });

@@ -73,7 +73,7 @@ it('begins no sample after a failure, waits for those under way, and throws the 
 });
 
 describeNative('a run over several engines', () => {
-  it('has the bytes of one', { timeout: 60_000 }, async () => {
+  it('has the bytes of one', { timeout: 120_000 }, async () => {
     const folder = openModelFolder(GOLDEN_MODEL);
     const opened: ProbingEngine[] = [];
     for (let count = 0; count < 3; count++) opened.push(requireProbing(await openNativeEngine(folder, { threads: 1 })));

@@ -1,7 +1,8 @@
 // Laws of the λ path: mean gate falls, gates move continuously, the asked λ is on it, ends are all open and all closed.
 import { describe, expect, it } from 'vitest';
 import { makeRandom } from '../../../src/core/random.ts';
-import { predictLoss, type QuadraticModel, solveGates, solvePath } from '../../../train/quadratic/quadratic-model.ts';
+import { type QuadraticModel, solveGates, solvePath } from '../../../train/quadratic/quadratic-model.ts';
+import { predictLoss } from './predict-loss.ts';
 
 /** N heads of very different weight, with couplings; measured at `center`. */
 function drawModel(seed: number, size: number, center = 0): QuadraticModel {

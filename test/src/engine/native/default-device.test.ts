@@ -1,8 +1,8 @@
 // Which GPUs are tried when no device is named, and what is said of the others. The devices are data; opening them is test/gpu's.
 import { describe, expect, it } from 'vitest';
+import { adviseOnGpus } from '../../../../src/cli/machine.ts';
 import { sortGpus } from '../../../../src/engine/native/default-device.ts';
 import type { NativeDevice } from '../../../../src/native/devices.ts';
-import { adviseOnGpus } from '../../../../src/runtime/machine.ts';
 
 const device = (name: string, changes: Partial<NativeDevice> = {}): NativeDevice => ({
   name,

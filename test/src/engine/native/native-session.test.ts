@@ -1,6 +1,8 @@
 // Sessions of the native engine: golden logits in any chunking, the runtime's laws, sampling against its TypeScript twin, and lifetimes.
 
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { measureDisagreement } from '../../../../src/bench/session-checks.ts';
+import { findShape } from '../../../../src/bench/shapes.ts';
 import { makeHeadMask } from '../../../../src/core/head-mask.ts';
 import { countKvBytes } from '../../../../src/core/kv-cost.ts';
 import { isQuantizedKv, KV_DTYPES, type KvDtype, type Session } from '../../../../src/core/session.ts';
@@ -14,8 +16,6 @@ import { openModel } from '../../../../src/native/model.ts';
 import { openSession } from '../../../../src/native/session.ts';
 import { decodeTogether } from '../../../../src/runtime/batch.ts';
 import { checkSampling, sampleToken } from '../../../../src/runtime/sampling.ts';
-import { measureDisagreement } from '../../../../src/runtime/session-checks.ts';
-import { findShape } from '../../../../src/runtime/shapes.ts';
 import { expectAgreement, printToleranceUse } from '../../../reference/agreement.ts';
 import { readGolden } from '../../../reference/golden.ts';
 import { describeNative, listCpuVariants } from '../../../reference/native-library.ts';

@@ -1,8 +1,8 @@
 // Writes tensors as one safetensors file, in the order given and with the same bytes for the same input.
 // Serves the scripts that train the project's own models; reading is safetensors.ts.
-import { FormatError } from '../errors/errors.ts';
-import { writeFileAtomic } from '../formats/atomic-file.ts';
-import { encodeBf16 } from './half-floats.ts';
+import { FormatError } from '../src/errors/errors.ts';
+import { writeFileAtomic } from '../src/formats/atomic-file.ts';
+import { encodeBf16 } from '../src/model/half-floats.ts';
 
 /** One tensor to write; `values` row-major, rounded to nearest where `dtype` is BF16. */
 export interface WritableTensor {

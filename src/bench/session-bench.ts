@@ -6,7 +6,7 @@ import type { KvDtype, Session } from '../core/session.ts';
 import type { HeadMask } from '../core/shapes.ts';
 import type { Engine } from '../engine/engine.ts';
 import { AbortedError, EngineError, NativeError } from '../errors/errors.ts';
-import { decodeTogether } from './batch.ts';
+import { decodeTogether } from '../runtime/batch.ts';
 
 export interface ContextOptions<Name extends string> {
   /** tokens before the first timed step, at least 1 */

@@ -3,21 +3,21 @@ import { appendFileSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { makeHeadMask } from '../../../src/core/head-mask.ts';
-import type { Sample } from '../../../src/core/shapes.ts';
-import type { Engine } from '../../../src/engine/engine.ts';
-import { openTensorflowEngine } from '../../../src/engine/tensorflow/tensorflow-engine.ts';
 import {
   ablateHeads,
   convertRemovalsToGates,
   findClearBudgets,
   makeRemovedMask,
   removeGreedily,
-} from '../../../src/eval/ground-truth.ts';
-import { MaskScores } from '../../../src/eval/mask-scores.ts';
-import { formatCurvesCsv, measureCurve, summariseCurve } from '../../../src/eval/removal-curve.ts';
-import { type ModelFolder, openModelFolder } from '../../../src/model/folder.ts';
-import { GOLDEN_FOLDER, readGoldenSamples } from './golden-prompts.ts';
+} from '../../scripts/ground-truth/ground-truth.ts';
+import { MaskScores } from '../../scripts/ground-truth/mask-scores.ts';
+import { formatCurvesCsv, measureCurve, summariseCurve } from '../../scripts/ground-truth/removal-curve.ts';
+import { makeHeadMask } from '../../src/core/head-mask.ts';
+import type { Sample } from '../../src/core/shapes.ts';
+import type { Engine } from '../../src/engine/engine.ts';
+import { openTensorflowEngine } from '../../src/engine/tensorflow/tensorflow-engine.ts';
+import { type ModelFolder, openModelFolder } from '../../src/model/folder.ts';
+import { GOLDEN_FOLDER, readGoldenSamples } from '../src/eval/golden-prompts.ts';
 
 const out = mkdtempSync(join(tmpdir(), 'duo-ground-truth-'));
 const window = { sinkTokens: 4, recentTokens: 32 };

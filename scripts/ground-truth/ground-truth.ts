@@ -1,9 +1,9 @@
 // Which heads a small model truly needs, without any method's opinion: each KV head alone forced to stream, and greedy removal,
 // which lets one head after another stream, always the one whose removal costs the answers the least log-probability.
 // N(N+1)/2 masks for N heads, each scored on every sample: affordable for small models only.
-import { filledGrid, type GateGrid, type MaskGrid, type ModelShape } from '../core/shapes.ts';
+import { filledGrid, type GateGrid, type MaskGrid, type ModelShape } from '../../src/core/shapes.ts';
+import { comparePairs } from '../../src/eval/metrics/confidence.ts';
 import type { MaskScores } from './mask-scores.ts';
-import { comparePairs } from './metrics/confidence.ts';
 
 /** A KV head by its place. */
 export interface HeadPlace {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { countDecodeWeights, findShape, NAMED_SHAPES } from '../../../src/runtime/shapes.ts';
+import { countDecodeWeights, findShape, NAMED_SHAPES } from '../../../src/bench/shapes.ts';
 
 describe('named shapes', () => {
   // Parameters of the published checkpoints; an untied embedding is not read by decode.

@@ -1,16 +1,16 @@
 // Recall at every budget when heads are removed in a given order: what greedy removal, gates and random orders are compared by.
-import { makeHeadMask } from '../core/head-mask.ts';
-import { makeRandom } from '../core/random.ts';
-import type { Sample, Window } from '../core/shapes.ts';
-import { measureMeanFootprint } from './footprint.ts';
-import { type HeadPlace, makeRemovedMask } from './ground-truth.ts';
-import type { MaskScores } from './mask-scores.ts';
+import { makeHeadMask } from '../../src/core/head-mask.ts';
+import { makeRandom } from '../../src/core/random.ts';
+import type { Sample, Window } from '../../src/core/shapes.ts';
+import { measureMeanFootprint } from '../../src/eval/footprint.ts';
 import {
   bootstrapInterval,
   computeWilsonInterval,
   countEffectiveSamples,
   type Interval,
-} from './metrics/confidence.ts';
+} from '../../src/eval/metrics/confidence.ts';
+import { type HeadPlace, makeRemovedMask } from './ground-truth.ts';
+import type { MaskScores } from './mask-scores.ts';
 
 /** What is left when the first `streaming` heads of an order stream. */
 export interface BudgetRow {

@@ -3,13 +3,13 @@
 
 import { createHash } from 'node:crypto';
 import { appendFileSync, closeSync, existsSync, openSync, readFileSync, truncateSync } from 'node:fs';
-import { makeHeadMask } from '../core/head-mask.ts';
-import type { HeadMask, MaskGrid, ModelShape, Sample, Window } from '../core/shapes.ts';
-import { supervisedPositions } from '../core/shapes.ts';
-import type { Engine } from '../engine/engine.ts';
-import { AbortedError, ConfigError } from '../errors/errors.ts';
-import { fileErrorOf } from '../formats/atomic-file.ts';
-import { computeWeightedMean } from './metrics/confidence.ts';
+import { makeHeadMask } from '../../src/core/head-mask.ts';
+import type { HeadMask, MaskGrid, ModelShape, Sample, Window } from '../../src/core/shapes.ts';
+import { supervisedPositions } from '../../src/core/shapes.ts';
+import type { Engine } from '../../src/engine/engine.ts';
+import { AbortedError, ConfigError } from '../../src/errors/errors.ts';
+import { computeWeightedMean } from '../../src/eval/metrics/confidence.ts';
+import { fileErrorOf } from '../../src/formats/atomic-file.ts';
 
 /** What one mask scored, a value a sample, in the samples' order. */
 export interface MaskScore {

@@ -1,4 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type ContextFigures, compareMasks, measureContext } from '../../../src/bench/session-bench.ts';
+import { checkSessions, measureDisagreement } from '../../../src/bench/session-checks.ts';
 import type { Session } from '../../../src/core/session.ts';
 import type { HeadMask } from '../../../src/core/shapes.ts';
 import type { Engine } from '../../../src/engine/engine.ts';
@@ -6,8 +8,6 @@ import { openNativeEngine } from '../../../src/engine/native/native-engine.ts';
 import { openTensorflowEngine } from '../../../src/engine/tensorflow/tensorflow-engine.ts';
 import { NativeError } from '../../../src/errors/errors.ts';
 import { type ModelFolder, openModelFolder } from '../../../src/model/folder.ts';
-import { type ContextFigures, compareMasks, measureContext } from '../../../src/runtime/session-bench.ts';
-import { checkSessions, measureDisagreement } from '../../../src/runtime/session-checks.ts';
 
 function figures(prefillSeconds: number | null, stepSeconds: number[], kvBytes: number): ContextFigures {
   return { prefillSeconds, stepSeconds, batch: 1, kvBytes, fullKvBytes: 1000, workspaceBytes: 0 };

@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { checkDistill, measureDistill } from '../../../src/bench/distill-bench.ts';
 import type { Engine } from '../../../src/engine/engine.ts';
 import { openTensorflowEngine } from '../../../src/engine/tensorflow/tensorflow-engine.ts';
 import { AbortedError } from '../../../src/errors/errors.ts';
 import { type ModelFolder, openModelFolder } from '../../../src/model/folder.ts';
-import { checkDistill, measureDistill } from '../../../src/runtime/distill-bench.ts';
 
 describe('measureDistill and checkDistill', () => {
   let engine: Engine;
