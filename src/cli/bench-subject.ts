@@ -14,9 +14,9 @@ import { checkMaskFits, readMask, toHeadMask } from '../formats/mask.ts';
 import { findRunFile } from '../formats/run-file.ts';
 import type { ModelConfig } from '../model/config.ts';
 import type { ModelFolder } from '../model/folder.ts';
+import { readMaskFlag } from './mask-flag.ts';
 import { readChoiceFlag, readIntegerFlag, readNumberFlag } from './numbers.ts';
 import { type EngineFlags, openEngine, openModel } from './open.ts';
-import { readMaskFlag } from './run.ts';
 import { say } from './terminal.ts';
 
 export interface BenchFlags extends EngineFlags {

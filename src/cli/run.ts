@@ -2,18 +2,16 @@
 import { readFileSync } from 'node:fs';
 import type { Command } from 'commander';
 import { isQuantizedKv, type PrefillSemantics, type SessionMemory } from '../core/session.ts';
-import type { HeadMask } from '../core/shapes.ts';
 import { formatBytes } from '../core/words.ts';
 import type { Engine } from '../engine/engine.ts';
 import { AbortedError, ConfigError, FormatError } from '../errors/errors.ts';
 import { fileErrorOf } from '../formats/file-errors.ts';
-import { checkMaskFits, readMask, toHeadMask } from '../formats/mask.ts';
-import { findRunFile } from '../formats/run-file.ts';
 import type { ModelFolder } from '../model/folder.ts';
 import { type GenerateResult, generateText } from '../runtime/generate.ts';
 import { type ChatMessage, encodeChat } from '../text/chat-template.ts';
 import { openTokenizer, type Tokenizer } from '../text/tokenizer.ts';
 import { addKvOptions, describeKv, type KvStorage, readKvFlags } from './kv-flags.ts';
+import { readMaskFlag } from './mask-flag.ts';
 import { readChoiceFlag, readIntegerFlag, readNumberFlag } from './numbers.ts';
 import {
   addActivationsOption,
@@ -171,20 +169,6 @@ function readRunOptions(flags: RunFlags): {
       prefill: readChoiceFlag('--prefill', { text: flags.prefill, names: PREFILLS }),
     },
   };
-}
-
-/** The mask of --mask, checked against the model; 'full' without one. */
-export function readMaskFlag(
-  flags: { readonly mask?: string; readonly allowOtherModel?: boolean },
-  folder: ModelFolder,
-): HeadMask | 'full' {
-  if (flags.mask === undefined) return 'full';
-  const path = findRunFile(flags.mask, 'mask.json');
-  const file = readMask(path);
-  const { fingerprint, olderFingerprint } = folder;
-  const model = { shape: folder.config.shape, fingerprint, olderFingerprint };
-  checkMaskFits(file, model, { path, allowOther: flags.allowOtherModel === true });
-  return toHeadMask(file);
 }
 
 function encodePrompt(text: string, options: { flags: RunFlags; folder: ModelFolder; tokenizer: Tokenizer }): number[] {

@@ -6,7 +6,7 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { buildMask } from '../../../export/build-mask.ts';
 import { cutWindows } from '../../../export/cut-windows.ts';
 import { listEvalMasks } from '../../../src/cli/eval-masks.ts';
-import { readMaskFlag } from '../../../src/cli/run.ts';
+import { readMaskFlag } from '../../../src/cli/mask-flag.ts';
 import { measureKvShare } from '../../../src/core/kv-cost.ts';
 import { makeRandom } from '../../../src/core/random.ts';
 import type { HeadMask } from '../../../src/core/shapes.ts';
