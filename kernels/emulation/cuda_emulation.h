@@ -89,6 +89,16 @@ void wait_async_copies(int groups_left);
 enum class Schedule { forward, reverse, shuffled };
 void set_schedule(Schedule schedule);
 
+// When streams do their work. at_once: as it is asked for. copies_last: a copy from pinned memory, and what follows it
+// on its stream, as late as an event or a wait allows; kernels early: whoever does not wait for a copy misses it.
+// copies_first: copies from pinned memory as early as the events that their stream waits for allow, everything else
+// late: whoever copies without waiting for the readers of what was there destroys it under them.
+enum class StreamOrder { at_once, copies_last, copies_first };
+void set_stream_order(StreamOrder order);
+
+// Bytes that cudaMallocHost gives in all; SIZE_MAX: no limit.
+void limit_pinned_memory(size_t most);
+
 // One grid. Returns false and describes the fault in last_fault() if the kernel did what a GPU forbids.
 bool run_grid(dim3 grid, dim3 block, size_t shared_bytes, const std::function<void()> &kernel);
 void report_fault(const std::string &text);

@@ -1,8 +1,9 @@
-// Device memory, streams, events and graphs of the emulation. Everything runs at once on the calling thread; a captured
-// stream records. Device allocations are host memory between guard bytes that are looked at after every launch, filled
-// with NaN bytes at first.
+// Device memory, streams, events and graphs of the emulation. A captured stream records; other work runs on the calling
+// thread, at once or as late or early as its streams and events allow (StreamOrder). Device allocations are host memory
+// between guard bytes that are looked at after every launch, filled with NaN bytes at first.
 #include <chrono>
 #include <cstdlib>
+#include <deque>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -13,11 +14,26 @@
 struct EmulatedGraph {
   std::shared_ptr<std::vector<std::function<cudaError_t()>>> nodes;
 };
+// Work of a stream that has not run. Places count from its first work on.
+struct StreamQueue {
+  struct Work {
+    std::function<cudaError_t()> run;      // null: a wait
+    std::shared_ptr<StreamQueue> awaited;  // of a wait: until this one has done `place` pieces
+    int64_t place;
+  };
+  std::deque<Work> works;
+  int64_t num_done = 0;
+  bool copies = false;  // it has had a copy from pinned memory: with StreamOrder::copies_first it runs ahead
+  int64_t end() const { return num_done + static_cast<int64_t>(works.size()); }
+};
 struct EmulatedStream {
   std::shared_ptr<std::vector<std::function<cudaError_t()>>> capturing;
+  std::shared_ptr<StreamQueue> queue = std::make_shared<StreamQueue>();
 };
 struct EmulatedEvent {
   std::chrono::steady_clock::time_point at;
+  std::shared_ptr<StreamQueue> queue;  // of its last record
+  int64_t place = 0;
 };
 
 namespace {
@@ -36,8 +52,11 @@ const int CAPABILITY = static_cast<int>(read_number("DUO_EMULATED_CAPABILITY", 9
 
 std::recursive_mutex mutex;  // one "device": grids of several host threads take turns
 std::map<unsigned char *, size_t> allocations;
-size_t allocated = 0;
+std::map<const unsigned char *, size_t> pinned;
+size_t allocated = 0, pinned_bytes = 0, most_pinned_bytes = SIZE_MAX;
 cudaError_t sticky = cudaSuccess;
+emulation::StreamOrder stream_order = emulation::StreamOrder::at_once;
+std::vector<std::weak_ptr<StreamQueue>> queues;
 
 bool is_intact(unsigned char *data, size_t bytes) {
   for (size_t i = 0; i < GUARD_BYTES; i++) {
@@ -60,14 +79,59 @@ cudaError_t check_guards() {
   return cudaSuccess;
 }
 
-cudaError_t run_or_record(cudaStream_t stream, std::function<cudaError_t()> work) {
+// A queue's work before `place`, and before it what that waits for.
+cudaError_t run_until(StreamQueue &queue, int64_t place) {
+  while (queue.num_done < place && !queue.works.empty()) {
+    const StreamQueue::Work work = std::move(queue.works.front());
+    queue.works.pop_front();
+    const cudaError_t error = work.run ? work.run() : run_until(*work.awaited, work.place);
+    queue.num_done++;
+    if (error != cudaSuccess) return error;
+  }
+  return sticky;
+}
+
+cudaError_t run_all() {
+  for (const auto &weak : queues) {
+    if (const auto queue = weak.lock()) run_until(*queue, queue->end());
+  }
+  return sticky;
+}
+
+// What a stream of copies may do now: all before the first wait for work that another stream has not done.
+cudaError_t run_ahead(StreamQueue &queue) {
+  while (!queue.works.empty()) {
+    const StreamQueue::Work &next = queue.works.front();
+    if (!next.run && next.awaited->num_done < next.place) break;
+    if (const cudaError_t error = run_until(queue, queue.num_done + 1)) return error;
+  }
+  return sticky;
+}
+
+bool is_pinned(const void *pointer) {
+  const auto *at = static_cast<const unsigned char *>(pointer);
+  auto found = pinned.upper_bound(at);
+  return found != pinned.begin() && (--found, at < found->first + found->second);
+}
+
+enum class Kind { kernel, pinned_copy };
+
+cudaError_t run_or_record(cudaStream_t stream, std::function<cudaError_t()> work, Kind kind = Kind::kernel) {
+  using emulation::StreamOrder;
   std::lock_guard<std::recursive_mutex> lock(mutex);
   if (sticky != cudaSuccess) return sticky;
   if (stream != nullptr && stream->capturing) {
     stream->capturing->push_back(std::move(work));
     return cudaSuccess;
   }
-  return work();
+  if (stream == nullptr || stream_order == StreamOrder::at_once) return work();
+  StreamQueue &queue = *stream->queue;
+  if (kind == Kind::pinned_copy) queue.copies = true;
+  // Copies last: what follows one on its stream is late with it. Copies first: all else is late.
+  const bool is_late = stream_order == StreamOrder::copies_first ? !queue.copies : kind == Kind::pinned_copy;
+  queue.works.push_back({std::move(work), nullptr, 0});
+  if (stream_order == StreamOrder::copies_first) return is_late ? sticky : run_ahead(queue);
+  return is_late || queue.works.size() > 1 ? sticky : run_until(queue, queue.end());
 }
 
 }  // namespace
@@ -110,6 +174,7 @@ cudaError_t cudaMalloc(void **pointer, size_t bytes) {
 cudaError_t cudaFree(void *pointer) {
   std::lock_guard<std::recursive_mutex> lock(mutex);
   if (pointer == nullptr) return cudaSuccess;
+  run_all();
   const auto found = allocations.find(static_cast<unsigned char *>(pointer));
   if (found == allocations.end()) return fail_with("Expected cudaFree of a live allocation");
   const bool intact = is_intact(found->first, found->second);
@@ -120,37 +185,84 @@ cudaError_t cudaFree(void *pointer) {
 }
 
 cudaError_t cudaMallocHost(void **pointer, size_t bytes) {
+  std::lock_guard<std::recursive_mutex> lock(mutex);
+  if (pinned_bytes + bytes > most_pinned_bytes) return cudaErrorMemoryAllocation;
   *pointer = std::malloc(bytes == 0 ? 1 : bytes);
-  return *pointer == nullptr ? cudaErrorMemoryAllocation : cudaSuccess;
+  if (*pointer == nullptr) return cudaErrorMemoryAllocation;
+  pinned.emplace(static_cast<unsigned char *>(*pointer), bytes);
+  return pinned_bytes += bytes, cudaSuccess;
 }
-cudaError_t cudaFreeHost(void *pointer) { return std::free(pointer), cudaSuccess; }
+cudaError_t cudaFreeHost(void *pointer) {
+  std::lock_guard<std::recursive_mutex> lock(mutex);
+  run_all();
+  const auto found = pinned.find(static_cast<unsigned char *>(pointer));
+  if (found == pinned.end()) return fail_with("Expected cudaFreeHost of live pinned memory");
+  pinned_bytes -= found->second;
+  pinned.erase(found);
+  return std::free(pointer), cudaSuccess;
+}
 
-cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind, cudaStream_t stream) {
-  return run_or_record(stream, [=] { return std::memmove(to, from, bytes), check_guards(); });
+// As on a GPU, the source of a copy is read when the copy is made where it is pinned, and at once where it is not.
+cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
+  using emulation::StreamOrder;
+  const auto copy = [=] { return std::memmove(to, from, bytes), check_guards(); };
+  if (kind != cudaMemcpyHostToDevice || stream_order == StreamOrder::at_once) return run_or_record(stream, copy);
+  {
+    std::lock_guard<std::recursive_mutex> lock(mutex);
+    if (is_pinned(from)) return run_or_record(stream, copy, Kind::pinned_copy);
+  }
+  const auto *first = static_cast<const unsigned char *>(from);
+  const std::vector<unsigned char> seen(first, first + bytes);
+  return run_or_record(stream, [=] { return std::memcpy(to, seen.data(), bytes), check_guards(); });
 }
 cudaError_t cudaMemsetAsync(void *to, int value, size_t bytes, cudaStream_t stream) {
   return run_or_record(stream, [=] { return std::memset(to, value, bytes), check_guards(); });
 }
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned) {
-  return *stream = new EmulatedStream, cudaSuccess;
+  std::lock_guard<std::recursive_mutex> lock(mutex);
+  *stream = new EmulatedStream;
+  for (auto queue = queues.begin(); queue != queues.end();) queue = queue->expired() ? queues.erase(queue) : queue + 1;
+  queues.push_back((*stream)->queue);
+  return cudaSuccess;
 }
-cudaError_t cudaStreamDestroy(cudaStream_t stream) { return delete stream, cudaSuccess; }
-cudaError_t cudaStreamSynchronize(cudaStream_t) { return sticky; }
-cudaError_t cudaDeviceSynchronize() { return sticky; }
+cudaError_t cudaStreamDestroy(cudaStream_t stream) { return cudaStreamSynchronize(stream), delete stream, cudaSuccess; }
+cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  std::lock_guard<std::recursive_mutex> lock(mutex);
+  return stream == nullptr ? run_all() : run_until(*stream->queue, stream->queue->end());
+}
+cudaError_t cudaDeviceSynchronize() {
+  std::lock_guard<std::recursive_mutex> lock(mutex);
+  return run_all();
+}
 cudaError_t cudaEventCreate(cudaEvent_t *event) {
-  return *event = new EmulatedEvent{std::chrono::steady_clock::now()}, cudaSuccess;
+  return *event = new EmulatedEvent{std::chrono::steady_clock::now(), nullptr, 0}, cudaSuccess;
 }
 cudaError_t cudaEventDestroy(cudaEvent_t event) { return delete event, cudaSuccess; }
-cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t) {
-  return event->at = std::chrono::steady_clock::now(), sticky;
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+  std::lock_guard<std::recursive_mutex> lock(mutex);
+  event->at = std::chrono::steady_clock::now();
+  event->queue = stream == nullptr ? nullptr : stream->queue;
+  event->place = stream == nullptr ? 0 : stream->queue->end();
+  return sticky;
 }
-cudaError_t cudaEventSynchronize(cudaEvent_t) { return sticky; }
-cudaError_t cudaEventQuery(cudaEvent_t) { return sticky; }
+cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+  std::lock_guard<std::recursive_mutex> lock(mutex);
+  return event->queue == nullptr ? sticky : run_until(*event->queue, event->place);
+}
+cudaError_t cudaEventQuery(cudaEvent_t event) { return cudaEventSynchronize(event); }
 cudaError_t cudaEventElapsedTime(float *milliseconds, cudaEvent_t begin, cudaEvent_t end) {
   return *milliseconds = std::chrono::duration<float, std::milli>(end->at - begin->at).count(), sticky;
 }
-cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) { return sticky; }
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
+  std::lock_guard<std::recursive_mutex> lock(mutex);
+  if (event->queue == nullptr || event->queue->num_done >= event->place) return sticky;
+  StreamQueue &queue = *stream->queue;
+  queue.works.push_back({nullptr, event->queue, event->place});
+  // Copies last: kernels come as early as they may, so what they wait for is made when they wait.
+  return stream_order == emulation::StreamOrder::copies_last && queue.works.size() == 1 ? run_until(queue, queue.end())
+                                                                                        : sticky;
+}
 
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
   stream->capturing = std::make_shared<std::vector<std::function<cudaError_t()>>>();
@@ -175,6 +287,17 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream) {
 }
 cudaError_t cudaGraphDestroy(cudaGraph_t graph) { return delete graph, cudaSuccess; }
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable) { return delete executable, cudaSuccess; }
+
+void duo::emulation::set_stream_order(StreamOrder order) {
+  std::lock_guard<std::recursive_mutex> lock(mutex);
+  run_all();
+  stream_order = order;
+}
+
+void duo::emulation::limit_pinned_memory(size_t most) {
+  std::lock_guard<std::recursive_mutex> lock(mutex);
+  most_pinned_bytes = most;
+}
 
 cudaError_t emulate_launch(dim3 grid, dim3 block, size_t shared_bytes, cudaStream_t stream,
                            std::function<void()> kernel) {

@@ -205,6 +205,52 @@ void test_orders() {
   expect(results[0] != results[1], "a missing barrier shows");
 }
 
+// Copies from pinned memory under each order of streams, with and without the waits that they need.
+void test_stream_orders() {
+  void *pinned = nullptr, *slot = nullptr, *seen = nullptr;
+  cudaMallocHost(&pinned, 8), cudaMalloc(&slot, 8), cudaMalloc(&seen, 8);
+  cudaStream_t copies, kernels;
+  cudaStreamCreateWithFlags(&copies, cudaStreamNonBlocking), cudaStreamCreateWithFlags(&kernels, cudaStreamNonBlocking);
+  cudaEvent_t copied, used;
+  cudaEventCreate(&copied), cudaEventCreate(&used);
+  auto *source = static_cast<int64_t *>(pinned), *in = static_cast<int64_t *>(slot),
+       *out = static_cast<int64_t *>(seen);
+  // Two values by turns through one slot; what the kernels saw of them.
+  const auto run = [&](bool waits_for_copy, bool waits_for_reader) {
+    std::vector<int64_t> found;
+    *in = 0;
+    for (const int64_t value : {5, 7}) {
+      cudaEventSynchronize(copied);
+      *source = value;
+      if (waits_for_reader) cudaStreamWaitEvent(copies, used, 0);
+      cudaMemcpyAsync(in, source, 8, cudaMemcpyHostToDevice, copies);
+      cudaEventRecord(copied, copies);
+      if (waits_for_copy) cudaStreamWaitEvent(kernels, copied, 0);
+      const bool is_last = value == 7;
+      emulate_launch(dim3(1), dim3(32), 0, kernels, [in, out, is_last] {
+        if (threadIdx.x == 0) *out = is_last ? *out * 10 + *in : *in;
+      });
+      cudaEventRecord(used, kernels);
+      if (!is_last) cudaStreamSynchronize(copies);
+    }
+    cudaDeviceSynchronize();
+    return *out;
+  };
+  using emulation::StreamOrder;
+  for (const StreamOrder order : {StreamOrder::at_once, StreamOrder::copies_last, StreamOrder::copies_first}) {
+    emulation::set_stream_order(order);
+    expect(run(true, true) == 57, "work that waits sees what was copied for it");
+  }
+  emulation::set_stream_order(StreamOrder::copies_last);
+  expect(run(false, true) != 57, "a kernel that does not wait for a copy is early");
+  emulation::set_stream_order(StreamOrder::copies_first);
+  expect(run(true, false) != 57, "a copy that does not wait for readers is early");
+  emulation::set_stream_order(StreamOrder::at_once);
+  cudaEventDestroy(copied), cudaEventDestroy(used);
+  cudaStreamDestroy(copies), cudaStreamDestroy(kernels);
+  cudaFree(slot), cudaFree(seen), cudaFreeHost(pinned);
+}
+
 void test_memory() {
   void *memory = nullptr;
   expect(cudaMalloc(&memory, 100) == cudaSuccess, "an allocation");
@@ -244,6 +290,7 @@ int main() {
   test_warpgroup_products();
   test_counting_barriers();
   test_orders();
+  test_stream_orders();
   test_memory();
   return finish("test_emulation");
 }
