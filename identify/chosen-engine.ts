@@ -3,15 +3,16 @@ import type { Engine } from '../src/engine/engine.ts';
 import { openEngine } from '../src/engine/open-engine.ts';
 import { ConfigError } from '../src/errors/errors.ts';
 import type { ModelFolder } from '../src/model/folder.ts';
+import type { NextPass } from '../src/native/model.ts';
 import type { IdentifyOptions } from './options.ts';
 
 /** The opened engine of the options, or a new one.
- * @param options.distillTokens of the longest step to come.  @throws {ConfigError} a device, backend or threads beside an opened engine; as `openEngine`. */
+ * @param options.distillTokens of the longest step to come.  @param options.next what a GPU must hold beside the weights.  @throws {ConfigError} a device, backend or threads beside an opened engine; as `openEngine`. */
 export async function openChosenEngine(
   folder: ModelFolder,
-  options: IdentifyOptions & { readonly distillTokens: number },
+  options: IdentifyOptions & { readonly distillTokens: number; readonly next: NextPass },
 ): Promise<Engine> {
-  const { engine, device, backend, threads, distillTokens, nameOption, onMessage } = options;
+  const { engine, device, backend, threads, weightsOn, distillTokens, next, nameOption, onMessage } = options;
   if (typeof engine === 'object') {
     checkOpened(options);
     return engine;
@@ -22,7 +23,9 @@ export async function openChosenEngine(
     device,
     backend,
     threads,
+    weightsOn,
     distillTokens,
+    next,
     widensBlocks: true,
     nameOption,
     onNote,
@@ -30,7 +33,7 @@ export async function openChosenEngine(
 }
 
 function checkOpened(options: IdentifyOptions): void {
-  for (const name of ['device', 'backend', 'threads'] as const) {
+  for (const name of ['device', 'backend', 'threads', 'weightsOn'] as const) {
     if (options[name] === undefined) continue;
     throw new ConfigError(
       `Expected no \`${name}\` beside an opened engine, which has its own, got \`${options[name]}\`.`,

@@ -4,6 +4,7 @@ import type { Engine } from '../src/engine/engine.ts';
 import { openEngine } from '../src/engine/open-engine.ts';
 import { ConfigError } from '../src/errors/errors.ts';
 import type { ModelFolder } from '../src/model/folder.ts';
+import type { NextPass } from '../src/native/model.ts';
 import type { HeadMethod } from '../train/methods/method.ts';
 import type { IdentifyOptions } from './options.ts';
 
@@ -32,17 +33,23 @@ export function splitDevices(
   return { device: first, helpers };
 }
 
-/** Open the other devices, one after another, as each reads all weights.
+/** Open the other devices, one after another, as each reads all weights; each that streams them has its own copy in pinned host memory.
  * @param options.engine the first.  @throws {ConfigError} one is of another kind; as `openEngine`. */
 export async function openHelperEngines(
   folder: ModelFolder,
-  options: { helpers: readonly string[]; engine: Engine; nameOption?: IdentifyOptions['nameOption'] },
+  options: {
+    readonly helpers: readonly string[];
+    readonly engine: Engine;
+    readonly next: NextPass;
+    readonly weightsOn?: IdentifyOptions['weightsOn'];
+    readonly nameOption?: IdentifyOptions['nameOption'];
+  },
 ): Promise<Engine[]> {
-  const { helpers, engine, nameOption: named = nameInBackticks } = options;
+  const { helpers, engine, next, weightsOn, nameOption: named = nameInBackticks } = options;
   const opened: Engine[] = [];
   try {
     for (const device of helpers) {
-      const helper = await openEngine(folder, { engine: 'native', device, widensBlocks: true });
+      const helper = await openEngine(folder, { engine: 'native', device, widensBlocks: true, weightsOn, next });
       opened.push(helper);
       const [kind, own] = [helper, engine].map((each) => each.device.replace(/^\S+ /, ''));
       if (kind === own) continue;

@@ -4,6 +4,7 @@ import type { Config } from '../src/config/config.ts';
 import { listChanges } from '../src/config/fit.ts';
 import { resolveWindows } from '../src/config/ladder.ts';
 import { resolveSettings, type Settings } from '../src/config/settings.ts';
+import type { ModelShape } from '../src/core/shapes.ts';
 import type { Engine } from '../src/engine/engine.ts';
 import { ConfigError } from '../src/errors/errors.ts';
 import type { ModelFolder } from '../src/model/folder.ts';
@@ -45,15 +46,22 @@ export async function identify(options: IdentifyOptions): Promise<IdentifyResult
     refuseIdleSettings(options, { config: settings.config, methods });
     const given = options.samples === undefined ? null : openGivenSource(options.samples, folder);
     try {
-      const { nameOption } = options;
+      const { nameOption, weightsOn } = options;
       const { device, helpers: names } = splitDevices(options.device, { method, nameOption });
+      const distillTokens = given?.longest ?? settings.config.maxTokens;
+      const next = {
+        pass: method.isStepwise ? ('distill' as const) : ('measure' as const),
+        tokens: distillTokens,
+        besideBytes: countSketchInputs(settings.config, { shape: folder.config.shape, tokens: distillTokens }),
+      };
       const engine = await openChosenEngine(folder, {
         ...{ ...options, device },
         ...findResumedEngine(options),
-        distillTokens: given?.longest ?? settings.config.maxTokens,
+        distillTokens,
+        next,
       });
       try {
-        const helpers = await openHelperEngines(folder, { helpers: names, engine, nameOption });
+        const helpers = await openHelperEngines(folder, { helpers: names, engine, next, weightsOn, nameOption });
         try {
           return await identifyWith({ options, folder, settings, given, engine, helpers });
         } finally {
@@ -68,6 +76,12 @@ export async function identify(options: IdentifyOptions): Promise<IdentifyResult
   } finally {
     if (folder !== model) folder.close();
   }
+}
+
+/** Bytes of the inputs of all layers that sketches keep on a GPU. */
+function countSketchInputs(config: Config, { shape, tokens }: { shape: ModelShape; tokens: number }): number {
+  const isSketched = config.quadraticVectors > 0 || config.ladderVectors > 0;
+  return isSketched ? 4 * shape.layers * shape.hidden * tokens : 0;
 }
 
 function openNamedModel(name: string, { signal, onMessage, onProgress }: IdentifyOptions): Promise<ModelFolder> {

@@ -37,6 +37,7 @@ export interface IdentifyOptions {
   readonly device?: OpenEngineOptions['device'];
   readonly backend?: OpenEngineOptions['backend'];
   readonly threads?: OpenEngineOptions['threads'];
+  readonly weightsOn?: OpenEngineOptions['weightsOn'];
   /** folder for gates.json, mask.json, metrics.jsonl, run.json and the checkpoint; without it nothing is kept on disk */
   readonly out?: string | undefined;
   /** continue the run in `out` from its last checkpoint */

@@ -56,7 +56,7 @@ export function startRecord(parts: Parts, run: { previousPath: string | null; id
     command: options.command ?? [],
     config: config as unknown as JsonRecord,
     identity: run.identity,
-    engine: { name: engine.name, device: engine.device },
+    engine: { name: engine.name, device: engine.device, ...(engine.streamed?.() && { weightsOn: 'host' as const }) },
     versions: { duo: readVersion(), node: process.versions.node },
     inputs: {
       model: resolve(folder.path),

@@ -148,6 +148,20 @@ OpenOptions parse_device(const char *device, int32_t num_threads, int32_t weight
   fail(DUO_STATUS_ARGUMENT, "Expected `device` to be \"cpu\" or \"cuda:<number>\", got `%.100s`", name.c_str());
 }
 
+void parse_placement(int32_t weights_on, int32_t next_pass, int64_t pass_tokens, int64_t beside_bytes, bool is_cuda,
+                     OpenOptions *options) {
+  require_range("weights_on", weights_on, DUO_WEIGHTS_AUTO, DUO_WEIGHTS_HOST);
+  require_range("next_pass", next_pass, DUO_PASS_NONE, DUO_PASS_MEASURE);
+  require_range("pass_tokens", pass_tokens, 0, int64_t{1} << 30);
+  require_range("beside_bytes", beside_bytes, 0, int64_t{1} << 50);
+  if (!is_cuda && weights_on != DUO_WEIGHTS_AUTO) {
+    fail(DUO_STATUS_UNSUPPORTED,
+         "Expected a CUDA device for `weights_on` code `%d`, got a CPU, which computes from them", weights_on);
+  }
+  options->weights_on = weights_on;
+  options->next_pass = next_pass, options->pass_tokens = pass_tokens, options->beside_bytes = beside_bytes;
+}
+
 }  // namespace duo
 
 using namespace duo;

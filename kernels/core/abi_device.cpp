@@ -63,7 +63,7 @@ int32_t duo_device_measure(const char *device, int32_t num_threads, int32_t meas
   return guard_task(task, [&](Task &running) {
     bool is_cuda;
     const OpenOptions options = parse_device(device, num_threads, DUO_DTYPE_STORED, DUO_COMPUTE_ACCURATE, &is_cuda);
-    require_range("measure", measure, DUO_MEASURE_READ_BANDWIDTH, DUO_MEASURE_FREE_MEMORY);
+    require_range("measure", measure, DUO_MEASURE_READ_BANDWIDTH, DUO_MEASURE_UPLOAD_BANDWIDTH);
     require(rate, "rate");
 #ifdef DUO_WITH_CUDA
     if (is_cuda) {
@@ -75,6 +75,8 @@ int32_t duo_device_measure(const char *device, int32_t num_threads, int32_t meas
       fail(DUO_STATUS_UNSUPPORTED, "Expected device `%s` to be usable, but the library was built without CUDA", device);
     if (measure == DUO_MEASURE_FREE_MEMORY)
       fail(DUO_STATUS_UNSUPPORTED, "Expected a CUDA device to tell its free memory, got `%s`", device);
+    if (measure == DUO_MEASURE_UPLOAD_BANDWIDTH)
+      fail(DUO_STATUS_UNSUPPORTED, "Expected a CUDA device to copy to, got `%s`", device);
     *rate = measure_cpu(options, measure, running);
   });
 }

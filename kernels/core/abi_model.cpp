@@ -38,12 +38,14 @@ void require_kl_point(const ModelConfig &config, const float *reference, const f
 using namespace duo;
 
 int32_t duo_model_open(const duo_model_config_t *config, const char *const *shard_paths, int32_t num_shards,
-                       const char *device, int32_t num_threads, int32_t weight_dtype, int32_t compute, duo_task_t *task,
-                       duo_model_t **model) {
+                       const char *device, int32_t num_threads, int32_t weight_dtype, int32_t compute,
+                       int32_t weights_on, int32_t next_pass, int64_t pass_tokens, int64_t beside_bytes,
+                       duo_task_t *task, duo_model_t **model) {
   return guard_task(task, [&](Task &running) {
     ModelConfig checked = check_config(config);
     bool is_cuda;
-    const OpenOptions options = parse_device(device, num_threads, weight_dtype, compute, &is_cuda);
+    OpenOptions options = parse_device(device, num_threads, weight_dtype, compute, &is_cuda);
+    parse_placement(weights_on, next_pass, pass_tokens, beside_bytes, is_cuda, &options);
     require(model, "model");
     require(shard_paths, "shard_paths");
     require_range("num_shards", num_shards, 1, 4096);
@@ -66,11 +68,15 @@ int32_t duo_model_open(const duo_model_config_t *config, const char *const *shar
 }
 
 int32_t duo_model_open_random(const duo_model_config_t *config, uint64_t seed, const char *device, int32_t num_threads,
-                              int32_t weight_dtype, int32_t compute, duo_task_t *task, duo_model_t **model) {
+                              int32_t weight_dtype, int32_t compute, int32_t weights_on, int32_t next_pass,
+                              int64_t pass_tokens, int64_t beside_bytes, int32_t distinct_layers, duo_task_t *task,
+                              duo_model_t **model) {
   return guard_task(task, [&](Task &running) {
     const ModelConfig checked = check_config(config);
+    require_range("distinct_layers", distinct_layers, 0, checked.layers);
     bool is_cuda;
-    const OpenOptions options = parse_device(device, num_threads, weight_dtype, compute, &is_cuda);
+    OpenOptions options = parse_device(device, num_threads, weight_dtype, compute, &is_cuda);
+    parse_placement(weights_on, next_pass, pass_tokens, beside_bytes, is_cuda, &options);
     require(model, "model");
     const Dtype host_dtype = options.weight_dtype == Dtype::f32 ? Dtype::f32 : Dtype::bf16;
     if (weight_dtype != DUO_DTYPE_F32 && weight_dtype != DUO_DTYPE_BF16 &&
@@ -79,8 +85,8 @@ int32_t duo_model_open_random(const duo_model_config_t *config, uint64_t seed, c
            "Expected `weight_dtype` of random weights to be F32 or BF16, or on CUDA INT8 or INT4, got code `%d`",
            weight_dtype);
     }
-    *model = model_table().insert(
-        open_model(checked, make_random_weights(checked, seed, host_dtype, running), options, is_cuda, running));
+    *model = model_table().insert(open_model(
+        checked, make_random_weights(checked, seed, host_dtype, running, distinct_layers), options, is_cuda, running));
   });
 }
 
@@ -97,6 +103,17 @@ int32_t duo_model_memory(duo_model_t *model, int64_t *weight_bytes, int64_t *wor
     const auto found = model_table().find(model, "model");
     *require(weight_bytes, "weight_bytes") = found->weight_bytes();
     *require(workspace_bytes, "workspace_bytes") = found->workspace_bytes();
+  });
+}
+
+int32_t duo_model_streamed(duo_model_t *model, int64_t *pass_bytes, int64_t *pinned_bytes, int64_t *device_bytes,
+                           int64_t *copied_bytes) {
+  return guard([&] {
+    const StreamedWeights streamed = model_table().find(model, "model")->streamed_weights();
+    *require(pass_bytes, "pass_bytes") = streamed.pass_bytes;
+    *require(pinned_bytes, "pinned_bytes") = streamed.pinned_bytes;
+    *require(device_bytes, "device_bytes") = streamed.device_bytes;
+    *require(copied_bytes, "copied_bytes") = streamed.copied_bytes;
   });
 }
 

@@ -107,6 +107,12 @@ class DuoSession {
   virtual void fill(int64_t length, uint64_t seed, Task &task) = 0;
 };
 
+// Of weights that are streamed from host memory, in bytes: what a pass through all layers copies, host memory that is
+// pinned for it, weights that the device holds meanwhile, what was copied so far. All 0 where the device has all.
+struct StreamedWeights {
+  int64_t pass_bytes = 0, pinned_bytes = 0, device_bytes = 0, copied_bytes = 0;
+};
+
 // Calls on one model may come from several threads at once. `gates` is [L·G] or null for all full, `windows` then with
 // no heads.
 class DuoModel {
@@ -116,6 +122,7 @@ class DuoModel {
   virtual std::string device() const = 0;
   virtual int64_t weight_bytes() const = 0;
   virtual int64_t workspace_bytes() const = 0;
+  virtual StreamedWeights streamed_weights() const { return {}; }
   // `windows` has all heads.
   virtual void estimate_distill(int64_t num_tokens, int64_t num_positions, const HeadWindows &windows,
                                 int64_t *memory_bytes, double *operations) = 0;
@@ -153,6 +160,10 @@ struct OpenOptions {
   int32_t num_threads;  // 0 = all
   Dtype weight_dtype;   // Dtype::stored, or what duo.h allows
   int32_t compute;      // DUO_COMPUTE_…
+  int32_t weights_on = DUO_WEIGHTS_AUTO;
+  // What comes next, for DUO_WEIGHTS_AUTO: the longest pass of all, and device memory beside it.
+  int32_t next_pass = DUO_PASS_NONE;
+  int64_t pass_tokens = 0, beside_bytes = 0;
 };
 
 struct DeviceInfo {

@@ -31,15 +31,23 @@ float draw(uint64_t seed, uint64_t index) {
 
 class RandomWeights : public WeightMap {
  public:
-  RandomWeights(const ModelConfig &config, uint64_t seed, Dtype dtype, Task &task) {
+  RandomWeights(const ModelConfig &config, uint64_t seed, Dtype dtype, Task &task, int64_t distinct_layers) {
     const auto expected = list_expected_tensors(config);
     int64_t total = 0;
-    for (const auto &tensor : expected) total += aligned(tensor.rows * tensor.columns * dtype_bytes(dtype));
+    for (const auto &tensor : expected) {
+      if (name_model(tensor.name, distinct_layers).empty())
+        total += aligned(tensor.rows * tensor.columns * dtype_bytes(dtype));
+    }
     storage_.reset(new uint8_t[static_cast<size_t>(total) + 64]);
     uint8_t *at = storage_.get() + (64 - reinterpret_cast<uintptr_t>(storage_.get()) % 64) % 64;
     uint64_t name_hash = mix(seed ^ 0x64756f);
     for (const auto &tensor : expected) {
       name_hash = mix(name_hash + 1);
+      const std::string same = name_model(tensor.name, distinct_layers);
+      if (!same.empty()) {
+        tensors_.emplace(tensor.name, tensors_.at(same));
+        continue;
+      }
       const bool is_norm = ends_with(tensor.name, "norm.weight"), is_bias = ends_with(tensor.name, ".bias");
       // Embeddings of unit scale, matrices of 1/sqrt(in): activations stay near 1 at any depth that benches use.
       const bool is_embedding = tensor.name == "model.embed_tokens.weight" && !config.tied_embeddings;
@@ -52,6 +60,14 @@ class RandomWeights : public WeightMap {
   }
 
  private:
+  // The tensor of a lower layer whose memory the named one has; "" where it has its own.
+  static std::string name_model(const std::string &name, int64_t distinct_layers) {
+    const std::string before = "model.layers.";
+    if (distinct_layers == 0 || name.compare(0, before.size(), before) != 0) return "";
+    const size_t end = name.find('.', before.size());
+    const int64_t layer = std::stoll(name.substr(before.size(), end - before.size()));
+    return layer < distinct_layers ? "" : before + std::to_string(layer % distinct_layers) + name.substr(end);
+  }
   static int64_t aligned(int64_t bytes) { return (bytes + 63) / 64 * 64; }
 
   // scale −1 means "all ones".
@@ -85,9 +101,9 @@ class RandomWeights : public WeightMap {
 
 }  // namespace
 
-std::shared_ptr<const WeightMap> make_random_weights(const ModelConfig &config, uint64_t seed, Dtype dtype,
-                                                     Task &task) {
-  return std::make_shared<RandomWeights>(config, seed, dtype, task);
+std::shared_ptr<const WeightMap> make_random_weights(const ModelConfig &config, uint64_t seed, Dtype dtype, Task &task,
+                                                     int64_t distinct_layers) {
+  return std::make_shared<RandomWeights>(config, seed, dtype, task, distinct_layers);
 }
 
 }  // namespace duo

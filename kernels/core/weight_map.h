@@ -56,7 +56,8 @@ std::shared_ptr<const WeightMap> open_weight_files(const ModelConfig &config, co
                                                    Task &task);
 
 // Seeded random weights in host memory, f32 or bf16: element i of a tensor depends only on seed, the tensor's name and
-// i.
-std::shared_ptr<const WeightMap> make_random_weights(const ModelConfig &config, uint64_t seed, Dtype dtype, Task &task);
+// i. distinct_layers: layer n has the memory of layer n mod distinct_layers; 0: each its own.
+std::shared_ptr<const WeightMap> make_random_weights(const ModelConfig &config, uint64_t seed, Dtype dtype, Task &task,
+                                                     int64_t distinct_layers = 0);
 
 }  // namespace duo

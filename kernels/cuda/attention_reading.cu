@@ -122,6 +122,7 @@ cudaError_t launch_mean_heads(const LayerReading &reading, float *means, cudaStr
 
 void CudaModel::attention(const Passage &passage, const AttentionReading &reading, Task &task) {
   select_device();
+  const LayerTurn turn(layers_, task);
   require_f16(task);
   const int64_t layers = config_.layers, heads = config_.heads, query_width = config_.query_width(),
                 kv_width = config_.kv_width();
@@ -140,6 +141,7 @@ void CudaModel::attention(const Passage &passage, const AttentionReading &readin
     SamplePass pass(*this, all, {0, nullptr}, PassRole::forward, 0, task, {Half::f16, scales.data()});
     copy_to_device(positions.data(), passage.positions, passage.num_positions, pass.stream());
     if (num_read > 0) copy_to_device(ranges.data(), reading.key_ranges, 2 * passage.num_positions, pass.stream());
+    layers_.expect({1, 0});
     pass.set_gates(nullptr);
     pass.embed(pass.memory().residual);
     for (int64_t layer = 0; layer < layers; layer++) {

@@ -11,6 +11,8 @@ namespace duo {
 namespace cuda {
 namespace {
 
+constexpr double MOST_OF_FREE_MEMORY = 0.95;  // the rest is for what an estimate does not see
+
 // What a matrix becomes. `asked`: bf16, int8, int4, or stored: blocks stay blocks.
 WeightFormat choose_format(const std::vector<const Tensor *> &parts, Dtype asked) {
   if (asked == Dtype::int8) return WeightFormat::int8;
@@ -21,19 +23,24 @@ WeightFormat choose_format(const std::vector<const Tensor *> &parts, Dtype asked
   return join_formats(dtypes);
 }
 
+std::vector<const Tensor *> list_biases(const WeightMap &weights, const std::vector<std::string> &names) {
+  std::vector<const Tensor *> biases;
+  for (const auto &name : names) biases.push_back(&weights.get(name + ".bias"));
+  return biases;
+}
+
 // Rows of several tensors one under the other.
 DeviceMatrix upload_matrix(Uploader &uploader, const WeightMap &weights, const std::vector<std::string> &names,
                            bool bias, Dtype asked) {
   DeviceMatrix matrix;
-  std::vector<const Tensor *> parts, biases;
+  std::vector<const Tensor *> parts;
   for (const auto &name : names) {
     parts.push_back(&weights.get(name + ".weight"));
-    if (bias) biases.push_back(&weights.get(name + ".bias"));
     matrix.rows += parts.back()->rows;
     matrix.columns = parts.back()->columns;
   }
   matrix.format = choose_format(parts, asked);
-  if (bias) matrix.bias = uploader.upload_vector(biases);
+  if (bias) matrix.bias = uploader.upload_vector(list_biases(weights, names));
   const PackedShape shape = matrix.shape();
   if (has_groups(matrix.format)) {
     matrix.codes.resize(shape.code_bytes());
@@ -85,6 +92,44 @@ DeviceMatrix upload_matrix(Uploader &uploader, const WeightMap &weights, const s
            names.front().c_str());
   }
   return matrix;
+}
+
+// The matrices of a layer whose names begin with `at`, by the tensors that each joins, in DeviceLayer::matrices()'
+// order.
+std::vector<std::vector<std::string>> name_products(const std::string &at) {
+  return {{at + "self_attn.q_proj", at + "self_attn.k_proj", at + "self_attn.v_proj"},
+          {at + "self_attn.o_proj"},
+          {at + "mlp.gate_proj", at + "mlp.up_proj"},
+          {at + "mlp.down_proj"}};
+}
+
+// Bytes of upload_matrix's, without its bias.
+int64_t count_matrix(const WeightMap &weights, const std::vector<std::string> &names, Dtype asked) {
+  std::vector<const Tensor *> parts;
+  PackedShape shape{};
+  for (const auto &name : names) {
+    parts.push_back(&weights.get(name + ".weight"));
+    shape.rows += parts.back()->rows;
+    shape.columns = parts.back()->columns;
+  }
+  shape.format = choose_format(parts, asked);
+  const int64_t elements = shape.rows * shape.columns;
+  if (shape.format == WeightFormat::bf16) return elements * static_cast<int64_t>(sizeof(bf16));
+  if (shape.format == WeightFormat::int8) return elements + shape.rows * static_cast<int64_t>(sizeof(float));
+  return shape.code_bytes() + shape.scale_words() * static_cast<int64_t>(sizeof(uint32_t));
+}
+
+// Device memory of the longest pass to come. What only saves time is left out.
+int64_t count_next_pass(const ModelConfig &config, const OpenOptions &options) {
+  const int64_t tokens = options.pass_tokens, positions = std::max<int64_t>(1, tokens / 8);
+  if (tokens == 0) return 0;
+  const auto count = [&](PassRole role) { return PassMemory::count_bytes(config, {tokens, positions, role}); };
+  switch (options.next_pass) {
+    case DUO_PASS_FORWARD: return count(PassRole::forward);
+    case DUO_PASS_DISTILL: return count(PassRole::distill);
+    case DUO_PASS_MEASURE: return count(PassRole::probe) + count(PassRole::forward);
+    default: return 0;
+  }
 }
 
 // For the device's text: what the weights are beside bf16.
@@ -142,6 +187,7 @@ CudaModel::CudaModel(const ModelConfig &config, std::shared_ptr<const WeightMap>
             std::to_string(properties.major) + std::to_string(properties.minor) + describe_weights(asked, weights) +
             ", " + algebra_.description();
 
+  const bool to_host = chooses_host(options);
   task.set_total(config_.layers + 1);
   Uploader uploader(task);
   const auto vector = [&](const std::string &name) { return uploader.upload_vector({&weights.get(name)}); };
@@ -150,35 +196,76 @@ CudaModel::CudaModel(const ModelConfig &config, std::shared_ptr<const WeightMap>
   if (!config_.tied_embeddings) lm_head_ = upload_matrix(uploader, weights, {"lm_head"}, false, asked_ends);
   task.add_done();
   for (int64_t index = 0; index < config_.layers; index++) {
-    const std::string at = "model.layers." + std::to_string(index) + ".";
-    DeviceLayer layer;
-    layer.input_norm = vector(at + "input_layernorm.weight");
-    layer.post_attention_norm = vector(at + "post_attention_layernorm.weight");
-    if (config_.qk_norm) {
-      layer.query_norm = vector(at + "self_attn.q_norm.weight");
-      layer.key_norm = vector(at + "self_attn.k_norm.weight");
-    }
-    const auto names = [&](std::initializer_list<const char *> parts) {
-      std::vector<std::string> out;
-      for (const char *part : parts) out.push_back(at + part);
-      return out;
-    };
-    layer.qkv = upload_matrix(uploader, weights, names({"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"}),
-                              config_.qkv_bias, asked);
-    layer.output = upload_matrix(uploader, weights, names({"self_attn.o_proj"}), config_.output_bias, asked);
-    layer.gate_up = upload_matrix(uploader, weights, names({"mlp.gate_proj", "mlp.up_proj"}), config_.mlp_bias, asked);
-    layer.down = upload_matrix(uploader, weights, names({"mlp.down_proj"}), config_.mlp_bias, asked);
-    for (const DeviceMatrix *matrix : {&layer.qkv, &layer.output, &layer.gate_up, &layer.down})
-      weight_bytes_ += matrix->bytes();
-    weight_bytes_ += layer.input_norm.bytes() + layer.post_attention_norm.bytes() + layer.query_norm.bytes() +
-                     layer.key_norm.bytes();
-    layers_.push_back(std::move(layer));
+    upload_layer(uploader, index, asked, to_host);
+    weight_bytes_ += layers_.description(index).bytes();
     task.add_done();
   }
-  weight_bytes_ += embedding_.bytes() + final_norm_.bytes() + lm_head_.bytes();
+  layers_.finish();
+  end_bytes_ = embedding_.bytes() + final_norm_.bytes() + lm_head_.bytes();
+  weight_bytes_ += end_bytes_;
   uploader.stream().wait();
   decode_steps_ = std::make_shared<DecodeSteps>(*this);
 }
+
+void CudaModel::upload_layer(Uploader &uploader, int64_t index, Dtype asked, bool to_host) {
+  const std::string at = "model.layers." + std::to_string(index) + ".";
+  const auto vector = [&](const std::string &name) { return uploader.upload_vector({&weights_->get(at + name)}); };
+  DeviceLayer layer;
+  layer.input_norm = vector("input_layernorm.weight");
+  layer.post_attention_norm = vector("post_attention_layernorm.weight");
+  if (config_.qk_norm) {
+    layer.query_norm = vector("self_attn.q_norm.weight");
+    layer.key_norm = vector("self_attn.k_norm.weight");
+  }
+  const bool biases[] = {config_.qkv_bias, config_.output_bias, config_.mlp_bias, config_.mlp_bias};
+  std::vector<const uint8_t *> tensors;
+  for (const auto &names : name_products(at)) {
+    for (const std::string &name : names) tensors.push_back(weights_->get(name + ".weight").data);
+  }
+  const bool is_shared = to_host && layers_.is_shared(tensors);
+  size_t next = 0;
+  for (const auto &names : name_products(at)) {
+    DeviceMatrix &matrix = *layer.matrices()[next];
+    if (!is_shared) {
+      matrix = upload_matrix(uploader, *weights_, names, biases[next], asked);
+    } else if (biases[next]) {
+      matrix.bias = uploader.upload_vector(list_biases(*weights_, names));
+    }
+    next++;
+  }
+  if (to_host) return layers_.add_to_host(std::move(layer), tensors, uploader.stream());
+  layers_.add(std::move(layer));
+}
+
+// Weights that the card holds no more beside what comes next go to the host, unless the caller has said where.
+bool CudaModel::chooses_host(const OpenOptions &options) const {
+  if (options.weights_on != DUO_WEIGHTS_AUTO) return options.weights_on == DUO_WEIGHTS_HOST;
+  const Dtype asked = options.weight_dtype, asked_ends = asked == Dtype::int4 ? Dtype::int8 : asked;
+  int64_t bytes = count_matrix(*weights_, {"model.embed_tokens"}, asked_ends);
+  if (!config_.tied_embeddings) bytes += count_matrix(*weights_, {"lm_head"}, asked_ends);
+  int64_t elements = config_.vocab * config_.hidden * (config_.tied_embeddings ? 1 : 2);
+  for (int64_t index = 0; index < config_.layers; index++) {
+    for (const auto &names : name_products("model.layers." + std::to_string(index) + ".")) {
+      bytes += count_matrix(*weights_, names, asked);
+      for (const std::string &name : names) {
+        const Tensor &tensor = weights_->get(name + ".weight");
+        elements += tensor.rows * tensor.columns;
+      }
+    }
+  }
+  size_t free_bytes = 0, total_bytes = 0;
+  check(cudaMemGetInfo(&free_bytes, &total_bytes), "asking for free memory");
+  const int64_t twins = options.next_pass == DUO_PASS_MEASURE ? elements * static_cast<int64_t>(sizeof(uint16_t)) : 0;
+  const int64_t beside = options.beside_bytes + count_next_pass(config_, options) + algebra_.workspace_bytes();
+  return static_cast<double>(bytes + twins + beside) > MOST_OF_FREE_MEMORY * static_cast<double>(free_bytes);
+}
+
+StreamedWeights CudaModel::streamed_weights() const {
+  if (!layers_.streams()) return {};
+  return {layers_.streamed_bytes(), layers_.pinned_bytes(), device_weight_bytes(), layers_.copied_bytes()};
+}
+
+int64_t CudaModel::device_weight_bytes() const { return end_bytes_ + layers_.device_bytes(); }
 
 int64_t CudaModel::workspace_bytes() const { return workspace_.bytes() + decode_steps_->bytes(); }
 

@@ -1,5 +1,5 @@
-// The CUDA device's DuoModel: weights in device memory as bf16, as int8 with a scale a row or in groups
-// (core/packed_weights.h), products of one input joined into one matrix.
+// The CUDA device's DuoModel: weights as bf16, as int8 with a scale a row or in groups (core/packed_weights.h), products
+// of one input joined into one matrix; those of layers in device memory or streamed from the host's (layer_store.h).
 #pragma once
 #include <memory>
 #include <mutex>
@@ -9,51 +9,17 @@
 #include "core/backend.h"
 #include "core/rope.h"
 #include "core/weight_map.h"
+#include "cuda/layer_store.h"
 #include "cuda/linear_algebra.h"
 #include "cuda/mlp_scales.h"
-#include "cuda/packed_weights.h"
 #include "cuda/page_pool.h"
 #include "cuda/pass_memory.h"
 #include "cuda/workspace.h"
 
 namespace duo::cuda {
 
-// Weights as f16: value = unit · f16, unit a power of two that puts the greatest near 2^14, so that what bf16 holds
-// stays exact down to 2^-28 of it.
-struct F16Matrix {
-  DeviceBuffer<uint16_t> values;
-  float unit = 1.0f;
-};
-
-// y = x·Wᵀ + bias. Weights [rows, columns] in one of WeightFormat's.
-struct DeviceMatrix {
-  int64_t rows = 0, columns = 0;
-  WeightFormat format = WeightFormat::bf16;
-  DeviceBuffer<bf16> values;      // of bf16
-  DeviceBuffer<uint8_t> codes;    // of the others
-  DeviceBuffer<float> row_scale;  // of int8
-  DeviceBuffer<uint32_t> scales;  // of formats with groups
-  DeviceBuffer<float> bias;       // empty where there is none
-  F16Matrix f16;                  // empty until CudaModel::require_f16
-  int64_t bytes() const { return values.bytes() + codes.bytes() + row_scale.bytes() + scales.bytes() + bias.bytes(); }
-  PackedShape shape() const { return {format, rows, columns}; }
-  // Of any format but bf16.
-  PackedMatrix packed() const {
-    return format == WeightFormat::int8
-               ? PackedMatrix::of_int8(rows, columns, reinterpret_cast<const int8_t *>(codes.data()), row_scale.data())
-               : PackedMatrix::of(shape(), codes.data(), scales.data());
-  }
-};
-
-struct DeviceLayer {
-  DeviceBuffer<float> input_norm, post_attention_norm, query_norm, key_norm;
-  DeviceMatrix qkv;      // [(H + 2G)·D, C]: query rows, key rows, value rows
-  DeviceMatrix output;   // [C, H·D]
-  DeviceMatrix gate_up;  // [2·I, C]: gate rows, up rows
-  DeviceMatrix down;     // [C, I]
-};
-
 class DecodeSteps;
+class Uploader;
 class SamplePass;
 
 class CudaModel : public DuoModel {
@@ -64,6 +30,7 @@ class CudaModel : public DuoModel {
   const ModelConfig &config() const override { return config_; }
   std::string device() const override { return device_; }
   int64_t weight_bytes() const override { return weight_bytes_; }
+  StreamedWeights streamed_weights() const override;
   int64_t workspace_bytes() const override;
   void estimate_distill(int64_t num_tokens, int64_t num_positions, const HeadWindows &windows, int64_t *memory_bytes,
                         double *operations) override;
@@ -87,15 +54,16 @@ class CudaModel : public DuoModel {
                                            Task &task) override;
 
   void select_device() const { check(cudaSetDevice(device_index_), "selecting the device"); }
-  const DeviceLayer &layer(int64_t index) const { return layers_[static_cast<size_t>(index)]; }
+  // Where layers are asked for; a LayerTurn first.
+  LayerStore &layers() const { return layers_; }
   const DeviceMatrix &embedding() const { return embedding_; }
   const DeviceBuffer<float> &final_norm() const { return final_norm_; }
   // The embedding itself where they are tied.
   const DeviceMatrix &lm_head() const { return config_.tied_embeddings ? embedding_ : lm_head_; }
   // Queue x [count, C] fp32 = the embeddings of tokens [count].
   void embed(const int32_t *tokens, int64_t count, float *x, const Stream &stream, Half half = Half::bf16) const;
-  // Make the f16 twins of all matrices, once: from the stored values, so that none is rounded to bf16 on the way. Twice
-  // bf16 weights' memory from then on. Throws MEMORY, ABORTED.
+  // Make the f16 twins of all matrices, once, within a LayerTurn: from the stored values, so that none is rounded to
+  // bf16 on the way. Twice bf16 weights' memory from then on. Throws MEMORY, ABORTED.
   void require_f16(Task &task);
   LinearAlgebra &algebra() const { return algebra_; }
   const DeviceSize &device_size() const { return device_size_; }
@@ -106,6 +74,8 @@ class CudaModel : public DuoModel {
   // for any number.
   int64_t choose_kept_layers(PassSize size) const;
   int64_t beside_pass_bytes() const;
+  // Bytes of weights in device memory.
+  int64_t device_weight_bytes() const;
   // How many heads of a layer a probe runs side by side: what the device needs to be full, as memory allows. The result
   // has the same bits for any number.
   int64_t choose_probe_lanes(const Passage &passage) const;
@@ -119,6 +89,8 @@ class CudaModel : public DuoModel {
   void limit_kept_layers(int64_t most) { most_kept_layers_ = most; }
 
  private:
+  void upload_layer(Uploader &uploader, int64_t index, Dtype asked, bool to_host);
+  bool chooses_host(const OpenOptions &options) const;
   bool keep_inputs(SamplePass &pass, MlpScales &scales, float *inputs, float *last) const;
   bool probe_once(const Passage &passage, const float *base_gates, const float *probe_gates, int64_t head_begin,
                   int64_t head_end, const HeadWindows &windows, Task &task, MlpScales &scales, int64_t &num_reported,
@@ -128,12 +100,12 @@ class CudaModel : public DuoModel {
   int device_index_;
   std::string device_;
   DeviceSize device_size_{};
-  int64_t weight_bytes_ = 0;
+  int64_t weight_bytes_ = 0, end_bytes_ = 0;  // of all; of embeddings, final norm and LM head
   mutable LinearAlgebra algebra_;
   DeviceMatrix embedding_;
   std::mutex f16_mutex_;
   bool has_f16_ = false;
-  std::vector<DeviceLayer> layers_;
+  mutable LayerStore layers_;
   DeviceBuffer<float> final_norm_;
   DeviceMatrix lm_head_;                       // empty where it is tied
   int64_t most_kl_floats_ = int64_t{1} << 24;  // 64 MB: whole tiles of many positions

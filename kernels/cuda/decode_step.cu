@@ -66,7 +66,8 @@ void DecodeStep::run(const std::vector<DecodeMember> &members, const int32_t *to
   for (size_t i = 0; i < members.size(); i++)
     inputs.members[i] = members[i], inputs.tokens[i] = tokens != nullptr ? tokens[i] : 0;
   check(launch_begin_step(inputs, stream.get()), "beginning a step");
-  if (!has_run_) {
+  // Layers that are streamed lie elsewhere from step to step.
+  if (!has_run_ || model_.layers().streams()) {
     has_run_ = true;
     return queue(stream);
   }
@@ -101,11 +102,14 @@ void DecodeStep::queue(const Stream &stream) {
   check(launch_decode_plan(b.members.data(), batch, static_cast<int32_t>(config_.layers), kv_heads, b.plan.data(),
                            stream.get()),
         "sharing out a step");
+  model_.layers().expect({1, 0});
+  LayerReader layers(model_.layers(), stream);
   for (int64_t index = 0; index < config_.layers; index++) {
-    const DeviceLayer &layer = model_.layer(index);
+    const DeviceLayer &layer = layers.use(index);
     StepProduct qkv{layer.qkv, VectorStore::bf16, nullptr, b.hidden.data(), layer.input_norm.data(), b.qkv.data()};
     // The first waits for the tables and the plan in the ordinary way: later kernels read those before they wait.
-    qkv.is_dependent = index > 0;
+    // And a streamed layer's waits for its weights so.
+    qkv.is_dependent = index > 0 && !model_.layers().streams();
     multiply(qkv);
     DecodeAttention a{};
     a.plan = b.plan.data() + index * (int64_t{batch} * kv_heads + 1);

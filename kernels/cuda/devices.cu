@@ -1,5 +1,6 @@
 // What CUDA devices the machine has, and their measured rates.
 #include <algorithm>
+#include <cstring>
 #include <vector>
 
 #include "core/backend.h"
@@ -13,6 +14,7 @@ namespace cuda {
 namespace {
 
 constexpr int64_t BANDWIDTH_BYTES = int64_t{2} << 30;  // far beyond any cache
+constexpr int64_t UPLOAD_BYTES = int64_t{1} << 30;     // as a large layer's weights
 constexpr int64_t MATRIX_SIZE = 8192;
 #ifdef DUO_EMULATION
 constexpr int64_t SHRINK = 1 << 7;  // the emulation shows that this runs, not how fast a GPU is
@@ -148,6 +150,14 @@ double measure_cuda(const OpenOptions &options, int32_t measure, Task &task) {
     return best(2.0 * static_cast<double>(bytes), [&] {
       check(launch(grid, stream.get(), copy_kernel, from.data(), to.data(), count), "copying memory");
     });
+  }
+  if (measure == DUO_MEASURE_UPLOAD_BANDWIDTH) {
+    const int64_t bytes = UPLOAD_BYTES / SHRINK / SHRINK;
+    PinnedBuffer<uint8_t> from;
+    from.resize(bytes);
+    std::memset(from.data(), 1, static_cast<size_t>(bytes));
+    DeviceBuffer<uint8_t> to(bytes);
+    return best(static_cast<double>(bytes), [&] { copy_to_device(to.data(), from.data(), bytes, stream); });
   }
   if (measure == DUO_MEASURE_MATMUL_F32) {
     const int64_t blocks = 1024 / SHRINK, rounds = 4096 / SHRINK;

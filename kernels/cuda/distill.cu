@@ -76,13 +76,13 @@ double measure_kl(const CudaModel &model, SamplePass &pass, const float *teacher
 void CudaModel::distill(const Passage &passage, const float *gates, const HeadWindows &windows, int32_t flags,
                         Task &task, double *loss, float *gradient) {
   select_device();
+  const LayerTurn turn(layers_, task);
   task.set_total(3 * config_.layers);
   const bool is_kl = (flags & DUO_DISTILL_KL) != 0;
   // Before the pass, which keeps as many branches as the memory that is left holds.
   const std::unique_ptr<KlMemory> kl = is_kl ? std::make_unique<KlMemory>(config_, passage.num_positions) : nullptr;
   SamplePass pass(*this, passage, windows, PassRole::distill, flags, task);
-  const float *teacher = pass.run_teacher();
-  float *student = pass.run_student(gates);
+  const auto [teacher, student] = pass.run_forwards(gates);
   const PassMemory &memory = pass.memory();
   if (kl != nullptr) {
     *loss = measure_kl(*this, pass, teacher, student, passage.num_positions, *kl);
@@ -98,16 +98,18 @@ void CudaModel::distill(const Passage &passage, const float *gates, const HeadWi
 
 // Matrix products' own memory: cuBLASLt's, and of weights in fewer bits the widest matrix as bf16.
 int64_t CudaModel::beside_pass_bytes() const {
-  const bool is_widened = layers_.front().gate_up.format != WeightFormat::bf16;
+  const DeviceLayer &layer = layers_.description(0);
+  const bool is_widened = layer.gate_up.format != WeightFormat::bf16;
   return algebra_.workspace_bytes() +
-         (is_widened ? 2 * std::max(layers_.front().gate_up.rows, layers_.front().qkv.rows) * config_.hidden : 0);
+         (is_widened ? 2 * std::max(layer.gate_up.rows, layer.qkv.rows) * config_.hidden : 0);
 }
 
 int64_t CudaModel::choose_kept_layers(PassSize size) const {
   size_t free_bytes = 0, total_bytes = 0;
   check(cudaMemGetInfo(&free_bytes, &total_bytes), "asking for free memory");
   const int64_t free_room = static_cast<int64_t>(free_bytes) + workspace_.bytes();
-  const int64_t most_room = static_cast<int64_t>(static_cast<double>(total_bytes) * MOST_OF_DEVICE) - weight_bytes_;
+  const int64_t most_room =
+      static_cast<int64_t>(static_cast<double>(total_bytes) * MOST_OF_DEVICE) - device_weight_bytes();
   const int64_t room = std::min(free_room, most_room) - beside_pass_bytes();
   for (size.kept_layers = std::min(config_.layers, most_kept_layers_); size.kept_layers > 0; size.kept_layers--) {
     if (PassMemory::count_bytes(config_, size) <= room) break;
@@ -120,6 +122,7 @@ void CudaModel::estimate_distill(int64_t num_tokens, int64_t num_positions, cons
   select_device();
   *operations = count_distill_operations(config_, num_tokens, num_positions, windows);
   PassSize size{num_tokens, num_positions, PassRole::distill};
+  size.side_by_side = layers_.streams();
   size.kept_layers = choose_kept_layers(size);
   *memory_bytes = PassMemory::count_bytes(config_, size) + beside_pass_bytes();
 }

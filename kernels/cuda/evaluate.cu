@@ -40,6 +40,7 @@ std::unique_ptr<SamplePass> run_f16(const CudaModel &model, const Passage &passa
 
 void CudaModel::hidden(const Passage &passage, const float *gates, const HeadWindows &windows, Task &task, float *out) {
   select_device();
+  const LayerTurn turn(layers_, task);
   require_f16(task);
   task.set_total(config_.layers);
   DeviceBuffer<float> states(passage.num_positions * config_.hidden);
@@ -49,6 +50,7 @@ void CudaModel::hidden(const Passage &passage, const float *gates, const HeadWin
 
 void CudaModel::logits(const Passage &passage, const float *gates, const HeadWindows &windows, Task &task, float *out) {
   select_device();
+  const LayerTurn turn(layers_, task);
   require_f16(task);
   task.set_total(config_.layers);
   const int64_t rows = passage.num_positions, width = config_.hidden;
@@ -65,6 +67,7 @@ void CudaModel::logits(const Passage &passage, const float *gates, const HeadWin
 void CudaModel::evaluate(const Passage &passage, const int32_t *targets, const float *gates, const HeadWindows &windows,
                          Task &task, float *log_probs, int32_t *predictions) {
   select_device();
+  const LayerTurn turn(layers_, task);
   task.set_total(config_.layers);
   const int64_t rows = passage.num_positions, width = config_.hidden;
   DeviceBuffer<float> states(rows * width), logits(std::min(LOGIT_ROWS, rows) * config_.vocab), scores(rows);

@@ -2,6 +2,7 @@
 // once more.
 #include "cuda/f16_weights.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "cuda/cuda_model.h"
@@ -13,6 +14,7 @@ namespace {
 
 constexpr int THREADS = 256;
 constexpr int64_t PEAK_BLOCKS = 1024;
+constexpr int64_t SLICE_ELEMENTS = int64_t{64} << 20;  // of a matrix as fp32 at a time, 256 MB
 
 __device__ __forceinline__ float stored_value(const void *from, Dtype dtype, int64_t i) {
   return dtype == Dtype::f32   ? static_cast<const float *>(from)[i]
@@ -87,13 +89,22 @@ F16Matrix upload_parts(Uploader &uploader, const std::vector<const Tensor *> &te
   return join_parts(parts, uploader.stream());
 }
 
+// Whether a matrix's twin comes from what the device holds: of bf16 values that were stored as others, it comes from
+// the files.
+bool derives_f16(const DeviceMatrix &matrix, const std::vector<const Tensor *> &tensors) {
+  if (matrix.format != WeightFormat::bf16) return true;
+  bool is_bf16 = true;
+  for (const Tensor *tensor : tensors) is_bf16 = is_bf16 && tensor->dtype == Dtype::bf16;
+  return is_bf16;
+}
+
 // What the matrix on the device was made of; a matrix in fewer bits as it is there.
 F16Matrix convert_matrix(Uploader &uploader, const DeviceMatrix &matrix, const std::vector<const Tensor *> &tensors) {
+  if (!derives_f16(matrix, tensors)) return upload_parts(uploader, tensors);
   if (matrix.format == WeightFormat::int8) {
     F16Matrix out;
     out.values.resize(matrix.rows * matrix.columns);
-    check(launch_widen_rows(matrix.packed(), 0, matrix.rows, Widened::f16, out.values.data(), uploader.stream().get()),
-          "widening weights");
+    check(launch_derive_f16(matrix, 1.0f, nullptr, out.values.data(), uploader.stream().get()), "widening weights");
     uploader.stream().wait();
     return out;
   }
@@ -103,10 +114,12 @@ F16Matrix convert_matrix(Uploader &uploader, const DeviceMatrix &matrix, const s
           "widening weights");
     return join_parts({{values.data(), Dtype::f32, values.count()}}, uploader.stream());
   }
-  bool is_bf16 = true;
-  for (const Tensor *tensor : tensors) is_bf16 = is_bf16 && tensor->dtype == Dtype::bf16;
-  if (is_bf16) return join_parts({{matrix.values.data(), Dtype::bf16, matrix.values.count()}}, uploader.stream());
-  return upload_parts(uploader, tensors);
+  return join_parts({{matrix.values.data(), Dtype::bf16, matrix.values.count()}}, uploader.stream());
+}
+
+// Rows of a matrix in groups that are widened at a time.
+int64_t slice_rows(const DeviceMatrix &matrix) {
+  return std::clamp<int64_t>(SLICE_ELEMENTS / matrix.columns, 1, matrix.rows);
 }
 
 }  // namespace
@@ -124,6 +137,27 @@ cudaError_t launch_to_f16(const void *from, Dtype dtype, int64_t count, float fa
                 count, factor, to);
 }
 
+int64_t count_widened(const DeviceMatrix &matrix) {
+  return has_groups(matrix.format) ? slice_rows(matrix) * matrix.columns : 0;
+}
+cudaError_t launch_derive_f16(const DeviceMatrix &matrix, float unit, float *widened, uint16_t *to,
+                              cudaStream_t stream) {
+  if (matrix.format == WeightFormat::int8)
+    return launch_widen_rows(matrix.packed(), 0, matrix.rows, Widened::f16, to, stream);
+  if (matrix.format == WeightFormat::bf16)
+    return launch_to_f16(matrix.values.data(), Dtype::bf16, matrix.values.count(), 1.0f / unit, to, stream);
+  const int64_t slice = slice_rows(matrix);
+  for (int64_t row = 0; row < matrix.rows; row += slice) {
+    const int64_t count = std::min(slice, matrix.rows - row);
+    const cudaError_t error = launch_widen_rows(matrix.packed(), row, count, Widened::f32, widened, stream);
+    if (error != cudaSuccess) return error;
+    const cudaError_t narrowed =
+        launch_to_f16(widened, Dtype::f32, count * matrix.columns, 1.0f / unit, to + row * matrix.columns, stream);
+    if (narrowed != cudaSuccess) return narrowed;
+  }
+  return cudaSuccess;
+}
+
 void CudaModel::require_f16(Task &task) {
   std::lock_guard<std::mutex> lock(f16_mutex_);
   if (has_f16_) return;
@@ -135,16 +169,23 @@ void CudaModel::require_f16(Task &task) {
   };
   embedding_.f16 = convert_matrix(uploader, embedding_, tensors("", {"model.embed_tokens"}));
   if (!config_.tied_embeddings) lm_head_.f16 = convert_matrix(uploader, lm_head_, tensors("", {"lm_head"}));
-  for (int64_t index = 0; index < config_.layers; index++) {
+  LayerReader reader(layers_, uploader.stream());
+  for (int64_t index = layers_.num_f16(); index < config_.layers; index++) {
     task.check_abort();
-    DeviceLayer &layer = layers_[static_cast<size_t>(index)];
+    const DeviceLayer &layer = reader.use(index);
     const std::string at = "model.layers." + std::to_string(index) + ".";
-    layer.qkv.f16 =
-        convert_matrix(uploader, layer.qkv, tensors(at, {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"}));
-    layer.output.f16 = convert_matrix(uploader, layer.output, tensors(at, {"self_attn.o_proj"}));
-    layer.gate_up.f16 = convert_matrix(uploader, layer.gate_up, tensors(at, {"mlp.gate_proj", "mlp.up_proj"}));
-    layer.down.f16 = convert_matrix(uploader, layer.down, tensors(at, {"mlp.down_proj"}));
+    const std::vector<const Tensor *> parts[] = {
+        tensors(at, {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"}), tensors(at, {"self_attn.o_proj"}),
+        tensors(at, {"mlp.gate_proj", "mlp.up_proj"}), tensors(at, {"mlp.down_proj"})};
+    std::vector<F16Matrix> twins;
+    std::vector<bool> is_derived;
+    for (size_t i = 0; i < layer.matrices().size(); i++) {
+      twins.push_back(convert_matrix(uploader, *layer.matrices()[i], parts[i]));
+      is_derived.push_back(derives_f16(*layer.matrices()[i], parts[i]));
+    }
+    layers_.keep_f16(std::move(twins), is_derived, uploader.stream());
   }
+  layers_.finish_f16();
   has_f16_ = true;
 }
 

@@ -153,7 +153,10 @@ void CudaKlMetric::multiply(decltype(launch_kl_project) *launch, const float *le
 void CudaModel::use_kl_metric(const float *reference, const float *anchor, int64_t num_positions, Task &task,
                               const std::function<void(const KlMetric &)> &body) {
   select_device();
-  require_f16(task);
+  {
+    const LayerTurn turn(layers_, task);
+    require_f16(task);
+  }
   body(CudaKlMetric(*this, reference, anchor, num_positions, most_kl_floats_, task));
 }
 

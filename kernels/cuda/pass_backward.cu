@@ -41,7 +41,7 @@ void SamplePass::backward_chunk(const DeviceLayer &layer, int64_t rows, bf16 *d_
 
 // d [rows, C] += the gradient through the MLP block; d_mixed = the sum through the output projection.
 void SamplePass::backward_mlp(int64_t index, const DeviceRows &rows, const bf16 *mixed, float *d) {
-  const DeviceLayer &layer = model_.layer(index);
+  const DeviceLayer &layer = layers_.use(index);
   const PassMemory &m = memory_;
   const int64_t hidden = config_.hidden, query_width = config_.query_width(), chunk = m.chunk_rows;
   const bf16 *input = m.inputs[static_cast<size_t>(index)];
@@ -81,7 +81,7 @@ AttentionBackward SamplePass::describe_backward(int64_t layer, const DeviceRows 
 
 // The gradient of queries, keys and values before rotation and norm, [T, (H + 2G)·D].
 void SamplePass::backward_queries(int64_t index, const DeviceRows &rows, const AttentionBackward &a) {
-  const DeviceLayer &layer = model_.layer(index);
+  const DeviceLayer &layer = layers_.use(index);
   const PassMemory &m = memory_;
   const int64_t query_width = config_.query_width(), kv_width = config_.kv_width(), width = query_width + 2 * kv_width,
                 tokens = size_.tokens;
@@ -118,7 +118,7 @@ void SamplePass::spread_rows(const DeviceRows &rows, const float *from, float *t
 
 // The stream's gradient += the gradient through attention, back through rotation and norm.
 void SamplePass::backward_attention(int64_t index, const DeviceRows &rows, const AttentionBackward &a) {
-  const DeviceLayer &layer = model_.layer(index);
+  const DeviceLayer &layer = layers_.use(index);
   const PassMemory &m = memory_;
   const int64_t hidden = config_.hidden, width = config_.query_width() + 2 * config_.kv_width(), tokens = size_.tokens,
                 chunk = m.chunk_rows;
@@ -136,13 +136,14 @@ void SamplePass::backward_attention(int64_t index, const DeviceRows &rows, const
 }
 
 const float *SamplePass::run_backward(const float *d) {
+  model_.layers().expect({-1, -1});
   check(launch_rms_norm_backward(memory_.last, model_.final_norm().data(), d, size_.rows, config_.hidden,
                                  config_.rms_norm_eps, memory_.last_gradient, stream_.get()),
         "the final norm backward");
   for (int64_t layer = config_.layers - 1; layer >= 0; layer--) {
     const DeviceRows rows = rows_of(layer);
     const BranchOutputs &outputs = outputs_of(layer);
-    check(launch_rms_norm_of_kept(memory_.inputs[static_cast<size_t>(layer)], model_.layer(layer).input_norm.data(),
+    check(launch_rms_norm_of_kept(memory_.inputs[static_cast<size_t>(layer)], layers_.use(layer).input_norm.data(),
                                   size_.tokens, config_.hidden, config_.rms_norm_eps, memory_.normed, stream_.get()),
           "a norm");
     project(layer, rows);

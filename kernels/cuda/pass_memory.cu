@@ -74,6 +74,11 @@ void PassMemory::lay_out(Layout &layout, const ModelConfig &config, const PassSi
     attends_again = attends_again || !is_kept;
     if (size.teacher_branch) teacher_full.push_back(layout.take<float>(count * query_width));
   }
+  teacher_residual = teacher_last = nullptr, teacher_lists = nullptr;
+  if (size.side_by_side) {
+    teacher_residual = layout.take<float>(t * hidden), teacher_last = layout.take<float>(p * hidden);
+    teacher_lists = layout.take<int32_t>(config.num_gates());
+  }
   if (attends_again) {
     again.difference = layout.take<bf16>(rows * query_width);
     again.full_lse = layout.take<float>(rows * heads), again.stream_lse = layout.take<float>(rows * heads);

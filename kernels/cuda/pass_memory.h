@@ -18,6 +18,7 @@ struct PassSize {
   PassRole role = PassRole::forward;
   int64_t kept_layers = 0;  // the topmost layers whose branches stay from forward to backward; the rest attend again
   bool teacher_branch = false;  // the teacher's full branch of every layer stays
+  bool side_by_side = false;    // teacher and student take each layer in turn
 };
 
 // What attention leaves for a layer's gradient. Rows are the layer's own.
@@ -46,6 +47,8 @@ struct PassMemory {
   std::vector<bf16 *> inputs;                              // [L][T, C]
   std::vector<BranchOutputs> kept;                         // [L], null below the kept layers
   std::vector<float *> teacher_full;                       // [L], or empty
+  float *teacher_residual, *teacher_last;                  // [T, C], [P, C] side by side, else null
+  int32_t *teacher_lists;                                  // [L, G] side by side, else null
   float *teacher_hidden, *student_hidden, *last_gradient;  // [P, C]
   // distill, sketch
   float *middle;              // [chunk, C]

@@ -20,7 +20,7 @@ void SamplePass::open_layer(int64_t layer, const float *x, const DeviceRows &row
 
 void SamplePass::backward_mlps(int64_t index, const float *x, const DeviceRows &rows,
                                const std::vector<SketchGradient> &gradients) {
-  const DeviceLayer &layer = model_.layer(index);
+  const DeviceLayer &layer = layers_.use(index);
   const PassMemory &m = memory_;
   const int64_t hidden = config_.hidden, query_width = config_.query_width(), chunk = m.chunk_rows;
   for (int64_t first = 0; first < rows.count; first += chunk) {
@@ -37,7 +37,7 @@ void SamplePass::backward_mlps(int64_t index, const float *x, const DeviceRows &
 
 void SamplePass::backward_heads(int64_t index, const float *x, const DeviceRows &rows, const bf16 *d_mixed,
                                 const float *last, float *d) {
-  const DeviceLayer &layer = model_.layer(index);
+  const DeviceLayer &layer = layers_.use(index);
   const PassMemory &m = memory_;
   const int64_t hidden = config_.hidden, width = config_.query_width() + 2 * config_.kv_width(), tokens = size_.tokens,
                 chunk = m.chunk_rows;

@@ -49,6 +49,7 @@ int64_t CudaModel::choose_probe_lanes(const Passage &passage) const {
 void CudaModel::probe(const Passage &passage, const float *base_gates, const float *probe_gates, int64_t head_begin,
                       int64_t head_end, const HeadWindows &windows, Task &task, float *differences) {
   select_device();
+  const LayerTurn turn(layers_, task);
   require_f16(task);
   task.set_total(head_end - head_begin);
   MlpScales scales(config_.layers);
@@ -116,6 +117,8 @@ bool CudaModel::probe_once(const Passage &passage, const float *base_gates, cons
 
   shared.embed(input.data());
   for (int64_t layer = 0; layer <= last_layer; layer++) {
+    // From a probed layer heads go to the end, and the next ones begin at it again.
+    layers_.expect({1, layer < first_layer ? -1 : layer});
     const float *layer_gates = base_gates + layer * kv_heads;
     if (layer < first_layer) {
       shared.attend_layer(layer, input.data(), shared.all());

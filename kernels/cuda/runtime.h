@@ -19,25 +19,32 @@ struct DeviceSize {
 };
 DeviceSize size_of_device(int index);
 
-// Device memory of `count` elements. Not initialised. Freed with the object.
+// Device memory of `count` elements. Not initialised. Freed with the object, unless it is a view.
 template <typename T>
 class DeviceBuffer {
  public:
   DeviceBuffer() = default;
   explicit DeviceBuffer(int64_t count) { resize(count); }
-  ~DeviceBuffer() { cudaFree(data_); }
+  ~DeviceBuffer() { release(); }
   DeviceBuffer(DeviceBuffer &&other) noexcept
-      : data_(std::exchange(other.data_, nullptr)), count_(std::exchange(other.count_, 0)) {}
+      : data_(std::exchange(other.data_, nullptr)),
+        count_(std::exchange(other.count_, 0)),
+        is_view_(std::exchange(other.is_view_, false)) {}
   DeviceBuffer &operator=(DeviceBuffer &&other) noexcept {
     std::swap(data_, other.data_);
     std::swap(count_, other.count_);
+    std::swap(is_view_, other.is_view_);
     return *this;
+  }
+  // Memory of another owner, who outlives it.
+  static DeviceBuffer view(T *data, int64_t count) {
+    DeviceBuffer out;
+    out.data_ = data, out.count_ = count, out.is_view_ = true;
+    return out;
   }
   // Contents are lost.
   void resize(int64_t count) {
-    cudaFree(data_);
-    data_ = nullptr;
-    count_ = 0;
+    release();
     void *memory = nullptr;
     if (count > 0) check(cudaMalloc(&memory, static_cast<size_t>(count) * sizeof(T)), "allocating device memory");
     data_ = static_cast<T *>(memory);
@@ -52,8 +59,13 @@ class DeviceBuffer {
   int64_t bytes() const { return count_ * static_cast<int64_t>(sizeof(T)); }
 
  private:
+  void release() {
+    if (!is_view_) cudaFree(data_);
+    data_ = nullptr, count_ = 0, is_view_ = false;
+  }
   T *data_ = nullptr;
   int64_t count_ = 0;
+  bool is_view_ = false;
 };
 
 // Page-locked host memory, which kernels may write and copies reach at full rate.
@@ -70,7 +82,13 @@ class PinnedBuffer {
   void resize(int64_t count) {
     if (data_ != nullptr) return;
     void *memory = nullptr;
-    check(cudaMallocHost(&memory, static_cast<size_t>(count) * sizeof(T)), "allocating pinned memory");
+    const cudaError_t error = cudaMallocHost(&memory, static_cast<size_t>(count) * sizeof(T));
+    if (error == cudaErrorMemoryAllocation) {
+      cudaGetLastError();  // not sticky
+      fail(DUO_STATUS_MEMORY, "Expected %.2f GB of pinned host memory, got none: raise `ulimit -l` or free host memory",
+           static_cast<double>(count) * sizeof(T) * 1e-9);
+    }
+    check(error, "allocating pinned memory");
     data_ = static_cast<T *>(memory);
   }
   T *data() const { return data_; }

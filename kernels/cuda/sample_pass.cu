@@ -19,7 +19,13 @@ SamplePass::SamplePass(const CudaModel &model, const Passage &passage, const Hea
       arithmetic_(arithmetic),
       shape_{static_cast<int32_t>(config_.heads), static_cast<int32_t>(config_.kv_heads),
              static_cast<int32_t>(config_.head_dim), windows.sink, nullptr},
-      size_{count_needed_tokens(passage), passage.num_positions, role, 0, (flags & DUO_DISTILL_TEACHER_BRANCH) != 0} {
+      size_{count_needed_tokens(passage),
+            passage.num_positions,
+            role,
+            0,
+            (flags & DUO_DISTILL_TEACHER_BRANCH) != 0,
+            role == PassRole::distill && model.layers().streams()},
+      layers_(model.layers(), stream_) {
   const int64_t half = config_.head_dim / 2;
   for (auto &event : layer_done_) {
     check(cudaEventCreate(&event), "creating an event");
@@ -118,7 +124,7 @@ void SamplePass::gather(const float *from, const DeviceRows &rows, float *to) co
 
 // Rotated queries of `rows`, keys and values of every token, from the normed input.
 void SamplePass::project(int64_t index, const DeviceRows &rows) {
-  const DeviceLayer &layer = model_.layer(index);
+  const DeviceLayer &layer = layers_.use(index);
   const PassMemory &m = memory_;
   const int64_t hidden = config_.hidden, query_width = config_.query_width(), kv_width = config_.kv_width(),
                 width = query_width + 2 * kv_width;
@@ -192,7 +198,7 @@ void SamplePass::attend(int64_t index, const DeviceRows &rows, const Attend &cal
 }
 
 void SamplePass::prepare_layer(int64_t layer, const float *x, const DeviceRows &rows) {
-  check(launch_rms_norm(x, model_.layer(layer).input_norm.data(), size_.tokens, config_.hidden, config_.rms_norm_eps,
+  check(launch_rms_norm(x, layers_.use(layer).input_norm.data(), size_.tokens, config_.hidden, config_.rms_norm_eps,
                         memory_.normed, stream_.get(), arithmetic_.half),
         "a norm");
   project(layer, rows);
@@ -233,7 +239,7 @@ void SamplePass::attend_for_gradient(int64_t layer, const DeviceRows &rows, cons
 }
 
 void SamplePass::finish_layer(int64_t index, float *x, int64_t rows, const bf16 *mixed) {
-  const DeviceLayer &layer = model_.layer(index);
+  const DeviceLayer &layer = layers_.use(index);
   const PassMemory &m = memory_;
   const int64_t hidden = config_.hidden, intermediate = config_.intermediate, chunk = m.chunk_rows;
   multiply_linear(model_, layer.output, 0, hidden, mixed, rows, x, hidden, Store::add_f32, scratch_, stream_,
@@ -276,6 +282,7 @@ void SamplePass::finish_norm(float *hidden) {
 }
 
 void SamplePass::run(const float *gates, float *hidden) {
+  model_.layers().expect({1, 0});
   set_gates(gates);
   embed(memory_.residual);
   for (int64_t layer = 0; layer < config_.layers; layer++) {
@@ -288,39 +295,64 @@ void SamplePass::run(const float *gates, float *hidden) {
 // A layer's input as bf16, kept, and its norm: of the kept values, so that what is computed again from them in backward
 // is the same to the bit.
 void SamplePass::keep_input(int64_t layer) {
-  check(launch_rms_norm_kept(memory_.residual, model_.layer(layer).input_norm.data(), size_.tokens, config_.hidden,
+  check(launch_rms_norm_kept(memory_.residual, layers_.use(layer).input_norm.data(), size_.tokens, config_.hidden,
                              config_.rms_norm_eps, memory_.inputs[static_cast<size_t>(layer)], memory_.normed,
                              stream_.get()),
         "a norm");
 }
 
-const float *SamplePass::run_teacher() {
-  set_gates(nullptr);
-  embed(memory_.residual);
-  for (int64_t layer = 0; layer < config_.layers; layer++) {
-    keep_input(layer);  // not needed, but rounds as the student does: with all gates 1 the loss is 0
-    project(layer, rows_of(layer));
-    float *full = size_.teacher_branch ? memory_.teacher_full[static_cast<size_t>(layer)] : nullptr;
-    attend(layer, rows_of(layer),
-           {Wanted::weighed, nullptr, full, nullptr, {memory_.mixed, nullptr, nullptr, nullptr}});
-    end_layer(layer, memory_.mixed);
-  }
-  finish_norm(memory_.teacher_hidden);
-  return memory_.teacher_hidden;
+void SamplePass::run_teacher_layer(int64_t layer) {
+  keep_input(layer);  // not needed, but rounds as the student does: with all gates 1 the loss is 0
+  project(layer, rows_of(layer));
+  float *full = size_.teacher_branch ? memory_.teacher_full[static_cast<size_t>(layer)] : nullptr;
+  attend(layer, rows_of(layer), {Wanted::weighed, nullptr, full, nullptr, {memory_.mixed, nullptr, nullptr, nullptr}});
+  end_layer(layer, memory_.mixed);
 }
 
-float *SamplePass::run_student(const float *gates) {
-  set_gates(gates);
-  embed(memory_.residual);
-  for (int64_t layer = 0; layer < config_.layers; layer++) {
-    keep_input(layer);
-    project(layer, rows_of(layer));
-    const BranchOutputs &outputs = outputs_of(layer);
-    attend_for_gradient(layer, rows_of(layer), outputs);
-    end_layer(layer, outputs.mixed);
+void SamplePass::run_student_layer(int64_t layer) {
+  keep_input(layer);
+  project(layer, rows_of(layer));
+  const BranchOutputs &outputs = outputs_of(layer);
+  attend_for_gradient(layer, rows_of(layer), outputs);
+  end_layer(layer, outputs.mixed);
+}
+
+// The teacher's stream and lists of heads where the student's were, and back.
+void SamplePass::swap_teacher() {
+  std::swap(memory_.residual, memory_.teacher_residual);
+  std::swap(memory_.last, memory_.teacher_last);
+  std::swap(memory_.kv_lists, memory_.teacher_lists);
+  std::swap(class_counts_, teacher_counts_);
+}
+
+SamplePass::States SamplePass::run_forwards(const float *gates) {
+  model_.layers().expect({1, -1});
+  if (size_.side_by_side) {
+    set_gates(gates);
+    embed(memory_.residual);
+    swap_teacher();
+    set_gates(nullptr);
+    embed(memory_.residual);
+    for (int64_t layer = 0; layer < config_.layers; layer++) {
+      run_teacher_layer(layer);
+      swap_teacher();
+      run_student_layer(layer);
+      if (layer + 1 < config_.layers) swap_teacher();
+    }
+    swap_teacher();
+    finish_norm(memory_.teacher_hidden);
+    swap_teacher();
+  } else {
+    set_gates(nullptr);
+    embed(memory_.residual);
+    for (int64_t layer = 0; layer < config_.layers; layer++) run_teacher_layer(layer);
+    finish_norm(memory_.teacher_hidden);
+    set_gates(gates);
+    embed(memory_.residual);
+    for (int64_t layer = 0; layer < config_.layers; layer++) run_student_layer(layer);
   }
   finish_norm(memory_.student_hidden);
-  return memory_.student_hidden;
+  return {memory_.teacher_hidden, memory_.student_hidden};
 }
 
 }  // namespace duo::cuda

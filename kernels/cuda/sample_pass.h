@@ -56,9 +56,13 @@ class SamplePass {
   // All layers under gates [L, G] (host) or null: hidden [P, C] fp32 after the final norm.
   void run(const float *gates, float *hidden);
 
-  // Distillation, in this order: all layers full; all layers mixed, with inputs and branches kept; back through all.
-  const float *run_teacher();  // hidden states [P, C]
-  float *run_student(const float *gates);
+  // Distillation, in this order: all layers full, and mixed with inputs and branches kept, one after the other or, where
+  // layers are streamed, side by side, so that they share each copy; back through all.
+  struct States {
+    const float *teacher;  // hidden states [P, C]
+    float *student;
+  };
+  States run_forwards(const float *gates);
   // From `d` [P, C], the gradient of the student's hidden states: the gradient of all gates [L, G] on the device.
   const float *run_backward(const float *d);
 
@@ -113,6 +117,9 @@ class SamplePass {
   void end_layer(int64_t layer, const bf16 *mixed);
   void finish_norm(float *hidden);
   void keep_input(int64_t layer);
+  void run_teacher_layer(int64_t layer);
+  void run_student_layer(int64_t layer);
+  void swap_teacher();
   void open_chunk(const DeviceLayer &layer, const bf16 *mixed, int64_t rows);
   void backward_chunk(const DeviceLayer &layer, int64_t rows, bf16 *d_gate_up, float *d, bf16 *d_mixed);
   void backward_mlp(int64_t layer, const DeviceRows &rows, const bf16 *mixed, float *d);
@@ -134,12 +141,14 @@ class SamplePass {
   PassArithmetic arithmetic_;
   AttentionShape shape_;  // of a layer: without its windows
   PassSize size_;
-  std::vector<std::vector<int32_t>> class_counts_;  // [L][3] heads that are full alone, streaming alone, both
+  std::vector<std::vector<int32_t>> class_counts_;    // [L][3] heads that are full alone, streaming alone, both
+  std::vector<std::vector<int32_t>> teacher_counts_;  // the same of a teacher beside the student
   // Memory before the stream: its destructor, which runs first, waits for the work that uses it.
   DeviceBuffer<uint8_t> workspace_;
   PassMemory memory_{};
   LinearScratch scratch_;
   Stream stream_;
+  LayerReader layers_;
   cudaEvent_t layer_done_[2] = {};
   int pace_ = 0;
 };

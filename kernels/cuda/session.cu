@@ -178,7 +178,7 @@ void CudaSession::prefill_reserved(const int32_t *tokens, int64_t num_tokens, Ta
     if (count == 1 && !options_.chunked_prefill) {
       decode(tokens[done], task);
     } else {
-      feed_chunk(tokens + done, count, done + count == num_tokens);
+      feed_chunk(tokens + done, count, done + count == num_tokens, task);
     }
     done += count;
     task.add_done(count);
@@ -217,7 +217,7 @@ void CudaSession::attend_chunk(int64_t layer, int64_t count) {
   check(launch_cache_copy(copy, stream_.get()), "writing the cache");
 }
 
-void CudaSession::feed_chunk(const int32_t *tokens, int64_t count, bool is_last) {
+void CudaSession::feed_chunk(const int32_t *tokens, int64_t count, bool is_last, Task &task) {
   const int64_t hidden = config_.hidden, query_width = config_.query_width(), kv_width = config_.kv_width(),
                 width = query_width + 2 * kv_width;
   const int64_t intermediate = config_.intermediate, half = config_.head_dim / 2, mlp = std::min(MLP_ROWS, count);
@@ -244,8 +244,11 @@ void CudaSession::feed_chunk(const int32_t *tokens, int64_t count, bool is_last)
   rope.rotates_kv = rotates();
   rope.key_out = b.key, rope.value_out = b.value;
   rope.key_scale = b.key_scale, rope.value_scale = b.value_scale;
+  const LayerTurn turn(model_.layers(), task);
+  model_.layers().expect({1, 0});
+  LayerReader layers(model_.layers(), stream_);
   for (int64_t index = 0; index < config_.layers; index++) {
-    const DeviceLayer &layer = model_.layer(index);
+    const DeviceLayer &layer = layers.use(index);
     check(launch_rms_norm(b.x, layer.input_norm.data(), count, hidden, config_.rms_norm_eps, b.normed, stream_.get()),
           "a norm");
     multiply_linear(model_, layer.qkv, 0, width, b.normed, count, b.qkv, width, Store::half, scratch_, stream_);
@@ -309,6 +312,7 @@ void CudaSession::decode_batch(DuoSession *const *sessions, const int32_t *token
       batch.push_back(session);
       members.push_back(session->member());
     }
+    const LayerTurn layers(model_.layers(), task);
     DecodeTurn turn(model_.decode_steps());
     DecodeStep &step = turn.step(batch.front()->kind(count));
     for (CudaSession *session : batch) session->reserve(1, turn.stream());
@@ -370,6 +374,7 @@ int64_t CudaSession::generate(int64_t num_tokens, const Sampling &sampling, cons
   task.set_total(num_tokens);
   for (int64_t i = 0; i < num_tokens; i++) {
     task.check_abort();
+    const LayerTurn layers(model_.layers(), task);
     DecodeTurn turn(model_.decode_steps());
     DecodeStep &step = turn.step(kind(1));
     reserve(1, turn.stream());

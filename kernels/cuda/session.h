@@ -53,7 +53,7 @@ class CudaSession : public DuoSession {
   int64_t prefill_bytes() const;  // of a whole chunk's activations, as far as the model does not hold them
   void reserve(int64_t num_tokens, const Stream &stream);
   void prefill_reserved(const int32_t *tokens, int64_t num_tokens, Task &task);
-  void feed_chunk(const int32_t *tokens, int64_t count, bool is_last);
+  void feed_chunk(const int32_t *tokens, int64_t count, bool is_last, Task &task);
   void attend_chunk(int64_t layer, int64_t count);
   void require_logits() const;
   void require_finite(int32_t first_bad);

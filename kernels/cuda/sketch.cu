@@ -43,6 +43,7 @@ class Carried {
 // did not fit f16; `scales` are lower then.
 bool CudaModel::keep_inputs(SamplePass &pass, MlpScales &scales, float *inputs, float *last) const {
   const int64_t each = pass.num_tokens() * config_.hidden;
+  layers_.expect({1, -1});
   pass.embed(inputs);
   for (int64_t layer = 0; layer < config_.layers; layer++) {
     const DeviceRows rows = pass.rows_of(layer);
@@ -76,6 +77,7 @@ void CudaModel::sketch(const Passage &passage, const float *base_gates, const He
                        const float *vectors, int64_t num_vectors, const int64_t *windows, int64_t num_windows,
                        int64_t sink, Task &task, float *products) {
   select_device();
+  const LayerTurn turn(layers_, task);
   require_f16(task);
   const int64_t tokens = count_needed_tokens(passage), looked_at = passage.num_positions, hidden = config_.hidden,
                 layers = config_.layers, kv_heads = config_.kv_heads;
@@ -103,6 +105,7 @@ void CudaModel::sketch(const Passage &passage, const float *base_gates, const He
   const Carried &carried = made_room.emplace(at_once, tokens * hidden, looked_at * hidden, most_rows * query_width);
   for (int64_t first = 0; first < num_vectors; first += at_once) {
     const int64_t count = std::min(at_once, num_vectors - first);
+    layers_.expect({-1, first + count < num_vectors ? layers - 1 : -1});
     for (int64_t i = 0; i < count; i++) {
       // The vector itself goes where its gradient's stream will be.
       copy_to_device(carried.stream(i), vectors + (first + i) * looked_at * hidden, looked_at * hidden, back.stream());

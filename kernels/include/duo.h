@@ -20,7 +20,7 @@ extern "C" {
 #endif
 
 /* Grows with every change of this file that an older mirror would misread. */
-#define DUO_ABI_VERSION 5
+#define DUO_ABI_VERSION 6
 
 #define DUO_STATUS_OK 0
 #define DUO_STATUS_NULL 1         /* a required pointer is null */
@@ -60,6 +60,15 @@ extern "C" {
 #define DUO_COMPUTE_INT8 2     /* CPU sessions: activations rounded to int8 in blocks of 32 before a product with weights in quantised blocks, int32 sums
                                   in a block, fp32 sums over blocks; everything else as ACCURATE. CUDA: as ACCURATE */
 
+#define DUO_WEIGHTS_AUTO 0   /* CUDA: on the device, unless they do not fit beside what comes next; then those of the layers on the host */
+#define DUO_WEIGHTS_DEVICE 1 /* CUDA: in device memory */
+#define DUO_WEIGHTS_HOST 2   /* CUDA: those of the layers in pinned host memory, each copied while the layer before it computes; the same results */
+
+#define DUO_PASS_NONE 0    /* sessions only */
+#define DUO_PASS_FORWARD 1 /* duo_evaluate; prefill of pass_tokens in one chunk */
+#define DUO_PASS_DISTILL 2 /* duo_distill */
+#define DUO_PASS_MEASURE 3 /* duo_probe, duo_sketch, duo_hidden, duo_logits, duo_attention: f16 twins beside all weights; what duo_sketch keeps is beside_bytes */
+
 #define DUO_DISTILL_DEFAULT 0
 #define DUO_DISTILL_TEACHER_BRANCH 1 /* the full branch of the mix is the teacher's output (docs/semantics.md, 2) */
 #define DUO_DISTILL_KL 2             /* the loss is the KL divergence of next-token distributions; may be added to the other flag */
@@ -74,6 +83,7 @@ extern "C" {
 #define DUO_MEASURE_MATMUL_F32 2     /* floating-point operations a second */
 #define DUO_MEASURE_MATMUL_BF16 3    /* floating-point operations a second, fp32 sums */
 #define DUO_MEASURE_FREE_MEMORY 4    /* bytes that a CUDA device has free now, told at once; UNSUPPORTED on the CPU */
+#define DUO_MEASURE_UPLOAD_BANDWIDTH 5 /* bytes a second from pinned host memory to a CUDA device; UNSUPPORTED on the CPU */
 
 /* Opaque handles. A closed or foreign handle is DUO_STATUS_HANDLE, never a crash; handles are never reused. */
 typedef struct duo_task duo_task_t;
@@ -157,16 +167,24 @@ DUO_API int32_t duo_task_close(duo_task_t *task);
  *   device "cpu" (best instruction set), "cpu:plain" (reference loops), "cpu:avx2", "cpu:avx512", "cuda:<n>"
  *   num_threads 1 … 256, 0 = one for each CPU the process may use; ignored on CUDA
  *   weight_dtype DUO_DTYPE_STORED, or on CUDA _BF16, _INT8 or _INT4      compute DUO_COMPUTE_…
+ *   weights_on DUO_WEIGHTS_…, other than AUTO on CUDA only      for AUTO on CUDA, what comes next: next_pass DUO_PASS_…, the most demanding;
+ *   pass_tokens ≥ 0, of the longest; beside_bytes ≥ 0, device memory beside it, such as KV caches
  *   model [1], written
+ * A model whose weights are streamed computes one call at a time; others wait for their turn. Its decode steps copy all layers each.
  * Returns DUO_STATUS_FILE, _FORMAT, _SHAPE (names shard, tensor, expected, found), _NUMERIC (a weight is NaN or infinite; names tensor and
  * index), _ARGUMENT (config field), _UNSUPPORTED, _MEMORY, _CUDA. */
 DUO_API int32_t duo_model_open(const duo_model_config_t *config, const char *const *shard_paths, int32_t num_shards, const char *device,
-                               int32_t num_threads, int32_t weight_dtype, int32_t compute, duo_task_t *task, duo_model_t **model);
+                               int32_t num_threads, int32_t weight_dtype, int32_t compute, int32_t weights_on, int32_t next_pass,
+                               int64_t pass_tokens, int64_t beside_bytes, duo_task_t *task, duo_model_t **model);
 
 /* Open a model of random weights (normal, scaled to keep activations near 1; norms 1, biases 0), for benches of named shapes.
- *   weight_dtype DUO_DTYPE_F32 or _BF16 (CUDA also _INT8, _INT4)      seed any. The same weights on every device. Memory: all weights, allocated. */
+ *   weight_dtype DUO_DTYPE_F32 or _BF16 (CUDA also _INT8, _INT4)      seed any. The same weights on every device. Memory: all weights, allocated.
+ *   weights_on, next_pass, pass_tokens, beside_bytes as in duo_model_open
+ *   distinct_layers 1 … L, 0 = all: layer n has the weights of layer n mod distinct_layers, held once on the host, so that a shape is timed that the host
+ *   does not hold. */
 DUO_API int32_t duo_model_open_random(const duo_model_config_t *config, uint64_t seed, const char *device, int32_t num_threads,
-                                      int32_t weight_dtype, int32_t compute, duo_task_t *task, duo_model_t **model);
+                                      int32_t weight_dtype, int32_t compute, int32_t weights_on, int32_t next_pass, int64_t pass_tokens,
+                                      int64_t beside_bytes, int32_t distinct_layers, duo_task_t *task, duo_model_t **model);
 
 /* Close the handle. Memory goes when the last session of the model is closed and the last running call has returned. */
 DUO_API int32_t duo_model_close(duo_model_t *model);
@@ -176,6 +194,12 @@ DUO_API int32_t duo_model_device(duo_model_t *model, char *text, int64_t text_by
 
 /* Bytes held.   weight_bytes [1] int64, written, mapped or allocated weights      workspace_bytes [1] int64, written, scratch kept between calls */
 DUO_API int32_t duo_model_memory(duo_model_t *model, int64_t *weight_bytes, int64_t *workspace_bytes);
+
+/* Of weights that are streamed (DUO_WEIGHTS_HOST, or AUTO's choice); all 0 of others.
+ *   pass_bytes [1] int64, written, copied by one pass through all layers      pinned_bytes [1] int64, written, of host memory
+ *   device_bytes [1] int64, written, of weights in device memory: embeddings, LM head, norms, biases, two layers
+ *   copied_bytes [1] int64, written, to the device so far */
+DUO_API int32_t duo_model_streamed(duo_model_t *model, int64_t *pass_bytes, int64_t *pinned_bytes, int64_t *device_bytes, int64_t *copied_bytes);
 
 /* Expected cost of one duo_distill at num_tokens tokens with num_positions supervised positions.
  *   windows [L, G] int64, read: the streaming branch of each KV head, 0 = the whole context, w ≥ 1 = the w nearest tokens      sink_tokens ≥ 0

@@ -29,8 +29,8 @@ duo_model_config_t make_config() {
 
 duo_model_t *open_model(const duo_model_config_t &config, int threads) {
   duo_model_t *model = nullptr;
-  const int32_t status =
-      duo_model_open_random(&config, 5, "cpu", threads, DUO_DTYPE_BF16, DUO_COMPUTE_ACCURATE, nullptr, &model);
+  const int32_t status = duo_model_open_random(&config, 5, "cpu", threads, DUO_DTYPE_BF16, DUO_COMPUTE_ACCURATE, 0, 0,
+                                               0, 0, 0, nullptr, &model);
   expect(status == DUO_STATUS_OK, std::string("open: ") + duo_last_error());
   return model;
 }
@@ -49,11 +49,15 @@ void expect_status(int32_t status, int32_t wanted, const std::string &words) {
 void test_arguments() {
   duo_model_config_t config = make_config();
   duo_model_t *model = nullptr;
-  const auto open = [&] { return duo_model_open_random(&config, 1, "cpu", 1, DUO_DTYPE_F32, 0, nullptr, &model); };
-  expect_status(duo_model_open_random(nullptr, 1, "cpu", 1, 0, 0, nullptr, &model), DUO_STATUS_NULL, "`config`");
-  expect_status(duo_model_open_random(&config, 1, "tpu", 1, 0, 0, nullptr, &model), DUO_STATUS_ARGUMENT, "got `tpu`");
-  expect_status(duo_model_open_random(&config, 1, "cpu", 1, DUO_DTYPE_INT8, 0, nullptr, &model), DUO_STATUS_UNSUPPORTED,
-                "F32 or BF16");
+  const auto open = [&] {
+    return duo_model_open_random(&config, 1, "cpu", 1, DUO_DTYPE_F32, 0, 0, 0, 0, 0, 0, nullptr, &model);
+  };
+  expect_status(duo_model_open_random(nullptr, 1, "cpu", 1, 0, 0, 0, 0, 0, 0, 0, nullptr, &model), DUO_STATUS_NULL,
+                "`config`");
+  expect_status(duo_model_open_random(&config, 1, "tpu", 1, 0, 0, 0, 0, 0, 0, 0, nullptr, &model), DUO_STATUS_ARGUMENT,
+                "got `tpu`");
+  expect_status(duo_model_open_random(&config, 1, "cpu", 1, DUO_DTYPE_INT8, 0, 0, 0, 0, 0, 0, nullptr, &model),
+                DUO_STATUS_UNSUPPORTED, "F32 or BF16");
   config.layers = 0;
   expect_status(open(), DUO_STATUS_ARGUMENT, "`layers`");
   config = make_config();
@@ -64,8 +68,8 @@ void test_arguments() {
   expect_status(open(), DUO_STATUS_ARGUMENT, "struct_bytes");
   config = make_config();
   const char *paths[] = {"/nonexistent/model.safetensors"};
-  expect_status(duo_model_open(&config, paths, 1, "cpu", 1, DUO_DTYPE_STORED, 0, nullptr, &model), DUO_STATUS_FILE,
-                "/nonexistent");
+  expect_status(duo_model_open(&config, paths, 1, "cpu", 1, DUO_DTYPE_STORED, 0, 0, 0, 0, 0, nullptr, &model),
+                DUO_STATUS_FILE, "/nonexistent");
 
   model = open_model(config, 2);
   const auto tokens = make_tokens(20);

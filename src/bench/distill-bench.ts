@@ -13,6 +13,8 @@ export interface DistillFigures {
   readonly operations: number;
   /** by the engine's own count, weights included */
   readonly memoryBytes: number;
+  /** of weights from host memory in the last step; 0 where the device has them all */
+  readonly copiedBytes: number;
   readonly loss: number;
 }
 
@@ -39,14 +41,18 @@ export async function measureDistill(
   const sample = makeSample(engine, options);
   const seconds: number[] = [];
   let loss = 0;
+  let copiedBytes = 0;
+  const countCopied = (): number => engine.streamed?.()?.copiedBytes ?? 0;
   const warmUps = (options.warmsUp ?? true) ? 1 : 0;
   for (let run = 0; run < warmUps + options.repeats; run++) {
     if (options.signal?.aborted) throw new AbortedError('The bench was stopped.');
+    const copiedBefore = countCopied();
     const startMs = performance.now();
     ({ loss } = await engine.distill(sample, halfGates(engine), options.window));
     if (run >= warmUps) seconds.push((performance.now() - startMs) / 1000);
+    copiedBytes = countCopied() - copiedBefore;
   }
-  return { tokens: options.tokens, seconds, ...engine.estimate(options.tokens, options.window), loss };
+  return { tokens: options.tokens, seconds, ...engine.estimate(options.tokens, options.window), copiedBytes, loss };
 }
 
 /** That a window which holds the whole text leaves no loss. */

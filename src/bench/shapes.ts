@@ -90,6 +90,19 @@ export const NAMED_SHAPES: Readonly<Record<string, ModelConfig>> = {
     },
     { rmsNormEps: 1e-5, ropeTheta: 500_000, ropeScaling: LLAMA_32_SCALING, tiedEmbeddings: true },
   ),
+  'llama-3-70b': makeConfig(
+    {
+      architecture: 'llama',
+      layers: 80,
+      heads: 64,
+      kvHeads: 8,
+      headDim: 128,
+      hidden: 8192,
+      intermediate: 28_672,
+      vocab: 128_256,
+    },
+    { rmsNormEps: 1e-5, ropeTheta: 500_000 },
+  ),
   'mistral-7b': makeConfig(
     {
       architecture: 'mistral',
@@ -112,6 +125,19 @@ export const NAMED_SHAPES: Readonly<Record<string, ModelConfig>> = {
       headDim: 128,
       hidden: 3584,
       intermediate: 18_944,
+      vocab: 152_064,
+    },
+    { rmsNormEps: 1e-6, ropeTheta: 1_000_000, qkvBias: true },
+  ),
+  'qwen2.5-32b': makeConfig(
+    {
+      architecture: 'qwen2',
+      layers: 64,
+      heads: 40,
+      kvHeads: 8,
+      headDim: 128,
+      hidden: 5120,
+      intermediate: 27_648,
       vocab: 152_064,
     },
     { rmsNormEps: 1e-6, ropeTheta: 1_000_000, qkvBias: true },
@@ -143,6 +169,12 @@ export function findShape(name: string, options: { layers?: number } = {}): Mode
     throw new ConfigError(`Expected \`layers\` to be an integer from 1 to ${config.shape.layers}, got \`${layers}\``);
   }
   return { ...config, shape: { ...config.shape, layers } };
+}
+
+/** All weights of a model. */
+export function countWeights(config: ModelConfig): number {
+  const { hidden, vocab } = config.shape;
+  return countDecodeWeights(config) + (config.tiedEmbeddings ? 0 : hidden * vocab);
 }
 
 /** Weights that one decoded token reads: all layers and the vocabulary's head; of the embedding one row, which is left out. */

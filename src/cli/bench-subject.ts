@@ -1,19 +1,23 @@
 // What duo bench measures: a model folder or a named shape with random weights, its engine, and the mask beside full attention.
+import { totalmem } from 'node:os';
 import { basename } from 'node:path';
-import { countDecodeWeights, findShape } from '../bench/shapes.ts';
+import { countDecodeWeights, countWeights, findShape } from '../bench/shapes.ts';
 import { drawWindowsLike } from '../core/draw-windows.ts';
 import { makeHeadMask } from '../core/head-mask.ts';
 import { randomMask } from '../core/masks.ts';
 import { makeRandom } from '../core/random.ts';
 import type { HeadMask, ModelShape, Window } from '../core/shapes.ts';
+import { formatBytes } from '../core/words.ts';
 import type { Engine } from '../engine/engine.ts';
 import { openOnDefaultDevice } from '../engine/native/default-device.ts';
 import { openRandomNativeEngine } from '../engine/native/native-engine.ts';
+import { describeStreamed, WEIGHT_PLACES } from '../engine/open-engine.ts';
 import { ConfigError } from '../errors/errors.ts';
 import { checkMaskFits, readMask, toHeadMask } from '../formats/mask.ts';
 import { findRunFile } from '../formats/run-file.ts';
 import type { ModelConfig } from '../model/config.ts';
 import type { ModelFolder } from '../model/folder.ts';
+import type { NextPass } from '../native/model.ts';
 import { readMaskFlag } from './mask-flag.ts';
 import { readChoiceFlag, readIntegerFlag, readNumberFlag } from './numbers.ts';
 import { type EngineFlags, openEngine, openModel } from './open.ts';
@@ -23,6 +27,7 @@ export interface BenchFlags extends EngineFlags {
   readonly model?: string;
   readonly shape?: string;
   readonly layers?: string;
+  readonly distinctLayers?: string;
   readonly mask?: string;
   readonly streamingFraction?: string;
   readonly windowsLike?: readonly string[];
@@ -79,8 +84,23 @@ async function openShape(flags: BenchFlags, seed: number): Promise<Subject> {
     names: ['bf16', 'f32', 'int8', 'int4'],
   });
   const { device, threads } = flags;
-  const open = (on: string): Promise<Engine> =>
-    openRandomNativeEngine(config, { seed, weightDtype, device: on, ...(threads !== undefined && { threads }) });
+  const weightsOn = readChoiceFlag('--weights-on', { text: flags.weightsOn ?? 'auto', names: WEIGHT_PLACES });
+  const distinctLayers = readDistinctLayers(flags, { config, hostBytes: weightDtype === 'f32' ? 4 : 2 });
+  const next = listNextPass(flags);
+  const open = async (on: string): Promise<Engine> => {
+    if (weightsOn !== 'auto' && !on.startsWith('cuda')) {
+      throw new ConfigError(
+        `Expected --weights-on ${weightsOn} only on a CUDA device, got it with ${on}; leave it out.`,
+      );
+    }
+    const opened = await openRandomNativeEngine(config, {
+      ...{ seed, weightDtype, device: on, weightsOn, next, distinctLayers },
+      ...(threads !== undefined && { threads }),
+    });
+    const streamed = describeStreamed(opened);
+    if (streamed !== null) say(`duo: ${streamed}.`);
+    return opened;
+  };
   const isGpuOnly = weightDtype === 'int8' || weightDtype === 'int4';
   if (isGpuOnly && (threads !== undefined || device?.startsWith('cpu'))) {
     throw new ConfigError(
@@ -95,9 +115,36 @@ async function openShape(flags: BenchFlags, seed: number): Promise<Subject> {
   const masks = given === null ? drawMasks(flags, { shape: config.shape, seed }) : { masked: given };
   const mean = { bf16: 2, f32: 4, int8: 1, int4: 5 / 8 }[weightDtype];
   const weightBytes = countWeightBytes(engine, { config, mean, embedding: isGpuOnly ? 1 : 2 });
-  const name = `${flags.shape}, ${config.shape.layers} layers, random ${weightDtype} weights`;
+  const shared = distinctLayers === 0 ? '' : ` of ${distinctLayers} layers, which the others share`;
+  const name = `${flags.shape}, ${config.shape.layers} layers, random ${weightDtype} weights${shared}`;
   const close = (): Promise<void> => engine.close();
   return { name, engine, config, weightBytes, masks, close };
+}
+
+/** What --distinct-layers says; 0 = every layer its own. @throws {ConfigError} more than there are, or more weights than the machine has memory. */
+function readDistinctLayers(flags: BenchFlags, options: { config: ModelConfig; hostBytes: number }): number {
+  const { config, hostBytes } = options;
+  const { layers } = config.shape;
+  if (flags.distinctLayers !== undefined) {
+    const distinct = readIntegerFlag('--distinct-layers', { text: flags.distinctLayers, least: 1 });
+    if (distinct <= layers) return distinct;
+    throw new ConfigError(`Expected --distinct-layers of at most the shape's ${layers} layers, got \`${distinct}\`.`);
+  }
+  const bytes = countWeights(config) * hostBytes;
+  if (bytes > totalmem()) {
+    throw new ConfigError(
+      `Expected random weights of ${flags.shape} within the machine's ${formatBytes(totalmem())} of memory, they take ${formatBytes(bytes)}; let layers share them with --distinct-layers, or keep fewer with --layers.`,
+    );
+  }
+  return 0;
+}
+
+/** The longest identification step that is timed. */
+function listNextPass({ distill }: BenchFlags): NextPass {
+  const lengths = (distill ?? '').split(',').filter(Boolean);
+  if (lengths.length === 0) return { pass: 'none', tokens: 0 };
+  const tokens = Math.max(...lengths.map((text) => readIntegerFlag('--distill', { text, least: 2 })));
+  return { pass: 'distill', tokens };
 }
 
 /** A mask for a shape without weights: whatever model it was made for, layers and KV heads must agree. */
@@ -110,12 +157,14 @@ function readShapeMask(given: string, shape: ModelShape): HeadMask {
 
 async function openFolder(flags: BenchFlags, seed: number): Promise<Subject> {
   if (flags.layers !== undefined) throw new ConfigError('Expected --layers only with --shape, got it with --model.');
+  if (flags.distinctLayers !== undefined)
+    throw new ConfigError('Expected --distinct-layers only with --shape, got it with --model.');
   const folder = await openModel(flags.model as string);
   try {
     const { config } = folder;
     const given = readMaskFlag(flags, folder);
     const masks = given === 'full' ? drawMasks(flags, { shape: config.shape, seed }) : { masked: given };
-    const engine = await openEngine(folder, flags);
+    const engine = await openEngine(folder, flags, { next: listNextPass(flags) });
     const close = async (): Promise<void> => {
       await engine.close();
       folder.close();

@@ -19,6 +19,8 @@ export interface ContextReport {
   readonly readBytes: ByMask<number>;
   /** of these, weights */
   readonly weightReadBytes: number;
+  /** copied from host memory by a decode step; 0 where the device has all weights */
+  readonly streamedBytes: number;
   /** of one decode step's products with weights */
   readonly weightOperations: ByMask<number>;
   readonly prefillOperations: ByMask<number>;
@@ -34,6 +36,8 @@ export interface DeviceRates {
   readonly readBandwidth: number | null;
   readonly copyBandwidth: number | null;
   readonly matrixRate: number | null;
+  /** from pinned host memory, where weights are streamed from it */
+  readonly uploadBandwidth: number | null;
 }
 
 /** Tokens that a device's memory holds beside the weights. */
@@ -120,12 +124,15 @@ function formatRow(report: ContextReport, mask: string, { rates }: Figures): str
   return row;
 }
 
-/** Seconds that a decode step takes at least: products with weights by the slower of their bytes and their operations, then the entries' bytes. Null
+/** Seconds that a decode step takes at least: products with weights by the slowest of their bytes, their operations and their copies from the host, then the entries' bytes. Null
  * where the device's rates were not measured. */
-function findFloor(report: ContextReport, mask: string, { copyBandwidth, matrixRate }: DeviceRates): number | null {
+function findFloor(report: ContextReport, mask: string, rates: DeviceRates): number | null {
+  const { copyBandwidth, matrixRate, uploadBandwidth } = rates;
   if (copyBandwidth === null || matrixRate === null) return null;
-  const { weightReadBytes } = report;
-  const products = Math.max(weightReadBytes / copyBandwidth, (report.weightOperations[mask] as number) / matrixRate);
+  const { weightReadBytes, streamedBytes } = report;
+  const upload = uploadBandwidth === null ? 0 : streamedBytes / uploadBandwidth;
+  const operations = report.weightOperations[mask] as number;
+  const products = Math.max(weightReadBytes / copyBandwidth, operations / matrixRate, upload);
   return products + ((report.readBytes[mask] as number) - weightReadBytes) / copyBandwidth;
 }
 
@@ -142,10 +149,16 @@ function formatCapacity({ memoryBytes, weightBytes, rows }: CapacityReport): str
 function formatDistill({ distill, rates }: Figures): string {
   const header = ['identification step', 'seconds', 'memory', 'loss'];
   if (rates.matrixRate !== null) header.push('TFLOP/s', 'of matrix rate');
-  const rows = distill.map(({ tokens, seconds, operations, memoryBytes, loss }) => {
+  const { uploadBandwidth, matrixRate } = rates;
+  if (uploadBandwidth !== null && matrixRate !== null) header.push('copies s', 'products s', 'of the larger');
+  const rows = distill.map(({ tokens, seconds, operations, memoryBytes, copiedBytes, loss }) => {
     const best = Math.min(...seconds);
     const row = [`${tokens} tokens`, best.toFixed(3), formatBytes(memoryBytes), loss.toPrecision(4)];
     if (rates.matrixRate !== null) row.push(...formatOperations(operations / best, rates.matrixRate));
+    if (uploadBandwidth !== null && matrixRate !== null) {
+      const [copies, products] = [copiedBytes / uploadBandwidth, operations / matrixRate];
+      row.push(copies.toFixed(3), products.toFixed(3), `${(best / Math.max(copies, products)).toFixed(2)}×`);
+    }
     return row;
   });
   return formatTable([header, ...rows]);
@@ -166,12 +179,13 @@ function formatComparison({ context, comparisons, figures, readBytes }: ContextR
   return `${context} tokens, ${name} against full: ${prefill}decode ${decodeSpeedup.toFixed(2)}× (${formatShare(decodeSpeedup / ceiling)} of the ${ceiling.toFixed(2)}× of its bytes${saving}), KV cache ${formatShare(kvShare)}`;
 }
 
-function formatRates({ readBandwidth, copyBandwidth, matrixRate }: DeviceRates): string {
+function formatRates({ readBandwidth, copyBandwidth, matrixRate, uploadBandwidth }: DeviceRates): string {
   const parts: string[] = [];
   if (readBandwidth !== null)
     parts.push(`read bandwidth measured in this run ${(readBandwidth / 1e9).toFixed(2)} GB/s`);
   if (copyBandwidth !== null) parts.push(`copy ${(copyBandwidth / 1e9).toFixed(2)} GB/s`);
   if (matrixRate !== null) parts.push(`bf16 matrix product ${(matrixRate / 1e12).toFixed(0)} TFLOP/s`);
+  if (uploadBandwidth !== null) parts.push(`copies from pinned host memory ${(uploadBandwidth / 1e9).toFixed(2)} GB/s`);
   return parts.map((part) => `, ${part}`).join('');
 }
 

@@ -39,6 +39,10 @@ export function defineBenchCommand(command: Command, signal: AbortSignal): void 
     .option('--shape <name>', `random weights of a shape: ${Object.keys(NAMED_SHAPES).join(', ')}`)
     .option('--layers <n>', 'with --shape: keep this many layers')
     .option(
+      '--distinct-layers <n>',
+      "with --shape: layers have the weights of the first n by turns, held once in host memory, for shapes that it doesn't hold",
+    )
+    .option(
       '--weights <storage>',
       'with --shape: bf16 (default), f32, or on a GPU int8 or int4; with --model on a GPU: stored (default), bf16, int8, int4',
     )
@@ -115,6 +119,8 @@ async function bench(
     const isGpu = engine.device.startsWith('cuda');
     const copyBandwidth = isGpu ? await measure('copy-bandwidth') : null;
     const matrixRate = isGpu ? await measure('matmul-bf16') : null;
+    const isStreamed = (engine.streamed?.() ?? null) !== null;
+    const uploadBandwidth = isStreamed ? await measure('upload-bandwidth') : null;
     const rates = [await measure('read-bandwidth')];
     const reports: ContextReport[] = [];
     const cases = contexts.flatMap((context) => batches.map((batch) => ({ context, batch })));
@@ -148,6 +154,8 @@ async function bench(
       device: engine.device,
       activations: flags.activations ?? 'float32',
       weights: flags.weights ?? (flags.shape === undefined ? 'stored' : 'bf16'),
+      weightsOn: isStreamed ? 'host' : 'device',
+      distinctLayers: flags.distinctLayers === undefined ? null : Number(flags.distinctLayers),
       kvDtype,
       kvRotation: isQuantizedKv(kvDtype) ? kvRotation !== false : null,
       steps,
@@ -155,7 +163,7 @@ async function bench(
       seed,
       window,
     };
-    const measured = { readBandwidth: bandwidth, copyBandwidth, matrixRate };
+    const measured = { readBandwidth: bandwidth, copyBandwidth, matrixRate, uploadBandwidth };
     const most = Math.max(...batches.map((batch) => (batch === 'most' ? 1 : batch)));
     const capacity = countCapacity({ subject, batch: most });
     const maskHash = hashMask(Object.values(masks)[0] as HeadMask);
@@ -213,7 +221,7 @@ function countCapacity({ subject, batch }: { subject: Subject; batch: number }):
   if (engine.name !== 'native') return null;
   const device = listDevices().find(({ name }) => engine.device.startsWith(name));
   if (device === undefined) return null;
-  const room = device.memoryBytes - subject.weightBytes.all;
+  const room = device.memoryBytes - (engine.streamed?.()?.deviceBytes ?? subject.weightBytes.all);
   const rows = KV_DTYPES.map((dtype) => ({
     kvDtype: dtype,
     tokens: Object.fromEntries(
@@ -302,6 +310,7 @@ function makeReport(run: {
     expectedKvBytes: forEachMask((mask) => count(mask, maxTokens)),
     readBytes,
     weightReadBytes: weights,
+    streamedBytes: subject.engine.streamed?.()?.passBytes ?? 0,
     weightOperations: fromFigures((_, { batch }) => 2 * batch * countDecodeWeights(subject.config)),
     prefillOperations: forEachMask((mask) => {
       const { linear, attention } = countPrefillOperations({ config: subject.config, mask, tokens: context });

@@ -91,6 +91,11 @@ export function defineEvalCommand(command: Command, signal: AbortSignal): void {
   );
 }
 
+/** Most tokens of each group of prompts. */
+function listPromptTokens(prepared: PreparedTasks | null): number[] {
+  return (prepared?.groups ?? []).map(({ mostTokens }) => mostTokens);
+}
+
 async function evaluate(
   flags: EvalFlags,
   { given, signal }: { readonly given: ReadonlySet<string>; readonly signal: AbortSignal },
@@ -108,7 +113,8 @@ async function evaluate(
     const masks = listEvalMasks(flags, folder);
     const samples = flags.samples === undefined ? [] : [...readSamples(flags.samples, limitsOf(folder))];
     const prepared = asksForTasks(flags) ? await prepareTasks(flags, { folder, given }) : null;
-    const engine = await openEngine(folder, flags);
+    const longest = [...samples.map(({ tokens }) => tokens.length), ...listPromptTokens(prepared)];
+    const engine = await openEngine(folder, flags, { next: { pass: 'forward', tokens: Math.max(0, ...longest) } });
     try {
       if (flags.join) joinEvaluation(flags.out as string, { flags, folder, engine, masks });
       const found: Found = { rows: [], failed: [], predictions: [] };

@@ -1,4 +1,4 @@
-// The flags --model, --engine, --device, --backend and --threads: what they name is opened by the library, what it says goes to stderr.
+// The flags --model, --engine, --device, --backend, --threads and --weights-on: what they name is opened by the library, what it says goes to stderr.
 import type { Command } from 'commander';
 import { nameAsFlag } from '../config/flags.ts';
 import { formatBytes } from '../core/words.ts';
@@ -7,7 +7,9 @@ import {
   type Activations,
   type EngineChoice,
   type EngineName,
+  type OpenEngineOptions,
   openEngine as openChosenEngine,
+  type WeightPlace,
   type WeightStorage,
 } from '../engine/open-engine.ts';
 import { BACKEND_NAMES, type BackendName } from '../engine/tensorflow/backend-names.ts';
@@ -25,6 +27,7 @@ export interface EngineFlags {
   readonly threads?: number;
   readonly activations?: string;
   readonly weights?: string;
+  readonly weightsOn?: string;
 }
 
 /** Open what `--model` names, with a word on stderr of what is fetched and what is ignored; throws as the library's `openModel`. */
@@ -54,13 +57,17 @@ export async function openModel(
 
 const ONE_DEVICE = 'cpu or cuda:0';
 
-/** Add --engine, --device, --backend and --threads to a command. @param devices what --device takes. */
+/** Add --engine, --device, --backend, --threads and --weights-on to a command. @param devices what --device takes. */
 export function addEngineOptions(command: Command, devices: string = ONE_DEVICE): Command {
   return command
     .option('--engine <name>', 'native (kernels/) or tensorflow (tfjs ops); default: native where its library loads')
     .option('--device <name>', `native engine only: ${devices}; default: the first GPU that can serve, else cpu`)
     .option('--backend <name>', `tensorflow engine only: ${BACKEND_NAMES.join(', ')}; default: the first that loads`)
-    .option('--threads <n>', 'native engine on a CPU: threads; default: one for each CPU', parseThreads);
+    .option('--threads <n>', 'native engine on a CPU: threads; default: one for each CPU', parseThreads)
+    .option(
+      '--weights-on <place>',
+      'on a GPU, weights of the layers: device, host (pinned, each layer copied while the one before it computes), or auto: on the device where they fit',
+    );
 }
 
 /** Add --activations, for commands that generate or time: identify and eval always compute with float32. */
@@ -90,13 +97,18 @@ export function readEngineFlags(flags: EngineFlags): EngineChoice & { nameOption
     threads: flags.threads,
     activations: flags.activations as Activations | undefined,
     weights: flags.weights as WeightStorage | undefined,
+    weightsOn: flags.weightsOn as WeightPlace | undefined,
     nameOption: nameAsFlag,
   };
 }
 
 /** Open the engine the flags ask for; what was chosen without being asked for is said on stderr. Throws as the library's `openEngine`. */
-export async function openEngine(folder: ModelFolder, flags: EngineFlags): Promise<Engine> {
-  return openChosenEngine(folder, { ...readEngineFlags(flags), onNote: (note) => say(`duo: ${note}.`) });
+export async function openEngine(
+  folder: ModelFolder,
+  flags: EngineFlags,
+  options: Pick<OpenEngineOptions, 'next'> = {},
+): Promise<Engine> {
+  return openChosenEngine(folder, { ...readEngineFlags(flags), ...options, onNote: (note) => say(`duo: ${note}.`) });
 }
 
 function parseThreads(text: string): number {

@@ -1,6 +1,7 @@
 // duo run: continue a prompt under a mask; the text goes to stdout as it comes, figures to stderr.
 import { readFileSync } from 'node:fs';
 import type { Command } from 'commander';
+import { countKvBytes } from '../core/kv-cost.ts';
 import { isQuantizedKv, type PrefillSemantics, type SessionMemory } from '../core/session.ts';
 import { formatBytes } from '../core/words.ts';
 import type { Engine } from '../engine/engine.ts';
@@ -46,6 +47,8 @@ interface RunFlags extends EngineFlags {
   readonly json?: boolean;
 }
 
+/** Of a prefill chunk of the native engine on a GPU. */
+const PREFILL_TOKENS = 4096;
 const PREFILLS: readonly PrefillSemantics[] = ['exact', 'chunked'];
 
 export function defineRunCommand(command: Command, signal: AbortSignal): void {
@@ -81,9 +84,13 @@ async function run(flags: RunFlags, signal: AbortSignal): Promise<void> {
     const tokenizer = openTokenizer(folder.path);
     const prompt = encodePrompt(text, { flags, folder, tokenizer });
     const maxNewTokens = fitNewTokens(options.maxNewTokens, { prompt, folder });
-    const engine = await openEngine(folder, flags);
+    const maxTokens = prompt.length + maxNewTokens;
+    const dtype = options.session.kvDtype ?? 'f32';
+    const besideBytes = countKvBytes({ model: folder.config.shape, mask, tokens: maxTokens, dtype });
+    const tokens = Math.min(prompt.length, PREFILL_TOKENS);
+    const engine = await openEngine(folder, flags, { next: { pass: 'forward', tokens, besideBytes } });
     try {
-      const session = await engine.openSession(mask, { ...options.session, maxTokens: prompt.length + maxNewTokens });
+      const session = await engine.openSession(mask, { ...options.session, maxTokens });
       try {
         const progress = makeProgress('prefill', { isSilent: flags.json === true });
         const result = await generateText(
@@ -100,7 +107,6 @@ async function run(flags: RunFlags, signal: AbortSignal): Promise<void> {
             },
           },
         );
-        const maxTokens = prompt.length + maxNewTokens;
         const ropeBaseTokens = folder.config.ropeScaling.type === 'dynamic' ? maxTokens : null;
         const { length: promptTokens } = prompt;
         const kv = options.session;

@@ -1,6 +1,7 @@
 // The Engine interface: what computes the model. Two implementations: `tensorflow` (tfjs ops) and `native` (kernels/).
 import type { Session, SessionOptions } from '../core/session.ts';
 import type { GateGrid, HeadMask, ModelShape, Sample, StreamingWindows, Supervise } from '../core/shapes.ts';
+import type { StreamedWeights } from '../native/model.ts';
 
 /** How far a changed model is from the full one at a supervised position: the mean square change of the final hidden state, or the KL divergence
  * of the next-token distribution from full attention's, in nats. */
@@ -118,6 +119,8 @@ export interface Engine {
   readonly model: ModelShape;
   /** bytes that the weights take on the device; native only */
   readonly weightBytes?: number;
+  /** where weights are streamed from host memory: what of them is where, and what was copied so far; else null; native only */
+  streamed?(): StreamedWeights | null;
   /** Loss and gate gradient of one sample. Deterministic. @param window of the streaming branches.
    * @throws {EngineError} not a number, out of memory; {AbortedError}. */
   distill(sample: Sample, gates: GateGrid, window: StreamingWindows, options?: DistillOptions): Promise<DistillResult>;

@@ -3,6 +3,7 @@
 import { ConfigError, EngineError } from '../errors/errors.ts';
 import type { ModelFolder } from '../model/folder.ts';
 import { loadLibrary } from '../native/library.ts';
+import type { NextPass } from '../native/model.ts';
 import type { Engine } from './engine.ts';
 import { BACKEND_NAMES, type BackendName } from './tensorflow/backend-names.ts';
 
@@ -12,12 +13,16 @@ export const ACTIVATIONS = ['float32', 'int8'] as const;
 /** Of every layer, what a GGUF file may hold in blocks. */
 const QUANTIZABLE = ['self_attn.q_proj', 'self_attn.v_proj', 'mlp.gate_proj', 'mlp.down_proj'];
 const MOST_THREADS = 256;
+/** Where a GPU has the weights of the layers: in its own memory; in pinned host memory, each layer copied while the one before it computes, with the
+ * same results; or in its own where they fit beside the work to come. */
+export const WEIGHT_PLACES = ['auto', 'device', 'host'] as const;
 /** How a GPU holds the weights: as the files have them, GGUF blocks in 4 or 8 bits; all as bfloat16; 8 bits with a scale a row; 4 bits in groups of 32. */
 export const WEIGHT_STORAGES = ['stored', 'bf16', 'int8', 'int4'] as const;
 
 export type EngineName = (typeof ENGINE_NAMES)[number];
 export type Activations = (typeof ACTIVATIONS)[number];
 export type WeightStorage = (typeof WEIGHT_STORAGES)[number];
+export type WeightPlace = (typeof WEIGHT_PLACES)[number];
 
 /** What of an engine may be asked for; what is left out is chosen. */
 export interface EngineChoice {
@@ -33,11 +38,15 @@ export interface EngineChoice {
   readonly activations?: Activations | undefined;
   /** native on a CUDA device only; default stored. A CPU has weights as they are stored. */
   readonly weights?: WeightStorage | undefined;
+  /** native on a CUDA device only; default auto */
+  readonly weightsOn?: WeightPlace | undefined;
 }
 
 export interface OpenEngineOptions extends EngineChoice {
   /** tokens of the longest distillation step to come: a GPU that nobody named must have the memory for it */
   readonly distillTokens?: number | undefined;
+  /** what a GPU must hold beside the weights, or else has them on the host; default: steps of `distillTokens` */
+  readonly next?: NextPass | undefined;
   /** a GPU widens GGUF blocks to bfloat16: thousands of passes over them are faster so */
   readonly widensBlocks?: boolean | undefined;
   /** what was chosen without being asked for, and why; a clause without a full stop */
@@ -55,9 +64,16 @@ export async function openEngine(folder: ModelFolder, options: OpenEngineOptions
   if (roundsActivations) checkInt8Activations(folder, options);
   const { weights = 'stored' } = options;
   if (weights !== 'stored') checkWeights(weights, options);
+  const { weightsOn = 'auto' } = options;
+  if (weightsOn !== 'auto') checkPlace(weightsOn, options);
   if (engine === 'tensorflow' || backend !== undefined) return openTensorflow(folder, backend);
   const mustBeNative =
-    engine === 'native' || device !== undefined || threads !== undefined || roundsActivations || weights !== 'stored';
+    engine === 'native' ||
+    device !== undefined ||
+    threads !== undefined ||
+    roundsActivations ||
+    weights !== 'stored' ||
+    weightsOn !== 'auto';
   if (!mustBeNative) {
     const problem = describeLoadProblem();
     if (problem !== null) {
@@ -69,21 +85,40 @@ export async function openEngine(folder: ModelFolder, options: OpenEngineOptions
   }
   const { openNativeEngine } = await import('./native/native-engine.ts');
   const onGpu = options.widensBlocks && weights === 'stored' ? 'bf16' : weights;
-  const open = (on: string): Promise<Engine> => {
-    const weightDtype = on.startsWith('cuda') ? onGpu : weights;
-    if (weightDtype !== 'stored' && !on.startsWith('cuda')) throw makeWeightsError(weights, { ...options, device: on });
-    return openNativeEngine(folder, {
+  const { distillTokens } = options;
+  const next =
+    options.next ?? (distillTokens === undefined ? undefined : { pass: 'distill' as const, tokens: distillTokens });
+  const open = async (on: string): Promise<Engine> => {
+    const isGpu = on.startsWith('cuda');
+    const weightDtype = isGpu ? onGpu : weights;
+    if (weightDtype !== 'stored' && !isGpu) throw makeWeightsError(weights, { ...options, device: on });
+    if (weightsOn !== 'auto' && !isGpu) throw makePlaceError(weightsOn, { ...options, device: on });
+    const opened = await openNativeEngine(folder, {
       device: on,
       ...(weightDtype !== 'stored' && { weightDtype }),
+      ...(isGpu && { weightsOn, ...(next !== undefined && { next }) }),
       ...(threads !== undefined && { threads }),
       ...(roundsActivations && { compute: 'int8' as const }),
     });
+    const streamed = describeStreamed(opened);
+    if (streamed !== null) onNote?.(streamed);
+    return opened;
   };
   if (device !== undefined) return open(device);
   // Threads and rounded activations are the CPU's.
   if (threads !== undefined || roundsActivations) return open('cpu');
   const { openOnDefaultDevice } = await import('./native/default-device.ts');
   return openOnDefaultDevice({ open, distillTokens: options.distillTokens, onNote });
+}
+
+/** What of the weights is where, as a clause without a full stop; null where the device has them all. */
+export function describeStreamed(engine: Engine): string | null {
+  const streamed = engine.streamed?.() ?? null;
+  if (streamed === null) return null;
+  const [passBytes, deviceBytes] = [streamed.passBytes, streamed.deviceBytes].map(
+    (bytes) => `${(bytes / 1e9).toFixed(2)} GB`,
+  );
+  return `the weights of the layers, ${passBytes}, are in pinned host memory, and each layer is copied to ${engine.device.split(' ')[0]} while the one before it computes; of weights the device holds ${deviceBytes}`;
 }
 
 async function openTensorflow(folder: ModelFolder, backend?: BackendName): Promise<Engine> {
@@ -140,16 +175,36 @@ function checkWeights(weights: WeightStorage, options: OpenEngineOptions): void 
 }
 
 function makeWeightsError(weights: WeightStorage, options: OpenEngineOptions): ConfigError {
-  const { engine, device, backend, nameOption: named = nameInBackticks } = options;
-  const where =
-    engine === 'tensorflow' || backend !== undefined
-      ? 'the tensorflow engine'
-      : device === undefined
-        ? 'an option of the CPU'
-        : `device \`${device}\``;
+  const { nameOption: named = nameInBackticks } = options;
   return new ConfigError(
-    `Expected ${named('weights')} ${weights} only with the native engine on a CUDA device, got it with ${where}, which has weights as they are stored; leave it out, or use a GGUF file in few bits.`,
+    `Expected ${named('weights')} ${weights} only with the native engine on a CUDA device, got it with ${describeElsewhere(options)}, which has weights as they are stored; leave it out, or use a GGUF file in few bits.`,
   );
+}
+
+/** @throws {ConfigError} an unknown place, or an engine or device that computes from host memory. */
+function checkPlace(weightsOn: WeightPlace, options: OpenEngineOptions): void {
+  const { engine, device, backend, threads, activations, nameOption: named = nameInBackticks } = options;
+  if (!WEIGHT_PLACES.includes(weightsOn)) {
+    throw new ConfigError(
+      `Expected ${named('weightsOn')} to be one of ${WEIGHT_PLACES.join(', ')}, got \`${weightsOn}\`.`,
+    );
+  }
+  const isElsewhere =
+    engine === 'tensorflow' || backend !== undefined || threads !== undefined || activations === 'int8';
+  if (isElsewhere || (device !== undefined && !device.startsWith('cuda'))) throw makePlaceError(weightsOn, options);
+}
+
+function makePlaceError(weightsOn: WeightPlace, options: OpenEngineOptions): ConfigError {
+  const { nameOption: named = nameInBackticks } = options;
+  return new ConfigError(
+    `Expected ${named('weightsOn')} ${weightsOn} only with the native engine on a CUDA device, got it with ${describeElsewhere(options)}, which has all weights in host memory; leave it out.`,
+  );
+}
+
+/** What computes instead of a CUDA device. */
+function describeElsewhere({ engine, device, backend }: OpenEngineOptions): string {
+  if (engine === 'tensorflow' || backend !== undefined) return 'the tensorflow engine';
+  return device === undefined ? 'an option of the CPU' : `device \`${device}\``;
 }
 
 /** @throws {ConfigError} int8 activations would change nothing: another engine or device, or no weights in blocks. */

@@ -36,7 +36,12 @@ export interface RunFile {
   readonly config: JsonRecord;
   /** what decides the numbers: settings, inputs by hash, engine, device with instruction set; a resume must agree with it */
   readonly identity: JsonRecord;
-  readonly engine: { readonly name: string; readonly device: string };
+  readonly engine: {
+    readonly name: string;
+    readonly device: string;
+    /** `host`: the weights of the layers were streamed from host memory, which changes no number; absent where the device had them */
+    readonly weightsOn?: 'host' | undefined;
+  };
   /** of duo, node and the packages that compute */
   readonly versions: JsonRecord;
   /** paths and hashes of what was read */
@@ -64,7 +69,7 @@ const schema: z.ZodType<RunFile> = z.strictObject({
   command: z.array(text).max(MAX_ARGUMENTS),
   config: jsonRecord,
   identity: jsonRecord,
-  engine: z.strictObject({ name: text, device: text }),
+  engine: z.strictObject({ name: text, device: text, weightsOn: z.literal('host').optional() }),
   versions: jsonRecord,
   inputs: jsonRecord,
   host: jsonRecord,

@@ -2,7 +2,7 @@
 // A test parses both files and fails on drift. Types are the header's, except that handles are named for what they are.
 
 /** DUO_ABI_VERSION this mirror was written for. */
-export const ABI_VERSION = 5;
+export const ABI_VERSION = 6;
 
 /** DUO_STATUS_… */
 export const STATUS = {
@@ -33,6 +33,12 @@ export const KV_ROTATION = { OFF: 0, ON: 1 } as const;
 /** DUO_COMPUTE_… */
 export const COMPUTE = { ACCURATE: 0, BF16: 1, INT8: 2 } as const;
 
+/** DUO_WEIGHTS_… */
+export const WEIGHTS = { AUTO: 0, DEVICE: 1, HOST: 2 } as const;
+
+/** DUO_PASS_… */
+export const PASS = { NONE: 0, FORWARD: 1, DISTILL: 2, MEASURE: 3 } as const;
+
 /** DUO_DISTILL_… */
 export const DISTILL = { DEFAULT: 0, TEACHER_BRANCH: 1, KL: 2 } as const;
 
@@ -43,7 +49,14 @@ export const KL = { TOKENS: 255 } as const;
 export const PREFILL = { EXACT: 0, CHUNKED: 1 } as const;
 
 /** DUO_MEASURE_… */
-export const MEASURE = { READ_BANDWIDTH: 0, COPY_BANDWIDTH: 1, MATMUL_F32: 2, MATMUL_BF16: 3, FREE_MEMORY: 4 } as const;
+export const MEASURE = {
+  READ_BANDWIDTH: 0,
+  COPY_BANDWIDTH: 1,
+  MATMUL_F32: 2,
+  MATMUL_BF16: 3,
+  FREE_MEMORY: 4,
+  UPLOAD_BANDWIDTH: 5,
+} as const;
 
 /** Fields of duo_model_config_t in memory order; all are naturally aligned without gaps. */
 export const MODEL_CONFIG_FIELDS = {
@@ -110,9 +123,15 @@ const DEVICE: [string, string][] = [
   ['const char *', 'device'],
   ['int32_t', 'num_threads'],
 ];
-const WEIGHTS: [string, string][] = [
+const STORAGE: [string, string][] = [
   ['int32_t', 'weight_dtype'],
   ['int32_t', 'compute'],
+];
+const PLACEMENT: [string, string][] = [
+  ['int32_t', 'weights_on'],
+  ['int32_t', 'next_pass'],
+  ['int64_t', 'pass_tokens'],
+  ['int64_t', 'beside_bytes'],
 ];
 const SAMPLING: [string, string][] = [
   ['float', 'temperature'],
@@ -140,7 +159,8 @@ export const FUNCTIONS = {
     ['const char *const *', 'shard_paths'],
     ['int32_t', 'num_shards'],
     ...DEVICE,
-    ...WEIGHTS,
+    ...STORAGE,
+    ...PLACEMENT,
     TASK,
     ['duo_model_t **', 'model'],
   ),
@@ -149,13 +169,23 @@ export const FUNCTIONS = {
     ['const duo_model_config_t *', 'config'],
     ['uint64_t', 'seed'],
     ...DEVICE,
-    ...WEIGHTS,
+    ...STORAGE,
+    ...PLACEMENT,
+    ['int32_t', 'distinct_layers'],
     TASK,
     ['duo_model_t **', 'model'],
   ),
   duo_model_close: mirror('int32_t', MODEL),
   duo_model_device: mirror('int32_t', MODEL, ['char *', 'text'], ['int64_t', 'text_bytes']),
   duo_model_memory: mirror('int32_t', MODEL, ['int64_t *', 'weight_bytes'], ['int64_t *', 'workspace_bytes']),
+  duo_model_streamed: mirror(
+    'int32_t',
+    MODEL,
+    ['int64_t *', 'pass_bytes'],
+    ['int64_t *', 'pinned_bytes'],
+    ['int64_t *', 'device_bytes'],
+    ['int64_t *', 'copied_bytes'],
+  ),
   duo_distill_estimate: mirror(
     'int32_t',
     MODEL,

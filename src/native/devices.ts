@@ -15,7 +15,13 @@ export interface NativeDevice {
   readonly features: readonly string[];
 }
 
-export type Measure = 'read-bandwidth' | 'copy-bandwidth' | 'matmul-f32' | 'matmul-bf16' | 'free-memory';
+export type Measure =
+  | 'read-bandwidth'
+  | 'copy-bandwidth'
+  | 'matmul-f32'
+  | 'matmul-bf16'
+  | 'free-memory'
+  | 'upload-bandwidth';
 
 const MEASURES: Record<Measure, number> = {
   'read-bandwidth': MEASURE.READ_BANDWIDTH,
@@ -23,6 +29,7 @@ const MEASURES: Record<Measure, number> = {
   'matmul-f32': MEASURE.MATMUL_F32,
   'matmul-bf16': MEASURE.MATMUL_BF16,
   'free-memory': MEASURE.FREE_MEMORY,
+  'upload-bandwidth': MEASURE.UPLOAD_BANDWIDTH,
 };
 
 /** Where the NVIDIA driver lists its cards (Linux). */

@@ -1,5 +1,5 @@
 // A model of the native library: open, whole-sample operations, close. Arrays go in and out; no pointer and no handle leaves src/native.
-import { COMPUTE, DISTILL, DTYPE, KL, MODEL_CONFIG_FIELDS, type ModelConfigValues } from './abi.ts';
+import { COMPUTE, DISTILL, DTYPE, KL, MODEL_CONFIG_FIELDS, type ModelConfigValues, PASS, WEIGHTS } from './abi.ts';
 import { call, decodeText, runCall, TASK_ARGUMENT, type TaskOptions } from './call.ts';
 import { NativeHandle } from './handle.ts';
 
@@ -11,6 +11,32 @@ export interface ModelOpenOptions extends TaskOptions {
   readonly compute?: 'accurate' | 'bf16' | 'int8' | undefined;
   /** how the device holds the weights; default as stored (random: bf16) */
   readonly weightDtype?: keyof typeof WEIGHT_DTYPES | undefined;
+  /** CUDA only: where the weights of the layers are; default `auto`: on the device where they fit beside `next` */
+  readonly weightsOn?: keyof typeof WEIGHTS_ON | undefined;
+  /** for `auto`: the most demanding pass to come */
+  readonly next?: NextPass | undefined;
+}
+
+/** What a device must hold beside weights. */
+export interface NextPass {
+  /** `none`: sessions only; `forward`: scores; `distill`: steps of the gates; `measure`: probes and sketches */
+  readonly pass: keyof typeof PASSES;
+  /** of the longest one */
+  readonly tokens: number;
+  /** device memory beside it, such as KV caches */
+  readonly besideBytes?: number | undefined;
+}
+
+/** Of weights that are streamed from pinned host memory, in bytes. */
+export interface StreamedWeights {
+  /** copied by one pass through all layers */
+  readonly passBytes: number;
+  /** of host memory */
+  readonly pinnedBytes: number;
+  /** of weights in device memory meanwhile */
+  readonly deviceBytes: number;
+  /** to the device so far */
+  readonly copiedBytes: number;
 }
 
 /** Where a sample is looked at, and through which heads. */
@@ -28,6 +54,8 @@ export interface Passage {
 
 const WEIGHT_DTYPES = { f32: DTYPE.F32, bf16: DTYPE.BF16, int8: DTYPE.INT8, int4: DTYPE.INT4 } as const;
 const COMPUTES = { accurate: COMPUTE.ACCURATE, bf16: COMPUTE.BF16, int8: COMPUTE.INT8 } as const;
+const WEIGHTS_ON = { auto: WEIGHTS.AUTO, device: WEIGHTS.DEVICE, host: WEIGHTS.HOST } as const;
+const PASSES = { none: PASS.NONE, forward: PASS.FORWARD, distill: PASS.DISTILL, measure: PASS.MEASURE } as const;
 const DEVICE_BYTES = 256;
 
 /** An open model. Not usable after close; its sessions go on. */
@@ -51,6 +79,19 @@ export class NativeModel {
     const workspaceBytes = new BigInt64Array(1);
     call('duo_model_memory', this.handle.id, weightBytes, workspaceBytes);
     return { weightBytes: Number(weightBytes[0]), workspaceBytes: Number(workspaceBytes[0]) };
+  }
+
+  /** Null where the device has all weights. */
+  streamed(): StreamedWeights | null {
+    const counts = Array.from({ length: 4 }, () => new BigInt64Array(1));
+    call('duo_model_streamed', this.handle.id, ...counts);
+    const [passBytes, pinnedBytes, deviceBytes, copiedBytes] = counts.map((count) => Number(count[0])) as [
+      number,
+      number,
+      number,
+      number,
+    ];
+    return passBytes === 0 ? null : { passBytes, pinnedBytes, deviceBytes, copiedBytes };
   }
 
   /** Memory beyond the weights and operations of a distillation step.  @param size.windows `[L·G]`, 0 = the whole context. */
@@ -248,18 +289,21 @@ export async function openModel(
 ): Promise<NativeModel> {
   const weightDtype = options.weightDtype === undefined ? DTYPE.STORED : WEIGHT_DTYPES[options.weightDtype];
   const source = [encodeModelConfig(config), shardPaths, shardPaths.length];
-  return openWith('duo_model_open', config, [...source, ...listDevice(options), weightDtype], options);
+  const given = [...source, ...listDevice(options), weightDtype, ...listPlacement(options)];
+  return openWith('duo_model_open', config, given, options);
 }
 
-/** Open a model of seeded random weights, for benches of named shapes. @throws {NativeError}; {AbortedError}. */
+/** Open a model of seeded random weights, for benches of named shapes.
+ * @param options.distinctLayers layer n has the weights of layer n mod this, held once on the host; default: each its own.  @throws {NativeError}; {AbortedError}. */
 export async function openRandomModel(
   config: ModelConfigValues,
   seed: number,
-  options: ModelOpenOptions = {},
+  options: ModelOpenOptions & { readonly distinctLayers?: number | undefined } = {},
 ): Promise<NativeModel> {
   const weightDtype = WEIGHT_DTYPES[options.weightDtype ?? 'bf16'];
-  const source = [encodeModelConfig(config), seed];
-  return openWith('duo_model_open_random', config, [...source, ...listDevice(options), weightDtype], options);
+  const source = [encodeModelConfig(config), seed, ...listDevice(options), weightDtype];
+  const given = [...source, ...listPlacement(options), options.distinctLayers ?? 0];
+  return openWith('duo_model_open_random', config, given, options);
 }
 
 async function openWith(
@@ -269,8 +313,14 @@ async function openWith(
   options: ModelOpenOptions,
 ): Promise<NativeModel> {
   const id = new BigUint64Array(1);
-  await runCall(name, [...values, COMPUTES[options.compute ?? 'accurate'], TASK_ARGUMENT, id], options);
+  await runCall(name, [...values, TASK_ARGUMENT, id], options);
   return new NativeModel(id[0] as bigint, config);
+}
+
+/** What follows weight dtype and compute. */
+function listPlacement({ compute, weightsOn, next }: ModelOpenOptions): unknown[] {
+  const pass = [PASSES[next?.pass ?? 'none'], next?.tokens ?? 0, next?.besideBytes ?? 0];
+  return [COMPUTES[compute ?? 'accurate'], WEIGHTS_ON[weightsOn ?? 'auto'], ...pass];
 }
 
 function listDevice({ device, threads }: ModelOpenOptions): unknown[] {

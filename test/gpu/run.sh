@@ -13,7 +13,7 @@ tests="$build/tests/cuda"
 parts=${*:-native sanitize soak vitest}
 wants() { [[ " $parts " == *" $1 "* ]]; }
 if wants native; then
-  for name in test_cuda_ops test_cuda_model test_cuda_distill test_cuda_kl test_cuda_session; do
+  for name in test_cuda_ops test_cuda_model test_cuda_distill test_cuda_kl test_cuda_session test_cuda_streaming; do
     echo "== $name"
     "$tests/$name"
   done

@@ -426,7 +426,7 @@ void test_measured_range() {
     auto &model = static_cast<cuda::CudaModel &>(*gpu);
     model.require_f16(task);
     const cuda::Stream stream;
-    const cuda::F16Matrix &matrix = model.layer(1).output.f16;
+    const cuda::F16Matrix &matrix = model.layers().description(1).output.f16;
     const auto values = download(matrix.values, stream);
     const Tensor &stored = weights->get("model.layers.1.self_attn.o_proj.weight");
     double worst = 0;

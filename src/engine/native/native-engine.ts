@@ -13,7 +13,13 @@ import { EngineError, ModelError } from '../../errors/errors.ts';
 import type { ModelConfig } from '../../model/config.ts';
 import type { ModelFolder } from '../../model/folder.ts';
 import { attendMeanHeads } from '../../model/mean-attention.ts';
-import { type NativeModel, openModel, openRandomModel } from '../../native/model.ts';
+import {
+  type NativeModel,
+  type NextPass,
+  openModel,
+  openRandomModel,
+  type StreamedWeights,
+} from '../../native/model.ts';
 import {
   checkAttention,
   checkGates,
@@ -52,6 +58,11 @@ export interface NativeEngineOptions {
   /** CUDA only; default as stored, GGUF blocks in 4 or 8 bits. `int8` has a scale a row, `int4` a scale and minimum for 32 elements,
    * with embeddings and LM head as int8. */
   readonly weightDtype?: 'bf16' | 'int8' | 'int4';
+  /** CUDA only: where the weights of the layers are. `host`: in pinned host memory, each layer copied while the one before it computes, with the
+   * same results; `auto` (default): on the device where they fit beside `next`. */
+  readonly weightsOn?: 'auto' | 'device' | 'host';
+  /** for `auto`: the most demanding work to come; default: none */
+  readonly next?: NextPass;
 }
 
 /** What an estimate assumes where it is told no more than a length: the base preset's window; and always a supervised eighth. */
@@ -74,7 +85,12 @@ export async function openNativeEngine(folder: ModelFolder, options: NativeEngin
 /** Open seeded random weights of a shape, for benches. @throws {NativeError} as openNativeEngine; no memory. */
 export async function openRandomNativeEngine(
   config: ModelConfig,
-  options: Omit<NativeEngineOptions, 'weightDtype'> & { seed: number; weightDtype: 'f32' | 'bf16' | 'int8' | 'int4' },
+  options: Omit<NativeEngineOptions, 'weightDtype'> & {
+    seed: number;
+    weightDtype: 'f32' | 'bf16' | 'int8' | 'int4';
+    /** layer n has the weights of layer n mod this, held once on the host; default: each its own */
+    distinctLayers?: number;
+  },
 ): Promise<Engine> {
   const model = await openRandomModel(listModelConfigValues(config), options.seed, options);
   return new NativeEngine(model, config);
@@ -103,6 +119,10 @@ class NativeEngine implements Engine {
       pullBack: ({ reference, anchor }, vectors, options) =>
         this.#requireOpen().klVectors(reference, vectors, { ...options, anchor }),
     };
+  }
+
+  streamed(): StreamedWeights | null {
+    return this.#requireOpen().streamed();
   }
 
   async distill(
@@ -237,7 +257,8 @@ class NativeEngine implements Engine {
       windows: flattenWindows(windows),
       sinkTokens,
     });
-    return { memoryBytes: memoryBytes + native.memory().weightBytes, operations };
+    const weightBytes = native.streamed()?.deviceBytes ?? native.memory().weightBytes;
+    return { memoryBytes: memoryBytes + weightBytes, operations };
   }
 
   async openSession(mask: HeadMask | 'full', options: SessionOptions): Promise<Session> {

@@ -145,7 +145,7 @@ describe('duo generate offers a flag only where it changes the samples', () => {
       'documents',
       'held-out-documents',
     ];
-    const ofEngine = ['engine', 'device', 'backend', 'threads', 'progress'];
+    const ofEngine = ['engine', 'device', 'backend', 'threads', 'weights-on', 'progress'];
     expect(options.map(({ long }) => (long as string).slice(2)).sort()).toEqual(
       [...known, ...ofLongRange, ...others, ...ofEngine].sort(),
     );

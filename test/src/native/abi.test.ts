@@ -37,6 +37,8 @@ describe('abi', () => {
     ['COMPUTE', abi.COMPUTE],
     ['DISTILL', abi.DISTILL],
     ['KL', abi.KL],
+    ['WEIGHTS', abi.WEIGHTS],
+    ['PASS', abi.PASS],
     ['PREFILL', abi.PREFILL],
     ['MEASURE', abi.MEASURE],
   ])('codes of DUO_%s_', (prefix, mirror) => {
@@ -53,9 +55,11 @@ describe('abi', () => {
       'KL',
       'KV',
       'MEASURE',
+      'PASS',
       'PREFILL',
       'ROPE',
       'STATUS',
+      'WEIGHTS',
     ]);
     expect(readCodes('ABI')).toEqual({ VERSION: abi.ABI_VERSION });
   });
