@@ -4,7 +4,7 @@
 //   node kernels/tests/mutate.mjs [--jobs 2] [--only text] [--record file.tsv] [--skip other.tsv] [--first] [--folder /tmp/duo-mutants]
 // --check: only whether every mutant's text is in its file and every kernel has one. --only (may be given again): mutants whose file, test or text holds it. --record: a row is appended
 // as each mutant ends, and mutants that have a row there or in a --skip are not run. --first: a test is stopped at its first failed check. Tests of single
-// operations come first: they take seconds, whole models minutes. Exit code 1 where one survives, does not apply or does not compile, or a kernel has none.
+// operations come first, which take seconds, whole models minutes, and of those the files that no other includes. Exit code 1 where one survives, does not apply or does not compile, or a kernel has none.
 import { spawn, spawnSync } from 'node:child_process';
 import {
   appendFileSync,
@@ -224,8 +224,8 @@ async function findPass(worker, test) {
   if (!passed.ok) throw new Error(`${test} fails without a mutant:\n${passed.output}`);
 }
 
-const isWhole = ({ test }) => Number(programOf(test) !== 'test_cuda_ops');
-left.sort((a, b) => isWhole(a) - isWhole(b));
+const costOf = ({ test, file }) => 2 * Number(programOf(test) !== 'test_cuda_ops') + Number(file.endsWith('.h'));
+left.sort((a, b) => costOf(a) - costOf(b));
 let next = 0;
 await Promise.all(
   workers.map(async (worker) => {
