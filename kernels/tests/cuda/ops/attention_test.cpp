@@ -1,8 +1,10 @@
 // Attention of many rows, forward and backward, plain and by wgmma, on every head dimension, gates 0, 0.3 and 1, and
 // shapes at the edges of tiles and windows: T = 1, T < sink, one past a tile, G = 1, G = H, rows far apart, caches of
 // every format.
-#include "cuda/attention.h"
+#include <cstdlib>
+
 #include "attention_reference.h"
+#include "cuda/attention.h"
 #include "cuda/branch_gradient.h"
 #include "cuda/hopper.h"
 #include "kv_rows.h"
@@ -461,6 +463,11 @@ std::vector<uint16_t> mix_with(Kernel kernel, const AttentionProblem &p) {
 // The choice: every head dimension works, by the kernel that fits the device; nothing is launched for no heads and no
 // rows.
 OP_TEST(attention, launch_attention_forward) {
+  cudaDeviceProp properties;
+  check(cudaGetDeviceProperties(&properties, 0), "asking for the device's properties");
+  const char *wish = std::getenv("DUO_HOPPER");
+  expect(has_hopper() == (properties.major == 9 && (wish == nullptr || std::string(wish) != "0")),
+         "wgmma is taken on compute capability 9 and on no other");
   for (const int64_t dim : {32, 64, 80, 96, 128, 192, 256}) {
     AttentionProblem p{};
     p.heads = 3, p.kv_heads = 3, p.dim = dim, p.tokens = 20, p.sink = 2, p.recent = 7;

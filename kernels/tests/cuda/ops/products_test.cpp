@@ -269,8 +269,12 @@ OP_TEST(product, launch_vector_product) {
   }
   test_vector_product({5, 9056, 2, WeightFormat::int4, true, true, VectorStore::f32, small});
   test_vector_product({300, 32, 1, WeightFormat::affine8, false, false, VectorStore::add_f32, {1, 227 << 10}});
-  // 9008: two pieces of the depth, three where a block has less shared memory; 700 outputs: more than one group of
-  // rounds, more outputs of a block than threads.
+  // More than one group of rounds a block: a warp for all of the depth, all warps for it, in several pieces of it.
+  test_vector_product({700, 64, 8, BF16, false, true, VectorStore::add_f32, single});
+  test_vector_product({90, 2048, 8, INT8, true, false, VectorStore::f32, single});
+  test_vector_product({70, 9056, 8, WeightFormat::int4, false, false, VectorStore::bf16, single});
+  // 9008: two pieces of the depth, three where a block has less shared memory; 700 outputs: more outputs of a block than
+  // threads.
   test_vector_product({5, 9008, 2, BF16, true, true, VectorStore::swiglu, device});
   test_vector_product({3, 9008, 8, INT8, false, true, VectorStore::f32, small, 9});
   test_vector_product({1, 8, 1, BF16, false, true, VectorStore::f32, device, 2});
