@@ -1,6 +1,7 @@
 // Up to 8 rows five launches a layer: norm + QKV, rope + cache write + attention, output + residual, norm + gate/up +
 // swiglu, down + residual. All but the first of a step are dependent launches: each begins to read its weights or old
-// cache entries while the one before it ends.
+// cache entries while the one before it ends. More rows have norms by themselves, and a second launch for products whose
+// depth is split (skinny_product.h).
 #include "cuda/decode_step.h"
 
 #include <tuple>
@@ -25,7 +26,10 @@ DecodeBuffers::DecodeBuffers(const CudaModel &model, int64_t most_rows, const St
   const int64_t slots = (model.device_size().multiprocessors + heads) * config.group();
   partial.resize(slots * config.head_dim), partial_scale.resize(slots * 2);
   arrived.resize(rows * config.heads);
-  if (rows > MOST_VECTOR_ROWS) normed.resize(rows * config.hidden), gate_up.resize(rows * 2 * config.intermediate);
+  if (rows > MOST_VECTOR_ROWS) {
+    normed.resize(rows * config.hidden), gate_up.resize(rows * 2 * config.intermediate);
+    product_partial.resize(step_partial_floats(model, rows));
+  }
   clear(arrived, stream);
   const std::vector<int32_t> none_bad(static_cast<size_t>(rows), NONE_BAD);
   copy_to_device(first_bad.data(), none_bad.data(), rows, stream);
@@ -36,7 +40,7 @@ DecodeBuffers::DecodeBuffers(const CudaModel &model, int64_t most_rows, const St
 int64_t DecodeBuffers::bytes() const {
   return members.bytes() + tokens.bytes() + first_bad.bytes() + arrived.bytes() + plan.bytes() + hidden.bytes() +
          cosine.bytes() + sine.bytes() + partial.bytes() + partial_scale.bytes() + logits.bytes() + qkv.bytes() +
-         attended.bytes() + activated.bytes() + normed.bytes() + gate_up.bytes();
+         attended.bytes() + activated.bytes() + normed.bytes() + gate_up.bytes() + product_partial.bytes();
 }
 
 bool DecodeKind::operator<(const DecodeKind &other) const {
@@ -93,7 +97,7 @@ void DecodeStep::capture(const Stream &stream) {
 void DecodeStep::queue(const Stream &stream) {
   const DecodeBuffers &b = buffers_;
   const auto batch = static_cast<int32_t>(kind_.batch), kv_heads = static_cast<int32_t>(config_.kv_heads);
-  const StepProductRoom room{b.normed.data(), b.gate_up.data()};
+  const StepProductRoom room{b.normed.data(), b.gate_up.data(), b.product_partial.data()};
   const auto multiply = [&](const StepProduct &product) { multiply_step(model_, product, batch, room, stream); };
   model_.embed(b.tokens.data(), batch, b.hidden.data(), stream);
   check(launch_step_rope(b.members.data(), batch, static_cast<int32_t>(config_.head_dim / 2), b.cosine.data(),

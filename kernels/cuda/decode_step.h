@@ -17,7 +17,7 @@ struct DecodeBuffers {
   DeviceBuffer<DecodeMember> members;
   DeviceBuffer<int32_t> tokens, first_bad, arrived;
   DeviceBuffer<DecodeHead> plan;  // [L, rows·G + 1]
-  DeviceBuffer<float> hidden, cosine, sine, partial, partial_scale, logits;
+  DeviceBuffer<float> hidden, cosine, sine, partial, partial_scale, product_partial, logits;
   DeviceBuffer<bf16> qkv, attended, activated, normed, gate_up;
   PinnedBuffer<int32_t> reported;  // written by a step: index of the first logit that is not finite, or −1
 };

@@ -15,6 +15,7 @@ class LinearAlgebra {
   ~LinearAlgebra();
   // Safe from several threads; the result depends only on the product, not on the stream.
   void multiply(const Product &product, const Stream &stream);
+  bool has_library() const { return library_ != nullptr; }
   // "cublasLt" or "own kernels (why)".
   const std::string &description() const { return description_; }
   // Device memory that products of one stream take beside their operands.

@@ -16,7 +16,7 @@
 
 #include "cuda/dependent_launch.h"
 #include "cuda/packed_weights.h"
-#include "cuda/warp_fragments.h"
+#include "cuda/weight_fragments.h"
 
 namespace duo::cuda {
 namespace {
@@ -116,31 +116,13 @@ __device__ __forceinline__ void multiply_chunk(float sum[4], const uint4 &low, c
   }
 }
 
-// A pair of codes of four bits as bf16, each 128 too great: the bits of 128 + code are 0x4300 + code.
-__device__ __forceinline__ uint32_t spread_nibbles(uint32_t word, int pair) {
-  return (word >> (4 * pair) & 0x000f000fu) | 0x43004300u;
-}
-
-// sum += scale · (codes · vectors) + minimum · (ones · vectors) of 16 rows and a group. low, high: of the lane's two
-// rows, fp16 scale and minimum.
-__device__ __forceinline__ void add_group(float sum[4], const float codes[4], const float ones[4], float low_scale,
-                                          float low_minimum, float high_scale, float high_minimum) {
-#pragma unroll
-  for (int i = 0; i < 2; i++) {
-    sum[i] += low_scale * codes[i] + low_minimum * ones[i];
-    sum[2 + i] += high_scale * codes[2 + i] + high_minimum * ones[2 + i];
-  }
-}
-__device__ __forceinline__ float low_half(uint32_t word) { return widen_half(static_cast<uint16_t>(word & 0xffffu)); }
-__device__ __forceinline__ float high_half(uint32_t word) { return widen_half(static_cast<uint16_t>(word >> 16)); }
-
 // A superblock of two rows times the vectors' elements of the same places. x: the superblock's elements of the lane's
 // vector, or null; low_words, high_words: the superblock's words of scales of the two rows.
 template <WeightFormat FORMAT>
 __device__ __forceinline__ void multiply_superblock(float sum[4], const uint4 &low, const uint4 &high,
                                                     const uint32_t *low_words, const uint32_t *high_words,
                                                     const bf16 *x, int column) {
-  constexpr uint32_t ONE = 0x3f803f80u, ONES[4] = {ONE, ONE, ONE, ONE};
+  constexpr uint32_t ONES[4] = {ONE_PAIR, ONE_PAIR, ONE_PAIR, ONE_PAIR};
   const uint32_t codes[2][4] = {{low.x, low.y, low.z, low.w}, {high.x, high.y, high.z, high.w}};
   constexpr int SCALE_WORDS = FORMAT == WeightFormat::scaled8 ? 2 : 4;
   uint32_t words[2][SCALE_WORDS];

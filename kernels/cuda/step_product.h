@@ -1,13 +1,12 @@
-// A linear layer of a decode step, by the product that suits the number of rows: up to 8 by the fused matrix-vector
-// kernel; more bf16 rows by a matrix product, which reads the weights once for all; more rows of weights in fewer bits
-// eight at a time, as widened they would be read three times.
+// A linear layer of a decode step, by the product that suits the number of rows, which reads the weights once in every
+// case: up to 8 rows by matvec.h's; more by skinny_product.h's, but bf16 weights by cuBLASLt where that was opened.
 #pragma once
 #include "cuda/cuda_model.h"
 #include "cuda/matvec.h"
 
 namespace duo::cuda {
 
-constexpr int64_t MOST_VECTOR_ROWS = 8;  // of one matrix-vector product
+constexpr int64_t MOST_VECTOR_ROWS = 8;  // of matvec.h's product
 
 struct StepProduct {
   const DeviceMatrix &matrix;
@@ -21,16 +20,22 @@ struct StepProduct {
   bool is_dependent = true;
 };
 
-// Room for what stands between kernels where layers are not fused: normed [batch, C], gate_up [batch, 2·I]. Null up to
-// 8 rows and with weights in fewer bits.
+// Room for what stands between kernels where layers are not fused: normed [batch, C], gate_up [batch, 2·I], partial
+// [step_partial_floats]. Null up to 8 rows.
 struct StepProductRoom {
   bf16 *normed, *gate_up;
+  float *partial;
 };
 
-// Whether `batch` rows go through matrix products, which need that room.
-bool takes_matrix_product(const StepProduct &product, int64_t batch);
+// Of partial sums, that products of up to `batch` rows with any of a model's matrices need, in whatever format.
+int64_t step_partial_floats(const CudaModel &model, int64_t batch);
 
 void multiply_step(const CudaModel &model, const StepProduct &product, int64_t batch, const StepProductRoom &room,
                    const Stream &stream);
+
+// What multiply_step does for more than 8 rows of bf16 weights where there is cuBLASLt: a matrix product of x, and what
+// it does not fuse after it.
+void multiply_step_matrix(const CudaModel &model, const StepProduct &product, int64_t batch,
+                          const StepProductRoom &room, const Stream &stream);
 
 }  // namespace duo::cuda

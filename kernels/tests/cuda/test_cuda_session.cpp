@@ -8,6 +8,8 @@
 #include "cpu/sampling.h"
 #include "cuda/cuda_model.h"
 #include "cuda/kv_formats.h"
+#include "cuda/reductions.h"
+#include "cuda/step_product.h"
 #include "cuda_test.h"
 
 using namespace duo;
@@ -321,6 +323,53 @@ void test_batches(const std::string &name, const Fixture &f, Storage kv, size_t 
   }
 }
 
+// Products of a step of many rows by the skinny product, as there is no cuBLASLt here, and by a matrix product, as there
+// is: activations, and logits with a vector that is not finite.
+void test_step_products(const Fixture &f) {
+  const auto &model = dynamic_cast<const cuda::CudaModel &>(*f.gpu);
+  const int64_t batch = 11, columns = f.config.hidden, bad = 3;
+  const cuda::Stream stream;
+  Random random(8);
+  auto values = random.values(batch * columns);
+  const auto run = [&](const cuda::DeviceMatrix &matrix, cuda::VectorStore store, bool by_matrix, auto zero,
+                       std::vector<int32_t> &first_bad) {
+    const auto x = upload(to_bf16(values), stream);
+    const int64_t count = batch * matrix.rows;
+    cuda::DeviceBuffer<uint16_t> gate_up(count);
+    cuda::DeviceBuffer<float> partial(cuda::step_partial_floats(model, batch));
+    cuda::DeviceBuffer<decltype(zero)> out(store == cuda::VectorStore::swiglu ? count / 2 : count);
+    const auto found = upload(std::vector<int32_t>(batch, cuda::NONE_BAD), stream);
+    const cuda::StepProduct product{matrix,
+                                    store,
+                                    x.data(),
+                                    nullptr,
+                                    nullptr,
+                                    out.data(),
+                                    store == cuda::VectorStore::f32 ? found.data() : nullptr};
+    (by_matrix ? cuda::multiply_step_matrix : cuda::multiply_step)(model, product, batch,
+                                                                   {nullptr, gate_up.data(), partial.data()}, stream);
+    first_bad = download(found, stream);
+    return download(out, stream);
+  };
+  Task task;
+  const cuda::LayerTurn turn(model.layers(), task);
+  cuda::LayerReader layers(model.layers(), stream);
+  const cuda::DeviceMatrix &gate_up_matrix = layers.use(0).gate_up;
+  std::vector<int32_t> own_bad, matrix_bad;
+  const auto own = run(gate_up_matrix, cuda::VectorStore::swiglu, false, uint16_t{0}, own_bad),
+             matrix = run(gate_up_matrix, cuda::VectorStore::swiglu, true, uint16_t{0}, matrix_bad);
+  expect_within(relative_error(from_bf16(own), from_bf16(matrix)), 0x1p-6, "both products of a step: activations");
+  values[static_cast<size_t>(bad * columns + 1)] = NAN;
+  run(model.lm_head(), cuda::VectorStore::f32, false, 0.0f, own_bad);
+  run(model.lm_head(), cuda::VectorStore::f32, true, 0.0f, matrix_bad);
+  for (size_t i = 0; i < static_cast<size_t>(batch); i++) {
+    const auto is_found = [&](int32_t at) { return at >= 0 && at != cuda::NONE_BAD; };
+    expect(is_found(own_bad[i]) == (i == bad) && is_found(matrix_bad[i]) == (i == bad) &&
+               (i != bad || own_bad[i] == matrix_bad[i]),
+           "both products of a step: the vector that is not finite");
+  }
+}
+
 bool is_out_of_memory(const std::function<void()> &call) {
   try {
     call();
@@ -481,7 +530,10 @@ int main(int count, char **arguments) {
   test_prefill_and_decode("gqa, sink past the text", gqa, {80, 3}, {Dtype::bf16});
   test_laws(gqa, {4, 9});
   test_batches("batches", gqa, Dtype::bf16, 64, 3e-2);
-  test_batches("batches, int8 weights", norms, {Dtype::int8, true}, 19, 1e-5);
+  test_batches("batches, int8 weights", norms, {Dtype::int8, true}, 19, 3e-2);
+  test_batches("batches, int4 weights", int4, Dtype::bf16, 41, 3e-2);
+  test_batches("batches, weights in blocks", blocks, Dtype::f32, 17, 3e-2);
+  test_step_products(gqa);
   test_sampling(gqa);
   const Fixture longer = make_fixture(4, 2, 32, 560, false, Dtype::stored);
   test_pages(longer, Dtype::bf16);

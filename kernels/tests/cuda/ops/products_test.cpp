@@ -7,6 +7,7 @@
 #include "cuda/linear_algebra.h"
 #include "cuda/matvec.h"
 #include "cuda/reductions.h"
+#include "cuda/skinny_product.h"
 #include "op_test.h"
 #include "test_weights.h"
 
@@ -139,13 +140,24 @@ struct VectorCase {
   VectorStore store;
   DeviceSize device;
   int32_t stages = 0, blocks = 1;
+  bool is_skinny = false;
 };
+
+// By launch_skinny_product, with guarded room of its own.
+cudaError_t launch_skinny(const VectorProduct &product, cudaStream_t stream) {
+  const int64_t count = skinny_partial_floats(product);
+  const auto partial = upload(std::vector<float>(static_cast<size_t>(count + 1), NAN));
+  const cudaError_t error = launch_skinny_product(product, count > 0 ? partial.data() : nullptr, stream);
+  expect(std::isnan(download(partial).back()), "partial sums stay within their room");
+  return error;
+}
 
 void test_vector_product(const VectorCase &c) {
   const bool pairs = c.store == VectorStore::swiglu;
   const int64_t rows = pairs ? 2 * c.outputs : c.outputs;
-  const std::string name = "vector product " + std::to_string(c.outputs) + "x" + std::to_string(c.depth) + ", batch " +
-                           std::to_string(c.batch) + name_of(c.format) + (c.normed ? " normed" : "") +
+  const std::string name = std::string(c.is_skinny ? "skinny" : "vector") + " product " + std::to_string(c.outputs) +
+                           "x" + std::to_string(c.depth) + ", batch " + std::to_string(c.batch) + name_of(c.format) +
+                           (c.normed ? " normed" : "") +
                            (c.store == VectorStore::bf16  ? " to bf16"
                             : c.store == VectorStore::f32 ? " to fp32"
                             : pairs                       ? " swiglu"
@@ -199,7 +211,7 @@ void test_vector_product(const VectorCase &c) {
   product.device = c.device, product.stages = c.stages, product.blocks_a_multiprocessor = c.blocks;
   const auto launch = [&](void *out, cudaStream_t stream) {
     product.out = out;
-    return launch_vector_product(product, stream);
+    return c.is_skinny ? launch_skinny(product, stream) : launch_vector_product(product, stream);
   };
   // A normed element within fp32's rounding of a tie may land on bf16's other side.
   const double slack = c.normed ? tolerance::normed_product : tolerance::fp32_product;
@@ -230,9 +242,10 @@ void test_vector_product(const VectorCase &c) {
   }
 }
 
-// Logits that are NaN or infinite are found by the product that writes them.
-void test_bad_logits() {
-  const int64_t outputs = 40, depth = 64, batch = 2;
+// Logits that are NaN or infinite are found by the product that writes them; of a skinny one in the last vector of two
+// and in one whose depth is not split, and in the kernel that adds splits.
+void test_bad_logits(bool is_skinny, int32_t multiprocessors) {
+  const int64_t outputs = 40, depth = 72, batch = 2;  // 72: what lies behind a row's end is the next row's infinity
   auto weight = round_bf16(Random(1).values(outputs * depth));
   std::vector<float> x(static_cast<size_t>(batch * depth), 1.0f);
   weight[17 * depth + 3] = weight[30 * depth] = INFINITY;
@@ -246,8 +259,8 @@ void test_bad_logits() {
           VectorProduct product{};
           product.weight = w.data(), product.x = v.data(), product.depth = depth, product.outputs = outputs,
           product.batch = batch, product.out = out.data();
-          product.store = VectorStore::f32, product.device = {3, 99 << 10}, product.first_bad = first_bad;
-          return launch_vector_product(product, stream);
+          product.store = VectorStore::f32, product.device = {multiprocessors, 99 << 10}, product.first_bad = first_bad;
+          return is_skinny ? launch_skinny(product, stream) : launch_vector_product(product, stream);
         },
         {before, before});
     expect(found[0] == std::min(before, 17) && found[1] == std::min(before, 17),
@@ -283,7 +296,7 @@ OP_TEST(product, launch_vector_product) {
   test_vector_product({300, 128, 8, BF16, false, false, VectorStore::add_f32, {1, 227 << 10}, 0, 2});
   test_vector_product({40, 2048, 3, BF16, false, true, VectorStore::add_f32, {1, 227 << 10}});
   test_vector_product({9, 4096, 4, BF16, true, false, VectorStore::f32, device, 4});
-  test_bad_logits();
+  test_bad_logits(false, 3);
   const auto refuses = [](int64_t depth, int32_t batch, WeightFormat format, VectorStore store = VectorStore::f32) {
     VectorProduct product{};
     product.depth = depth, product.outputs = 12, product.batch = batch, product.format = format, product.store = store,
@@ -295,6 +308,87 @@ OP_TEST(product, launch_vector_product) {
   expect(refuses(48, 1, WeightFormat::int4), "a depth of 48 of weights in groups is refused");
   expect(refuses(32, 1, WeightFormat::scaled8, VectorStore::swiglu), "12 pairs of rows in groups are refused");
   expect(refuses(16, 0, BF16) && refuses(16, 9, BF16), "0 and 9 vectors are refused");
+}
+
+// A vector's result has the same bits whatever others there are, and however many: its sums' order is its matrix's.
+void test_skinny_alone(WeightFormat format, VectorStore store) {
+  const int64_t outputs = 40, depth = 1088, batch = 40;
+  const DeviceSize device{4, 227 << 10};
+  Random random(9);
+  const TestWeights weights(random, format, store == VectorStore::swiglu ? 2 * outputs : outputs, depth);
+  const auto x = upload(to_bf16(random.values(batch * depth)));
+  const auto multiply = [&](int64_t first, int64_t count) {
+    DeviceBuffer<uint16_t> out(count * outputs);
+    VectorProduct product{};
+    weights.set(product);
+    product.x = x.data() + first * depth, product.depth = depth, product.outputs = outputs;
+    product.batch = static_cast<int32_t>(count), product.out = out.data(), product.store = store;
+    product.device = device;
+    check(launch_skinny(product, test_stream().get()), "a skinny product");
+    return download(out);
+  };
+  const auto all = multiply(0, batch);
+  for (const auto &[first, count] : std::vector<std::array<int64_t, 2>>{{0, 1}, {3, 9}, {11, 17}, {39, 1}}) {
+    const auto some = multiply(first, count);
+    expect(std::equal(some.begin(), some.end(), all.begin() + first * outputs),
+           "vectors " + std::to_string(first) + " and on, " + std::to_string(count) + " of 40" + name_of(format) +
+               ": the same bits");
+  }
+}
+
+OP_TEST(product, launch_skinny_product) {
+  const DeviceSize device{4, 227 << 10}, small{3, 99 << 10}, single{1, 227 << 10};
+  constexpr WeightFormat BF16 = WeightFormat::bf16, INT8 = WeightFormat::int8, INT4 = WeightFormat::int4;
+  const auto test = [](VectorCase c) {
+    c.is_skinny = true;
+    test_vector_product(c);
+  };
+  for (const WeightFormat format : {BF16, INT8, INT4, WeightFormat::scaled8, WeightFormat::affine8}) {
+    // Depths that end within a step, and in groups within a superblock too; in splits, and whole.
+    const int64_t depth = format == BF16 ? 328 : format == INT8 ? 336 : 608;
+    for (const DeviceSize &size : {device, single}) {
+      test({37, depth, 9, format, false, true, VectorStore::bf16, size});
+      test({41, depth, 17, format, false, true, VectorStore::add_f32, size});
+      test({has_groups(format) ? 24 : 19, depth, 33, format, false, true, VectorStore::swiglu, size});
+    }
+    test({5, depth, 1, format, false, false, VectorStore::f32, device});
+    test({37, depth, 8, format, false, true, VectorStore::f32, device});
+    test({41, depth, 64, format, false, false, VectorStore::f32, device});
+    // More rows than a tile, also of pairs; several items a block; shared memory for 16 or 32 vectors at a time.
+    test({299, 64, 9, format, false, true, VectorStore::f32, {2, 227 << 10}});
+    test({531, 64, 9, format, false, true, VectorStore::bf16, {2, 227 << 10}});
+    test({format == BF16 ? 131 : 136, 160, 9, format, false, true, VectorStore::swiglu, single});
+    test({19, 352, 35, format, false, true, VectorStore::add_f32, small});
+    test_skinny_alone(format, VectorStore::bf16);
+  }
+  test_skinny_alone(INT4, VectorStore::swiglu);
+  // Steps by the ring's longest way round, and by two stages.
+  test({3, 4104, 9, BF16, false, true, VectorStore::f32, {1, 227 << 10}, 6});
+  test({3, 4096, 9, INT4, false, true, VectorStore::f32, {1, 227 << 10}, 2});
+  test({1, 8, 1, BF16, false, true, VectorStore::f32, device});
+  test_bad_logits(true, 3);
+  test_bad_logits(true, 1);
+  const auto refuses = [](int64_t depth, int32_t batch, WeightFormat format, VectorStore store = VectorStore::f32,
+                          int64_t shared_bytes = 99 << 10, const float *hidden = nullptr) {
+    float room = 0;
+    VectorProduct product{};
+    product.depth = depth, product.outputs = 12, product.batch = batch, product.format = format, product.store = store,
+    product.hidden = hidden, product.device = {1, static_cast<int32_t>(shared_bytes)};
+    return launch_skinny_product(product, &room, test_stream().get()) == cudaErrorInvalidValue;
+  };
+  expect(refuses(12, 9, BF16), "a depth of 12 is refused");
+  expect(refuses(24, 9, INT8), "a depth of 24 of int8 weights is refused");
+  expect(refuses(48, 9, INT4), "a depth of 48 of weights in groups is refused");
+  expect(refuses(32, 9, WeightFormat::scaled8, VectorStore::swiglu), "12 pairs of rows in groups are refused");
+  expect(refuses(16, 0, BF16) && refuses(16, 65, BF16), "0 and 65 vectors are refused");
+  expect(refuses(32, 9, INT4, VectorStore::f32, 64 << 10), "64 KB of shared memory are refused");
+  const float hidden = 0;
+  expect(refuses(16, 9, BF16, VectorStore::f32, 99 << 10, &hidden), "hidden states are refused");
+  VectorProduct split{};
+  split.depth = 4096, split.outputs = 12, split.batch = 9, split.device = device;
+  expect(skinny_partial_floats(split) > 0 &&
+             launch_skinny_product(split, nullptr, test_stream().get()) == cudaErrorInvalidValue,
+         "splits without room for their sums are refused");
 }
 
 }  // namespace
