@@ -17,7 +17,8 @@ function findProgram() {
 
 let program;
 
-/** Check an operation against its reference, then time it. @param sizes by name, as `duo_bench --list` says; dtype: f32, bf16, int8, fp8, int4, k8v4.
+/** Check an operation against its reference, then time it. @param sizes by name, as `duo_bench --list` says; dtype: f32, bf16, int8, fp8, int4, k8v4;
+ * weights: bf16, int8, int4, scaled8, affine8.
  * @returns seconds of each run, and max|a−b|/max|b|. */
 export async function benchOp(op, sizes, { device = 'cpu', threads = 0, repeats = 10 } = {}) {
   program ??= findProgram();

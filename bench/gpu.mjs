@@ -1,5 +1,5 @@
 // Kernels of cuda:0 one by one: each checked against fp64 on the host, then timed, beside the card's measured bandwidth and matrix rate, so that
-// each row says how far from the floor it is. Runs on the compiled JavaScript: node bench/gpu.mjs [--json] [--small]
+// each row says how far from the floor it is. Runs on the compiled JavaScript: node bench/gpu.mjs [--json] [--small] [--only op,op]
 // What an op takes, also to choose how its kernel is tiled: kernels/bench/ops.h; bench/gpu-decode.mjs tries choices.
 import { median } from '../dist/src/core/numbers.js';
 import { measureDevice } from '../dist/src/native/devices.js';
@@ -7,6 +7,8 @@ import { benchOp } from './duo-bench.mjs';
 
 const device = 'cuda:0';
 const isSmall = process.argv.includes('--small');
+const onlyAt = process.argv.indexOf('--only');
+const only = onlyAt < 0 ? null : (process.argv[onlyAt + 1] ?? '').split(',');
 /** Largest error of an op whose operands are rounded to bf16: 2^-9 of its output, and of its softmax weights. */
 const LIMIT = 2e-2;
 const SINK = 128;
@@ -73,14 +75,37 @@ const linear = isSmall
     ];
 for (const [outputs, depth] of linear)
   cases.push({ op: 'vector_product', sizes: { outputs, depth, batch: 1 }, bytes: 2 * outputs * depth });
+// Decode's products by weight format and sessions: up to 8 by the one kernel, from 8 on by the other. bf16 of more than 8 are cuBLASLt's in a step, where it
+// is found; its product of the same shape stands beside.
+const BITS = { bf16: 16, int8: 8, int4: 5, scaled8: 9, affine8: 10 };
+const batches = isSmall ? [2, 8, 20] : [1, 8, 16, 32, 64];
+// The vocabulary's rows are left out: a gigabyte a row to make, and the rate is that of gate and up.
+for (const [outputs, depth] of linear.filter(([outputs]) => outputs < 100000)) {
+  for (const [weights, bits] of Object.entries(BITS)) {
+    for (const batch of batches) {
+      const bytes = (bits * outputs * depth) / 8 + batch * (2 * depth + 4 * outputs);
+      const sizes = { outputs, depth, batch, weights };
+      if (batch <= 8 && !(batch === 1 && weights === 'bf16')) cases.push({ op: 'vector_product', sizes, bytes });
+      if (batch >= 8) cases.push({ op: 'skinny_product', sizes, bytes });
+      if (batch > 8 && weights === 'bf16')
+        cases.push({ op: 'matmul_bf16', sizes: { rows: batch, columns: outputs, depth }, bytes });
+    }
+  }
+}
 for (const op of ['matmul_bf16', 'matmul_bf16_own']) {
   const [rows, columns, depth] = isSmall ? [130, 64, 64] : [8192, 14336, 4096];
   cases.push({ op, sizes: { rows, columns, depth }, operations: 2 * rows * columns * depth });
 }
 
+const ops = new Set(cases.map(({ op }) => op));
+const unknown = only?.find((op) => !ops.has(op));
+if (unknown !== undefined) {
+  console.error(`Expected --only to name ops of ${[...ops].join(', ')}, got \`${unknown}\``);
+  process.exit(2);
+}
 const rows = [];
 let isRight = true;
-for (const { op, sizes, bytes, operations } of cases) {
+for (const { op, sizes, bytes, operations } of cases.filter((one) => only === null || only.includes(one.op))) {
   const { seconds, relativeError } = await benchOp(op, sizes, { device, repeats: isSmall ? 2 : 20 });
   const typical = median(seconds);
   const rate = (bytes ?? operations) / typical;

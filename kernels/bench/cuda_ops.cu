@@ -11,6 +11,7 @@
 #include "cuda/layer_ops.h"
 #include "cuda/linear_algebra.h"
 #include "cuda/matvec.h"
+#include "cuda/skinny_product.h"
 #include "kv_rows.h"
 #include "ops.h"
 
@@ -104,24 +105,86 @@ void bench_product(Bench &b, bool own) {
   b.run(multiply);
 }
 
-void bench_vector_product(Bench &b, const DeviceSize &device) {
-  const int64_t outputs = b.sizes[0], depth = b.sizes[1], batch = b.sizes[2],
-                copies = std::min<int64_t>(16, 1 + COLD_BYTES / (outputs * depth * 2));
-  std::vector<DeviceBuffer<bf16>> weights;
-  for (int64_t i = 0; i < copies; i++) weights.push_back(b.random(outputs * depth, static_cast<uint64_t>(i)));
+// Weights of one format, `copies` of them: random codes, scales near 0.01. What reads them in turn finds none in L2.
+struct BenchWeights {
+  PackedShape shape;
+  std::vector<DeviceBuffer<bf16>> codes;  // bytes of any format
+  std::vector<DeviceBuffer<uint32_t>> scales;
+  DeviceBuffer<float> row_scale;
+  std::vector<uint32_t> words;
+
+  BenchWeights(const Bench &b, WeightFormat format, int64_t rows, int64_t columns) : shape{format, rows, columns} {
+    const int64_t bytes = has_groups(format)             ? shape.code_bytes()
+                          : format == WeightFormat::int8 ? rows * columns
+                                                         : 2 * rows * columns;
+    uint32_t state = 1;
+    const auto draw = [&state] { return state = state * 1664525u + 1013904223u; };
+    if (has_groups(format)) {
+      // fp16 of 2^-7 … 2^-6 in both halves, minima of either sign.
+      for (int64_t i = 0; i < shape.scale_words(); i++)
+        words.push_back(0x20002000u | (draw() >> 6 & 0x03ff03ffu) | (draw() & 0x80000000u));
+    }
+    const std::vector<float> scale(static_cast<size_t>(rows), 0.01f);
+    row_scale.resize(rows);
+    copy_to_device(row_scale.data(), scale.data(), rows, b.stream);
+    for (int64_t i = 0; i < std::min<int64_t>(16, 1 + COLD_BYTES / bytes); i++) {
+      codes.push_back(b.random(ceil_divide(bytes, 2), static_cast<uint64_t>(i)));
+      scales.emplace_back(static_cast<int64_t>(words.size()));
+      if (!words.empty())
+        copy_to_device(scales.back().data(), words.data(), static_cast<int64_t>(words.size()), b.stream);
+    }
+    b.stream.wait();
+  }
+  void set(VectorProduct &product, int64_t turn) const {
+    const auto copy = static_cast<size_t>(turn) % codes.size();
+    product.weight = codes[copy].data(), product.scales = scales[copy].data(), product.row_scale = row_scale.data();
+    product.format = shape.format;
+  }
+  // Row `row` of the first copy.
+  std::vector<double> row(const Bench &b, int64_t row) const {
+    std::vector<double> out(static_cast<size_t>(shape.columns));
+    if (shape.format == WeightFormat::bf16) {
+      const auto values = b.host(codes[0], row * shape.columns, shape.columns);
+      std::copy(values.begin(), values.end(), out.begin());
+      return out;
+    }
+    const int64_t row_bytes = has_groups(shape.format) ? shape.row_bytes() : shape.columns;
+    std::vector<uint8_t> raw(static_cast<size_t>(row_bytes));
+    copy_to_host(raw.data(), reinterpret_cast<const uint8_t *>(codes[0].data()) + row * row_bytes, row_bytes, b.stream);
+    if (shape.format == WeightFormat::int8) {
+      for (size_t i = 0; i < out.size(); i++) out[i] = 0.01f * static_cast<double>(static_cast<int8_t>(raw[i]));
+    } else {
+      // A block of 8 rows by itself, of which only this one is looked at.
+      const int64_t block = row / SCALE_ROWS, in_block = row % SCALE_ROWS;
+      std::vector<uint8_t> rows(static_cast<size_t>(SCALE_ROWS * row_bytes));
+      std::copy(raw.begin(), raw.end(), rows.begin() + in_block * row_bytes);
+      unpack_row({shape.format, SCALE_ROWS, shape.columns}, rows.data(),
+                 words.data() + block * SCALE_ROWS * shape.row_words(), in_block, out.data());
+    }
+    return out;
+  }
+};
+
+void bench_vector_product(Bench &b, const DeviceSize &device, bool is_skinny) {
+  const int64_t outputs = b.sizes[0], depth = b.sizes[1], batch = b.sizes[2];
+  const BenchWeights weights(b, static_cast<WeightFormat>(b.sizes[3]), outputs, depth);
   const auto x = b.random(batch * depth, 99);
-  DeviceBuffer<float> out(batch * outputs);
+  DeviceBuffer<float> out(batch * outputs), partial;
+  VectorProduct product{};
+  weights.set(product, 0);
+  product.x = x.data();
+  product.depth = depth, product.outputs = outputs, product.batch = static_cast<int32_t>(batch);
+  product.out = out.data();
+  product.store = VectorStore::f32;
+  product.device = device;
+  product.stages = static_cast<int32_t>(b.sizes[4]);
+  product.blocks_a_multiprocessor = is_skinny ? 1 : static_cast<int32_t>(std::max<int64_t>(1, b.sizes[5]));
+  if (is_skinny) partial.resize(skinny_partial_floats(product));
   const auto multiply = [&](int64_t turn) {
-    VectorProduct product{};
-    product.weight = weights[static_cast<size_t>(turn % copies)].data();
-    product.x = x.data();
-    product.depth = depth, product.outputs = outputs, product.batch = static_cast<int32_t>(batch);
-    product.out = out.data();
-    product.store = VectorStore::f32;
-    product.device = device;
-    product.stages = static_cast<int32_t>(b.sizes[3]);
-    product.blocks_a_multiprocessor = static_cast<int32_t>(std::max<int64_t>(1, b.sizes[4]));
-    check(launch_vector_product(product, b.stream.get()), "a vector product");
+    weights.set(product, turn);
+    check(is_skinny ? launch_skinny_product(product, partial.data(), b.stream.get())
+                    : launch_vector_product(product, b.stream.get()),
+          "a product of few vectors");
   };
   multiply(0);
   std::vector<float> y(static_cast<size_t>(batch * outputs));
@@ -129,11 +192,12 @@ void bench_vector_product(Bench &b, const DeviceSize &device) {
   const auto input = b.host(x, 0, batch * depth);
   std::vector<double> got, expected;
   for (int64_t row = 0; row < outputs; row += outputs / CHECKED_ROWS + 1) {
-    const auto w = b.host(weights[0], row * depth, depth);
+    const auto w = weights.row(b, row);
     for (int64_t i = 0; i < batch; i++) {
       double sum = 0;
-      for (int64_t j = 0; j < depth; j++) sum += static_cast<double>(input[i * depth + j]) * static_cast<double>(w[j]);
-      got.push_back(y[i * outputs + row]), expected.push_back(sum);
+      for (int64_t j = 0; j < depth; j++)
+        sum += static_cast<double>(input[static_cast<size_t>(i * depth + j)]) * w[static_cast<size_t>(j)];
+      got.push_back(y[static_cast<size_t>(i * outputs + row)]), expected.push_back(sum);
     }
   }
   b.compare(got, expected);
@@ -356,7 +420,8 @@ void run_cuda_op(const OpenOptions &options, const std::string &op, const std::v
   check(cudaSetDevice(options.device_index), "selecting the device");
   const DeviceSize device = size_of_device(options.device_index);
   Bench bench{sizes, num_repeats, seconds, relative_error, {}};
-  if (op == "vector_product") return bench_vector_product(bench, device);
+  if (op == "vector_product" || op == "skinny_product")
+    return bench_vector_product(bench, device, op == "skinny_product");
   if (op == "decode_attention") return bench_decode(bench, device);
   if (op == "decode_step") return bench_decode_step(options.device_index, sizes, num_repeats, seconds, relative_error);
   if (op == "attention_forward" || op == "attention_backward")

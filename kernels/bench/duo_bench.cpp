@@ -7,6 +7,7 @@
 #include <map>
 
 #include "core/error.h"
+#include "core/packed_weights.h"
 #include "ops.h"
 
 using namespace duo;
@@ -17,8 +18,18 @@ namespace {
 const std::map<std::string, int64_t> DTYPES{{"f32", DUO_DTYPE_F32}, {"bf16", DUO_DTYPE_BF16}, {"int8", DUO_DTYPE_INT8},
                                             {"fp8", DUO_DTYPE_FP8}, {"int4", DUO_DTYPE_INT4}, {"k8v4", DUO_DTYPE_K8V4}};
 
+const std::map<std::string, int64_t> WEIGHTS{{"bf16", static_cast<int64_t>(WeightFormat::bf16)},
+                                             {"int8", static_cast<int64_t>(WeightFormat::int8)},
+                                             {"int4", static_cast<int64_t>(WeightFormat::int4)},
+                                             {"scaled8", static_cast<int64_t>(WeightFormat::scaled8)},
+                                             {"affine8", static_cast<int64_t>(WeightFormat::affine8)}};
+
 int64_t parse_number(const std::string &name, const std::string &text) {
   if (name == "dtype" && DTYPES.count(text) > 0) return DTYPES.at(text);
+  if (name == "weights") {
+    if (WEIGHTS.count(text) > 0) return WEIGHTS.at(text);
+    fail(DUO_STATUS_ARGUMENT, "Expected `weights` to be bf16, int8, int4, scaled8 or affine8, got `%s`", text.c_str());
+  }
   char *end = nullptr;
   const long long value = std::strtoll(text.c_str(), &end, 10);
   if (text.empty() || *end != '\0' || value < 0 || value > int64_t{1} << 32)

@@ -22,8 +22,9 @@ inline const std::vector<Op> &list_ops() {
       // The same on CUDA in bf16: by cuBLASLt where it is found, and by the project's own kernel.
       {"matmul_bf16", true, {"rows", "columns", "depth"}, {}},
       {"matmul_bf16_own", true, {"rows", "columns", "depth"}, {}},
-      // The linear layer of decode.
-      {"vector_product", true, {"outputs", "depth", "batch"}, {"stages", "blocks"}},
+      // The linear layer of decode: of up to 8 vectors, and of up to 64. weights: bf16, int8, int4, scaled8, affine8.
+      {"vector_product", true, {"outputs", "depth", "batch"}, {"weights", "stages", "blocks"}},
+      {"skinny_product", true, {"outputs", "depth", "batch"}, {"weights", "stages"}},
       // One layer, one new token, cold L2. blocks: per multiprocessor. ladder 1: streaming heads have windows of
       // tokens/2, tokens/4 … in place of recent.
       {"decode_attention",
