@@ -1,6 +1,7 @@
 // Weights in groups on the device: quantised from bf16, widened, and read where tokens are embedded.
 #include "cuda/packed_weights.h"
 
+#include "cuda/f16_weights.h"
 #include "op_test.h"
 #include "test_weights.h"
 
@@ -120,6 +121,33 @@ OP_TEST(packed, launch_widen_rows) {
       });
       expect_within(worst_row_error(got, expected, columns), tolerance::fp32_sum, name + " fp32");
     }
+  }
+}
+
+OP_TEST(packed, launch_derive_f16) {
+  const int64_t rows = 21, columns = 96;
+  for (const WeightFormat format :
+       {WeightFormat::bf16, WeightFormat::int8, WeightFormat::int4, WeightFormat::scaled8, WeightFormat::affine8}) {
+    Random random(11);
+    TestWeights weights(random, format, rows, columns);
+    DeviceMatrix matrix;
+    matrix.rows = rows, matrix.columns = columns, matrix.format = format;
+    if (format == WeightFormat::bf16) {
+      matrix.values = upload(to_bf16({weights.values.begin(), weights.values.end()}));
+    } else {
+      matrix.codes = std::move(weights.bytes), matrix.scales = std::move(weights.scales),
+      matrix.row_scale = std::move(weights.row_scale);
+    }
+    // int8's unit is always 1.
+    const float unit = format == WeightFormat::int8 ? 1.0f : 0x1p-6f;
+    std::vector<double> expected;
+    for (const double value : weights.values) expected.push_back(value / static_cast<double>(unit));
+    DeviceBuffer<float> widened(std::max<int64_t>(1, count_widened(matrix)));
+    const std::string name = "f16 twin" + name_of(format);
+    const auto got = run_launch<uint16_t>(name, rows * columns, [&](uint16_t *to, cudaStream_t stream) {
+      return launch_derive_f16(matrix, unit, widened.data(), to, stream);
+    });
+    expect_rounded(got, expected, columns, Half::f16, name);
   }
 }
 
