@@ -98,6 +98,7 @@ export {
   type EngineName,
   type OpenEngineOptions,
   openEngine,
+  type WeightPlace,
   type WeightStorage,
 } from './engine/open-engine.ts';
 export type { BackendName } from './engine/tensorflow/backend-names.ts';
@@ -151,6 +152,7 @@ export { type OpenModelOptions, openModel } from './model/open-model.ts';
 export type { RopeScaling } from './model/rope-scaling.ts';
 export type { Shard, StoredTensor, TensorInfo, WeightDtype } from './model/safetensors.ts';
 export type { WeightStore } from './model/weights.ts';
+export type { NextPass, StreamedWeights } from './native/model.ts';
 export { type BatchText, decodeTogether, generateBatch } from './runtime/batch.ts';
 export { type GenerateOptions, type GenerateResult, generateText } from './runtime/generate.ts';
 export { type SamplingOptions, sampleToken } from './runtime/sampling.ts';
