@@ -19,11 +19,9 @@ struct Step {
 
 void test_many_rows(int64_t num_rows) {
   const Case c{"", 2, 4, 2, 32, 64, 96, 77, num_rows + 24, true, false, false, Dtype::stored};
-  const ModelConfig config = make_config(c);
   Task task;
-  const auto weights = make_random_weights(config, 6, Dtype::bf16, task);
-  const auto cpu = open_cpu_model(config, weights, {0, "", 2, Dtype::stored, DUO_COMPUTE_ACCURATE}, task);
-  const auto gpu = open_cuda_model(config, weights, {0, "", 0, Dtype::stored, DUO_COMPUTE_ACCURATE}, task);
+  const ModelPair pair = open_pair(c, 6, task);
+  const auto &cpu = pair.cpu, &gpu = pair.gpu;
   Random random(static_cast<uint64_t>(num_rows));
   std::vector<int32_t> tokens, positions;
   for (int64_t i = 0; i < c.tokens; i++) tokens.push_back(static_cast<int32_t>(random.below(c.vocab)));

@@ -54,16 +54,10 @@ double compare_transpose(const std::vector<float> &vectors, const std::vector<fl
 }
 
 void test_metric(const Case &c) {
-  const ModelConfig config = make_config(c);
   Task task;
-  const auto weights = make_random_weights(config, 8, Dtype::bf16, task);
+  const ModelPair pair = open_pair(c, 8, task);
+  const auto &cpu = pair.cpu, &gpu = pair.gpu;
   const bool is_int8 = c.weights == Dtype::int8;
-  ModelConfig cpu_config = config;
-  cpu_config.tied_embeddings = config.tied_embeddings && !is_int8;
-  const std::shared_ptr<const WeightMap> cpu_weights =
-      is_int8 ? std::make_shared<ChangedWeights>(config, *weights, round_to_int8) : weights;
-  const auto cpu = open_cpu_model(cpu_config, cpu_weights, {0, "", 2, Dtype::stored, DUO_COMPUTE_ACCURATE}, task);
-  const auto gpu = open_cuda_model(config, weights, {0, "", 0, c.weights, DUO_COMPUTE_ACCURATE}, task);
   auto &limited = static_cast<cuda::CudaModel &>(*gpu);
   const int64_t num_features = count_kl_features(c.vocab), all = POSITIONS * c.hidden;
   Random random(static_cast<uint64_t>(c.vocab));

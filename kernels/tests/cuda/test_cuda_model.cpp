@@ -22,14 +22,9 @@ void test_case(const Case &c) {
   const std::string name = std::string(c.name) + ": ";
   const ModelConfig config = make_config(c);
   Task task;
-  const auto weights = make_random_weights(config, 3, Dtype::bf16, task);
+  const ModelPair pair = open_pair(c, 3, task);
+  const auto &cpu = pair.cpu, &gpu = pair.gpu;
   const bool is_int8 = c.weights == Dtype::int8;
-  ModelConfig cpu_config = config;
-  cpu_config.tied_embeddings = config.tied_embeddings && !is_int8;
-  const std::shared_ptr<const WeightMap> cpu_weights =
-      is_int8 ? std::make_shared<ChangedWeights>(config, *weights, round_to_int8) : weights;
-  const auto cpu = open_cpu_model(cpu_config, cpu_weights, {0, "", 2, Dtype::stored, DUO_COMPUTE_ACCURATE}, task);
-  const auto gpu = open_cuda_model(config, weights, {0, "", 0, c.weights, DUO_COMPUTE_ACCURATE}, task);
   expect(gpu->device().rfind("cuda:0", 0) == 0 && gpu->weight_bytes() > 0, name + "names its device");
   Random values(static_cast<uint64_t>(c.tokens));
   std::vector<int32_t> tokens, positions, targets;
