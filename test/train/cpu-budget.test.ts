@@ -1,27 +1,11 @@
 import { describe, expect, it } from 'vitest';
 import { loadPreset } from '../../src/config/presets.ts';
 import type { ModelConfig } from '../../src/model/config.ts';
-import { parseModelConfig } from '../../src/model/config.ts';
 import { fitToCpu } from '../../train/cpu-budget.ts';
+import { SMOLLM2 } from './shapes.ts';
 
-/** config.json of SmolLM2-135M-Instruct, as far as it is read. */
-const smol = parseModelConfig(
-  {
-    model_type: 'llama',
-    hidden_size: 576,
-    intermediate_size: 1536,
-    num_hidden_layers: 30,
-    num_attention_heads: 9,
-    num_key_value_heads: 3,
-    max_position_embeddings: 8192,
-    vocab_size: 49152,
-    rope_theta: 100000,
-    tie_word_embeddings: true,
-  },
-  'config.json',
-);
 const base = { ...loadPreset('llama').config, maxTokens: 8192 };
-const fitBase = (given: string[] = [], model: ModelConfig = smol, canProbe = true) =>
+const fitBase = (given: string[] = [], model: ModelConfig = SMOLLM2, canProbe = true) =>
   fitToCpu(base, { model, given: new Set(given), canProbe });
 
 describe('fitToCpu', () => {
@@ -38,29 +22,32 @@ describe('fitToCpu', () => {
   });
 
   it('takes one short sample of a large model', () => {
-    const large = { ...smol, shape: { ...smol.shape, hidden: 4096, intermediate: 14336, heads: 32, headDim: 128 } };
+    const large = {
+      ...SMOLLM2,
+      shape: { ...SMOLLM2.shape, hidden: 4096, intermediate: 14336, heads: 32, headDim: 128 },
+    };
     expect(fitBase([], large)).toMatchObject({ quadraticSamples: 1, maxTokens: 1024, heldOutSamples: 2 });
   });
 
   it('counts a pass over the heads for each window of a ladder', () => {
     const climbing = { ...base, method: 'quadratic', windows: [256, 512, 1024] };
-    const fitted = fitToCpu(climbing, { model: smol, given: new Set(), canProbe: true });
+    const fitted = fitToCpu(climbing, { model: SMOLLM2, given: new Set(), canProbe: true });
     expect(fitted.maxTokens).toBeLessThan(fitBase().maxTokens);
-    expect(fitToCpu({ ...climbing, windows: [256] }, { model: smol, given: new Set(), canProbe: true }).maxTokens).toBe(
-      fitBase().maxTokens,
-    );
+    expect(
+      fitToCpu({ ...climbing, windows: [256] }, { model: SMOLLM2, given: new Set(), canProbe: true }).maxTokens,
+    ).toBe(fitBase().maxTokens);
   });
 
   it('leaves what the person set, and an engine that cannot probe', () => {
     for (const key of ['method', 'steps', 'lr']) expect(fitBase([key])).toEqual(base);
-    expect(fitBase([], smol, false)).toEqual(base);
+    expect(fitBase([], SMOLLM2, false)).toEqual(base);
     expect(fitBase(['maxTokens'])).toMatchObject({ method: 'quadratic', minTokens: 2048, maxTokens: 8192 });
     expect(fitBase(['quadraticSamples', 'heldOutSamples'])).toMatchObject({ quadraticSamples: 8, heldOutSamples: 10 });
   });
 
   it('leaves a run within the budget as it is', () => {
     const demo = loadPreset('demo').config;
-    const small = { ...smol, shape: { ...smol.shape, hidden: 64, intermediate: 128, layers: 4 } };
+    const small = { ...SMOLLM2, shape: { ...SMOLLM2.shape, hidden: 64, intermediate: 128, layers: 4 } };
     expect(fitToCpu(demo, { model: small, given: new Set(), canProbe: true })).toEqual(demo);
   });
 });
