@@ -4,13 +4,13 @@ import type { Config } from '../src/config/config.ts';
 import { listChanges } from '../src/config/fit.ts';
 import { resolveWindows } from '../src/config/ladder.ts';
 import { resolveSettings, type Settings } from '../src/config/settings.ts';
-import type { ModelShape } from '../src/core/shapes.ts';
 import type { Engine } from '../src/engine/engine.ts';
 import { ConfigError } from '../src/errors/errors.ts';
 import type { ModelFolder } from '../src/model/folder.ts';
 import { isDemoModel, openModel } from '../src/model/open-model.ts';
 import { fitToCpu } from '../train/cpu-budget.ts';
 import { findMethod } from '../train/methods/index.ts';
+import { countSketchInputBytes } from '../train/quadratic/cost.ts';
 import { fitToGpu, fitToSamples } from '../train/sample-count.ts';
 import { chooseMaskCut } from './choose-mask.ts';
 import { openChosenEngine } from './chosen-engine.ts';
@@ -49,10 +49,11 @@ export async function identify(options: IdentifyOptions): Promise<IdentifyResult
       const { nameOption, weightsOn } = options;
       const { device, helpers: names } = splitDevices(options.device, { method, nameOption });
       const distillTokens = given?.longest ?? settings.config.maxTokens;
+      const isSketched = settings.config.quadraticVectors > 0 || settings.config.ladderVectors > 0;
       const next = {
         pass: method.isStepwise ? ('distill' as const) : ('measure' as const),
         tokens: distillTokens,
-        besideBytes: countSketchInputs(settings.config, { shape: folder.config.shape, tokens: distillTokens }),
+        besideBytes: isSketched ? countSketchInputBytes(folder.config.shape, distillTokens) : 0,
       };
       const engine = await openChosenEngine(folder, {
         ...{ ...options, device },
@@ -76,12 +77,6 @@ export async function identify(options: IdentifyOptions): Promise<IdentifyResult
   } finally {
     if (folder !== model) folder.close();
   }
-}
-
-/** Bytes of the inputs of all layers that sketches keep on a GPU. */
-function countSketchInputs(config: Config, { shape, tokens }: { shape: ModelShape; tokens: number }): number {
-  const isSketched = config.quadraticVectors > 0 || config.ladderVectors > 0;
-  return isSketched ? 4 * shape.layers * shape.hidden * tokens : 0;
 }
 
 function openNamedModel(name: string, { signal, onMessage, onProgress }: IdentifyOptions): Promise<ModelFolder> {

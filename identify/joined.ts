@@ -3,14 +3,16 @@ import { ConfigError } from '../src/errors/errors.ts';
 import type { EvalRow } from '../src/formats/results.ts';
 import type { RunFile } from '../src/formats/run.ts';
 import type { JoinedFolder } from '../train/joined-folder.ts';
+import { HEAD_METHODS } from '../train/methods/index.ts';
 import type { Parts } from './parts.ts';
 
 /** @throws {ConfigError} --join with what cannot be divided. */
 export function checkJoin({ options, method }: Parts): void {
   const { join, nameOption: named = (name) => `\`${name}\`` } = options;
   if (!join || method.joins) return;
+  const joining = HEAD_METHODS.filter(({ joins }) => joins).map(({ name }) => name);
   throw new ConfigError(
-    `Expected ${named('join')} with a method whose samples can be divided (quadratic, attention-mass, mean-query-key, retrieval-score), got ${method.name}, which goes step by step.`,
+    `Expected ${named('join')} with a method whose samples can be divided (${joining.join(', ')}), got ${method.name}, which goes step by step.`,
   );
 }
 

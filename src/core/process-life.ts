@@ -44,8 +44,8 @@ export function startTimeOf(pid: number): string | null {
   return readStat(pid)?.[19] ?? null;
 }
 
-/** Fields of /proc/<pid>/stat from the third on, the state. */
-function readStat(pid: number): string[] | null {
+/** Fields of /proc/<pid>/stat from the third on, the state; null where the system has no /proc, or the process is gone. */
+export function readStat(pid: number): string[] | null {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
     // The second field, the program's name, may hold spaces and parentheses: count from its last one.

@@ -36,7 +36,15 @@ export function countSketchBytes(options: {
   const each = Float32Array.BYTES_PER_ELEMENT * tokens * model.hidden;
   if (!isGpu) return Math.max(each, Math.min(vectors * each, 2 ** 30));
   const outputs = Float32Array.BYTES_PER_ELEMENT * tokens * model.heads * model.headDim;
-  return vectors * (each + outputs / 2) + model.layers * each + windows * outputs;
+  return vectors * (each + outputs / 2) + countSketchInputBytes(model, tokens) + windows * outputs;
+}
+
+/** Bytes of the inputs of all layers, fp32, that a sketch keeps on a GPU. */
+export function countSketchInputBytes(
+  { layers, hidden }: Pick<ModelShape, 'layers' | 'hidden'>,
+  tokens: number,
+): number {
+  return Float32Array.BYTES_PER_ELEMENT * layers * hidden * tokens;
 }
 
 /** Forward passes of one sample in one round, probed, or sketched by `sketchVectors` where that is cheaper.

@@ -4,6 +4,7 @@ import { mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { readStat } from '../../../src/core/process-life.ts';
 
 export const ROOT = fileURLToPath(new URL('../../..', import.meta.url));
 /** Two layers of four KV heads; recalls passkeys. */
@@ -59,16 +60,6 @@ export function findChild(pid: number): number | null {
 export function usedSeconds(pid: number): number {
   const stat = readStat(pid);
   return stat === null ? 0 : (Number(stat[11]) + Number(stat[12])) / 100;
-}
-
-/** Fields of /proc/<pid>/stat from the third on; null where the process is gone. */
-function readStat(pid: number): string[] | null {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    return stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-  } catch {
-    return null;
-  }
 }
 
 /** Wait until something is so; the test's own time limit ends a wait in vain. */
