@@ -59,8 +59,9 @@ class DeviceBuffer {
   int64_t bytes() const { return count_ * static_cast<int64_t>(sizeof(T)); }
 
  private:
+  // Nothing is freed where nothing is held: even of null, cudaFree ends a capture of this thread.
   void release() {
-    if (!is_view_) cudaFree(data_);
+    if (!is_view_ && data_ != nullptr) cudaFree(data_);
     data_ = nullptr, count_ = 0, is_view_ = false;
   }
   T *data_ = nullptr;

@@ -70,6 +70,13 @@ cudaError_t fail_with(const std::string &text) {
   return sticky = cudaErrorLaunchFailure;
 }
 
+thread_local int captures = 0;  // that this thread has begun and not ended
+
+// What the runtime refuses while a stream is captured, whatever its arguments are: the capture is lost with it.
+cudaError_t refuse_in_capture(const char *call) {
+  return captures == 0 ? cudaSuccess : fail_with(std::string("Expected no ") + call + " during a capture");
+}
+
 cudaError_t check_guards() {
   for (const auto &[data, bytes] : allocations) {
     if (!is_intact(data, bytes))
@@ -157,6 +164,7 @@ cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total_bytes) {
 
 cudaError_t cudaMalloc(void **pointer, size_t bytes) {
   std::lock_guard<std::recursive_mutex> lock(mutex);
+  if (const cudaError_t error = refuse_in_capture("cudaMalloc")) return error;
   if (bytes == 0) return *pointer = nullptr, cudaSuccess;
   if (bytes > DEVICE_BYTES - allocated) return cudaErrorMemoryAllocation;
   auto *memory = static_cast<unsigned char *>(std::aligned_alloc(256, (bytes + 2 * GUARD_BYTES + 255) / 256 * 256));
@@ -173,6 +181,7 @@ cudaError_t cudaMalloc(void **pointer, size_t bytes) {
 
 cudaError_t cudaFree(void *pointer) {
   std::lock_guard<std::recursive_mutex> lock(mutex);
+  if (const cudaError_t error = refuse_in_capture("cudaFree")) return error;
   if (pointer == nullptr) return cudaSuccess;
   run_all();
   const auto found = allocations.find(static_cast<unsigned char *>(pointer));
@@ -186,6 +195,7 @@ cudaError_t cudaFree(void *pointer) {
 
 cudaError_t cudaMallocHost(void **pointer, size_t bytes) {
   std::lock_guard<std::recursive_mutex> lock(mutex);
+  if (const cudaError_t error = refuse_in_capture("cudaMallocHost")) return error;
   if (pinned_bytes + bytes > most_pinned_bytes) return cudaErrorMemoryAllocation;
   *pointer = std::malloc(bytes == 0 ? 1 : bytes);
   if (*pointer == nullptr) return cudaErrorMemoryAllocation;
@@ -194,6 +204,7 @@ cudaError_t cudaMallocHost(void **pointer, size_t bytes) {
 }
 cudaError_t cudaFreeHost(void *pointer) {
   std::lock_guard<std::recursive_mutex> lock(mutex);
+  if (const cudaError_t error = refuse_in_capture("cudaFreeHost")) return error;
   run_all();
   const auto found = pinned.find(static_cast<unsigned char *>(pointer));
   if (found == pinned.end()) return fail_with("Expected cudaFreeHost of live pinned memory");
@@ -229,10 +240,12 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned) {
 cudaError_t cudaStreamDestroy(cudaStream_t stream) { return cudaStreamSynchronize(stream), delete stream, cudaSuccess; }
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
   std::lock_guard<std::recursive_mutex> lock(mutex);
+  if (const cudaError_t error = refuse_in_capture("cudaStreamSynchronize")) return error;
   return stream == nullptr ? run_all() : run_until(*stream->queue, stream->queue->end());
 }
 cudaError_t cudaDeviceSynchronize() {
   std::lock_guard<std::recursive_mutex> lock(mutex);
+  if (const cudaError_t error = refuse_in_capture("cudaDeviceSynchronize")) return error;
   return run_all();
 }
 cudaError_t cudaEventCreate(cudaEvent_t *event) {
@@ -265,10 +278,12 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
 }
 
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
+  captures++;
   stream->capturing = std::make_shared<std::vector<std::function<cudaError_t()>>>();
   return sticky;
 }
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph) {
+  captures--;
   *graph = new EmulatedGraph{std::move(stream->capturing)};
   stream->capturing.reset();
   return sticky;

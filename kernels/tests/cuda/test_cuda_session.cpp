@@ -359,6 +359,17 @@ void test_step_products(const Fixture &f) {
   const auto own = run(gate_up_matrix, cuda::VectorStore::swiglu, false, uint16_t{0}, own_bad),
              matrix = run(gate_up_matrix, cuda::VectorStore::swiglu, true, uint16_t{0}, matrix_bad);
   expect_within(relative_error(from_bf16(own), from_bf16(matrix)), 0x1p-6, "both products of a step: activations");
+  {
+    const auto x = upload(to_bf16(values), stream);
+    cuda::DeviceBuffer<uint16_t> out(batch * gate_up_matrix.rows);
+    const cuda::StepProduct product{gate_up_matrix, cuda::VectorStore::bf16, x.data(), nullptr, nullptr, out.data()};
+    cuda::check(cudaStreamBeginCapture(stream.get(), cudaStreamCaptureModeThreadLocal), "beginning a capture");
+    cuda::multiply_step_matrix(model, product, batch, {}, stream);
+    cudaGraph_t graph = nullptr;
+    const cudaError_t ended = cudaStreamEndCapture(stream.get(), &graph);
+    expect(ended == cudaSuccess, "a step's matrix product can be captured");
+    if (ended == cudaSuccess) cudaGraphDestroy(graph);
+  }
   values[static_cast<size_t>(bad * columns + 1)] = NAN;
   run(model.lm_head(), cuda::VectorStore::f32, false, 0.0f, own_bad);
   run(model.lm_head(), cuda::VectorStore::f32, true, 0.0f, matrix_bad);
