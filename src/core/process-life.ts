@@ -44,6 +44,12 @@ export function startTimeOf(pid: number): string | null {
   return readStat(pid)?.[19] ?? null;
 }
 
+/** True where the process of a number runs and is the one that began at `started`, by startTimeOf. Where either start is not told (null),
+ * the number alone must do. */
+export function isSameProcess(pid: number, started: string | null): boolean {
+  return pid > 0 && isRunning(pid) && (started === null || (startTimeOf(pid) ?? started) === started);
+}
+
 /** Fields of /proc/<pid>/stat from the third on, the state; null where the system has no /proc, or the process is gone. */
 export function readStat(pid: number): string[] | null {
   try {

@@ -3,7 +3,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { readdirSync, statSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
-import { isRunning, machineName, startTimeOf } from '../core/process-life.ts';
+import { isSameProcess, machineName, startTimeOf } from '../core/process-life.ts';
 
 /** A file of another machine, whose processes cannot be asked, is left over when nothing was written to it for so long: a day. */
 const OLD_MS = 24 * 3600 * 1000;
@@ -49,9 +49,8 @@ function findOwner(target: string, name: string): Owner | null {
   return machine === undefined ? null : { machine, pid: Number(pid), start: began as string };
 }
 
-/** A number that another process has by now is told by when that one began. */
 function isAlive({ pid, start }: Owner): boolean {
-  return isRunning(pid) && (start === NO_START || (startTimeOf(pid) ?? start) === start);
+  return isSameProcess(pid, start === NO_START ? null : start);
 }
 
 /** False for one that is gone meanwhile. */

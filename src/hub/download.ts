@@ -1,23 +1,10 @@
 // One file into the cache: written to <blob>.incomplete, continued there after a break or a kill, checked by size and hash, and only then renamed.
-// Two processes that want the same file take turns by a lock file whose holder touches it.
+// Two processes that want the same file take turns by a claim (src/core/claims.ts).
 import { createHash, type Hash } from 'node:crypto';
-import {
-  closeSync,
-  createReadStream,
-  existsSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  statSync,
-  truncateSync,
-  utimesSync,
-  writeFileSync,
-} from 'node:fs';
+import { createReadStream, existsSync, mkdirSync, renameSync, rmSync, statSync, truncateSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { isRunning, machineName } from '../core/process-life.ts';
+import { Claims } from '../core/claims.ts';
 import { AbortedError, DuoError, FileError } from '../errors/errors.ts';
 import { fileErrorOf } from '../formats/file-errors.ts';
 import type { HubFile } from './choose-files.ts';
@@ -42,9 +29,10 @@ export class TransferError extends FileError {
   override readonly code = 'ERR_TRANSFER';
 }
 
-const LOCK_TOUCH_MS = 5000;
-const LOCK_STALE_MS = 30_000;
-const LOCK_POLL_MS = 200;
+/** After how long, by our own clock, a claim that another machine no longer touches is taken over: should clocks disagree by more and two
+ * processes fetch one file, the checks of its size and hash still hold. */
+const CLAIM_MAX_AGE_MS = 30_000;
+const CLAIM_POLL_MS = 200;
 
 /** Fetch a file unless its blob is there. @throws {TransferError}; {FileError} disk full; {AbortedError}; what `refuse` makes. */
 export async function downloadFile(options: DownloadOptions): Promise<void> {
@@ -55,7 +43,7 @@ export async function downloadFile(options: DownloadOptions): Promise<void> {
   } catch (cause) {
     throw fileErrorOf('write', path, cause);
   }
-  const release = await takeLock(`${path}.lock`, signal);
+  const release = await awaitClaim(`${path}.lock`, signal);
   try {
     if (isWhole(options)) return; // another process has brought it meanwhile
     await fetchChecked(options);
@@ -216,56 +204,17 @@ async function hashFile(hash: Hash, path: string, signal: AbortSignal | undefine
   }
 }
 
-/** Take a lock file. Its holder touches it; one that was not touched for long, or whose process on this host is gone, is taken over. */
-async function takeLock(path: string, signal: AbortSignal | undefined): Promise<() => void> {
-  const own = `${process.pid}\n${machineName()}\n`;
-  for (;;) {
-    if (makeLock(path, own)) break;
-    if (isStale(path)) rmSync(path, { force: true });
-    else await pause(LOCK_POLL_MS, signal);
-  }
-  const timer = setInterval(() => {
-    const now = new Date();
-    try {
-      utimesSync(path, now, now);
-    } catch {
-      // Gone: whoever removed it has taken over; the checks of size and hash still hold.
-    }
-  }, LOCK_TOUCH_MS);
-  timer.unref();
-  return () => {
-    clearInterval(timer);
-    rmSync(path, { force: true });
-  };
+/** Claim a file, or wait until its owner is done or gone. @returns a function that gives it up. @throws {FileError}; {AbortedError}. */
+async function awaitClaim(path: string, signal: AbortSignal | undefined): Promise<() => void> {
+  const claims = new Claims({ maxAgeMs: CLAIM_MAX_AGE_MS });
+  while (!take(claims, path)) await pause(CLAIM_POLL_MS, signal);
+  return () => claims.close();
 }
 
-/** @returns false where another has made it. @throws {FileError}, and no lock is left. */
-function makeLock(path: string, own: string): boolean {
-  let file: number;
+function take(claims: Claims, path: string): boolean {
   try {
-    file = openSync(path, 'wx');
+    return claims.take(path);
   } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code === 'EEXIST') return false;
     throw fileErrorOf('write', path, cause);
-  }
-  try {
-    writeFileSync(file, own);
-    return true;
-  } catch (cause) {
-    rmSync(path, { force: true });
-    throw fileErrorOf('write', path, cause);
-  } finally {
-    closeSync(file);
-  }
-}
-
-function isStale(path: string): boolean {
-  try {
-    if (Date.now() - statSync(path).mtimeMs > LOCK_STALE_MS) return true;
-    const [pid, host] = readFileSync(path, 'utf8').split('\n');
-    return host === machineName() && /^\d+$/.test(pid ?? '') && !isRunning(Number(pid));
-  } catch {
-    // Gone meanwhile, or not readable: the next try to take it says which.
-    return false;
   }
 }

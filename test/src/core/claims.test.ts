@@ -51,6 +51,19 @@ it('honours another machine as long as its claim changes, and takes over what ha
   claims.close();
 });
 
+it('takes over at once what another machine has not touched for longer than clocks that agree allow', () => {
+  const path = join(folder, 'old');
+  writeFileSync(path, '1\nanother-host\n');
+  const touched = (agoMs: number): void => utimesSync(path, new Date(Date.now() - agoMs), new Date(Date.now() - agoMs));
+  const claims = new Claims({ maxAgeMs: 30_000 });
+  touched(20_000);
+  expect(claims.take(path)).toBe(false);
+  touched(40_000);
+  expect(new Claims().take(path)).toBe(false);
+  expect(claims.take(path)).toBe(true);
+  claims.close();
+});
+
 it('leaves a claim alone that another has taken over meanwhile', () => {
   const path = join(folder, 'lost');
   const claims = new Claims();
