@@ -98,7 +98,6 @@ export {
   type EngineName,
   type OpenEngineOptions,
   openEngine,
-  type WeightPlace,
   type WeightStorage,
 } from './engine/open-engine.ts';
 export type { BackendName } from './engine/tensorflow/backend-names.ts';
@@ -153,6 +152,7 @@ export type { RopeScaling } from './model/rope-scaling.ts';
 export type { Shard, StoredTensor, TensorInfo, WeightDtype } from './model/safetensors.ts';
 export type { WeightStore } from './model/weights.ts';
 export type { NextPass, StreamedWeights } from './native/model.ts';
+export type { WeightPlace } from './native/weight-place.ts';
 export { type BatchText, decodeTogether, generateBatch } from './runtime/batch.ts';
 export { type GenerateOptions, type GenerateResult, generateText } from './runtime/generate.ts';
 export { type SamplingOptions, sampleToken } from './runtime/sampling.ts';

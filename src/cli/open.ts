@@ -9,7 +9,6 @@ import {
   type EngineName,
   type OpenEngineOptions,
   openEngine as openChosenEngine,
-  type WeightPlace,
   type WeightStorage,
 } from '../engine/open-engine.ts';
 import { BACKEND_NAMES, type BackendName } from '../engine/tensorflow/backend-names.ts';
@@ -17,6 +16,7 @@ import { ConfigError } from '../errors/errors.ts';
 import type { HubNeed } from '../hub/choose-files.ts';
 import type { ModelFolder } from '../model/folder.ts';
 import { openModel as openNamedModel } from '../model/open-model.ts';
+import type { WeightPlace } from '../native/weight-place.ts';
 import { makeProgress, type Progress } from './progress.ts';
 import { say } from './terminal.ts';
 

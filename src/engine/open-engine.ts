@@ -4,6 +4,7 @@ import { ConfigError, EngineError } from '../errors/errors.ts';
 import type { ModelFolder } from '../model/folder.ts';
 import { loadLibrary } from '../native/library.ts';
 import type { NextPass } from '../native/model.ts';
+import { WEIGHT_PLACES, type WeightPlace } from '../native/weight-place.ts';
 import type { Engine } from './engine.ts';
 import { BACKEND_NAMES, type BackendName } from './tensorflow/backend-names.ts';
 
@@ -13,16 +14,12 @@ export const ACTIVATIONS = ['float32', 'int8'] as const;
 /** Of every layer, what a GGUF file may hold in blocks. */
 const QUANTIZABLE = ['self_attn.q_proj', 'self_attn.v_proj', 'mlp.gate_proj', 'mlp.down_proj'];
 const MOST_THREADS = 256;
-/** Where a GPU has the weights of the layers: in its own memory; in pinned host memory, each layer copied while the one before it computes, with the
- * same results; or in its own where they fit beside the work to come. */
-export const WEIGHT_PLACES = ['auto', 'device', 'host'] as const;
 /** How a GPU holds the weights: as the files have them, GGUF blocks in 4 or 8 bits; all as bfloat16; 8 bits with a scale a row; 4 bits in groups of 32. */
 export const WEIGHT_STORAGES = ['stored', 'bf16', 'int8', 'int4'] as const;
 
 export type EngineName = (typeof ENGINE_NAMES)[number];
 export type Activations = (typeof ACTIVATIONS)[number];
 export type WeightStorage = (typeof WEIGHT_STORAGES)[number];
-export type WeightPlace = (typeof WEIGHT_PLACES)[number];
 
 /** What of an engine may be asked for; what is left out is chosen. */
 export interface EngineChoice {

@@ -1,7 +1,8 @@
 // A model of the native library: open, whole-sample operations, close. Arrays go in and out; no pointer and no handle leaves src/native.
-import { COMPUTE, DISTILL, DTYPE, KL, MODEL_CONFIG_FIELDS, type ModelConfigValues, PASS, WEIGHTS } from './abi.ts';
+import { COMPUTE, DISTILL, DTYPE, KL, MODEL_CONFIG_FIELDS, type ModelConfigValues, PASS } from './abi.ts';
 import { call, decodeText, runCall, TASK_ARGUMENT, type TaskOptions } from './call.ts';
 import { NativeHandle } from './handle.ts';
+import { WEIGHTS_ON, type WeightPlace } from './weight-place.ts';
 
 export interface ModelOpenOptions extends TaskOptions {
   /** `cpu` (default), `cpu:plain`, `cpu:avx2`, `cpu:avx512`, `cuda:0` … */
@@ -12,7 +13,7 @@ export interface ModelOpenOptions extends TaskOptions {
   /** how the device holds the weights; default as stored (random: bf16) */
   readonly weightDtype?: keyof typeof WEIGHT_DTYPES | undefined;
   /** CUDA only: where the weights of the layers are; default `auto`: on the device where they fit beside `next` */
-  readonly weightsOn?: keyof typeof WEIGHTS_ON | undefined;
+  readonly weightsOn?: WeightPlace | undefined;
   /** for `auto`: the most demanding pass to come */
   readonly next?: NextPass | undefined;
 }
@@ -54,7 +55,6 @@ export interface Passage {
 
 const WEIGHT_DTYPES = { f32: DTYPE.F32, bf16: DTYPE.BF16, int8: DTYPE.INT8, int4: DTYPE.INT4 } as const;
 const COMPUTES = { accurate: COMPUTE.ACCURATE, bf16: COMPUTE.BF16, int8: COMPUTE.INT8 } as const;
-const WEIGHTS_ON = { auto: WEIGHTS.AUTO, device: WEIGHTS.DEVICE, host: WEIGHTS.HOST } as const;
 const PASSES = { none: PASS.NONE, forward: PASS.FORWARD, distill: PASS.DISTILL, measure: PASS.MEASURE } as const;
 const DEVICE_BYTES = 256;
 

@@ -27,7 +27,7 @@ export function isFirstSpared(
   { windows, step, ladderVectors = 0 }: Pick<QuadraticSettings, 'windows' | 'step' | 'ladderVectors'>,
   recentTokens: number,
 ): boolean {
-  return ladderVectors === 0 && step === 'finite' && windows !== undefined && windows.includes(recentTokens);
+  return ladderVectors === 0 && step === 'finite' && windows?.includes(recentTokens) === true;
 }
 
 /** @param heads N, KV heads of the model.

@@ -20,6 +20,7 @@ import {
   openRandomModel,
   type StreamedWeights,
 } from '../../native/model.ts';
+import type { WeightPlace } from '../../native/weight-place.ts';
 import {
   checkAttention,
   checkGates,
@@ -60,7 +61,7 @@ export interface NativeEngineOptions {
   readonly weightDtype?: 'bf16' | 'int8' | 'int4';
   /** CUDA only: where the weights of the layers are. `host`: in pinned host memory, each layer copied while the one before it computes, with the
    * same results; `auto` (default): on the device where they fit beside `next`. */
-  readonly weightsOn?: 'auto' | 'device' | 'host';
+  readonly weightsOn?: WeightPlace;
   /** for `auto`: the most demanding work to come; default: none */
   readonly next?: NextPass;
 }
