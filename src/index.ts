@@ -53,7 +53,7 @@ export { loadPreset, type Preset } from './config/presets.ts';
 export type { Claims } from './core/claims.ts';
 export type { HaystackSource, Split } from './core/haystack.ts';
 export { findOneWindow, listWindows, makeHeadMask, toMaskGrid } from './core/head-mask.ts';
-export { countKvBytes, measureKvShare } from './core/kv-cost.ts';
+export { countKvBytes, type KvStorage, measureKvShare } from './core/kv-cost.ts';
 export { makeRandom, type Random } from './core/random.ts';
 export type {
   KvDtype,

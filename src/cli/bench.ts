@@ -227,7 +227,10 @@ function countCapacity({ subject, batch }: { subject: Subject; batch: number }):
     tokens: Object.fromEntries(
       Object.entries({ full: 'full' as const, ...masks }).map(([name, mask]) => [
         name,
-        findMostTokens((tokens) => batch * countKvBytes({ model: config.shape, mask, tokens, dtype }) <= room),
+        findMostTokens((tokens) => {
+          const storage = { dtype, device: device.name };
+          return batch * countKvBytes({ model: config.shape, mask, tokens, ...storage }) <= room;
+        }),
       ]),
     ),
   }));
@@ -284,7 +287,7 @@ function makeReport(run: {
   const full = figures.full;
   const any = Object.values(figures)[0] as ContextFigures;
   const count = (mask: HeadMask | 'full', tokens: number): number =>
-    countKvBytes({ model, mask, tokens, dtype: kvDtype });
+    countKvBytes({ model, mask, tokens, dtype: kvDtype, device: subject.engine.device });
   const maxTokens = Math.round(any.fullKvBytes / count('full', 1));
   const weights = subject.weightBytes.decode;
   const forEachMask = <Value>(get: (mask: HeadMask | 'full') => Value): Record<string, Value> =>

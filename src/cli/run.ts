@@ -86,7 +86,9 @@ async function run(flags: RunFlags, signal: AbortSignal): Promise<void> {
     const maxNewTokens = fitNewTokens(options.maxNewTokens, { prompt, folder });
     const maxTokens = prompt.length + maxNewTokens;
     const dtype = options.session.kvDtype ?? 'f32';
-    const besideBytes = countKvBytes({ model: folder.config.shape, mask, tokens: maxTokens, dtype });
+    // what fits beside is asked of a GPU alone
+    const cache = { mask, tokens: maxTokens, dtype, device: 'cuda' };
+    const besideBytes = countKvBytes({ model: folder.config.shape, ...cache });
     const tokens = Math.min(prompt.length, PREFILL_TOKENS);
     const engine = await openEngine(folder, flags, { next: { pass: 'forward', tokens, besideBytes } });
     try {

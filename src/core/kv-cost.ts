@@ -40,28 +40,40 @@ export function measureKvShare(mask: HeadMask | 'full', tokens: number): number 
   return countEntries(mask, tokens) / (mask.windows.flat().length * tokens);
 }
 
-/** Bytes of one cached key and value of `headDim` values each; int8 and fp8 keep one fp32 scale with each vector, int4 an fp16 scale and zero. */
-export function entryBytes(headDim: number, dtype: KvDtype): number {
-  if (dtype === 'k8v4') return vectorBytes(headDim, 'int8') + vectorBytes(headDim, 'int4');
-  return 2 * vectorBytes(headDim, dtype);
-}
+/** A CUDA device reads rows of codes in pieces of so many bytes, and pads the row of a head vector to whole ones. */
+const CUDA_ROW_BYTES = 16;
 
-function vectorBytes(headDim: number, dtype: Exclude<KvDtype, 'k8v4'>): number {
-  if (dtype === 'int8' || dtype === 'fp8') return headDim + 4;
-  if (dtype === 'int4') return headDim / 2 + 4;
-  return headDim * (dtype === 'f32' ? 4 : 2);
-}
-
-/** Bytes of the caches of a session that holds `tokens` tokens. */
-export function countKvBytes(options: {
-  readonly model: Pick<ModelShape, 'layers' | 'kvHeads' | 'headDim'>;
-  readonly mask: HeadMask | 'full';
-  readonly tokens: number;
+/** How one cache is stored. */
+export interface KvStorage {
   readonly dtype: KvDtype;
-}): number {
-  const { model, mask, tokens, dtype } = options;
+  /** what holds it, as engines name it, such as `cuda:0`; default: a device that pads nothing, as a CPU does */
+  readonly device?: string | undefined;
+}
+
+/** Bytes of one cached key and value of `headDim` values each; int8 and fp8 keep one fp32 scale with each vector, int4 an fp16 scale and zero. */
+export function entryBytes(headDim: number, { dtype, device }: KvStorage): number {
+  const isPadded = device?.startsWith('cuda') === true;
+  const dtypes = dtype === 'k8v4' ? (['int8', 'int4'] as const) : [dtype, dtype];
+  return dtypes.reduce((sum, of) => sum + vectorBytes(headDim, of, isPadded), 0);
+}
+
+function vectorBytes(headDim: number, dtype: Exclude<KvDtype, 'k8v4'>, isPadded: boolean): number {
+  if (dtype === 'f32' || dtype === 'bf16') return headDim * (dtype === 'f32' ? 4 : 2);
+  const codes = dtype === 'int4' ? headDim / 2 : headDim;
+  return (isPadded ? Math.ceil(codes / CUDA_ROW_BYTES) * CUDA_ROW_BYTES : codes) + 4;
+}
+
+/** Bytes of the caches of a session that holds `tokens` tokens, as `Session.memory` counts them. */
+export function countKvBytes(
+  options: {
+    readonly model: Pick<ModelShape, 'layers' | 'kvHeads' | 'headDim'>;
+    readonly mask: HeadMask | 'full';
+    readonly tokens: number;
+  } & KvStorage,
+): number {
+  const { model, mask, tokens, ...storage } = options;
   const entries = mask === 'full' ? model.layers * model.kvHeads * tokens : countEntries(mask, tokens);
-  return entries * entryBytes(model.headDim, dtype);
+  return entries * entryBytes(model.headDim, storage);
 }
 
 /** Query-key pairs of one head over `tokens` tokens: the causal half, or what a head that sees `visibleTokens` keys per query computes of it. */

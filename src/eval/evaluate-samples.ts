@@ -6,7 +6,7 @@ import { countKvBytes } from '../core/kv-cost.ts';
 import { streamingFractionOf } from '../core/masks.ts';
 import { makeRandom } from '../core/random.ts';
 import type { KvDtype } from '../core/session.ts';
-import { type Sample, supervisedPositions } from '../core/shapes.ts';
+import { type HeadMask, type Sample, supervisedPositions } from '../core/shapes.ts';
 import type { Engine } from '../engine/engine.ts';
 import { AbortedError, ConfigError } from '../errors/errors.ts';
 import { hashMask } from '../formats/mask-hash.ts';
@@ -84,6 +84,8 @@ function makeSamplesRow(options: {
   const longest = Math.max(...scored.map((sample) => sample.tokens));
   const runs = scored.map((sample) => ({ promptTokens: sample.tokens, outputTokens: 0 }));
   const footprint = measureMeanFootprint(runs, named.mask);
+  const kvBytes = (mask: HeadMask | 'full'): number =>
+    countKvBytes({ model: engine.model, mask, tokens: longest, dtype: kvDtype, device: engine.device });
   return {
     task: 'samples',
     ...nameRow(named),
@@ -94,8 +96,8 @@ function makeSamplesRow(options: {
     measure: 'teacher-forced',
     ...summariseTeacherForced(scored),
     streamingFraction: named.mask === 'full' ? 0 : streamingFractionOf(toMaskGrid(named.mask)),
-    kvBytes: countKvBytes({ model: engine.model, mask: named.mask, tokens: longest, dtype: kvDtype }),
-    fullKvBytes: countKvBytes({ model: engine.model, mask: 'full', tokens: longest, dtype: kvDtype }),
+    kvBytes: kvBytes(named.mask),
+    fullKvBytes: kvBytes('full'),
     kvDtype,
     footprint: footprint.integrated,
     peakFootprint: footprint.peak,

@@ -215,6 +215,7 @@ function makeCell(
       mask: mask.mask as HeadMask | 'full',
       tokens: group.mostTokens,
       dtype: settings.kvDtype ?? 'f32',
+      device: engine.device,
     }),
     work: group.numSamples * group.mostTokens,
   };

@@ -33,7 +33,7 @@ export async function openNativeSession(
   } catch (cause) {
     const isRefused = cause instanceof NativeError && cause.status === 'MEMORY' && model.device.startsWith('cpu');
     if (!isRefused) throw cause;
-    const needed = countKvBytes({ model: shape, mask, tokens: maxTokens, dtype: kvDtype });
+    const needed = countKvBytes({ model: shape, mask, tokens: maxTokens, dtype: kvDtype, device: model.device });
     throw noRoomForCache({ needed, maxTokens, kvDtype });
   }
 }

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { makeHeadMask } from '../../../src/core/head-mask.ts';
-import { countKvBytes, countPairs, listSavings, measureKvShare } from '../../../src/core/kv-cost.ts';
+import { countKvBytes, countPairs, entryBytes, listSavings, measureKvShare } from '../../../src/core/kv-cost.ts';
 
 const window = { sinkTokens: 128, recentTokens: 256 };
 
@@ -46,6 +46,25 @@ describe('countKvBytes', () => {
     expect(countKvBytes({ model, mask, tokens: 10, dtype: 'int8' })).toBe(20 * 2 * (8 + 4));
     expect(countKvBytes({ model, mask, tokens: 10, dtype: 'int4' })).toBe(20 * 2 * (4 + 4));
     expect(countKvBytes({ model, mask, tokens: 10, dtype: 'k8v4' })).toBe(20 * (8 + 4 + 4 + 4));
+  });
+});
+
+describe('entryBytes', () => {
+  // of head size 80 int4 codes take 40 bytes: two and a half pieces of 16
+  test.each([
+    [80, 'int4', 88, 104],
+    [80, 'k8v4', 84 + 44, 84 + 52],
+    [80, 'int8', 168, 168],
+    [80, 'fp8', 168, 168],
+    [80, 'bf16', 320, 320],
+    [80, 'f32', 640, 640],
+    [128, 'int4', 136, 136],
+    [96, 'int4', 104, 104],
+    [32, 'int4', 40, 40],
+  ] as const)('of %d values as %s are %d, and %d on CUDA', (headDim, dtype, cpu, cuda) => {
+    expect(entryBytes(headDim, { dtype })).toBe(cpu);
+    expect(entryBytes(headDim, { dtype, device: 'cpu avx512' })).toBe(cpu);
+    expect(entryBytes(headDim, { dtype, device: 'cuda:1 NVIDIA H100' })).toBe(cuda);
   });
 });
 
