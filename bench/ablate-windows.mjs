@@ -1,5 +1,5 @@
 // What each part of the cut by memory is worth, at equal KV entries: windows by head with interactions of heads; without interactions; from each head's own
-// change of the loss; one window a layer; the windows dealt at random; the best single window. One measurement, one set of held-out texts and needles
+// change of the loss; one window per layer; the windows dealt at random; the best single window. One measurement, one set of held-out texts and needles
 // for every row.
 //   node bench/ablate-windows.mjs --model <model> --learn <documents> --measure <documents> --out <folder> [--device cuda:0] [--seed 42] [--objective both]
 //     [--shortest 8k] [--length 8k] [--texts 20] [--needles 24] [--samples 8] [--sink 128] [--windows 256,512,1k,2k] [--shares 0.33,0.24,0.14]

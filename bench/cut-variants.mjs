@@ -109,7 +109,7 @@ function cutWhole(cut, least) {
   const suffices = ({ mask }) => mask.windows.flat().filter((window) => window === null).length >= least;
   let best = cutAt(0);
   if (suffices(best)) return best;
-  // with both objectives at one trace all heads alone are 1 together, so that a price of 1 a head outweighs them
+  // with both objectives at one trace all heads alone are 1 together, so that a price of 1 per head outweighs them
   let [low, high] = [0, 1];
   best = cutAt(high);
   if (!suffices(best)) return null;

@@ -13,7 +13,7 @@ export const bench: Bench = {
     shape: { default: 'llama-3.2-1b', about: 'a named shape' },
     contexts: { default: '2048,8192', about: 'tokens before the steps (filled directly)' },
     rounds: { default: '3', about: 'rounds of steps, the bandwidth measured before each' },
-    steps: { default: '10', about: 'steps a round' },
+    steps: { default: '10', about: 'steps per round' },
     threads: { default: '2', about: 'threads' },
     kv: { default: 'bf16', about: 'dtype of the cache' },
   },
@@ -40,7 +40,7 @@ export const bench: Bench = {
         const share = readBytes / best / bandwidth;
         figures.push({ context, side, readBytes, stepSeconds: seconds[side], bandwidths, share });
         lines.push(
-          `${context} tokens, ${side}: best ${(1000 * best).toFixed(1)} ms, median ${(1000 * median(seconds[side])).toFixed(1)} ms a token; ` +
+          `${context} tokens, ${side}: best ${(1000 * best).toFixed(1)} ms, median ${(1000 * median(seconds[side])).toFixed(1)} ms per token; ` +
             `${(readBytes / best / 1e9).toFixed(2)} GB/s of ${(bandwidth / 1e9).toFixed(2)} measured, ${(100 * share).toFixed(1)} %`,
         );
       }

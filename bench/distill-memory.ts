@@ -47,7 +47,7 @@ export const bench: Bench = {
     for (const delayMs of ABORT_DELAYS_MS) abortMs.push(await measureAbort(engine, makeSample(tokens), delayMs));
     await engine.close();
     const table = [
-      `${name}, ${shape.layers} layers, ${tokens} tokens: ${seconds.toFixed(1)} s a step, ${(estimate.operations / seconds / 1e9).toFixed(0)} GFLOP/s, loss ${loss.toPrecision(4)}`,
+      `${name}, ${shape.layers} layers, ${tokens} tokens: ${seconds.toFixed(1)} s per step, ${(estimate.operations / seconds / 1e9).toFixed(0)} GFLOP/s, loss ${loss.toPrecision(4)}`,
       `peak of the process ${(peakBytes / BYTES_PER_GB).toFixed(2)} GB, weights ${(weightBytes / BYTES_PER_GB).toFixed(2)} GB, beyond them ${((peakBytes - weightBytes) / BYTES_PER_GB).toFixed(2)} GB; estimated ${(estimate.memoryBytes / BYTES_PER_GB).toFixed(2)} GB`,
       `an abort in the middle of a step returned after ${abortMs.map((ms) => ms.toFixed(0)).join(', ')} ms`,
     ].join('\n');

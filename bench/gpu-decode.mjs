@@ -1,4 +1,4 @@
-// How decode's kernels are best cut to a card: each choice of warps, stages and blocks a multiprocessor, checked, then timed. For finding the
+// How decode's kernels are best cut to a card: each choice of warps, stages and blocks per multiprocessor, checked, then timed. For finding the
 // defaults in kernels/cuda; `bench/gpu.mjs` times those. Runs on the compiled JavaScript:
 //   node bench/gpu-decode.mjs [attention] [product] [step] [KV type …]
 // attention: decode_attention at 128K, H32/G8/D128, by KV type and retrieval heads, with a choice of warps, stages, blocks per multiprocessor.

@@ -1,7 +1,7 @@
 // One distillation step of the llama-3-8b shape (random weights) on cuda:0 at several lengths: seconds and operations a second beside the card's
 // measured matrix rate, and what the published recipe (2,000 steps over 50 lengths from 1,000 to 32,000) would take by the measured steps.
 // Checked first: with S + R ≥ T all gates give the loss 0. Runs on the compiled JavaScript:
-// node bench/gpu-distill.mjs [--once] [tokens …]   (--once: one step a length, its planning included; for lengths that take minutes)
+// node bench/gpu-distill.mjs [--once] [tokens …]   (--once: one step per length, its planning included; for lengths that take minutes)
 
 import { checkDistill, measureDistill } from '../dist/src/bench/distill-bench.js';
 import { findShape } from '../dist/src/bench/shapes.js';
@@ -31,7 +31,7 @@ for (const tokens of lengths) {
   points.push({ tokens, seconds: best });
   const share = ((100 * rate) / matrix).toFixed(0);
   console.log(
-    `${String(tokens).padStart(6)} tokens: ${best.toFixed(3)} s a step, ${(rate / 1e12).toFixed(0)} TFLOP/s by the engine's count, ${share} % of ${(matrix / 1e12).toFixed(0)}, ${(found.memoryBytes / 1e9).toFixed(1)} GB with weights, loss ${found.loss.toPrecision(4)}`,
+    `${String(tokens).padStart(6)} tokens: ${best.toFixed(3)} s per step, ${(rate / 1e12).toFixed(0)} TFLOP/s by the engine's count, ${share} % of ${(matrix / 1e12).toFixed(0)}, ${(found.memoryBytes / 1e9).toFixed(1)} GB with weights, loss ${found.loss.toPrecision(4)}`,
   );
 }
 await engine.close();

@@ -70,7 +70,7 @@ for (const sample of readSamples(values.samples)) {
 }
 const total = (list) => list.reduce((sum, value) => sum + value, 0);
 for (const [at, { name }] of ways.entries()) {
-  const cost = `${(total(seconds[at]) / index).toFixed(3)} s a sample, ${(total(seconds[at]) / total(seconds[0])).toFixed(2)} of one window's`;
+  const cost = `${(total(seconds[at]) / index).toFixed(3)} s per sample, ${(total(seconds[at]) / total(seconds[0])).toFixed(2)} of one window's`;
   console.log(`${name}: ${cost}${at < 2 ? '' : `; ${compare(sums[at], sums[1])}`}`);
 }
 await engine.close();

@@ -1,4 +1,4 @@
-// One sample of the quadratic method on the llama-3-8b shape (random weights) at several lengths: seconds and forward passes a sample, a table of what each
+// One sample of the quadratic method on the llama-3-8b shape (random weights) at several lengths: seconds and forward passes per sample, a table of what each
 // step of a cheaper measurement takes (products on the card, sketches, several cards), and what the default recipe takes at that length beside the
 // published optimisation, by the passes timed here. A length whose whole sample does not fit into the
 // time left is probed at the heads of the middle layer and multiplied up by forward passes; its line says so.
@@ -238,7 +238,7 @@ async function timeSteps(sample, { probes, forward }) {
   }
   for (const [name, first, stages] of rows)
     console.log(
-      `       ${name}: ${first.toFixed(1)} s a sample and ${stages.toFixed(1)} s of elimination, ${((first + stages) * samples).toFixed(0)} s for ${samples} samples`,
+      `       ${name}: ${first.toFixed(1)} s per sample and ${stages.toFixed(1)} s of elimination, ${((first + stages) * samples).toFixed(0)} s for ${samples} samples`,
     );
 }
 
@@ -325,7 +325,7 @@ function report({ tokens, positions, forwards, forward, isWhole, seconds, spent 
     ? `probes ${spent.probe.toFixed(1)} s, products ${spent.multiplyGram.toFixed(1)} s`
     : 'from the heads of the middle layer';
   console.log(
-    `${String(tokens).padStart(6)} tokens, ${positions} supervised: ${isWhole ? '' : 'about '}${seconds.toFixed(1)} s a sample (${parts}), ${forwards.toFixed(1)} forward passes counted; one alone ${forward.toFixed(3)} s, so ${(seconds / forward).toFixed(1)} forward-equivalents`,
+    `${String(tokens).padStart(6)} tokens, ${positions} supervised: ${isWhole ? '' : 'about '}${seconds.toFixed(1)} s per sample (${parts}), ${forwards.toFixed(1)} forward passes counted; one alone ${forward.toFixed(3)} s, so ${(seconds / forward).toFixed(1)} forward-equivalents`,
   );
   console.log(
     `       the preset's ${samples} samples, rounds ${rounds}, with elimination: ${minutes(recipe, perPass)} (${counted(recipe)}); one round more: ${minutes(more, perPass)} (${counted(more)}); gates, ${steps} steps: ${minutes(optimizer, forward)} (${optimizer} passes, counted)`,

@@ -96,7 +96,7 @@ async function compareBits() {
 
 async function unlessLate(name, body) {
   if (secondsSince(startMs) < Number(flags.seconds)) return body();
-  console.log(`skipped for want of time: ${name}`);
+  console.log(`skipped, no time left: ${name}`);
   process.exitCode = 1;
 }
 

@@ -120,7 +120,7 @@ if (process.argv.includes('--json')) {
 } else {
   for (const row of rows) {
     console.log(
-      `${row.name.padEnd(7)} ${row.kvDtype} ${context} tokens: ${percent(row.share)} of the entries, ${(1000 * row.seconds).toFixed(2)} ms a step, ${(row.rate / 1e12).toFixed(2)} TB/s, ${percent(row.rate / copy)} of copy`,
+      `${row.name.padEnd(7)} ${row.kvDtype} ${context} tokens: ${percent(row.share)} of the entries, ${(1000 * row.seconds).toFixed(2)} ms per step, ${(row.rate / 1e12).toFixed(2)} TB/s, ${percent(row.rate / copy)} of copy`,
     );
   }
   for (const row of prefill) {

@@ -79,7 +79,7 @@ for (const [outputs, depth] of linear)
 // is found; its product of the same shape stands beside.
 const BITS = { bf16: 16, int8: 8, int4: 5, scaled8: 9, affine8: 10 };
 const batches = isSmall ? [2, 8, 20] : [1, 8, 16, 32, 64];
-// The vocabulary's rows are left out: a gigabyte a row to make, and the rate is that of gate and up.
+// The vocabulary's rows are left out: a gigabyte per row to make, and the rate is that of gate and up.
 for (const [outputs, depth] of linear.filter(([outputs]) => outputs < 100000)) {
   for (const [weights, bits] of Object.entries(BITS)) {
     for (const batch of batches) {

@@ -162,7 +162,7 @@ async function scoreMask(mask) {
   return JSON.parse(readFileSync(path, 'utf8')).slice(0, texts.length);
 }
 
-/** Of each text what the mask keeps and full attention gains, nats over long-range tokens, and the loss above full attention, nats a token. */
+/** Of each text what the mask keeps and full attention gains, nats over long-range tokens, and the loss above full attention, nats per token. */
 function sumGains(own) {
   return own.map((values, text) => {
     const sums = { kept: 0, gain: 0, loss: 0 };

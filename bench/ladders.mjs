@@ -1,5 +1,5 @@
 // Ladders of windows for the benches of masks: samples drawn as `duo identify` draws them, their effects sample by sample, so that one measurement
-// serves many sums, and the same effects with something left out (other windows, no interactions, one window a layer).
+// serves many sums, and the same effects with something left out (other windows, no interactions, one window per layer).
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { takeTurn } from '../dist/identify/objective.js';
@@ -126,7 +126,7 @@ export function scaleInteractions(ladder, factor) {
   return changeEffects(ladder, (value, row, column) => (headOf(row) === headOf(column) ? value : factor * value));
 }
 
-/** One option a layer and window: all its heads take that window. */
+/** One option per layer and window: all its heads take that window. */
 export function joinLayers(ladder, kvHeads) {
   const rungs = ladder.windows.length;
   const layers = ladder.effects.length / rungs / kvHeads;

@@ -35,7 +35,7 @@ export const bench: Bench = {
     const promised = 1 - readBytes.masked / readBytes.full;
     const savedAtBest = 1 - best.masked / best.full;
     const table = [
-      `${context} tokens: full ${(1000 * median(measured.full.stepSeconds)).toFixed(1)} ms, masked ${(1000 * median(measured.masked.stepSeconds)).toFixed(1)} ms a token (medians)`,
+      `${context} tokens: full ${(1000 * median(measured.full.stepSeconds)).toFixed(1)} ms, masked ${(1000 * median(measured.masked.stepSeconds)).toFixed(1)} ms per token (medians)`,
       `bytes read fall by ${(100 * promised).toFixed(1)} %; time falls by ${(100 * (1 - 1 / comparison.decodeSpeedup)).toFixed(1)} % (median of pairs), ${(100 * savedAtBest).toFixed(1)} % (best of each)`,
       `saving kept: ${(100 * (comparison.savingShare ?? 0)).toFixed(1)} % of the promise by pairs, ${((100 * savedAtBest) / promised).toFixed(1)} % by the best`,
     ].join('\n');

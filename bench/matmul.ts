@@ -15,7 +15,7 @@ export const bench: Bench = {
   flags: {
     sizes: { default: '2048,2048,512', about: 'rows, columns, depth of y = x·wᵀ' },
     rounds: { default: '6', about: 'rounds, oneDNN and duo in turn' },
-    repeats: { default: '10', about: 'runs a round; the best counts' },
+    repeats: { default: '10', about: 'runs per round; the best counts' },
   },
   async run(flags) {
     const sizes = (flags.sizes as string).split(',').map(Number);

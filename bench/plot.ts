@@ -1,4 +1,4 @@
-// A small line chart as SVG: time against tokens, one line a series, labelled at its end.
+// A small line chart as SVG: time against tokens, one line per series, labelled at its end.
 
 export interface Series {
   readonly label: string;

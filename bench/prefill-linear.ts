@@ -67,11 +67,11 @@ export const bench: Bench = {
     const rows = points.streaming.map(([length, seconds]) => {
       const full = points.full.find(([each]) => each === length)?.[1];
       const beside = full === undefined ? '' : `, full ${full.toFixed(3)} s`;
-      return `${length} tokens: streaming ${seconds.toFixed(3)} s, ${((1e6 * seconds) / length).toFixed(1)} µs a token${beside}`;
+      return `${length} tokens: streaming ${seconds.toFixed(3)} s, ${((1e6 * seconds) / length).toFixed(1)} µs per token${beside}`;
     });
     for (const [clock, { slope, intercept, r2 }] of Object.entries(fits)) {
       rows.push(
-        `line through the streaming ${clock} times: ${(1e6 * slope).toFixed(2)} µs a token, ${(1000 * intercept).toFixed(1)} ms at 0, r² ${r2.toFixed(5)}`,
+        `line through the streaming ${clock} times: ${(1e6 * slope).toFixed(2)} µs per token, ${(1000 * intercept).toFixed(1)} ms at 0, r² ${r2.toFixed(5)}`,
       );
     }
     return { table: rows.join('\n'), figures: { points, cpu, fits }, files };

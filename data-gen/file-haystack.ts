@@ -198,7 +198,7 @@ export async function openFileHaystack(
     take({ tokens, random, split, repeats = true }) {
       const texts = splits[split];
       const first = random.integer(texts.length);
-      // 6 characters a token is more than English needs; a sample that needs more goes on with the next document.
+      // 6 characters per token is more than English needs; a sample that needs more goes on with the next document.
       const start = drawStart(texts[first] as string, { characters: tokens * 6, random });
       const ids: number[] = [];
       let charactersPerToken = 4.5;

@@ -5,7 +5,7 @@ import type { Tokenizer } from '../src/text/tokenizer.ts';
 import { neededTokens } from './passkey.ts';
 
 /** Passkeys and templates take at most this share of the longest sample, so that there is a text to hide them in. */
-const MOST_PASSKEY_SHARE = 0.6;
+const MAX_PASSKEY_SHARE = 0.6;
 const MIN_WORDS = 4;
 
 /** Fit `config` to a tokenizer.
@@ -20,7 +20,7 @@ export function fitPasskeys(
   const fitted = { ...config };
   const needed = (): number => neededTokens({ tokenizer, settings: { ...fitted } });
   const longest = Math.min(given.has('maxTokens') ? fitted.maxTokens : maxPositions, maxPositions);
-  const isTight = (): boolean => needed() > MOST_PASSKEY_SHARE * longest;
+  const isTight = (): boolean => needed() > MAX_PASSKEY_SHARE * longest;
   if (!given.has('wordsPerPasskey')) {
     while (isTight() && fitted.wordsPerPasskey > MIN_WORDS)
       fitted.wordsPerPasskey = Math.ceil(fitted.wordsPerPasskey / 2);

@@ -92,7 +92,7 @@ export function checkLongRangeLengths({ lengths, window }: LongRangeOrigin): voi
 }
 
 /** Sample `index`: the first of its windows that holds a long-range token. A function of seed, split, index, lengths, window, thresholds,
- * documents, tokenizer and scores, and of nothing else. Costs two forward passes a window.
+ * documents, tokenizer and scores, and of nothing else. Costs two forward passes per window.
  * @param options.lengthTokens tokens in all; default drawn as the lengths say.
  * @throws {ConfigError} none in sixteen windows; {FormatError} too little text; whatever `score` throws. */
 export async function generateLongRange(

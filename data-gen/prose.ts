@@ -122,7 +122,7 @@ export function* writeParagraphs(random: Random): Generator<string, never> {
   }
 }
 
-/** Prose of at least `characters` characters: whole paragraphs, one a line, each line begun with a space. */
+/** Prose of at least `characters` characters: whole paragraphs, one per line, each line begun with a space. */
 export function writeProse(random: Random, characters: number): string {
   const paragraphs: string[] = [];
   let length = 0;

@@ -96,7 +96,7 @@ async function* readJsonLines(path: string): AsyncGenerator<string> {
 }
 
 /** Documents of one file in file order, read until about `maxCharacters` characters are there; the last may be cut.
- * JSON lines give a document a line, any other file is one document. Blank documents are left out.
+ * JSON lines give a document per line, any other file is one document. Blank documents are left out.
  * @throws {FileError} unreadable; {FormatError} not UTF-8, broken compression, malformed line (with its number). */
 export async function readDocuments(path: string, maxCharacters: number): Promise<string[]> {
   const documents: string[] = [];

@@ -4,8 +4,8 @@ import { Decompress } from 'fzstd';
 import { FormatError } from '../src/errors/errors.ts';
 
 /** What the zstd program takes without --long, which is also what its highest level makes. */
-const MOST_WINDOW_BYTES = 2 ** 27;
-const MOST_BLOCK_BYTES = 2 ** 17;
+const MAX_WINDOW_BYTES = 2 ** 27;
+const MAX_BLOCK_BYTES = 2 ** 17;
 const FRAME_MAGIC = 0xfd2fb528;
 /** Sixteen magic numbers begin frames without text, for other programs. */
 const SKIPPABLE_MAGIC = 0x184d2a5;
@@ -41,9 +41,9 @@ async function* cutFrames(source: ByteSource, path: string): AsyncGenerator<Uint
     }
     if (number !== FRAME_MAGIC) throw new Error('invalid zstd data');
     const header = await readHeader(source);
-    if (header.windowBytes > MOST_WINDOW_BYTES) {
+    if (header.windowBytes > MAX_WINDOW_BYTES) {
       throw new FormatError(
-        `Expected ${path} to be compressed with a window of at most ${MOST_WINDOW_BYTES / 2 ** 20} MiB, got ${Math.ceil(header.windowBytes / 2 ** 20)} MiB; compress it again with \`zstd\` without --long.`,
+        `Expected ${path} to be compressed with a window of at most ${MAX_WINDOW_BYTES / 2 ** 20} MiB, got ${Math.ceil(header.windowBytes / 2 ** 20)} MiB; compress it again with \`zstd\` without --long.`,
       );
     }
     yield join(magic, header.bytes);
@@ -78,7 +78,7 @@ async function readBlock(source: ByteSource): Promise<{ bytes: Uint8Array; isLas
   if (header.length < 3) return { bytes: header, isLast: true };
   const value = readNumber(header);
   const sizeBytes = value >> 3;
-  if (sizeBytes > MOST_BLOCK_BYTES) throw new Error('invalid block size');
+  if (sizeBytes > MAX_BLOCK_BYTES) throw new Error('invalid block size');
   const content = await source.take(((value >> 1) & 3) === RLE_BLOCK ? 1 : sizeBytes);
   return { bytes: join(header, content), isLast: (value & 1) === 1 };
 }

@@ -28,7 +28,7 @@ export interface GatesComparison {
 }
 
 const FRACTIONS = [0.25, 0.5, 0.75];
-const MOST_SHOWN = 8;
+const MAX_SHOWN = 8;
 /** The heads that a cut keeps do not depend on it. */
 const WINDOW = { sinkTokens: 0, recentTokens: 1 };
 
@@ -43,7 +43,7 @@ export function compareGates(a: GatesFile, b: GatesFile): GatesComparison {
   const largest = heads
     .filter((head) => differenceOf(head) > 0)
     .sort((x, y) => differenceOf(y) - differenceOf(x))
-    .slice(0, MOST_SHOWN);
+    .slice(0, MAX_SHOWN);
   const [nameA, nameB] = [a.model.fingerprint, b.model.fingerprint];
   return {
     spearman: correlateRanks(a.path?.ranking ?? a.gates, b.path?.ranking ?? b.gates),

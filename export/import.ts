@@ -13,7 +13,7 @@ export const PATTERN_CONFIG = 'config.json';
 export interface ImportedPattern {
   readonly gates: GatesFile;
   readonly window: Window;
-  /** share of heads that stream, where the folder tells one */
+  /** share of heads that stream, where the folder states one */
   readonly sparsity: number | null;
   /** values outside [0,1] in the file, clipped on the way in */
   readonly clipped: number;

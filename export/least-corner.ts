@@ -1,4 +1,4 @@
-// The linear problem inside the bound: options with a price each, at most one option a head in all (fractions allowed), at least so many
+// The linear problem inside the bound: options with a price each, at most one option per head in all (fractions allowed), at least so many
 // entries saved. Solved exactly by filling the lower convex hulls of the heads' (saved, price) points in ascending slope.
 import type { ChoiceProblem } from './window-choice.ts';
 

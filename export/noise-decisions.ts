@@ -3,7 +3,7 @@ import type { MaskGrid } from '../src/core/shapes.ts';
 import type { Noise } from '../src/formats/noise.ts';
 
 /** From this share of the smaller class on, a mask is said to rest on rounding. */
-const MOST_SHARE = 0.1;
+const MAX_SHARE = 0.1;
 
 export interface NoiseDecisions {
   /** heads of each class that rounding chose: the number of heads below the floor on that side of the cut where there are fewer */
@@ -21,7 +21,7 @@ export function countNoiseDecisions(mask: MaskGrid, noise: Noise): NoiseDecision
   const kept = noise.below.filter(([layer, head]) => mask[layer]?.[head] === 1).length;
   const decided = Math.min(kept, noise.below.length - kept);
   const of = Math.min(retrieval, labels.length - retrieval);
-  return { decided, of, isLarge: decided > MOST_SHARE * of };
+  return { decided, of, isLarge: decided > MAX_SHARE * of };
 }
 
 /** A sentence on heads below the floor, without its full stop; null where there is none to speak of. */

@@ -1,4 +1,4 @@
-// The layers × heads picture for a terminal: gates as shades or a mask in two colours, a row a layer, a cell a KV head.
+// The layers × heads picture for a terminal: gates as shades or a mask in two colours, a row per layer, a cell per KV head.
 // Plain text without colour (NO_COLOR, pipes) tells the same by characters. Printing is the command line's.
 import { stripVTControlCharacters } from 'node:util';
 import { hasSeveralWindows, listWindows, toMaskGrid } from '../src/core/head-mask.ts';
@@ -26,7 +26,7 @@ export interface PictureOptions {
   readonly colour: boolean;
 }
 
-/** A mask's picture with its legend: two labels, or a shade a window where it has several. Lines joined by newlines, at most 80 columns while kvHeads ≤ 72 (wider rows are folded). */
+/** A mask's picture with its legend: two labels, or a shade per window where it has several. Lines joined by newlines, at most 80 columns while kvHeads ≤ 72 (wider rows are folded). */
 export function drawMask(mask: MaskGrid | HeadMask, options: PictureOptions): string {
   if (Array.isArray(mask)) return drawLabels(mask, options);
   return hasSeveralWindows(mask) ? drawWindows(mask, options) : drawLabels(toMaskGrid(mask), options);

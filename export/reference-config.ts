@@ -37,7 +37,7 @@ const KEYS = [
 /** What duo takes from a pattern folder's config.json. */
 export interface ReferenceConfig {
   readonly window: Window;
-  /** share of heads that stream, where the pattern tells one */
+  /** share of heads that stream, where the pattern states one */
   readonly sparsity: number | null;
 }
 

@@ -4,9 +4,9 @@
 import { type ChoiceProblem, measureLoss, WindowChoice } from './window-choice.ts';
 
 /** Forced moves are followed by exchanges of two up to this many options: their time grows with the cube of it. */
-const MOST_OPTIONS_EXCHANGED = 128;
+const MAX_OPTIONS_EXCHANGED = 128;
 /** A change below this share of the loss, or of the sum of all effects, is rounding and no improvement: without it a search may never end. */
-const LEAST_GAIN = 1e-10;
+const MIN_GAIN = 1e-10;
 const ROUNDING = 1e-13;
 
 interface Limits {
@@ -157,7 +157,7 @@ function exchangeTwo(choice: WindowChoice, { budget, top }: Limits, fixed = -1):
 /** Force each head to each rung in turn and let the others make room or use what it frees; keep what lowers the loss. True where something did. */
 function forceEach(choice: WindowChoice, limits: Limits): boolean {
   const { heads, rungs } = choice.problem;
-  const isSmall = heads * rungs <= MOST_OPTIONS_EXCHANGED;
+  const isSmall = heads * rungs <= MAX_OPTIONS_EXCHANGED;
   const trial = new WindowChoice(choice.problem);
   let hasImproved = false;
   for (let head = 0; head < choice.rungs.length; head++) {
@@ -178,5 +178,5 @@ function forceEach(choice: WindowChoice, limits: Limits): boolean {
 }
 
 function leastGain({ loss, problem }: WindowChoice): number {
-  return LEAST_GAIN * Math.abs(loss) + ROUNDING * problem.magnitude;
+  return MIN_GAIN * Math.abs(loss) + ROUNDING * problem.magnitude;
 }

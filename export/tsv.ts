@@ -44,7 +44,7 @@ export function readTsv(path: string): GateGrid {
  * @throws {FormatError} no rows, rows of unequal length, too many, or something that is not a finite number; names the line. */
 export function parseTsv(text: string, path: string): GateGrid {
   const lines = text.trimEnd().split(/\r?\n/);
-  if (lines[0] === '') throw new FormatError(`Expected ${path} to hold a row of gates a layer, got an empty file.`);
+  if (lines[0] === '') throw new FormatError(`Expected ${path} to hold a row of gates per layer, got an empty file.`);
   if (lines.length > MAX_LAYERS) {
     throw new FormatError(`Expected ${path} to have at most ${MAX_LAYERS} rows, got \`${lines.length}\`.`);
   }

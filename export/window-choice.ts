@@ -1,4 +1,4 @@
-// A choice of one window a head and what it costs: loss by the measured effects, entries of the KV cache. Moves of one head and of two at
+// A choice of one window per head and what it costs: loss by the measured effects, entries of the KV cache. Moves of one head and of two at
 // once are priced from a gradient that is kept up to date, so that a search can look at all of them. Searching is cut-windows.ts's.
 import type { LadderEffects } from '../src/formats/gates.ts';
 

@@ -34,7 +34,7 @@ export async function announceEstimate(parts: EstimateParts): Promise<void> {
   }
 }
 
-/** Of methods that take one sample a step: the rate of a short one, and the engine's count of operations for each length. */
+/** Of methods that take one sample per step: the rate of a short one, and the engine's count of operations for each length. */
 async function estimateSteps({ method, config, source, score }: EstimateParts): Promise<RunEstimate> {
   const { engine, settings, signal } = score;
   const { layers, kvHeads } = engine.model;

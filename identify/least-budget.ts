@@ -10,7 +10,7 @@ import { measureKeptRecall } from '../src/eval/metrics/kept-recall.ts';
 import type { EvalRow } from '../src/formats/results.ts';
 
 /** What a mask is asked to keep, at the lower end of its interval. */
-export const LEAST_KEPT = 0.99;
+export const MIN_KEPT = 0.99;
 
 /** A mask that was measured, and what it keeps of full attention. */
 export interface MeasuredMask {
@@ -19,7 +19,7 @@ export interface MeasuredMask {
   readonly interval: Interval;
 }
 
-/** Of one measure, the mask of the least budget that keeps LEAST_KEPT. */
+/** Of one measure, the mask of the least budget that keeps MIN_KEPT. */
 export interface LeastBudget {
   /** recall, gain or a task */
   readonly keepOf: string;
@@ -51,7 +51,7 @@ export function listLeastBudgets(options: {
   }
   return [...measured].map(([keepOf, tried]) => {
     const found = tried
-      .filter(({ interval: [low] }) => low >= LEAST_KEPT)
+      .filter(({ interval: [low] }) => low >= MIN_KEPT)
       .map(({ mask, kept, interval }) => ({ mask, kept, interval, kvShare: measureKvShare(mask, atTokens) }))
       .reduce<LeastBudget['found']>((least, one) => (least && least.kvShare <= one.kvShare ? least : one), null);
     return { keepOf, atTokens, found };

@@ -20,7 +20,7 @@ import { announceEstimate } from './estimate.ts';
 import { checkJoin, readRowsOf, stepsOf, tellJoined } from './joined.ts';
 import { keepMask, repeatMeasures } from './keep-mask.ts';
 import { type PromiseMeasure, preparePromise } from './keep-of.ts';
-import { LEAST_KEPT, type LeastBudget, listLeastBudgets } from './least-budget.ts';
+import { type LeastBudget, listLeastBudgets, MIN_KEPT } from './least-budget.ts';
 import { describeCounts } from './long-range-source.ts';
 import type { FoundHeads, IdentifyResult } from './options.ts';
 import type { Parts } from './parts.ts';
@@ -259,7 +259,7 @@ function pickBudget({ kvShare, atTokens, keptShare, predictedLoss, lossBound }: 
 }
 
 function pickLeast({ keepOf, atTokens, found }: LeastBudget): JsonRecord {
-  const of = { keep: LEAST_KEPT, keepOf, atTokens };
+  const of = { keep: MIN_KEPT, keepOf, atTokens };
   return found
     ? { ...of, kvShare: found.kvShare, kept: found.kept, interval: [...found.interval] }
     : { ...of, kvShare: null };

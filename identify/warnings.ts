@@ -8,7 +8,7 @@ import type { EvalRow } from '../src/formats/results.ts';
 import type { SampleSource } from './sample-source.ts';
 
 /** Samples are drawn by a grid of lengths: that many hold one of the longest. */
-const MOST_LOOKED_AT = 64;
+const MAX_LOOKED_AT = 64;
 
 /** Refuse samples in which no supervised query has a key outside the window: full and streaming heads are then the same.
  * @param numSamples how many the method will take.
@@ -21,7 +21,7 @@ export async function checkReach(options: {
   const { source, config, numSamples } = options;
   const { sinkTokens, recentTokens, supervise } = config;
   let longest = 0;
-  for (let index = 0; index < Math.min(numSamples, MOST_LOOKED_AT); index++) {
+  for (let index = 0; index < Math.min(numSamples, MAX_LOOKED_AT); index++) {
     const { tokens, answers } = await source.sampleAt(index);
     // Query q has a key that is neither sink nor recent from q = S + R on.
     if (supervisedPositions(answers, supervise).some((query) => query >= sinkTokens + recentTokens)) return;

@@ -17,7 +17,7 @@ const { values } = parseArgs({
   },
 });
 
-/** Operations of one forward pass without the vocabulary head: 2·T a weight, and 2·H·D·T² for causal scores and values a layer. */
+/** Operations of one forward pass without the vocabulary head: 2·T per weight, and 2·H·D·T² for causal scores and values per layer. */
 function countForwardOperations(model: ModelShape, tokens: number): number {
   const { layers, heads, kvHeads, headDim, hidden, intermediate } = model;
   const weights = hidden * headDim * (2 * heads + 2 * kvHeads) + 3 * hidden * intermediate;
@@ -65,9 +65,11 @@ const quadratic = [
 });
 
 console.log(
-  `${values.shape}: ${size.numHeads} KV heads; ${positions} supervised positions a sample; hours at ${values.tflops} TFLOP/s, counted. Mean of the preset's lengths: ${Math.round(meanOf(presetLengths))} tokens.\n`,
+  `${values.shape}: ${size.numHeads} KV heads; ${positions} supervised positions per sample; hours at ${values.tflops} TFLOP/s, counted. Mean of the preset's lengths: ${Math.round(meanOf(presetLengths))} tokens.\n`,
 );
-console.log('| method | tokens a sample | forward passes | share of the optimiser’s | operations | hours | minutes |');
+console.log(
+  '| method | tokens per sample | forward passes | share of the optimiser’s | operations | hours | minutes |',
+);
 console.log('|---|---|---|---|---|---|---|');
 for (const { name, lengths, forwards, operations } of [optimiser, ...quadratic]) {
   const seconds = operations / rate;

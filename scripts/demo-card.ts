@@ -22,7 +22,7 @@ function formatRecall(rows: readonly RecallRow[]): string {
   return ['| passkeys | tokens | samples | full % | all streaming % |', '|---|---|---|---|---|', ...lines].join('\n');
 }
 
-/** Points of recall that each head alone costs, a row a layer. */
+/** Points of recall that each head alone costs, a row per layer. */
 function formatAblation(rows: readonly RecallRow[], recipe: Recipe): string {
   const full = rows.find(({ mask }) => mask === 'full')!;
   const { layers, kvHeads } = recipe.shape;

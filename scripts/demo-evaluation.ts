@@ -55,7 +55,7 @@ function readTrainedOrder(folder: string, layers: number): Uint8Array {
 }
 
 /** Recall of a model folder with every head full and under each mask of `streams`.
- * @param options.streams named masks: a digit a KV head, layer by layer, 1 = it streams.  @param options.work folder for scratch files. */
+ * @param options.streams named masks: a digit per KV head, layer by layer, 1 = it streams.  @param options.work folder for scratch files. */
 export async function measureRecall(options: {
   program: string;
   folder: string;

@@ -1,4 +1,4 @@
-// Lists the folders under node_modules that running duo and its GPU tests needs: its dependencies, vitest, and theirs, one a line. Used by
+// Lists the folders under node_modules that running duo and its GPU tests needs: its dependencies, vitest, and theirs, one per line. Used by
 // scripts/pack-gpu.
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -21,7 +21,7 @@ const TASKS = { short: 'niah_single_1', long: 'niah,niah_single_1,vt,cwe,fwe,kv-
 /** The same in running text, where documents are given. */
 const DOCUMENT_TASKS = 'niah_single_2,niah_multikey_1,niah_multivalue,long-range';
 /** A mask below this share of full attention's recall at the smallest budget of streaming heads has learnt nothing. */
-const LEAST_LEARNT = 0.5;
+const MIN_LEARNT = 0.5;
 const CHAT_PROMPT = 'What is the capital of France? Answer with one word.';
 
 interface Step {
@@ -163,7 +163,7 @@ for (const method of METHODS) {
       'Expected rows of full attention and the mask in the closing table.',
     );
     if (full!.accuracy > 0.2) {
-      const least = LEAST_LEARNT * full!.accuracy;
+      const least = MIN_LEARNT * full!.accuracy;
       check(
         given!.accuracy >= least,
         `Expected the mask to keep ${percent(least)} recall, got ${percent(given!.accuracy)}.`,

@@ -6,9 +6,9 @@ import { countForward, countQuadratic, halveSamples } from './budget.ts';
 import { countOptimizerForwards } from './quadratic/cost.ts';
 
 /** Two cores with AVX-512 do 174e9 of these a second (SmolLM2-135M, one quadratic sample of 2500 tokens in 408 s): about five minutes. */
-export const MOST_CPU_OPERATIONS = 5e13;
+export const MAX_CPU_OPERATIONS = 5e13;
 /** Of the closing table; its prefills run at the same rate: about one minute. */
-const MOST_TABLE_OPERATIONS = 1e13;
+const MAX_TABLE_OPERATIONS = 1e13;
 /** Shorter samples hardly leave the window of a streaming head. */
 const SHORTEST_TOKENS = 1024;
 const LENGTH_STEP = 128;
@@ -29,13 +29,13 @@ export function fitToCpu(
   const meanTokens = (config.minTokens + config.maxTokens) / 2;
   let fitted = config;
   if (config.method === 'gates') {
-    const isWithin = countOptimizerForwards(config.steps) * forward(meanTokens) <= MOST_CPU_OPERATIONS;
+    const isWithin = countOptimizerForwards(config.steps) * forward(meanTokens) <= MAX_CPU_OPERATIONS;
     if (isWithin || isMethodGiven || !canProbe) return config;
     fitted = { ...config, method: 'quadratic' };
   }
   if (fitted.method !== 'quadratic') return config;
   const { operationsOf } = countQuadratic(fitted, model);
-  const isWithin = (samples: number, tokens: number): boolean => operationsOf(samples, tokens) <= MOST_CPU_OPERATIONS;
+  const isWithin = (samples: number, tokens: number): boolean => operationsOf(samples, tokens) <= MAX_CPU_OPERATIONS;
   // Two objectives take turns.
   const leastSamples = Math.min(fitted.quadraticSamples, fitted.objective === 'both' ? 2 : 1);
   if (!isWithin(fitted.quadraticSamples, fitted.maxTokens)) {
@@ -62,7 +62,7 @@ function fitTable(
 ): Config {
   const { given, forward } = options;
   const isWithin = ({ heldOutSamples, heldOutLengthFactor, maxTokens }: Config): boolean =>
-    TABLE_MASKS * heldOutSamples * forward((maxTokens * (1 + heldOutLengthFactor)) / 2) <= MOST_TABLE_OPERATIONS;
+    TABLE_MASKS * heldOutSamples * forward((maxTokens * (1 + heldOutLengthFactor)) / 2) <= MAX_TABLE_OPERATIONS;
   let fitted = config;
   if (!given.has('heldOutLengthFactor') && !isWithin(fitted)) fitted = { ...fitted, heldOutLengthFactor: 1 };
   while (!given.has('heldOutSamples') && fitted.heldOutSamples > 2 && !isWithin(fitted)) {

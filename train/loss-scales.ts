@@ -6,7 +6,7 @@ import type { Distance, Engine } from '../src/engine/engine.ts';
 import { chooseDistance, type DistanceRule, isLongRangeSample } from './distance.ts';
 
 /** First samples of a run that are looked at. */
-const MOST_LOOKED_AT = 8;
+const MAX_LOOKED_AT = 8;
 /** Samples of each kind that scales are measured on. */
 const SAMPLES_OF_A_KIND = 2;
 
@@ -16,7 +16,7 @@ export interface LossScales {
   readonly long: number;
 }
 
-/** Measure the scales on the first samples: two distillation steps a sample at most, none where hidden states measure samples of one kind.
+/** Measure the scales on the first samples: two distillation steps per sample at most, none where hidden states measure samples of one kind.
  * Deterministic. @throws as `engine.distill`. */
 export async function measureLossScales(options: {
   readonly engine: Engine;
@@ -30,7 +30,7 @@ export async function measureLossScales(options: {
   const { engine, sampleAt, steps, rule, window, supervise, signal } = options;
   const plain: Sample[] = [];
   const long: Sample[] = [];
-  for (let step = 0; step < Math.min(steps, MOST_LOOKED_AT); step++) {
+  for (let step = 0; step < Math.min(steps, MAX_LOOKED_AT); step++) {
     const sample = await sampleAt(step);
     const kind = isLongRangeSample(sample) ? long : plain;
     if (kind.length < SAMPLES_OF_A_KIND) kind.push(sample);

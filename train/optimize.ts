@@ -1,4 +1,4 @@
-// The loop of gate optimisation (DuoAttention, arXiv 2410.10819, section 3.2): one sample a step through the engine, Adam on the
+// The loop of gate optimisation (DuoAttention, arXiv 2410.10819, section 3.2): one sample per step through the engine, Adam on the
 // gates, a line of metrics, a checkpoint every so often and on abort. Entering the run folder and cutting the mask are the caller's.
 
 import { countGateStates } from '../src/core/numbers.ts';

@@ -1,4 +1,4 @@
-// Gathers what the steps found into one table: a line a row, window, seed and share of streaming heads, and agreement of masks.
+// Gathers what the steps found into one table: a line per row, window, seed and share of streaming heads, and agreement of masks.
 import { existsSync, readFileSync } from 'node:fs';
 import { measureAgreement } from './agreement.mjs';
 import { AGREEMENT_SHARES, CHAT_TASKS, PLAIN_TASKS, ROWS, STABILITY_ROWS } from './rows.mjs';
@@ -37,7 +37,7 @@ export function collect(asked, places) {
   };
 }
 
-/** One line a mask of an evaluation's rows. */
+/** One line per mask of an evaluation's rows. */
 function summarise(rows) {
   return [...new Set(rows.map(({ mask }) => mask))].map((mask) => {
     const own = rows.filter((row) => row.mask === mask);

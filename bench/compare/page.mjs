@@ -87,7 +87,7 @@ function buildWindow(found, window) {
   };
 }
 
-/** One row a name: its points, each the mean over seeds, with the least and the greatest. */
+/** One row per name: its points, each the mean over seeds, with the least and the greatest. */
 function averageSeeds(lines) {
   return ROWS.filter(({ name }) => lines.some(({ row }) => row === name)).map(({ name, family }) => {
     const own = lines.filter(({ row }) => row === name);

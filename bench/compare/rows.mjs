@@ -1,4 +1,4 @@
-// The rows of the comparison: one line a way to score heads. A new way (another distance, another method) is one more line here.
+// The rows of the comparison: one line per way to score heads. A new way (another distance, another method) is one more line here.
 //   name     names its files and its line in tables
 //   method   of duo identify; absent where the scores come from elsewhere: `scores` then says from where
 //   samples  passkey, long-range or both: what is learnt from

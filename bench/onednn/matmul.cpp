@@ -1,4 +1,4 @@
-// Times oneDNN's y[M, N] = x[M, K]·wᵀ (w [N, K]) on one thread, fp32 or bf16 with fp32 sums, and prints the seconds of each run, one a line,
+// Times oneDNN's y[M, N] = x[M, K]·wᵀ (w [N, K]) on one thread, fp32 or bf16 with fp32 sums, and prints the seconds of each run, one per line,
 // then the checksum. Needs Debian's libdnnl-dev; for bench/matmul.ts only.
 //   matmul <f32|bf16> <M> <N> <K> <repeats>
 #include <chrono>

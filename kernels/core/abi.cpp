@@ -8,7 +8,7 @@
 namespace duo {
 namespace {
 
-// Fixed storage: recording an error must not fail for want of memory.
+// Fixed storage: recording an error must not fail where there is no memory.
 thread_local char last_error[1024] = "";
 
 // Past every text's end (num_tokens is at most 2^30), and far from overflow in sums.

@@ -74,7 +74,7 @@ int32_t duo_device_measure(const char *device, int32_t num_threads, int32_t meas
     if (is_cuda)
       fail(DUO_STATUS_UNSUPPORTED, "Expected device `%s` to be usable, but the library was built without CUDA", device);
     if (measure == DUO_MEASURE_FREE_MEMORY)
-      fail(DUO_STATUS_UNSUPPORTED, "Expected a CUDA device to tell its free memory, got `%s`", device);
+      fail(DUO_STATUS_UNSUPPORTED, "Expected a CUDA device to report its free memory, got `%s`", device);
     if (measure == DUO_MEASURE_UPLOAD_BANDWIDTH)
       fail(DUO_STATUS_UNSUPPORTED, "Expected a CUDA device to copy to, got `%s`", device);
     *rate = measure_cpu(options, measure, running);

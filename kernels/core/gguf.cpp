@@ -25,7 +25,7 @@ constexpr uint64_t MAX_COUNT = uint64_t{1} << 40;  // of one axis, and of a tens
 constexpr uint64_t MAX_ALIGNMENT = 1 << 20;
 // Least bytes of a field (key length, type, one byte) and of a tensor's entry (name length, axes, one axis, type,
 // offset).
-constexpr uint64_t LEAST_FIELD_BYTES = 13, LEAST_TENSOR_BYTES = 32;
+constexpr uint64_t MIN_FIELD_BYTES = 13, MIN_TENSOR_BYTES = 32;
 
 enum ValueType : uint32_t {
   UINT8,
@@ -89,8 +89,8 @@ class Parser {
     const uint64_t version = read(4, "version");
     if (version >= 1 << 16) bad("a little-endian file, got version %" PRIu64 ", which a big-endian one has", version);
     if (version != 2 && version != 3) bad("version 2 or 3, got %" PRIu64, version);
-    const uint64_t num_tensors = read_count("tensors", MAX_TENSORS, LEAST_TENSOR_BYTES);
-    const uint64_t num_fields = read_count("metadata fields", MAX_FIELDS, LEAST_FIELD_BYTES);
+    const uint64_t num_tensors = read_count("tensors", MAX_TENSORS, MIN_TENSOR_BYTES);
+    const uint64_t num_fields = read_count("metadata fields", MAX_FIELDS, MIN_FIELD_BYTES);
     std::set<std::string> names;
     for (uint64_t i = 0; i < num_fields; i++) {
       const std::string key = read_string("bytes of a key", MAX_KEY_BYTES);

@@ -17,9 +17,9 @@ namespace duo {
 inline int64_t count_kl_features(int64_t vocab) { return std::min<int64_t>(DUO_KL_TOKENS, vocab) + 1; }
 
 // Others that together have less have no feature: their mean row would be divided by next to nothing.
-constexpr double KL_LEAST_REST = 1e-6;
+constexpr double KL_MIN_REST = 1e-6;
 // An anchor that is no farther than rounding scales nothing.
-constexpr double KL_LEAST_DIVERGENCE = 1e-9;
+constexpr double KL_MIN_DIVERGENCE = 1e-9;
 // Shares of the way to the anchor, and their weights: the Gauss–Jacobi rule of the weight 2(1 − t), exact for
 // curvatures that are polynomials of degree 5.
 struct KlStep {

@@ -6,7 +6,7 @@
 // core's row take 16 bytes each of; word w of lane c lies at byte 16c + 4w and holds, of 4 bits, elements 32w + 8c … +
 // 7 (element i in nibble i / 2 + 4·(i mod 2), so that one shift and mask gives a pair), of 8 bits, elements 16w + 4c …
 // + 3 (element i in byte 2·(i mod 2) + i / 2, likewise). Rows end with whole superblocks. Scales: 32-bit words of two
-// fp16, those of a chunk (256 bytes of codes) of 8 rows together: [⌈rows / 8⌉, chunks, 8, words a chunk]. What lies
+// fp16, those of a chunk (256 bytes of codes) of 8 rows together: [⌈rows / 8⌉, chunks, 8, words per chunk]. What lies
 // past the columns or the rows is zero.
 #pragma once
 #include <cstdint>
@@ -18,7 +18,7 @@ namespace duo {
 
 enum class WeightFormat : int32_t {
   bf16,
-  int8,     // 8 bits, an fp32 scale a row; codes as the columns come
+  int8,     // 8 bits, an fp32 scale per row; codes as the columns come
   int4,     // 4 bits, 0 … 15; a word (scale, minimum) for 32 elements: scale·code + minimum
   scaled8,  // 8 bits, signed; a word for 32 elements, the scales of their two sixteens: scale·code
   affine8,  // 8 bits, signed; a word (scale, minimum) for 16 elements: scale·code + minimum

@@ -46,7 +46,7 @@ double find_scale(const float *from, const float *to, const std::vector<double> 
     const double change = static_cast<double>(to[i]) - static_cast<double>(from[i]) - first;
     second += mean[static_cast<size_t>(i)] * change * change;
   }
-  return divergence > KL_LEAST_DIVERGENCE && second > 0 ? 2 * divergence / second : 1.0;
+  return divergence > KL_MIN_DIVERGENCE && second > 0 ? 2 * divergence / second : 1.0;
 }
 
 }  // namespace
@@ -129,7 +129,7 @@ Linear CpuKlMetric::map_of(int64_t position, ScratchBuffer &rows) const {
     }
     for (int64_t i = begin; i < end; i++) {
       last[i] =
-          rest < KL_LEAST_REST
+          rest < KL_MIN_REST
               ? 0.0f
               : static_cast<float>(std::sqrt(rest * half) * (others[i - begin] / rest - static_cast<double>(mean[i])));
     }

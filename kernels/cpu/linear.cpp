@@ -1,5 +1,5 @@
 // Blocked matrix products over packed panels (the scheme of BLIS): x is packed once in row panels, each block of weight
-// columns once a block of rows, widened to fp32 on the way (blocks of quantised weights too); a register tile
+// columns once per block of rows, widened to fp32 on the way (blocks of quantised weights too); a register tile
 // multiplies panels. The depth is cut at fixed places, so that a sum's order depends on the shape alone.
 #include "cpu/linear.h"
 

@@ -1,6 +1,6 @@
 // What closing each head to each of several windows does to the final hidden states, seen through random vectors over
 // them: inner products with the derivatives of all heads and windows at once, by one backward pass a vector. The
-// windows' outputs are computed once a layer for all vectors.
+// windows' outputs are computed once per layer for all vectors.
 #include <algorithm>
 
 #include "cpu/layer_ops.h"
@@ -10,7 +10,7 @@ namespace duo {
 namespace {
 
 // Gradients [T, C] that are carried down the layers side by side; more vectors than fit go in turns.
-constexpr int64_t MOST_GRADIENT_FLOATS = int64_t{1} << 28;
+constexpr int64_t MAX_GRADIENT_FLOATS = int64_t{1} << 28;
 
 }  // namespace
 
@@ -19,7 +19,7 @@ void CpuModel::sketch(const Passage &passage, const float *base_gates, const Hea
                       int64_t sink, Task &task, float *products) {
   const int64_t num_tokens = count_needed_tokens(passage), num_rows = passage.num_positions, width = config_.hidden,
                 layers = config_.layers, kv_heads = config_.kv_heads;
-  const int64_t at_once = std::clamp<int64_t>(MOST_GRADIENT_FLOATS / (num_tokens * width), 1, num_vectors);
+  const int64_t at_once = std::clamp<int64_t>(MAX_GRADIENT_FLOATS / (num_tokens * width), 1, num_vectors);
   task.set_total(layers * (1 + num_vectors));
   std::vector<ScratchBuffer> layer_inputs(static_cast<size_t>(layers));
   ScratchBuffer hidden(num_rows * width), last_rows(num_rows * width);

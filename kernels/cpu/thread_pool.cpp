@@ -1,4 +1,4 @@
-// Fork-join over an atomic item counter; workers spin briefly before they sleep, since decode forks hundreds of times a
+// Fork-join over an atomic item counter; workers spin briefly before they sleep, since decode forks hundreds of times per
 // token.
 #include "cpu/thread_pool.h"
 

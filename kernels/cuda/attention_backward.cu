@@ -29,7 +29,7 @@ __device__ __forceinline__ PairGradient pair_gradient(float score, float dp, boo
   return {full + stream, full * (dp - full_delta) + stream * (dp - stream_delta)};
 }
 
-// Block: ROWS query rows of one head, 16 a warp. Shared: queries, d [ROWS, D]; keys, values [2][KEYS, D].
+// Block: ROWS query rows of one head, 16 per warp. Shared: queries, d [ROWS, D]; keys, values [2][KEYS, D].
 template <int D>
 __global__ void __launch_bounds__(THREADS) query_gradient_kernel(const AttentionBackward a) {
   constexpr int ROWS = QueryGradientShape<D>::ROWS, KEYS = QueryGradientShape<D>::KEYS;
@@ -149,7 +149,7 @@ __global__ void __launch_bounds__(THREADS) query_gradient_kernel(const Attention
   }
 }
 
-// Block: KEYS keys of one KV head, 16 a warp; steps of QUERIES query rows, head after head of the group; makes dK, dV or
+// Block: KEYS keys of one KV head, 16 per warp; steps of QUERIES query rows, head after head of the group; makes dK, dV or
 // both. Shared: keys, and for dK values [KEYS, D]; queries, d [2][QUERIES, D]; per query: position, 2 lse, 2 deltas.
 template <int D, bool MAKES_KEYS, bool MAKES_VALUES>
 __global__ void __launch_bounds__(THREADS) key_gradient_kernel(const AttentionBackward a) {

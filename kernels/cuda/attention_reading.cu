@@ -1,5 +1,5 @@
-// One block a position and query head: each thread walks every 256th key with a running maximum, so that no row of
-// scores is kept; the threads' sums meet at the block's maximum. Means: one block a head, threads share its pairs of
+// One block per position and query head: each thread walks every 256th key with a running maximum, so that no row of
+// scores is kept; the threads' sums meet at the block's maximum. Means: one block per head, threads share its pairs of
 // coordinates and divide the tokens.
 #include "cuda/attention_reading.h"
 
@@ -13,7 +13,7 @@ namespace duo::cuda {
 namespace {
 
 constexpr int THREADS = 256;
-constexpr int MOST_HEAD_DIM = 512;
+constexpr int MAX_HEAD_DIM = 512;
 
 struct Top {
   float score;
@@ -29,7 +29,7 @@ __global__ void __launch_bounds__(THREADS)
   const int64_t index = blockIdx.x / r.heads, head = blockIdx.x % r.heads;
   const int64_t position = r.positions[index], kv_head = head / (r.heads / r.kv_heads);
   float *query = reinterpret_cast<float *>(shared_memory());
-  Top *tops = reinterpret_cast<Top *>(query + MOST_HEAD_DIM);
+  Top *tops = reinterpret_cast<Top *>(query + MAX_HEAD_DIM);
   double *sums = reinterpret_cast<double *>(tops + THREADS / 32);
   const uint16_t *from = r.query + (position * r.heads + head) * r.head_dim;
   // Scores in powers of two: e^x = 2^(x·log2 e).
@@ -110,7 +110,7 @@ __global__ void __launch_bounds__(THREADS) mean_heads_kernel(const LayerReading 
 }  // namespace
 
 cudaError_t launch_read_attention(const LayerReading &reading, float *masses, int32_t *top_keys, cudaStream_t stream) {
-  constexpr size_t SHARED = MOST_HEAD_DIM * sizeof(float) + THREADS / 32 * sizeof(Top) + 32 * sizeof(double);
+  constexpr size_t SHARED = MAX_HEAD_DIM * sizeof(float) + THREADS / 32 * sizeof(Top) + 32 * sizeof(double);
   return launch({dim3(static_cast<unsigned>(reading.num_positions * reading.heads)), THREADS, SHARED}, stream,
                 read_attention_kernel, reading, masses, top_keys);
 }

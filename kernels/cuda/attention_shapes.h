@@ -1,5 +1,5 @@
 // How the kernels of attention by mma are cut for a head size D. Blocks are 4 warps of 16 or 32 rows each; what grows
-// with D are shared memory and the output rows in registers, D/2 floats a thread for 16 rows.
+// with D are shared memory and the output rows in registers, D/2 floats per thread for 16 rows.
 #pragma once
 #include "cuda/device.h"
 
@@ -8,7 +8,7 @@ namespace duo::cuda {
 // Shared memory a block may have on the smallest device: compute capabilities 8.6, 8.9 and 12.0 (8.0: 163 KB, 9.0: 227).
 constexpr int SMALLEST_SHARED_BYTES = 99 * 1024;
 
-// Two row tiles a warp use each key fragment twice; more registers than a thread has where both branches are kept, or
+// Two row tiles per warp use each key fragment twice; more registers than a thread has where both branches are kept, or
 // rows are longer than 128. Key tiles of 64 in two buffers fit up to 128.
 template <int D, bool BOTH>
 struct ForwardShape {
@@ -25,7 +25,7 @@ struct QueryGradientShape {
   static_assert(SHARED_BYTES <= SMALLEST_SHARED_BYTES);
 };
 
-// dK, dV: 64 keys; queries and gradients in two buffers. The two sums fill the registers at 128, with 32 queries a
+// dK, dV: 64 keys; queries and gradients in two buffers. The two sums fill the registers at 128, with 32 queries per
 // step; above, a kernel makes dV and another dK, which is 5 products instead of 4 where halves of both would be 6.
 template <int D>
 struct KeyGradientShape {

@@ -1,4 +1,4 @@
-// One thread four elements for the difference, one warp a head vector for the deltas, GATE_SLICES blocks a KV head for
+// One thread per four elements for the difference, one warp per head vector for the deltas, GATE_SLICES blocks per KV head for
 // the gates' sums.
 #include "cuda/branch_gradient.h"
 

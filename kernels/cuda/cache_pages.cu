@@ -7,7 +7,7 @@ namespace {
 
 constexpr int THREADS = 256;
 
-// One block a page.
+// One block per page.
 __global__ void copy_pages_kernel(uint8_t *const *from, uint8_t *const *to, int64_t page_bytes) {
   const auto *source = reinterpret_cast<const uint4 *>(from[blockIdx.x]);
   auto *target = reinterpret_cast<uint4 *>(to[blockIdx.x]);

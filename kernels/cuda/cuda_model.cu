@@ -11,7 +11,7 @@ namespace duo {
 namespace cuda {
 namespace {
 
-constexpr double MOST_OF_FREE_MEMORY = 0.95;  // the rest is for what an estimate does not see
+constexpr double MAX_FREE_MEMORY_SHARE = 0.95;  // the rest is for what an estimate does not see
 
 // What a matrix becomes. `asked`: bf16, int8, int4, or stored: blocks stay blocks.
 WeightFormat choose_format(const std::vector<const Tensor *> &parts, Dtype asked) {
@@ -257,7 +257,7 @@ bool CudaModel::chooses_host(const OpenOptions &options) const {
   check(cudaMemGetInfo(&free_bytes, &total_bytes), "asking for free memory");
   const int64_t twins = options.next_pass == DUO_PASS_MEASURE ? elements * static_cast<int64_t>(sizeof(uint16_t)) : 0;
   const int64_t beside = options.beside_bytes + count_next_pass(config_, options) + algebra_.workspace_bytes();
-  return static_cast<double>(bytes + twins + beside) > MOST_OF_FREE_MEMORY * static_cast<double>(free_bytes);
+  return static_cast<double>(bytes + twins + beside) > MAX_FREE_MEMORY_SHARE * static_cast<double>(free_bytes);
 }
 
 StreamedWeights CudaModel::streamed_weights() const {

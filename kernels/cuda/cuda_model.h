@@ -1,4 +1,4 @@
-// The CUDA device's DuoModel: weights as bf16, as int8 with a scale a row or in groups (core/packed_weights.h), products
+// The CUDA device's DuoModel: weights as bf16, as int8 with a scale per row or in groups (core/packed_weights.h), products
 // of one input joined into one matrix; those of layers in device memory or streamed from the host's (layer_store.h).
 #pragma once
 #include <memory>

@@ -23,7 +23,7 @@
 namespace duo::cuda {
 namespace {
 
-constexpr int MOST_WARPS = 8, ROWS = 16;
+constexpr int MAX_WARPS = 8, ROWS = 16;
 __host__ __device__ constexpr int query_stride(int head_dim) {
   return head_dim + 8;
 }  // elements; neighbours on other banks
@@ -47,7 +47,7 @@ __host__ __device__ constexpr int team_bytes(const DecodeShape &shape, PieceSize
   return (ring > outputs ? ring : outputs) / 16 * 16 + ((ring > outputs ? ring : outputs) % 16 == 0 ? 0 : 16);
 }
 // Bytes of what holds all teams' rings, or in a combine of splits a factor and a sum for each split and row, at least
-// one split's part or a quad a thread, and the rows' outputs where they are rotated.
+// one split's part or a quad per thread, and the rows' outputs where they are rotated.
 __host__ __device__ constexpr int ring_bytes(const DecodeShape &shape, PieceSize size, int rows, int head_dim) {
   const int rings = shape.warps / shape.team * team_bytes(shape, size);
   const int combine = shape.blocks * rows * 2 * 4 + (shape.warps * 32 + 1) * 16 + rows * head_dim * 4;
@@ -184,7 +184,7 @@ __device__ __forceinline__ void make_queries(const DecodeAttention &a, int membe
 }
 
 template <int D, Dtype DTYPE, int QUERY_TILES>
-__global__ void __launch_bounds__(MOST_WARPS * 32, 1) decode_attention_kernel(const DecodeAttention a) {
+__global__ void __launch_bounds__(MAX_WARPS * 32, 1) decode_attention_kernel(const DecodeAttention a) {
   using Piece = Attend<D, DTYPE, QUERY_TILES>;
   constexpr int ENTRIES = Piece::ENTRIES;
   constexpr int WARP_ROWS = QUERY_TILES * 8;
@@ -307,7 +307,7 @@ __global__ void __launch_bounds__(MOST_WARPS * 32, 1) decode_attention_kernel(co
 
 // Warps of a team, at most those of a block.
 int choose_team(int head_dim, int group) {
-  return static_cast<int>(std::min<int64_t>(MOST_WARPS, ceil_divide(group, 8 * decode_query_tiles(head_dim, group))));
+  return static_cast<int>(std::min<int64_t>(MAX_WARPS, ceil_divide(group, 8 * decode_query_tiles(head_dim, group))));
 }
 
 // As Attend has them: rows of a piece with their padding.
@@ -339,7 +339,7 @@ int64_t decode_shared_bytes(Dtype dtype, int head_dim, int group, const DecodeSh
          tail_bytes(shape.warps, query_rows(shape.team, tiles), head_dim);
 }
 
-// One block a multiprocessor: where two fit, blocks that start early (dependent_launch.h) gather on the multiprocessors
+// One block per multiprocessor: where two fit, blocks that start early (dependent_launch.h) gather on the multiprocessors
 // that come free first, and the rest wait for those. Rings of half its shared memory are enough, of more were slower by
 // some µs; a combine of splits may use more. A quarter is left for the blocks of the kernel before, or this one's would
 // have to wait for their end.
@@ -349,17 +349,17 @@ DecodeShape choose_decode_shape(Dtype dtype, int head_dim, int group, int multip
   shape.team = choose_team(head_dim, group);
   const PieceSize size = size_of_piece(dtype, head_dim, group);
   const int64_t piece = size.piece,
-                spare = tail_bytes(MOST_WARPS, query_rows(shape.team, decode_query_tiles(head_dim, group)), head_dim);
+                spare = tail_bytes(MAX_WARPS, query_rows(shape.team, decode_query_tiles(head_dim, group)), head_dim);
   const int64_t room = std::max<int64_t>(1, (shared_bytes - spare) / piece);  // pieces
-  int32_t teams = std::max(1, (shape.warps < 1 ? MOST_WARPS : std::min(shape.warps, MOST_WARPS)) / shape.team);
-  // Two stages a team, and its outputs.
+  int32_t teams = std::max(1, (shape.warps < 1 ? MAX_WARPS : std::min(shape.warps, MAX_WARPS)) / shape.team);
+  // Two stages per team, and its outputs.
   const int64_t least = std::max<int64_t>(2 * piece, shape.team * size.outputs);
   while (request.warps < 1 && teams > 1 && teams * least > shared_bytes - spare) teams /= 2;
   shape.warps = teams * shape.team;
   if (shape.stages < 1)
     shape.stages = static_cast<int32_t>(std::max<int64_t>(2, ceil_divide(shared_bytes / 2, teams * piece)));
   shape.stages =
-      static_cast<int32_t>(std::max<int64_t>(2, std::min<int64_t>({shape.stages, MOST_STAGES, room / teams})));
+      static_cast<int32_t>(std::max<int64_t>(2, std::min<int64_t>({shape.stages, MAX_STAGES, room / teams})));
   if (shape.blocks < 1) shape.blocks = multiprocessors;
   if (shape.room < 1)
     shape.room = static_cast<int32_t>(std::max<int64_t>(0, std::min(shared_bytes / 4 * 3, shared_bytes - spare)));

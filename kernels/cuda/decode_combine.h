@@ -24,7 +24,7 @@ __device__ __forceinline__ void start_parts(float4 *parts, int stride, const flo
 
 // What the blocks that split a head have left in `partial`, combined: out [rows, D]. All of it is asked for at once, as
 // memory is busy with the next kernel's weights and each wait is long; what has come is summed while the rest comes.
-// Teams of threads, four elements a thread, take the splits in turn, and a thread reads only what it asked for itself.
+// Teams of threads, four elements per thread, take the splits in turn, and a thread reads only what it asked for itself.
 // `room` bytes of shared memory from `shared` on, a multiple of 16; totals [rows]. `rotates`: outputs are transformed
 // back, from the room's end.
 template <int D>

@@ -1,4 +1,4 @@
-// One warp a layer; a lane takes every 32nd head, and a running sum over lanes places them.
+// One warp per layer; a lane takes every 32nd head, and a running sum over lanes places them.
 #include "cuda/decode_plan.h"
 
 namespace duo::cuda {

@@ -1,5 +1,5 @@
 // How one decode step's cache reads are shared out: per layer, all entries that the step sees, in tiles, laid one after
-// another over the (session, KV head) pairs, and cut into equal splits, one a block of the attention kernel. Heads of
+// another over the (session, KV head) pairs, and cut into equal splits, one per block of the attention kernel. Heads of
 // any window mix as they come: each counts by the entries that it holds. Made on the device at the start of a step,
 // from the lengths there; a split depends on lengths and the number of blocks alone.
 #pragma once
@@ -23,7 +23,7 @@ static_assert(PAGE_ENTRIES % DECODE_TILE == 0);
 constexpr int DECODE_HEAD_TILES = 12;  // tiles whose time goes to beginning and ending a head: counted before its first
 
 __host__ __device__ inline int32_t count_tiles(int32_t entries) { return (entries + DECODE_TILE - 1) / DECODE_TILE; }
-// Tiles a block, of a layer whose plan ends with `last`.
+// Tiles per block, of a layer whose plan ends with `last`.
 __host__ __device__ inline int32_t tiles_a_block(const DecodeHead &last, int32_t blocks) {
   return static_cast<int32_t>(ceil_divide(last.first_tile - DECODE_HEAD_TILES, blocks));
 }

@@ -1,4 +1,4 @@
-// Up to 8 rows five launches a layer: norm + QKV, rope + cache write + attention, output + residual, norm + gate/up +
+// Up to 8 rows five launches per layer: norm + QKV, rope + cache write + attention, output + residual, norm + gate/up +
 // swiglu, down + residual. All but the first of a step are dependent launches: each begins to read its weights or old
 // cache entries while the one before it ends. More rows have norms by themselves, and a second launch for products whose
 // depth is split (skinny_product.h).
@@ -26,7 +26,7 @@ DecodeBuffers::DecodeBuffers(const CudaModel &model, int64_t most_rows, const St
   const int64_t slots = (model.device_size().multiprocessors + heads) * config.group();
   partial.resize(slots * config.head_dim), partial_scale.resize(slots * 2);
   arrived.resize(rows * config.heads);
-  if (rows > MOST_VECTOR_ROWS) {
+  if (rows > MAX_VECTOR_ROWS) {
     normed.resize(rows * config.hidden), gate_up.resize(rows * 2 * config.intermediate);
     product_partial.resize(step_partial_floats(model, rows));
   }
@@ -53,10 +53,11 @@ DecodeStep::DecodeStep(const CudaModel &model, const DecodeKind &kind, const Dec
   const int head_dim = static_cast<int>(config_.head_dim), group = static_cast<int>(config_.group());
   shape_ = choose_decode_shape(kind.kv_dtype, head_dim, group, device.multiprocessors, device.shared_bytes);
   if (decode_shared_bytes(kind.kv_dtype, head_dim, group, shape_) > device.shared_bytes) {
-    fail(DUO_STATUS_UNSUPPORTED,
-         "Expected fewer query heads a KV head for `head_dim` %d than %d on this GPU, whose blocks have %lld bytes of "
-         "shared memory: use int8 KV or device cpu",
-         head_dim, group, static_cast<long long>(device.shared_bytes));
+    fail(
+        DUO_STATUS_UNSUPPORTED,
+        "Expected fewer query heads per KV head for `head_dim` %d than %d on this GPU, whose blocks have %lld bytes of "
+        "shared memory: use int8 KV or device cpu",
+        head_dim, group, static_cast<long long>(device.shared_bytes));
   }
 }
 

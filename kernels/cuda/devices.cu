@@ -37,7 +37,7 @@ __global__ void read_kernel(const uint4 *from, int64_t count, uint32_t *sink) {
   }
   if (all != 0) *sink = all;
 }
-// Rate of fp32 multiply-adds of a register loop: 64 chains a thread.
+// Rate of fp32 multiply-adds of a register loop: 64 chains per thread.
 __global__ void multiply_add_kernel(float *out, int64_t rounds, float factor) {
   float sums[64];
 #pragma unroll

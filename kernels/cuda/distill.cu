@@ -11,7 +11,7 @@
 namespace duo::cuda {
 namespace {
 
-constexpr double MOST_OF_DEVICE =
+constexpr double MAX_DEVICE_SHARE =
     0.9;  // kept branches only save time: what is left is the driver's and other programs'
 constexpr int64_t LOGIT_ROWS =
     64;  // rows of logits held at once, of teacher and student: 82 MB of a 128K vocabulary with their gradient
@@ -109,7 +109,7 @@ int64_t CudaModel::choose_kept_layers(PassSize size) const {
   check(cudaMemGetInfo(&free_bytes, &total_bytes), "asking for free memory");
   const int64_t free_room = static_cast<int64_t>(free_bytes) + workspace_.bytes();
   const int64_t most_room =
-      static_cast<int64_t>(static_cast<double>(total_bytes) * MOST_OF_DEVICE) - device_weight_bytes();
+      static_cast<int64_t>(static_cast<double>(total_bytes) * MAX_DEVICE_SHARE) - device_weight_bytes();
   const int64_t room = std::min(free_room, most_room) - beside_pass_bytes();
   for (size.kept_layers = std::min(config_.layers, most_kept_layers_); size.kept_layers > 0; size.kept_layers--) {
     if (PassMemory::count_bytes(config_, size) <= room) break;

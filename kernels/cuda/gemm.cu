@@ -40,7 +40,7 @@ __global__ void __launch_bounds__(THREADS) product_kernel(const Product p) {
         load_block<DEPTH>(right, p.right, p.right_stride, TILE, first_column, p.n, step * DEPTH, p.k);
       }
     }
-    cp_async_commit_group();  // a group a step even past the end, so that the count of groups stays the same
+    cp_async_commit_group();  // a group per step even past the end, so that the count of groups stays the same
   };
   for (int step = 0; step < STAGES - 1; step++) load_step(step);
 

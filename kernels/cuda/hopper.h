@@ -20,7 +20,7 @@ constexpr int WARPGROUP = 128;
 // kernels.
 bool has_hopper();
 
-// ---- Tiles ---- [rows, 64·n] bf16 as n planes of [rows, 64], 128 bytes a row, the row's 16-byte pieces permuted as
+// ---- Tiles ---- [rows, 64·n] bf16 as n planes of [rows, 64], 128 bytes per row, the row's 16-byte pieces permuted as
 // the 128-byte swizzle wants: it exchanges address bits 4–6 with bits 7–9, so planes begin at multiples of 1024 bytes.
 
 __device__ __forceinline__ uint32_t shared_offset(const void *pointer) {
@@ -64,7 +64,7 @@ __device__ __forceinline__ uint64_t advance_k_major(uint64_t operand, int k) {
 // The same where rows are the depth: 16 rows.
 __device__ __forceinline__ uint64_t advance_mn_major(uint64_t operand, int k) { return advance(operand, k * 2048); }
 
-// ---- Products of a warpgroup ---- sum [64, N] (N/2 floats a thread): with w the warp in its group, r = lane / 4, c =
+// ---- Products of a warpgroup ---- sum [64, N] (N/2 floats per thread): with w the warp in its group, r = lane / 4, c =
 // 2·(lane mod 4), sum[4j + i] is row 16w + r + 8·(i / 2), column 8j + c + i mod 2; `left` registers as mma_m16n8k16's
 // a. Nothing of `sum`, `left` or the tiles may be touched until waited for.
 
@@ -246,7 +246,7 @@ __device__ __forceinline__ void mbarrier_wait(Mbarrier *barrier, uint32_t parity
 
 // ---- Registers ----
 
-// This warpgroup keeps (or takes) COUNT registers a thread of the block's share; all warpgroups' together at most 512
+// This warpgroup keeps (or takes) COUNT registers per thread of the block's share; all warpgroups' together at most 512
 // at 128 threads each.
 template <int COUNT>
 __device__ __forceinline__ void setmaxnreg_dec() {

@@ -10,7 +10,7 @@ namespace {
 
 constexpr int THREADS = 256;
 constexpr int NUM_STEPS = sizeof(KL_STEPS) / sizeof(KlStep);
-static_assert(MOST_KL_TOKENS <= THREADS && DUO_KL_TOKENS <= MOST_KL_TOKENS, "a thread writes one token");
+static_assert(MAX_KL_TOKENS <= THREADS && DUO_KL_TOKENS <= MAX_KL_TOKENS, "a thread writes one token");
 
 struct KlSteps {
   int count;
@@ -74,7 +74,7 @@ __global__ void __launch_bounds__(THREADS)
       second += mean_of(i) * change * change;
     }
     second = sum_block(second, scratch);
-    if (divergence > KL_LEAST_DIVERGENCE && second > 0.0) factor = 2.0 * divergence / second;
+    if (divergence > KL_MIN_DIVERGENCE && second > 0.0) factor = 2.0 * divergence / second;
   }
   if (threadIdx.x == 0) scale[blockIdx.x] = factor;
   // In place: an element is read by the thread that writes it, and by no other.
@@ -164,7 +164,7 @@ __global__ void kl_means_kernel(const KlMaps maps) {
     mean += static_cast<double>(shares[i]) * static_cast<double>(weight);
   }
   maps.mean[at] = static_cast<float>(mean);
-  maps.rest[at] = share < KL_LEAST_REST ? 0.0f : static_cast<float>(others / share - mean);
+  maps.rest[at] = share < KL_MIN_REST ? 0.0f : static_cast<float>(others / share - mean);
 }
 
 // Products with maps, a block for a position, TILE of its changes or vectors and TILE columns of the result: 4 × 4 sums
@@ -262,7 +262,7 @@ cudaError_t launch_kl_distributions(const float *from, const float *to, int64_t 
 }
 cudaError_t launch_kl_tokens(float *probabilities, int64_t positions, int64_t vocab, int64_t count, int32_t *tokens,
                              float *shares, cudaStream_t stream) {
-  if (count < 1 || count > MOST_KL_TOKENS || count > vocab) return cudaErrorInvalidValue;
+  if (count < 1 || count > MAX_KL_TOKENS || count > vocab) return cudaErrorInvalidValue;
   return launch({dim3(static_cast<unsigned>(positions)), THREADS, sizeof(TokenShared)}, stream, kl_tokens_kernel,
                 probabilities, vocab, static_cast<int>(count), tokens, shares);
 }

@@ -12,8 +12,8 @@ namespace duo::cuda {
 cudaError_t launch_kl_distributions(const float *from, const float *to, int64_t positions, int64_t vocab,
                                     float *probabilities, double *scale, cudaStream_t stream);
 
-constexpr int64_t MOST_KL_TOKENS = 256;
-// The count <= MOST_KL_TOKENS likeliest tokens of each row, likeliest first, of equal ones the lower ids: tokens [P, T],
+constexpr int64_t MAX_KL_TOKENS = 256;
+// The count <= MAX_KL_TOKENS likeliest tokens of each row, likeliest first, of equal ones the lower ids: tokens [P, T],
 // shares [P, K] = their probabilities and that of all others, probabilities [P, V] = 0 where they stood.
 cudaError_t launch_kl_tokens(float *probabilities, int64_t positions, int64_t vocab, int64_t count, int32_t *tokens,
                              float *shares, cudaStream_t stream);

@@ -15,7 +15,7 @@ namespace duo::cuda {
 namespace {
 
 constexpr int64_t LOGIT_ROWS = 64;              // held at once: 33 MB of a 128K vocabulary, and as much of an anchor's
-constexpr int64_t MOST_CHANGES = 256;           // multiplied at once
+constexpr int64_t MAX_CHANGES = 256;            // multiplied at once
 constexpr float PROBABILITY_FACTOR = 32768.0f;  // puts what is left of 1 well above f16's subnormals
 
 class CudaKlMetric final : public KlMetric {
@@ -125,7 +125,7 @@ CudaKlMetric::CudaKlMetric(const CudaModel &model, const float *reference, const
 // left [count, P, depth], out [count, P, columns], both on the host.
 void CudaKlMetric::multiply(decltype(launch_kl_project) *launch, const float *left, int64_t depth, int64_t count,
                             int64_t columns, float *out) const {
-  const int64_t most_changes = std::min(MOST_CHANGES, count),
+  const int64_t most_changes = std::min(MAX_CHANGES, count),
                 most_positions =
                     std::clamp<int64_t>(most_floats_ / (most_changes * std::max(depth, columns)), 1, num_positions_);
   DeviceBuffer<float> given(most_changes * most_positions * depth), found(most_changes * most_positions * columns);

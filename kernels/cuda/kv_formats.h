@@ -1,5 +1,5 @@
 // How one head vector of a KV cache is stored, by dtype, and read back. Raw values of every format are exact in bf16;
-// the value is raw·scale, so that kernels multiply raw values and apply one scale a vector.
+// the value is raw·scale, so that kernels multiply raw values and apply one scale per vector.
 //   f32, bf16, f16 (of a measuring pass; no cache has it): as they are; scale 1.   int8: −127…127, scale fp32 = max|x|/127.   fp8: e4m3, scale fp32 = max|x|/448.
 //   int4: q − zero with q 0…15; the scale word holds fp16 scale (low half) and fp16 zero (high half), zero an integer 0…15.
 //   k8v4, of a cache: keys as int8, values as int4.

@@ -1,4 +1,4 @@
-// One warp a head vector: its gradient is read once and stays in registers for all windows.
+// One warp per head vector: its gradient is read once and stays in registers for all windows.
 #include "cuda/ladder_products.h"
 
 #include "cuda/branch_gradient.h"

@@ -1,4 +1,4 @@
-// Row-wise operations: one block a row for norms, one warp a head vector for rope, one thread a few elements for the
+// Row-wise operations: one block per row for norms, one warp per head vector for rope, one thread for a few elements of the
 // rest.
 #include "cuda/layer_ops.h"
 
@@ -119,7 +119,7 @@ __device__ __forceinline__ void record_range(const HeadVector &v, float *peak) {
 
 template <int D, Half HALF>
 __global__ void rope_write_kernel(const RopeWrite r) {
-  float *staging = reinterpret_cast<float *>(shared_memory()) + threadIdx.x / 32 * D;  // one head vector a warp
+  float *staging = reinterpret_cast<float *>(shared_memory()) + threadIdx.x / 32 * D;  // one head vector per warp
   const int64_t item = static_cast<int64_t>(blockIdx.x) * (blockDim.x / 32) + threadIdx.x / 32;
   const int64_t queries = r.query_rows * r.heads, keys = r.rows * r.kv_heads;
   constexpr int64_t half = D / 2;
@@ -154,7 +154,7 @@ __global__ void rope_write_kernel(const RopeWrite r) {
   encode_vector(stored, staging, D, to + index * kv_row_bytes(stored, D), scale == nullptr ? nullptr : scale + index);
 }
 
-// One thread 4 bytes of a row (rows are whole words for D >= 8), threads beyond them the scale.
+// One thread per 4 bytes of a row (rows are whole words for D >= 8), threads beyond them the scale.
 __global__ void cache_copy_kernel(const CacheCopy c) {
   const int key_words = kv_key_bytes(c.dtype, c.head_dim) / 4, scales = kv_scale_bytes(c.dtype) / 4,
             width = kv_entry_bytes(c.dtype, c.head_dim) / 4;
@@ -214,7 +214,7 @@ __global__ void rope_backward_kernel(const RopeBackward r) {
                r.head_dim);
 }
 
-// One thread eight neighbours; blocks along x cover a row, along y the rows, in strides where there are more than a
+// One thread per eight neighbours; blocks along x cover a row, along y the rows, in strides where there are more than a
 // grid holds. `peak`, where it is given, rises to the greatest |silu(gate)·up|, before the factor.
 template <Half HALF>
 __global__ void swiglu_kernel(const uint16_t *gate_up, int64_t rows, int64_t width, float factor, float *peak,
@@ -288,7 +288,7 @@ __global__ void mix_kernel(const float *full, const float *stream, const float *
                                             : gate * full[i] + (1.0f - gate) * stream[i]);
 }
 
-// One block a row.
+// One block per row.
 __global__ void quantize_rows_kernel(const bf16 *from, int64_t columns, int8_t *to, float *scale) {
   float *scratch = reinterpret_cast<float *>(shared_memory());
   const int64_t at = static_cast<int64_t>(blockIdx.x) * columns;
@@ -314,7 +314,7 @@ __device__ __forceinline__ float random_unit(uint64_t seed, uint64_t index) {
   return static_cast<float>(sum - 131070) * (1.7320508f / 65536.0f);
 }
 
-// One warp a slot.
+// One warp per slot.
 __global__ void fill_cache_kernel(const HeadCache cache, Dtype dtype, int32_t head_dim, uint64_t seed) {
   float *vector = reinterpret_cast<float *>(shared_memory()) + threadIdx.x / 32 * head_dim;
   const int64_t item = static_cast<int64_t>(blockIdx.x) * (blockDim.x / 32) + threadIdx.x / 32, slot = item / 2;
@@ -327,7 +327,7 @@ __global__ void fill_cache_kernel(const HeadCache cache, Dtype dtype, int32_t he
                 item % 2 ? to.value_scale : to.key_scale);
 }
 
-// One block a row.
+// One block per row.
 template <typename From, typename To>
 __global__ void gather_rows_kernel(const From *from, const int32_t *index, int64_t width, To *to) {
   const int64_t source = index == nullptr ? static_cast<int64_t>(blockIdx.x) : static_cast<int64_t>(index[blockIdx.x]);

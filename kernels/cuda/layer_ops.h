@@ -59,7 +59,7 @@ __device__ __forceinline__ void make_rope_pair(int64_t position, float inverse, 
 // Cosines and sines [rows, D/2] of positions start + row.
 cudaError_t launch_rope_tables(const float *inverse, float scale, int64_t start, int64_t rows, int32_t half,
                                float *cosine, float *sine, cudaStream_t stream);
-// Q/K norm, rotation ("rotate half"), cache format. One warp a head vector.
+// Q/K norm, rotation ("rotate half"), cache format. One warp per head vector.
 cudaError_t launch_rope_write(const RopeWrite &rope, cudaStream_t stream);
 
 // Rows of a chunk in cache format into the caches; rows that the ring would overwrite again are left out.
@@ -116,7 +116,7 @@ cudaError_t launch_count_up(int64_t start, int64_t rows, int32_t *to, cudaStream
 // mixed [rows, H, D] = gate·full + (1 − gate)·stream.
 cudaError_t launch_mix(const float *full, const float *stream, const float *gates, int64_t rows, int32_t heads,
                        int32_t kv_heads, int32_t head_dim, bf16 *mixed, cudaStream_t stream_, Half half = Half::bf16);
-// Weights [rows, columns] to int8 and one scale a row, and back.
+// Weights [rows, columns] to int8 and one scale per row, and back.
 cudaError_t launch_quantize_rows(const bf16 *from, int64_t rows, int64_t columns, int8_t *to, float *scale,
                                  cudaStream_t stream);
 // Every key and value of a cache becomes a seeded random number of unit scale.

@@ -1,7 +1,7 @@
 // The weights stream through shared memory: every warp has a ring of its own there, which cp.async fills some stages
 // ahead, and waits for no other warp; reading begins before the vectors are known.
 // Block: 8 warps in teams of `slices`. A team takes units of 16 weight rows in turn (swiglu: 8 gate rows and their 8 up
-// rows), its warps the depth's chunks of CHUNK_BYTES a row in turn. Copies ask for whole lines of 128 bytes; when they
+// rows), its warps the depth's chunks of CHUNK_BYTES per row in turn. Copies ask for whole lines of 128 bytes; when they
 // asked for halves, with shorter rings, 1 GB took 300 µs instead of 235 on one H200. Tensor cores: weight rows are a
 // product's 16 rows, the vectors its 8 columns. A lane holds rows r and r + 8 (r = lane / 4) and reads parts c, c + 4,
 // c + 8 … of 16 bytes (c = lane mod 4) of each; the vectors are read alike, so the order of the depth is free. Warps'
@@ -77,7 +77,7 @@ struct Walk {
   }
 };
 
-// Whose sum an output is: a round of the group, a team, a vector, a row of the unit.
+// What an output sums over: a round of the group, a team, a vector, a row of the unit.
 struct Place {
   int round, team, vector, row;
 };
@@ -413,7 +413,7 @@ Cut cut_of(const VectorProduct &p) {
                     (cut.group_rounds * WARPS * UNIT * p.batch + NORM_FLOATS) * static_cast<int64_t>(sizeof(float));
   const int64_t room = (p.device.shared_bytes - cut.other_bytes) / stage_bytes,
                 wish = p.stages > 0 ? p.stages : RING_BYTES / stage_bytes;
-  cut.stages = static_cast<int32_t>(std::max<int64_t>(2, std::min<int64_t>({wish, room, MOST_STAGES})));
+  cut.stages = static_cast<int32_t>(std::max<int64_t>(2, std::min<int64_t>({wish, room, MAX_STAGES})));
   const int64_t teams = WARPS / cut.slices,
                 units = ceil_divide(p.outputs, p.store == VectorStore::swiglu ? UNIT / 2 : UNIT);
   // No more blocks than these rounds need: multiprocessors on which the kernel before this one ends last then get none,

@@ -29,7 +29,7 @@ struct VectorProduct {
   VectorStore store;
   DeviceSize device;
   int32_t blocks_a_multiprocessor = 1;
-  int32_t stages = 0;         // of 16 bytes a row on their way, a thread; 0: chosen
+  int32_t stages = 0;         // of 16 bytes per row on their way, per thread; 0: chosen
   bool is_dependent = false;  // weights may be read before the kernel before this one ends (dependent_launch.h)
   int32_t *first_bad =
       nullptr;  // [batch], of the f32 store: lowered to the least index of an output that is NaN or infinite

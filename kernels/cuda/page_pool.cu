@@ -8,13 +8,13 @@ namespace {
 
 // What a slab holds beyond the pages that are asked for, so that a decoding session does not wait for an allocation
 // every 256 tokens: a quarter of what the pool has, from the granularity of device memory up.
-constexpr int64_t LEAST_SLAB_BYTES = int64_t{2} << 20, MOST_SPARE_BYTES = int64_t{256} << 20;
+constexpr int64_t MIN_SLAB_BYTES = int64_t{2} << 20, MAX_SPARE_BYTES = int64_t{256} << 20;
 
 }  // namespace
 
 void PagePool::add_slab(Shelf &shelf, int64_t page_bytes, int64_t least) {
   const int64_t held = count_bytes(),
-                spare = std::max(LEAST_SLAB_BYTES, std::min(MOST_SPARE_BYTES, held / 4)) / page_bytes;
+                spare = std::max(MIN_SLAB_BYTES, std::min(MAX_SPARE_BYTES, held / 4)) / page_bytes;
   Slab slab;
   const auto allocate = [&](int64_t count) {
     if (count * page_bytes > most_bytes_ - held) fail(DUO_STATUS_MEMORY, "Expected pages within the limit of the pool");
@@ -64,7 +64,7 @@ int64_t PagePool::count_available(int64_t page_bytes, int64_t spare_bytes) const
   const std::lock_guard<std::mutex> lock(mutex_);
   // Device memory comes in pieces of the least slab's size.
   const int64_t of_device =
-      std::max<int64_t>(0, static_cast<int64_t>(free_bytes) - spare_bytes) / LEAST_SLAB_BYTES * LEAST_SLAB_BYTES;
+      std::max<int64_t>(0, static_cast<int64_t>(free_bytes) - spare_bytes) / MIN_SLAB_BYTES * MIN_SLAB_BYTES;
   int64_t pages = std::min(of_device, std::max<int64_t>(0, most_bytes_ - count_bytes())) / page_bytes;
   if (const auto shelf = shelves_.find(page_bytes); shelf != shelves_.end()) {
     for (const auto &[at, slab] : shelf->second) pages += static_cast<int64_t>(slab.free.size());

@@ -13,9 +13,9 @@ namespace {
 // Rows of a chunk of the MLP: alike in all chunks, at most as many as give matrix products their full rate, a multiple
 // of their tiles.
 int64_t choose_chunk_rows(int64_t rows) {
-  constexpr int64_t MOST_ROWS = 8192, TILE = 128;
-  if (rows <= MOST_ROWS) return rows;
-  return ceil_divide(ceil_divide(rows, ceil_divide(rows, MOST_ROWS)), TILE) * TILE;
+  constexpr int64_t MAX_ROWS = 8192, TILE = 128;
+  if (rows <= MAX_ROWS) return rows;
+  return ceil_divide(ceil_divide(rows, ceil_divide(rows, MAX_ROWS)), TILE) * TILE;
 }
 
 }  // namespace

@@ -1,6 +1,6 @@
 // The device memory of a pass over one sample, laid out once: what runs and what is estimated are the same list of
-// buffers. In bytes a token of a llama-3-8b shape: 117 KiB of working buffers in distillation, 8 KiB a layer for its
-// input, 16.3 KiB a layer for its branches.
+// buffers. In bytes per token of a llama-3-8b shape: 117 KiB of working buffers in distillation, 8 KiB per layer for its
+// input, 16.3 KiB per layer for its branches.
 #pragma once
 #include <vector>
 

@@ -12,8 +12,8 @@
 namespace duo::cuda {
 namespace {
 
-constexpr int64_t TOKENS_AT_ONCE = 16384;    // of all lanes: products of that many rows run at full rate
-constexpr double MOST_OF_FREE_MEMORY = 0.8;  // the rest is for products' own memory and other programs
+constexpr int64_t TOKENS_AT_ONCE = 16384;      // of all lanes: products of that many rows run at full rate
+constexpr double MAX_FREE_MEMORY_SHARE = 0.8;  // the rest is for products' own memory and other programs
 
 // One probed head on its way from its layer to the end.
 struct Lane {
@@ -42,7 +42,7 @@ int64_t CudaModel::choose_probe_lanes(const Passage &passage) const {
                         (tokens + 2 * rows) * config_.hidden * 4 + beside_pass_bytes();
   size_t free_bytes = 0, total_bytes = 0;
   check(cudaMemGetInfo(&free_bytes, &total_bytes), "asking for free memory");
-  return std::clamp<int64_t>(static_cast<int64_t>(MOST_OF_FREE_MEMORY * static_cast<double>(free_bytes)) / bytes, 1,
+  return std::clamp<int64_t>(static_cast<int64_t>(MAX_FREE_MEMORY_SHARE * static_cast<double>(free_bytes)) / bytes, 1,
                              wanted);
 }
 

@@ -1,11 +1,11 @@
-// One block a row, or for the loss a fixed number of blocks whose partial sums one block adds; nothing depends on the
+// One block per row, or for the loss a fixed number of blocks whose partial sums one block adds; nothing depends on the
 // order blocks run in.
 #include "cuda/reductions.h"
 
 namespace duo::cuda {
 namespace {
 
-constexpr int THREADS = 256, MOST_SAMPLE_THREADS = 1024;
+constexpr int THREADS = 256, MAX_SAMPLE_THREADS = 1024;
 
 __global__ void loss_kernel(float *student, const float *teacher, int64_t count, double *partial) {
   double *scratch = reinterpret_cast<double *>(shared_memory());
@@ -24,7 +24,7 @@ __global__ void loss_sum_kernel(const double *partial, int64_t count, double *lo
   const double sum = sum_block(partial[threadIdx.x], scratch);
   if (threadIdx.x == 0) *loss = sum / static_cast<double>(count);
 }
-static_assert(LOSS_BLOCKS == THREADS, "loss_sum_kernel adds one partial sum a thread");
+static_assert(LOSS_BLOCKS == THREADS, "loss_sum_kernel adds one partial sum per thread");
 
 __global__ void subtract_kernel(const float *a, const float *b, int64_t count, float *difference) {
   const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
@@ -170,7 +170,7 @@ __device__ __forceinline__ double sum_weights(const SampleDraw &d, bool by_logit
   return sum_block(sum, scratch);
 }
 
-__global__ void __launch_bounds__(MOST_SAMPLE_THREADS) sample_kernel(const SampleDraw d) {
+__global__ void __launch_bounds__(MAX_SAMPLE_THREADS) sample_kernel(const SampleDraw d) {
   double *scratch = reinterpret_cast<double *>(shared_memory());
   const Best best = find_best(d.logits, d.vocab, reinterpret_cast<Best *>(scratch));
   if (d.temperature == 0.0f) {
@@ -234,14 +234,14 @@ cudaError_t launch_compare_rows(const float *teacher, const float *student, int6
 }
 cudaError_t launch_check_finite(const float *logits, int64_t rows, int64_t vocab, int32_t *first_bad,
                                 cudaStream_t stream) {
-  // One block a row, as large as may be: it stands alone at the end of a decode step.
+  // One block per row, as large as may be: it stands alone at the end of a decode step.
   return launch({dim3(static_cast<unsigned>(rows)), 1024, 32 * sizeof(int32_t)}, stream, check_finite_kernel, logits,
                 vocab, first_bad);
 }
 cudaError_t launch_sample(const SampleDraw &draw, cudaStream_t stream) {
   const int64_t threads = ceil_divide(draw.vocab, 32) * 32;
   return launch(
-      {dim3(1), static_cast<int>(threads < MOST_SAMPLE_THREADS ? threads : MOST_SAMPLE_THREADS), 32 * sizeof(double)},
+      {dim3(1), static_cast<int>(threads < MAX_SAMPLE_THREADS ? threads : MAX_SAMPLE_THREADS), 32 * sizeof(double)},
       stream, sample_kernel, draw);
 }
 cudaError_t launch_set_value(int32_t *to, int32_t value, cudaStream_t stream) {

@@ -318,7 +318,7 @@ void CudaSession::decode_batch(DuoSession *const *sessions, const int32_t *token
     for (CudaSession *session : batch) session->reserve(1, turn.stream());
     for (CudaSession *session : batch) session->forget_logits();
     step.run(members, tokens + first, turn.stream());
-    // Who decodes a given token wants its logits next: they come along while the device is waited for anyway.
+    // A caller that decodes a given token reads its logits next: they are copied while the device is waited for anyway.
     for (CudaSession *session : batch) session->start_logits_copy(turn.stream());
     turn.stream().wait();
     for (CudaSession *session : batch) session->length_++, session->has_host_logits_ = true;

@@ -14,7 +14,7 @@
 namespace duo::cuda {
 namespace {
 
-constexpr double MOST_OF_FREE_MEMORY = 0.8;  // the rest is for products' own memory and other programs
+constexpr double MAX_FREE_MEMORY_SHARE = 0.8;  // the rest is for products' own memory and other programs
 
 // Gradients of several vectors on their way down, each kind in one piece: many allocations take longer than a small
 // model's passes.
@@ -69,7 +69,7 @@ int64_t CudaModel::choose_sketch_vectors(const Passage &passage, int64_t most) c
   const int64_t bytes = 4 * (tokens + passage.num_positions) * config_.hidden + 2 * rows * config_.query_width();
   size_t free_bytes = 0, total_bytes = 0;
   check(cudaMemGetInfo(&free_bytes, &total_bytes), "asking for free memory");
-  const auto room = static_cast<int64_t>(MOST_OF_FREE_MEMORY * static_cast<double>(free_bytes)) - beside_pass_bytes();
+  const auto room = static_cast<int64_t>(MAX_FREE_MEMORY_SHARE * static_cast<double>(free_bytes)) - beside_pass_bytes();
   return std::clamp<int64_t>(room / bytes, 1, std::min(most, most_sketch_vectors_));
 }
 

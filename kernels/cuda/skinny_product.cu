@@ -1,5 +1,5 @@
 // Tiles of 256 weight rows (swiglu: 128 gate rows and their 128 up rows) against all vectors. Block: 8 warps of 32 rows
-// each. The depth is taken in steps of 128 bytes a row; codes, scales and the vectors' elements of some steps are on
+// each. The depth is taken in steps of 128 bytes per row; codes, scales and the vectors' elements of some steps are on
 // their way through a ring of stages, filled by cp.async, codes and scales before the vectors are known. With groups
 // the sums of codes are made for each group by itself and scaled in fp32; the vectors' own sums by group, which minima
 // are multiplied with, are made once for a block by its warps together.
@@ -21,7 +21,7 @@ using namespace skinny;
 
 // What a block's partial sums of 64 vectors cost to write and to read again, in steps.
 constexpr int64_t SPLIT_STEPS = 2;
-constexpr int64_t MOST_SPLITS = 16;
+constexpr int64_t MAX_SPLITS = 16;
 
 // An output from the sum of its row, and of its up row where it has one.
 __device__ __forceinline__ void store_output(const VectorProduct &p, int64_t vector, int64_t output, float sum,
@@ -149,7 +149,7 @@ Cut cut_of(const VectorProduct &p) {
   cut.steps = static_cast<int32_t>(ceil_divide(cut.row_bytes, STEP_BYTES));
   const int64_t tiles = ceil_divide(p.outputs, p.store == VectorStore::swiglu ? TILE_ROWS / 2 : TILE_ROWS);
   int64_t least = INT64_MAX;
-  for (int64_t splits = 1; splits <= std::min<int64_t>(MOST_SPLITS, cut.steps); splits++) {
+  for (int64_t splits = 1; splits <= std::min<int64_t>(MAX_SPLITS, cut.steps); splits++) {
     const int64_t rounds = ceil_divide(tiles * splits, int64_t{p.device.multiprocessors}),
                   cost = rounds * (ceil_divide(int64_t{cut.steps}, splits) + (splits > 1 ? SPLIT_STEPS : 0));
     if (cost < least) least = cost, cut.splits = static_cast<int32_t>(splits);
@@ -161,7 +161,7 @@ Cut cut_of(const VectorProduct &p) {
 
 bool is_valid(const VectorProduct &p) {
   const int64_t step = has_groups(p.format) ? 32 : p.format == WeightFormat::int8 ? 16 : 8;
-  return p.hidden == nullptr && p.device.multiprocessors >= 1 && p.batch >= 1 && p.batch <= MOST_SKINNY_VECTORS &&
+  return p.hidden == nullptr && p.device.multiprocessors >= 1 && p.batch >= 1 && p.batch <= MAX_SKINNY_VECTORS &&
          p.depth >= step && p.depth % step == 0 && p.outputs >= 1 &&
          !(has_groups(p.format) && p.store == VectorStore::swiglu && p.outputs % SCALE_ROWS != 0);
 }
@@ -174,9 +174,9 @@ int64_t stages_that_fit(const DeviceSize &device) {
 template <WeightFormat FORMAT, int VECTORS>
 cudaError_t launch_class(const VectorProduct &p, Cut cut, float *partial, cudaStream_t stream) {
   using Layout = StepLayout<FORMAT, VECTORS>;
-  const int64_t fitting = stages_that_fit<Layout>(p.device), wish = p.stages > 0 ? p.stages : MOST_STAGES;
+  const int64_t fitting = stages_that_fit<Layout>(p.device), wish = p.stages > 0 ? p.stages : MAX_STAGES;
   if (fitting < 2) return cudaErrorInvalidValue;
-  cut.stages = static_cast<int32_t>(std::clamp<int64_t>(wish, 2, std::min<int64_t>(fitting, MOST_STAGES)));
+  cut.stages = static_cast<int32_t>(std::clamp<int64_t>(wish, 2, std::min<int64_t>(fitting, MAX_STAGES)));
   const Grid grid{dim3(static_cast<unsigned>(cut.blocks)), THREADS,
                   static_cast<size_t>(cut.stages * Layout::STAGE_BYTES + Layout::SUM_BYTES)};
   const cudaError_t error =

@@ -5,7 +5,7 @@
 
 namespace duo::cuda {
 
-constexpr int32_t MOST_SKINNY_VECTORS = 64;
+constexpr int32_t MAX_SKINNY_VECTORS = 64;
 
 // product: as launch_vector_product takes it, of 1 to 64 vectors, which are given as x; `blocks_a_multiprocessor` is
 // not heeded. partial: room of skinny_partial_floats(product) elements, which nothing else uses until the product has

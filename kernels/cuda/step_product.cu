@@ -46,7 +46,7 @@ void multiply_step_matrix(const CudaModel &model, const StepProduct &p, int64_t 
 
 void multiply_step(const CudaModel &model, const StepProduct &product, int64_t batch, const StepProductRoom &room,
                    const Stream &stream) {
-  if (batch <= MOST_VECTOR_ROWS) {
+  if (batch <= MAX_VECTOR_ROWS) {
     return check(launch_vector_product(vector_product_of(model, product, batch), stream.get()),
                  "a matrix-vector product");
   }

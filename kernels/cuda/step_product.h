@@ -6,7 +6,7 @@
 
 namespace duo::cuda {
 
-constexpr int64_t MOST_VECTOR_ROWS = 8;  // of matvec.h's product
+constexpr int64_t MAX_VECTOR_ROWS = 8;  // of matvec.h's product
 
 struct StepProduct {
   const DeviceMatrix &matrix;

@@ -14,7 +14,7 @@
 namespace duo::cuda {
 
 constexpr int64_t STAGING_ELEMENTS = 8 << 20;  // 16 MB per buffer: long enough for full bus speed
-constexpr int64_t MOST_PACKERS = 8;            // threads that lay blocks out anew
+constexpr int64_t MAX_PACKERS = 8;             // threads that lay blocks out anew
 
 class Uploader {
  public:
@@ -122,8 +122,7 @@ class Uploader {
   static bool pack_side_by_side(Dtype dtype, const PackedShape &shape, const uint8_t *from, uint8_t *codes,
                                 uint32_t *scales) {
     const int64_t blocks = (shape.rows + SCALE_ROWS - 1) / SCALE_ROWS,
-                  threads =
-                      std::min<int64_t>({blocks, MOST_PACKERS, std::max(1u, std::thread::hardware_concurrency())});
+                  threads = std::min<int64_t>({blocks, MAX_PACKERS, std::max(1u, std::thread::hardware_concurrency())});
     const int64_t rows_each = (blocks + threads - 1) / threads * SCALE_ROWS,
                   row_bytes = shape.columns / block_elements(dtype) * block_bytes(dtype);
     std::vector<std::future<bool>> parts;

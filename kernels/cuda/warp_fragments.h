@@ -19,7 +19,7 @@ __device__ __forceinline__ void wait_copies_left(int groups_left) {
     default: return cp_async_wait_group<7>();
   }
 }
-constexpr int MOST_STAGES = 9;  // so that all but two are 7 groups left
+constexpr int MAX_STAGES = 9;  // so that all but two are 7 groups left
 
 // ---- Between blocks of a grid ----
 

@@ -11,7 +11,7 @@ namespace duo::emulation {
 
 namespace {
 
-constexpr unsigned SIZE = 128, MOST_GROUPS = 8;
+constexpr unsigned SIZE = 128, MAX_GROUPS = 8;
 
 struct Product {
   std::array<float *, SIZE> sums;
@@ -22,7 +22,7 @@ struct Queue {
   std::vector<Product> open;
   std::deque<std::vector<Product>> groups;
 };
-std::array<Queue, MOST_GROUPS> queues;
+std::array<Queue, MAX_GROUPS> queues;
 
 Queue &own_queue() { return queues[threadIdx.x / SIZE]; }
 

@@ -40,9 +40,9 @@ extern "C" {
 #define DUO_DTYPE_F32 0
 #define DUO_DTYPE_F16 1
 #define DUO_DTYPE_BF16 2
-#define DUO_DTYPE_INT8 3 /* KV: one fp32 scale a head vector; weights, CUDA only: one fp32 scale a row */
-#define DUO_DTYPE_FP8 4  /* KV: e4m3 with one fp32 scale a head vector */
-#define DUO_DTYPE_INT4 5 /* KV: one fp16 scale and one fp16 zero a head vector; weights, CUDA only: an fp16 scale and minimum for 32 of a row,
+#define DUO_DTYPE_INT8 3 /* KV: one fp32 scale per head vector; weights, CUDA only: one fp32 scale per row */
+#define DUO_DTYPE_FP8 4  /* KV: e4m3 with one fp32 scale per head vector */
+#define DUO_DTYPE_INT4 5 /* KV: one fp16 scale and one fp16 zero per head vector; weights, CUDA only: an fp16 scale and minimum for 32 of a row,
                             embeddings and LM head as INT8 */
 #define DUO_DTYPE_K8V4 6 /* KV: keys as INT8, values as INT4 */
 
@@ -245,7 +245,7 @@ DUO_API int32_t duo_logits(duo_model_t *model, const int32_t *tokens, int64_t nu
  * differences[i − head_begin] = h(base_gates) − h(base_gates with gate i set to probe_gates[i]).
  *   base_gates, probe_gates [L, G] fp32, read, finite, 0 … 1 (a finite step: base 1, probe 0; a tangent: probe = base − ε, divided by ε by the caller)
  *   differences [head_end − head_begin, num_positions, C] fp32, written; zeros, without computing, where both gates are equal
- * The layers below the first probed head's are computed once a call, so ask for heads of few layers at a time. Progress: heads done. */
+ * The layers below the first probed head's are computed once per call, so ask for heads of few layers at a time. Progress: heads done. */
 DUO_API int32_t duo_probe(duo_model_t *model, const int32_t *tokens, int64_t num_tokens, const int32_t *positions, int64_t num_positions,
                           const float *base_gates, const float *probe_gates, int32_t head_begin, int32_t head_end,
                           const int64_t *windows, int64_t sink_tokens, duo_task_t *task, float *differences);

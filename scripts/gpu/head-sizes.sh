@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Attention at head sizes 64 to 256 and of many queries a KV head, beside sizes 64 and 128 as they were: about 200 s.
+# Attention at head sizes 64 to 256 and of many queries per KV head, beside sizes 64 and 128 as they were: about 200 s.
 # Each row is checked against float64 before it is timed; sizes-<op>.jsonl hold seconds and error. Decode reads 128K entries of one layer, 8 KV heads.
 set -u
 . scripts/gpu/settings.sh
@@ -18,7 +18,7 @@ for dim in 64 80 96 128 192 256; do
   for branch in 0 1 2; do row attention_forward 20 tokens=8192 heads=16 kv_heads=8 head_dim=$dim sink=128 recent=256 branch=$branch; done
   row attention_backward 20 tokens=8192 heads=16 kv_heads=8 head_dim=$dim sink=128 recent=256 gates=2
 done
-# Queries a KV head: the same cache, so that time says whether it is read once.
+# Queries per KV head: the same cache, so that time says whether it is read once.
 for heads in 8 16 32 64 71; do row decode_attention 20 heads=$heads kv_heads=1 head_dim=64 tokens=1048576 retrieval=1 sink=128 recent=256 dtype=bf16; done
 # The kernels by mma where wgmma is, both branches as one softmax.
 for dim in 64 128; do

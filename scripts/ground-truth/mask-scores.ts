@@ -1,4 +1,4 @@
-// What masks score on fixed samples, each mask once: kept in memory and, where a file is named, a line a mask, so that a search
+// What masks score on fixed samples, each mask once: kept in memory and, where a file is named, a line per mask, so that a search
 // over masks that was stopped goes on where it was.
 
 import { createHash } from 'node:crypto';
@@ -11,7 +11,7 @@ import { AbortedError, ConfigError } from '../../src/errors/errors.ts';
 import { computeWeightedMean } from '../../src/eval/metrics/confidence.ts';
 import { fileErrorOf } from '../../src/formats/atomic-file.ts';
 
-/** What one mask scored, a value a sample, in the samples' order. */
+/** What one mask scored, a value per sample, in the samples' order. */
 export interface MaskScore {
   /** share of answer tokens predicted right, 0..1 */
   readonly accuracy: readonly number[];

@@ -112,7 +112,7 @@ const COLUMNS = [
   'logProb',
 ];
 
-/** Curves as CSV (LF), a line a budget; shares with four decimals. */
+/** Curves as CSV (LF), a line per budget; shares with four decimals. */
 export function formatCurvesCsv(curves: readonly BudgetCurve[]): string {
   const lines = curves.flatMap(({ task, name, rows }) =>
     rows.map(({ streaming, footprint, accuracy, accuracyInterval, lossInterval, logProb }) =>

@@ -13,9 +13,9 @@ export type ReferenceTexts = Readonly<
 >;
 
 /** float32 arithmetic on both sides, over the whole network */
-const MOST_DIFFERENCE = 1e-3;
+const MAX_DIFFERENCE = 1e-3;
 /** bfloat16 products: a step of 2^-8 in each operand; mean over the tokens of a text */
-const MOST_MEAN_DIFFERENCE_BF16 = 0.05;
+const MAX_MEAN_DIFFERENCE_BF16 = 0.05;
 /** The model that the stored values belong to; other files of the same model have other roundings of its weights. */
 const STORED_FOR = /SmolLM2-135M-Instruct\.Q4_1(?:\.gguf)?$/;
 
@@ -66,9 +66,9 @@ export async function compareLogProbs(options: {
       }
       const isBf16 = engine.device.startsWith('cuda');
       const said = `${count} tokens on ${engine.device}: largest difference ${worst.toExponential(1)}, mean ${(sum / count).toExponential(1)}`;
-      const holds = isBf16 ? sum / count <= MOST_MEAN_DIFFERENCE_BF16 : worst <= MOST_DIFFERENCE;
+      const holds = isBf16 ? sum / count <= MAX_MEAN_DIFFERENCE_BF16 : worst <= MAX_DIFFERENCE;
       if (!holds) {
-        const bound = isBf16 ? `a mean of ${MOST_MEAN_DIFFERENCE_BF16}` : MOST_DIFFERENCE;
+        const bound = isBf16 ? `a mean of ${MAX_MEAN_DIFFERENCE_BF16}` : MAX_DIFFERENCE;
         throw new Error(`Expected differences of at most ${bound}, got on ${said}.`);
       }
       return said;

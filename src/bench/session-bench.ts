@@ -44,7 +44,7 @@ export interface ContextFigures {
 /** First steps after a fill or prefill run on cold caches and are not counted. */
 const WARM_UP_STEPS = 2;
 /** More texts than one step of any engine takes share nothing more. */
-const MOST_TEXTS = 64;
+const MAX_TEXTS = 64;
 
 /** @throws {EngineError} the engine cannot fill caches; {AbortedError} between steps. */
 export async function measureContext<Name extends string>(
@@ -140,7 +140,7 @@ async function openMost(
   { sessions, open, context, seed }: { sessions: Session[]; open(): Promise<Session>; context: number; seed: number },
 ): Promise<void> {
   const dropLast = async (): Promise<void> => (sessions.pop() as Session).close();
-  while (sessions.length < MOST_TEXTS) {
+  while (sessions.length < MAX_TEXTS) {
     const held = sessions.length;
     try {
       const other = await open();
@@ -180,7 +180,7 @@ export interface Comparison {
 }
 
 /** Below this share of a step's bytes the noise of timing is larger than what is saved. */
-const LEAST_BYTES_SAVED = 0.05;
+const MIN_BYTES_SAVED = 0.05;
 
 /** @param readBytes of one step: weights once, and the entries each text attends to. Batches may differ: a token's share counts. */
 export function compareMasks(
@@ -200,6 +200,6 @@ export function compareMasks(
     decodeSpeedup,
     kvShare: masked.kvBytes / full.kvBytes,
     readShare,
-    savingShare: bytesSaved < LEAST_BYTES_SAVED ? null : (1 - 1 / decodeSpeedup) / bytesSaved,
+    savingShare: bytesSaved < MIN_BYTES_SAVED ? null : (1 - 1 / decodeSpeedup) / bytesSaved,
   };
 }

@@ -176,7 +176,7 @@ async function bench(
 }
 
 /** All masks side by side; where memory does not hold them together, each alone, and for one that it does not hold either, why not.
- * @throws {EngineError} no mask fits; what is not for want of memory; {AbortedError}. */
+ * @throws {EngineError} no mask fits; an error other than of memory; {AbortedError}. */
 async function measureWhatFits(
   engine: Engine,
   options: Parameters<typeof measureContext<string>>[1],
@@ -238,13 +238,13 @@ function countCapacity({ subject, batch }: { subject: Subject; batch: number }):
 }
 
 /** Above it a mask without retrieval heads fits any text. */
-const MOST_TOKENS = 2 ** 40;
+const MAX_TOKENS = 2 ** 40;
 
 /** The largest number for which `fits` holds; null where that has no bound. */
 function findMostTokens(fits: (tokens: number) => boolean): number | null {
-  if (fits(MOST_TOKENS)) return null;
+  if (fits(MAX_TOKENS)) return null;
   let low = 0;
-  let high = MOST_TOKENS;
+  let high = MAX_TOKENS;
   while (high - low > 1) {
     const middle = Math.floor((low + high) / 2);
     if (fits(middle)) low = middle;

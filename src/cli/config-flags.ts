@@ -35,7 +35,7 @@ const NULL_DEFAULTS: Readonly<Record<string, string>> = {
   streamingFraction: '0.5, or 0.75 where each query head has a KV head of its own; none with another cut',
   kvShareTokens: 'the longest sample measured',
 };
-const MOST_SHOWN = 60;
+const MAX_SHOWN = 60;
 
 function describeDefault({ name }: ConfigKey, config: Config): string {
   const value = name
@@ -45,7 +45,7 @@ function describeDefault({ name }: ConfigKey, config: Config): string {
   if (Array.isArray(value)) return `${value.length} words, ${value[0]} to ${value.at(-1)}`;
   if (typeof value === 'number') return String(Number(value.toPrecision(3)) === value ? value : value.toPrecision(3));
   const text = String(value).replaceAll('\n', '\\n');
-  return text.length > MOST_SHOWN ? `${text.slice(0, MOST_SHOWN)}…` : text;
+  return text.length > MAX_SHOWN ? `${text.slice(0, MAX_SHOWN)}…` : text;
 }
 
 /** What the flags ask for: the preset of --config, or of the demo, or of the architecture, and the keys that have a flag.

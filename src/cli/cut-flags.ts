@@ -81,13 +81,13 @@ export function readCutFlags(
   });
 }
 
-/** The window of the flags over that of the gates. @throws {ConfigError} neither tells it, or a value out of range. */
+/** The window of the flags over that of the gates. @throws {ConfigError} neither has it, or a value out of range. */
 export function readWindowFlags(flags: CutFlags, found: Window | null): Window {
   const sinkTokens = readTokens('--sink', { text: flags.sink, least: 0 }) ?? found?.sinkTokens;
   const recentTokens = readTokens('--recent', { text: flags.recent, least: 1 }) ?? found?.recentTokens;
   if (sinkTokens === undefined || recentTokens === undefined) {
     throw new ConfigError(
-      'Expected gates that tell their window, found none in their provenance; pass --sink and --recent.',
+      'Expected gates that record their window, found none in their provenance; pass --sink and --recent.',
     );
   }
   return { sinkTokens, recentTokens };

@@ -1,4 +1,4 @@
-// Tables of `duo eval`: a row a task, length, depth and mask, with what each cost; and critical footprints.
+// Tables of `duo eval`: a row per task, length, depth and mask, with what each cost; and critical footprints.
 
 import { formatBytes, formatShare } from '../core/words.ts';
 import type { CriticalRow } from '../formats/critical-footprints.ts';

@@ -71,7 +71,7 @@ export function addTaskOptions(command: Command): Command {
     )
     .option('--lengths <1k,4k>', 'tokens of prompt and answer together', '1k')
     .option('--depths <n>', 'needles at n depths from start to end, a row each; default: drawn')
-    .option('--task-samples <n>', 'prompts a task, length and depth; default 10, of a suite all')
+    .option('--task-samples <n>', 'prompts per task, length and depth; default 10, of a suite all')
     .addOption(
       new Option('--measure <how>', 'score generated text, or answer tokens fed one by one')
         .choices(['generated', 'teacher-forced'])

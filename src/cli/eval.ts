@@ -71,7 +71,7 @@ export function defineEvalCommand(command: Command, signal: AbortSignal): void {
     .option('--recent <n>', 'window of --gates: nearest tokens seen; default: as the gates say')
     .option(
       '--samples <file>',
-      'samples.jsonl, - for standard input: answer accuracy and log-probability, a row a mask',
+      'samples.jsonl, - for standard input: answer accuracy and log-probability, a row per mask',
     )
     .option(
       '--baselines <a,b>',

@@ -83,7 +83,7 @@ export function addActivationsOption(command: Command): Command {
 export function addWeightsOption(command: Command): Command {
   return command.option(
     '--weights <storage>',
-    'on a GPU: stored (GGUF blocks in 4 or 8 bits), bf16, int8 with a scale a row, or int4 in groups of 32',
+    'on a GPU: stored (GGUF blocks in 4 or 8 bits), bf16, int8 with a scale per row, or int4 in groups of 32',
     'stored',
   );
 }

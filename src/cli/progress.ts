@@ -1,4 +1,4 @@
-// How far a command is, on stderr: a bar that is redrawn where a person watches a terminal, else one plain line a minute, so that
+// How far a command is, on stderr: a bar that is redrawn where a person watches a terminal, else one plain line per minute, so that
 // logs of batch jobs say how long is left. `--progress` chooses.
 import { type Command, Option } from 'commander';
 import { formatSeconds } from '../core/words.ts';
@@ -30,7 +30,10 @@ let asked: ProgressKind | null = null;
 /** Add `--progress` to a command that shows progress. */
 export function addProgressOption(command: Command): Command {
   return command.addOption(
-    new Option('--progress <kind>', 'a bar, one plain line a minute, or none; default: a bar on a terminal, else plain')
+    new Option(
+      '--progress <kind>',
+      'a bar, one plain line per minute, or none; default: a bar on a terminal, else plain',
+    )
       .choices([...PROGRESS_KINDS])
       .argParser((value) => {
         const kind = PROGRESS_KINDS.find((known) => known === value);
@@ -77,7 +80,7 @@ function makeBar(label: string, describeTimeLeft: (state: State) => string): Pro
   };
 }
 
-/** A line a minute by the clock, also where one unit takes longer than that; nothing for what ends within the first minute. */
+/** A line per minute by the clock, also where one unit takes longer than that; nothing for what ends within the first minute. */
 function makeLines(label: string, describeTimeLeft: (state: State) => string): Progress {
   let state: State | null = null;
   const timer = setInterval(() => {

@@ -1,5 +1,5 @@
 // The curve that a promise was found by, as text, and what the mask saves at the lengths that people ask for.
-import { LEAST_KEPT, type LeastBudget } from '../../identify/least-budget.ts';
+import { type LeastBudget, MIN_KEPT } from '../../identify/least-budget.ts';
 import { measureKvShare, SAVING_LENGTHS } from '../core/kv-cost.ts';
 import type { HeadMask } from '../core/shapes.ts';
 import { formatShare } from '../core/words.ts';
@@ -34,12 +34,12 @@ export function describeLeastBudget({ keepOf, atTokens, found }: LeastBudget, ma
   const of = `of full attention's ${keepOf === 'recall' || keepOf === 'gain' ? keepOf : `score of ${keepOf}`}`;
   const look = keepOf === 'recall' ? '' : ` --keep-of ${keepOf}`;
   if (found === null) {
-    return `No mask that was measured keeps ${LEAST_KEPT} ${of}; --keep ${LEAST_KEPT}${look} looks for the least budget.`;
+    return `No mask that was measured keeps ${MIN_KEPT} ${of}; --keep ${MIN_KEPT}${look} looks for the least budget.`;
   }
   const [low, high] = found.interval;
   const saved = listPromiseSavings(found.mask, maxPositions);
   const saves = saved === null ? '' : `; saves ${saved} tokens`;
-  return `Least budget measured that keeps ${LEAST_KEPT} ${of}: ${formatShare(found.kvShare)} of the cache at ${atTokens} tokens, ${found.kept.toFixed(3)} kept (${low.toFixed(3)} to ${high.toFixed(3)})${saves}.`;
+  return `Least budget measured that keeps ${MIN_KEPT} ${of}: ${formatShare(found.kvShare)} of the cache at ${atTokens} tokens, ${found.kept.toFixed(3)} kept (${low.toFixed(3)} to ${high.toFixed(3)})${saves}.`;
 }
 
 function listPromiseSavings(mask: HeadMask, maxPositions: number): string | null {

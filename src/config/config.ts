@@ -35,8 +35,8 @@ export const templatesSchema = z.strictObject({
 });
 
 /** Gates lie in [0, 1]: far below these bounds one step closes or opens all of them; far above, float32 sums overflow. */
-const MOST_LAMBDA = 1e6;
-const MOST_LR = 1000;
+const MAX_LAMBDA = 1e6;
+const MAX_LR = 1000;
 
 /** A whole preset, strict. */
 export const configSchema = z.strictObject({
@@ -74,9 +74,9 @@ export const configSchema = z.strictObject({
     most: 4096,
   }),
   /** λ: weight of the mean gate in the objective. */
-  lambda: numberKey('weight of the mean gate in the objective', { least: 0, most: MOST_LAMBDA }),
+  lambda: numberKey('weight of the mean gate in the objective', { least: 0, most: MAX_LAMBDA }),
   /** Peak learning rate of the gates. */
-  lr: numberKey('peak learning rate of the gates', { above: 0, most: MOST_LR }),
+  lr: numberKey('peak learning rate of the gates', { above: 0, most: MAX_LR }),
   /** N: optimizer steps, one sample each. */
   steps: integerKey('optimizer steps, one sample each', { least: 1 }),
   /** Which positions the loss looks at (docs/semantics.md, 3). */
@@ -146,8 +146,8 @@ export const configSchema = z.strictObject({
   maxTokens: integerKey('longest sample in tokens', { least: 2, most: MAX_TOKENS }),
   /** Points of the integer grid between the shortest and the longest. */
   lengthCount: integerKey('lengths in the grid between shortest and longest', { least: 1, most: 1_000_000 }),
-  /** Lengths from the grid, each once an epoch, or uniform over the integers. */
-  lengthDraw: choiceKey('draw lengths from the grid, each once an epoch, or uniformly', ['grid', 'uniform']),
+  /** Lengths from the grid, each once per epoch, or uniform over the integers. */
+  lengthDraw: choiceKey('draw lengths from the grid, each once per epoch, or uniformly', ['grid', 'uniform']),
   /** Passkeys in a sample. */
   passkeys: integerKey('passkeys in a sample', { least: 1, most: 10_000 }),
   /** Alphabet words in a passkey. */

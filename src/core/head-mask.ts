@@ -26,7 +26,7 @@ export function listWindows({ windows }: HeadMask): number[] {
   return [...new Set(finite)].sort((a, b) => a - b);
 }
 
-/** True where streaming heads differ in their windows, so that a 0/1 grid and one window do not tell the mask. */
+/** True where streaming heads differ in their windows, so that a 0/1 grid and one window do not describe the mask. */
 export function hasSeveralWindows(mask: HeadMask): boolean {
   return listWindows(mask).length > 1;
 }

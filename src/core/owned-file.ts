@@ -20,7 +20,7 @@ import { isSameProcess, machineName, processName, startTimeOf } from './process-
 export interface Owner {
   readonly host: string;
   readonly pid: number;
-  /** kernel start time, where the system tells it: a reused number has another one */
+  /** kernel start time, where the system reports it: a reused number has another one */
   readonly started: string | null;
 }
 

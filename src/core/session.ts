@@ -68,7 +68,7 @@ export interface Session {
     options?: { signal?: AbortSignal; onProgress?: (done: number, total: number) => void },
   ): Promise<Float32Array>;
   /** Feed one token; returns the logits after it, `[vocab]` fp32 (a copy): `into`, where that is given, which spares a loop
-   * a new array of half a megabyte a token. */
+   * a new array of half a megabyte per token. */
   decode(token: number, into?: Float32Array): Promise<Float32Array>;
   /** Feed one token and draw the next, where the engine can: on its device, so that only the token crosses. Draws what `sampleToken` draws from the
    * logits after `token`. */

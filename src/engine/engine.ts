@@ -142,7 +142,7 @@ export interface Engine {
   ): Promise<Float32Array>;
   /** Where the engine can: what each head of [begin, end) does alone, h(gates) − h(gates with that head's gate from `probeGates`), h as
    * `computeHidden` gives it: `[end − begin, positions, hidden]` fp32, row-major; zeros at no cost for a head whose gate stays. Layers
-   * below the first probed head are computed once a call. Deterministic. @throws as `distill`; {ConfigError} an impossible range. */
+   * below the first probed head are computed once per call. Deterministic. @throws as `distill`; {ConfigError} an impossible range. */
   probe?(sample: Sample, request: ProbeRequest, options?: HiddenOptions): Promise<Float32Array>;
   /** Where the engine can: the inner product of each vector with the derivative of h(all full) − h(one head closed to one window) with respect
    * to how far it is closed, all others as in `base`; h as `computeHidden` gives it; 0 for heads that stream there. `[m, layers·kvHeads, windows]` fp32. One forward pass, and

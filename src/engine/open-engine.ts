@@ -13,8 +13,8 @@ export const ENGINE_NAMES = ['native', 'tensorflow'] as const;
 export const ACTIVATIONS = ['float32', 'int8'] as const;
 /** Of every layer, what a GGUF file may hold in blocks. */
 const QUANTIZABLE = ['self_attn.q_proj', 'self_attn.v_proj', 'mlp.gate_proj', 'mlp.down_proj'];
-const MOST_THREADS = 256;
-/** How a GPU holds the weights: as the files have them, GGUF blocks in 4 or 8 bits; all as bfloat16; 8 bits with a scale a row; 4 bits in groups of 32. */
+const MAX_THREADS = 256;
+/** How a GPU holds the weights: as the files have them, GGUF blocks in 4 or 8 bits; all as bfloat16; 8 bits with a scale per row; 4 bits in groups of 32. */
 export const WEIGHT_STORAGES = ['stored', 'bf16', 'int8', 'int4'] as const;
 
 export type EngineName = (typeof ENGINE_NAMES)[number];
@@ -139,9 +139,9 @@ function checkChoice(options: OpenEngineOptions): void {
       `Expected ${named('activations')} to be one of ${ACTIVATIONS.join(', ')}, got \`${activations}\`.`,
     );
   }
-  if (threads !== undefined && !(Number.isInteger(threads) && threads >= 1 && threads <= MOST_THREADS)) {
+  if (threads !== undefined && !(Number.isInteger(threads) && threads >= 1 && threads <= MAX_THREADS)) {
     throw new ConfigError(
-      `Expected ${named('threads')} to be an integer from 1 to ${MOST_THREADS}, got \`${threads}\`.`,
+      `Expected ${named('threads')} to be an integer from 1 to ${MAX_THREADS}, got \`${threads}\`.`,
     );
   }
   if (backend !== undefined && engine === 'native') {

@@ -36,12 +36,12 @@ export class DuoError extends Error {
 /** Control characters, line and paragraph separators, and what turns the direction of text. */
 const CONTROLS = /[\p{Cc}\u2028\u2029\u202a-\u202e\u2066-\u2069]/gu;
 
-const MOST_CHARACTERS = 4000;
+const MAX_CHARACTERS = 4000;
 const KEPT_AT_END = 400;
 
 function shorten(text: string): string {
-  if (text.length <= MOST_CHARACTERS) return text;
-  return `${text.slice(0, MOST_CHARACTERS - KEPT_AT_END)} … ${text.slice(-KEPT_AT_END)}`;
+  if (text.length <= MAX_CHARACTERS) return text;
+  return `${text.slice(0, MAX_CHARACTERS - KEPT_AT_END)} … ${text.slice(-KEPT_AT_END)}`;
 }
 
 function escapeControls(text: string): string {

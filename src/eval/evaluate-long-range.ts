@@ -1,4 +1,4 @@
-// The task `long-range`: kept gain of each mask on held-out running text, a row a length and mask.
+// The task `long-range`: kept gain of each mask on held-out running text, a row per length and mask.
 
 import { isDeepStrictEqual } from 'node:util';
 import { listWindows, makeHeadMask, toMaskGrid } from '../core/head-mask.ts';
@@ -19,7 +19,7 @@ export const LONG_RANGE_TASK = 'long-range';
 /** Score texts under masks.
  * @param options.window of every head streaming, against which all masks are measured; default: the smallest window of the masks.
  * @param options.texts token ids, each at least 2.  @param options.length tokens asked for.
- * @returns a row a mask; `accuracy` is the kept gain within 0 to 1, `keptGain` the value itself, `logProb` the mean over all tokens.
+ * @returns a row per mask; `accuracy` is the kept gain within 0 to 1, `keptGain` the value itself, `logProb` the mean over all tokens.
  * @throws {ConfigError} an engine without log-probabilities by position, no mask that streams; {AbortedError}; {EngineError}. */
 export async function evaluateLongRange(options: {
   readonly engine: Engine;

@@ -36,7 +36,7 @@ export interface ScoredSample {
  * @param options.kvDtype storage assumed for kvBytes, default 'f32', as engines have it.
  * @param options.onProgress evaluations done and in all.
  * @param options.onRow given each row when it is finished.  @param options.onScored and before it what it was made of, in the samples' order.
- * @returns a row a mask, task `samples`; accuracy and logProb are means over all answer tokens of all samples.
+ * @returns a row per mask, task `samples`; accuracy and logProb are means over all answer tokens of all samples.
  * @throws {ConfigError} no samples, or a sample without answers; {AbortedError}; {EngineError}. */
 export async function evaluateSamples(options: {
   readonly engine: Engine;

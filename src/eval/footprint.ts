@@ -31,7 +31,7 @@ export interface Footprint {
 /** Entries one streaming head attends to over a whole run.
  * exact: token i attends to min(i + 1, S + R) keys. chunked: a token of the chunk [a, b) attends to what the cache holds at a,
  * min(a, S + R) keys, and to the chunk up to itself; decode is as in exact.
- * PruLong's formula is the chunked one with S + R + 1 keys a decoded token, for its local window leaves the own key out. */
+ * PruLong's formula is the chunked one with S + R + 1 keys per decoded token, for its local window leaves the own key out. */
 export function countStreamingEntries(run: RunShape, window: Window): number {
   const { promptTokens, outputTokens } = run;
   const width = window.sinkTokens + window.recentTokens;

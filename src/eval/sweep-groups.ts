@@ -12,8 +12,8 @@ import type { TaskFiles } from './tasks/task-files.ts';
 export type ChatUse = 'on' | 'off' | 'auto';
 
 /** Groups of tasks × lengths × depths.
- * @param options.depths 0 to 1; only tasks with a movable needle get them, the others one group a length; default: depths drawn.
- * @param options.samples prompts a group, at least 1.
+ * @param options.depths 0 to 1; only tasks with a movable needle get them, the others one group per length; default: depths drawn.
+ * @param options.samples prompts per group, at least 1.
  * @param options.isChat the tokenizer puts prompts into a chat template, default false.
  * @param options.inputsHash hash of tokenizer, haystack and files: everything outside the other options that decides a prompt. */
 export function makeTaskGroups(options: {
@@ -65,7 +65,7 @@ export function makeTaskGroups(options: {
   );
 }
 
-/** One group a task among the items, all answered by generated text.
+/** One group per task among the items, all answered by generated text.
  * @param options.maxTokens prompt and answer together that the model takes; longer prompts are cut or refused as their suite does.
  * @param options.maxPromptTokens most tokens of the prompt alone, for suites that cut.
  * @param options.renderChat the model's chat template round a user's message; null where it has none.

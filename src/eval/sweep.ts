@@ -21,7 +21,7 @@ const CELLS_VERSION = 2;
 /** How often a sweep looks for a cell that another is at work on. */
 const POLL_MS = 200;
 /** Prompts kept between the check of all groups and their cells, in tokens of their longest: 16 million numbers. Others are built again. */
-const MOST_KEPT_TOKENS = 2 ** 24;
+const MAX_KEPT_TOKENS = 2 ** 24;
 
 /** The prompts of one task at one length and depth; built only when a cell of them is missing. */
 export interface SweepGroup {
@@ -52,7 +52,7 @@ export interface SweepProgress {
  * @param options.model fingerprint of the model, part of each cell's name.
  * @param options.concurrent cells that run at once, default 1.  @param options.memoryBytes bound on the KV caches of cells that run
  *   at once (one alone may pass it), default unbounded.
- * @returns a row a cell: groups in order, masks in order within each, whichever ran first.
+ * @returns a row per cell: groups in order, masks in order within each, whichever ran first.
  * @param options.onUnbuilt told of each group whose prompts cannot be built, all of them before the first cell is computed.
  * @param options.onFailed told of each cell that cannot be computed, while the others go on; without it the first one ends the sweep.
  * @param options.onPredictions told of each cell's generated texts, kept ones included, in the order of the rows.
@@ -264,7 +264,7 @@ class PromptStore {
       try {
         await this.take(group);
         keptTokens += group.numSamples * group.mostTokens;
-        if (keptTokens > MOST_KEPT_TOKENS) this.#kept.delete(group);
+        if (keptTokens > MAX_KEPT_TOKENS) this.#kept.delete(group);
       } catch (error) {
         if (onFailed === undefined || !(error instanceof DuoError)) throw error;
         faults.set(group, error);

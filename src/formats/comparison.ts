@@ -16,7 +16,7 @@ const rowSchema = z.looseObject({
   /** null where the method has no gates, only a ranking */
   meanGateDifference: finiteNumber.nullable(),
   largestGateDifference: finiteNumber.nullable(),
-  /** one a budget */
+  /** one per budget */
   recall: z.array(unitNumber),
   meanRecall: unitNumber,
   belowGatesBeyondInterval: finiteNumber,
@@ -59,7 +59,7 @@ export type ComparisonRow = Comparison['rows'][number];
 
 /** Read comparison.json.
  * @throws {FileError} unreadable; {FormatError} malformed, budgets that do not rise within the model's heads, a recall that is not
- *   one number a budget, a name twice, or no row of greedy removal. */
+ *   one number per budget, a name twice, or no row of greedy removal. */
 export function readComparison(path: string): Comparison {
   const comparison = checkJson(comparisonSchema, { value: readJson(path, MAX_COMPARISON_BYTES), path });
   const { budgets, rows, shape } = comparison;
@@ -78,7 +78,7 @@ export function readComparison(path: string): Comparison {
   });
   const names = rows.map(({ name }) => name);
   rows.forEach(({ name, recall }, index) => {
-    const words = `${budgets.length} numbers, one a budget`;
+    const words = `${budgets.length} numbers, one per budget`;
     expect(recall.length === budgets.length, { place: `rows[${index}].recall`, words, found: recall.length });
     const isFirst = names.indexOf(name) === index;
     expect(isFirst, { place: `rows[${index}].name`, words: 'a method not named before', found: name });

@@ -29,7 +29,7 @@ const KINDS: readonly { readonly begins: RegExp; readonly found?: string; readon
     cure: 'check the name of the model and download the file again',
   },
 ];
-const MOST_SHOWN = 60;
+const MAX_SHOWN = 60;
 
 /** What a text is that was taken for a file of a model; null where it looks like none of the known things.
  * @param text the file's text or its beginning. */
@@ -37,6 +37,6 @@ export function describeForeignText(text: string): ForeignText | null {
   const kind = KINDS.find(({ begins }) => begins.test(text));
   if (kind === undefined) return null;
   const line = text.trim().split('\n')[0]!.trim();
-  const shown = line.length > MOST_SHOWN ? `${line.slice(0, MOST_SHOWN - 1).trimEnd()}…` : line;
+  const shown = line.length > MAX_SHOWN ? `${line.slice(0, MAX_SHOWN - 1).trimEnd()}…` : line;
   return { found: kind.found ?? `the notice \`${shown}\``, cure: kind.cure };
 }

@@ -122,14 +122,14 @@ export function checkGrid(
   }
   if (grid.length !== model.layers) {
     throw new FormatError(
-      `Expected \`${name}\` in ${path} to have ${model.layers} rows, one a layer, got \`${grid.length}\`.`,
+      `Expected \`${name}\` in ${path} to have ${model.layers} rows, one per layer, got \`${grid.length}\`.`,
     );
   }
   const ragged = grid.findIndex((row) => row.length !== model.kvHeads);
   if (ragged >= 0) {
     const found = (grid[ragged] as readonly unknown[]).length;
     throw new FormatError(
-      `Expected \`${name}[${ragged}]\` in ${path} to have ${model.kvHeads} values, one a KV head, got \`${found}\`.`,
+      `Expected \`${name}[${ragged}]\` in ${path} to have ${model.kvHeads} values, one per KV head, got \`${found}\`.`,
     );
   }
 }
@@ -191,7 +191,7 @@ export function writeGates(path: string, gates: GatesFile): void {
   writeFileAtomic(path, formatGates(gates, path));
 }
 
-/** The window the gates were found with, where their provenance tells it; null in a file of another tool. */
+/** The window the gates were found with, where their provenance has it; null in a file of another tool. */
 export function findWindow(gates: GatesFile): Window | null {
   const { sink, recent } = gates.provenance;
   if (!Number.isInteger(sink) || !Number.isInteger(recent)) return null;

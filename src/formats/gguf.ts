@@ -28,25 +28,25 @@ export interface GgufHead {
 
 const MAGIC = 'GGUF';
 const VERSIONS = [2, 3];
-const MOST_FIELDS = 2 ** 16;
+const MAX_FIELDS = 2 ** 16;
 /** the format's own bound */
-const MOST_KEY_BYTES = 2 ** 16;
-const MOST_TENSORS = 2 ** 20;
+const MAX_KEY_BYTES = 2 ** 16;
+const MAX_TENSORS = 2 ** 20;
 /** The largest vocabularies have 2^18 tokens, and a few times as many merges. */
-const MOST_ARRAY = 2 ** 24;
+const MAX_ARRAY = 2 ** 24;
 /** A chat template is the longest. */
-const MOST_STRING_BYTES = 2 ** 26;
+const MAX_STRING_BYTES = 2 ** 26;
 /** ggml itself stops at 64. */
-const MOST_NAME_BYTES = 256;
-const MOST_AXES = 4;
+const MAX_NAME_BYTES = 256;
+const MAX_AXES = 4;
 /** of one axis, and of a tensor's elements */
-const MOST_ELEMENTS = 2 ** 40;
+const MAX_ELEMENTS = 2 ** 40;
 const DEFAULT_ALIGNMENT = 32;
-const MOST_ALIGNMENT = 2 ** 20;
+const MAX_ALIGNMENT = 2 ** 20;
 /** Least bytes of a field: key length, type, one byte of value. */
-const LEAST_FIELD_BYTES = 13;
+const MIN_FIELD_BYTES = 13;
 /** Least bytes of a tensor's entry: name length, number of axes, one axis, type, offset. */
-const LEAST_TENSOR_BYTES = 32;
+const MIN_TENSOR_BYTES = 32;
 const WINDOW_BYTES = 2 ** 20;
 
 const STRING = 8;
@@ -126,11 +126,11 @@ class HeadReader {
     if (version >= 2 ** 16)
       throw this.damaged('a little-endian file', `version ${version}, which a big-endian one has`);
     if (!VERSIONS.includes(version)) throw this.damaged('version 2 or 3', `${version}`);
-    const tensorCount = this.takeCount('tensors', MOST_TENSORS, LEAST_TENSOR_BYTES);
-    const fieldCount = this.takeCount('metadata fields', MOST_FIELDS, LEAST_FIELD_BYTES);
+    const tensorCount = this.takeCount('tensors', MAX_TENSORS, MIN_TENSOR_BYTES);
+    const fieldCount = this.takeCount('metadata fields', MAX_FIELDS, MIN_FIELD_BYTES);
     const metadata = new Map<string, GgufValue>();
     for (let index = 0; index < fieldCount; index++) {
-      const key = this.takeString('bytes of a key', MOST_KEY_BYTES);
+      const key = this.takeString('bytes of a key', MAX_KEY_BYTES);
       if (metadata.has(key)) throw this.damaged('a metadata field once', `\`${cut(key)}\` twice`);
       metadata.set(key, this.takeValue(key));
     }
@@ -207,7 +207,7 @@ class HeadReader {
     const inner = this.takeNumber(4);
     if (inner === ARRAY) throw this.damaged('an array of plain values', `nested arrays in \`${cut(key)}\``);
     const least = inner === STRING ? 8 : this.findScalar(inner, key)[0];
-    const count = this.takeCount(`elements of \`${cut(key)}\``, MOST_ARRAY, least);
+    const count = this.takeCount(`elements of \`${cut(key)}\``, MAX_ARRAY, least);
     const values: GgufScalar[] = [];
     for (let index = 0; index < count; index++) values.push(this.takeScalar(inner, key));
     return values;
@@ -220,7 +220,7 @@ class HeadReader {
   }
 
   private takeScalar(type: number, key: string): GgufScalar {
-    if (type === STRING) return this.takeString('bytes of a string', MOST_STRING_BYTES);
+    if (type === STRING) return this.takeString('bytes of a string', MAX_STRING_BYTES);
     const [bytes, read] = this.findScalar(type, key);
     const buffer = this.take(bytes);
     const value = read(new DataView(buffer.buffer, buffer.byteOffset, bytes), 0);
@@ -233,24 +233,23 @@ class HeadReader {
 
   private checkAlignment(value: GgufValue | undefined): number {
     if (value === undefined) return DEFAULT_ALIGNMENT;
-    const isPower = typeof value === 'number' && value >= 8 && value <= MOST_ALIGNMENT && (value & (value - 1)) === 0;
+    const isPower = typeof value === 'number' && value >= 8 && value <= MAX_ALIGNMENT && (value & (value - 1)) === 0;
     if (!isPower || !Number.isInteger(value)) {
-      throw this.damaged(`general.alignment to be a power of 2 from 8 to ${MOST_ALIGNMENT}`, cut(String(value)));
+      throw this.damaged(`general.alignment to be a power of 2 from 8 to ${MAX_ALIGNMENT}`, cut(String(value)));
     }
     return value as number;
   }
 
   private takeTensor(alignment: number): GgufTensor {
-    const name = this.takeString("bytes of a tensor's name", MOST_NAME_BYTES);
+    const name = this.takeString("bytes of a tensor's name", MAX_NAME_BYTES);
     const axes = this.takeNumber(4);
-    if (axes < 1 || axes > MOST_AXES)
-      throw this.damaged(`1 to ${MOST_AXES} axes of tensor \`${cut(name)}\``, `${axes}`);
+    if (axes < 1 || axes > MAX_AXES) throw this.damaged(`1 to ${MAX_AXES} axes of tensor \`${cut(name)}\``, `${axes}`);
     const shape: number[] = [];
     let elements = 1;
     for (let axis = 0; axis < axes; axis++) {
       const length = this.takeNumber(8);
       elements *= length;
-      if (length < 1 || elements > MOST_ELEMENTS) {
+      if (length < 1 || elements > MAX_ELEMENTS) {
         throw this.damaged(`1 to 2^40 elements of tensor \`${cut(name)}\``, `an axis of ${length}`);
       }
       shape.unshift(length);

@@ -5,7 +5,7 @@ import { MAX_WINDOW_TOKENS } from './ladder-effects.ts';
 import { checkJson, finiteNumber, integerWithin, textUpTo, unitNumber } from './read-json.ts';
 import type { RunFile } from './run.ts';
 
-/** A path of label cuts has a step a head. */
+/** A path of label cuts has a step per head. */
 const MAX_STEPS = 2 ** 22;
 
 export interface KeptCurve {

@@ -22,7 +22,7 @@ export interface LadderEffects {
   readonly windows: readonly number[];
   /** length of the longest sample they were measured on, tokens */
   readonly tokens: number;
-  /** lower triangle of the symmetric matrix M: row i holds M[i][0] … M[i][i], one row an option */
+  /** lower triangle of the symmetric matrix M: row i holds M[i][0] … M[i][i], one row per option */
   readonly effects: readonly (readonly number[])[];
 }
 
@@ -30,7 +30,7 @@ export const ladderSchema: z.ZodType<LadderEffects> = z.strictObject({
   sink: integerWithin(0, MAX_WINDOW_TOKENS),
   windows: z.array(integerWithin(1, MAX_WINDOW_TOKENS)).min(1).max(MAX_LADDER_WINDOWS),
   tokens: integerWithin(1, MAX_WINDOW_TOKENS),
-  // one leaf for the whole triangle: a leaf a number takes seconds on a million of them
+  // one leaf for the whole triangle: a leaf per number takes seconds on a million of them
   effects: checked<number[][]>((value) => Array.isArray(value) && value.every(Array.isArray), 'an array of rows'),
 });
 

@@ -1,5 +1,5 @@
 // mask.json: how much of the context each KV head keeps, with gates and provenance. Version 1: the whole (1) or sinks and recent tokens of
-// one window (0), a form that other tools read. Version 2: a window a head. Each is written where it suffices, both are read for ever.
+// one window (0), a form that other tools read. Version 2: a window per head. Each is written where it suffices, both are read for ever.
 // Holds no time, path, host or thread count. Choosing the mask is the export room's work; this module reads, checks and writes it.
 import { z } from 'zod';
 import { makeHeadMask } from '../core/head-mask.ts';

@@ -1,5 +1,5 @@
-// metrics.jsonl: one line a step of the gate optimisation, appended as the run goes, cut back to a checkpoint when it resumes.
-// Every few steps a line also holds the gates, so that one file tells both the losses and the course of the gates.
+// metrics.jsonl: one line per step of the gate optimisation, appended as the run goes, cut back to a checkpoint when it resumes.
+// Every few steps a line also holds the gates, so that one file has both the losses and the course of the gates.
 import { closeSync, fsyncSync, openSync, readFileSync, writeSync } from 'node:fs';
 import { z } from 'zod';
 import { FormatError } from '../errors/errors.ts';

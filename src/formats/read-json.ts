@@ -47,11 +47,11 @@ export function exactly<T extends string | number>(expected: T): z.ZodType<T> {
 }
 
 /** Records nest a few levels; the bound keeps one that nests without end off the call stack. */
-const MOST_DEPTH = 256;
+const MAX_DEPTH = 256;
 
 /** True for values that JSON keeps as they are: no NaN, Infinity, undefined or functions at any depth, which is at most 256. */
 export function isJsonValue(value: unknown): value is JsonValue {
-  return isJsonWithin(value, MOST_DEPTH);
+  return isJsonWithin(value, MAX_DEPTH);
 }
 
 function isJsonWithin(value: unknown, depth: number): boolean {

@@ -148,7 +148,7 @@ export function readResults(path: string): Results {
   return { ...checkJson(resultsSchema, { value: { ...(value as object), rows }, path }), failed };
 }
 
-/** Rows as CSV (RFC 4180, LF): a header, a line a row, null as an empty field. */
+/** Rows as CSV (RFC 4180, LF): a header, a line per row, null as an empty field. */
 export function formatRowsCsv(rows: readonly (EvalRow | FailedRow)[]): string {
   const header = COLUMNS.flatMap((column) =>
     column.endsWith('Interval') ? [`${column}Low`, `${column}High`] : [column],

@@ -1,4 +1,4 @@
-// samples.jsonl: a sample a line, `{"tokens": […], "answers": [[start, end), …], …}`; other keys are kept. From us or anybody.
+// samples.jsonl: a sample per line, `{"tokens": […], "answers": [[start, end), …], …}`; other keys are kept. From us or anybody.
 // A line whose `objective` is long-range has `gains` too, one for each answer token.
 // Read and written as a stream, so that a file may be larger than memory. Beside ours stands samples.meta.json with the provenance.
 import { createHash } from 'node:crypto';

@@ -9,7 +9,7 @@ import { isSameProcess, machineName, startTimeOf } from '../core/process-life.ts
 const OLD_MS = 24 * 3600 * 1000;
 /** Of a target's name, so that 255 bytes, what file systems allow, hold the rest too. */
 const MAX_STEM_BYTES = 128;
-/** Where the system does not tell when a process began. */
+/** Where the system does not report when a process began. */
 const NO_START = '0';
 const OWNER = /^(.+)-(\d+)-(\d+)-[0-9a-f]{8}\.tmp$/;
 

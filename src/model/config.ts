@@ -40,12 +40,12 @@ export interface ModelConfig {
 }
 
 /** Bounds far above any published model; they keep products of sizes inside safe integers. */
-const MOST_LAYERS = 1024;
-const MOST_HEADS = 4096;
-const MOST_HEAD_DIM = 4096;
-const MOST_WIDTH = 2 ** 22;
-const MOST_VOCAB = 2 ** 24;
-const MOST_POSITIONS = 2 ** 30;
+const MAX_LAYERS = 1024;
+const MAX_HEADS = 4096;
+const MAX_HEAD_DIM = 4096;
+const MAX_WIDTH = 2 ** 22;
+const MAX_VOCAB = 2 ** 24;
+const MAX_POSITIONS = 2 ** 30;
 /** transformers' default of `rms_norm_eps` in all four architectures. */
 const DEFAULT_EPS = 1e-6;
 
@@ -72,27 +72,27 @@ export function parseModelConfig(
   refuseActivation(source);
   refuseBidirectional(source);
 
-  const heads = readCount(source, 'num_attention_heads', { most: MOST_HEADS, ...inner(DEFAULT_HEADS) });
+  const heads = readCount(source, 'num_attention_heads', { most: MAX_HEADS, ...inner(DEFAULT_HEADS) });
   const kvHeads = readCount(source, 'num_key_value_heads', {
-    most: MOST_HEADS,
+    most: MAX_HEADS,
     // null is not absent here.
     fallback: 'num_key_value_heads' in source.fields ? heads : (defaults.kvHeads ?? heads),
   });
   if (heads % kvHeads !== 0) {
     throw fieldError(source, 'num_key_value_heads', `a divisor of \`num_attention_heads\` (${heads})`);
   }
-  const hidden = readCount(source, 'hidden_size', { most: MOST_WIDTH, ...inner(DEFAULT_HIDDEN) });
+  const hidden = readCount(source, 'hidden_size', { most: MAX_WIDTH, ...inner(DEFAULT_HIDDEN) });
   const declaredPositions = readCount(source, 'max_position_embeddings', {
-    most: MOST_POSITIONS,
+    most: MAX_POSITIONS,
     fallback: defaults.positions,
   });
   const rope = readRopeSettings(source, {
     declaredPositions,
-    most: MOST_POSITIONS,
+    most: MAX_POSITIONS,
     theta: defaults.theta,
     ...(files.textLength !== undefined && { textLength: files.textLength }),
   });
-  const layers = readCount(source, 'num_hidden_layers', { most: MOST_LAYERS, ...inner(DEFAULT_LAYERS) });
+  const layers = readCount(source, 'num_hidden_layers', { most: MAX_LAYERS, ...inner(DEFAULT_LAYERS) });
   const window = findSlidingWindow(source, { architecture, layers });
   const headDim = readHeadDim(source, { hidden, heads, fallback: defaults.headDim });
   if (rope.scaling.type === 'dynamic' && headDim < 4) {
@@ -110,8 +110,8 @@ export function parseModelConfig(
       kvHeads,
       headDim,
       hidden,
-      intermediate: readCount(source, 'intermediate_size', { most: MOST_WIDTH, ...inner(defaults.intermediate) }),
-      vocab: readCount(source, 'vocab_size', { most: MOST_VOCAB, ...inner(defaults.vocab) }),
+      intermediate: readCount(source, 'intermediate_size', { most: MAX_WIDTH, ...inner(defaults.intermediate) }),
+      vocab: readCount(source, 'vocab_size', { most: MAX_VOCAB, ...inner(defaults.vocab) }),
       maxPositions: rope.maxPositions,
     },
     ...(rope.maxPositions !== rope.scaledPositions && { fingerprintPositions: rope.scaledPositions }),
@@ -168,7 +168,7 @@ function readHeadDim(source: FieldSource, sizes: { hidden: number; heads: number
       `a multiple of \`num_attention_heads\` (${heads}) where \`head_dim\` is absent`,
     );
   }
-  const most = { most: MOST_HEAD_DIM, ...(sizes.fallback !== null && { fallback: sizes.fallback }) };
+  const most = { most: MAX_HEAD_DIM, ...(sizes.fallback !== null && { fallback: sizes.fallback }) };
   const headDim = isAbsent ? hidden / heads : readCount(source, 'head_dim', most);
   if (headDim % 2 === 0) return headDim;
   throw new FormatError(

@@ -32,7 +32,7 @@ export interface ModelFolder {
 }
 
 /** Published ones stay under 100 KB. */
-const MOST_CONFIG_BYTES = 2 ** 22;
+const MAX_CONFIG_BYTES = 2 ** 22;
 
 /** Open and check a model folder or a GGUF file; values are not read yet.
  * @param path the folder or file.  @param options.weights `required` (default), or `optional`: config.json alone is enough.
@@ -84,7 +84,7 @@ function readConfigJson(path: string): unknown {
     if (listFiles(path, '.gguf').length > 0) throw ggufError(path);
     throw new ModelError(`Expected config.json in the model folder ${path}, found none; ${adviseOnFolder(path)}.`);
   }
-  const json = readJson(configPath, MOST_CONFIG_BYTES);
+  const json = readJson(configPath, MAX_CONFIG_BYTES);
   // What the Hub answers in JSON where access was not granted.
   if (isRecord(json) && typeof json.error === 'string' && !('model_type' in json)) {
     throw new ModelError(
@@ -102,7 +102,7 @@ function readConfig(path: string, parts: { json: unknown; weights: WeightStore |
   });
   const generationPath = join(path, 'generation_config.json');
   if (!existsSync(generationPath)) return config;
-  const fields = readJson(generationPath, MOST_CONFIG_BYTES);
+  const fields = readJson(generationPath, MAX_CONFIG_BYTES);
   if (!isRecord(fields)) return config;
   // Instruct models name their end-of-turn token only here.
   const notes = [...config.notes];
@@ -114,7 +114,7 @@ function readConfig(path: string, parts: { json: unknown; weights: WeightStore |
 function readTextLength(path: string): { textLength?: number } {
   const tokenizerPath = join(path, 'tokenizer_config.json');
   if (!existsSync(tokenizerPath)) return {};
-  const fields = readJson(tokenizerPath, MOST_CONFIG_BYTES);
+  const fields = readJson(tokenizerPath, MAX_CONFIG_BYTES);
   const length = isRecord(fields) ? fields.model_max_length : undefined;
   return typeof length === 'number' ? { textLength: length } : {};
 }

@@ -13,9 +13,9 @@ export interface HeaderEntry {
 }
 
 /** The largest published models hold some 200,000 tensors. */
-export const MOST_TENSORS = 2 ** 19;
+export const MAX_TENSORS = 2 ** 19;
 /** Weights have 1 or 2 dimensions; convolutions up to 5. */
-export const MOST_DIMENSIONS = 8;
+export const MAX_DIMENSIONS = 8;
 const METADATA_KEY = '__metadata__';
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
@@ -28,8 +28,8 @@ const SPACE = /[ \t\n\r]*/y;
 export function parseHeader(text: string, path: string): HeaderEntry[] {
   const scanner = new Scanner(text, path);
   const entries: HeaderEntry[] = [];
-  scanner.readObject(MOST_TENSORS, (name) => {
-    if (name === METADATA_KEY) scanner.readObject(MOST_TENSORS, () => void scanner.readString());
+  scanner.readObject(MAX_TENSORS, (name) => {
+    if (name === METADATA_KEY) scanner.readObject(MAX_TENSORS, () => void scanner.readString());
     else entries.push(readEntry(scanner, name));
   });
   scanner.readEnd();
@@ -42,7 +42,7 @@ function readEntry(scanner: Scanner, name: string): HeaderEntry {
   let range: number[] | undefined;
   scanner.readObject(3, (key) => {
     if (key === 'dtype') dtype = scanner.readString();
-    else if (key === 'shape') shape = scanner.readIntegers(MOST_DIMENSIONS);
+    else if (key === 'shape') shape = scanner.readIntegers(MAX_DIMENSIONS);
     else if (key === 'data_offsets') range = scanner.readIntegers(2);
     else scanner.fail('"dtype", "shape" or "data_offsets"', `the key ${JSON.stringify(key)}`);
   });

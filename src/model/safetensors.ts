@@ -39,12 +39,12 @@ export interface Shard {
 }
 
 /** The format's own bound on the header. */
-export const MOST_HEADER_BYTES = 100_000_000;
+export const MAX_HEADER_BYTES = 100_000_000;
 const LENGTH_BYTES = 8;
 /** Enough to know what is no safetensors file. */
 const FOREIGN_BYTES = 256;
 /** readSync takes at most 2^31 − 1 bytes at once. */
-const MOST_READ_BYTES = 2 ** 30;
+const MAX_READ_BYTES = 2 ** 30;
 
 const DTYPE_BITS: ReadonlyMap<string, number> = new Map([
   ...['F64', 'I64', 'U64', 'C64'].map((dtype) => [dtype, 64] as const),
@@ -75,7 +75,7 @@ export function openShard(path: string): Shard {
 /** Fill `target` from byte `offset` of the file. @throws {FileError} reading failed; {FormatError} the file ends too early. */
 export function readBytes(shard: { path: string; descriptor: number }, target: Uint8Array, offset: number): void {
   for (let done = 0; done < target.length; ) {
-    const length = Math.min(target.length - done, MOST_READ_BYTES);
+    const length = Math.min(target.length - done, MAX_READ_BYTES);
     let count: number;
     try {
       count = readSync(shard.descriptor, target, done, length, offset + done);
@@ -101,7 +101,7 @@ function readShard(path: string, descriptor: number): Shard {
   readBytes({ path, descriptor }, prefix, 0);
   refuseForeign({ path, descriptor }, fileBytes);
   const length = new DataView(prefix.buffer).getBigUint64(0, true);
-  const most = Math.min(MOST_HEADER_BYTES, fileBytes - LENGTH_BYTES);
+  const most = Math.min(MAX_HEADER_BYTES, fileBytes - LENGTH_BYTES);
   if (length > BigInt(most)) throw damaged(path, `a header of at most ${most} bytes`, `a header length of ${length}`);
   const headerBytes = new Uint8Array(LENGTH_BYTES + Number(length));
   readBytes({ path, descriptor }, headerBytes, 0);

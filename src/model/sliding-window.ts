@@ -8,7 +8,7 @@ import { type FieldSource, fieldError, readCount, readFlag, showValue } from './
 const DEFAULT_WINDOW = 4096;
 /** Qwen's default of `max_window_layers`. */
 const DEFAULT_FULL_LAYERS = 28;
-const MOST_WINDOW = 2 ** 30;
+const MAX_WINDOW = 2 ** 30;
 const CURE =
   'duo computes full attention only; use a model without sliding windows, or turn them off there if the model tolerates it';
 
@@ -42,7 +42,7 @@ export function findSlidingWindow(
   if (isQwen && !hasSlidingLayers(source, { types, layers: model.layers })) return null;
   const isAbsent = !('sliding_window' in fields);
   if (!isAbsent && fields.sliding_window === null) return null;
-  const tokens = readCount(source, 'sliding_window', { most: MOST_WINDOW, fallback: DEFAULT_WINDOW });
+  const tokens = readCount(source, 'sliding_window', { most: MAX_WINDOW, fallback: DEFAULT_WINDOW });
   return {
     tokens,
     found: isAbsent

@@ -14,7 +14,7 @@ export interface WeightStore {
   has(name: string): boolean;
   /** @throws {ModelError} no such tensor, or of a dtype other than F32, F16, BF16. */
   info(name: string): TensorInfo;
-  /** The values in float32, row-major; F16 and BF16 convert exactly. Allocates 4 bytes a value.
+  /** The values in float32, row-major; F16 and BF16 convert exactly. Allocates 4 bytes per value.
    * @throws {ModelError} as `info`; a value is NaN or infinite; {FormatError} the file was cut since it was opened. */
   readF32(name: string): Float32Array;
   /** The first and the last `most` bytes of a tensor as it is stored (all of it, twice, where it is shorter). @throws as `readF32`. */
@@ -29,7 +29,7 @@ export interface WeightStore {
 const SINGLE_FILE = 'model.safetensors';
 const INDEX_FILE = 'model.safetensors.index.json';
 /** The largest published indexes stay under 20 MB. */
-const MOST_INDEX_BYTES = 2 ** 26;
+const MAX_INDEX_BYTES = 2 ** 26;
 /** bytes converted at once from 16-bit files */
 const CHUNK_BYTES = 2 ** 22;
 const READABLE = ['F32', 'F16', 'BF16'];
@@ -49,7 +49,7 @@ export function openWeights(folder: string): WeightStore | null {
 }
 
 function openSharded(folder: string, indexPath: string): WeightStore {
-  const json = readJson(indexPath, MOST_INDEX_BYTES);
+  const json = readJson(indexPath, MAX_INDEX_BYTES);
   const map = isRecord(json) ? json.weight_map : undefined;
   if (!isRecord(map))
     throw new FormatError(`Expected an object \`weight_map\` in ${indexPath}, got ${showValue(map)}.`);

@@ -1,4 +1,4 @@
-// Finds and loads the native library through koffi, once a process, and binds every function of abi.ts.
+// Finds and loads the native library through koffi, once per process, and binds every function of abi.ts.
 // Pointers cross as typed arrays, handles as 64-bit numbers (the library never dereferences them), so no address is ever seen here.
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -44,7 +44,7 @@ export function loadLibrary(explicitPath?: string): Library {
 
 function listCandidates(explicitPath: string | undefined): string[] {
   const named = explicitPath ?? process.env[PATH_VARIABLE];
-  // A path someone named is meant: nothing else is tried behind their back.
+  // A path someone named is meant: no other is tried in its place.
   if (named) return [resolve(named)];
   const name = process.platform === 'darwin' ? 'libduo.dylib' : 'libduo.so';
   // One that was built here is of these sources; then those that came with npm, the one with CUDA first: it serves without a GPU too.

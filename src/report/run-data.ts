@@ -45,7 +45,7 @@ export interface RunData {
   readonly run: RunFile | null;
   readonly gates: GatesFile | null;
   readonly mask: MaskFile | null;
-  /** one line a step, empty without metrics.jsonl */
+  /** one line per step, empty without metrics.jsonl */
   readonly metrics: readonly MetricsLine[];
   /** lengths at which savings are told: those that identify told, which the model has */
   readonly savingTokens: readonly number[];

@@ -12,7 +12,7 @@ const TEMPLATE_FILE = 'chat_template.jinja';
 const NAMED_FOLDER = 'additional_chat_templates';
 const JSON_FILE = 'chat_template.json';
 /** Published templates stay under 50 KB. */
-const MOST_TEMPLATE_BYTES = 2 ** 22;
+const MAX_TEMPLATE_BYTES = 2 ** 22;
 
 export interface FoundTemplate {
   readonly text: string;
@@ -51,7 +51,7 @@ export function requireTemplate(modelFolder: string, config: Record<string, unkn
 
 /** A pointer or a page would render as it is. */
 function readTemplate(path: string): string {
-  const text = readTextWithin(path, MOST_TEMPLATE_BYTES);
+  const text = readTextWithin(path, MAX_TEMPLATE_BYTES);
   const foreign = describeForeignText(text);
   if (foreign === null) return text;
   throw new FormatError(`Expected ${path} to hold a chat template, got ${foreign.found}; ${foreign.cure}.`);
@@ -60,7 +60,7 @@ function readTemplate(path: string): string {
 function readJsonFile(modelFolder: string): Record<string, unknown> | null {
   const path = join(modelFolder, JSON_FILE);
   if (!existsSync(path)) return null;
-  const value = readJson(path, MOST_TEMPLATE_BYTES);
+  const value = readJson(path, MAX_TEMPLATE_BYTES);
   if (typeof value !== 'object' || value === null || pickTemplate((value as FoundFields).chat_template) === null) {
     throw new FormatError(
       `Expected ${path} to hold an object with a \`chat_template\`, got \`${jsonText(value)?.slice(0, 60)}\`.`,

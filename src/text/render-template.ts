@@ -12,7 +12,7 @@ const RENDER_MS = 1000;
 const START_MS = 60_000;
 const HEAP_MIB = 512;
 /** The longest context that duo knows has 8 Mi tokens, of about four characters each. */
-const MOST_CHARACTERS = 2 ** 25;
+const MAX_CHARACTERS = 2 ** 25;
 
 /** What a template is given: texts, numbers, true or false, lists and objects of them. */
 export type TemplateVariables = Readonly<Record<string, unknown>>;
@@ -70,7 +70,7 @@ export function renderApart(jobs: readonly { template: string; variables: Templa
   const jinja = createRequire(import.meta.url).resolve('@huggingface/jinja');
   const { status, stdout, error, signal } = spawnSync(
     process.execPath,
-    [`--max-old-space-size=${HEAP_MIB}`, '--eval', CHILD, jinja, String(RENDER_MS), String(MOST_CHARACTERS)],
+    [`--max-old-space-size=${HEAP_MIB}`, '--eval', CHILD, jinja, String(RENDER_MS), String(MAX_CHARACTERS)],
     {
       input: JSON.stringify(jobs),
       encoding: 'utf8',

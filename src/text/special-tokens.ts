@@ -10,7 +10,7 @@ import { readJson } from '../formats/read-json.ts';
 import { readGgufTokenizer } from './gguf-tokenizer.ts';
 
 /** Chat templates included, published files stay under 1 MB. */
-const MOST_CONFIG_BYTES = 2 ** 25;
+const MAX_CONFIG_BYTES = 2 ** 25;
 
 /** Variables of chat templates. */
 export const SPECIAL_ROLES = ['bos_token', 'eos_token', 'unk_token', 'pad_token'];
@@ -29,7 +29,7 @@ export function readTokenizerConfig(modelFolder: string): Record<string, unknown
 
 function readObject(path: string): Record<string, unknown> {
   if (!existsSync(path)) return {};
-  const value = readJson(path, MOST_CONFIG_BYTES);
+  const value = readJson(path, MAX_CONFIG_BYTES);
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     throw new FormatError(`Expected ${path} to hold a JSON object, got \`${jsonText(value)?.slice(0, 60)}\`.`);
   }

@@ -7,7 +7,7 @@ const CUT_END = /\ufffd+$/;
 /** Tokens of context before the first new one; enough for any decoder, which looks at neighbours only. */
 const CONTEXT_TOKENS = 8;
 /** A character takes at most four tokens of a byte each; a longer unfinished run is not text, and is shown as U+FFFD. */
-const MOST_WINDOW_TOKENS = 64;
+const MAX_WINDOW_TOKENS = 64;
 
 /** Incremental decoder of one running text. Joined results of `push` and `finish` are the decoded text, special tokens left out. */
 export class TextStream {
@@ -28,7 +28,7 @@ export class TextStream {
   push(token: number): string {
     this.window.push(token);
     const text = this.decodeWindow();
-    const isOverlong = this.window.length > MOST_WINDOW_TOKENS;
+    const isOverlong = this.window.length > MAX_WINDOW_TOKENS;
     const whole = isOverlong ? text : text.replace(CUT_END, '');
     const fresh = whole.slice(this.shown);
     this.shown = Math.max(this.shown, whole.length);

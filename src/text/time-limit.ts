@@ -1,5 +1,5 @@
 // Ends code that never would by itself, such as a regular expression of an untrusted tokenizer.json that backtracks without end: JavaScript
-// cannot be interrupted from outside, but node:vm ends what runs inside of it after a time, regular expressions included. About 0.05 ms a call.
+// cannot be interrupted from outside, but node:vm ends what runs inside of it after a time, regular expressions included. About 0.05 ms per call.
 import { readFileSync } from 'node:fs';
 import { createContext, Script } from 'node:vm';
 
@@ -27,7 +27,7 @@ export function runWithin<T>(mostMs: number, work: () => T): { value: T } | null
   }
 }
 
-/** Processor time of this thread, in ms; where the system does not tell it, that of the whole process. */
+/** Processor time of this thread, in ms; where the system does not report it, that of the whole process. */
 function usedMs(): number {
   try {
     return Number.parseInt(readFileSync('/proc/thread-self/schedstat', 'utf8'), 10) / 1e6;

@@ -40,8 +40,8 @@ export interface Tokenizer {
 
 const FILE_NAME = 'tokenizer.json';
 /** Published files stay under 40 MB. */
-const MOST_FILE_BYTES = 2 ** 27;
-const MOST_VOCAB = 2 ** 24;
+const MAX_FILE_BYTES = 2 ** 27;
+const MAX_VOCAB = 2 ** 24;
 /** Processor time that rules which are not those of a published model may take, and more for each unit of what they work on: a token of the
  * vocabulary (published ones take up to 0.006 ms), a character of a text (up to 0.001 ms). */
 const RULES_MS = 1000;
@@ -59,7 +59,7 @@ export function openTokenizer(modelFolder: string): Tokenizer {
     );
   }
   const gguf = isGguf ? readGgufTokenizer(path) : null;
-  const json = checkDescription(gguf?.json ?? readJson(path, MOST_FILE_BYTES), path);
+  const json = checkDescription(gguf?.json ?? readJson(path, MAX_FILE_BYTES), path);
   const config = gguf?.config ?? readTokenizerConfig(modelFolder);
   const specials = listSpecialTokens(config);
   if (json.model.type === 'BPE') checkMerges(json.model, path);
@@ -151,7 +151,7 @@ function isAddedToken(value: unknown): value is { id: number; content: string } 
 }
 
 function isTokenId(value: unknown): value is number {
-  return Number.isInteger(value) && (value as number) >= 0 && (value as number) < MOST_VOCAB;
+  return Number.isInteger(value) && (value as number) >= 0 && (value as number) < MAX_VOCAB;
 }
 
 /** One more than the highest id. @throws {FormatError} an id that is not an integer of the allowed range. */
@@ -161,7 +161,7 @@ function countVocabulary(json: Description, path: string): number {
   for (const [token, id] of Array.isArray(vocab) ? [] : Object.entries(vocab)) {
     if (!isTokenId(id)) {
       throw new FormatError(
-        `Expected the id of token \`${token}\` in ${path} to be an integer from 0 to ${MOST_VOCAB - 1}, got \`${jsonText(id)}\`.`,
+        `Expected the id of token \`${token}\` in ${path} to be an integer from 0 to ${MAX_VOCAB - 1}, got \`${jsonText(id)}\`.`,
       );
     }
     size = Math.max(size, id + 1);

@@ -5,7 +5,7 @@ import { FormatError } from '../errors/errors.ts';
 import { isPublishedPattern } from './pre-tokenizers.ts';
 
 /** Published rules make a text at most three times longer (a space becomes ▁, three bytes in one character). */
-const MOST_GROWTH = 1024;
+const MAX_GROWTH = 1024;
 
 type Rule = Readonly<Record<string, unknown>>;
 
@@ -28,9 +28,9 @@ export function checkRules(sections: Readonly<Record<string, unknown>>, path: st
       if (rule.type === 'Split' || rule.type === 'Replace') checkPattern(rule, { name, path });
       growth *= growthOf(rule);
     }
-    if (growth > MOST_GROWTH) {
+    if (growth > MAX_GROWTH) {
       throw new FormatError(
-        `Expected the rules of \`${name}\` of ${path} to make a text at most ${MOST_GROWTH} times longer, got rules that may make it ${growth.toPrecision(2)} times longer; download the file again from where the model was published.`,
+        `Expected the rules of \`${name}\` of ${path} to make a text at most ${MAX_GROWTH} times longer, got rules that may make it ${growth.toPrecision(2)} times longer; download the file again from where the model was published.`,
       );
     }
   }

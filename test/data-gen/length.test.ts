@@ -13,7 +13,7 @@ describe('listLengths', () => {
 });
 
 describe('drawLength', () => {
-  it('takes each grid point once an epoch, in another order each time', () => {
+  it('takes each grid point once per epoch, in another order each time', () => {
     const epochs = Array.from({ length: 20 }, (_, epoch) =>
       Array.from({ length: 4 }, (_, index) => drawLength(grid, { ...place, index: 4 * epoch + index })),
     );

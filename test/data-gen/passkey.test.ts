@@ -170,7 +170,7 @@ describe('pickPasskeySettings', () => {
 });
 
 describe('generateSamples', () => {
-  it('draws each grid length once an epoch', () => {
+  it('draws each grid length once per epoch', () => {
     const settings = withSettings({ minTokens: 250, maxTokens: 290, lengthCount: 5 });
     const lengths = [...generateSamples({ ...settings, count: 10 })].map((sample) => sample.length);
     const sorted = (part: number[]): number[] => [...part].sort((a, b) => a - b);

@@ -1,4 +1,4 @@
-// A small exact tokenizer for the generator's tests: " word" of a closed list is one token, everything else one token a byte.
+// A small exact tokenizer for the generator's tests: " word" of a closed list is one token, everything else one token per byte.
 import { listLexicon } from '../../data-gen/prose.ts';
 import { listTemplateWords } from '../../data-gen/template.ts';
 import { loadPreset } from '../../src/config/presets.ts';

@@ -47,7 +47,7 @@ export function compile(folder: string, programs: Readonly<Record<string, string
     JSON.stringify({ compilerOptions: OPTIONS, files: Object.keys(programs) }),
   );
   const { stdout } = spawnSync(process.execPath, [COMPILER, '-p', folder], { cwd: folder, encoding: 'utf8' });
-  // One complaint a line, with indented lines that explain it. The declarations of Node 20 contradict themselves; they are not ours.
+  // One complaint per line, with indented lines that explain it. The declarations of Node 20 contradict themselves; they are not ours.
   const complaints = stdout.split(/\n(?=\S)/).filter((text) => !text.includes('/@types/node/'));
   return complaints.join('\n').trim();
 }

@@ -35,7 +35,7 @@ describe('drawMask', () => {
     [80, 8],
     [1, 1],
     [2, 72],
-  ])('%i layers of %i heads: a line a layer, at most 80 columns, with and without colour', (layers, kvHeads) => {
+  ])('%i layers of %i heads: a line per layer, at most 80 columns, with and without colour', (layers, kvHeads) => {
     for (const colour of [false, true]) {
       const lines = stripVTControlCharacters(drawMask(filledGrid(layers, kvHeads, 1), { colour })).split('\n');
       expect(lines).toHaveLength(layers + 2);
@@ -59,7 +59,7 @@ describe('drawMask of several windows', () => {
     ],
   };
 
-  test('in plain text: a shade a window, the whole context as ever', () => {
+  test('in plain text: a shade per window, the whole context as ever', () => {
     expect(drawMask(mask, { colour: false })).toBe(
       [
         'layer KV heads 0–2',

@@ -52,8 +52,8 @@ describe('pattern rows', () => {
   });
 
   test.each([
-    ['nothing', '', 'Expected p.tsv to hold a row of gates a layer, got an empty file.'],
-    ['blank lines', '\n\n', 'Expected p.tsv to hold a row of gates a layer, got an empty file.'],
+    ['nothing', '', 'Expected p.tsv to hold a row of gates per layer, got an empty file.'],
+    ['blank lines', '\n\n', 'Expected p.tsv to hold a row of gates per layer, got an empty file.'],
     ['a short row', '1\t2\n1\n', 'Expected line 2 of p.tsv to have 2 values as line 1, got `1`.'],
     ['a blank row in between', '1\n\n1\n', 'Expected value 1 in line 2 of p.tsv to be a finite number, got ``.'],
     ['nan', '1\tnan\n', 'Expected value 2 in line 1 of p.tsv to be a finite number, got `nan`.'],

@@ -10,9 +10,9 @@ export interface Corpus {
   readonly words?: readonly string[];
 }
 
-const MOST_STEPS = 8;
+const MAX_STEPS = 8;
 /** Keeps inputs small, so that what takes long or much memory is the reader's doing. */
-const MOST_BYTES = 2 ** 18;
+const MAX_BYTES = 2 ** 18;
 
 const NUMBERS = [
   ...['0', '-0', '-1', '1', '2', '3', '7', '63', '64', '65', '127', '128', '255', '256', '257', '1023', '1024', '4097'],
@@ -213,10 +213,10 @@ const nest: Step = (input, { random }) => {
 export function mutate(corpus: Corpus, random: Random): Buffer {
   let input: Buffer = Buffer.from(random.pick(corpus.seeds));
   // Half of the inputs have one fault: more of them get past the first checks.
-  const numSteps = Math.min(MOST_STEPS, 1 + Math.floor(-Math.log2(1 - random.uniform())));
+  const numSteps = Math.min(MAX_STEPS, 1 + Math.floor(-Math.log2(1 - random.uniform())));
   for (let step = 0; step < numSteps; step++) {
     const apply = random.integer(200) === 0 ? nest : random.pick(STEPS);
     input = apply(input, { random, corpus });
   }
-  return Buffer.from(input.subarray(0, MOST_BYTES));
+  return Buffer.from(input.subarray(0, MAX_BYTES));
 }

@@ -1,4 +1,4 @@
-// Valid prediction files of the official projects, small, one a suite, for the fuzzer to damage.
+// Valid prediction files of the official projects, small, one per suite, for the fuzzer to damage.
 
 export interface PredictionSeed {
   readonly suite: string;

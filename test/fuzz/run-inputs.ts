@@ -6,10 +6,10 @@ import { DuoError } from '../../src/errors/errors.ts';
 import { mutate } from './mutate.ts';
 import type { Reader } from './readers.ts';
 
-export const MOST_MS = 1000;
+export const MAX_MS = 1000;
 /** What one input may add to the largest resident size of the process. */
-export const MOST_GROWTH_BYTES = 2 ** 28;
-const MOST_SENTENCE = 5000;
+export const MAX_GROWTH_BYTES = 2 ** 28;
+const MAX_SENTENCE = 5000;
 const BATCH = 500;
 
 export interface Finding {
@@ -66,13 +66,13 @@ export async function runInputs(
     const before = largestBytes();
     const first = await timeOf(reader, input, folder);
     // Twice, because collecting what earlier inputs left may take long once.
-    const isSlow = first.ms > MOST_MS && !isLimit(first.error);
+    const isSlow = first.ms > MAX_MS && !isLimit(first.error);
     const ms = isSlow ? Math.min(first.ms, (await timeOf(reader, input, folder)).ms) : first.ms;
     if (!isLimit(first.error)) outcome.slowestMs = Math.max(outcome.slowestMs, ms);
     judge(index, first.error);
     const grown = largestBytes() - before;
-    if (isSlow && ms > MOST_MS) findings.push({ reader: reader.name, seed, index, what: `took ${Math.round(ms)} ms` });
-    if (grown > MOST_GROWTH_BYTES) {
+    if (isSlow && ms > MAX_MS) findings.push({ reader: reader.name, seed, index, what: `took ${Math.round(ms)} ms` });
+    if (grown > MAX_GROWTH_BYTES) {
       findings.push({ reader: reader.name, seed, index, what: `took ${Math.round(grown / 2 ** 20)} MiB of memory` });
     }
     if (index % 100 === 0) rmSync(folder, { recursive: true, force: true });
@@ -99,7 +99,7 @@ function judgeError(error: unknown): string | null {
   if (error === null) return null;
   if (!(error instanceof DuoError)) return `threw ${error instanceof Error ? error.stack : String(error)}`;
   if (/[\n\r]/.test(error.message)) return `a message of several lines: ${JSON.stringify(error.message.slice(0, 300))}`;
-  return error.message.length > MOST_SENTENCE ? `a message of ${error.message.length} characters` : null;
+  return error.message.length > MAX_SENTENCE ? `a message of ${error.message.length} characters` : null;
 }
 
 function isLimit(error: unknown): boolean {

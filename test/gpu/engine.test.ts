@@ -15,7 +15,7 @@ import { DEVICE, describeGpu, IS_EMULATED } from './device.ts';
 const MODEL = IS_EMULATED ? 'test/models/tiny' : 'models/demo';
 const TOKENS = IS_EMULATED ? 90 : 1500;
 const WINDOW: Window = { sinkTokens: 8, recentTokens: 24 };
-/** bf16 between operations on the GPU against fp32 on the CPU: 2^-9 at each of some ten roundings a layer; twice that for gradients. */
+/** bf16 between operations on the GPU against fp32 on the CPU: 2^-9 at each of some ten roundings per layer; twice that for gradients. */
 const TOLERANCE = 3e-2;
 
 describeGpu('engine on the GPU', () => {

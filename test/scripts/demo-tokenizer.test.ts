@@ -1,4 +1,4 @@
-// The small models' tokenizer, read by the library that users' tools share: one token a task word, bytes for everything else.
+// The small models' tokenizer, read by the library that users' tools share: one token per task word, bytes for everything else.
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

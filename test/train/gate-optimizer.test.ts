@@ -52,7 +52,7 @@ describe('golden run of 60 steps in float64', () => {
 });
 
 describe('Adam', () => {
-  test('equals the formula with epsilon outside the root, to 2e-7 a step', () => {
+  test('equals the formula with epsilon outside the root, to 2e-7 per step', () => {
     const [layers, kvHeads, lambda, lr] = [1, 5, 0.1, 0.01];
     const optimizer = new GateOptimizer({ layers, kvHeads, lambda });
     const alpha = [1, 1, 1, 1, 1];
@@ -71,7 +71,7 @@ describe('Adam', () => {
         alpha[head] = Math.min(1, Math.max(0, (alpha[head] as number) - (lr * step1) / (Math.sqrt(step2) + 1e-8)));
       });
       optimizer.gates()[0]?.forEach((gate, head) => {
-        // tfjs keeps the powers of β2 in float32, so 1 − β2 is 1.3e-5 off: 7e-8 a step of 0.01; and a gate near 1 rounds by 6e-8.
+        // tfjs keeps the powers of β2 in float32, so 1 − β2 is 1.3e-5 off: 7e-8 per step of 0.01; and a gate near 1 rounds by 6e-8.
         expect(Math.abs(gate - (alpha[head] as number))).toBeLessThan(2e-7 * step);
       });
     }

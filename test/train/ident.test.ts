@@ -33,7 +33,9 @@ function toSample({ ids, positions }: GoldenRun['docs'][number]): Sample {
   return { tokens: ids, answers };
 }
 
-test('60 steps on the tensorflow engine stay within 0.01 a gate of the float64 run', { timeout: 300_000 }, async () => {
+test('60 steps on the tensorflow engine stay within 0.01 per gate of the float64 run', {
+  timeout: 300_000,
+}, async () => {
   const golden = JSON.parse(readFileSync(join(FOLDER, 'ident.json'), 'utf8')) as GoldenRun;
   const samples = golden.docs.map(toSample);
   const model = openModelFolder(FOLDER);

@@ -38,7 +38,7 @@ const cutAtHalf = (gates: number[][]) => ({
 });
 
 describe('optimizeGates', () => {
-  test('closes cheap heads, keeps dear ones, and writes a line a step', async () => {
+  test('closes cheap heads, keeps dear ones, and writes a line per step', async () => {
     const options = makeOptions();
     const { gates, stepsDone, firstStep, isStoppedEarly } = await optimizeGates(options);
     expect([stepsDone, firstStep, isStoppedEarly]).toEqual([60, 0, false]);

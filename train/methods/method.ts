@@ -99,6 +99,6 @@ export interface HeadMethod {
   readonly settings: readonly MethodSetting[];
   /** Score every KV head. Deterministic. @throws {AbortedError} after a checkpoint; {EngineError}; {ConfigError}; {FileError}. */
   score(options: ScoreOptions): Promise<ScoredGates>;
-  /** Memory and time of `score`, where it is not a distillation step a sample. @param options.shortSample is timed. */
+  /** Memory and time of `score`, where it is not a distillation step per sample. @param options.shortSample is timed. */
   estimate?(options: ScoreOptions & { readonly shortSample: Sample }): Promise<RunEstimate>;
 }

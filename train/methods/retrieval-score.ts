@@ -6,7 +6,7 @@ import { type LocatedAnswer, locateNeedles } from './needle-positions.ts';
 import { requireReader, scoreSamples, sumPositions } from './score-samples.ts';
 
 /** Share of an answer the model must say right for it to count. */
-const LEAST_RECALL = 0.5;
+const MIN_RECALL = 0.5;
 
 export const retrievalScoreMethod: HeadMethod = {
   name: 'retrieval-score',
@@ -21,7 +21,7 @@ export const retrievalScoreMethod: HeadMethod = {
         for (const located of locateNeedles(sample)) {
           const alone = { tokens: sample.tokens.slice(0, located.answer[1]), answers: [located.answer] };
           const { accuracy } = await engine.evaluate(alone, 'full', abort);
-          if (accuracy > LEAST_RECALL) recalled.push(located);
+          if (accuracy > MIN_RECALL) recalled.push(located);
         }
         if (recalled.length === 0) return null;
         const answerOf = new Map(

@@ -1,4 +1,4 @@
-// The random ±1 vectors that a sketch looks through (Rademacher): one bit of the generator a value.
+// The random ±1 vectors that a sketch looks through (Rademacher): one bit of the generator per value.
 import type { Random } from '../../src/core/random.ts';
 
 const WORD_BITS = 32;

@@ -10,9 +10,9 @@ import { type BalancedSums, countSamples, toMeans } from './balanced-sums.ts';
 import { findProbeStep, type ProbeStep, type ProbingEngine } from './measure-sample.ts';
 
 /** Tokens by which the second run is moved to the front. */
-const MOST_SHIFT = 64;
+const MAX_SHIFT = 64;
 /** Last positions of a sample that are compared. */
-const MOST_POSITIONS = 256;
+const MAX_POSITIONS = 256;
 
 /** Distance of one sample: mean square over C of how far the two runs are apart, or their KL divergence, median over its last positions, because without sinks a
  * few states of a deep model can be chaotic and outweigh all others. Two forward passes.
@@ -29,8 +29,8 @@ export async function measureRounding(
   const { engine, distance = 'hidden', signal } = options;
   const { layers, kvHeads } = engine.model;
   const { tokens } = sample;
-  const shift = Math.min(MOST_SHIFT, Math.floor(tokens.length / 8));
-  const first = Math.max(Math.floor((3 * tokens.length) / 4), tokens.length - MOST_POSITIONS);
+  const shift = Math.min(MAX_SHIFT, Math.floor(tokens.length / 8));
+  const first = Math.max(Math.floor((3 * tokens.length) / 4), tokens.length - MAX_POSITIONS);
   // A state sees R − 1 tokens farther back with each layer; all that it sees must be in both runs.
   const recentTokens = 1 + Math.floor((first - shift) / layers);
   if (shift === 0 || recentTokens < 2) return null;

@@ -9,7 +9,7 @@ const PATH_POINTS = 96;
 /** The path begins where the first head has closed by so much. */
 const FIRST_CLOSURE = 0.01;
 /** Heads that matter less than this share of the most important one count as not mattering; else they alone would set the path's start. */
-const LEAST_WEIGHT = 1e-9;
+const MIN_WEIGHT = 1e-9;
 /** Stored gates; a path of 256 heads stays under 200 KB. */
 const PATH_DECIMALS = 5;
 
@@ -84,7 +84,7 @@ function findRange(model: QuadraticModel, lambda: number): { first: number; last
   let lightest = heaviest;
   for (let row = 0; row < size; row++) {
     const weight = gram[row * size + row]!;
-    if (weight > LEAST_WEIGHT * heaviest) lightest = Math.min(lightest, weight);
+    if (weight > MIN_WEIGHT * heaviest) lightest = Math.min(lightest, weight);
   }
   // A model whose heads all see the whole sample has no weights at all; then every λ closes everything.
   if (heaviest === 0) return { first: lambda / 10, last: lambda };

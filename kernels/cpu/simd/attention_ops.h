@@ -1,4 +1,4 @@
-// One tile of attention: tile_columns query rows side by side, one a lane, against the keys of one KV head, scores held
+// One tile of attention: tile_columns query rows side by side, one per lane, against the keys of one KV head, scores held
 // transposed ([key][lane]) so that softmax runs down the lanes without a horizontal sum. Both branches of a head share
 // the scores.
 #pragma once

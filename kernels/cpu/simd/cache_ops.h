@@ -1,6 +1,6 @@
 // The inner loops of sessions: attention of one new token over a cache, and the tile products of prefill attention.
 // Cache layout (kv_cache.h): keys in blocks of KEY_BLOCK slots with the slots of a block next to each other, values one
-// row a slot.
+// row per slot.
 #pragma once
 #include <cstdint>
 
@@ -16,7 +16,7 @@ struct CacheView {
   int32_t dtype;
   int64_t head_dim, capacity;
   const uint8_t *keys, *values;
-  const uint32_t *key_words, *value_words;  // one a slot; null where the dtype has none
+  const uint32_t *key_words, *value_words;  // one per slot; null where the dtype has none
 };
 
 struct CacheOps {

@@ -285,7 +285,7 @@ void test_laws(const Fixture &f, Window window) {
   }
 }
 
-// Up to 64 sessions a step, in sets that change: a step was launched, captured and replayed for other sets than the one
+// Up to 64 sessions per step, in sets that change: a step was launched, captured and replayed for other sets than the one
 // that it now has. `limit` above `few` sessions, where products are another kernel's: whose sums have another order,
 // and round to bf16 another way.
 void test_batches(const std::string &name, const Fixture &f, Storage kv, size_t most, double limit) {
@@ -554,12 +554,12 @@ int main(int count, char **arguments) {
   test_prefill_and_decode("int4 weights", int4, {4, 9}, {Dtype::bf16});
   test_prefill_and_decode("weights in blocks", blocks, {4, 9}, {Dtype::bf16, Dtype::f32});
   test_prefill_and_decode("weights in blocks, tied, norms, bias", tied, {2, 30}, {Dtype::bf16});
-  // The other head sizes, and more queries a KV head than one warp has.
+  // The other head sizes, and more queries per KV head than one warp has.
   for (const int64_t head_dim : {80, 96, 192, 256}) {
     const Fixture f = make_fixture(4, 2, head_dim, 46, false, Dtype::stored);
     test_prefill_and_decode("head size " + std::to_string(head_dim), f, {4, 9}, {{Dtype::int4, true}});
   }
-  test_prefill_and_decode("36 queries a KV head", make_fixture(36, 1, 32, 46, false, Dtype::stored), {4, 9},
+  test_prefill_and_decode("36 queries per KV head", make_fixture(36, 1, 32, 46, false, Dtype::stored), {4, 9},
                           {{Dtype::int8, true}});
   expect(int4.gpu->device().find(" int4 weights") != std::string::npos &&
              blocks.gpu->device().find(" Q4_1 weights") != std::string::npos,

@@ -12,8 +12,8 @@ export interface TextLogProbs {
 }
 
 /** Fewer texts or tokens make no ratio worth reporting. */
-const LEAST_TEXTS = 8;
-const LEAST_TOKENS = 100;
+const MIN_TEXTS = 8;
+const MIN_TOKENS = 100;
 
 export interface KeptGain {
   /** (mask − streaming) / (full − streaming), sums over all texts; null where `reason` says why */
@@ -37,8 +37,8 @@ export function measureKeptGain(texts: readonly TextLogProbs[]): KeptGain {
   const tokens = total('tokens');
   const found = { longRangeTokens: total('longRange'), texts: texts.length, tokens };
   const losses = { loss: -total('mask') / tokens, fullLoss: -total('full') / tokens };
-  if (texts.length < LEAST_TEXTS || found.longRangeTokens < LEAST_TOKENS) {
-    const reason = `too little to measure: ${found.texts} texts with ${found.longRangeTokens} long-range tokens, of at least ${LEAST_TEXTS} and ${LEAST_TOKENS}`;
+  if (texts.length < MIN_TEXTS || found.longRangeTokens < MIN_TOKENS) {
+    const reason = `too little to measure: ${found.texts} texts with ${found.longRangeTokens} long-range tokens, of at least ${MIN_TEXTS} and ${MIN_TOKENS}`;
     return { keptGain: null, interval: null, reason, ...found, ...losses };
   }
   const random = makeRandom(0, 'kept gain', texts.length);

@@ -10,7 +10,7 @@ export interface PairedRecall {
 }
 
 /** Fewer samples make no interval worth a promise. */
-const LEAST_SAMPLES = 8;
+const MIN_SAMPLES = 8;
 
 export interface KeptRecall {
   /** Σ mask / Σ full; null where `reason` says why */
@@ -26,8 +26,8 @@ export function measureKeptRecall(
   nothing = 'full attention itself predicts no answer token right',
 ): KeptRecall {
   const missing = (reason: string): KeptRecall => ({ value: null, interval: null, reason });
-  if (samples.length < LEAST_SAMPLES) {
-    return missing(`too little to measure: ${samples.length} samples, of at least ${LEAST_SAMPLES}`);
+  if (samples.length < MIN_SAMPLES) {
+    return missing(`too little to measure: ${samples.length} samples, of at least ${MIN_SAMPLES}`);
   }
   if (sum(samples, 'full') === 0) return missing(nothing);
   const random = makeRandom(0, 'kept recall', samples.length);

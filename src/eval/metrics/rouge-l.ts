@@ -6,7 +6,7 @@ import type { Segmenter } from './segment-chinese.ts';
 
 /** Steps that rouge's recursive search takes back through its table before Python's limit of 1000 calls stops it, called as
  * LongBench's eval.py does: nine calls lie above its first, and one comparison below its last. */
-const MOST_STEPS = 989;
+const MAX_STEPS = 989;
 /** Keeps rouge from dividing by zero, and takes up to 5e-7 of 100 off its scores. */
 const EPSILON = 1e-8;
 
@@ -20,7 +20,7 @@ export function scoreRougeL(prediction: string, reference: string, options: { ca
   for (const sentence of expected) {
     for (const candidate of predicted) {
       const { words, steps } = findCommonSubsequence(sentence, candidate);
-      if (steps > MOST_STEPS - (options.callsAbove ?? 0)) return 0;
+      if (steps > MAX_STEPS - (options.callsAbove ?? 0)) return 0;
       for (const word of words) union.add(word);
     }
   }

@@ -37,7 +37,7 @@ export function cutTurn(prediction: string): string {
 type MakeScoring = (answer: Answer, options: LongbenchOptions) => Scoring;
 
 const UNSEGMENTED =
-  "not comparable: Chinese scored by character, for want of jieba's dictionary (npm install duo-heads-jieba)";
+  "not comparable: Chinese scored by character, without jieba's dictionary (npm install duo-heads-jieba)";
 
 const qaF1: MakeScoring = ({ answers }) => ({
   metric: 'qa-f1',

@@ -17,7 +17,7 @@ const MAX_NEW_TOKENS = 128;
 const OWN_PROMPT =
   'Read the text and answer the question on it.\n\n$DOC$\n\nQuestion: $Q$\nA. $C_A$\nB. $C_B$\nC. $C_C$\nD. $C_D$\n\n' +
   'Answer with one sentence in the form "The correct answer is (letter)".';
-const OWN_PROMPT_NOTE = "not comparable: duo's own prompt, for want of the suite's prompts/0shot.txt beside the data";
+const OWN_PROMPT_NOTE = "not comparable: duo's own prompt, without the suite's prompts/0shot.txt beside the data";
 
 /** Read data.json. @throws {FileError}; {FormatError} not an array, or a malformed entry, with its index. */
 export function readLongbenchV2(path: string): SuiteItem[] {

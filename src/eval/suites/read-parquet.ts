@@ -10,11 +10,11 @@ import { FormatError } from '../../errors/errors.ts';
 import { fileErrorOf } from '../../formats/atomic-file.ts';
 
 const MAX_FILE_BYTES = 2 ** 31 - 1;
-/** Decoding takes about 20 ms of processor time a megabyte. */
-const LEAST_MS = 1000;
+/** Decoding takes about 20 ms of processor time per megabyte. */
+const MIN_MS = 1000;
 const MS_PER_MEGABYTE = 100;
 /** Columns of text are compressed to a third or so, and a character of a string may take two bytes. */
-const LEAST_HEAP_MIB = 512;
+const MIN_HEAP_MIB = 512;
 const HEAP_PER_FILE = 16;
 /** Of Node itself, and of buffers that are not on JavaScript's heap. */
 const OTHER_MIB = 512;
@@ -80,7 +80,7 @@ type Rows = Record<string, unknown>[];
 type Ending = { rows: Rows } | { failure?: string; isLate?: boolean; ending?: string };
 
 /** Every row as an object; 64-bit integers are BigInts.
- * @throws {FileError}; {FormatError} not parquet, damaged, or more than 1 s and 0.1 s a megabyte of processor time, or 512 MiB and 16 times
+ * @throws {FileError}; {FormatError} not parquet, damaged, or more than 1 s and 0.1 s per megabyte of processor time, or 512 MiB and 16 times
  * its size of JavaScript's memory (1 GiB and as much of all memory). */
 export async function readParquetRows(path: string): Promise<Rows> {
   const [found] = await readParquetFiles([path]);
@@ -94,10 +94,10 @@ export async function readParquetFiles(paths: readonly string[]): Promise<(Rows 
   const most = sizes.reduce((largest, size) => Math.max(largest, size), 0);
   if (most > MAX_FILE_BYTES)
     throw new FormatError(`Expected ${paths.join(', ')} to be at most ${MAX_FILE_BYTES} bytes.`);
-  const heapMib = LEAST_HEAP_MIB + Math.ceil((HEAP_PER_FILE * most) / 2 ** 20);
+  const heapMib = MIN_HEAP_MIB + Math.ceil((HEAP_PER_FILE * most) / 2 ** 20);
   const jobs = paths.map((path, index) => ({
     path,
-    mostMs: LEAST_MS + Math.ceil((MS_PER_MEGABYTE * (sizes[index] as number)) / 1e6),
+    mostMs: MIN_MS + Math.ceil((MS_PER_MEGABYTE * (sizes[index] as number)) / 1e6),
   }));
   const library = pathToFileURL(createRequire(import.meta.url).resolve('hyparquet')).href;
   const endings: Ending[] = [];

@@ -1,4 +1,4 @@
-// RULER's generated JSONL: {index, input, outputs, length, answer_prefix}, one file a task, in a folder of the task's name.
+// RULER's generated JSONL: {index, input, outputs, length, answer_prefix}, one file per task, in a folder of the task's name.
 import { basename, dirname } from 'node:path';
 import { FormatError } from '../../errors/errors.ts';
 import { readJsonLines, textField, textListField } from './read-records.ts';

@@ -31,7 +31,7 @@ export function countAnswerTokens(tokenizer: TaskTokenizer, pieces: readonly Ans
   return tokenizer.encode(`.\n:${writePieces(pieces)}`).length - tokenizer.encode('.\n:').length;
 }
 
-/** Prompt and answer tokenised as one text, with a range an answer piece.
+/** Prompt and answer tokenised as one text, with a range per answer piece.
  * A range begins with the first token that the text before the piece does not already have. */
 export function makeAnswerSample(tokenizer: TaskTokenizer, prompt: string, pieces: readonly AnswerPiece[]): Sample {
   const answer = writePieces(pieces);

@@ -1,5 +1,5 @@
 // Fits a prompt to a length in tokens by the number of its haystack units. The prompt is tokenised whole each time, as a
-// user's would be; the search estimates tokens a unit, so a long prompt is tokenised a handful of times.
+// user's would be; the search estimates tokens per unit, so a long prompt is tokenised a handful of times.
 import { ConfigError } from '../../errors/errors.ts';
 import type { TaskTokenizer } from './task.ts';
 

@@ -1,6 +1,6 @@
 // Distillation loss and its gradient for the gates (docs/semantics.md, 3; arXiv 2410.10819, section 2.2).
 // The teacher runs first, then the student with the streams around its blocks kept; backward, one layer at a time is
-// computed again, so that memory grows with one layer's activations and two [T, C] tensors a layer.
+// computed again, so that memory grows with one layer's activations and two [T, C] tensors per layer.
 import * as tf from '@tensorflow/tfjs-core';
 import type { GateGrid, StreamingWindows } from '../../core/shapes.ts';
 import { EngineError } from '../../errors/errors.ts';

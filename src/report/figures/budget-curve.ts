@@ -1,4 +1,4 @@
-// Accuracy or kept gain against KV footprint: one line a method, its cuts as points with 95 % intervals, full attention as the line to reach.
+// Accuracy or kept gain against KV footprint: one line per method, its cuts as points with 95 % intervals, full attention as the line to reach.
 import { formatShare, formatShareInterval, formatTokens } from '../../core/words.ts';
 import type { EvalRow } from '../../formats/results.ts';
 import { originOf } from '../../formats/row-origin.ts';
@@ -14,7 +14,7 @@ interface Point extends Measured {
   readonly footprint: number;
 }
 
-/** One figure a task and length that was measured at more than one budget; [] where none was. Kept gain that could not be measured is left out. */
+/** One figure per task and length that was measured at more than one budget; [] where none was. Kept gain that could not be measured is left out. */
 export function drawBudgetCurves(rows: readonly EvalRow[]): Figure[] {
   const groups = new Map<string, EvalRow[]>();
   for (const row of rows.filter((one) => one.depth === null && readMeasure(one) !== null)) {

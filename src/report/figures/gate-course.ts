@@ -1,4 +1,4 @@
-// The course of the gates over the steps: one line a KV head, in the colour of the label that the mask gave it.
+// The course of the gates over the steps: one line per KV head, in the colour of the label that the mask gave it.
 import * as Plot from '@observablehq/plot';
 import type { MaskGrid } from '../../core/shapes.ts';
 import type { MetricsLine } from '../../formats/metrics.ts';

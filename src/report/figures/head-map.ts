@@ -1,4 +1,4 @@
-// The layers × KV heads heat map: a row a layer, a column a KV head, a shade and a few letters each. What the shades mean is the caller's.
+// The layers × KV heads heat map: a row per layer, a column per KV head, a shade and a few letters each. What the shades mean is the caller's.
 import * as Plot from '@observablehq/plot';
 import { onRampColour, rampColour } from '../theme.ts';
 import { drawFigure, drawRampLegend, type Figure, isNarrow, TIPS } from './figure.ts';

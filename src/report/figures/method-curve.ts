@@ -1,4 +1,4 @@
-// Recall against the number of streaming heads: one line a method that scores heads, greedy removal as the broad line beneath.
+// Recall against the number of streaming heads: one line per method that scores heads, greedy removal as the broad line beneath.
 import { formatShare } from '../../core/words.ts';
 import { type Comparison, GROUND_TRUTH } from '../../formats/comparison.ts';
 import { type Curve, dashOf, drawCurves, seriesColour } from './curves.ts';

@@ -1,4 +1,4 @@
-// Accuracy or kept gain of each mask on the same samples: a dot with its 95 % interval, a row a mask, in the order of the rows.
+// Accuracy or kept gain of each mask on the same samples: a dot with its 95 % interval, a row per mask, in the order of the rows.
 import * as Plot from '@observablehq/plot';
 import { formatShare, formatShareInterval } from '../../core/words.ts';
 import type { EvalRow } from '../../formats/results.ts';

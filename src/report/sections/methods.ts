@@ -111,7 +111,7 @@ function makeStabilityTable({ stability = [] }: Comparison): Table[] {
   ];
 }
 
-/** The figure's numbers: a row a budget, a column a method. */
+/** The figure's numbers: a row per budget, a column per method. */
 function makeRecallTable({ budgets, rows }: Comparison): Table {
   return makeTable({
     name: 'methods-recall',

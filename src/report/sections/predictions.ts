@@ -2,10 +2,10 @@
 import type { KeptPrediction } from '../../formats/predictions.ts';
 import { makeTable, type Table } from '../table.ts';
 
-const MOST_CELLS = 3;
-const MOST_PROMPTS = 3;
+const MAX_CELLS = 3;
+const MAX_PROMPTS = 3;
 /** Characters of a text that are shown. */
-const MOST_CHARACTERS = 200;
+const MAX_CHARACTERS = 200;
 
 interface Pair {
   readonly full: KeptPrediction;
@@ -29,8 +29,8 @@ export function makePredictionTable(predictions: readonly KeptPrediction[]): Tab
   const rows = [...cells.values()]
     .filter((pairs) => mean(pairs) > 0)
     .sort((a, b) => mean(b) - mean(a))
-    .slice(0, MOST_CELLS)
-    .flatMap((pairs) => pairs.toSorted((a, b) => loss(b) - loss(a)).slice(0, MOST_PROMPTS));
+    .slice(0, MAX_CELLS)
+    .flatMap((pairs) => pairs.toSorted((a, b) => loss(b) - loss(a)).slice(0, MAX_PROMPTS));
   if (rows.length === 0) return null;
   return makeTable({
     name: 'predictions',
@@ -51,5 +51,5 @@ export function makePredictionTable(predictions: readonly KeptPrediction[]): Tab
 }
 
 function shorten(text: string): string {
-  return text.length <= MOST_CHARACTERS ? text : `${text.slice(0, MOST_CHARACTERS)}…`;
+  return text.length <= MAX_CHARACTERS ? text : `${text.slice(0, MAX_CHARACTERS)}…`;
 }

@@ -20,7 +20,7 @@ describe('duo bench', () => {
     expect(report.checks).toHaveLength(5);
     for (const check of report.checks) expect(check).toMatchObject({ holds: true });
     const [at] = report.contexts;
-    // maxTokens = 24 + 2 warm-up + 2 steps; 8 heads, 4 of them with 2 + 6 slots; 2 × 32 values × 4 bytes a slot
+    // maxTokens = 24 + 2 warm-up + 2 steps; 8 heads, 4 of them with 2 + 6 slots; 2 × 32 values × 4 bytes per slot
     expect(at.figures.full.kvBytes).toBe(8 * 28 * 256);
     expect(at.figures.masked.kvBytes).toBe((4 * 28 + 4 * 8) * 256);
     expect(at.expectedKvBytes).toEqual({ full: at.figures.full.kvBytes, masked: at.figures.masked.kvBytes });
@@ -171,7 +171,7 @@ describeNative('duo bench on a shape', () => {
     const [at] = report.contexts;
     expect(at.context).toBe(31);
     expect(at.failed).toEqual({});
-    // 31 + 2 warm-up + 1 step; 2 × 64 values × 4 bytes a slot
+    // 31 + 2 warm-up + 1 step; 2 × 64 values × 4 bytes per slot
     expect(at.figures.masked.kvBytes).toBe((2 * 34 + 6 * 8) * 512);
     const f32 = report.capacity.rows[0];
     const room = report.capacity.memoryBytes - report.capacity.weightBytes;

@@ -31,7 +31,7 @@ beforeAll(async () => {
 });
 
 describe('duo eval --tasks long-range', () => {
-  it('scores all of --held-out-documents, a row a budget, with intervals', async () => {
+  it('scores all of --held-out-documents, a row per budget, with intervals', async () => {
     const { code, stdout, stderr } = await evaluate('--held-out-documents', at('texts.jsonl'), '--json');
     expect(stderr).not.toContain('Expected');
     expect(code).toBe(0);

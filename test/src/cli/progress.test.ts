@@ -22,7 +22,7 @@ const ask = (...args: string[]): void => {
   addProgressOption(new Command().exitOverride().configureOutput({ writeErr: () => {} })).parse(args, { from: 'user' });
 };
 
-it('writes one plain line a minute with the time left, and none after the end', () => {
+it('writes one plain line per minute with the time left, and none after the end', () => {
   ask('--progress', 'plain');
   const progress = makeProgress('gates');
   vi.advanceTimersByTime(60_000);

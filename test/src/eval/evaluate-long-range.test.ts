@@ -25,7 +25,7 @@ const makeTexts = (count: number): number[][] =>
   );
 
 describe('evaluateLongRange', () => {
-  it('gives a row a mask, with the loss over all tokens and why there is no kept gain', async () => {
+  it('gives a row per mask, with the loss over all tokens and why there is no kept gain', async () => {
     const masks = [
       { name: 'full', mask: 'full' as const },
       { name: 'mixed', mask: MIXED },

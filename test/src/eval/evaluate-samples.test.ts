@@ -20,7 +20,7 @@ afterAll(async () => {
 
 const samples = readGoldenSamples().slice(0, 2);
 
-it('gives a row a mask, weighted by answer tokens', async () => {
+it('gives a row per mask, weighted by answer tokens', async () => {
   const progress: number[] = [];
   const masks = [
     { name: 'full', mask: 'full' as const },

@@ -14,7 +14,7 @@ const window = { sinkTokens: 1, recentTokens: 2 };
 const half = makeHeadMask([[1, 0]], window);
 
 describe('countStreamingEntries', () => {
-  it('counts min(i + 1, S + R) keys a token when prefill is exact', () => {
+  it('counts min(i + 1, S + R) keys per token when prefill is exact', () => {
     // tokens 0…5 of the prompt see 1 2 3 3 3 3, two decoded tokens see 3 3
     expect(countStreamingEntries({ promptTokens: 6, outputTokens: 2 }, window)).toBe(15 + 6);
     expect(countStreamingEntries({ promptTokens: 6, outputTokens: 2, chunkTokens: 1 }, window)).toBe(21);
@@ -95,13 +95,13 @@ it('counts the largest of cache plus chunk', () => {
   expect(countPeakStreamingEntries({ promptTokens: 1, outputTokens: 1 }, window)).toBe(2);
 });
 
-it('counts bytes: 2·D·bytes an entry', () => {
+it('counts bytes: 2·D·bytes per entry', () => {
   const model = { layers: 1, kvHeads: 2, headDim: 8 };
   expect(countKvBytes({ model, mask: 'full', tokens: 10, dtype: 'bf16' })).toBe(2 * 10 * 32);
   expect(countKvBytes({ model, mask: half, tokens: 10, dtype: 'bf16' })).toBe((10 + 3) * 32);
   expect(countKvBytes({ model, mask: half, tokens: 2, dtype: 'f32' })).toBe(4 * 64);
   expect(countKvBytes({ model, mask: half, tokens: 10, dtype: 'int8' })).toBe(13 * 2 * 12);
-  // the published arithmetic: Llama-3-8B keeps 131,072 bytes a token, 65,536 with half of the heads full
+  // the published arithmetic: Llama-3-8B keeps 131,072 bytes per token, 65,536 with half of the heads full
   const llama = { layers: 32, kvHeads: 8, headDim: 128 };
   expect(countKvBytes({ model: llama, mask: 'full', tokens: 1, dtype: 'bf16' })).toBe(131_072);
   const grid = Array.from({ length: 32 }, () => [1, 0, 1, 0, 1, 0, 1, 0]);

@@ -59,7 +59,7 @@ beforeAll(async () => {
   reference = timeless(await sweep(null));
 });
 
-it('gives a row a cell: groups, then masks', () => {
+it('gives a row per cell: groups, then masks', () => {
   const names = (reference as EvalRow[]).map((row) => `${row.task} ${row.mask} ${row.measure}`);
   expect(names).toEqual(groups.flatMap((one) => masks.map((mask) => `${one.task} ${mask.name} ${one.measure}`)));
 });

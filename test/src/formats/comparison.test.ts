@@ -78,7 +78,7 @@ describe('comparison.json', () => {
     ['{"model"', '{"model', /comparison\.json to hold JSON/],
     ['"budgets":[0,', '"budgets":["0",', /`budgets\[0\]` in .*comparison\.json to be a finite number, got `"0"`/],
     ['"budgets":[0,4', '"budgets":[4,4', /`budgets\[1\]` in .*comparison\.json to be an integer from 5 to 16, got `4`/],
-    ['"budgets":[0,4,', '"budgets":[0,', /`rows\[0\]\.recall` in .* to be 4 numbers, one a budget, got `5`/],
+    ['"budgets":[0,4,', '"budgets":[0,', /`rows\[0\]\.recall` in .* to be 4 numbers, one per budget, got `5`/],
     ['"recall":[0.98', '"recall":[98', /`rows\[0\]\.recall\[0\]` in .* to be a number from 0 to 1, got `98`/],
     ['"quadratic, finite, 1 rounds"', '"gates"', /`rows\[1\]\.name` in .* to be a method not named before/],
     ['"greedy removal"', '"other"', /`rows` in .* to be rows with `greedy removal` among them/],

@@ -38,16 +38,16 @@ describe('the path of gates.json', () => {
     ],
     [
       { lambdas: [0.1, 0.2], gates: [[[1, 0]], [[1]]] },
-      'Expected `path.gates[1][0]` in g.json to have 2 values, one a KV head, got `1`.',
+      'Expected `path.gates[1][0]` in g.json to have 2 values, one per KV head, got `1`.',
     ],
     [{ lambdas: [0, 0.2], gates: file.path!.gates }, 'a finite number above 0'],
     [
       { ...file.path!, ranking: [[0, 0.5], [1]] },
-      'Expected `path.ranking` in g.json to have 1 rows, one a layer, got `2`.',
+      'Expected `path.ranking` in g.json to have 1 rows, one per layer, got `2`.',
     ],
     [
       { ...file.path!, ranking: [[0]] },
-      'Expected `path.ranking[0]` in g.json to have 2 values, one a KV head, got `1`.',
+      'Expected `path.ranking[0]` in g.json to have 2 values, one per KV head, got `1`.',
     ],
   ])('is refused where it is %o', (path, message) => {
     expect(() => checkGates({ ...file, path }, 'g.json')).toThrow(FormatError);

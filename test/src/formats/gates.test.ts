@@ -96,7 +96,7 @@ describe('gates.json', () => {
           [0, 1],
         ],
       },
-      'Expected `gates[1]` in g.json to have 3 values, one a KV head, got `2`.',
+      'Expected `gates[1]` in g.json to have 3 values, one per KV head, got `2`.',
     ],
     [
       'a row too many',
@@ -107,7 +107,7 @@ describe('gates.json', () => {
           [0, 0, 0],
         ],
       },
-      'Expected `gates` in g.json to have 2 rows, one a layer, got `3`.',
+      'Expected `gates` in g.json to have 2 rows, one per layer, got `3`.',
     ],
     ['rows that are no array', { gates: 'many' }, 'Expected `gates` in g.json to be an array, got `"many"`.'],
     ['an unknown key', { extra: 1 }, "Expected no key `extra` in g.json; remove it, or check the file's version."],

@@ -52,7 +52,7 @@ describe('the ladder of gates.json', () => {
       gates: new Array(layers).fill([0.5]),
     };
     const text = formatGates(file);
-    // a row a line: the widest has 1280 numbers
+    // a row per line: the widest has 1280 numbers
     expect(text.split('\n').length).toBeLessThan(4000);
     expect(checkGates(JSON.parse(text), 'g.json')).toEqual(file);
   });

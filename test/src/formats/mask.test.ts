@@ -99,9 +99,9 @@ describe('mask.json', () => {
     [
       'a ragged mask',
       { mask: [[1], [0, 1]] },
-      'Expected `mask[0]` in m.json to have 2 values, one a KV head, got `1`.',
+      'Expected `mask[0]` in m.json to have 2 values, one per KV head, got `1`.',
     ],
-    ['ragged gates', { gates: [[1, 0]] }, 'Expected `gates` in m.json to have 2 rows, one a layer, got `1`.'],
+    ['ragged gates', { gates: [[1, 0]] }, 'Expected `gates` in m.json to have 2 rows, one per layer, got `1`.'],
     ['a negative sink', { sink: -1 }, 'Expected `sink` in m.json to be an integer from 0 to 2147483647, got `-1`.'],
     ['recent 0', { recent: 0 }, 'Expected `recent` in m.json to be an integer from 1 to 2147483647, got `0`.'],
     [

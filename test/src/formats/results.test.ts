@@ -51,7 +51,7 @@ it('refuses what is not a results file, by file and place', () => {
   expect(() => readResults(join(folder, 'absent.json'))).toThrow(/Cannot read .*absent\.json/);
 });
 
-it('formats CSV with two columns an interval and quotes where needed', () => {
+it('formats CSV with two columns per interval and quotes where needed', () => {
   const csv = formatRowsCsv([{ ...row, mask: 'a "b", c', logProbInterval: null }]);
   const [header, line] = csv.split('\n');
   expect(header).toContain('accuracy,accuracyIntervalLow,accuracyIntervalHigh,logProb');

@@ -55,7 +55,7 @@ describe('left-over files', () => {
     const twoDaysAgo = new Date(Date.now() - 48 * 3600 * 1000);
     if (isOld) utimesSync(at(left), twoDaysAgo, twoDaysAgo);
     writeFileAtomic(at('a.json'), 'whole');
-    // Where the system does not tell when processes began, a number in use is a living process.
+    // Where the system does not report when processes began, a number in use is a living process.
     const isKept = fate === 'kept' || (process.platform !== 'linux' && owner.endsWith(`${process.pid}-1`));
     expect(readdirSync(scratch).sort()).toEqual(isKept ? [left, 'a.json'].sort() : ['a.json']);
   });

@@ -1,4 +1,4 @@
-// mask.json version 2, a window a head: read back as written, taken by engines, and each way it can be malformed.
+// mask.json version 2, a window per head: read back as written, taken by engines, and each way it can be malformed.
 import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -10,7 +10,7 @@ import { hashMask } from '../../../src/formats/mask-hash.ts';
 import { makeWindowsMask } from './windows-mask-fixture.ts';
 
 describe('mask.json version 2', () => {
-  it('is read back as written, a row a line, keys in the documented order', () => {
+  it('is read back as written, a row per line, keys in the documented order', () => {
     const path = join(mkdtempSync(join(tmpdir(), 'duo-windows-')), 'mask.json');
     writeMask(path, makeWindowsMask());
     expect(readMask(path)).toEqual(makeWindowsMask());
@@ -60,8 +60,8 @@ describe('mask.json version 2', () => {
   it.each([
     [{ version: 3 }, 'Expected `version` in m.json to be `1` or `2`, got `3`; a newer duo may read it.'],
     [{ sink: -1 }, 'Expected `sink` in m.json to be an integer from 0 to 2147483647, got `-1`.'],
-    [{ windows: [[null, 8, 8]] }, 'Expected `windows` in m.json to have 2 rows, one a layer, got `1`.'],
-    [{ windows: [[null, 8, 8], [8]] }, 'Expected `windows[1]` in m.json to have 3 values, one a KV head, got `1`.'],
+    [{ windows: [[null, 8, 8]] }, 'Expected `windows` in m.json to have 2 rows, one per layer, got `1`.'],
+    [{ windows: [[null, 8, 8], [8]] }, 'Expected `windows[1]` in m.json to have 3 values, one per KV head, got `1`.'],
     [
       {
         windows: [
@@ -87,7 +87,7 @@ describe('mask.json version 2', () => {
       'Expected `kvShare` and `atTokens` in m.json to be both numbers or both null, got `0.5` and `null`.',
     ],
     [{ predictedLoss: Number.NaN }, 'Expected `predictedLoss` in m.json to be a finite number or null, got `NaN`.'],
-    [{ gates: [[1, 0, 0.25]] }, 'Expected `gates` in m.json to have 2 rows, one a layer, got `1`.'],
+    [{ gates: [[1, 0, 0.25]] }, 'Expected `gates` in m.json to have 2 rows, one per layer, got `1`.'],
     [{ recent: 8 }, "Expected no key `recent` in m.json; remove it, or check the file's version."],
   ])('refuses %j', (change, message) => {
     expect(() => checkMask(makeWindowsMask(change), 'm.json')).toThrow(new FormatError(message));

@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { encodeSafetensors } from '../../../scripts/safetensors-writer.ts';
 import { makeRandom } from '../../../src/core/random.ts';
 import { FileError, FormatError } from '../../../src/errors/errors.ts';
-import { MOST_HEADER_BYTES, openShard, readBytes, type Shard } from '../../../src/model/safetensors.ts';
+import { MAX_HEADER_BYTES, openShard, readBytes, type Shard } from '../../../src/model/safetensors.ts';
 import { makeRawFile, makeScratchFolder } from './model-fixture.ts';
 
 const scratch = makeScratchFolder();
@@ -200,10 +200,10 @@ describe('openShard', () => {
   });
 
   it('refuses a header above the bound of the format before reading it', () => {
-    writeFileSync(path, makeRawFile('{}', 0, BigInt(MOST_HEADER_BYTES + 1)));
+    writeFileSync(path, makeRawFile('{}', 0, BigInt(MAX_HEADER_BYTES + 1)));
     // A sparse file: large enough for the header it claims.
-    truncateSync(path, MOST_HEADER_BYTES + 1000);
-    expect(() => openShard(path)).toThrow(`Expected a header of at most ${MOST_HEADER_BYTES} bytes`);
+    truncateSync(path, MAX_HEADER_BYTES + 1000);
+    expect(() => openShard(path)).toThrow(`Expected a header of at most ${MAX_HEADER_BYTES} bytes`);
   });
 
   it.each([

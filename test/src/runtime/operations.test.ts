@@ -31,7 +31,7 @@ describe('countPrefillOperations', () => {
     expect(count(0).attention).toBe(heads * 4 * headDim * (55 + 15 + 5 * 5));
   });
 
-  it('counts every weight of the layers once a token, the head once', () => {
+  it('counts every weight of the layers once per token, the head once', () => {
     expect(count(null).linear).toBe(2 * (10 * 2 * 218_103_808 + vocab * hidden));
   });
 });

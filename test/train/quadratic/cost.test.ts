@@ -30,7 +30,7 @@ describe('forward passes', () => {
     expect(forwards).toBeLessThan(countOptimizerForwards(steps) / 10);
   });
 
-  it('are four a step of the optimiser', () => {
+  it('are four per step of the optimiser', () => {
     expect(countOptimizerForwards(100)).toBe(400);
   });
 });

@@ -219,10 +219,10 @@ describe('a run with windows', () => {
     }
   });
 
-  it('costs one pass over the heads a window, less the first round where that is one of them', async () => {
+  it('costs one pass over the heads per window, less the first round where that is one of them', async () => {
     const shape = { layers: 2, kvHeads: 4, callsPerSample: 1, samples: 3, rounds: 1 };
     const plain = countQuadraticForwards(shape);
-    // base 1, four heads a layer × 3 / 2 layers
+    // base 1, four heads per layer × 3 / 2 layers
     expect(countLadderForwards({ ...shape, windows: 2 })).toBe(2 * (1 + 6));
     expect(countQuadraticForwards({ ...shape, windows: 2 })).toBe(plain + 3 * 14);
     // a sketch costs the same for any number of windows: a pass, and two for each vector

@@ -253,7 +253,7 @@ OP_TEST(decode, launch_decode_attention) {
     test_decode({dtype, 6, 2, 192, {70}, 1, {2, 2, 3}});
     test_decode({dtype, 12, 1, 256, {90}, 1, {4, 2, 2}});
     test_decode({dtype, 40, 1, 64, {200}, 1, {6, 3, 3}});
-    // Rotated: a head of one split, heads of several, and of more quads a split than threads.
+    // Rotated: a head of one split, heads of several, and of more quads per split than threads.
     if (!kv_has_scale(dtype)) continue;
     test_decode({dtype, 4, 2, 64, {600}, 1, {}, false, true});
     test_decode({dtype, 4, 2, 128, {130, 31}, 1, {2, 2, 3}, false, true});
@@ -277,7 +277,7 @@ OP_TEST(decode, launch_decode_attention) {
   test_decode({Dtype::int8, 4, 4, 64, {699}, 0, {4, 3, 5}});
   test_decode({Dtype::bf16, 8, 8, 64, {413}, 1, {4, 3, 40}});
   test_decode({Dtype::int4, 8, 2, 128, {44}, 1, {}});
-  // Combines of all splits at once, and of as many as there is room for; of more quads a split than threads.
+  // Combines of all splits at once, and of as many as there is room for; of more quads per split than threads.
   test_decode({Dtype::bf16, 8, 1, 128, {690}, 1, {8, 2, 40}});
   test_decode({Dtype::bf16, 8, 1, 128, {690}, 1, {2, 2, 40, 1}});
   test_decode({Dtype::bf16, 10, 1, 128, {690}, 1, {1, 3, 20, 1}});

@@ -157,7 +157,7 @@ OP_TEST(reduction, launch_kl_tokens) {
     expect_within(worst, 1e-7, name + ": their probabilities and that of the others");
     expect(left == expected_left, name + ": zero where they stood");
   }
-  expect(launch_kl_tokens(nullptr, 1, 700, MOST_KL_TOKENS + 1, nullptr, nullptr, test_stream().get()) != cudaSuccess,
+  expect(launch_kl_tokens(nullptr, 1, 700, MAX_KL_TOKENS + 1, nullptr, nullptr, test_stream().get()) != cudaSuccess,
          "more tokens than threads are refused");
 }
 

@@ -282,7 +282,7 @@ OP_TEST(product, launch_vector_product) {
   }
   test_vector_product({5, 9056, 2, WeightFormat::int4, true, true, VectorStore::f32, small});
   test_vector_product({300, 32, 1, WeightFormat::affine8, false, false, VectorStore::add_f32, {1, 227 << 10}});
-  // More than one group of rounds a block: a warp for all of the depth, all warps for it, in several pieces of it.
+  // More than one group of rounds per block: a warp for all of the depth, all warps for it, in several pieces of it.
   test_vector_product({700, 64, 8, BF16, false, true, VectorStore::add_f32, single});
   test_vector_product({90, 2048, 8, INT8, true, false, VectorStore::f32, single});
   test_vector_product({70, 9056, 8, WeightFormat::int4, false, false, VectorStore::bf16, single});
@@ -354,7 +354,7 @@ OP_TEST(product, launch_skinny_product) {
     test({5, depth, 1, format, false, false, VectorStore::f32, device});
     test({37, depth, 8, format, false, true, VectorStore::f32, device});
     test({41, depth, 64, format, false, false, VectorStore::f32, device});
-    // More rows than a tile, also of pairs; several items a block; shared memory for 16 or 32 vectors at a time.
+    // More rows than a tile, also of pairs; several items per block; shared memory for 16 or 32 vectors at a time.
     test({299, 64, 9, format, false, true, VectorStore::f32, {2, 227 << 10}});
     test({531, 64, 9, format, false, true, VectorStore::bf16, {2, 227 << 10}});
     test({format == BF16 ? 131 : 136, 160, 9, format, false, true, VectorStore::swiglu, single});

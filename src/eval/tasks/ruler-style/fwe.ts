@@ -14,7 +14,7 @@ const NOISE_ENTRY = '...';
 /** RULER's tokens_to_generate. */
 const MAX_NEW_TOKENS = 50;
 /** From here on the first four frequencies differ: ⌊n/9ζ⌋ = 2 > ⌊n/16ζ⌋ = 1. */
-const LEAST_ENTRIES = 30;
+const MIN_ENTRIES = 30;
 
 export const frequentWords: EvalTask = {
   name: 'fwe',
@@ -38,7 +38,7 @@ export const frequentWords: EvalTask = {
       tokenizer: options.tokenizer,
       lengthTokens: options.lengthTokens,
       reservedTokens: maxNewTokens,
-      minUnits: LEAST_ENTRIES,
+      minUnits: MIN_ENTRIES,
       write: (units) => {
         const entries = words.flatMap((word, rank) => new Array<string>(countEntries(units, rank)).fill(word));
         return writeBlock(shuffleBy(order, entries).join(' '));

@@ -327,7 +327,7 @@ describeNative('native sessions', () => {
     await cycle(100);
     const before = process.memoryUsage().rss;
     await cycle(1000);
-    // A leaked cache alone would be 4 MB a session.
+    // A leaked cache alone would be 4 MB per session.
     expect(process.memoryUsage().rss - before).toBeLessThan(64 * 2 ** 20);
   });
 

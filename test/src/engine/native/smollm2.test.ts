@@ -38,9 +38,9 @@ const SETTINGS = {
   stableSteps: 0,
 } as const;
 /** float32 on both sides; the golden values have five decimals */
-const MOST_DIFFERENCE = 1e-3;
+const MAX_DIFFERENCE = 1e-3;
 /** below this lead of the first token over the second, rounding may swap them */
-const LEAST_MARGIN = 1e-2;
+const MIN_MARGIN = 1e-2;
 
 describe.skipIf(!existsSync(MODEL) || findLibrary().path === null)('SmolLM2-135M-Instruct.Q4_1.gguf', () => {
   let folder: ModelFolder;
@@ -90,9 +90,9 @@ describe.skipIf(!existsSync(MODEL) || findLibrary().path === null)('SmolLM2-135M
       const row = logits.subarray(index * vocab, (index + 1) * vocab);
       const { logSum, first, second } = summarise(row);
       worst = Math.max(worst, Math.abs(row[tokens[index + 1]!]! - logSum - logProbs[index]!));
-      if (row[first]! - row[second]! > LEAST_MARGIN) expect(first, `greedy after token ${index}`).toBe(argmax[index]);
+      if (row[first]! - row[second]! > MIN_MARGIN) expect(first, `greedy after token ${index}`).toBe(argmax[index]);
     }
-    expect(worst).toBeLessThanOrEqual(MOST_DIFFERENCE);
+    expect(worst).toBeLessThanOrEqual(MAX_DIFFERENCE);
     console.log(`SmolLM2 ${name}: largest difference of log-probabilities ${worst.toExponential(2)}`);
   });
 
@@ -105,7 +105,7 @@ describe.skipIf(!existsSync(MODEL) || findLibrary().path === null)('SmolLM2-135M
     for (const [index, expected] of greedyTokens.entries()) {
       const logits = await session.logits();
       const { first, second } = summarise(logits);
-      if (logits[first]! - logits[second]! > LEAST_MARGIN) expect(first, `token ${index}`).toBe(expected);
+      if (logits[first]! - logits[second]! > MIN_MARGIN) expect(first, `token ${index}`).toBe(expected);
       await session.decode(expected);
     }
     await session.close();

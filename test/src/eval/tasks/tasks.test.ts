@@ -230,7 +230,7 @@ describe("as hard as RULER's", () => {
     expect([...others].filter((word) => long.references.some((answer) => word.includes(answer)))).toEqual([]);
   });
 
-  it('noise: five sentences a line', () => {
+  it('noise: five sentences per line', () => {
     const lines = build(byName('niah_single_1')).prompt.split('\n');
     expect(lines.filter((line) => line.match(/[^.]+\./g)?.length === 5).length).toBeGreaterThan(20);
   });
