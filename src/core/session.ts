@@ -28,6 +28,8 @@ export interface SessionOptions {
 
 /** Bytes of a session. */
 export interface SessionMemory {
+  /** storage of cached keys and values, also where the engine chose it */
+  readonly kvDtype: KvDtype;
   /** of cached keys and values, scales included, once `maxTokens` are held */
   readonly kvBytes: number;
   /** what kvBytes would be with every head full */

@@ -5,7 +5,7 @@ import { createHash } from 'node:crypto';
 import { toMaskGrid } from '../core/head-mask.ts';
 import { streamingFractionOf } from '../core/masks.ts';
 import { isQuantizedKv, type KvDtype, type PrefillSemantics, type Session } from '../core/session.ts';
-import { type ModelShape, type Sample, supervisedPositions } from '../core/shapes.ts';
+import { type Sample, supervisedPositions } from '../core/shapes.ts';
 import type { Engine } from '../engine/engine.ts';
 import { AbortedError, ConfigError, EngineError } from '../errors/errors.ts';
 import { hashMask } from '../formats/mask-hash.ts';
@@ -107,7 +107,7 @@ export async function evaluateTask(options: {
       const held = session.memory();
       memory.kvBytes = Math.max(memory.kvBytes, held.kvBytes);
       memory.fullKvBytes = Math.max(memory.fullKvBytes, held.fullKvBytes);
-      kvDtype = settings.kvDtype ?? detectKvDtype(engine.model, { tokens, fullKvBytes: held.fullKvBytes });
+      kvDtype = held.kvDtype;
     } finally {
       await session.close();
     }
@@ -243,13 +243,6 @@ function summariseBuckets(
 function requireAnswer(task: string, sample: TaskSample): Sample {
   if (sample.teacherForced !== null && sample.teacherForced.answers.length > 0) return sample.teacherForced;
   throw new ConfigError(`Task \`${task}\` has no single spelling of its answer; score it by generated text instead`);
-}
-
-/** Storage that an engine chose by itself, from the bytes a value takes. */
-function detectKvDtype(model: ModelShape, held: { readonly tokens: number; readonly fullKvBytes: number }): KvDtype {
-  const values = 2 * model.layers * model.kvHeads * model.headDim * held.tokens;
-  const bytes = held.fullKvBytes / values;
-  return bytes >= 4 ? 'f32' : bytes >= 2 ? 'bf16' : 'int8';
 }
 
 const firstAnswerToken = (sample: Sample): number => Math.min(...sample.answers.map(([start]) => start));

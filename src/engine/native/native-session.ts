@@ -1,7 +1,14 @@
 // A session of the `native` engine: the Session interface over the library's handle.
 import { freemem, totalmem } from 'node:os';
 import { countKvBytes } from '../../core/kv-cost.ts';
-import type { Session, SessionHeld, SessionMemory, SessionOptions, TokenSampling } from '../../core/session.ts';
+import type {
+  KvDtype,
+  Session,
+  SessionHeld,
+  SessionMemory,
+  SessionOptions,
+  TokenSampling,
+} from '../../core/session.ts';
 import type { HeadMask, ModelShape } from '../../core/shapes.ts';
 import { ConfigError, EngineError, NativeError } from '../../errors/errors.ts';
 import type { NativeModel } from '../../native/model.ts';
@@ -29,7 +36,7 @@ export async function openNativeSession(
     chunkTokens: chunkTokens ?? 0,
   });
   try {
-    return new NativeEngineSession(await opening, mask, { shape, maxTokens });
+    return new NativeEngineSession(await opening, mask, { shape, maxTokens, kvDtype });
   } catch (cause) {
     const isRefused = cause instanceof NativeError && cause.status === 'MEMORY' && model.device.startsWith('cpu');
     if (!isRefused) throw cause;
@@ -63,15 +70,22 @@ export async function decodeNativeBatch(
   return natives.map((native, index) => native.logits(into?.[index]));
 }
 
+/** What a session was opened for. */
+interface SessionPlan {
+  readonly shape: ModelShape;
+  readonly maxTokens: number;
+  readonly kvDtype: KvDtype;
+}
+
 class NativeEngineSession implements Session {
   readonly mask: HeadMask | 'full';
   readonly #native: NativeSession;
-  readonly #limits: { shape: ModelShape; maxTokens: number };
+  readonly #plan: SessionPlan;
 
-  constructor(native: NativeSession, mask: HeadMask | 'full', limits: { shape: ModelShape; maxTokens: number }) {
+  constructor(native: NativeSession, mask: HeadMask | 'full', plan: SessionPlan) {
     this.mask = mask;
     this.#native = native;
-    this.#limits = limits;
+    this.#plan = plan;
   }
 
   get length(): number {
@@ -104,11 +118,11 @@ class NativeEngineSession implements Session {
   }
 
   async fork(): Promise<Session> {
-    return new NativeEngineSession(await this.#native.fork(), this.mask, this.#limits);
+    return new NativeEngineSession(await this.#native.fork(), this.mask, this.#plan);
   }
 
   memory(): SessionMemory {
-    return this.#native.memory();
+    return { kvDtype: this.#plan.kvDtype, ...this.#native.memory() };
   }
 
   held(): SessionHeld {
@@ -125,7 +139,7 @@ class NativeEngineSession implements Session {
 
   /** The handle, once `tokens` are known to be the model's and to fit, and so is the array for logits. */
   requireRoom(tokens: ArrayLike<number>, into?: Float32Array): NativeSession {
-    const { shape, maxTokens } = this.#limits;
+    const { shape, maxTokens } = this.#plan;
     checkTokens(tokens, shape);
     checkLogitsArray(into, shape);
     const { length } = this;

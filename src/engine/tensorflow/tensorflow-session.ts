@@ -136,6 +136,7 @@ class TensorflowSession implements Session {
     const { headDim } = this.#host.transformer.config.shape;
     const fullHeadBytes = 2 * this.#options.maxTokens * headDim * Float32Array.BYTES_PER_ELEMENT;
     return {
+      kvDtype: 'f32',
       kvBytes: caches.flat().reduce((sum, cache) => sum + cache.byteLength, 0),
       fullKvBytes: caches.flat().length * fullHeadBytes,
       workspaceBytes: this.#logits?.byteLength ?? 0,

@@ -1,5 +1,6 @@
 // From a suite's prompt to a sample that a model can take: middle cut, chat template, answer prefix, in the suites' own order.
 import { ConfigError } from '../../errors/errors.ts';
+import { countOccurrences } from '../tasks/complete-sample.ts';
 import type { TaskSample, TaskTokenizer } from '../tasks/task.ts';
 import type { SuiteItem } from './suite-item.ts';
 
@@ -26,8 +27,11 @@ export function makeSuiteSample(item: SuiteItem, options: SuiteSampleOptions): T
     if (isTemplated) return (options.renderChat as (message: string) => string)(text) + prefix;
     return text + (item.joint ?? '') + prefix;
   };
-  const tokenise = (text: string): number[] => (isTemplated ? tokenizer.encodeTemplated(text) : tokenizer.encode(text));
   const whole = tokenizer.encode(item.prompt);
+  const tokenise = (text: string): number[] => {
+    if (isTemplated) return tokenizer.encodeTemplated(text);
+    return text === item.prompt ? whole : tokenizer.encode(text);
+  };
   const mostPrompt = Math.min(options.maxPromptTokens ?? budget, budget);
   let prompt = finish(item.prompt);
   let promptTokens = tokenise(prompt);
@@ -55,7 +59,7 @@ export function makeSuiteSample(item: SuiteItem, options: SuiteSampleOptions): T
     promptTokens,
     prompt,
     references: item.references,
-    answerOccurrences: item.references.map((reference) => prompt.split(reference).length - 1),
+    answerOccurrences: item.references.map((reference) => countOccurrences(prompt, reference)),
     maxNewTokens: item.maxNewTokens,
     score: scoring.score,
     metric: scoring.metric,

@@ -162,7 +162,8 @@ describeNative('native sessions', () => {
     for (const kvDtype of KV_DTYPES) {
       const session = await open(binary, { kvDtype });
       const options = { model: engine.model, tokens: tokens.length + 8, dtype: kvDtype };
-      const { kvBytes, fullKvBytes, workspaceBytes } = session.memory();
+      const { kvBytes, fullKvBytes, workspaceBytes, kvDtype: told } = session.memory();
+      expect(told).toBe(kvDtype);
       expect(kvBytes).toBe(countKvBytes({ ...options, mask: binary }));
       expect(fullKvBytes).toBe(countKvBytes({ ...options, mask: 'full' }));
       expect(workspaceBytes).toBeGreaterThan(0);

@@ -275,6 +275,16 @@ describe('makeSuiteSample', () => {
     expect([sample.prompt, sample.meta.isCut]).toEqual([item.prompt, false]);
   });
 
+  it('tokenises a prompt that fits once, and counts an empty reference nowhere', () => {
+    const texts: string[] = [];
+    const encode = (text: string): number[] => tokenizer.encode(texts[texts.push(text) - 1] as string);
+    const options = { tokenizer: { ...tokenizer, encode }, maxTokens: 5000, renderChat: null };
+    const { promptTokens, answerOccurrences } = makeSuiteSample({ ...item, references: ['word7', ''] }, options);
+    expect(texts).toEqual([item.prompt]);
+    expect(promptTokens).toEqual(tokenizer.encode(item.prompt));
+    expect(answerOccurrences).toEqual([11, 0]);
+  });
+
   it('cuts the middle, keeps both ends and fits', () => {
     const sample = makeSuiteSample(item, { tokenizer, maxTokens: 110, renderChat: null });
     expect(sample.promptTokens.length).toBeLessThanOrEqual(100);
