@@ -138,7 +138,7 @@ void run_sessions(const std::shared_ptr<DuoModel> &model, const Inputs &in, Resu
   };
   session->prefill(in.tokens.data(), TOKENS, task);
   look("prefill", *session);
-  other->prefill(in.tokens.data(), 20, task);
+  other->prefill(in.tokens.data(), TOKENS - 4, task);
   session->decode(7, task);
   look("decode", *session);
   session->decode(9, task);
