@@ -3,7 +3,7 @@
 // may lie, the true loss on the samples of the first measurement, and what the mask keeps on held-out text.
 //   node bench/cut-variants.mjs --model <model> --learn <documents> --measure <documents> --out <folder> [--device cuda:0] [--seed 42]
 //     [--shortest 2k] [--length 8k] [--texts 20] [--needles 16] [--samples 8] [--second 4] [--kinds passkey,long-range] [--sink 128] [--windows 256,512,1k,2k] [--shares 0.33,0.24,0.14]
-// Writes <out>/variants.csv, and prints it.
+// Writes <out>/variants.csv row by row, and prints it at the end.
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { cutWindows } from '../dist/export/cut-windows.js';
@@ -87,6 +87,7 @@ const ladders = [
   ]),
 ];
 
+mkdirSync(flags.out, { recursive: true });
 const lines = [
   'share,cut,whole heads,predicted loss,least possible,true loss,kept gain,low,high,above the last quarter,low,high,loss,far needles',
 ];
@@ -97,8 +98,6 @@ for (const share of flags.shares.split(',')) {
 }
 const second = Number(flags.second);
 if (second > 0) await addRounds(flags.shares.split(',').at(-1));
-mkdirSync(flags.out, { recursive: true });
-writeFileSync(join(flags.out, 'variants.csv'), `${lines.join('\n')}\n`);
 console.log(lines.join('\n'));
 await engine.close();
 folder.close();
@@ -155,4 +154,10 @@ async function addRow(share, name, found) {
   const numbers = [kept, ...(interval ?? [null, null]), last, ...(lateInterval ?? [null, null])];
   const words = numbers.map((value) => value?.toFixed(4) ?? '');
   lines.push([share, `"${name}"`, whole, ...predicted, ...words, loss.toFixed(5), far?.toFixed(3) ?? ''].join(','));
+  keepLines();
+}
+
+/** The table so far, so that a run that is stopped leaves its rows. */
+function keepLines() {
+  writeFileSync(join(flags.out, 'variants.csv'), `${lines.join('\n')}\n`);
 }

