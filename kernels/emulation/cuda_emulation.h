@@ -80,13 +80,18 @@ void arrive_at_counting_barrier(uint64_t *barrier);
 void wait_for_counting_barrier(uint64_t *barrier, unsigned parity);
 
 // Copies asked for by cp.async: made only when the group is waited for, so that data used too early is seen to be
-// missing; a source that changes in between is a fault. total_bytes at most 16.
+// missing, or at once, so that data overwritten too early is (Schedule); a source that changes in between is a fault.
+// total_bytes at most 16.
 void queue_async_copy(void *to, const void *from, int bytes, int total_bytes);
 void commit_async_copies();
 void wait_async_copies(int groups_left);
 
 // The order in which threads of a block take turns. Results that differ between orders betray a missing barrier.
-enum class Schedule { forward, reverse, shuffled };
+// forward, reverse, shuffled: every thread in turn, each up to its next barrier or collective, so that no warp comes
+// more than one of them ahead of another. first_ahead: a warp moves only while no warp before it can; so of every two
+// the first is as far ahead as barriers allow, and copies of the half of the threads that is ahead are made at once,
+// those of the other half when waited for. last_ahead: the same from the last thread on.
+enum class Schedule { forward, reverse, shuffled, first_ahead, last_ahead };
 void set_schedule(Schedule schedule);
 
 // When streams do their work. at_once: as it is asked for. copies_last: a copy from pinned memory, and what follows it

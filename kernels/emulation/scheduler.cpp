@@ -1,5 +1,5 @@
 // Threads of one block as fibers: each runs until it waits at a barrier or a warp collective, then the next ready one
-// runs.
+// runs. Which one that is, is the schedule's choice: threads take turns, or one warp runs ahead.
 #include <algorithm>
 #include <cstdlib>
 #include <deque>
@@ -29,6 +29,7 @@ struct AsyncCopy {
   void *to;
   const void *from;
   int bytes, total;
+  bool is_made;
   unsigned char seen[16];  // at `from` when it was asked for
 };
 
@@ -56,6 +57,7 @@ const std::function<void()> *body = nullptr;
 Schedule order_of_turns = Schedule::forward;
 std::string fault;
 bool faulted = false;
+bool released = false;  // a barrier of several warps was passed since this was last false
 int64_t launches = 0;
 #if defined(__x86_64__)
 void *main_saved = nullptr;
@@ -160,9 +162,28 @@ void stop_with(const std::string &text) {
 // arrivals of a round.
 bool is_complete(uint64_t word, unsigned parity) { return (word >> 63) != parity; }
 
-bool run_block() {
-  std::vector<unsigned> turns(num_threads);
-  for (unsigned i = 0; i < num_threads; i++) turns[i] = order_of_turns == Schedule::reverse ? num_threads - 1 - i : i;
+bool can_move(Fiber &fiber) {
+  if (fiber.wait == Wait::count && is_complete(*fiber.barrier, fiber.parity)) fiber.wait = Wait::none;
+  return fiber.wait == Wait::none;
+}
+
+bool is_ahead_order() { return order_of_turns == Schedule::first_ahead || order_of_turns == Schedule::last_ahead; }
+
+bool fail_as_stuck() {
+  std::string text = "Expected every thread to reach the same barrier:";
+  unsigned shown = 0;
+  for (unsigned i = 0; i < num_threads && shown < 4; i++) {
+    if (i == 0 || fibers[i].wait != fibers[i - 1].wait || fibers[i].operation != fibers[i - 1].operation) {
+      text += " " + describe(fibers[i]) + ";";
+      shown++;
+    }
+  }
+  report_fault(text);
+  return false;
+}
+
+// Each thread in turn. True: all have ended.
+bool take_turns(std::vector<unsigned> &turns) {
   uint64_t random = 88172645463325252ull;
   for (;;) {
     if (order_of_turns == Schedule::shuffled) {
@@ -175,8 +196,7 @@ bool run_block() {
     unsigned num_done = 0;
     for (const unsigned i : turns) {
       Fiber &fiber = fibers[i];
-      if (fiber.wait == Wait::count && is_complete(*fiber.barrier, fiber.parity)) fiber.wait = Wait::none;
-      if (fiber.wait == Wait::none) {
+      if (can_move(fiber)) {
         resume(fiber);
         if (faulted) return false;
         progressed = true;
@@ -184,19 +204,39 @@ bool run_block() {
       num_done += fiber.wait == Wait::done;
     }
     if (num_done == num_threads) return true;
-    if (!progressed) {
-      std::string text = "Expected every thread to reach the same barrier:";
-      unsigned shown = 0;
-      for (unsigned i = 0; i < num_threads && shown < 4; i++) {
-        if (i == 0 || fibers[i].wait != fibers[i - 1].wait || fibers[i].operation != fibers[i - 1].operation) {
-          text += " " + describe(fibers[i]) + ";";
-          shown++;
-        }
-      }
-      report_fault(text);
-      return false;
+    if (!progressed) return fail_as_stuck();
+  }
+}
+
+// The first warp that can move does, until it cannot or a barrier lets one before it move again.
+bool run_ahead(const std::vector<unsigned> &turns) {
+  for (unsigned first = 0; first < num_threads;) {
+    bool progressed = false;
+    released = false;
+    for (unsigned i = first; i < first + 32 && !released; i++) {
+      Fiber &fiber = fibers[turns[i]];
+      if (!can_move(fiber)) continue;
+      resume(fiber);
+      if (faulted) return false;
+      progressed = true;
+    }
+    if (released) {
+      first = 0;
+    } else if (!progressed) {
+      first += 32;
     }
   }
+  for (unsigned i = 0; i < num_threads; i++) {
+    if (fibers[i].wait != Wait::done) return fail_as_stuck();
+  }
+  return true;
+}
+
+bool run_block() {
+  const bool is_reverse = order_of_turns == Schedule::reverse || order_of_turns == Schedule::last_ahead;
+  std::vector<unsigned> turns(num_threads);
+  for (unsigned i = 0; i < num_threads; i++) turns[i] = is_reverse ? num_threads - 1 - i : i;
+  return is_ahead_order() ? run_ahead(turns) : take_turns(turns);
 }
 
 }  // namespace
@@ -250,6 +290,7 @@ void run_warpgroup_collective(const char *operation, void *operand, void (*execu
   for (unsigned i = 0; i < SIZE; i++) operands[i] = fibers[first + i].operand;
   execute(operands);
   for (unsigned i = first; i < first + SIZE; i++) fibers[i].wait = Wait::none;
+  released = true;
 }
 
 void open_counting_barrier(uint64_t *barrier, unsigned arrivals) {
@@ -258,7 +299,10 @@ void open_counting_barrier(uint64_t *barrier, unsigned arrivals) {
 
 void arrive_at_counting_barrier(uint64_t *barrier) {
   if ((*barrier & 0xffff) == 0) stop_with("Expected a barrier that was opened: " + describe(*running));
-  if ((--*barrier & 0xffff) == 0) *barrier = (*barrier ^ uint64_t{1} << 63) | (*barrier >> 16 & 0xffff);
+  if ((--*barrier & 0xffff) == 0) {
+    *barrier = (*barrier ^ uint64_t{1} << 63) | (*barrier >> 16 & 0xffff);
+    released = true;
+  }
 }
 
 void wait_for_counting_barrier(uint64_t *barrier, unsigned parity) {
@@ -282,15 +326,28 @@ void run_block_barrier(const char *operation) {
     }
   }
   for (unsigned i = 0; i < num_threads; i++) fibers[i].wait = Wait::none;
+  released = true;
 }
+
+namespace {
+
+void make(const AsyncCopy &copy) {
+  if (copy.bytes > 0) std::memcpy(copy.to, copy.from, static_cast<size_t>(copy.bytes));
+  std::memset(static_cast<unsigned char *>(copy.to) + copy.bytes, 0, static_cast<size_t>(copy.total - copy.bytes));
+}
+
+}  // namespace
 
 void queue_async_copy(void *to, const void *from, int bytes, int total) {
   if (reinterpret_cast<uintptr_t>(to) % static_cast<uintptr_t>(total) != 0 ||
       (bytes > 0 && reinterpret_cast<uintptr_t>(from) % static_cast<uintptr_t>(total) != 0)) {
     stop_with("Expected cp.async addresses aligned to " + std::to_string(total) + " bytes: " + describe(*running));
   }
-  AsyncCopy copy{to, from, bytes, total, {}};
+  const auto thread = static_cast<unsigned>(running - fibers.data());
+  const unsigned place = order_of_turns == Schedule::last_ahead ? num_threads - 1 - thread : thread;
+  AsyncCopy copy{to, from, bytes, total, is_ahead_order() && place < num_threads / 2, {}};
   if (bytes > 0) std::memcpy(copy.seen, from, static_cast<size_t>(bytes));
+  if (copy.is_made) make(copy);
   running->open_copies.push_back(copy);
 }
 
@@ -305,8 +362,7 @@ void wait_async_copies(int groups_left) {
       if (copy.bytes > 0 && std::memcmp(copy.seen, copy.from, static_cast<size_t>(copy.bytes)) != 0) {
         stop_with("Expected what cp.async copies to stay as it is until waited for: " + describe(*running));
       }
-      if (copy.bytes > 0) std::memcpy(copy.to, copy.from, static_cast<size_t>(copy.bytes));
-      std::memset(static_cast<unsigned char *>(copy.to) + copy.bytes, 0, static_cast<size_t>(copy.total - copy.bytes));
+      if (!copy.is_made) make(copy);
     }
     running->groups.pop_front();
   }

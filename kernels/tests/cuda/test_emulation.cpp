@@ -186,23 +186,112 @@ void test_counting_barriers() {
   });
 }
 
+using emulation::Schedule;
+constexpr Schedule EVERY_SCHEDULE[] = {Schedule::forward, Schedule::reverse, Schedule::shuffled, Schedule::first_ahead,
+                                       Schedule::last_ahead};
+constexpr Schedule AHEAD_SCHEDULES[] = {Schedule::first_ahead, Schedule::last_ahead};
+
+// Whether `kernel(out)`, three warps that each write an element a thread, gives the same bits, none of them NaN, under
+// all of the schedules.
+template <size_t N>
+bool is_one_result(const Schedule (&schedules)[N], const std::function<void(float *)> &kernel) {
+  std::vector<float> first;
+  bool is_same = true;
+  for (const Schedule schedule : schedules) {
+    emulation::set_schedule(schedule);
+    std::vector<float> out(96);
+    is_same &= run_grid(dim3(1), dim3(96), 4096, [&] { kernel(out.data()); });
+    is_same &= std::none_of(out.begin(), out.end(), [](float x) { return std::isnan(x); });
+    if (first.empty()) first = out;
+    is_same &= out == first;
+  }
+  emulation::set_schedule(Schedule::forward);
+  return is_same;
+}
+
 // A kernel without its barrier gives other bits in another order of threads.
 void test_orders() {
-  std::vector<float> results[2];
-  int at = 0;
-  for (const auto schedule : {emulation::Schedule::forward, emulation::Schedule::reverse}) {
-    emulation::set_schedule(schedule);
-    std::vector<float> out(64);
-    run_grid(dim3(1), dim3(64), 256, [&] {
+  const auto neighbours = [](bool has_barrier) {
+    return [has_barrier](float *out) {
       auto *shared = reinterpret_cast<float *>(cuda::shared_memory());
       shared[threadIdx.x] = static_cast<float>(threadIdx.x);
-      const float neighbour = shared[63 - threadIdx.x];
-      out[threadIdx.x] = std::isnan(neighbour) ? -1.0f : neighbour;
-    });
-    results[at++] = out;
+      if (has_barrier) __syncthreads();
+      out[threadIdx.x] = shared[95 - threadIdx.x];
+    };
+  };
+  expect(is_one_result(EVERY_SCHEDULE, neighbours(true)), "an order of threads changes nothing that a barrier holds");
+  expect(!is_one_result({Schedule::forward, Schedule::reverse}, neighbours(false)), "a missing barrier shows in turns");
+  expect(!is_one_result(AHEAD_SCHEDULES, neighbours(false)), "a missing barrier shows where a warp is ahead");
+}
+
+// What threads that take turns do not show: a warp that comes several collectives ahead of another. Rounds of work, a
+// word to shared memory, a barrier, another warp's word read, and a barrier before the next round's words.
+void test_warp_ahead() {
+  const auto rounds = [](bool has_first, bool has_second) {
+    return [=](float *out) {
+      auto *shared = reinterpret_cast<float *>(cuda::shared_memory());
+      out[threadIdx.x] = 0;
+      for (int round = 0; round < 3; round++) {
+        float word = static_cast<float>(threadIdx.x + 100 * round);
+        for (int lanes = 1; lanes < 32; lanes *= 2) word += __shfl_xor_sync(cuda::ALL_LANES, word, lanes);
+        shared[threadIdx.x] = word;
+        if (has_first) __syncthreads();
+        for (int i = 0; i < 4; i++) __syncwarp();
+        for (unsigned other = 32; other < 96; other += 32) out[threadIdx.x] += shared[(threadIdx.x + other) % 96];
+        if (has_second) __syncthreads();
+      }
+    };
+  };
+  expect(is_one_result(EVERY_SCHEDULE, rounds(true, true)), "rounds with both barriers are the same in every order");
+  expect(!is_one_result(AHEAD_SCHEDULES, rounds(false, true)), "words read before they are there show");
+  expect(!is_one_result(AHEAD_SCHEDULES, rounds(true, false)), "words overwritten before they are read show");
+  expect(is_one_result({Schedule::forward, Schedule::reverse, Schedule::shuffled}, rounds(true, false)),
+         "which needs a warp ahead: turns do not show it");
+}
+
+// Copies two stages deep: the next step's are asked for, this step's waited for, a barrier, other warps' read, a barrier.
+void test_copies_ahead() {
+  static float source[3][96 * 4];
+  for (int step = 0; step < 3; step++) {
+    for (int i = 0; i < 96 * 4; i++) source[step][i] = static_cast<float>(step * 1000 + i);
   }
-  emulation::set_schedule(emulation::Schedule::forward);
-  expect(results[0] != results[1], "a missing barrier shows");
+  const auto steps = [](bool waits, bool has_first, bool has_second) {
+    return [=](float *out) {
+      auto *shared = reinterpret_cast<float *>(cuda::shared_memory());
+      const unsigned thread = threadIdx.x;
+      const auto ask = [&](int step) {
+        if (step < 3) cuda::cp_async(shared + step % 2 * 96 * 4 + thread * 4, source[step] + thread * 4, true);
+        cuda::cp_async_commit_group();
+      };
+      out[thread] = 0;
+      ask(0);
+      for (int step = 0; step < 3; step++) {
+        ask(step + 1);
+        if (waits) cuda::cp_async_wait_group<1>();
+        if (has_first) __syncthreads();
+        for (unsigned other = 32; other <= 96; other += 32)
+          out[thread] += shared[step % 2 * 96 * 4 + (thread + other) % 96 * 4];
+        if (has_second) __syncthreads();
+      }
+      cuda::cp_async_wait_group<0>();
+    };
+  };
+  expect(is_one_result(EVERY_SCHEDULE, steps(true, true, true)), "copies in two stages are the same in every order");
+  expect(!is_one_result(AHEAD_SCHEDULES, steps(false, true, true)), "copies not waited for show");
+  expect(!is_one_result(AHEAD_SCHEDULES, steps(true, false, true)), "copies that other threads wait for show");
+  expect(!is_one_result(AHEAD_SCHEDULES, steps(true, true, false)), "a stage filled while it is read shows");
+}
+
+// What is stuck is a fault in every order, and a warp that waits is passed by one that it waits for.
+void test_stuck() {
+  for (const Schedule schedule : EVERY_SCHEDULE) {
+    emulation::set_schedule(schedule);
+    expect_fault("same barrier", dim3(1), dim3(64), 0, [] {
+      if (threadIdx.x < 32) __syncthreads();
+    });
+    test_counting_barriers();
+  }
+  emulation::set_schedule(Schedule::forward);
 }
 
 // Copies from pinned memory under each order of streams, with and without the waits that they need.
@@ -288,8 +377,10 @@ int main() {
   test_fragments();
   test_faults();
   test_warpgroup_products();
-  test_counting_barriers();
   test_orders();
+  test_warp_ahead();
+  test_copies_ahead();
+  test_stuck();
   test_stream_orders();
   test_memory();
   return finish("test_emulation");
