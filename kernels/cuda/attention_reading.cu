@@ -67,7 +67,6 @@ __global__ void __launch_bounds__(THREADS)
   // A thread without keys has a maximum of −infinity and sums of 0.
   const double shrink = static_cast<double>(exp2_of(own.score - top.score));
   all = sum_block(all * shrink, sums);
-  __syncthreads();
   chosen = sum_block(chosen * shrink, sums);
   if (threadIdx.x == 0) {
     masses[blockIdx.x] = static_cast<float>(chosen / all);

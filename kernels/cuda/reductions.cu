@@ -181,7 +181,6 @@ __global__ void __launch_bounds__(MAX_SAMPLE_THREADS) sample_kernel(const Sample
     d.weights[i] =
         exp((static_cast<double>(d.logits[i]) - static_cast<double>(best.value)) / static_cast<double>(d.temperature));
   }
-  __syncthreads();
   const bool cuts_count = d.top_k > 0 && d.top_k < d.vocab, by_logit = cuts_count || d.top_p < 1.0f;
   uint64_t floor = 0;
   if (cuts_count) floor = find_prefix(d, by_logit, 0, true, static_cast<double>(d.top_k), false, scratch);
