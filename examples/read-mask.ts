@@ -1,6 +1,6 @@
 // Reads a mask.json and says what it keeps; loads neither a model nor an engine.
 // In a clone: npx tsx examples/read-mask.ts mask.json
-import { DuoError, drawMask, measureKvShare, readMask, toHeadMask } from 'duo-heads';
+import { DuoError, drawMask, measureKvShare, readMask, toHeadMask } from 'duo-heads/mask';
 
 try {
   const file = readMask(process.argv[2] ?? 'mask.json');

@@ -16,6 +16,7 @@ export { type CutWindows, cutPath, cutWindows, type ShareCut } from '../export/c
 export { type ImportedPattern, importPattern } from '../export/import.ts';
 export type { NoiseDecisions } from '../export/noise-decisions.ts';
 export { drawGates, drawMask, type PictureOptions } from '../export/picture.ts';
+export { readTsv, writeTsv } from '../export/tsv.ts';
 export type { ChosenMask } from '../identify/choose-mask.ts';
 export { identify } from '../identify/identify.ts';
 export type { LeastBudget, MeasuredMask } from '../identify/least-budget.ts';
@@ -129,6 +130,7 @@ export {
   type WindowsMaskFile,
   writeMask,
 } from './formats/mask.ts';
+export { hashMask } from './formats/mask-hash.ts';
 export type { MetricsLine } from './formats/metrics.ts';
 export type { Noise } from './formats/noise.ts';
 export type { JsonRecord, JsonValue } from './formats/read-json.ts';

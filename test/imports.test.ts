@@ -25,6 +25,8 @@ const RANKS: Record<string, number> = {
   identify: 6.5,
   'src/cli': 7,
   'src/index.ts': 8,
+  'src/mask.ts': 8,
+  'src/samples.ts': 8,
 };
 
 function roomOf(path: string): string {

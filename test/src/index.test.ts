@@ -1,10 +1,10 @@
-// The public entry exports every type that the declaration of something it exports names, so that a program can write each of them down.
+// Each public entry exports every type that the declaration of something it exports names, so that a program can write each of them down.
 import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { ROOT } from './cli/run-duo.ts';
 
-const ENTRY = join(ROOT, 'dist/src/index.d.ts');
+const ENTRIES = ['index', 'mask', 'samples'] as const;
 
 interface Module {
   /** declarations by name, without comments */
@@ -34,18 +34,37 @@ function readModule(path: string): Module {
   return { declared, imported: new Set(imports.flatMap(([, list]) => listNames(list as string))) };
 }
 
-const exportsOf = [...readFileSync(ENTRY, 'utf8').matchAll(/export (?:type )?\{([^}]*)\} from '([^']+)'/g)].map(
-  ([, list, from]) => ({
-    names: listNames(list as string),
-    path: join(dirname(ENTRY), (from as string).replace(/\.(js|ts)$/, '.d.ts')),
-  }),
-);
-const exported = new Set(exportsOf.flatMap(({ names }) => names));
+interface Export {
+  readonly names: readonly string[];
+  readonly path: string;
+}
 
-describe('the public entry', () => {
-  it('is read by this test', () => {
-    expect(exported.size).toBeGreaterThan(60);
-    expect(exported).toContain('identify');
+function listExports(entry: string): Export[] {
+  const path = join(ROOT, `dist/src/${entry}.d.ts`);
+  return [...readFileSync(path, 'utf8').matchAll(/export (?:type )?\{([^}]*)\} from '([^']+)'/g)].map(
+    ([, list, from]) => ({
+      names: listNames(list as string),
+      path: join(dirname(path), (from as string).replace(/\.(js|ts)$/, '.d.ts')),
+    }),
+  );
+}
+
+const namesOf = (exportsOf: readonly Export[]): Set<string> => new Set(exportsOf.flatMap(({ names }) => names));
+const main = namesOf(listExports('index'));
+
+it('are read by this test', () => {
+  expect(main.size).toBeGreaterThan(60);
+  expect(main).toContain('identify');
+  expect(namesOf(listExports('mask'))).toContain('readMask');
+  expect(namesOf(listExports('samples'))).toContain('writeSamples');
+});
+
+describe.each(ENTRIES)('the entry %s', (entry) => {
+  const exportsOf = listExports(entry);
+  const exported = namesOf(exportsOf);
+
+  it('has nothing that the main entry lacks', () => {
+    expect([...exported].filter((name) => !main.has(name))).toEqual([]);
   });
 
   it.each(exportsOf)('exports every type that $names name', ({ names, path }) => {

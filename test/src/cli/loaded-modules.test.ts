@@ -48,6 +48,22 @@ describe('what is loaded', () => {
     expect(packages.filter((name) => name.startsWith('@tensorflow/'))).toEqual([]);
     expect(own.filter((file) => file.startsWith('src/model/transformer/'))).toEqual([]);
   });
+
+  it.each(['mask', 'samples'])(
+    'by the entry %s: no engine, no model, no tokenizer, and no package but zod',
+    (entry) => {
+      const folder = makeFolder();
+      const script = join(folder, 'load.mjs');
+      const path = JSON.stringify(join(ROOT, `dist/src/${entry}.js`));
+      writeFileSync(script, `import * as all from ${path}; console.log(Object.keys(all).length > 5);`);
+      const { packages, own, stdout } = listLoadedModules([script]);
+      expect(stdout).toBe('true\n');
+      expect(packages).toEqual(['zod']);
+      expect(own).toContain(`src/${entry}`);
+      const heavy = /^(src\/(engine|native|text|hub|runtime|eval|report|cli)|train|data-gen|identify)\//;
+      expect(own.filter((file) => heavy.test(file))).toEqual([]);
+    },
+  );
 });
 
 describeNative('what is loaded with the native library', () => {
