@@ -138,22 +138,24 @@ Linear CpuKlMetric::map_of(int64_t position, ScratchBuffer &rows) const {
 }
 
 void CpuKlMetric::project(const float *changes, int64_t count, float *features) const {
-  const int64_t width = lm_head_.in(), num_features = num_tokens_ + 1;
-  ScratchBuffer rows(num_features * width);
-  for (int64_t position = 0; position < num_positions_; position++) {
-    const Linear map = map_of(position, rows);
-    multiply_linear(context_, map, changes + position * width, num_positions_ * width, count,
-                    features + position * num_features, num_positions_ * num_features, false);
-  }
+  multiply_maps(changes, count, false, features);
 }
 
 void CpuKlMetric::pull_back(const float *vectors, int64_t count, float *out) const {
+  multiply_maps(vectors, count, true, out);
+}
+
+// Every position's map, or its transpose, times the `count` vectors of the position: rows [count, P] of C and K, or of K
+// and C. A map is made once for all vectors.
+void CpuKlMetric::multiply_maps(const float *from, int64_t count, bool is_transposed, float *to) const {
   const int64_t width = lm_head_.in(), num_features = num_tokens_ + 1;
+  const int64_t in = is_transposed ? num_features : width, out = is_transposed ? width : num_features;
+  const auto multiply = is_transposed ? multiply_linear_transposed : multiply_linear;
   ScratchBuffer rows(num_features * width);
   for (int64_t position = 0; position < num_positions_; position++) {
     const Linear map = map_of(position, rows);
-    multiply_linear_transposed(context_, map, vectors + position * num_features, num_positions_ * num_features, count,
-                               out + position * width, num_positions_ * width, false);
+    multiply(context_, map, from + position * in, num_positions_ * in, count, to + position * out, num_positions_ * out,
+             false);
   }
 }
 

@@ -21,6 +21,7 @@ class CpuKlMetric final : public KlMetric {
  private:
   void choose_tokens(int64_t position, const float *probabilities);
   Linear map_of(int64_t position, ScratchBuffer &rows) const;
+  void multiply_maps(const float *from, int64_t count, bool is_transposed, float *to) const;
 
   const CpuContext &context_;
   const Linear &lm_head_;
