@@ -47,19 +47,26 @@ bool DecodeKind::operator<(const DecodeKind &other) const {
   return std::tie(batch, kv_dtype, rotates) < std::tie(other.batch, other.kv_dtype, other.rotates);
 }
 
-DecodeStep::DecodeStep(const CudaModel &model, const DecodeKind &kind, const DecodeBuffers &buffers)
-    : model_(model), config_(model.config()), kind_(kind), buffers_(buffers) {
+DecodeShape require_decode_shape(const CudaModel &model, Dtype kv_dtype) {
   const DeviceSize &device = model.device_size();
-  const int head_dim = static_cast<int>(config_.head_dim), group = static_cast<int>(config_.group());
-  shape_ = choose_decode_shape(kind.kv_dtype, head_dim, group, device.multiprocessors, device.shared_bytes);
-  if (decode_shared_bytes(kind.kv_dtype, head_dim, group, shape_) > device.shared_bytes) {
+  const int head_dim = static_cast<int>(model.config().head_dim), group = static_cast<int>(model.config().group());
+  const DecodeShape shape = choose_decode_shape(kv_dtype, head_dim, group, device.multiprocessors, device.shared_bytes);
+  if (decode_shared_bytes(kv_dtype, head_dim, group, shape) > device.shared_bytes) {
     fail(
         DUO_STATUS_UNSUPPORTED,
         "Expected fewer query heads per KV head for `head_dim` %d than %d on this GPU, whose blocks have %lld bytes of "
-        "shared memory: use int8 KV or device cpu",
+        "shared memory: use device cpu",
         head_dim, group, static_cast<long long>(device.shared_bytes));
   }
+  return shape;
 }
+
+DecodeStep::DecodeStep(const CudaModel &model, const DecodeKind &kind, const DecodeBuffers &buffers)
+    : model_(model),
+      config_(model.config()),
+      kind_(kind),
+      buffers_(buffers),
+      shape_(require_decode_shape(model, kind.kv_dtype)) {}
 
 DecodeStep::~DecodeStep() {
   if (graph_ != nullptr) cudaGraphExecDestroy(graph_);

@@ -30,6 +30,10 @@ struct DecodeKind {
   bool operator<(const DecodeKind &other) const;
 };
 
+// How a model's steps attend on its device. Throws DUO_STATUS_UNSUPPORTED where a block's shared memory does not hold the
+// queries of a KV head; what a session asks when it is opened, before any text.
+DecodeShape require_decode_shape(const CudaModel &model, Dtype kv_dtype);
+
 class DecodeStep {
  public:
   // `buffers` of `kind.batch` rows or more outlive the step.
@@ -55,7 +59,7 @@ class DecodeStep {
   const ModelConfig &config_;
   const DecodeKind kind_;
   const DecodeBuffers &buffers_;
-  DecodeShape shape_;
+  const DecodeShape shape_;
   bool has_run_ = false;
   cudaGraphExec_t graph_ = nullptr;
 };

@@ -53,6 +53,7 @@ CudaSession::CudaSession(std::shared_ptr<DuoModel> self, const CudaModel &model,
       first_bad_(1),
       inverse_(config_.head_dim / 2),
       logits_(config_.vocab) {
+  require_decode_shape(model, options_.kv_dtype);
   if (options_.chunk_tokens == 0) options_.chunk_tokens = DEFAULT_CHUNK_TOKENS;
   options_.chunk_tokens = std::min(options_.chunk_tokens, options_.max_tokens);
   copy_to_device(inverse_.data(), rope_.inverse.data(), inverse_.count(), stream_);

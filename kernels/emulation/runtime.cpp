@@ -42,12 +42,14 @@ using namespace duo;
 
 constexpr size_t GUARD_BYTES = 256;
 constexpr unsigned char GUARD = 0x5A;
-// What the emulated card is, so that tests can make it too small or too old: bytes of memory, major compute capability.
+// What the emulated card is, so that tests can make it too small or too old: bytes of memory, of a block's shared memory,
+// major compute capability.
 size_t read_number(const char *variable, size_t otherwise) {
   const char *text = std::getenv(variable);
   return text == nullptr ? otherwise : static_cast<size_t>(std::strtoull(text, nullptr, 10));
 }
 const size_t DEVICE_BYTES = read_number("DUO_EMULATED_MEMORY", size_t{8} << 30);
+const size_t SHARED_BYTES = read_number("DUO_EMULATED_SHARED", size_t{227} << 10);
 const int CAPABILITY = static_cast<int>(read_number("DUO_EMULATED_CAPABILITY", 9));
 
 std::recursive_mutex mutex;  // one "device": grids of several host threads take turns
@@ -152,7 +154,7 @@ cudaError_t cudaGetLastError() { return sticky; }
 cudaError_t cudaGetDeviceCount(int *count) { return *count = 1, cudaSuccess; }
 cudaError_t cudaDriverGetVersion(int *version) { return *version = CUDART_VERSION, cudaSuccess; }
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp *properties, int) {
-  *properties = {"emulated GPU", DEVICE_BYTES, CAPABILITY, 0, 4, 1 << 20, 227 << 10};
+  *properties = {"emulated GPU", DEVICE_BYTES, CAPABILITY, 0, 4, 1 << 20, SHARED_BYTES};
   return cudaSuccess;
 }
 cudaError_t cudaSetDevice(int device) { return device == 0 ? cudaSuccess : cudaErrorInvalidValue; }
