@@ -9,6 +9,7 @@ import type { Engine } from '../engine/engine.ts';
 import { ConfigError } from '../errors/errors.ts';
 import type { NamedMask } from '../eval/baselines.ts';
 import { evaluateSamples } from '../eval/evaluate-samples.ts';
+import { countNextPass } from '../eval/next-pass.ts';
 import { listCriticalFootprints, summariseRandomMasks } from '../eval/summarise-rows.ts';
 import { makeFolder, writeFileAtomic } from '../formats/atomic-file.ts';
 import { writePredictions } from '../formats/predictions.ts';
@@ -91,11 +92,6 @@ export function defineEvalCommand(command: Command, signal: AbortSignal): void {
   );
 }
 
-/** Most tokens of each group of prompts. */
-function listPromptTokens(prepared: PreparedTasks | null): number[] {
-  return (prepared?.groups ?? []).map(({ mostTokens }) => mostTokens);
-}
-
 async function evaluate(
   flags: EvalFlags,
   { given, signal }: { readonly given: ReadonlySet<string>; readonly signal: AbortSignal },
@@ -113,8 +109,8 @@ async function evaluate(
     const masks = listEvalMasks(flags, folder);
     const samples = flags.samples === undefined ? [] : [...readSamples(flags.samples, limitsOf(folder))];
     const prepared = asksForTasks(flags) ? await prepareTasks(flags, { folder, given }) : null;
-    const longest = [...samples.map(({ tokens }) => tokens.length), ...listPromptTokens(prepared)];
-    const engine = await openEngine(folder, flags, { next: { pass: 'forward', tokens: Math.max(0, ...longest) } });
+    const next = countNextPass({ samples, ...prepared, masks, model: folder.config.shape });
+    const engine = await openEngine(folder, flags, { next });
     try {
       if (flags.join) joinEvaluation(flags.out as string, { flags, folder, engine, masks });
       const found: Found = { rows: [], failed: [], predictions: [] };

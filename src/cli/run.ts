@@ -5,6 +5,7 @@ import { countKvBytes } from '../core/kv-cost.ts';
 import { isQuantizedKv, type PrefillSemantics, type SessionMemory } from '../core/session.ts';
 import { formatBytes } from '../core/words.ts';
 import type { Engine } from '../engine/engine.ts';
+import { GPU_CHUNK_TOKENS } from '../engine/open-engine.ts';
 import { AbortedError, ConfigError, FormatError } from '../errors/errors.ts';
 import { fileErrorOf } from '../formats/file-errors.ts';
 import type { ModelFolder } from '../model/folder.ts';
@@ -47,8 +48,6 @@ interface RunFlags extends EngineFlags {
   readonly json?: boolean;
 }
 
-/** Of a prefill chunk of the native engine on a GPU. */
-const PREFILL_TOKENS = 4096;
 const PREFILLS: readonly PrefillSemantics[] = ['exact', 'chunked'];
 
 export function defineRunCommand(command: Command, signal: AbortSignal): void {
@@ -89,7 +88,7 @@ async function run(flags: RunFlags, signal: AbortSignal): Promise<void> {
     // what fits beside is asked of a GPU alone
     const cache = { mask, tokens: maxTokens, dtype, device: 'cuda' };
     const besideBytes = countKvBytes({ model: folder.config.shape, ...cache });
-    const tokens = Math.min(prompt.length, PREFILL_TOKENS);
+    const tokens = Math.min(prompt.length, GPU_CHUNK_TOKENS);
     const engine = await openEngine(folder, flags, { next: { pass: 'forward', tokens, besideBytes } });
     try {
       const session = await engine.openSession(mask, { ...options.session, maxTokens });

@@ -14,6 +14,8 @@ export const ACTIVATIONS = ['float32', 'int8'] as const;
 /** Of every layer, what a GGUF file may hold in blocks. */
 const QUANTIZABLE = ['self_attn.q_proj', 'self_attn.v_proj', 'mlp.gate_proj', 'mlp.down_proj'];
 const MAX_THREADS = 256;
+/** Of a prefill chunk of the native engine on a GPU, unless a session asks for another (kernels/cuda/session.cu). */
+export const GPU_CHUNK_TOKENS = 4096;
 /** How a GPU holds the weights: as the files have them, GGUF blocks in 4 or 8 bits; all as bfloat16; 8 bits with a scale per row; 4 bits in groups of 32. */
 export const WEIGHT_STORAGES = ['stored', 'bf16', 'int8', 'int4'] as const;
 

@@ -99,7 +99,7 @@ export function makeSuiteGroups(options: {
         inputsHash,
       },
       numSamples: own.length,
-      mostTokens: maxTokens,
+      mostTokens: estimateMostTokens(own, { tokenizer, maxTokens, maxPromptTokens }),
       build: () =>
         own.map((item) =>
           makeSuiteSample(item, {
@@ -111,4 +111,22 @@ export function makeSuiteGroups(options: {
         ),
     };
   });
+}
+
+/** Above the longest text's own tokens: a shorter one may have more. */
+const TOKENS_MARGIN = 1.1;
+
+/** Tokens of a suite's longest prompt with its answer, by the prompt of most characters: counting all would tokenise the suite once more. */
+function estimateMostTokens(
+  items: readonly SuiteItem[],
+  options: {
+    readonly tokenizer: TaskTokenizer;
+    readonly maxTokens: number;
+    readonly maxPromptTokens: number | undefined;
+  },
+): number {
+  const { tokenizer, maxTokens, maxPromptTokens = maxTokens } = options;
+  const longest = items.reduce((most, item) => (item.prompt.length > most.length ? item.prompt : most), '');
+  const promptTokens = Math.min(maxPromptTokens, Math.ceil(TOKENS_MARGIN * tokenizer.encode(longest).length));
+  return Math.min(maxTokens, promptTokens + Math.max(...items.map((item) => item.maxNewTokens)));
 }

@@ -3,8 +3,6 @@
 
 import { createHash } from 'node:crypto';
 import { Claims } from '../core/claims.ts';
-import { countKvBytes } from '../core/kv-cost.ts';
-import type { HeadMask } from '../core/shapes.ts';
 import type { Engine } from '../engine/engine.ts';
 import { AbortedError, DuoError } from '../errors/errors.ts';
 import type { Prediction } from '../formats/predictions.ts';
@@ -13,6 +11,7 @@ import { nameRow } from '../formats/row-origin.ts';
 import type { Tokenizer } from '../text/tokenizer.ts';
 import type { NamedMask } from './baselines.ts';
 import { evaluateTask, type RunSettings } from './evaluate-task.ts';
+import { countCellBytes } from './sweep-bytes.ts';
 import { claimCell, readCell, readCellPredictions, releaseCell, writeCell } from './sweep-cells.ts';
 import type { TaskSample } from './tasks/task.ts';
 
@@ -210,13 +209,7 @@ function makeCell(
     mask,
     inputs,
     name: createHash('sha256').update(JSON.stringify(inputs)).digest('hex').slice(0, 40),
-    kvBytes: countKvBytes({
-      model: engine.model,
-      mask: mask.mask as HeadMask | 'full',
-      tokens: group.mostTokens,
-      dtype: settings.kvDtype ?? 'f32',
-      device: engine.device,
-    }),
+    kvBytes: countCellBytes({ model: engine.model, group, mask: mask.mask, settings, device: engine.device }),
     work: group.numSamples * group.mostTokens,
   };
 }
