@@ -114,6 +114,6 @@ export async function generateLongRange(
     };
   }
   throw new ConfigError(
-    `Expected a window of ${length} tokens with a long-range token among ${MAX_WINDOWS} of ${documents.description}, found none; give other --documents, raise --min-tokens, or lower --long-range-gain or --long-range-probability.`,
+    `Expected a window of ${length} tokens with a long-range token among ${MAX_WINDOWS} of ${documents.description}, found none; give other --documents, raise --min-tokens, lower --long-range-gain or --long-range-probability, or take --objective passkey.`,
   );
 }

@@ -24,6 +24,7 @@ import { findResumedEngine } from './resumed-engine.ts';
 import { runIdentification } from './run.ts';
 import { type GivenSource, openGivenSource, openOrigin, type SampleSource } from './sample-source.ts';
 import { settleDistance } from './settle-distance.ts';
+import { countSamples, settleForEngine, settleMethod } from './unasked.ts';
 import { checkReach, checkWidest, describeHeldWhole } from './warnings.ts';
 
 /** Find the retrieval heads of a model.
@@ -35,11 +36,13 @@ export async function identify(options: IdentifyOptions): Promise<IdentifyResult
   const { model } = options;
   const folder = typeof model === 'string' ? await openNamedModel(model, options) : model;
   try {
-    const settings = resolveSettings({
-      preset: options.preset ?? (isDemoModel(folder) ? 'demo' : folder.config.shape.architecture),
-      overrides: { ...options.config },
-      shape: folder.config.shape,
-    });
+    const settings = settleMethod(
+      resolveSettings({
+        preset: options.preset ?? (isDemoModel(folder) ? 'demo' : folder.config.shape.architecture),
+        overrides: { ...options.config },
+        shape: folder.config.shape,
+      }),
+    );
     findKeepTask(settings.config.keepOf);
     const method = findMethod(settings.config.method);
     const methods = listPossibleMethods(settings.config, settings.given);
@@ -114,8 +117,7 @@ async function identifyWith(opened: Opened): Promise<IdentifyResult> {
   const method = findMethod(config.method);
   const cut = chooseMaskCut(config, shape);
   try {
-    const numSamples = method.isStepwise ? config.steps : config.quadraticSamples;
-    await checkReach({ source, config, numSamples });
+    await checkReach({ source, config, numSamples: countSamples(config) });
     const lengths = listLengths(source, config);
     const longestTokens = Math.max(...lengths);
     const windows = resolveWindows(config, { longestTokens, heads: shape.layers * shape.kvHeads });
@@ -147,17 +149,17 @@ async function openSource({
   const { asked, given } = settings;
   const isGpu = engine.device.startsWith('cuda');
   const model = folder.config;
+  const settled = settleForEngine(settings.config, { given, engine });
   if (samples !== null) {
-    const config = fitToSamples(settings.config, { model, given, samples, isGpu });
-    const fitted = listChanges({ ...settings.config, method: asked.method }, config);
+    // Samples of one's own are of no objective.
+    const config = fitToSamples({ ...settled, objective: 'passkey' }, { model, given, samples, isGpu });
+    const fitted = listChanges({ ...settings.config, method: asked.method, objective: 'passkey' }, config);
     if (fitted.length > 0)
       options.onMessage?.({ kind: 'fitted', text: `the preset was fitted: ${fitted.join(', ')}.` });
     return { source: samples, config, fitted };
   }
   const canProbe = engine.probe !== undefined && engine.computeHidden !== undefined;
-  const config = isGpu
-    ? fitToGpu(settings.config, { model, given })
-    : fitToCpu(settings.config, { model, given, canProbe });
+  const config = isGpu ? fitToGpu(settled, { model, given }) : fitToCpu(settled, { model, given, canProbe });
   const isCut = settings.isCut || config.maxTokens < settings.config.maxTokens;
   const origin = { folder, config, haystackPath: options.haystack, given, isCut };
   checkTurns(config);
@@ -181,16 +183,14 @@ async function openSource({
 }
 
 /** @throws {ConfigError} a single sample for two objectives. */
-function checkTurns({ objective, method, quadraticSamples, steps }: Config): void {
-  const samples = method === 'quadratic' ? quadraticSamples : steps;
-  if (objective !== 'both' || samples !== 1) return;
+function checkTurns(config: Config): void {
+  if (config.objective !== 'both' || countSamples(config) !== 1) return;
   throw new ConfigError(
-    `Expected at least 2 samples for \`objective\` both, which takes passkeys and long-range tokens by turns, got 1; raise \`${method === 'quadratic' ? 'quadraticSamples' : 'steps'}\`.`,
+    `Expected at least 2 samples for \`objective\` both, which takes passkeys and long-range tokens by turns, got 1; raise \`${findMethod(config.method).isStepwise ? 'steps' : 'quadraticSamples'}\`.`,
   );
 }
 
 /** Tokens of the samples that the heads are scored by. */
-function listLengths(source: SampleSource, { method, quadraticSamples, steps }: Config): number[] {
-  const count = method === 'quadratic' ? quadraticSamples : steps;
-  return Array.from({ length: Math.max(1, count) }, (_, index) => source.lengthAt(index));
+function listLengths(source: SampleSource, config: Config): number[] {
+  return Array.from({ length: Math.max(1, countSamples(config)) }, (_, index) => source.lengthAt(index));
 }

@@ -20,10 +20,11 @@ type Given = Pick<
   'config' | 'samples' | 'heldOut' | 'nameOption' | 'refuseIdle' | (typeof TEXT_OPTIONS)[number]
 >;
 
-/** By which methods it may be run yet, as far as settings tell: on a CPU a costly optimisation of gates gives way to `quadratic` where the
- * person named no method (train/cpu-budget.ts). */
-export function listPossibleMethods({ method }: Pick<Config, 'method'>, given: ReadonlySet<string>): string[] {
-  return method === 'gates' && !given.has('method') ? ['gates', 'quadratic'] : [method];
+/** By which methods it may be run yet, as far as settings tell. Where the person named none, a costly optimisation of gates gives way to `quadratic` on a CPU
+ * (train/cpu-budget.ts), and `quadratic` to gates with an engine that cannot measure heads (unasked.ts). */
+export function listPossibleMethods({ method, windows }: Config, given: ReadonlySet<string>): string[] {
+  const isOpen = !given.has('method') && windows === null && ['gates', 'quadratic'].includes(method);
+  return isOpen ? ['gates', 'quadratic'] : [method];
 }
 
 /** Nothing where the options do not ask for it. @param run.methods by which it may be run.  @throws {ConfigError} a setting of the person's that would act on nothing. */

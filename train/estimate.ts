@@ -18,6 +18,15 @@ export interface RunEstimate {
   readonly isLong: boolean;
 }
 
+/** Seconds of one call; on a GPU of its second run, because the first one loads kernels and makes what all later ones find. */
+export async function timeCall(engine: Pick<Engine, 'device'>, call: () => Promise<unknown>): Promise<number> {
+  if (engine.device.startsWith('cuda')) await call();
+  const start = performance.now();
+  await call();
+  // A clock of microsecond steps may show 0 for a tiny model.
+  return Math.max(performance.now() - start, 1e-3) / 1000;
+}
+
 /** Operations a second of one distillation step, measured. Costs that step; the gates it uses are all 1.
  * @param sample a short one: the rate of longer ones is close to it or better. */
 export async function measureRate(options: {
@@ -28,10 +37,7 @@ export async function measureRate(options: {
 }): Promise<number> {
   const { engine, sample, window, distill } = options;
   const gates: GateGrid = filledGrid(engine.model.layers, engine.model.kvHeads, 1);
-  const start = performance.now();
-  await engine.distill(sample, gates, window, distill);
-  // A clock of microsecond steps may show 0 for a tiny model.
-  const seconds = Math.max(performance.now() - start, 1e-3) / 1000;
+  const seconds = await timeCall(engine, () => engine.distill(sample, gates, window, distill));
   return engine.estimate(sample.tokens.length, window).operations / seconds;
 }
 

@@ -36,6 +36,7 @@ export function fitConfig(
 /** Keys that fitting may change. */
 const SHOWN_KEYS = [
   'method',
+  'objective',
   'minTokens',
   'maxTokens',
   'lengthCount',

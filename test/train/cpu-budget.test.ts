@@ -1,10 +1,11 @@
 import { describe, expect, it } from 'vitest';
+import type { Config } from '../../src/config/config.ts';
 import { loadPreset } from '../../src/config/presets.ts';
 import type { ModelConfig } from '../../src/model/config.ts';
 import { fitToCpu } from '../../train/cpu-budget.ts';
 import { SMOLLM2 } from './shapes.ts';
 
-const base = { ...loadPreset('llama').config, maxTokens: 8192 };
+const base: Config = { ...loadPreset('llama').config, method: 'gates', objective: 'passkey', maxTokens: 8192 };
 const fitBase = (given: string[] = [], model: ModelConfig = SMOLLM2, canProbe = true) =>
   fitToCpu(base, { model, given: new Set(given), canProbe });
 
@@ -19,6 +20,12 @@ describe('fitToCpu', () => {
       heldOutSamples: 3,
       heldOutLengthFactor: 1,
     });
+  });
+
+  it('keeps a sample of each objective where both take turns', () => {
+    const preset = { ...loadPreset('llama').config, maxTokens: 8192 };
+    const fitted = fitToCpu(preset, { model: SMOLLM2, given: new Set(), canProbe: true });
+    expect(fitted).toMatchObject({ method: 'quadratic', objective: 'both', quadraticSamples: 2, maxTokens: 1024 });
   });
 
   it('takes one short sample of a large model', () => {
@@ -42,7 +49,7 @@ describe('fitToCpu', () => {
     for (const key of ['method', 'steps', 'lr']) expect(fitBase([key])).toEqual(base);
     expect(fitBase([], SMOLLM2, false)).toEqual(base);
     expect(fitBase(['maxTokens'])).toMatchObject({ method: 'quadratic', minTokens: 2048, maxTokens: 8192 });
-    expect(fitBase(['quadraticSamples', 'heldOutSamples'])).toMatchObject({ quadraticSamples: 8, heldOutSamples: 10 });
+    expect(fitBase(['quadraticSamples', 'heldOutSamples'])).toMatchObject({ quadraticSamples: 16, heldOutSamples: 10 });
   });
 
   it('leaves a run within the budget as it is', () => {

@@ -2,7 +2,7 @@
 // step, of which one forward pass is a quarter; the rate is measured on one forward pass of a short sample.
 import type { Sample, Supervise, Window } from '../../src/core/shapes.ts';
 import { supervisedPositions } from '../../src/core/shapes.ts';
-import type { RunEstimate } from '../estimate.ts';
+import { type RunEstimate, timeCall } from '../estimate.ts';
 import { countOptimizerForwards, countQuadraticForwards, countSketchBytes } from './cost.ts';
 import { countBlocks, countHeldBytes, type ProbingEngine } from './measure-sample.ts';
 import { isFirstSpared, type QuadraticSettings } from './quadratic-settings.ts';
@@ -25,10 +25,8 @@ export async function estimateQuadratic(options: {
   const { layers, kvHeads, hidden } = engine.model;
   const operationsOf = (tokens: number): number =>
     engine.estimate(tokens, window).operations / countOptimizerForwards(1);
-  const start = performance.now();
-  await engine.computeHidden(shortSample, 'full', window, { supervise, ...(signal ? { signal } : {}) });
-  // A clock of microsecond steps may show 0 for a tiny model.
-  const seconds = Math.max(performance.now() - start, 1e-3) / 1000;
+  const hiddenOptions = { supervise, ...(signal ? { signal } : {}) };
+  const seconds = await timeCall(engine, () => engine.computeHidden(shortSample, 'full', window, hiddenOptions));
   const operationsPerSecond = operationsOf(shortSample.tokens.length) / seconds;
   let operations = 0;
   let memoryBytes = 0;

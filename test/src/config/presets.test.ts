@@ -21,7 +21,7 @@ describe('loadPreset', () => {
     for (const name of files) expect(loadPreset(name).description).toMatch(/\.$/);
   });
 
-  it('holds the published recipe in base', () => {
+  it('holds the published recipe in base, and what the comparison of methods found best', () => {
     expect(loadPreset('base').config).toMatchObject({
       sinkTokens: 128,
       recentTokens: 256,
@@ -38,7 +38,9 @@ describe('loadPreset', () => {
       depthCount: 1000,
       supervise: 'predict',
       fullBranch: 'student',
-      method: 'gates',
+      method: 'quadratic',
+      objective: 'both',
+      quadraticSamples: 16,
       seed: 42,
     });
     expect(loadPreset('base').config.alphabet).toHaveLength(26);
