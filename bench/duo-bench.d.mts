@@ -1,3 +1,4 @@
+export function findProgram(target: 'duo_bench' | 'duo_kv_grids'): string;
 export function benchOp(
   op: string,
   sizes: Record<string, number | string>,

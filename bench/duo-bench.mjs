@@ -1,4 +1,4 @@
-// Runs duo_bench (kernels/bench), building it first where it is not there: in DUO_BUILD, or else beside the native library.
+// The programs of kernels/bench, built first where they are not there, in DUO_BUILD or else beside the native library; and runs of duo_bench.
 import { execFile, execFileSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -7,11 +7,12 @@ import { promisify } from 'node:util';
 
 const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 
-function findProgram() {
+/** @param target duo_bench or duo_kv_grids. @returns its path */
+export function findProgram(target) {
   const library = process.env.DUO_NATIVE_LIBRARY;
   const build = process.env.DUO_BUILD ?? (library ? dirname(library) : join(ROOT, 'kernels/build'));
-  const program = join(build, 'bench/duo_bench');
-  if (!existsSync(program)) execFileSync('cmake', ['--build', build, '--target', 'duo_bench'], { stdio: 'inherit' });
+  const program = join(build, 'bench', target);
+  if (!existsSync(program)) execFileSync('cmake', ['--build', build, '--target', target], { stdio: 'inherit' });
   return program;
 }
 
@@ -21,7 +22,7 @@ let program;
  * weights: bf16, int8, int4, scaled8, affine8.
  * @returns seconds of each run, and max|a−b|/max|b|. */
 export async function benchOp(op, sizes, { device = 'cpu', threads = 0, repeats = 10 } = {}) {
-  program ??= findProgram();
+  program ??= findProgram('duo_bench');
   const named = Object.entries(sizes).map(([name, value]) => `${name}=${value}`);
   const { stdout } = await promisify(execFile)(program, [
     op,
