@@ -10,6 +10,7 @@ import { join } from 'node:path';
 import { cutWindows } from '../dist/export/cut-windows.js';
 import { parseCount } from '../dist/src/config/flags.js';
 import { measureKvShare } from '../dist/src/core/kv-cost.js';
+import { scaleWindows } from '../dist/src/core/window-rule.js';
 import { openEngine } from '../dist/src/engine/open-engine.js';
 import { makeRecallMeasure } from '../dist/src/eval/kept-measures.js';
 import { openModel } from '../dist/src/model/open-model.js';
@@ -43,9 +44,11 @@ const documents = flags.learn;
 const draw = (length, seedOf, count) =>
   drawSamples({ folder, engine, documents, objective, shortest: length, longest: length, count, seed: seedOf });
 
+// the rule of `duo identify --window-rule proportional`, its windows named at the asked length
+const rule = { name: 'proportional', namedAt: asked };
 const measured = new Map();
 for (const length of [...lengths, asked]) {
-  const ruled = windows.map((window) => Math.round((window * length) / asked));
+  const ruled = scaleWindows(windows, { rule, tokens: length });
   // wider than the sample is no window there
   const all = [...new Set([...ruled, ...windows.filter((window) => sinkTokens + window < length)])].sort(
     (a, b) => a - b,
@@ -60,7 +63,10 @@ for (const length of [...lengths, asked]) {
   console.log(`${length} tokens, windows ${all.join(', ')}: ${((performance.now() - startMs) / 1000).toFixed(1)} s`);
 }
 const fixed = windows.map((window) => ({ window, at: () => window }));
-const rules = windows.map((window) => ({ window, at: (length) => Math.round((window * length) / asked) }));
+const rules = windows.map((window, rung) => ({
+  window,
+  at: (length) => scaleWindows(windows, { rule, tokens: length })[rung],
+}));
 // what a ladder up to a quarter of the longest sample is where windows stay as many tokens
 const kept = rules.map(({ at }) => ({ window: at(Math.max(...lengths)), at: () => at(Math.max(...lengths)) }));
 const [shortest, longest] = [Math.min(...lengths), Math.max(...lengths)];

@@ -8,6 +8,7 @@ import { buildMask } from './build-mask.ts';
 import { makeMaskFile } from './build-windows-mask.ts';
 import type { CutGates } from './cut.ts';
 import { type CutWindows, cutPath } from './cut-windows.ts';
+import { resolveLadder } from './resolve-ladder.ts';
 
 /** Budgets of a ladder's path: 64 equal steps of a full cache, half a head of the demo's 32. */
 const BUDGET_STEPS = 64;
@@ -37,8 +38,8 @@ export function listBudgetPath(gates: GatesFile, options: { window: Window; atTo
 function listLadderSteps(gates: GatesFile, options: { ladder: LadderEffects; atTokens: number }): BudgetStep[] {
   const { ladder, atTokens } = options;
   const { kvHeads } = gates.model;
-  const narrowest =
-    countHeadEntries(atTokens, { sinkTokens: ladder.sink, window: ladder.windows[0] as number }) / atTokens;
+  const window = resolveLadder(ladder, atTokens).windows[0] as number;
+  const narrowest = countHeadEntries(atTokens, { sinkTokens: ladder.sink, window }) / atTokens;
   const shares = Array.from({ length: BUDGET_STEPS }, (_, step) => step / BUDGET_STEPS);
   const path = cutPath(ladder, {
     kvHeads,

@@ -5,6 +5,7 @@ import { ConfigError } from '../src/errors/errors.ts';
 import type { GatesFile, LadderEffects } from '../src/formats/gates.ts';
 import { MASK_SCHEMA, MASK_VERSION, type MaskFile, WINDOWS_VERSION } from '../src/formats/mask.ts';
 import { type CutWindows, cutWindows, type ShareCut } from './cut-windows.ts';
+import { resolveLadder } from './resolve-ladder.ts';
 
 export interface BuiltWindowsMask {
   readonly file: MaskFile;
@@ -21,11 +22,14 @@ export function buildWindowsMask({ gates, cut }: { gates: GatesFile; cut: ShareC
 
 /** mask.json's content for a cut of these gates, as `cutWindows` and `cutPath` give it. @throws {ConfigError} gates without a ladder. */
 export function makeMaskFile(gates: GatesFile, found: CutWindows): MaskFile {
-  const ladder = requireLadder(gates);
+  const measured = requireLadder(gates);
   const { mask, kvShare, atTokens, predictedLoss, lossBound } = found;
+  const ladder = resolveLadder(measured, atTokens);
   const { model } = gates;
   const ties = found.tieDecided === 0 ? {} : { tieDecided: found.tieDecided };
-  const provenance = { ...gates.provenance, ...ties };
+  // the windows are plain ones of that length; here stands what they were before
+  const rule = measured.rule && { windowRule: { ...measured.rule, windows: [...measured.windows], atTokens } };
+  const provenance = { ...gates.provenance, ...ties, ...rule };
   const budget = { kvShare, atTokens, predictedLoss, lossBound };
   if (hasSeveralWindows(mask)) {
     return {

@@ -4,6 +4,7 @@ import type { HeadMask } from '../src/core/shapes.ts';
 import { BudgetError, ConfigError } from '../src/errors/errors.ts';
 import type { LadderEffects } from '../src/formats/gates.ts';
 import { boundLoss } from './loss-bound.ts';
+import { resolveLadder } from './resolve-ladder.ts';
 import { searchWindows } from './search-windows.ts';
 import { type ChoiceProblem, countTies, makeProblem, measureLoss } from './window-choice.ts';
 
@@ -33,14 +34,15 @@ export interface CutWindows {
 /** Cut a ladder within a budget. Deterministic; about a second for 256 heads and five windows.
  * @param options.kvHeads KV heads of a layer.
  * @param options.isBounded false: skip the bound, which takes the larger part of the time.
- * @throws {ConfigError} a share or length out of range; {BudgetError} even the narrowest windows keep more, naming the least share. */
+ * @throws {ConfigError} a share or length out of range, or one at which the ladder's rule makes two windows the same; {BudgetError} even the narrowest windows keep more, naming the least share. */
 export function cutWindows(
-  ladder: LadderEffects,
+  measured: LadderEffects,
   options: ShareCut & { readonly kvHeads: number; readonly isBounded?: boolean },
 ): CutWindows {
   const { kvHeads, kvShare, isBounded = true } = options;
-  const atTokens = options.atTokens ?? ladder.tokens;
+  const atTokens = options.atTokens ?? measured.tokens;
   checkShareCut({ kvShare, atTokens });
+  const ladder = resolveLadder(measured, atTokens);
   const problem = makeProblem(ladder, atTokens);
   const rungs = findRungs(problem, { kvShare, atTokens });
   return describeRungs(rungs, { ladder, problem, kvHeads, kvShare, atTokens, isBounded });
@@ -51,11 +53,12 @@ export function cutWindows(
  * @param options.shares each 0..1, in any order; equal ones once.
  * @throws {ConfigError}, {BudgetError} as `cutWindows`. */
 export function cutPath(
-  ladder: LadderEffects,
+  measured: LadderEffects,
   options: { readonly kvHeads: number; readonly shares: readonly number[]; readonly atTokens: number | null },
 ): CutWindows[] {
   const { kvHeads } = options;
-  const atTokens = options.atTokens ?? ladder.tokens;
+  const atTokens = options.atTokens ?? measured.tokens;
+  const ladder = resolveLadder(measured, atTokens);
   const problem = makeProblem(ladder, atTokens);
   let widest: Int32Array | undefined;
   return [...new Set(options.shares)]

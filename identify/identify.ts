@@ -2,7 +2,7 @@
 // shows what the mask keeps on held-out samples. Prints nothing; the methods, the cut and the evaluation are other rooms' work.
 import type { Config } from '../src/config/config.ts';
 import { listChanges } from '../src/config/fit.ts';
-import { resolveWindows } from '../src/config/ladder.ts';
+import { resolveWindowRule, resolveWindows } from '../src/config/ladder.ts';
 import { resolveSettings, type Settings } from '../src/config/settings.ts';
 import type { Engine } from '../src/engine/engine.ts';
 import { ConfigError } from '../src/errors/errors.ts';
@@ -25,7 +25,7 @@ import { runIdentification } from './run.ts';
 import { type GivenSource, openGivenSource, openOrigin, type SampleSource } from './sample-source.ts';
 import { settleDistance } from './settle-distance.ts';
 import { countSamples, settleForEngine, settleMethod } from './unasked.ts';
-import { checkReach, checkWidest, describeHeldWhole } from './warnings.ts';
+import { checkReach, checkWidest, describeHeldWhole, describeScaling } from './warnings.ts';
 
 /** Find the retrieval heads of a model.
  * @returns gates, mask and the closing table; the same as `duo identify` with the same settings.
@@ -127,11 +127,15 @@ async function identifyWith(opened: Opened): Promise<IdentifyResult> {
       options.onMessage?.({ kind: 'note', text });
     }
     const { onMessage } = options;
-    const held = describeHeldWhole(windows, { sinkTokens: config.sinkTokens, lengths });
+    const windowRule = resolveWindowRule(config, longestTokens);
+    const held = windowRule
+      ? describeScaling(windows, { sinkTokens: config.sinkTokens, lengths, rule: windowRule })
+      : describeHeldWhole(windows, { sinkTokens: config.sinkTokens, lengths });
     if (held) onMessage?.({ kind: 'note', text: held });
     const distance = settleDistance(config, { method, engine, onMessage });
     const settled = { ...config, distance, windows: windows.length > 0 ? windows : null };
-    const parts = { options, folder, fitted, method, cut, windows, longestTokens, source, engine, helpers };
+    const ladder = { windows, windowRule, longestTokens };
+    const parts = { options, folder, fitted, method, cut, ...ladder, source, engine, helpers };
     return await runIdentification({ ...parts, config: settled });
   } finally {
     if (source !== opened.given) source.close();

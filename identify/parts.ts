@@ -1,5 +1,6 @@
 // What one identification works with: everything opened and settled.
 import type { Config } from '../src/config/config.ts';
+import type { WindowRule } from '../src/core/window-rule.ts';
 import type { Engine } from '../src/engine/engine.ts';
 import type { ModelFolder } from '../src/model/folder.ts';
 import type { HeadMethod } from '../train/methods/method.ts';
@@ -17,6 +18,8 @@ export interface Parts {
   readonly cut: MaskCut;
   /** rungs of the ladder that is measured, ascending; none without one */
   readonly windows: readonly number[];
+  /** how they go by the length of a sample; null = the same in every one */
+  readonly windowRule: WindowRule | null;
   /** of the samples that the heads are scored by */
   readonly longestTokens: number;
   readonly source: SampleSource;

@@ -146,7 +146,10 @@ async function scoreAndEvaluate(parts: Parts, run: PlacedRun): Promise<Finished>
   const table = ended ? null : await closeWithTable(parts, mask);
   const heldOut = ended ? readRowsOf(ended, 'heldOut') : (table?.rows ?? null);
   const keptGain = ended ? readRowsOf(ended, 'keptGain') : await measureGainOfTable(parts, mask);
-  const lengths = { atTokens: chosen.windows?.atTokens ?? null, longestTokens: parts.longestTokens };
+  const lengths = {
+    ...{ atTokens: chosen.windows?.atTokens ?? null, longestTokens: parts.longestTokens },
+    isProportional: gates.ladder?.rule !== undefined,
+  };
   const warnings = [...(noiseText && noise.isLarge ? [noiseText] : []), ...listWarnings(chosen.cut, heldOut, lengths)];
   for (const warning of warnings) options.onMessage?.({ kind: 'warning', text: `${warning}.` });
   const files = ['gates.json', 'mask.json', ...(method.isStepwise ? ['metrics.jsonl'] : []), 'run.json'];
@@ -177,7 +180,7 @@ async function scoreAndEvaluate(parts: Parts, run: PlacedRun): Promise<Finished>
 }
 
 function makeScoreOptions(parts: Parts, run: Pick<PlacedRun, 'place' | 'identity'>): ScoreOptions {
-  const { options, config, engine, helpers, source, method, cut, windows } = parts;
+  const { options, config, engine, helpers, source, method, cut, windows, windowRule } = parts;
   const { place, identity } = run;
   const { signal } = options;
   const window: Window = { sinkTokens: config.sinkTokens, recentTokens: config.recentTokens };
@@ -204,6 +207,7 @@ function makeScoreOptions(parts: Parts, run: Pick<PlacedRun, 'place' | 'identity
       distance: config.distance,
       ...(config.quadraticVectors > 0 && { vectors: config.quadraticVectors }),
       ...(windows.length > 0 && { windows }),
+      ...(windowRule && { windowRule }),
       ...(windows.length > 0 && config.ladderVectors > 0 && { ladderVectors: config.ladderVectors }),
     },
     files: { metrics: place.file('metrics.jsonl'), checkpoint: place.file('checkpoint.json') },

@@ -3,6 +3,7 @@
 import type { CutGates } from '../export/cut.ts';
 import type { Config } from '../src/config/config.ts';
 import { supervisedPositions } from '../src/core/shapes.ts';
+import { scaleToSample, type WindowRule } from '../src/core/window-rule.ts';
 import { ConfigError } from '../src/errors/errors.ts';
 import type { EvalRow } from '../src/formats/results.ts';
 import type { SampleSource } from './sample-source.ts';
@@ -60,14 +61,24 @@ export function describeHeldWhole(
   return `windows of ${widest} tokens hide nothing in ${held} of ${lengths.length} samples, which are no longer; they pass for more harmless than they are in longer texts. Make the samples longer, as the context that is cut for.`;
 }
 
+/** A sentence on what the windows of a rule are in the shortest sample; null where all are as long as the rule names windows at.
+ * @throws {ConfigError} two windows are the same in a sample, or one of them holds it whole. */
+export function describeScaling(
+  windows: readonly number[],
+  options: { readonly sinkTokens: number; readonly lengths: readonly number[]; readonly rule: WindowRule },
+): string | null {
+  const { sinkTokens, lengths, rule } = options;
+  const [shortest] = [...new Set(lengths)]
+    .sort((a, b) => a - b)
+    .map((tokens) => ({ tokens, scaled: scaleToSample(windows, { rule, tokens, sinkTokens }) }));
+  if (shortest === undefined || shortest.tokens === rule.namedAt) return null;
+  return `windows of ${windows.join(', ')} tokens are those of the longest sample, ${rule.namedAt}; shorter ones have them in proportion, the shortest, ${shortest.tokens}, ${shortest.scaled.join(', ')}.`;
+}
+
 /** Sentences on a finished identification; none where nothing is wrong.
- * @param measured the length that a ladder was cut for, null where none was, and the longest sample that it was measured on.
+ * @param measured the length that a ladder was cut for, null where none was, the longest sample that it was measured on, and whether its windows go by the length.
  * @param heldOut rows of the closing table, null where there is none. */
-export function listWarnings(
-  cut: CutGates,
-  heldOut: readonly EvalRow[] | null,
-  measured: { readonly atTokens: number | null; readonly longestTokens: number },
-): string[] {
+export function listWarnings(cut: CutGates, heldOut: readonly EvalRow[] | null, measured: MeasuredLengths): string[] {
   return [describeTie(cut), describeExtrapolation(measured), heldOut && describeRandom(heldOut)].filter(
     (line): line is string => line !== null,
   );
@@ -79,12 +90,18 @@ function describeTie({ tieDecided, streamingHeads, retrievalHeads }: CutGates): 
   return `the cut falls inside a tie: ${tieDecided} of ${total} KV heads have equal gates, and which of them stream was decided by their numbers, not by what was measured`;
 }
 
-function describeExtrapolation(measured: {
+interface MeasuredLengths {
   readonly atTokens: number | null;
   readonly longestTokens: number;
-}): string | null {
-  const { atTokens, longestTokens } = measured;
+  /** default false */
+  readonly isProportional?: boolean;
+}
+
+function describeExtrapolation({ atTokens, longestTokens, isProportional = false }: MeasuredLengths): string | null {
   if (atTokens === null || atTokens <= longestTokens) return null;
+  if (isProportional) {
+    return `the mask was cut for ${atTokens} tokens by windows in proportion to the length, measured on samples of ${longestTokens} at most: that the proportion holds beyond is not known`;
+  }
   return `the mask was cut for ${atTokens} tokens, but its windows were measured on samples of ${longestTokens} at most: what they leave out beyond that is not known`;
 }
 

@@ -77,6 +77,7 @@ export type {
   Supervise,
   Window,
 } from './core/shapes.ts';
+export type { WindowRule } from './core/window-rule.ts';
 export type {
   AttentionReading,
   AttentionRequest,

@@ -21,6 +21,7 @@ export type {
   StreamingWindows,
   Window,
 } from './core/shapes.ts';
+export type { WindowRule } from './core/window-rule.ts';
 export {
   BudgetError,
   ConfigError,

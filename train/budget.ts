@@ -1,7 +1,7 @@
 // What an identification costs in operations, by which settings that nobody gave are fitted to a device: never by seconds, so that a resumed run and
 // another machine of its kind get the same settings.
 import type { Config } from '../src/config/config.ts';
-import { resolveWindows } from '../src/config/ladder.ts';
+import { resolveWindowRule, resolveWindows } from '../src/config/ladder.ts';
 import type { ModelConfig } from '../src/model/config.ts';
 import { countPrefillOperations } from '../src/runtime/operations.ts';
 import { countQuadraticForwards } from './quadratic/cost.ts';
@@ -25,7 +25,10 @@ export function countQuadratic(
     const ladder = {
       windows: windows.length,
       vectors: ladderVectors,
-      isFirstSpared: isFirstSpared({ windows, step, ladderVectors }, recentTokens),
+      isFirstSpared: isFirstSpared(
+        { windows, step, ladderVectors, windowRule: resolveWindowRule(config, tokens) ?? undefined },
+        recentTokens,
+      ),
       sketchVectors: quadraticVectors,
     };
     const forwards = countQuadraticForwards({ layers, kvHeads, callsPerSample: 1, samples, rounds, ...ladder });

@@ -3,6 +3,7 @@
 import { buildMask } from '../../export/build-mask.ts';
 import { requireLadder } from '../../export/build-windows-mask.ts';
 import { cutWindows } from '../../export/cut-windows.ts';
+import { resolveLadder } from '../../export/resolve-ladder.ts';
 import { parseCount } from '../config/flags.ts';
 import type { HeadMask, Window } from '../core/shapes.ts';
 import { ConfigError } from '../errors/errors.ts';
@@ -90,7 +91,8 @@ function cutShare(
   const ladder = requireLadder(gates);
   const { kvHeads } = gates.model;
   const { mask } = cutWindows(ladder, { kvHeads, kvShare: share, atTokens, isBounded: false });
-  const window = { sinkTokens: ladder.sink, recentTokens: ladder.windows[0] as number };
+  const [narrowest] = resolveLadder(ladder, atTokens ?? ladder.tokens).windows;
+  const window = { sinkTokens: ladder.sink, recentTokens: narrowest as number };
   const method = `${name}-windows`;
   const origin = { method, fraction: null, kvShare: share, draw: null };
   return { name: `${method}@${share}`, budget: `kv-${share}`, mask, origin, window, gates: gates.gates };

@@ -95,8 +95,13 @@ function exportWindows(flags: ExportFlags, { gates, share }: { gates: GatesFile;
     return;
   }
   const measured = gates.ladder?.tokens ?? atTokens;
+  const rule = gates.ladder?.rule;
+  const scaled =
+    rule && rule.namedAt !== atTokens
+      ? ` Windows are those named at ${rule.namedAt} tokens in proportion to the length.`
+      : '';
   const beyond = atTokens > measured ? ` The effects were measured on samples of up to ${measured} tokens.` : '';
-  say(`${describeCutWindows(cut)}${beyond} Written to ${nameOutput(flags.out)}.`);
+  say(`${describeCutWindows(cut)}${scaled}${beyond} Written to ${nameOutput(flags.out)}.`);
 }
 
 /** Cut by what a run measured. */

@@ -17,7 +17,13 @@ import { MASK_SCHEMA, MASK_VERSION, type MaskFile, readMask, toHeadMask } from '
 import { findRunFile } from '../formats/run-file.ts';
 import { openSamples } from '../formats/samples.ts';
 import { parseHubName } from '../hub/hub-name.ts';
-import { describeBudget, describeRanks, describeTies, describeWindows } from '../report/mask-words.ts';
+import {
+  describeBudget,
+  describeRanks,
+  describeTies,
+  describeWindowRule,
+  describeWindows,
+} from '../report/mask-words.ts';
 import { readRunFolder } from '../report/run-data.ts';
 import { describeSummary, summariseRun } from '../report/summary.ts';
 import { openModel } from './open.ts';
@@ -93,7 +99,9 @@ function inspectMask(path: string): Inspection {
   const mask = toHeadMask(file);
   const total = model.layers * model.kvHeads;
   const retrieval = countRetrievalHeads(toMaskGrid(mask));
-  const notes = [describeRanks(file), describeBudget(file), describeTies(file)].filter((line) => line !== null);
+  const notes = [describeRanks(file), describeBudget(file), describeWindowRule(file), describeTies(file)].filter(
+    (line) => line !== null,
+  );
   const lines = [
     `Mask for ${model.architecture}: ${model.layers} layers × ${model.kvHeads} KV heads (${model.heads} query heads, head size ${model.headDim}).`,
     `${retrieval} of ${total} KV heads keep the whole context, ${total - retrieval} stream (${formatShare(1 - retrieval / total)}; ${describeCutOf(file)}).`,
@@ -130,7 +138,7 @@ function inspectGates(path: string): Inspection {
     `${open} gates at ${OPEN_GATE} or above, ${closed} at ${CLOSED_GATE} or below, ${undecided} between.`,
     ...(ladder
       ? [
-          `Effects of windows of ${ladder.windows.join(', ')} tokens (sink ${ladder.sink}), measured on samples of up to ${ladder.tokens} tokens.`,
+          `Effects of windows of ${ladder.windows.join(', ')} tokens${ladder.rule ? ` at ${ladder.rule.namedAt} tokens, elsewhere in proportion to the length` : ''} (sink ${ladder.sink}), measured on samples of up to ${ladder.tokens} tokens.`,
         ]
       : []),
     '',

@@ -68,6 +68,11 @@ export const configSchema = z.strictObject({
   windows: windowListKey('windows to measure each head at, such as 256,512,1k, or auto; method quadratic', {
     most: MAX_LADDER_WINDOWS,
   }),
+  /** Whether windows are as many tokens in every sample, or those named at the longest sample's length and in proportion in shorter ones. */
+  windowRule: choiceKey(
+    "whether --windows are the same in every sample, or the longest sample's and in proportion to the length elsewhere",
+    ['fixed', 'proportional'],
+  ),
   /** Random vectors of a sketch that estimates the ladder's effects at a cost that does not grow with the windows; 0 = probe every window. */
   ladderVectors: integerKey('estimate the effects of --windows by so many backward passes, 0 = probe each window', {
     least: 0,

@@ -1,4 +1,5 @@
 // The ladder of windows that an identification measures: what it asks of the other settings, and its rungs where none were named.
+import type { WindowRule } from '../core/window-rule.ts';
 import { ConfigError } from '../errors/errors.ts';
 import { MAX_LADDER_OPTIONS, MAX_LADDER_WINDOWS } from '../formats/ladder-effects.ts';
 import type { Config } from './config.ts';
@@ -8,7 +9,7 @@ const LARGEST_SHARE = 1 / 4;
 
 /** The settings with what a ladder needs: method `quadratic`, which alone measures one, and for a cut by KV share or by a promise a ladder at all, of one
  * window where the person asked for a window by its size. Its samples all have the greatest length, where the person set no least one: a window that holds a
- * shorter sample whole hides nothing there and would pass for harmless.
+ * shorter sample whole hides nothing there and would pass for harmless. Windows in proportion to the length do not, and samples of every length serve.
  * @param options.given keys the person set, as `resolveConfig` takes them.  @param options.nameKey how errors name a key.
  * @throws {ConfigError} the person asked for another method, or set a key that has no ladder or promise to act on. */
 export function fitLadder(
@@ -17,9 +18,10 @@ export function fitLadder(
 ): Config {
   const { given, nameKey } = options;
   const fitted = chooseLadder(config, options);
+  const ofLadder = (['windowRule', 'ladderVectors'] as const).find((key) => given.has(key));
   const idle =
-    given.has('ladderVectors') && fitted.windows === null
-      ? (['ladderVectors', 'windows'] as const)
+    ofLadder !== undefined && fitted.windows === null
+      ? ([ofLadder, 'windows'] as const)
       : given.has('keepOf') && fitted.keep === null
         ? (['keepOf', 'keep'] as const)
         : null;
@@ -45,7 +47,8 @@ function chooseLadder(
     );
   }
   const windows = config.windows ?? (isOneWindow ? [config.recentTokens] : 'auto');
-  const minTokens = given.has('minTokens') ? config.minTokens : config.maxTokens;
+  const serveAll = given.has('minTokens') || config.windowRule === 'proportional';
+  const minTokens = serveAll ? config.minTokens : config.maxTokens;
   return { ...config, method: 'quadratic', windows, minTokens };
 }
 
@@ -57,6 +60,14 @@ export function resolveWindows(
 ): number[] {
   if (windows === null) return [];
   return windows === 'auto' ? listRungs({ ...options, recentTokens }) : [...windows];
+}
+
+/** The rule that the settings' windows follow; null = the same windows in every sample. */
+export function resolveWindowRule(
+  { windows, windowRule }: Pick<Config, 'windows' | 'windowRule'>,
+  longestTokens: number,
+): WindowRule | null {
+  return windows !== null && windowRule === 'proportional' ? { name: 'proportional', namedAt: longestTokens } : null;
 }
 
 /** recentTokens times powers of two up to a quarter of the longest sample, at least itself; of four, eight … where the model has so many heads

@@ -2,8 +2,9 @@
 // Option (layer·kvHeads + head)·windows.length + rung stands for "this head sees windows[rung]"; a head with no option sees everything.
 // Measuring it is the train room's work, choosing windows by it the export room's.
 import { z } from 'zod';
+import type { WindowRule } from '../core/window-rule.ts';
 import { FormatError } from '../errors/errors.ts';
-import { checked, formatFound, integerWithin } from './read-json.ts';
+import { checked, exactly, formatFound, integerWithin } from './read-json.ts';
 
 /** 2^31 − 1 tokens: what a sized integer of the native library holds. */
 export const MAX_WINDOW_TOKENS = 2 ** 31 - 1;
@@ -20,6 +21,8 @@ export interface LadderEffects {
   readonly sink: number;
   /** tokens, ≥ 1, strictly ascending: the rungs */
   readonly windows: readonly number[];
+  /** how the windows go by the length of the text; absent = as many tokens at every length. With a rule each sample was measured with the windows of its length. */
+  readonly rule?: WindowRule | undefined;
   /** length of the longest sample they were measured on, tokens */
   readonly tokens: number;
   /** lower triangle of the symmetric matrix M: row i holds M[i][0] … M[i][i], one row per option */
@@ -29,6 +32,7 @@ export interface LadderEffects {
 export const ladderSchema: z.ZodType<LadderEffects> = z.strictObject({
   sink: integerWithin(0, MAX_WINDOW_TOKENS),
   windows: z.array(integerWithin(1, MAX_WINDOW_TOKENS)).min(1).max(MAX_LADDER_WINDOWS),
+  rule: z.strictObject({ name: exactly('proportional'), namedAt: integerWithin(1, MAX_WINDOW_TOKENS) }).optional(),
   tokens: integerWithin(1, MAX_WINDOW_TOKENS),
   // one leaf for the whole triangle: a leaf per number takes seconds on a million of them
   effects: checked<number[][]>((value) => Array.isArray(value) && value.every(Array.isArray), 'an array of rows'),
@@ -81,16 +85,17 @@ function checkRow(row: readonly number[], { index, path }: { index: number; path
 export function makeLadderEffects(options: {
   readonly sink: number;
   readonly windows: readonly number[];
+  readonly rule?: WindowRule | undefined;
   readonly tokens: number;
   readonly matrix: ArrayLike<number>;
 }): LadderEffects {
-  const { sink, windows, tokens, matrix } = options;
+  const { sink, windows, rule, tokens, matrix } = options;
   const size = Math.round(Math.sqrt(matrix.length));
   const at = (row: number, column: number): number => matrix[row * size + column] as number;
   const effects = Array.from({ length: size }, (_, row) =>
     Array.from({ length: row + 1 }, (_, column) => roundEffect((at(row, column) + at(column, row)) / 2)),
   );
-  return { sink, windows, tokens, effects };
+  return { sink, windows, ...(rule && { rule }), tokens, effects };
 }
 
 function roundEffect(value: number): number {

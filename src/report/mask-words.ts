@@ -4,6 +4,7 @@ import { measureKvShare } from '../core/kv-cost.ts';
 import { formatNumber, formatShare, formatTokens } from '../core/words.ts';
 import { MASK_VERSION, type MaskFile, toHeadMask } from '../formats/mask.ts';
 import { findBudget } from '../formats/mask-budget.ts';
+import type { JsonValue } from '../formats/read-json.ts';
 
 /** What the heads of a mask see, widest first. */
 export function describeWindows(file: MaskFile): string {
@@ -27,6 +28,16 @@ export function describeBudget(file: MaskFile): string | null {
   if (predictedLoss === null) return `${kept}.`;
   const bound = lossBound === null ? '' : `, which no mask of that budget brings below ${formatNumber(lossBound)}`;
   return `${kept}; predicted loss ${formatNumber(predictedLoss)}, the sum of the measured effects of its windows${bound}.`;
+}
+
+/** The rule that made the windows of a mask, and for which length; null where they are those that were named. */
+export function describeWindowRule({ provenance }: MaskFile): string | null {
+  const rule = provenance.windowRule;
+  if (typeof rule !== 'object' || rule === null || Array.isArray(rule)) return null;
+  const { name, namedAt, atTokens, windows } = rule as Record<string, JsonValue | undefined>;
+  if (name !== 'proportional' || typeof namedAt !== 'number' || typeof atTokens !== 'number') return null;
+  const named = Array.isArray(windows) ? ` of ${windows.join(', ')} tokens` : '';
+  return `The windows were scaled to ${atTokens} tokens in proportion to the length from those${named} at ${namedAt}; cut the gates again for another length.`;
 }
 
 /** The length at which a mask's KV share is named first: that of its budget; null where it has none. */

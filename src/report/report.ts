@@ -3,7 +3,7 @@
 import { formatSeconds, formatShare, formatShareInterval, formatTokens } from '../core/words.ts';
 import type { Figure } from './figures/figure.ts';
 import { type Html, html, trustedHtml } from './html.ts';
-import { describeBudget, describeRanks, describeTies, describeWindows } from './mask-words.ts';
+import { describeBudget, describeRanks, describeTies, describeWindowRule, describeWindows } from './mask-words.ts';
 import { type Measured, readMeasure } from './measure.ts';
 import type { RunData } from './run-data.ts';
 import { formatScript } from './script.ts';
@@ -102,7 +102,13 @@ function describeLead(data: RunData, { method, heads, training }: Summary): stri
     method &&
       `Heads found by the method ${method}${training ? ` in ${training.steps} steps, ${formatSeconds(training.seconds)}` : ''}.`,
     ...(heads && data.mask
-      ? [describeWindows(data.mask), describeRanks(data.mask), describeBudget(data.mask), describeTies(data.mask)]
+      ? [
+          describeWindows(data.mask),
+          describeRanks(data.mask),
+          describeBudget(data.mask),
+          describeWindowRule(data.mask),
+          describeTies(data.mask),
+        ]
       : []),
     data.run && data.run.status !== 'done' && `The run is ${data.run.status}; figures show what there is.`,
   ]

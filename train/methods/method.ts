@@ -1,6 +1,7 @@
 // The interface that every way to score heads shares: an engine and samples in, one value in [0,1] per KV head out.
 // A method is one file of this folder and one line of the registry in index.ts.
 import type { GateGrid, Sample } from '../../src/core/shapes.ts';
+import type { WindowRule } from '../../src/core/window-rule.ts';
 import type { Engine } from '../../src/engine/engine.ts';
 import type { LadderEffects, LambdaPath } from '../../src/formats/gates.ts';
 import type { MetricsLine } from '../../src/formats/metrics.ts';
@@ -23,6 +24,8 @@ export interface QuadraticMethodSettings {
   readonly distance?: DistanceRule;
   /** windows whose effects are measured beside the gates, ascending tokens; absent = none */
   readonly windows?: readonly number[];
+  /** how `windows` go by the length of a sample; absent = the same in every sample */
+  readonly windowRule?: WindowRule;
   /** random vectors of a sketch that estimates their effects; absent or 0 = probe each window */
   readonly ladderVectors?: number;
   /** random vectors of a sketch that estimates measurements of many heads; absent or 0 = probe each head */
@@ -94,7 +97,7 @@ export interface HeadMethod {
   readonly sharesSamples?: boolean;
   /** True where several processes can divide its samples. Default false. */
   readonly joins?: boolean;
-  /** Preset keys that act on it and not on every method; beside `windows` and `ladderVectors`, which the ladder looks after. A person's
+  /** Preset keys that act on it and not on every method; beside `windows`, `windowRule` and `ladderVectors`, which the ladder looks after. A person's
    * setting of another method's key is refused. */
   readonly settings: readonly MethodSetting[];
   /** Score every KV head. Deterministic. @throws {AbortedError} after a checkpoint; {EngineError}; {ConfigError}; {FileError}. */

@@ -1,4 +1,5 @@
 // The ladder of a run, sample by sample, before its first round.
+import { scaleToSample } from '../../src/core/window-rule.ts';
 import { AbortedError } from '../../src/errors/errors.ts';
 import { chooseDistance, isLongRangeSample } from '../distance.ts';
 import { countSamples, mapSums } from './balanced-sums.ts';
@@ -20,7 +21,7 @@ export async function climb(
   const { supervise, signal, window } = run.measure;
   const { sinkTokens, recentTokens } = window;
   const heads = begun.gates.length;
-  const vectors = settings.ladderVectors ?? 0;
+  const { ladderVectors: vectors = 0, windowRule: rule } = settings;
   const { ladder: ladderWork, total: all } = countWork(run);
   let state = begun;
   let ladder = state.ladder ?? startLadder(heads * windows.length);
@@ -28,14 +29,19 @@ export async function climb(
     begin: countSamples(ladder.measured),
     end: settings.samples,
     engines: enginesOf(run),
-    shared: sharedBy(run, 'ladder', { windows, vectors }),
+    shared: sharedBy(run, 'ladder', { windows, vectors, ...(rule && { rule }) }),
     signal,
     sampleAt,
     async measure(sample, { index, engine: own, slot, onProgress: tell }) {
       if (signal?.aborted)
         throw new AbortedError(`Stopped before sample ${index} of ${settings.samples} of the ladder.`);
       const distance = chooseDistance(sample, settings.distance ?? 'hidden');
-      const options = { ...{ engine: own, supervise, distance, signal, sinkTokens, windows }, onProgress: tell };
+      const tokens = sample.tokens.length;
+      const windowsOf = rule ? scaleToSample(windows, { rule, tokens, sinkTokens }) : windows;
+      const options = {
+        ...{ engine: own, supervise, distance, signal, sinkTokens, windows: windowsOf },
+        onProgress: tell,
+      };
       return vectors
         ? await sketchLadder(sample, { ...options, vectors, sampleIndex: index })
         : await measureLadder(sample, { ...options, scratchFolder: scratchOf(run, slot) });

@@ -15,7 +15,7 @@ export async function estimateQuadratic(options: {
   engine: ProbingEngine;
   samples: readonly Sample[];
   shortSample: Sample;
-  quadratic: Pick<QuadraticSettings, 'rounds' | 'step' | 'windows' | 'ladderVectors' | 'vectors'>;
+  quadratic: Pick<QuadraticSettings, 'rounds' | 'step' | 'windows' | 'windowRule' | 'ladderVectors' | 'vectors'>;
   window: Window;
   supervise: Supervise;
   signal?: AbortSignal | undefined;

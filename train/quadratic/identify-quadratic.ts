@@ -76,8 +76,8 @@ export async function identifyQuadratic(options: QuadraticOptions): Promise<Quad
 
 function describeLadder(state: QuadraticState, { settings, measure }: Run): Pick<QuadraticResult, 'ladder'> {
   if (!state.ladder || !settings.windows) return {};
-  const { samples, windows, ladderVectors = 0 } = settings;
-  const options = { sinkTokens: measure.window.sinkTokens, windows, draws: samples * ladderVectors };
+  const { samples, windows, windowRule: rule, ladderVectors = 0 } = settings;
+  const options = { sinkTokens: measure.window.sinkTokens, windows, rule, draws: samples * ladderVectors };
   return { ladder: toEffects(state.ladder, options) };
 }
 

@@ -1,5 +1,6 @@
 // The ladder of a run: sums over samples of what each head costs at each window, alone and in pairs, as they are kept in the checkpoint,
 // and what gates.json says of them. Predicted loss of a choice of windows = sum of the effects of all pairs of chosen options.
+import type { WindowRule } from '../../src/core/window-rule.ts';
 import { ConfigError } from '../../src/errors/errors.ts';
 import {
   type LadderEffects,
@@ -38,8 +39,9 @@ export function addSample(
  * @param options.draws random vectors of all samples where they were sketched, 0 = they were probed. */
 export function toEffects(
   { tokens, measured }: LadderState,
-  { sinkTokens, windows, draws }: { sinkTokens: number; windows: readonly number[]; draws: number },
+  options: { sinkTokens: number; windows: readonly number[]; rule?: WindowRule | undefined; draws: number },
 ): LadderEffects {
+  const { sinkTokens, windows, rule, draws } = options;
   const size = Math.round((Math.sqrt(8 * measured.sums.length + 1) - 1) / 2);
   const diagonal = Array.from({ length: size }, (_, row) => countPairs(row + 1) - 1);
   const means = toMeans(measured, findBalance(measured, diagonal));
@@ -52,7 +54,7 @@ export function toEffects(
     }
   }
   if (draws > 0) shrinkSketch(matrix, { headOf: (row) => Math.floor(row / windows.length), draws });
-  return makeLadderEffects({ sink: sinkTokens, windows: [...windows], tokens, matrix });
+  return makeLadderEffects({ sink: sinkTokens, windows: [...windows], rule, tokens, matrix });
 }
 
 /** One rung of the sums as a measurement with that window alone leaves them around all heads full: the same bytes, for products do not

@@ -1,4 +1,5 @@
 // Settings of the quadratic method and their check.
+import type { WindowRule } from '../../src/core/window-rule.ts';
 import { ConfigError } from '../../src/errors/errors.ts';
 import type { DistanceRule } from '../distance.ts';
 import { checkWindows } from './ladder.ts';
@@ -16,18 +17,26 @@ export interface QuadraticSettings {
   readonly lambda: number;
   /** windows whose effects are measured beside the gates, ascending tokens; absent = none */
   readonly windows?: readonly number[] | undefined;
+  /** how `windows` go by the length of a sample; absent = the same in every sample */
+  readonly windowRule?: WindowRule | undefined;
   /** m, random vectors of a sketch that estimates their effects; absent or 0 = probe each window */
   readonly ladderVectors?: number | undefined;
   /** m, random vectors of a sketch that estimates measurements of many heads; absent or 0 = probe each head */
   readonly vectors?: number | undefined;
 }
 
-/** True where the ladder holds what the first round would measure: whole steps to the run's own window around all heads full. */
+/** True where the ladder holds what the first round would measure: whole steps to the run's own window around all heads full. Windows that go by the length
+ * hold that window in samples of one length alone, and the sums of a ladder do not tell those samples from others. */
 export function isFirstSpared(
-  { windows, step, ladderVectors = 0 }: Pick<QuadraticSettings, 'windows' | 'step' | 'ladderVectors'>,
+  {
+    windows,
+    windowRule,
+    step,
+    ladderVectors = 0,
+  }: Pick<QuadraticSettings, 'windows' | 'windowRule' | 'step' | 'ladderVectors'>,
   recentTokens: number,
 ): boolean {
-  return ladderVectors === 0 && step === 'finite' && windows?.includes(recentTokens) === true;
+  return !windowRule && ladderVectors === 0 && step === 'finite' && windows?.includes(recentTokens) === true;
 }
 
 /** @param heads N, KV heads of the model.
@@ -46,4 +55,8 @@ export function checkQuadraticSettings(settings: QuadraticSettings, heads: numbe
     expect(Number.isInteger(vectors) && vectors >= 0, name, 'an integer of at least 0');
   }
   if (settings.windows) checkWindows(settings.windows, heads);
+  const namedAt = settings.windowRule?.namedAt ?? 1;
+  if (!(Number.isInteger(namedAt) && namedAt >= 1)) {
+    throw new ConfigError(`Expected \`windowRule.namedAt\` to be an integer of at least 1, got \`${namedAt}\`.`);
+  }
 }

@@ -136,6 +136,17 @@ describe('gates with a ladder', () => {
     expect(measureKvShare(random as HeadMask, 512)).toBe(measureKvShare(cut as HeadMask, 512));
   });
 
+  it('have the windows of the length where they go by it', () => {
+    const ruled = { ...ladder, rule: { name: 'proportional' as const, namedAt: 400 } };
+    const path = join(scratch, 'ruled.json');
+    writeGates(path, { ...gates, ladder: ruled, model: { ...gates.model, heads: 4 } });
+    const masks = list({ gates: [path], kvShares: '0.4', at: '800' });
+    const [, streaming, cut] = masks.map(({ mask }) => mask as HeadMask);
+    expect(streaming?.windows.flat()).toEqual(new Array(8).fill(16));
+    expect(cut).toEqual(cutWindows(ruled, { kvHeads: 4, kvShare: 0.4, atTokens: 800 }).mask);
+    expect(cut?.windows.flat()).toContain(16);
+  });
+
   it('say their method, budget and draw as fields, which the names say again', () => {
     const masks = list({ kvShares: '0.4', fractions: '0.5', randomMasks: '2' });
     for (const { name, origin } of masks) expect(origin).toEqual(originOf({ mask: name }));

@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import type { Config } from '../../../src/config/config.ts';
 import { resolveConfig } from '../../../src/config/flags.ts';
-import { fitLadder, resolveWindows } from '../../../src/config/ladder.ts';
+import { fitLadder, resolveWindowRule, resolveWindows } from '../../../src/config/ladder.ts';
 import { ConfigError } from '../../../src/errors/errors.ts';
 
 const read = (overrides: Record<string, unknown>): Config => resolveConfig({ preset: 'base', overrides });
@@ -81,7 +81,15 @@ describe('fitLadder', () => {
     expect(fitted({ method: 'quadratic', maxTokens: '8k' }).minTokens).toBe(2048);
   });
 
+  it('takes samples of every length where windows go by it', () => {
+    const ruled = { windowRule: 'proportional', maxTokens: '8k' };
+    expect(fitted({ ...ruled, kvShare: '0.3' })).toMatchObject({ windows: 'auto', minTokens: 2048, maxTokens: 8192 });
+    expect(fitted({ ...ruled, windows: '256,512', windowRule: 'fixed' }).minTokens).toBe(8192);
+  });
+
   it('refuses keys that would do nothing', () => {
+    expect(() => fitted({ windowRule: 'proportional' })).toThrow('Expected `--windows` beside `--windowRule`');
+    expect(() => fitted({ windowRule: 'fixed', keep: '0.9', recent: '300' })).toThrow('beside `--windowRule`');
     expect(() => fitted({ ladderVectors: '8' })).toThrow(
       'Expected `--windows` beside `--ladderVectors`, which does nothing without it, got none.',
     );
@@ -97,6 +105,13 @@ describe('fitLadder', () => {
     expect(fitted({ keep: '0.9', method: 'gates' })).toMatchObject({ windows: null, method: 'gates' });
     expect(() => fitted({ keep: '0.9', method: 'gates', windows: '32' })).toThrow('beside `--windows`');
   });
+});
+
+it('names windows at the longest sample where they go by the length', () => {
+  expect(resolveWindowRule(read({ windows: '64' }), 512)).toBeNull();
+  expect(resolveWindowRule(read({ windowRule: 'proportional' }), 512)).toBeNull();
+  const rule = resolveWindowRule(read({ windows: '64', windowRule: 'proportional' }), 512);
+  expect(rule).toEqual({ name: 'proportional', namedAt: 512 });
 });
 
 describe('resolveWindows', () => {

@@ -32,6 +32,12 @@ describe('the ladder of gates.json', () => {
     expect(checkGates(JSON.parse(formatGates(makeFile())), 'g.json')).toEqual(makeFile());
   });
 
+  it('may say a rule, and has none where it says nothing', () => {
+    const ruled = makeFile({ rule: { name: 'proportional', namedAt: 512 } });
+    expect(checkGates(JSON.parse(formatGates(ruled)), 'g.json')).toEqual(ruled);
+    expect(checkGates(makeFile(), 'g.json').ladder).not.toHaveProperty('rule');
+  });
+
   it('may be absent', () => {
     const { ladder: _, ...rest } = makeFile();
     expect(formatGates(rest)).not.toContain('ladder');
@@ -61,6 +67,15 @@ describe('the ladder of gates.json', () => {
     [{ sink: -1 }, 'Expected `ladder.sink` in g.json to be an integer from 0 to 2147483647, got `-1`.'],
     [{ windows: [8, 0] }, 'Expected `ladder.windows[1]` in g.json to be an integer from 1 to 2147483647, got `0`.'],
     [{ windows: [32, 32] }, 'Expected `ladder.windows` in g.json to ascend, got `32` at `[1]` after `32`.'],
+    [{ rule: 'proportional' }, 'Expected `ladder.rule` in g.json to be an object, got `"proportional"`.'],
+    [
+      { rule: { name: 'square', namedAt: 8 } },
+      'Expected `ladder.rule.name` in g.json to be `proportional`, got `"square"`.',
+    ],
+    [
+      { rule: { name: 'proportional', namedAt: 0 } },
+      'Expected `ladder.rule.namedAt` in g.json to be an integer from 1 to 2147483647, got `0`.',
+    ],
     [{ tokens: 0 }, 'Expected `ladder.tokens` in g.json to be an integer from 1 to 2147483647, got `0`.'],
     [{ effects: 'many' }, 'Expected `ladder.effects` in g.json to be an array of rows, got `"many"`.'],
     [
