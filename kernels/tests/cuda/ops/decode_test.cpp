@@ -281,6 +281,8 @@ OP_TEST(decode, launch_decode_attention) {
   test_decode({Dtype::bf16, 8, 1, 128, {690}, 1, {8, 2, 40}});
   test_decode({Dtype::bf16, 8, 1, 128, {690}, 1, {2, 2, 40, 1}});
   test_decode({Dtype::bf16, 10, 1, 128, {690}, 1, {1, 3, 20, 1}});
+  // Quads that do not divide the threads, and more splits than teams: the threads over have no part.
+  test_decode({Dtype::bf16, 2, 1, 80, {690}, 1, {8, 2, 40}});
   test_decode({Dtype::int4, 8, 1, 128, {690}, 1, {8, 2, 40}, false, true});
   test_decode({Dtype::int8, 10, 1, 128, {690}, 1, {1, 3, 20, 1}, false, true});
   test_decode({Dtype::int4, 20, 2, 64, {650}, 1, {}, true, true});
