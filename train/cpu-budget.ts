@@ -15,8 +15,8 @@ const LENGTH_STEP = 128;
 /** full, given, streaming, three random, inverted */
 const TABLE_MASKS = 7;
 
-/** Settings for a CPU: method `quadratic` instead of a gate optimisation beyond the budget, its samples shortened to 1024 tokens, and halved in
- * number while that is not enough, down to one (of each objective), the closing table cut to fit. A run within the budget, and every key the person set, stays as it is.
+/** Settings for a CPU: method `quadratic` instead of a gate optimisation beyond the budget, passkeys alone where all samples are beyond it, which are shortened
+ * to 1024 tokens, and halved in number while that is not enough, down to one (of each objective), the closing table cut to fit. A run within the budget, and every key the person set, stays as it is.
  * @param options.given keys the person set; those of the optimiser choose the method too.
  * @param options.canProbe whether the engine can run method quadratic. */
 export function fitToCpu(
@@ -36,6 +36,9 @@ export function fitToCpu(
   if (fitted.method !== 'quadratic') return config;
   const { operationsOf } = countQuadratic(fitted, model);
   const isWithin = (samples: number, tokens: number): boolean => operationsOf(samples, tokens) <= MAX_CPU_OPERATIONS;
+  // The short samples that are left hold hardly a token that needs more than a streaming head's window: 1 of 1023 with SmolLM2 and windows of 256.
+  if (!given.has('objective') && !isWithin(fitted.quadraticSamples, fitted.maxTokens))
+    fitted = { ...fitted, objective: fitted.objective === 'both' ? 'passkey' : fitted.objective };
   // Two objectives take turns.
   const leastSamples = Math.min(fitted.quadraticSamples, fitted.objective === 'both' ? 2 : 1);
   if (!isWithin(fitted.quadraticSamples, fitted.maxTokens)) {

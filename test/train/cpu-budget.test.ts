@@ -22,10 +22,17 @@ describe('fitToCpu', () => {
     });
   });
 
-  it('keeps a sample of each objective where both take turns', () => {
+  it('takes passkeys alone where both objectives would be cut, unless a person asks for both', () => {
     const preset = { ...loadPreset('llama').config, maxTokens: 8192 };
-    const fitted = fitToCpu(preset, { model: SMOLLM2, given: new Set(), canProbe: true });
-    expect(fitted).toMatchObject({ method: 'quadratic', objective: 'both', quadraticSamples: 2, maxTokens: 1024 });
+    const fitPreset = (given: string[]) => fitToCpu(preset, { model: SMOLLM2, given: new Set(given), canProbe: true });
+    const { method, objective, quadraticSamples, maxTokens } = fitPreset([]);
+    expect({ method, objective, quadraticSamples, maxTokens }).toEqual({
+      method: 'quadratic',
+      objective: 'passkey',
+      quadraticSamples: 1,
+      maxTokens: 1664,
+    });
+    expect(fitPreset(['objective'])).toMatchObject({ objective: 'both', quadraticSamples: 2, maxTokens: 1024 });
   });
 
   it('takes one short sample of a large model', () => {
