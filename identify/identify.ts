@@ -11,6 +11,7 @@ import { isDemoModel, openModel } from '../src/model/open-model.ts';
 import { fitToCpu } from '../train/cpu-budget.ts';
 import { findMethod } from '../train/methods/index.ts';
 import { countSketchInputBytes } from '../train/quadratic/cost.ts';
+import { canProbe } from '../train/quadratic/measure-sample.ts';
 import { fitToGpu, fitToSamples } from '../train/sample-count.ts';
 import { chooseMaskCut } from './choose-mask.ts';
 import { openChosenEngine } from './chosen-engine.ts';
@@ -24,7 +25,7 @@ import { findResumedEngine } from './resumed-engine.ts';
 import { runIdentification } from './run.ts';
 import { type GivenSource, openGivenSource, openOrigin, type SampleSource } from './sample-source.ts';
 import { settleDistance } from './settle-distance.ts';
-import { countSamples, settleForEngine, settleMethod } from './unasked.ts';
+import { countSamples, nameSampleKey, settleForEngine, settleMethod } from './unasked.ts';
 import { checkReach, checkWidest, describeHeldWhole, describeScaling } from './warnings.ts';
 
 /** Find the retrieval heads of a model.
@@ -162,8 +163,9 @@ async function openSource({
       options.onMessage?.({ kind: 'fitted', text: `the preset was fitted: ${fitted.join(', ')}.` });
     return { source: samples, config, fitted };
   }
-  const canProbe = engine.probe !== undefined && engine.computeHidden !== undefined;
-  const config = isGpu ? fitToGpu(settled, { model, given }) : fitToCpu(settled, { model, given, canProbe });
+  const config = isGpu
+    ? fitToGpu(settled, { model, given })
+    : fitToCpu(settled, { model, given, canProbe: canProbe(engine) });
   const isCut = settings.isCut || config.maxTokens < settings.config.maxTokens;
   const origin = { folder, config, haystackPath: options.haystack, given, isCut };
   checkTurns(config);
@@ -190,7 +192,7 @@ async function openSource({
 function checkTurns(config: Config): void {
   if (config.objective !== 'both' || countSamples(config) !== 1) return;
   throw new ConfigError(
-    `Expected at least 2 samples for \`objective\` both, which takes passkeys and long-range tokens by turns, got 1; raise \`${findMethod(config.method).isStepwise ? 'steps' : 'quadraticSamples'}\`.`,
+    `Expected at least 2 samples for \`objective\` both, which takes passkeys and long-range tokens by turns, got 1; raise \`${nameSampleKey(config)}\`.`,
   );
 }
 

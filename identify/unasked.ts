@@ -3,6 +3,7 @@ import type { Config } from '../src/config/config.ts';
 import type { Settings } from '../src/config/settings.ts';
 import type { Engine } from '../src/engine/engine.ts';
 import { findMethod } from '../train/methods/index.ts';
+import { canProbe } from '../train/quadratic/measure-sample.ts';
 
 /** The settings with method `gates` where a person set what that method alone has: steps, say. A method that was named stays, and a ladder of windows is
  * measured by no other. */
@@ -20,8 +21,7 @@ export function settleMethod(settings: Settings): Settings {
  * @param options.given keys the person set. */
 export function settleForEngine(config: Config, options: { given: ReadonlySet<string>; engine: Engine }): Config {
   const { given, engine } = options;
-  const canProbe = engine.probe !== undefined && engine.computeHidden !== undefined;
-  const isMethodOpen = !given.has('method') && config.method === 'quadratic' && !canProbe;
+  const isMethodOpen = !given.has('method') && config.method === 'quadratic' && !canProbe(engine);
   const method = isMethodOpen ? 'gates' : config.method;
   const isSingle = countSamples({ ...config, method }) === 1;
   const isObjectiveOpen = !given.has('objective') && config.objective === 'both';
@@ -30,6 +30,11 @@ export function settleForEngine(config: Config, options: { given: ReadonlySet<st
 }
 
 /** Samples that the heads are scored by, each as often as it is taken. */
-export function countSamples({ method, quadraticSamples, steps }: Config): number {
-  return findMethod(method).isStepwise ? steps : quadraticSamples;
+export function countSamples(config: Config): number {
+  return config[nameSampleKey(config)];
+}
+
+/** The setting that says how many. */
+export function nameSampleKey({ method }: Config): 'quadraticSamples' | 'steps' {
+  return findMethod(method).settings.includes('quadraticSamples') ? 'quadraticSamples' : 'steps';
 }

@@ -37,8 +37,9 @@ export function fitToCpu(
   const { operationsOf } = countQuadratic(fitted, model);
   const isWithin = (samples: number, tokens: number): boolean => operationsOf(samples, tokens) <= MAX_CPU_OPERATIONS;
   // The short samples that are left hold hardly a token that needs more than a streaming head's window: 1 of 1023 with SmolLM2 and windows of 256.
-  if (!given.has('objective') && !isWithin(fitted.quadraticSamples, fitted.maxTokens))
-    fitted = { ...fitted, objective: fitted.objective === 'both' ? 'passkey' : fitted.objective };
+  const isObjectiveOpen = fitted.objective === 'both' && !given.has('objective');
+  if (isObjectiveOpen && !isWithin(fitted.quadraticSamples, fitted.maxTokens))
+    fitted = { ...fitted, objective: 'passkey' };
   // Two objectives take turns.
   const leastSamples = Math.min(fitted.quadraticSamples, fitted.objective === 'both' ? 2 : 1);
   if (!isWithin(fitted.quadraticSamples, fitted.maxTokens)) {

@@ -56,6 +56,12 @@ describe('settleForEngine', () => {
     expect(settle({ steps: 1 }, ALL)).toEqual({ method: 'gates', objective: 'passkey' });
   });
 
+  it('counts the samples of attention methods by their steps', () => {
+    const method = 'attention-mass';
+    expect(settle({ method, steps: 1 }, ALL)).toEqual({ method, objective: 'passkey' });
+    expect(settle({ method, steps: 2, quadraticSamples: 1 }, ALL)).toEqual({ method, objective: 'both' });
+  });
+
   it('leaves what a person named', () => {
     const asked = { method: 'quadratic', objective: 'both', quadraticSamples: 1 };
     expect(settle(asked, makeEngine([]))).toEqual({ method: 'quadratic', objective: 'both' });

@@ -78,9 +78,14 @@ export interface MeasureOptions {
   readonly onProgress?: ((fraction: number) => void) | undefined;
 }
 
+/** Whether method quadratic can run on it. */
+export function canProbe(engine: Engine): engine is ProbingEngine {
+  return engine.probe !== undefined && engine.computeHidden !== undefined;
+}
+
 /** The engine, where it can probe. @throws {ConfigError} it cannot. */
 export function requireProbing(engine: Engine): ProbingEngine {
-  if (engine.probe && engine.computeHidden) return engine as ProbingEngine;
+  if (canProbe(engine)) return engine;
   throw new ConfigError(`Expected an engine that can probe heads, got \`${engine.name}\`, which cannot.`);
 }
 
