@@ -5,7 +5,7 @@ import type { Sample } from '../src/core/shapes.ts';
 import { ConfigError } from '../src/errors/errors.ts';
 import { findCheckpoint } from '../train/checkpoint.ts';
 import { chooseDistance } from '../train/distance.ts';
-import { describeEstimate, estimateRun, measureRate, type RunEstimate } from '../train/estimate.ts';
+import { describeEstimate, estimateRun, measureRate, type RunEstimate, timeCall } from '../train/estimate.ts';
 import type { HeadMethod, ScoreOptions } from '../train/methods/method.ts';
 import type { IdentifyOptions } from './options.ts';
 import type { SampleSource } from './sample-source.ts';
@@ -60,13 +60,13 @@ async function measureScoringRate(options: {
 }): Promise<number> {
   const { method, score, sample } = options;
   const { onProgress: _, ...quiet } = score;
-  const start = performance.now();
-  try {
-    await method.score({ ...quiet, sampleAt: () => sample, settings: { ...score.settings, steps: 1 } });
-  } catch (error) {
-    // one sample that tells nothing is no verdict on the others, and took its time all the same
-    if (!(error instanceof ConfigError)) throw error;
-  }
-  const seconds = Math.max(performance.now() - start, 1e-3) / 1000;
+  const seconds = await timeCall(score.engine, async () => {
+    try {
+      await method.score({ ...quiet, sampleAt: () => sample, settings: { ...score.settings, steps: 1 } });
+    } catch (error) {
+      // one sample that tells nothing is no verdict on the others, and took its time all the same
+      if (!(error instanceof ConfigError)) throw error;
+    }
+  });
   return score.engine.estimate(sample.tokens.length, score.settings.window).operations / seconds;
 }
