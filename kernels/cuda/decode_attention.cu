@@ -24,6 +24,7 @@ namespace duo::cuda {
 namespace {
 
 constexpr int MAX_WARPS = 8, ROWS = 16;
+constexpr int64_t RING_BYTES = 64 * 1024;  // of a block, unless a choice of stages asks for more
 __host__ __device__ constexpr int query_stride(int head_dim) {
   return head_dim + 8;
 }  // elements; neighbours on other banks
@@ -340,9 +341,9 @@ int64_t decode_shared_bytes(Dtype dtype, int head_dim, int group, const DecodeSh
 }
 
 // One block per multiprocessor: where two fit, blocks that start early (dependent_launch.h) gather on the multiprocessors
-// that come free first, and the rest wait for those. Rings of half its shared memory are enough, of more were slower by
-// some µs; a combine of splits may use more. A quarter is left for the blocks of the kernel before, or this one's would
-// have to wait for their end.
+// that come free first, and the rest wait for those. Rings of 64 KiB are enough, of more were slower by 2 to 5 % at head
+// size 128 in 4 and 8 bits (bench/results/2026-11-27-nvidia-h100/kv-storage/decode-shapes.txt); a combine of splits may
+// use more. A quarter is left for the blocks of the kernel before, or this one's would have to wait for their end.
 DecodeShape choose_decode_shape(Dtype dtype, int head_dim, int group, int multiprocessors, int64_t shared_bytes,
                                 DecodeShape request) {
   DecodeShape shape = request;
@@ -357,7 +358,8 @@ DecodeShape choose_decode_shape(Dtype dtype, int head_dim, int group, int multip
   while (request.warps < 1 && teams > 1 && teams * least > shared_bytes - spare) teams /= 2;
   shape.warps = teams * shape.team;
   if (shape.stages < 1)
-    shape.stages = static_cast<int32_t>(std::max<int64_t>(2, ceil_divide(shared_bytes / 2, teams * piece)));
+    shape.stages =
+        static_cast<int32_t>(std::max<int64_t>(2, ceil_divide(std::min(shared_bytes / 2, RING_BYTES), teams * piece)));
   shape.stages =
       static_cast<int32_t>(std::max<int64_t>(2, std::min<int64_t>({shape.stages, MAX_STAGES, room / teams})));
   if (shape.blocks < 1) shape.blocks = multiprocessors;

@@ -3,6 +3,7 @@
 // int8 weights, so that the difference is the GPU path's rounding between operations.
 #include <cstring>
 #include <functional>
+#include <random>
 
 #include "changed_weights.h"
 #include "core/weight_map.h"
@@ -409,11 +410,16 @@ void test_measured_range() {
     expect_within(relative_error(probe(*gpu), probe(*cpu)), 4 * tolerance::f16_model,
                   std::string(change.name) + ": probe");
     expect(probe(*gpu) == probe(*gpu), std::string(change.name) + ": the same bits again");
+    // Sixteen vectors, so that the error is a mean over draws and not one product's luck.
+    constexpr int64_t num_vectors = 16;
     const auto sketch = [&](DuoModel &model) {
       const std::vector<int64_t> ladder{9, 20};
-      std::vector<float> vectors(3 * static_cast<size_t>(c.hidden)), out(2 * ones.size());
-      for (size_t i = 0; i < vectors.size(); i++) vectors[i] = i * 7 % 5 < 2 ? -1.0f : 1.0f;
-      model.sketch(passage, ones.data(), windows, vectors.data(), 1, ladder.data(), 2, windows.sink, task, out.data());
+      std::vector<float> vectors(num_vectors * 3 * static_cast<size_t>(c.hidden)),
+          out(num_vectors * ladder.size() * ones.size());
+      std::mt19937 random(17);
+      for (float &value : vectors) value = random() % 2 == 0 ? -1.0f : 1.0f;
+      model.sketch(passage, ones.data(), windows, vectors.data(), num_vectors, ladder.data(), 2, windows.sink, task,
+                   out.data());
       return out;
     };
     // What rounding the weights to bf16's 8 bits, in which the derivatives go back, does to the CPU's own: an MLP with gates of thousands bends sharply, and
