@@ -3,7 +3,7 @@
 // made from, by the distances that they are measured by, and what a mask keeps on held-out text. A row that loses less and keeps no more says that the
 // samples or the distance are at fault and not the search.
 //   node bench/order-variants.mjs --model <model> --learn <documents> --measure <documents> --out <folder> [--device cuda:0] [--seed 42] [--samples 16]
-//     [--shortest 2k] [--longest 8k] [--texts 20] [--sink 128] [--recent 256] [--fractions 0.5,0.7,0.8,0.9] [--gates <gates.json>,… to compare with]
+//     [--shortest 2k] [--longest 8k] [--length 8k] [--texts 20] [--sink 128] [--recent 256] [--fractions 0.5,0.7,0.8,0.9] [--gates <gates.json>,… to compare with]
 //     [--only <text>,<text>: variants whose name holds one of these] [--seconds 400: begin no further variant after]
 // Writes <out>/orders.csv row by row, and prints it at the end.
 import { mkdirSync, writeFileSync } from 'node:fs';
@@ -25,6 +25,7 @@ const flags = readFlags(['model', 'learn', 'measure', 'out'], {
   samples: '16',
   shortest: '2k',
   longest: '8k',
+  length: '8k',
   texts: '20',
   sink: '128',
   recent: '256',
@@ -45,7 +46,7 @@ const secondsGone = () => (performance.now() - startMs) / 1000;
 const tell = (text) => console.log(`${secondsGone().toFixed(0)} s: ${text}`);
 const lines = ['variant,streaming,loss on its samples,kept gain,low,high,heads of the default,seconds'];
 
-const texts = await takeTexts({ folder, seed, documents: flags.measure, tokens: 8192, count: Number(flags.texts) });
+const texts = await takeTexts({ folder, seed, documents: flags.measure, tokens: parseCount(flags.length), count: Number(flags.texts) });
 const scores = await openScores({ engine, texts, window });
 tell('full attention scored');
 const draw = (objective, count) =>
@@ -154,7 +155,7 @@ async function addRow(name, { fraction, streaming, size, beginMs }) {
   const loss = await both.measureLoss(gates);
   const { kept, interval } = await scores.score(makeHeadMask(grid, window));
   const alike = streaming.filter((head) => standard.slice(0, size).includes(head)).length;
-  const numbers = [kept, ...interval].map((value) => value.toFixed(4));
+  const numbers = [kept, ...(interval ?? [null, null])].map((value) => value?.toFixed(4) ?? '');
   const seconds = ((performance.now() - beginMs) / 1000).toFixed(1);
   lines.push([`"${name}"`, fraction, loss.toPrecision(5), ...numbers, `${alike} of ${size}`, seconds].join(','));
   writeFileSync(join(flags.out, 'orders.csv'), `${lines.join('\n')}\n`);
