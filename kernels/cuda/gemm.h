@@ -18,6 +18,9 @@ struct Product {
   Store store;
   Half half = Half::bf16;  // of left, right, and out where it is stored so
   float factor = 1.0f;
+  // Whether a device may sum a row in several parts: faster for few rows, but in which parts is each card's own choice, two
+  // of one kind among them. Of decode steps only; what is measured has the same bits on every card of a kind.
+  bool may_split = false;
 };
 cudaError_t launch_product(const Product &product, cudaStream_t stream);
 

@@ -13,8 +13,9 @@ namespace duo::cuda {
 namespace {
 
 constexpr int32_t COMPUTE_32F = 68, REAL_32F = 0, REAL_16F = 2, REAL_16BF = 14, OP_N = 0, OP_T = 1;
-constexpr int DESC_TRANSA = 3, DESC_TRANSB = 4, PREFERENCE_MAX_WORKSPACE_BYTES = 1;
-constexpr size_t WORKSPACE_BYTES = size_t{32} << 20;  // what NVIDIA advises for Hopper
+constexpr int DESC_TRANSA = 3, DESC_TRANSB = 4, PREFERENCE_MAX_WORKSPACE_BYTES = 1, PREFERENCE_REDUCTION_SCHEMES = 3;
+constexpr uint32_t NO_REDUCTION = 0, ANY_REDUCTION = 7;  // how parts of a sum are brought together
+constexpr size_t WORKSPACE_BYTES = size_t{32} << 20;     // what NVIDIA advises for Hopper
 
 struct Algorithm {
   uint64_t data[8];
@@ -53,7 +54,7 @@ struct LinearAlgebra::Library {
     Algorithm algorithm{};
     bool is_usable = false;
   };
-  using Key = std::tuple<int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, bool, int, int>;
+  using Key = std::tuple<int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, bool, int, int, bool>;
   std::mutex mutex;
   std::map<Key, Plan> plans;
 
@@ -95,6 +96,7 @@ struct LinearAlgebra::Library {
     HeuristicResult found{};
     int num_found = 0;
     const size_t limit = WORKSPACE_BYTES;
+    const uint32_t reductions = p.may_split ? ANY_REDUCTION : NO_REDUCTION;
     const int half = p.half == Half::f16 ? REAL_16F : REAL_16BF;
     const bool ok =
         desc_create(&plan.desc, COMPUTE_32F, REAL_32F) == 0 &&
@@ -105,6 +107,7 @@ struct LinearAlgebra::Library {
         layout_create(&plan.c, p.store == Store::half ? half : REAL_32F, n, m, p.out_stride) == 0 &&
         preference_create(&preference) == 0 &&
         preference_set(preference, PREFERENCE_MAX_WORKSPACE_BYTES, &limit, sizeof limit) == 0 &&
+        preference_set(preference, PREFERENCE_REDUCTION_SCHEMES, &reductions, sizeof reductions) == 0 &&
         heuristic(handle, plan.desc, plan.a, plan.b, plan.c, plan.c, preference, 1, &found, &num_found) == 0 &&
         num_found == 1;
     if (preference != nullptr) preference_destroy(preference);
@@ -123,7 +126,8 @@ struct LinearAlgebra::Library {
                   p.out_stride,
                   p.right_is_deep,
                   static_cast<int>(p.store),
-                  static_cast<int>(p.half)};
+                  static_cast<int>(p.half),
+                  p.may_split};
     auto at = plans.find(key);
     if (at == plans.end()) at = plans.emplace(key, make_plan(p)).first;
     const Plan &plan = at->second;

@@ -50,7 +50,7 @@ void set_weights(VectorProduct &product, const DeviceMatrix &matrix, int64_t fir
 
 void multiply_linear(const CudaModel &model, const DeviceMatrix &matrix, int64_t first, int64_t count, const bf16 *x,
                      int64_t m, void *out, int64_t out_stride, Store store, LinearScratch &scratch,
-                     const Stream &stream, Half half, float factor) {
+                     const Stream &stream, Half half, float factor, bool may_split) {
   if (half == Half::f16) {
     const F16Matrix &f16 = matrix.f16;
     model.algebra().multiply({x, f16.values.data() + first * matrix.columns, out, m, count, matrix.columns,
@@ -75,7 +75,7 @@ void multiply_linear(const CudaModel &model, const DeviceMatrix &matrix, int64_t
     const int64_t here = std::min(slice, count - row);
     const bf16 *rows = matrix_rows(matrix, first + row, here, scratch, stream);
     model.algebra().multiply({x, rows, static_cast<uint8_t *>(out) + row * out_bytes, m, here, matrix.columns,
-                              matrix.columns, matrix.columns, out_stride, false, store, half, factor},
+                              matrix.columns, matrix.columns, out_stride, false, store, half, factor, may_split},
                              stream);
   }
   add_bias(matrix, first, count, m, out, out_stride, store, half, stream);

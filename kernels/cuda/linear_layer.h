@@ -18,10 +18,11 @@ const bf16 *matrix_rows(const DeviceMatrix &matrix, int64_t first, int64_t count
 void set_weights(VectorProduct &product, const DeviceMatrix &matrix, int64_t first = 0);
 
 // out [m, count] (stride out_stride) = x [m, columns] · rows first … first+count of W, transposed, times `factor`; plus
-// bias. half f16: x, out where it is stored so, and the matrix are f16 (CudaModel::require_f16 has made it).
+// bias. half f16: x, out where it is stored so, and the matrix are f16 (CudaModel::require_f16 has made it). may_split:
+// gemm.h.
 void multiply_linear(const CudaModel &model, const DeviceMatrix &matrix, int64_t first, int64_t count, const bf16 *x,
                      int64_t m, void *out, int64_t out_stride, Store store, LinearScratch &scratch,
-                     const Stream &stream, Half half = Half::bf16, float factor = 1.0f);
+                     const Stream &stream, Half half = Half::bf16, float factor = 1.0f, bool may_split = false);
 
 // dx [m, columns] fp32 or bf16 = dy [m, count] (stride dy_stride) · rows first … of W.
 void multiply_linear_transposed(const CudaModel &model, const DeviceMatrix &matrix, int64_t first, int64_t count,

@@ -37,7 +37,7 @@ void multiply_step_matrix(const CudaModel &model, const StepProduct &p, int64_t 
                       : p.store == VectorStore::f32   ? Store::f32
                                                       : Store::half;
   multiply_linear(model, p.matrix, 0, rows, p.x, batch, p.store == VectorStore::swiglu ? room.gate_up : p.out, rows,
-                  store, none, stream);
+                  store, none, stream, Half::bf16, 1.0f, /*may_split=*/true);
   if (p.store == VectorStore::swiglu)
     check(launch_swiglu(room.gate_up, batch, rows / 2, static_cast<bf16 *>(p.out), stream.get()), "swiglu");
   if (p.first_bad != nullptr)
