@@ -94,6 +94,16 @@ const variants = {
     return (size) => order.slice(0, size);
   },
   'KL for all samples': async () => stages(both.with({ distance: 'kl' }), 1 / 2)(),
+  'KL for all samples, stages of a quarter': async () => stages(both.with({ distance: 'kl' }), 1 / 4)(),
+  'KL for all samples, path of λ': async () => {
+    const order = orderByPath(await both.with({ distance: 'kl' }).measure(new Float64Array(heads).fill(1)), kvHeads);
+    return (size) => order.slice(0, size);
+  },
+  'KL for all samples, exchanges around the mask': async () => {
+    const measurements = both.with({ distance: 'kl' });
+    const order = await orderByStages(measurements, { shrink: 1 / 2 });
+    return (size) => exchangeAround(measurements, order.slice(0, size), 2);
+  },
   'long-range weighs 4 times': async () => stages(both.with({ longWeight: 4 }), 1 / 2)(),
   'long-range alone': async () =>
     stages(new Measurements(engine, await draw('long-range', count), { window }), 1 / 2)(),
