@@ -1,5 +1,7 @@
 // One decode step's attention: how it is shared out, and attention itself over caches of every format, with this step's
 // entries written on the way.
+#include <numeric>
+
 #include "cuda/decode_attention.h"
 #include "cuda/layer_ops.h"
 #include "kv_rows.h"
@@ -84,6 +86,7 @@ struct DecodeCase {
   bool is_ready = false;             // queries rotated and the step's entries written beforehand
   bool rotates = false;              // by hadamard.h
   int64_t shared_bytes = 227 << 10;  // of a block
+  double query_size = 2.0;           // largest element of ready queries
 };
 
 // The step's entry is written and nothing else, and each query attends to exactly the entries that it sees.
@@ -118,7 +121,7 @@ void test_decode(const DecodeCase &c) {
         {cache_buffer.data() + m * c.kv_heads, nullptr, nullptr, 1.0f, c.lengths[static_cast<size_t>(m)]});
   const auto member_buffer = upload(members);
   const int64_t width = (c.heads + 2 * c.kv_heads) * c.head_dim;
-  const auto query = round_bf16(random.values(batch * c.heads * c.head_dim, 2.0)),
+  const auto query = round_bf16(random.values(batch * c.heads * c.head_dim, c.query_size)),
              projected = round_bf16(random.values(batch * width, 2.0));
   const auto angles = random.values(batch * c.head_dim / 2, 3.0), query_norm = random.values(c.head_dim, 2.0),
              key_norm = random.values(c.head_dim, 2.0);
@@ -210,6 +213,7 @@ void test_decode(const DecodeCase &c) {
   }
   expect(kept == bytes_before && kept_words == words_before, name + ": other entries are as they were");
   std::vector<double> expected;
+  double nearest = INFINITY;  // the least that a query's largest score is above its mean one
   for (int64_t h = 0; h < batch * c.heads; h++) {
     const int64_t member = h / c.heads;
     const auto made =
@@ -232,6 +236,8 @@ void test_decode(const DecodeCase &c) {
       weight.push_back(score / std::sqrt(static_cast<double>(c.head_dim)));
       best = std::max(best, weight.back());
     }
+    nearest =
+        std::min(nearest, best - std::accumulate(weight.begin(), weight.end(), 0.0) / static_cast<double>(entries));
     for (double &w : weight) sum += w = std::exp(w - best);
     for (int64_t i = 0; i < c.head_dim; i++) {
       double value = 0;
@@ -240,6 +246,7 @@ void test_decode(const DecodeCase &c) {
     }
   }
   expect_within(worst_row_error(from_bf16(out), transformed(expected), c.head_dim), tolerance::decode_attention, name);
+  if (c.query_size > 2) expect(nearest > 256, name + ": scores far apart");
 }
 
 OP_TEST(decode, launch_decode_attention) {
@@ -291,6 +298,10 @@ OP_TEST(decode, launch_decode_attention) {
   test_decode({Dtype::bf16, 8, 2, 128, {130, 31}, 1, {2, 2, 3}, true});
   test_decode({Dtype::int4, 20, 2, 64, {650}, 1, {}, true});
   test_decode({Dtype::k8v4, 18, 1, 128, {690}, 1, {}, false, true});
+  // Scores so far apart that fp32 has no factor from one warp's largest to another's, nor from one split's to another's:
+  // a combine by any but the largest of all is infinite.
+  test_decode({Dtype::bf16, 8, 2, 64, {300}, 1, {4, 2, 1}, true, false, 227 << 10, 500});
+  test_decode({Dtype::int8, 8, 2, 128, {690}, 1, {2, 2, 40}, true, true, 227 << 10, 500});
   DecodeAttention a{};
   a.heads = a.kv_heads = a.batch = 1, a.head_dim = 112, a.dtype = Dtype::bf16;
   expect(launch_decode_attention(a, test_stream().get()) == cudaErrorInvalidValue, "head_dim 112 is refused");
