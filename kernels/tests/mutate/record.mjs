@@ -4,16 +4,19 @@ import { appendFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs
 
 const COLUMNS = ['result', 'failed checks', 'commit', 'test', 'where', 'from', 'to'];
 
-/** What rows are known by: file, kernel and the new text. A line's number is left out: it moves with the lines above. */
-const rowKey = (where, to) => `${where.trim().replace(/:\d+(?= |$)/, '')}\t${to.trim()}`;
+/**
+ * What rows are known by: file and kernel, the old text where the record has it, and the new one. A line's number is
+ * left out: it moves with the lines above.
+ */
+const rowKey = (where, from, to) =>
+  [where.replace(/:\d+(?= |$)/, ''), from ?? '', to].map((text) => text.trim()).join('\t');
 const whereIs = ({ file, line, kernel }) => `${file}:${line} ${kernel}`.trim();
 
-/** How many rows that caught their mutant a record has, by their key. */
-function readRecord(path) {
-  const counts = new Map();
+/** Adds to `counts`, by key, the rows of a record that caught their mutant. */
+function readRecord(path, counts) {
   const [head, ...rows] = readFileSync(path, 'utf8').trimEnd().split('\n');
   const names = head.split('\t');
-  const [result, where, to] = ['result', 'where', 'to'].map((name) => names.indexOf(name));
+  const [result, where, from, to] = ['result', 'where', 'from', 'to'].map((name) => names.indexOf(name));
   if ([result, where, to].includes(-1))
     throw new Error(
       `Expected ${path} to start with a line that names the columns result, where and to, found "${head}"`,
@@ -21,22 +24,20 @@ function readRecord(path) {
   for (const row of rows) {
     const cells = row.split('\t');
     if (!cells[result].startsWith('caught')) continue;
-    const key = rowKey(cells[where], cells[to]);
+    const key = rowKey(cells[where], cells[from], cells[to]);
     counts.set(key, (counts.get(key) ?? 0) + 1);
   }
-  return counts;
 }
 
-/** Gives the mutants that a record has caught their result; each row stands for one mutant. */
+/** Gives the mutants that records have caught their result; each row stands for one mutant. */
 export function markRecorded(mutants, paths) {
   const recorded = new Map();
-  for (const path of paths) {
-    for (const [key, count] of readRecord(path)) recorded.set(key, (recorded.get(key) ?? 0) + count);
-  }
+  for (const path of paths) readRecord(path, recorded);
   for (const mutant of mutants) {
     if (mutant.result !== undefined) continue;
-    const key = rowKey(whereIs(mutant), mutant.to);
-    if (!recorded.get(key)) continue;
+    const keys = [mutant.from.text, undefined].map((from) => rowKey(whereIs(mutant), from, mutant.to));
+    const key = keys.find((each) => recorded.get(each));
+    if (key === undefined) continue;
     mutant.result = 'caught, as recorded';
     recorded.set(key, recorded.get(key) - 1);
   }
