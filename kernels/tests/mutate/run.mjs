@@ -97,6 +97,8 @@ export async function runInOneProgram(mutants, { all, kernels, folder, jobs, fir
   }
   const passes = new Passes();
   const inside = mutants.filter((mutant) => !rest.has(mutant));
+  const tests = [...new Set(inside.map(({ test }) => test))].sort((a, b) => a.length - b.length); // whole programs first
+  await runAll(tests, jobs, (test) => passes.find(tree, test));
   await runAll(inside, jobs, async (mutant) => {
     const seconds = await passes.find(tree, mutant.test);
     await judge(tree, mutant, seconds, { first, number: mutant.number });
