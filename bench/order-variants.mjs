@@ -46,7 +46,13 @@ const secondsGone = () => (performance.now() - startMs) / 1000;
 const tell = (text) => console.log(`${secondsGone().toFixed(0)} s: ${text}`);
 const lines = ['variant,streaming,loss on its samples,kept gain,low,high,heads of the default,seconds'];
 
-const texts = await takeTexts({ folder, seed, documents: flags.measure, tokens: parseCount(flags.length), count: Number(flags.texts) });
+const texts = await takeTexts({
+  folder,
+  seed,
+  documents: flags.measure,
+  tokens: parseCount(flags.length),
+  count: Number(flags.texts),
+});
 const scores = await openScores({ engine, texts, window });
 tell('full attention scored');
 const draw = (objective, count) =>
