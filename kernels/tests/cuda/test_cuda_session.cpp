@@ -323,6 +323,28 @@ void test_batches(const std::string &name, const Fixture &f, Storage kv, size_t 
   }
 }
 
+// Sessions of one model that differ in rotation alone, by turns: each has a step of its own.
+void test_turns(const Fixture &f) {
+  const int64_t T = static_cast<int64_t>(f.tokens.size()), V = f.config.vocab, start = T - 4;
+  const std::vector<Storage> storages{{Dtype::int8, true}, Dtype::int8};
+  Task task;
+  std::vector<std::unique_ptr<DuoSession>> references, sessions;
+  for (const Storage &kv : storages) {
+    references.push_back(open(f.cpu, f.mask, {4, 9}, T, kv, 16));
+    sessions.push_back(open(f.gpu, f.mask, {4, 9}, T, kv, 16));
+    feed(*references.back(), f.tokens, 0, start, V), feed(*sessions.back(), f.tokens, 0, start, V);
+  }
+  double worst = 0;
+  for (int64_t t = start; t < T; t++) {
+    for (size_t i = 0; i < storages.size(); i++) {
+      references[i]->decode(f.tokens[static_cast<size_t>(t)], task);
+      sessions[i]->decode(f.tokens[static_cast<size_t>(t)], task);
+      worst = worse(worst, relative_error(read(*sessions[i], V), read(*references[i], V)));
+    }
+  }
+  expect_within(worst, tolerance(Dtype::int8), "a rotated session and a plain one by turns: decode at every position");
+}
+
 // Products of a step of many rows by the skinny product, as there is no cuBLASLt here, and by a matrix product, as there
 // is: activations, and logits with a vector that is not finite.
 void test_step_products(const Fixture &f) {
@@ -544,6 +566,7 @@ int main(int count, char **arguments) {
   test_batches("batches, int8 weights", norms, {Dtype::int8, true}, 19, 3e-2);
   test_batches("batches, int4 weights", int4, Dtype::bf16, 41, 3e-2);
   test_batches("batches, weights in blocks", blocks, Dtype::f32, 17, 3e-2);
+  test_turns(gqa);
   test_step_products(gqa);
   test_sampling(gqa);
   const Fixture longer = make_fixture(4, 2, 32, 560, false, Dtype::stored);

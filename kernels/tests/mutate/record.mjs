@@ -12,8 +12,8 @@ const rowKey = (where, from, to) =>
   [where.replace(/:\d+(?= |$)/, ''), from ?? '', to].map((text) => text.trim()).join('\t');
 const whereIs = ({ file, line, kernel }) => `${file}:${line} ${kernel}`.trim();
 
-/** Adds to `counts`, by key, the rows of a record that caught their mutant. */
-function readRecord(path, counts) {
+/** Adds to `counts`, by key, the rows of a record that caught their mutant, one for each line of a file (`seen`). */
+function readRecord(path, counts, seen) {
   const [head, ...rows] = readFileSync(path, 'utf8').trimEnd().split('\n');
   const names = head.split('\t');
   const [result, where, from, to] = ['result', 'where', 'from', 'to'].map((name) => names.indexOf(name));
@@ -25,6 +25,9 @@ function readRecord(path, counts) {
     const cells = row.split('\t');
     if (!cells[result].startsWith('caught')) continue;
     const key = rowKey(cells[where], cells[from], cells[to]);
+    const place = `${key}\t${cells[where]}`;
+    if (seen.has(place)) continue;
+    seen.add(place);
     counts.set(key, (counts.get(key) ?? 0) + 1);
   }
 }
@@ -32,7 +35,8 @@ function readRecord(path, counts) {
 /** Gives the mutants that records have caught their result; each row stands for one mutant. */
 export function markRecorded(mutants, paths) {
   const recorded = new Map();
-  for (const path of paths) readRecord(path, recorded);
+  const seen = new Set();
+  for (const path of paths) readRecord(path, recorded, seen);
   for (const mutant of mutants) {
     if (mutant.result !== undefined) continue;
     const keys = [mutant.from.text, undefined].map((from) => rowKey(whereIs(mutant), from, mutant.to));
