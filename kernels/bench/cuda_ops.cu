@@ -76,11 +76,11 @@ struct Bench {
   }
 };
 
-void bench_product(Bench &b, bool own) {
+void bench_product(Bench &b, int device_index, bool own) {
   const int64_t m = b.sizes[0], n = b.sizes[1], k = b.sizes[2];
   const auto left = b.random(m * k, 1), right = b.random(n * k, 2);
   DeviceBuffer<bf16> out(m * n);
-  LinearAlgebra algebra;
+  LinearAlgebra algebra(device_index);
   const Product product{left.data(), right.data(), out.data(), m, n, k, k, k, n, false, Store::half};
   const auto multiply = [&](int64_t) {
     if (own) {
@@ -426,7 +426,7 @@ void run_cuda_op(const OpenOptions &options, const std::string &op, const std::v
   if (op == "decode_step") return bench_decode_step(options.device_index, sizes, num_repeats, seconds, relative_error);
   if (op == "attention_forward" || op == "attention_backward")
     return bench_attention(bench, op == "attention_backward");
-  bench_product(bench, op == "matmul_bf16_own");
+  bench_product(bench, options.device_index, op == "matmul_bf16_own");
 }
 
 }  // namespace duo::bench

@@ -168,7 +168,10 @@ void require_supported(const ModelConfig &config, const OpenOptions &options) {
 
 CudaModel::CudaModel(const ModelConfig &config, std::shared_ptr<const WeightMap> weight_map, const OpenOptions &options,
                      Task &task)
-    : config_(config), weights_(std::move(weight_map)), device_index_(options.device_index) {
+    : config_(config),
+      weights_(std::move(weight_map)),
+      device_index_(options.device_index),
+      algebra_(options.device_index) {
   const WeightMap &weights = *weights_;
   int num_devices = 0;
   if (cudaGetDeviceCount(&num_devices) != cudaSuccess || options.device_index >= num_devices) {

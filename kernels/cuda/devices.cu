@@ -115,7 +115,7 @@ std::vector<DeviceInfo> describe_cuda_devices() {
          is_supported ? "" : "bf16 tensor cores are needed: compute capability 8.0 or newer",
          static_cast<int64_t>(properties.totalGlobalMem),
          is_supported,
-         {capability, LinearAlgebra().description()}});
+         {capability, LinearAlgebra::describe()}});
   }
   return devices;
 }
@@ -177,7 +177,7 @@ double measure_cuda(const OpenOptions &options, int32_t measure, Task &task) {
     check(launch_fill_cache({at, at + slots * 128, nullptr, nullptr, slots, 0}, Dtype::bf16, 64, 1, stream.get()),
           "making numbers");
   }
-  LinearAlgebra algebra;
+  LinearAlgebra algebra(options.device_index);
   const Product product{left.data(), right.data(), out.data(), size, size, size, size, size, size, false, Store::half};
   return best(2.0 * static_cast<double>(size) * static_cast<double>(size) * static_cast<double>(size),
               [&] { algebra.multiply(product, stream); });

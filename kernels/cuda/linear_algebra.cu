@@ -74,7 +74,7 @@ struct LinearAlgebra::Library {
            bind(preference_create, "cublasLtMatmulPreferenceCreate") &&
            bind(preference_destroy, "cublasLtMatmulPreferenceDestroy") &&
            bind(preference_set, "cublasLtMatmulPreferenceSetAttribute") &&
-           bind(heuristic, "cublasLtMatmulAlgoGetHeuristic") && bind(matmul, "cublasLtMatmul") && create(&handle) == 0;
+           bind(heuristic, "cublasLtMatmulAlgoGetHeuristic") && bind(matmul, "cublasLtMatmul");
   }
   ~Library() {
     for (auto &[key, plan] : plans) {
@@ -139,23 +139,38 @@ struct LinearAlgebra::Library {
   }
 };
 
-LinearAlgebra::LinearAlgebra() {
+std::unique_ptr<LinearAlgebra::Library> LinearAlgebra::open_library(std::string &description) {
 #ifdef DUO_EMULATION
-  description_ = "own kernels (emulated)";
+  description = "own kernels (emulated)";
+  return nullptr;
 #else
   const char *wish = std::getenv("DUO_CUBLASLT");
   if (wish != nullptr && wish[0] == '0') {
-    description_ = "own kernels (DUO_CUBLASLT=0)";
-    return;
+    description = "own kernels (DUO_CUBLASLT=0)";
+    return nullptr;
   }
   auto library = std::make_unique<Library>();
-  if (library->open()) {
-    library_ = std::move(library);
-    description_ = "cublasLt";
-  } else {
-    description_ = "own kernels (libcublasLt was not found on the library path)";
+  if (!library->open()) {
+    description = "own kernels (libcublasLt was not found on the library path)";
+    return nullptr;
   }
+  description = "cublasLt";
+  return library;
 #endif
+}
+
+LinearAlgebra::LinearAlgebra(int device_index) : library_(open_library(description_)) {
+  if (!library_) return;
+  // Where there is no such device, the model that is opened on it says so.
+  if (cudaSetDevice(device_index) == cudaSuccess && library_->create(&library_->handle) == 0) return;
+  cudaGetLastError();  // no later check is to find this one
+  library_.reset();
+  description_ = "own kernels (cuBLASLt could not be opened on the device)";
+}
+std::string LinearAlgebra::describe() {
+  std::string description;
+  open_library(description);
+  return description;
 }
 LinearAlgebra::~LinearAlgebra() = default;
 

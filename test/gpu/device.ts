@@ -17,6 +17,15 @@ function findGpu(): { gpu: NativeDevice | undefined; reason: string } {
 const { gpu, reason } = findGpu();
 export const IS_EMULATED = gpu?.description.startsWith('emulated') ?? false;
 
+/** Names of the usable GPUs that are of `DEVICE`'s kind, it first. */
+export function listAlike(): string[] {
+  if (gpu === undefined) return [];
+  return listDevices()
+    .filter(({ name, available, description }) => name === DEVICE || (available && description === gpu.description))
+    .map(({ name }) => name)
+    .sort();
+}
+
 /** `describe` where a GPU is, else one skipped test that says why, or a failure where REQUIRE_GPU=1. */
 export function describeGpu(name: string, body: () => void): void {
   if (gpu !== undefined) {

@@ -59,7 +59,7 @@ void test_product(const ProductCase &c, bool own) {
   }
   Product product{a.data(),     b.data(),   nullptr, c.m,     c.n,    c.k,     left_stride,
                   right_stride, out_stride, c.deep,  c.store, c.half, c.factor};
-  static LinearAlgebra algebra;
+  static LinearAlgebra algebra(0);
   const auto launch = [&](void *out, cudaStream_t stream) {
     product.out = out;
     if (own) return launch_product(product, stream);
