@@ -7,7 +7,7 @@ import type { NextPass } from '../src/native/model.ts';
 import type { IdentifyOptions } from './options.ts';
 
 /** The opened engine of the options, or a new one.
- * @param options.distillTokens of the longest step to come.  @param options.next what a GPU must hold beside the weights.  @throws {ConfigError} a device, backend or threads beside an opened engine; as `openEngine`. */
+ * @param options.distillTokens of the longest step to come.  @param options.next what a GPU must hold in addition to the weights.  @throws {ConfigError} a device, backend or threads together with an opened engine; as `openEngine`. */
 export async function openChosenEngine(
   folder: ModelFolder,
   options: IdentifyOptions & { readonly distillTokens: number; readonly next: NextPass },
@@ -36,7 +36,7 @@ function checkOpened(options: IdentifyOptions): void {
   for (const name of ['device', 'backend', 'threads', 'weightsOn'] as const) {
     if (options[name] === undefined) continue;
     throw new ConfigError(
-      `Expected no \`${name}\` beside an opened engine, which has its own, got \`${options[name]}\`.`,
+      `Expected no \`${name}\` together with an opened engine, which has its own, got \`${options[name]}\`.`,
     );
   }
 }

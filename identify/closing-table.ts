@@ -1,5 +1,5 @@
-// The closing table: what the mask just found keeps on held-out samples, and of what long context gives on held-out documents, beside full
-// attention and as many heads chosen otherwise.
+// The closing table: what the mask just found keeps on held-out samples, and how much of the gain from long context it keeps on held-out
+// documents, compared with full attention and with masks that choose the same number of heads in other ways.
 import { AbortedError } from '../src/errors/errors.ts';
 import { listBaselines, type NamedMask } from '../src/eval/baselines.ts';
 import { evaluateLongRange } from '../src/eval/evaluate-long-range.ts';
@@ -28,9 +28,9 @@ export async function closeWithTable(parts: Parts, mask: MaskFile): Promise<Clos
   return attempt(parts, 'no closing table', async () => {
     const samples = await readHeldOut(parts);
     const masks = listMasks(parts, mask);
-    const tell = (done: number, total: number): void =>
+    const report = (done: number, total: number): void =>
       onProgress?.({ stage: 'held-out', label: 'held-out recall', done, total });
-    tell(0, samples.length * masks.length);
+    report(0, samples.length * masks.length);
     const scored = new Map<string, readonly ScoredSample[]>();
     const onScored = (name: string, own: readonly ScoredSample[]): void => void scored.set(name, own);
     const rows = await evaluateSamples({
@@ -38,7 +38,7 @@ export async function closeWithTable(parts: Parts, mask: MaskFile): Promise<Clos
       samples,
       masks,
       ...(signal && { signal }),
-      onProgress: tell,
+      onProgress: report,
       onScored,
     });
     return { rows, scored };

@@ -1,4 +1,4 @@
-// What an identification is expected to take, told before it starts, for each kind of method.
+// What an identification is expected to take, reported before it starts, for each kind of method.
 
 import type { Config } from '../src/config/config.ts';
 import type { Sample } from '../src/core/shapes.ts';
@@ -10,7 +10,7 @@ import type { HeadMethod, ScoreOptions } from '../train/methods/method.ts';
 import type { IdentifyOptions } from './options.ts';
 import type { SampleSource } from './sample-source.ts';
 
-/** What making a sample costs beside its step, in steps of four forward passes: a long-range one takes two, as often as its window is not skipped. */
+/** What making a sample costs in addition to its step, in steps of four forward passes: a long-range sample takes two passes per window tried. */
 const MAKING_STEPS = { passkey: 0, 'long-range': 0.5, both: 0.25 };
 
 interface EstimateParts {
@@ -52,7 +52,7 @@ async function estimateSteps({ method, config, source, score }: EstimateParts): 
   return estimateRun({ engine, lengths, window, operationsPerSecond: operationsPerSecond / (1 + making) });
 }
 
-/** Operations of a distillation step that a method that only looks gets through a second: what it does is in proportion to them. */
+/** Rate of a method that only observes attention, counted in operations of a distillation step per second: its work is proportional to them. */
 async function measureScoringRate(options: {
   readonly method: HeadMethod;
   readonly score: ScoreOptions;
@@ -64,7 +64,7 @@ async function measureScoringRate(options: {
     try {
       await method.score({ ...quiet, sampleAt: () => sample, settings: { ...score.settings, steps: 1 } });
     } catch (error) {
-      // one sample that tells nothing is no verdict on the others, and took its time all the same
+      // one sample that a method cannot use says nothing about the others, and its time was measured all the same
       if (!(error instanceof ConfigError)) throw error;
     }
   });

@@ -1,4 +1,4 @@
-// What a mask is held to: samples that the heads were not found by, and running text of the held-out part of the documents.
+// What a mask is tested on: samples that were not used to find the heads, and running text from the held-out part of the documents.
 import { openFileHaystack } from '../data-gen/file-haystack.ts';
 import { takeRunningText } from '../data-gen/running-text.ts';
 import { makeRandom } from '../src/core/random.ts';
@@ -17,7 +17,7 @@ export async function readHeldOut({ options, folder, config }: Parts): Promise<r
 }
 
 /** Running text of `maxTokens` tokens, from the held-out part of the documents, of the haystack, or of the small corpus that ships with duo.
- * @param leastTexts of which there are more where the closing table has more samples; fewer than eight tell nothing (metrics/kept-gain.ts).
+ * @param leastTexts minimum number of texts; more where the closing table has more samples. Fewer than eight give no interval (metrics/kept-gain.ts).
  * @returns token ids. @throws {FormatError} no tokenizer, too little text; {FileError}. */
 export async function takeHeldOutTexts(
   { options, folder, config }: Parts,

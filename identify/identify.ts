@@ -143,7 +143,7 @@ async function identifyWith(opened: Opened): Promise<IdentifyResult> {
   }
 }
 
-/** The samples, with the settings fitted to what computes them: on a CPU fewer and shorter ones, by the tokenizer as long as they must be. */
+/** The samples, with the settings fitted to model, tokenizer and device: fewer and shorter ones on a CPU, and as long as the tokenizer requires. */
 async function openSource({
   options,
   folder,
@@ -156,7 +156,7 @@ async function openSource({
   const model = folder.config;
   const settled = settleForEngine(settings.config, { given, engine });
   if (samples !== null) {
-    // Samples of one's own are of no objective.
+    // Samples that the user gives have no objective.
     const config = fitToSamples({ ...settled, objective: 'passkey' }, { model, given, samples, isGpu });
     const fitted = listChanges({ ...settings.config, method: asked.method, objective: 'passkey' }, config);
     if (fitted.length > 0)
@@ -171,7 +171,7 @@ async function openSource({
   checkTurns(config);
   const source = await openObjectiveSource({
     ...origin,
-    // The closing table asks for passkeys whatever the heads are found by.
+    // The closing table always asks for passkeys, whichever objective the heads are found by.
     config: config.objective === 'long-range' ? (await openOrigin(origin)).config : config,
     objective: config.objective,
     documentsPath: findDocuments(options),

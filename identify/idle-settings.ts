@@ -1,5 +1,5 @@
-// What each setting of an identification acts on, for those that act beside some others only: one that a person set and that would change
-// nothing is refused. What a preset sets is nobody's wish for this run, and stays.
+// What each setting of an identification acts on, for settings that act only together with certain others. A setting that a person gave and
+// that would change nothing is refused; one that comes from a preset was not asked for in this run and is left alone.
 import { PASSKEY_KEYS } from '../data-gen/passkey.ts';
 import type { Config } from '../src/config/config.ts';
 import { listConfigKeys } from '../src/config/flags.ts';
@@ -20,14 +20,14 @@ type Given = Pick<
   'config' | 'samples' | 'heldOut' | 'nameOption' | 'refuseIdle' | (typeof TEXT_OPTIONS)[number]
 >;
 
-/** By which methods it may be run yet, as far as settings tell. Where the person named none, a costly optimisation of gates gives way to `quadratic` on a CPU
+/** The methods that may still be chosen, judging by the settings alone. Where the person named none, a costly optimisation of gates gives way to `quadratic` on a CPU
  * (train/cpu-budget.ts), and `quadratic` to gates with an engine that cannot measure heads (unasked.ts). */
 export function listPossibleMethods({ method, windows }: Config, given: ReadonlySet<string>): string[] {
   const isOpen = !given.has('method') && windows === null && ['gates', 'quadratic'].includes(method);
   return isOpen ? ['gates', 'quadratic'] : [method];
 }
 
-/** Nothing where the options do not ask for it. @param run.methods by which it may be run.  @throws {ConfigError} a setting of the person's that would act on nothing. */
+/** Does nothing unless the options ask for it. @param run.methods the methods it may be run by.  @throws {ConfigError} a setting that the person gave and that would act on nothing. */
 export function refuseIdleSettings(options: Given, run: { config: Config; methods: readonly string[] }): void {
   const { nameOption = (name) => `\`${name}\``, refuseIdle: isAsked = false } = options;
   if (!isAsked) return;
@@ -88,7 +88,7 @@ function listSampleUses(options: Given, run: { config: Config; nameOption: (name
     { flag: 'longRangeProbability', ...longRange },
     {
       flag: 'heldOutSamples',
-      // 0 beside samples of one's own is true
+      // 0 together with given samples is a true statement
       isUsed: options.heldOut === undefined || heldOutSamples === 0 || hasTexts,
       needs: 'held-out samples to make, or running text for kept gain',
     },

@@ -1,4 +1,4 @@
-// What is said and read of a run that several processes share.
+// Messages about a run that several processes share, and what one of them reads from its record.
 import { ConfigError } from '../src/errors/errors.ts';
 import type { EvalRow } from '../src/formats/results.ts';
 import type { RunFile } from '../src/formats/run.ts';
@@ -21,7 +21,7 @@ export function tellJoined({ options }: Parts, { others, finished, path }: Joine
     ? `the run in ${path} is finished; its results follow.`
     : others === 0
       ? `at work on the run in ${path}, which other processes may join.`
-      : `at work on the run in ${path} beside ${others} other ${others === 1 ? 'process' : 'processes'}.`;
+      : `at work on the run in ${path} together with ${others} other ${others === 1 ? 'process' : 'processes'}.`;
   options.onMessage?.({ kind: 'note', text });
 }
 

@@ -1,4 +1,4 @@
-// The cut by a promise: the least budget whose mask keeps so much of full attention on held-out samples, found along a path of nested masks.
+// The cut by a promise: the smallest budget whose mask keeps the promised share of full attention on held-out samples, found along a path of nested masks.
 import { listBudgetPath } from '../export/budget-path.ts';
 import type { Window } from '../src/core/shapes.ts';
 import { BudgetError } from '../src/errors/errors.ts';
@@ -10,7 +10,7 @@ import { type ChosenMask, countLabels, type PromiseCut } from './choose-mask.ts'
 import type { PromiseMeasure } from './keep-of.ts';
 import type { Parts } from './parts.ts';
 
-/** What masks of a promise keep, as another process of a joined run measured it: looked at in the same order, they lead to the same mask. */
+/** Replays what another process of a joined run measured for a promise: the same values in the same order lead to the same mask. */
 export function repeatMeasures({ walked, keepOf, samples: count }: KeptCurve): PromiseMeasure {
   const left = [...walked];
   const measure: MeasureKept = async () => {
@@ -21,7 +21,7 @@ export function repeatMeasures({ walked, keepOf, samples: count }: KeptCurve): P
   return { measure, count, what: `${keepOf} on ${count} held-out samples` };
 }
 
-/** @param options.onCurve told what was measured, whether a mask was found or not.
+/** @param options.onCurve called with what was measured, whether a mask was found or not.
  * @throws {BudgetError} no mask that saves anything keeps the promise, or it cannot be measured; {ConfigError}; {AbortedError}; {EngineError}. */
 export async function keepMask(options: {
   parts: Parts;
@@ -37,11 +37,11 @@ export async function keepMask(options: {
   const atTokens = cut.atTokens ?? gates.ladder?.tokens ?? parts.longestTokens;
   const path = listBudgetPath(gates, { window, atTokens });
   const most = Math.ceil(Math.log2(path.length + 1));
-  const tell = (done: number): void =>
+  const report = (done: number): void =>
     parts.options.onProgress?.({ stage: 'promise', label: `kept ${keepOf}`, done, total: most });
-  tell(0);
+  report(0);
   const walked: WalkedMask[] = [];
-  const promise = await keepPromise({ path, promise: keep, measure, onWalked: (look) => tell(walked.push(look)) });
+  const promise = await keepPromise({ path, promise: keep, measure, onWalked: (look) => report(walked.push(look)) });
   options.onCurve({ keepOf, atTokens, samples: count, walked: walked.map(pickPoint) });
   parts.options.onWalked?.(promise);
   if (promise.found === null) {

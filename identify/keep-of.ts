@@ -1,5 +1,5 @@
 // What a promise is measured by: recall of held-out answers, kept gain on held-out text, or the score of a task of `duo eval`, each on samples
-// that nothing was learnt from. They are made before the heads are scored, so that what they lack is said at once.
+// that were not used to find the heads. They are made before the heads are scored, so that what they lack is said at once.
 import { openFileHaystack } from '../data-gen/file-haystack.ts';
 import { openHaystack } from '../data-gen/haystack.ts';
 import type { Config } from '../src/config/config.ts';
@@ -19,7 +19,7 @@ import type { Parts } from './parts.ts';
 
 /** Texts that a promise of kept gain is held against, and prompts of one of a task. */
 const PROMISE_SAMPLES = 16;
-/** Prompts are numbered from here, so that those of `duo eval` are none of them. */
+/** Prompts are numbered from here, so that none is one of `duo eval`. */
 const FIRST_PROMPT = 1_000_000;
 /** Read files that identify does not take. */
 const FILE_TASKS = new Set(['qa_1', 'qa_2']);

@@ -1,5 +1,5 @@
-// The closing lines of an identification: the least budget that would keep 0.99 of full attention, by what was measured anyway: masks of a
-// promise, and of the closing table the mask found and every head streaming. No mask is tried for it.
+// The closing lines of an identification: the smallest budget that would keep 0.99 of full attention, from what was measured anyway: the masks
+// of a promise, and from the closing table the mask found and the one where every head streams. No further mask is measured for it.
 import { makeHeadMask } from '../src/core/head-mask.ts';
 import { measureKvShare } from '../src/core/kv-cost.ts';
 import { filledGrid, type HeadMask } from '../src/core/shapes.ts';
@@ -19,7 +19,7 @@ export interface MeasuredMask {
   readonly interval: Interval;
 }
 
-/** Of one measure, the mask of the least budget that keeps MIN_KEPT. */
+/** For one measure, the mask with the smallest budget that keeps MIN_KEPT. */
 export interface LeastBudget {
   /** recall, gain or a task */
   readonly keepOf: string;
@@ -29,8 +29,8 @@ export interface LeastBudget {
   readonly found: (MeasuredMask & { readonly kvShare: number }) | null;
 }
 
-/** @returns a line's content for each measure that has an interval: that of a promise first, then recall, then gain.
- * @param options.scored of the closing table, by row; null where there is none.  @param options.given the mask found. */
+/** @returns the content of one line for each measure that has an interval: that of a promise first, then recall, then gain.
+ * @param options.scored samples of the closing table, by row; null where there is no table.  @param options.given the mask found. */
 export function listLeastBudgets(options: {
   readonly given: HeadMask;
   readonly atTokens: number;

@@ -51,7 +51,7 @@ export interface LongRangeSource {
   readonly inputs: JsonRecord;
 }
 
-/** Preset keys that long-range samples depend on, beside the seed; their order is that of hashes. */
+/** Preset keys that long-range samples depend on, in addition to the seed; hashes depend on their order. */
 export const LONG_RANGE_KEYS = [
   'minTokens',
   'maxTokens',

@@ -1,4 +1,4 @@
-// What samples are made for, and whose turn a step is where two objectives take turns.
+// What samples are made for, and which objective a step belongs to where two take turns.
 import type { Config } from '../src/config/config.ts';
 
 export type Objective = Config['objective'];

@@ -1,4 +1,4 @@
-// What `identify` takes and gives: the options of one identification, what it tells on the way, and its result.
+// What `identify` takes and gives: the options of one identification, what it reports while it runs, and its result.
 import type { LongRangeCounts } from '../data-gen/long-range.ts';
 import type { NoiseDecisions } from '../export/noise-decisions.ts';
 import type { Config } from '../src/config/config.ts';
@@ -19,18 +19,18 @@ export interface IdentifyOptions {
   readonly model: string | ModelFolder;
   /** settings laid over the preset; what is set here is never changed to fit */
   readonly config?: { readonly [Key in keyof Config]?: Config[Key] | undefined };
-  /** a name of configs/ or the path of a JSON file; default: by the model's architecture, of the demo its own */
+  /** a name of configs/ or the path of a JSON file; default: chosen by the model's architecture; the demo model has its own */
   readonly preset?: string | undefined;
   /** samples to learn from: the path of a samples.jsonl, or the samples; default: generated ones */
   readonly samples?: string | readonly Sample[] | undefined;
   /** text of generated samples: a text file, a folder, JSONL, JSONL.gz or JSONL.zst; default: generated prose */
   readonly haystack?: string | undefined;
-  /** running text, as `haystack`: of the long-range objective, and for kept gain in the closing table; default: no kept gain, and a small
-   * corpus that ships with duo for the objective */
+  /** running text, in the forms of `haystack`, for the long-range objective and for kept gain in the closing table; default: no kept gain, and
+   * for the objective a small corpus that ships with duo */
   readonly documents?: string | undefined;
   /** documents to hold out instead of a part of `documents` */
   readonly heldOutDocuments?: string | undefined;
-  /** samples of the closing table, as `samples`; default: generated ones, `config.heldOutSamples` of them */
+  /** samples of the closing table, in the forms of `samples`; default: generated ones, `config.heldOutSamples` of them */
   readonly heldOut?: string | readonly Sample[] | undefined;
   /** a name, or an opened engine of this model, which stays open; default: native where its library loads */
   readonly engine?: EngineName | Engine | undefined;
@@ -44,9 +44,9 @@ export interface IdentifyOptions {
   readonly resume?: boolean | undefined;
   /** start the run in `out` anew */
   readonly overwrite?: boolean | undefined;
-  /** enter the run in `out` beside other processes, or start it for them: samples are divided, and each process ends with the same result */
+  /** join the run in `out` with other processes, or start it for them: samples are divided, and each process ends with the same result */
   readonly join?: boolean | undefined;
-  /** refuse what is set in `config` and would change nothing beside the rest, as the command does; default: false, so that a program may hand
+  /** refuse settings in `config` that would change nothing given the others, as the command does; default: false, so that a program may hand
    * over a whole `Config` */
   readonly refuseIdle?: boolean | undefined;
   /** what run.json calls the command; default: none */
@@ -85,7 +85,7 @@ export interface IdentifyProgress {
   readonly label: string;
   readonly done: number;
   readonly total: number;
-  /** of a step of scoring: its loss */
+  /** loss, for a step of scoring */
   readonly loss?: number;
 }
 
@@ -104,7 +104,7 @@ export interface IdentifyResult extends FoundHeads {
   readonly longRange: LongRangeCounts | null;
   /** why the mask may not be what it seems, as sentences without a full stop */
   readonly warnings: readonly string[];
-  /** of each measure the least budget that keeps 0.99 of full attention, by what was measured anyway; none where it has no interval */
+  /** for each measure, the smallest budget that keeps 0.99 of full attention, from what was measured anyway; none where it has no interval */
   readonly least: readonly LeastBudget[];
   /** share of the full KV cache that the mask saves */
   readonly savings: readonly { readonly tokens: number; readonly saved: number }[];
@@ -123,7 +123,7 @@ export interface IdentifyResult extends FoundHeads {
   readonly files: readonly string[];
 }
 
-/** What can be told from the options alone. @throws {ConfigError} options that exclude each other. */
+/** Check what the options alone show. @throws {ConfigError} options that exclude each other. */
 export function checkOptions(
   options: Pick<IdentifyOptions, 'samples' | 'haystack' | 'out' | 'resume' | 'overwrite' | 'join' | 'nameOption'> & {
     readonly objective: string | undefined;
@@ -134,7 +134,7 @@ export function checkOptions(
   if (join && (resume || overwrite)) {
     const other = named(resume ? 'resume' : 'overwrite');
     throw new ConfigError(
-      `Expected ${named('join')} or ${other}, got both; ${named('join')} goes on with what is there by itself.`,
+      `Expected ${named('join')} or ${other}, got both; ${named('join')} continues a run that is there by itself.`,
     );
   }
   if (resume && overwrite) {
@@ -154,7 +154,7 @@ export function checkOptions(
   }
   if (out === undefined && (resume || overwrite || join)) {
     throw new ConfigError(
-      `Expected ${named('out')} beside ${named(resume ? 'resume' : overwrite ? 'overwrite' : 'join')}, got none; it names the folder of the run.`,
+      `Expected ${named('out')} together with ${named(resume ? 'resume' : overwrite ? 'overwrite' : 'join')}, got none; it names the folder of the run.`,
     );
   }
 }

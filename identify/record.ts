@@ -34,7 +34,7 @@ export function describeProvenance({ config, engine, source }: Parts): JsonRecor
   };
 }
 
-/** What generated samples are made by. */
+/** The settings that generated samples are made by. */
 export function describeSampleSettings({ config }: Parts): JsonRecord {
   const { seed, objective } = config;
   return {
@@ -45,7 +45,7 @@ export function describeSampleSettings({ config }: Parts): JsonRecord {
   };
 }
 
-/** run.json at the start of a run; of one that is resumed, `previousPath` names the record it continues. */
+/** run.json at the start of a run; for a resumed run, `previousPath` names the record it continues. */
 export function startRecord(parts: Parts, run: { previousPath: string | null; identity: JsonRecord }): RunFile {
   const { config, engine, source, folder, options } = parts;
   const before = run.previousPath === null ? null : readPreviousRecord(run.previousPath);

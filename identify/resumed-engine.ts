@@ -1,4 +1,4 @@
-// A resumed run keeps the engine and device of its record, where nobody names others: a machine that has gained or lost a GPU since then
+// A resumed run keeps the engine and device of its record, unless others are named: a machine that has gained or lost a GPU since then
 // would otherwise compute other numbers.
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';

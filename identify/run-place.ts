@@ -1,4 +1,4 @@
-// Where an identification keeps what it writes: its run folder, or, where none was asked for, a temporary folder that goes with it.
+// Where an identification keeps what it writes: its run folder, or, where none was asked for, a temporary folder that is removed at the end.
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -28,7 +28,7 @@ import { describeIdentity, describeProvenance, describeSampleSettings, startReco
 import { enterRunPlace, type RunPlace } from './run-place.ts';
 import { listWarnings } from './warnings.ts';
 
-/** About a hundred points of a gate's course, whatever the number of steps. */
+/** About a hundred points per gate, whatever the number of steps. */
 const COURSE_POINTS = 100;
 
 /** Score, cut and evaluate; with `out` everything is kept in its folder, and run.json says how it ended. */
@@ -62,12 +62,12 @@ export async function runIdentification(parts: Parts): Promise<IdentifyResult> {
       return result;
     } catch (error) {
       const status = error instanceof AbortedError ? 'stopped' : 'failed';
-      // others that are at work on a joined run go on with it
+      // the other processes of a joined run continue it
       if (place.joined && !place.joined.isAlone()) throw error;
       keep({
         status,
         endedAt: new Date().toISOString(),
-        // a promise that no mask keeps leaves what masks do keep
+        // where no mask keeps the promise, what the measured masks keep is recorded
         results: curve === null ? null : curveOf(),
         error: error instanceof Error ? error.message : String(error),
       });
@@ -82,11 +82,11 @@ export async function runIdentification(parts: Parts): Promise<IdentifyResult> {
   }
 }
 
-/** One identification in its place. */
+/** One identification and the folder it runs in. */
 interface PlacedRun {
   readonly place: RunPlace;
   readonly identity: JsonRecord;
-  /** told what masks of a promise keep */
+  /** called with what the masks measured for a promise keep */
   readonly onCurve: (curve: KeptCurve) => void;
 }
 
@@ -235,7 +235,7 @@ function tellScoring({ options, config, method }: Parts, done: number, loss?: nu
   options.onProgress?.(loss === undefined ? progress : { ...progress, loss });
 }
 
-/** What run.json and --json tell of a result: numbers, no files. */
+/** What run.json and --json report about a result: numbers, no files. */
 export function resultsOf(result: IdentifyResult): JsonRecord {
   const { method, steps, scoreSeconds, cut, savings, heldOut, windows, noise, warnings, keptGain, longRange, least } =
     result;

@@ -1,13 +1,13 @@
-// Which distance an identification measures by, of what was asked for and what method and engine can.
+// Chooses the distance that an identification measures by, from what was asked for and what method and engine support.
 import type { Config } from '../src/config/config.ts';
 import type { Engine } from '../src/engine/engine.ts';
 import { requireKl } from '../train/distance.ts';
 import type { HeadMethod } from '../train/methods/method.ts';
 import type { IdentifyOptions } from './options.ts';
 
-/** The distance in force: as asked, but that `auto` is hidden with an engine that has no KL divergences, said where long-range samples would be
- * measured by them.
- * @throws {ConfigError} KL of an engine without. */
+/** The distance in force: as asked, except that `auto` becomes `hidden` with an engine that has no KL divergences; a message says so where
+ * long-range samples would have been measured by them.
+ * @throws {ConfigError} `kl` was asked of an engine that does not have it. */
 export function settleDistance(
   { distance, objective }: Pick<Config, 'distance' | 'objective'>,
   options: {

@@ -1,12 +1,12 @@
-// Method and objective where nobody named them: what a preset says, but for settings that only another method has, and for what an engine cannot do.
+// Method and objective where the user named none: the preset's, unless a given setting belongs to another method or the engine cannot run it.
 import type { Config } from '../src/config/config.ts';
 import type { Settings } from '../src/config/settings.ts';
 import type { Engine } from '../src/engine/engine.ts';
 import { findMethod } from '../train/methods/index.ts';
 import { canProbe } from '../train/quadratic/measure-sample.ts';
 
-/** The settings with method `gates` where a person set what that method alone has: steps, say. A method that was named stays, and a ladder of windows is
- * measured by no other. */
+/** The settings with method `gates` where a person gave a setting that only that method has, such as steps. A method that was named stays, and so does
+ * `quadratic` with a ladder of windows, which no other method measures. */
 export function settleMethod(settings: Settings): Settings {
   const { config, asked, given } = settings;
   if (given.has('method') || config.method !== 'quadratic' || config.windows !== null) return settings;
@@ -16,8 +16,8 @@ export function settleMethod(settings: Settings): Settings {
   return { ...settings, config: { ...config, method: 'gates' }, asked: { ...asked, method: 'gates' } };
 }
 
-/** The settings as far as the engine can serve them: gates with one that cannot measure heads, passkeys with one that has no log-probabilities by position
- * or where there is one sample alone. What was named stays, and is refused where it cannot be.
+/** The settings, changed to what the engine can do: method `gates` if it cannot measure heads, passkeys if it has no log-probabilities by position
+ * or if there is only one sample. What was named stays, and is refused later if the engine cannot do it.
  * @param options.given keys the person set. */
 export function settleForEngine(config: Config, options: { given: ReadonlySet<string>; engine: Engine }): Config {
   const { given, engine } = options;
@@ -34,7 +34,7 @@ export function countSamples(config: Config): number {
   return config[nameSampleKey(config)];
 }
 
-/** The setting that says how many. */
+/** The setting that gives their number. */
 export function nameSampleKey({ method }: Config): 'quadraticSamples' | 'steps' {
   return findMethod(method).settings.includes('quadraticSamples') ? 'quadraticSamples' : 'steps';
 }

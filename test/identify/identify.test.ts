@@ -141,7 +141,7 @@ describe('identify', () => {
     [{ device: 'cuda:0,cuda:1' }, 'to be one device for method gates, which cannot share its samples'],
     [{ samples: 'x', haystack: 'y' }, 'Expected `samples` or `haystack`, got both'],
     [{ out: 'x', resume: true, overwrite: true }, 'Expected `resume` or `overwrite`, got both'],
-    [{ resume: true }, 'Expected `out` beside `resume`, got none'],
+    [{ resume: true }, 'Expected `out` together with `resume`, got none'],
     [{ samples: [] }, 'Expected at least one sample'],
   ])('refuses %j in the words of its own options', async (options, sentence) => {
     await expect(identify(golden(1, options))).rejects.toThrow(sentence);
