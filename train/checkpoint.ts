@@ -1,5 +1,5 @@
 // checkpoint.json: everything the next step of an optimisation depends on, float32 bit for bit, so that a resumed run ends in the
-// same bytes as an uninterrupted one. Written beside, fsynced and renamed; the steps it counts are in metrics.jsonl before it.
+// same bytes as an uninterrupted one. Written to a temporary file, fsynced and renamed; the steps it counts are in metrics.jsonl first.
 import { existsSync } from 'node:fs';
 import { z } from 'zod';
 import type { MaskGrid } from '../src/core/shapes.ts';
@@ -21,7 +21,7 @@ const CHECKPOINT_SCHEMA = 'duo.checkpoint';
 const CHECKPOINT_VERSION = 1;
 const MAX_STEPS = 2 ** 31;
 
-/** How long the mask has stood still, for the early stop. */
+/** How long the mask has been unchanged, for the early stop. */
 export interface MaskStability {
   /** mask after the last step; null before the first */
   readonly mask: MaskGrid | null;

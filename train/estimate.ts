@@ -1,4 +1,4 @@
-// What a run is expected to take, told before its first step: memory of the longest step, time of all of them.
+// What a run is expected to take, reported before its first step: memory of the longest step, time of all of them.
 // The engine counts bytes and operations; the rate is measured on one short sample, so that a wrong guess cannot cost hours unseen.
 import type { GateGrid, Sample, Window } from '../src/core/shapes.ts';
 import { filledGrid } from '../src/core/shapes.ts';

@@ -9,7 +9,7 @@ import type { GateOptimizerState } from './gate-state.ts';
 
 const BETA1 = 0.9;
 const BETA2 = 0.999;
-/** Passed explicitly: tfjs's default follows the backend (1e-7 on most). Stands outside the square root, as in Adam's paper. */
+/** Passed explicitly: tfjs's default follows the backend (1e-7 on most). Added outside the square root, as in Adam's paper. */
 const EPSILON = 1e-8;
 /** Every gate starts as a full retrieval head. */
 const INITIAL_GATE = 1;
@@ -164,7 +164,7 @@ export class GateOptimizer {
 function onCpuBackend<T>(work: () => T): T {
   const before = tf.getBackend() as string | undefined;
   if (before === 'cpu') return work();
-  // The cpu backend greets on the console at first use unless tfjs is told that this is production.
+  // The cpu backend greets on the console at first use unless its PROD flag is set.
   tf.env().set('PROD', true);
   // The cpu backend registers a synchronous factory, so setBackend has switched when it returns; the promise is always true.
   void tf.setBackend('cpu');

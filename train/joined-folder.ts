@@ -20,7 +20,7 @@ export interface JoinedFolder {
   readonly path: string;
   /** record of the run where it was finished before this process came */
   readonly finished: RunFile | null;
-  /** processes at work on it, for all that can be told, this one left out */
+  /** other processes at work on it, as far as can be seen */
   readonly others: number;
   readonly shared: SharedResults;
   /** files that this process alone writes: checkpoint, metrics */
@@ -73,7 +73,7 @@ export async function enterJoinedFolder(options: {
   }
 }
 
-/** True where processes of a joined run are at work in `path`, for all that can be told. */
+/** True where processes of a joined run are at work in `path`, as far as can be seen. */
 export function findJoined(path: string): string | null {
   const home = join(path, JOIN_FOLDER);
   const claims = new Claims();

@@ -5,7 +5,7 @@ import { filledGrid, type Sample, type Supervise, type Window } from '../src/cor
 import type { Distance, Engine } from '../src/engine/engine.ts';
 import { chooseDistance, type DistanceRule, isLongRangeSample } from './distance.ts';
 
-/** First samples of a run that are looked at. */
+/** How many of a run's first samples are looked at. */
 const MAX_LOOKED_AT = 8;
 /** Samples of each kind that scales are measured on. */
 const SAMPLES_OF_A_KIND = 2;

@@ -1,4 +1,4 @@
-// Tells how long the mask has stood still while the gates still move, for the early stop by option.
+// Counts how long the mask has been unchanged while the gates still move, for the optional early stop.
 // A mask whose labels a tie decides is not settled: all gates start equal, and any cut of them is arbitrary but constant.
 import type { MaskGrid } from '../src/core/shapes.ts';
 import type { MaskStability } from './checkpoint.ts';

@@ -106,7 +106,7 @@ function checkSameRun(path: string, now: { identity: JsonRecord; settings: JsonR
   const run = readRun(runPath);
   const difference = findIdentityDifference(run.identity, now.identity);
   if (!difference) return;
-  // A hash says that an input differs, and a setting why.
+  // A hash shows that an input differs; a setting shows why.
   const isHash = /^sha256:/.test(String(difference.before)) && /^sha256:/.test(String(difference.now));
   const cause = isHash && now.settings ? findSetting(run.config, now.settings) : null;
   throw new ConfigError(describeDifference(cause ?? difference));
@@ -119,7 +119,7 @@ function findSetting(before: JsonRecord, settings: JsonRecord): IdentityDifferen
   return difference && { ...difference, key: nameAsFlag(difference.key) };
 }
 
-/** Files that a killed process was writing beside the real ones; whoever holds the folder's lock is its only writer. */
+/** Temporary files left by a killed process; whoever holds the folder's lock is its only writer. */
 function removeTornFiles(path: string): void {
   for (const name of readdirSync(path)) {
     if (RUN_FILES.some((file) => isTemporaryOf(file, name))) rmSync(join(path, name), { force: true });

@@ -34,13 +34,13 @@ export function takeLock(path: string, { dyingMs = DYING_MS }: { dyingMs?: numbe
   };
 }
 
-/** Who holds the lock at `path`, in words; null where nobody that lives does. */
+/** The live process that holds the lock at `path`, in words; null where there is none. */
 export function findLockHolder(path: string): string | null {
   const found = readOwned(path);
   return found !== null && mayLive(path, found) ? nameHolder(found) : null;
 }
 
-/** What lies at the path. A holder that lives is waited for a moment: one that was killed just now is still being taken down. */
+/** The lock file found at the path. A live holder is given a moment: a process that was killed just now takes a while to exit. */
 function awaitHolder(path: string, dyingMs: number): OwnedFile | null {
   const endMs = performance.now() + dyingMs;
   for (;;) {
@@ -51,7 +51,7 @@ function awaitHolder(path: string, dyingMs: number): OwnedFile | null {
   }
 }
 
-/** A holder killed between creating the lock and writing it left it empty; of any other that names nobody, it is not known who is gone. */
+/** A holder killed between creating the lock and writing it left it empty; for any other lock without a name, it is not known whether its holder is gone. */
 function mayLive(path: string, { text, owner }: OwnedFile): boolean {
   if (owner === null) return text !== '';
   return isOwnerRunning(path, owner) ?? true;

@@ -22,7 +22,7 @@ export interface QuadraticMethodSettings {
   readonly step: 'finite' | 'tangent';
   /** what samples are measured by; absent = hidden */
   readonly distance?: DistanceRule;
-  /** windows whose effects are measured beside the gates, ascending tokens; absent = none */
+  /** windows whose effects are measured in addition to the gates, ascending tokens; absent = none */
   readonly windows?: readonly number[];
   /** how `windows` go by the length of a sample; absent = the same in every sample */
   readonly windowRule?: WindowRule;
@@ -90,15 +90,15 @@ export interface HeadMethod {
   readonly name: string;
   /** one line for help and reports */
   readonly description: string;
-  /** True where it goes step by step, tells each through `onStep` and writes metrics.jsonl; the others tell `onProgress` their
-   * share of the whole and write no metrics. Default false. */
+  /** True where it works step by step, reports each through `onStep` and writes metrics.jsonl; the others report their share of
+   * the whole through `onProgress` and write no metrics. Default false. */
   readonly isStepwise?: boolean;
   /** True where samples can be shared out over several engines. Default false. */
   readonly sharesSamples?: boolean;
   /** True where several processes can divide its samples. Default false. */
   readonly joins?: boolean;
-  /** Preset keys that act on it and not on every method; beside `windows`, `windowRule` and `ladderVectors`, which the ladder looks after. A person's
-   * setting of another method's key is refused. */
+  /** Preset keys that act on it and not on every method; `windows`, `windowRule` and `ladderVectors` are not listed, as the ladder handles them. A key
+   * of another method is refused where a person set it. */
   readonly settings: readonly MethodSetting[];
   /** Score every KV head. Deterministic. @throws {AbortedError} after a checkpoint; {EngineError}; {ConfigError}; {FileError}. */
   score(options: ScoreOptions): Promise<ScoredGates>;

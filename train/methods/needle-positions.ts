@@ -1,4 +1,4 @@
-// Where a sample's answers stand in its text: what methods that look at attention look for. Works on any samples file, for it
+// Where a sample's answers occur in its text: what methods that look at attention look for. Works on any samples file, for it
 // reads nothing but tokens and answer ranges.
 import type { AnswerRange, Sample } from '../../src/core/shapes.ts';
 

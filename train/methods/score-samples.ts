@@ -6,7 +6,7 @@ import { AbortedError, ConfigError } from '../../src/errors/errors.ts';
 import { measureOverEngines } from '../quadratic/over-engines.ts';
 import type { ScoredGates, ScoreOptions } from './method.ts';
 
-/** What one sample adds: a value per query head, `[layers][heads]`, or null where it has nothing to tell. */
+/** What one sample adds: a value per query head, `[layers][heads]`, or null where the method cannot use it. */
 export type ScoreSample = (input: {
   readonly engine: Engine;
   readonly sample: Sample;
@@ -17,7 +17,7 @@ export type ScoreSample = (input: {
 /** Average `scoreSample` over `settings.steps` samples and bring query heads together to KV heads.
  * @param combine `mean` or `max` over a KV head's query group.
  * @returns values clamped to 0..1. No file is written: nothing is optimised.
- * @throws {ConfigError} an engine that does not show attention, or no sample tells anything; {AbortedError}; {EngineError}. */
+ * @throws {ConfigError} an engine that does not show attention, or no sample that the method can use; {AbortedError}; {EngineError}. */
 export async function scoreSamples(
   options: ScoreOptions,
   method: { readonly scoreSample: ScoreSample; readonly combine: 'mean' | 'max' },
@@ -47,7 +47,7 @@ export async function scoreSamples(
   });
   if (used === 0) {
     throw new ConfigError(
-      'Expected samples whose answers stand earlier in their text and are recalled, got none; use --method gates',
+      'Expected samples whose answers occur earlier in their text and are recalled, got none; use --method gates',
     );
   }
   const means = sums.map((row) => row.map((sum) => sum / used));

@@ -52,13 +52,13 @@ export interface QuadraticState {
   readonly effects: Float64Array | null;
   /** heads closed by elimination, in order; half of them by the first round's measurement, none until it ended */
   readonly closed: readonly number[];
-  /** gates that the rounds ended at, `[N]` fp64; null while they go on, and elimination waits */
+  /** gates that the rounds ended at, `[N]` fp64; null until they have ended; elimination starts then */
   readonly solution: Float64Array | null;
   /** gates that the measurement under way is made around, `[N]` fp64 */
   readonly gates: Float64Array;
   /** inner products of its samples, `[N+1, N+1]` fp64 */
   readonly measured: BalancedSums;
-  /** what long-range samples count beside others, by the first round's measurement; null until it ended */
+  /** weight of long-range samples relative to others, from the first round's measurement; null until it ended */
   readonly balance: number | null;
   /** the ladder's samples so far; null where no windows were asked for */
   readonly ladder: LadderState | null;

@@ -12,7 +12,7 @@ import { countWork, enginesOf, type Run, scratchOf, sharedBy } from './run.ts';
 import { sketchLadder } from './sketch-ladder.ts';
 
 /** Measure the ladder's samples that are left; the state is on disk after each. Where one rung is the run's own window, whole steps around
- * all heads full are what the first round would measure, and it is spared that. */
+ * all heads full are what the first round would measure, and that round skips it. */
 export async function climb(
   begun: QuadraticState,
   { run, windows }: { run: Run; windows: readonly number[] },
@@ -32,7 +32,7 @@ export async function climb(
     shared: sharedBy(run, 'ladder', { windows, vectors, ...(rule && { rule }) }),
     signal,
     sampleAt,
-    async measure(sample, { index, engine: own, slot, onProgress: tell }) {
+    async measure(sample, { index, engine: own, slot, onProgress: report }) {
       if (signal?.aborted)
         throw new AbortedError(`Stopped before sample ${index} of ${settings.samples} of the ladder.`);
       const distance = chooseDistance(sample, settings.distance ?? 'hidden');
@@ -40,7 +40,7 @@ export async function climb(
       const windowsOf = rule ? scaleToSample(windows, { rule, tokens, sinkTokens }) : windows;
       const options = {
         ...{ engine: own, supervise, distance, signal, sinkTokens, windows: windowsOf },
-        onProgress: tell,
+        onProgress: report,
       };
       return vectors
         ? await sketchLadder(sample, { ...options, vectors, sampleIndex: index })

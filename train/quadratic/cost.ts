@@ -23,7 +23,7 @@ export function countMeasureForwards(options: {
   return callsPerSample + (kvHeads * (layers + 1)) / 2 + (isFirst ? 0 : 1);
 }
 
-/** Bytes that a sketch holds beside a pass: a gradient of the stream per vector, on a CPU up to a gibibyte of them at once. A GPU carries as many as its
+/** Bytes that a sketch holds in addition to a pass: a gradient of the stream per vector, on a CPU up to a gibibyte of them at once. A GPU carries as many as its
  * memory holds, with a gradient of the heads' outputs each, and keeps the inputs of all layers and what each window takes from the outputs, fp32. */
 export function countSketchBytes(options: {
   tokens: number;
@@ -93,11 +93,11 @@ export function countSketchForwards(vectors: number): number {
 const NOISE_FORWARDS = 2;
 
 /** Forward passes of all rounds, of the elimination and of the noise floor, with one of the full model per sample. Each round but an only one tries at least one
- * step, with a pass a sample.
- * @param options.windows rungs of the ladder beside the rounds, default 0.
+ * step, at one pass per sample.
+ * @param options.windows rungs of the ladder, measured in addition to the rounds, default 0.
  * @param options.vectors of the sketch that estimates the ladder, default 0 = probes.
  * @param options.isFirstSpared true where the first round is one of them.
- * @param options.sketchVectors of sketches that stand for measurements where they are cheaper, default 0. */
+ * @param options.sketchVectors of sketches that replace measurements where they are cheaper, default 0. */
 export function countQuadraticForwards(options: {
   layers: number;
   kvHeads: number;

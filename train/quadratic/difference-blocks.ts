@@ -1,4 +1,4 @@
-// The differences of one sample, block by block of heads: in memory while they are small, else in files beside the checkpoint,
+// The differences of one sample, block by block of heads: in memory while they are small, else in files next to the checkpoint,
 // so that the Gram matrix of many heads needs two blocks in memory and never all of them.
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -1,4 +1,4 @@
-// What a quadratic run is expected to take, told before its first sample. The engine counts bytes and operations of a distillation
+// What a quadratic run is expected to take, reported before its first sample. The engine counts bytes and operations of a distillation
 // step, of which one forward pass is a quarter; the rate is measured on one forward pass of a short sample.
 import type { Sample, Supervise, Window } from '../../src/core/shapes.ts';
 import { supervisedPositions } from '../../src/core/shapes.ts';
@@ -10,7 +10,7 @@ import { isFirstSpared, type QuadraticSettings } from './quadratic-settings.ts';
 const LONG_RUN_SECONDS = 3600;
 
 /** Memory and time of all rounds. Costs one forward pass.
- * @param options.samples those of a round.  @param options.shortSample the one that is timed. */
+ * @param options.samples the samples of a round.  @param options.shortSample the one that is timed. */
 export async function estimateQuadratic(options: {
   engine: ProbingEngine;
   samples: readonly Sample[];

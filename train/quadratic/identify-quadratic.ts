@@ -35,7 +35,7 @@ export interface QuadraticResult {
   readonly rounds: readonly RoundRecord[];
   /** what closing each head alone does, all others full, by the run's distance, `[N]` fp64 */
   readonly effects: Float64Array;
-  /** what long-range samples counted beside others, so that both had the same trace; 1 for one kind alone */
+  /** weight of long-range samples relative to others, chosen so that both have the same trace; 1 for one kind alone */
   readonly balance: number;
   /** where windows were asked for */
   readonly ladder?: LadderEffects;
@@ -155,13 +155,13 @@ async function measure(begun: QuadraticState, run: Run): Promise<QuadraticState>
     shared: sharedBy(run, 'gram', { gates: [...begun.gates], heads: heads ?? null }),
     signal,
     sampleAt,
-    async measure(sample, { index, engine: own, slot, onProgress: tell }) {
+    async measure(sample, { index, engine: own, slot, onProgress: report }) {
       if (signal?.aborted)
         throw new AbortedError(`Stopped before sample ${index} of ${settings.samples} of a measurement.`);
       const options = await optionsOf({ index, sample, gates: grid, engine: own, slot }, run);
       return vectors > 0
-        ? sketchSample(sample, grid, { ...options, vectors, sampleIndex: index, onProgress: tell })
-        : measureSample(sample, grid, { ...options, heads, onProgress: tell });
+        ? sketchSample(sample, grid, { ...options, vectors, sampleIndex: index, onProgress: report })
+        : measureSample(sample, grid, { ...options, heads, onProgress: report });
     },
     onMeasured(gram, { sample }) {
       state = { ...state, measured: addValues(state.measured, gram, isLongRangeSample(sample)) };

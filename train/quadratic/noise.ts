@@ -1,6 +1,6 @@
-// The noise floor of a measurement: how far apart two runs end that are equal but for rounding, in the units of the effects. With every head
-// streaming, no sinks and a narrow window, a token's hidden state depends on few tokens before it, wherever they stand: the same tokens
-// farther to the front give the same state in real arithmetic, while rotary positions, and with them every rounding, are others.
+// The noise floor of a measurement: how far apart two runs end that differ only in rounding, in the units of the effects. With every head
+// streaming, no sinks and a narrow window, a token's hidden state depends on few tokens before it, whatever their positions: the same tokens
+// moved to the front give the same state in real arithmetic, while rotary positions, and with them every rounding, differ.
 import type { Sample } from '../../src/core/shapes.ts';
 import { filledGrid } from '../../src/core/shapes.ts';
 import type { Distance } from '../../src/engine/engine.ts';
@@ -35,7 +35,7 @@ export async function measureRounding(
   const recentTokens = 1 + Math.floor((first - shift) / layers);
   if (shift === 0 || recentTokens < 2) return null;
   const compute = (moved: number): Promise<Float32Array> => {
-    // As many tokens as before: dynamic rope scaling goes by the length.
+    // As many tokens as before: dynamic rope scaling depends on the length.
     const shifted = [...tokens.slice(moved), ...tokens.slice(0, moved)];
     const answers: [number, number][] = [[first - moved + 1, tokens.length - moved]];
     const gates = filledGrid(layers, kvHeads, 0);
@@ -59,8 +59,8 @@ export async function measureRounding(
   return squares[Math.floor(squares.length / 2)] as number;
 }
 
-/** Noise of a run: the floor over its samples, and the heads whose effect does not stand above it; null where no sample told a distance.
- * @param options.distances of the samples that told one.  @param options.balance as the effects were brought together with.  @param options.effects `[N]`, of closing each head alone, per unit of closing as measured. */
+/** Noise of a run: the floor over its samples, and the heads whose effect is not above it; null where no sample gave a distance.
+ * @param options.distances of the samples that gave one.  @param options.balance the weight by which long-range effects were combined with the others.  @param options.effects `[N]`, of closing each head alone, per unit of closing as measured. */
 export function describeNoise(options: {
   readonly distances: BalancedSums;
   readonly balance: number;

@@ -15,26 +15,26 @@ export interface SharedWork<Engine> {
     sample: Sample,
     at: { index: number; engine: Engine; slot: number; onProgress: (fraction: number) => void },
   ) => Promise<Float64Array>;
-  /** told each result once, in the samples' order */
+  /** called with each result once, in the samples' order */
   readonly onMeasured: (result: Float64Array, at: { index: number; sample: Sample }) => void;
   /** samples of all that are done, fractions included: begin..end, never falling */
   readonly onProgress?: (samplesDone: number) => void;
-  /** where results are kept for, and taken from, other processes; `name` tells this work from others of the run */
+  /** where results are kept for, and taken from, other processes; `name` distinguishes this work from others of the run */
   readonly shared?: { readonly results: SharedResults; readonly name: string } | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Measure all samples. Where one fails, no further one is begun, those under way are waited for, and what came before the first failure
- * has been told. @throws the first failure. */
+/** Measure all samples. Where one fails, no further one is begun, those under way are waited for, and the results before the first failure
+ * have been reported. @throws the first failure. */
 export async function measureOverEngines<Engine>(work: SharedWork<Engine>): Promise<void> {
   const { begin, end, engines, sampleAt, measure, onMeasured, onProgress, shared } = work;
   const waiting = new Map<number, { result: Float64Array; sample: Sample }>();
   const fractions = new Map<number, number>();
   const left = Array.from({ length: end - begin }, (_, index) => begin + index);
-  let told = begin;
+  let nextIndex = begin;
   let asked: Promise<unknown> = Promise.resolve();
   const failures: unknown[] = [];
-  const tell = (index: number, fraction: number): void => {
+  const report = (index: number, fraction: number): void => {
     fractions.set(index, fraction);
     onProgress?.(begin + [...fractions.values()].reduce((sum, value) => sum + value, 0));
   };
@@ -59,17 +59,17 @@ export async function measureOverEngines<Engine>(work: SharedWork<Engine>): Prom
         }
         const { index } = taken;
         const compute = async (): Promise<Float64Array> =>
-          measure(await sampled, { ...{ index, engine, slot }, onProgress: (fraction) => tell(index, fraction) });
+          measure(await sampled, { ...{ index, engine, slot }, onProgress: (fraction) => report(index, fraction) });
         const sampled = asked.then(() => sampleAt(index));
         asked = sampled.catch(() => undefined);
         const own = (): Promise<Float64Array> => (shared ? shared.results.compute(keyOf(index), compute) : compute());
         const result = taken.result ?? (await own());
-        tell(index, 1);
+        report(index, 1);
         waiting.set(index, { result, sample: await sampled });
-        for (let found = waiting.get(told); found; found = waiting.get(told)) {
-          waiting.delete(told);
-          onMeasured(found.result, { index: told, sample: found.sample });
-          told++;
+        for (let found = waiting.get(nextIndex); found; found = waiting.get(nextIndex)) {
+          waiting.delete(nextIndex);
+          onMeasured(found.result, { index: nextIndex, sample: found.sample });
+          nextIndex++;
         }
       } catch (error) {
         failures.push(error);

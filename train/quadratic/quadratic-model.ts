@@ -4,7 +4,7 @@ import type { GateGrid } from '../../src/core/shapes.ts';
 import type { LambdaPath } from '../../src/formats/gates.ts';
 import { solveBox } from './solve-box.ts';
 
-/** Points of a path beside the asked λ: ten or more a decade of what models show between the first and the last head to close. */
+/** Points of a path in addition to the requested λ: at least ten per decade over the range between the first and the last head to close. */
 const PATH_POINTS = 96;
 /** The path begins where the first head has closed by so much. */
 const FIRST_CLOSURE = 0.01;

@@ -15,7 +15,7 @@ export interface QuadraticSettings {
   readonly distance?: DistanceRule | undefined;
   /** λ > 0 */
   readonly lambda: number;
-  /** windows whose effects are measured beside the gates, ascending tokens; absent = none */
+  /** windows whose effects are measured in addition to the gates, ascending tokens; absent = none */
   readonly windows?: readonly number[] | undefined;
   /** how `windows` go by the length of a sample; absent = the same in every sample */
   readonly windowRule?: WindowRule | undefined;
@@ -26,7 +26,7 @@ export interface QuadraticSettings {
 }
 
 /** True where the ladder holds what the first round would measure: whole steps to the run's own window around all heads full. Windows that go by the length
- * hold that window in samples of one length alone, and the sums of a ladder do not tell those samples from others. */
+ * hold that window in samples of one length alone, and the sums of a ladder do not keep those samples apart from others. */
 export function isFirstSpared(
   {
     windows,

@@ -16,7 +16,7 @@ export interface QuadraticOptions {
   readonly helpers?: readonly ProbingEngine[] | undefined;
   /** sample i; the same one each time it is asked */
   readonly sampleAt: (index: number) => Sample | Promise<Sample>;
-  /** where the state is kept after each sample; blocks that memory does not hold go beside it */
+  /** where the state is kept after each sample; blocks that do not fit in memory are written next to it */
   readonly checkpointPath: string;
   /** what decides the numbers; a resume with another is refused */
   readonly identity: JsonRecord;
@@ -53,12 +53,12 @@ export function enginesOf({ measure, helpers = [] }: Run): ProbingEngine[] {
   return [measure.engine, ...helpers];
 }
 
-/** Folder of blocks that memory does not hold. @param slot of the engine that makes them. */
+/** Folder of blocks that do not fit in memory. @param slot number of the engine that makes them. */
 export function scratchOf(run: Run, slot = 0): string {
   return join(dirname(run.checkpointPath), slot === 0 ? '.probe' : `.probe-${slot}`);
 }
 
-/** Where results of a measurement are shared, by what decides them beside the run's identity; nothing in a run of one process. */
+/** Where results of a measurement are shared, keyed by what decides them in addition to the run's identity; nothing in a run of one process. */
 export function sharedBy(run: Run, work: string, of: unknown): { results: SharedResults; name: string } | undefined {
   if (run.shared === undefined) return undefined;
   const hash = createHash('sha256').update(JSON.stringify(of)).digest('hex').slice(0, 16);

@@ -23,7 +23,7 @@ export interface BoxSolution {
   readonly sweeps: number;
 }
 
-/** Solve to a residual of 1e-10, or to 50,000 sweeps. Time O(N²) a sweep at most, memory O(N) beside the problem. */
+/** Solve to a residual of 1e-10, or to 50,000 sweeps. Time at most O(N²) per sweep, memory O(N) in addition to the problem. */
 export function solveBox(problem: BoxProblem): BoxSolution {
   const { matrix, linear } = problem;
   const size = linear.length;

@@ -82,7 +82,7 @@ describe.each(['attention-mass', 'retrieval-score'])('%s', (name) => {
   it('refuses samples whose answers stand nowhere before', async () => {
     const strange = { tokens: [1, 20, 21, 22, 23, 24, 25], answers: [[4, 7]] as Sample['answers'] };
     await expect(findMethod(name).score(options({ sampleAt: () => strange }))).rejects.toThrow(
-      'Expected samples whose answers stand earlier in their text and are recalled, got none; use --method gates',
+      'Expected samples whose answers occur earlier in their text and are recalled, got none; use --method gates',
     );
   });
 });
