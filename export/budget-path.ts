@@ -1,5 +1,5 @@
-// The path that a promise is looked for along: masks of ever more memory, none of which takes from a head what a smaller one gives it. Of a ladder
-// in equal steps of memory, else one more head full at each step.
+// The path along which a promise is searched: nested masks of increasing memory, where no head keeps less than in a smaller mask. With a ladder
+// the steps are equal amounts of memory, else each step makes one more head full.
 import { countHeadEntries, measureKvShare } from '../src/core/kv-cost.ts';
 import type { HeadMask, Window } from '../src/core/shapes.ts';
 import type { GatesFile, LadderEffects } from '../src/formats/gates.ts';

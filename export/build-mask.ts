@@ -15,8 +15,8 @@ export interface BuiltMask {
 }
 
 /** Cut gates into mask.json's content. Equal arguments give equal bytes; the gates' provenance goes with them.
- * Gates with a λ path are cut on it: at `lambda`, heads of at least one half keep the whole context; at a fraction, by its
- * ranking, or where it has none by how long heads stay open along it; mask.json then holds the gates of gates.json and `ranks` beside them.
+ * Gates with a λ path are cut on that path. At `lambda`, heads with a gate of at least one half keep the whole context. At a fraction, heads
+ * are ranked by the path's ranking, or, without one, by how long they stay open along the path; mask.json then holds both the gates of gates.json and `ranks`.
  * Where equal gates lie on both sides of the cut, its provenance says how many.
  * @throws {ConfigError} a cut out of range, a λ without a path, a threshold of quadratic gates without one; {FormatError} malformed gates. */
 export function buildMask(options: { gates: GatesFile; cut: Cut | LambdaCut; window: Window }): BuiltMask {

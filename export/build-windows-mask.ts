@@ -27,7 +27,7 @@ export function makeMaskFile(gates: GatesFile, found: CutWindows): MaskFile {
   const ladder = resolveLadder(measured, atTokens);
   const { model } = gates;
   const ties = found.tieDecided === 0 ? {} : { tieDecided: found.tieDecided };
-  // the windows are plain ones of that length; here stands what they were before
+  // the windows are plain ones of that length; this records the rule they were made by
   const rule = measured.rule && { windowRule: { ...measured.rule, windows: [...measured.windows], atTokens } };
   const provenance = { ...gates.provenance, ...ties, ...rule };
   const budget = { kvShare, atTokens, predictedLoss, lossBound };

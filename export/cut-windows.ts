@@ -1,5 +1,5 @@
 // The cut by memory: from the measured effects of a ladder, the window of each head with the least predicted loss within a share of a full
-// KV cache at a context length (docs/semantics.md, 12). The search is search-windows.ts's, the bound that it is held to loss-bound.ts's.
+// KV cache at a context length (docs/semantics.md, 12). The search is in search-windows.ts, the bound that its result is compared with in loss-bound.ts.
 import type { HeadMask } from '../src/core/shapes.ts';
 import { BudgetError, ConfigError } from '../src/errors/errors.ts';
 import type { LadderEffects } from '../src/formats/gates.ts';
@@ -25,7 +25,7 @@ export interface CutWindows {
   readonly keptShare: number;
   /** in the units of the ladder's effects */
   readonly predictedLoss: number;
-  /** what no choice within the budget falls below, by the same effects; null where it was not asked for */
+  /** lower bound on the loss of any choice within the budget, by the same effects; null where it was not asked for */
   readonly lossBound: number | null;
   /** heads that could exchange windows with another head at the same loss: their order decided, not what was measured */
   readonly tieDecided: number;

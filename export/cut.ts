@@ -1,5 +1,5 @@
 // Turns gates into a mask: by the share of heads that stream, ranked over the whole model, or by a threshold (docs/semantics.md, 5).
-// The reference breaks ties with noise; here the lower (layer, head) streams first, and the number of such labels is told.
+// The reference breaks ties with noise; here the lower (layer, head) streams first, and the number of such labels is reported.
 import { filledGrid, type GateGrid, type MaskGrid } from '../src/core/shapes.ts';
 import { ConfigError, FormatError } from '../src/errors/errors.ts';
 import { rankGates } from './rank.ts';

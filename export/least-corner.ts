@@ -11,7 +11,7 @@ interface Edge {
   readonly slope: number;
 }
 
-/** @param prices `[heads · rungs]`, of any sign.  @returns shares of the options, `[heads · rungs]`, of the least total price. */
+/** @param prices `[heads · rungs]`, of any sign.  @returns shares of the options, `[heads · rungs]`, with the lowest total price. */
 export function findLeastCorner(
   { heads, rungs, entries }: ChoiceProblem,
   { prices, budget }: { prices: Float64Array; budget: number },
@@ -27,7 +27,7 @@ export function findLeastCorner(
   let missing = heads * whole - budget;
   const edges: Edge[] = [];
   for (let head = 0; head < heads; head++) {
-    // begin at the cheapest rung, of equals the one that saves most; what saves less is never wanted
+    // begin at the cheapest rung, among equals the one that saves most; a rung that saves less is never useful
     let cheapest = rungs;
     for (let rung = rungs - 1; rung >= 0; rung--) {
       if (priceOf(head, rung) <= priceOf(head, cheapest)) cheapest = rung;

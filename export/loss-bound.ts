@@ -1,6 +1,6 @@
 // A loss that no choice of windows within a budget falls below. Let z be 0/1 with at most one option per head. Its loss zᵀMz equals
 // tΣ M_oo z_o + zᵀ(M − tB)z for any t, where B holds M's blocks of options of one head: two of them are never chosen together. With t so small
-// that M − tB has no negative eigenvalue the right side is convex; its least value over fractional z within the budget is the bound.
+// that M − tB has no negative eigenvalue the right side is convex; its minimum over fractional z within the budget is the bound.
 // Frank–Wolfe steps approach that value, and each gives a lower bound of it (its duality gap), of which the largest is returned.
 // The smallest eigenvalue comes from Lanczos steps less their residual: an estimate, close in practice, not a proof.
 

@@ -1,5 +1,5 @@
 // The layers × heads picture for a terminal: gates as shades or a mask in two colours, a row per layer, a cell per KV head.
-// Plain text without colour (NO_COLOR, pipes) tells the same by characters. Printing is the command line's.
+// Plain text without colour (NO_COLOR, pipes) shows the same by characters. Printing is the command line's.
 import { stripVTControlCharacters } from 'node:util';
 import { hasSeveralWindows, listWindows, toMaskGrid } from '../src/core/head-mask.ts';
 import type { GateGrid, HeadMask, MaskGrid } from '../src/core/shapes.ts';

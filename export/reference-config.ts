@@ -1,5 +1,5 @@
-// config.json beside full_attention_heads.tsv: the reference dumps all its command-line arguments there; consumers use two of them,
-// `sink_size` and `recent_size`; where `sparsity` is a number the pattern was cut by it. Written with the reference's keys in its order; what duo has no counterpart for is null.
+// The config.json next to full_attention_heads.tsv: the reference dumps all its command-line arguments there; consumers use two of them,
+// `sink_size` and `recent_size`; if `sparsity` is a number, the pattern was cut by it. Written with the reference's keys in its order; keys without a counterpart in duo are null.
 import { z } from 'zod';
 import type { Window } from '../src/core/shapes.ts';
 import { writeFileAtomic } from '../src/formats/atomic-file.ts';

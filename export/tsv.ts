@@ -35,7 +35,7 @@ export function writeTsv(path: string, gates: GateGrid): void {
   writeFileAtomic(path, formatTsv(gates));
 }
 
-/** Read a pattern file; values come as they stand, unclipped. @throws {FileError}; {FormatError} with the line. */
+/** Read a pattern file; values are returned as written, unclipped. @throws {FileError}; {FormatError} with the line. */
 export function readTsv(path: string): GateGrid {
   return parseTsv(readTextWithin(path, MAX_TSV_BYTES), path);
 }

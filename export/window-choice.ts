@@ -1,5 +1,5 @@
 // A choice of one window per head and what it costs: loss by the measured effects, entries of the KV cache. Moves of one head and of two at
-// once are priced from a gradient that is kept up to date, so that a search can look at all of them. Searching is cut-windows.ts's.
+// once are priced from a gradient that is kept up to date, so that a search can look at all of them. The search itself is in search-windows.ts.
 import type { LadderEffects } from '../src/formats/gates.ts';
 
 /** A ladder at one context length, in plain arrays. Option `rung` of a head is `head · rungs + rung`; rung `rungs` is the whole context. */
@@ -112,8 +112,8 @@ export class WindowChoice {
   }
 }
 
-/** Heads that could exchange their rung with a head on another one without a change of the loss beyond rounding: which of them has
- * which was decided by order, not by what was measured. */
+/** Heads that could exchange their rung with a head on another one without a change of the loss beyond rounding: which of them got
+ * which rung was decided by order, not by what was measured. */
 export function countTies(problem: ChoiceProblem, rungs: Int32Array): number {
   const choice = new WindowChoice(problem, rungs);
   const rounding = 1e-9 * choice.loss + 1e-13 * problem.magnitude;
