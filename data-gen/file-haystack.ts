@@ -19,7 +19,7 @@ const MAX_SEEK_CHARACTERS = 400; // to the next line or sentence after a drawn o
 const MIN_ENCODE_CHARACTERS = 256;
 const JOINT = '\n\n'; // between documents of one sample
 
-/** Text files under `path` in sorted order; a file stands for itself whatever its name. */
+/** Text files under `path` in sorted order; a path that is a file gives that file, whatever its name. */
 function listTextFiles(path: string): string[] {
   let isFolder: boolean;
   try {
@@ -119,7 +119,7 @@ function alignToCharacter(text: string, at: number): number {
   return code >= 0xdc00 && code <= 0xdfff ? at - 1 : at;
 }
 
-/** Consecutive text from offset `start` of document `first` on; goes on with the following documents and, after the last, from the first.
+/** Consecutive text from offset `start` of document `first` on; continues with the following documents and, after the last, from the first.
  * Each value is a function that takes the next piece: about `length` characters, ended at white space, within one document. */
 function* walkText(
   documents: readonly string[],
@@ -198,7 +198,7 @@ export async function openFileHaystack(
     take({ tokens, random, split, repeats = true }) {
       const texts = splits[split];
       const first = random.integer(texts.length);
-      // 6 characters per token is more than English needs; a sample that needs more goes on with the next document.
+      // 6 characters per token is more than English needs; a sample that needs more continues with the next document.
       const start = drawStart(texts[first] as string, { characters: tokens * 6, random });
       const ids: number[] = [];
       let charactersPerToken = 4.5;

@@ -1,5 +1,5 @@
 // Fits what a preset asks of samples to a tokenizer and a model: longer where this tokenizer's passkeys need it, shorter passkeys where the model ends
-// too early for them. Only what the preset chose is changed, never what a person set; what was changed is told in sentences.
+// too early for them. Only what the preset chose is changed, never what a person set; each change is reported as a sentence.
 import type { Config } from '../src/config/config.ts';
 import type { Tokenizer } from '../src/text/tokenizer.ts';
 import { neededTokens } from './passkey.ts';

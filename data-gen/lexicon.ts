@@ -1,5 +1,5 @@
 // The closed vocabulary of the prose generator, by part of speech, and each word's preferences.
-// Kept free of digits, hyphens, apostrophes, ordinals and the passkey alphabet, so that an answer stands only where it was put
+// Kept free of digits, hyphens, apostrophes, ordinals and the passkey alphabet, so that an answer occurs only where it was put
 // and a small byte-level tokenizer can give every word one token. No slot word begins with a vowel: the article is always "a".
 import { makeRandom } from '../src/core/random.ts';
 
@@ -90,7 +90,7 @@ export const NAME_PREFERENCES: ReadonlyMap<string, NamePreference> = new Map(
   ]),
 );
 
-/** Adjectives that usually stand before a noun or place. */
+/** Adjectives that usually come before a noun or place. */
 export const ADJECTIVE_PREFERENCES: ReadonlyMap<string, readonly string[]> = new Map(
   [...NOUNS, ...PLACES].map((noun) => [noun, favouritesOf(ADJECTIVES)]),
 );

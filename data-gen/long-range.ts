@@ -1,5 +1,5 @@
-// Long-range samples: windows of running text whose answers are the tokens that only long context predicts. What scores the tokens is passed
-// in, so that this room needs no model; which tokens count, src/core/long-range.ts says.
+// Long-range samples: windows of running text whose answers are the tokens that only long context predicts. The function that scores the
+// tokens is passed in, so that this room needs no model; src/core/long-range.ts decides which tokens count.
 import type { HaystackSource, Split } from '../src/core/haystack.ts';
 import { isLongRange, type LongRangeThresholds } from '../src/core/long-range.ts';
 import { makeRandom } from '../src/core/random.ts';
@@ -12,7 +12,7 @@ import { takeRunningText } from './running-text.ts';
 /** Log-probability of each token from the second on, from the true prefix, with every head full or every head streaming: `[tokens − 1]`. */
 export type ScoreTokens = (tokens: readonly number[], attention: 'full' | 'streaming') => Promise<ArrayLike<number>>;
 
-/** A sample of ours: what each answer token gains by long context, beside what every sample has. */
+/** A generated sample: the fields of every sample, and what each answer token gains from long context. */
 export interface LongRangeSample extends Sample {
   readonly objective: 'long-range';
   /** nats that full attention gives above every head streaming, one for each answer token, in their order */

@@ -11,7 +11,7 @@ import { drawDepths, placeNeedles } from './depth.ts';
 import { drawLength, heldOutLengths } from './length.ts';
 import { encodePasskey, encodeTemplates, type TemplatePieces } from './template.ts';
 
-/** Preset keys that passkey samples depend on, beside the seed. */
+/** Preset keys that passkey samples depend on, in addition to the seed. */
 export const PASSKEY_KEYS = [
   'minTokens',
   'maxTokens',
@@ -38,13 +38,13 @@ export function pickPasskeySettings(config: Config): PasskeySettings {
   return Object.fromEntries(PASSKEY_KEYS.map((key) => [key, config[key]])) as PasskeySettings;
 }
 
-/** A sample of ours: what it hides and where, beside what every sample has. */
+/** A generated sample: the fields of every sample, and what it hides and where. */
 export interface PasskeySample extends Sample {
   /** texts by ordinal, that is in order of depth */
   readonly passkeys: readonly string[];
-  /** where each needle's passkey stands, `[start, end)` in tokens, by ordinal */
+  /** where each needle's passkey is, `[start, end)` in tokens, by ordinal */
   readonly needles: readonly AnswerRange[];
-  /** drawn depths by ordinal, shares of the haystack; a needle stands at the nearest sentence end */
+  /** drawn depths by ordinal, shares of the haystack; a needle is placed at the nearest sentence end */
   readonly depths: readonly number[];
   /** index of the ordinal each answer belongs to, in the order of the questions */
   readonly asked: readonly number[];
@@ -66,7 +66,7 @@ export interface SampleOrigin {
   readonly maxPositions?: number;
 }
 
-const MAX_DRAWS = 64; // redraws until no passkey stands elsewhere by accident; a usual sample needs one
+const MAX_DRAWS = 64; // redraws until no passkey occurs elsewhere by accident; a usual sample needs one
 
 const sum = (counts: readonly number[]): number => counts.reduce((total, count) => total + count, 0);
 
@@ -130,7 +130,7 @@ function drawPasskeys(settings: PasskeySettings, random: Random): string[][] {
   return [...drawn.values()];
 }
 
-/** How often `part` stands in `tokens`, overlaps included. */
+/** How often `part` occurs in `tokens`, overlaps included. */
 function countOccurrences(tokens: readonly number[], part: readonly number[]): number {
   let count = 0;
   for (let at = tokens.indexOf(part[0] as number); at >= 0; at = tokens.indexOf(part[0] as number, at + 1)) {
@@ -220,7 +220,7 @@ export function generateSample(options: SampleOrigin & { index: number; lengthTo
     };
   }
   throw new ConfigError(
-    `Expected passkeys that stand nowhere else in the text, got ${MAX_DRAWS} draws that do; raise --words-per-passkey or choose another --alphabet.`,
+    `Expected passkeys that occur nowhere else in the text, got ${MAX_DRAWS} draws that do; raise --words-per-passkey or choose another --alphabet.`,
   );
 }
 

@@ -1,8 +1,8 @@
-// Running text of a length, for the tokens that only long context predicts: text that stood in it twice would fake them.
+// Running text of a length, for the tokens that only long context predicts: text that occurred twice would produce false ones.
 import type { HaystackSource, Split } from '../src/core/haystack.ts';
 import type { Random } from '../src/core/random.ts';
 
-/** `tokens` token ids: `start` (what a model wants at the start of a text), then text of which nothing stands in it twice.
+/** `tokens` token ids: `start` (what a model wants at the start of a text), then text in which nothing is repeated.
  * @throws {FormatError} too little text. */
 export function takeRunningText(
   documents: HaystackSource,

@@ -1,4 +1,4 @@
-// Fills a sample's templates and turns each piece into token ids on its own, so that a passkey has the same ids wherever it stands.
+// Fills a sample's templates and turns each piece into token ids on its own, so that a passkey has the same ids wherever it occurs.
 import type { Templates } from '../src/config/config.ts';
 import { FormatError } from '../src/errors/errors.ts';
 import type { Tokenizer } from '../src/text/tokenizer.ts';
@@ -24,7 +24,7 @@ const ANCHOR = 'a';
 const PROBE = ' b. A b, c?\n';
 const anchored = new WeakMap<Tokenizer, readonly number[] | null>();
 
-/** Token ids of the anchor, or null where a text after it cannot be told from it: word-level vocabularies lose what they do not know. */
+/** Token ids of the anchor, or null where the text after it cannot be separated from it: word-level vocabularies lose what they do not know. */
 function findAnchor(tokenizer: Tokenizer): readonly number[] | null {
   let anchor = anchored.get(tokenizer);
   if (anchor !== undefined) return anchor;
@@ -40,7 +40,7 @@ function findAnchor(tokenizer: Tokenizer): readonly number[] | null {
   return anchor;
 }
 
-/** Token ids of `text` as it stands inside a longer text: without special tokens and without the space that SentencePiece
+/** Token ids of `text` as part of a longer text: without special tokens and without the space that SentencePiece
  * tokenizers put before a text's first word. The plain encoding where `text` merges with what precedes it. */
 export function encodePiece(tokenizer: Tokenizer, text: string): number[] {
   if (text === '') return [];
@@ -84,7 +84,7 @@ export function encodePasskey(tokenizer: Tokenizer, words: readonly string[]): n
   return encodePiece(tokenizer, ` ${words.join(' ')}`);
 }
 
-/** Every word that templates, ordinals and alphabet can put into a sample, each once, sorted: what a closed vocabulary must hold beside the
+/** Every word that templates, ordinals and alphabet can put into a sample, each once, sorted: what a closed vocabulary must hold in addition to the
  * haystack's words. */
 export function listTemplateWords(config: {
   templates: Templates;

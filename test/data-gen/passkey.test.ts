@@ -150,7 +150,7 @@ describe('generateSample', () => {
   it('refuses passkeys that the haystack repeats by itself', () => {
     const settings = withSettings({ alphabet: ['the'], passkeys: 1, wordsPerPasskey: 1 });
     expect(() => generateSample({ ...settings, index: 0 })).toThrow(
-      'Expected passkeys that stand nowhere else in the text',
+      'Expected passkeys that occur nowhere else in the text',
     );
   });
 
