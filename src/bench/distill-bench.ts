@@ -55,7 +55,7 @@ export async function measureDistill(
   return { tokens: options.tokens, seconds, ...engine.estimate(options.tokens, options.window), copiedBytes, loss };
 }
 
-/** That a window which holds the whole text leaves no loss. */
+/** Checks that a window which holds the whole text leaves no loss. */
 export async function checkDistill(engine: Engine): Promise<SessionCheck> {
   const sample = makeSample(engine, { tokens: CHECKED_TOKENS, seed: 1 });
   const window = { sinkTokens: 2, recentTokens: CHECKED_TOKENS };

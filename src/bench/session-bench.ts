@@ -1,5 +1,5 @@
-// Prefill, decode and memory of sessions under masks beside full attention, at one context. Decode steps of all alternate, so that what else
-// the machine does meets them alike.
+// Prefill, decode and memory of sessions under masks and under full attention, at one context. Their decode steps alternate, so that other
+// load on the machine affects them equally.
 
 import { median } from '../core/numbers.ts';
 import type { KvDtype, Session } from '../core/session.ts';
@@ -11,7 +11,7 @@ import { decodeTogether } from '../runtime/batch.ts';
 export interface ContextOptions<Name extends string> {
   /** tokens before the first timed step, at least 1 */
   readonly context: number;
-  /** what is measured beside each other, by name */
+  /** masks that are measured together, by name */
   readonly masks: Readonly<Record<Name, HeadMask | 'full'>>;
   readonly kvDtype: KvDtype;
   /** default true, as a session's */
@@ -19,7 +19,7 @@ export interface ContextOptions<Name extends string> {
   readonly chunkTokens?: number;
   /** timed decode steps of each, at least 1 */
   readonly steps: number;
-  /** texts decoded together, at least 1; `most`: as many as the device holds beside each other, up to 64, for an engine that fills caches */
+  /** texts decoded together, at least 1; `most`: as many as the device holds at once, up to 64, for an engine that fills caches */
   readonly batch: number | 'most';
   /** feed the context token by token; false: fill the caches with random entries and time no prefill */
   readonly feedsContext: boolean;
@@ -43,7 +43,7 @@ export interface ContextFigures {
 
 /** First steps after a fill or prefill run on cold caches and are not counted. */
 const WARM_UP_STEPS = 2;
-/** More texts than one step of any engine takes share nothing more. */
+/** Largest number of texts in one step of any engine; more texts would save nothing. */
 const MAX_TEXTS = 64;
 
 /** @throws {EngineError} the engine cannot fill caches; {AbortedError} between steps. */
@@ -134,7 +134,7 @@ async function prepare(
   return { sessions, prefillSeconds };
 }
 
-/** Open and fill sessions until the device holds no more, of which as many stay as it has memory to decode. */
+/** Open and fill sessions until the device is full, then keep as many as it has memory to decode. */
 async function openMost(
   engine: Engine,
   { sessions, open, context, seed }: { sessions: Session[]; open(): Promise<Session>; context: number; seed: number },
@@ -164,7 +164,7 @@ async function openMost(
   }
 }
 
-/** What both masks cost beside each other at one context. */
+/** The costs of two masks at one context, compared. */
 export interface Comparison {
   /** full over masked, medians; above 1 the mask is faster */
   readonly prefillSpeedup: number | null;

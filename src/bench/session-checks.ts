@@ -1,4 +1,4 @@
-// Laws of sessions, checked on a short text before anything is timed: only what was just proved right is worth a number.
+// Laws of sessions, checked on a short text before anything is timed: only code that was just checked is timed.
 import { listWindows, makeHeadMask } from '../core/head-mask.ts';
 import type { KvDtype, Session } from '../core/session.ts';
 import { filledGrid, type HeadMask } from '../core/shapes.ts';

@@ -1,4 +1,4 @@
-// What duo bench measures: a model folder or a named shape with random weights, its engine, and the mask beside full attention.
+// What duo bench measures: a model folder or a named shape with random weights, its engine, and the mask to compare with full attention.
 import { totalmem } from 'node:os';
 import { basename } from 'node:path';
 import { countDecodeWeights, countWeights, findShape } from '../bench/shapes.ts';

@@ -1,5 +1,5 @@
-// The figures of duo bench as tables and a line a comparison. Beside each figure stands its share of what the device was measured to do: the bytes
-// of a decode step of its bandwidth, the operations of a prefill and of an identification step of its matrix rate.
+// The figures of duo bench as tables, with one line per comparison. Each figure comes with its share of what the device was measured to reach: for
+// a decode step its bytes against the bandwidth, for a prefill and an identification step its operations against the matrix rate.
 
 import type { DistillFigures } from '../bench/distill-bench.ts';
 import type { Comparison, ContextFigures } from '../bench/session-bench.ts';
@@ -40,7 +40,7 @@ export interface DeviceRates {
   readonly uploadBandwidth: number | null;
 }
 
-/** Tokens that a device's memory holds beside the weights. */
+/** Tokens that fit in a device's memory in addition to the weights. */
 export interface CapacityReport {
   readonly memoryBytes: number;
   readonly weightBytes: number;
@@ -171,7 +171,7 @@ function formatOperations(rate: number | null, matrixRate: number): string[] {
 function formatComparison({ context, comparisons, figures, readBytes }: ContextReport, mask: string): string {
   const { prefillSpeedup, decodeSpeedup, kvShare, savingShare } = comparisons[mask] as Comparison;
   const name = mask === 'masked' ? 'mask' : mask;
-  // Were a step nothing but its reads, it would be faster by this.
+  // The speed-up if a step consisted only of its reads.
   const texts = (figures[mask] as ContextFigures).batch / (figures.full as ContextFigures).batch;
   const ceiling = (texts * (readBytes.full as number)) / (readBytes[mask] as number);
   const prefill = prefillSpeedup === null ? '' : `prefill ${prefillSpeedup.toFixed(2)}×, `;
@@ -189,7 +189,7 @@ function formatRates({ readBandwidth, copyBandwidth, matrixRate, uploadBandwidth
   return parts.map((part) => `, ${part}`).join('');
 }
 
-/** A model that is read faster than memory can be lies in a cache, where the share says nothing. */
+/** A model that is read faster than memory allows is in a cache, where the share has no meaning. */
 function formatOfBandwidth(share: number): string {
   return share > 1.25 ? 'in cache' : formatShare(share);
 }

@@ -1,4 +1,4 @@
-// duo bench: prefill, decode, identification steps and memory of a model folder or a named shape, under masks beside full attention.
+// duo bench: prefill, decode, identification steps and memory of a model folder or a named shape, under masks and under full attention.
 
 import { arch, cpus, platform } from 'node:os';
 import type { Command } from 'commander';
@@ -175,7 +175,7 @@ async function bench(
   }
 }
 
-/** All masks side by side; where memory does not hold them together, each alone, and for one that it does not hold either, why not.
+/** All masks side by side; if they do not fit in memory together, each alone, and for one that does not fit even alone, the reason.
  * @throws {EngineError} no mask fits; an error other than of memory; {AbortedError}. */
 async function measureWhatFits(
   engine: Engine,
@@ -214,7 +214,7 @@ function readBatch(text: string): number | 'most' {
   return text === 'most' ? text : readIntegerFlag('--batch', { text, least: 1 });
 }
 
-/** Most tokens of each KV storage and mask whose caches fit beside the weights, by the formula, with no scratch counted.
+/** Most tokens, for each KV storage and mask, whose caches fit in addition to the weights, by the formula, with no scratch counted.
  * Null where the device's memory is not known. */
 function countCapacity({ subject, batch }: { subject: Subject; batch: number }): CapacityReport | null {
   const { engine, config, masks } = subject;

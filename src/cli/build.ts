@@ -42,7 +42,7 @@ async function build(flags: BuildFlags, run: { command: Command; signal: AbortSi
   if (signal.aborted) throw new AbortedError('The build was stopped.');
   if (code !== 0) {
     throw new EngineError(
-      'Expected the native library to build; above stands what failed, and `duo doctor` says what is missing.',
+      'Expected the native library to build; what failed is printed above, and `duo doctor` says what is missing.',
     );
   }
   say('duo build: `duo doctor` shows what the library found on this machine.');

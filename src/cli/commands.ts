@@ -39,7 +39,7 @@ export const COMMANDS: readonly CommandEntry[] = [
   },
   {
     name: 'eval',
-    description: 'measure what a mask keeps, beside full attention and other masks',
+    description: 'measure what a mask keeps, compared with full attention and other masks',
     load: async () => (await import('./eval.ts')).defineEvalCommand,
   },
   {
@@ -49,7 +49,7 @@ export const COMMANDS: readonly CommandEntry[] = [
   },
   {
     name: 'bench',
-    description: 'measure prefill, decode, identification steps and memory under masks beside full attention',
+    description: 'measure prefill, decode, identification steps and memory under masks and full attention',
     load: async () => (await import('./bench.ts')).defineBenchCommand,
   },
   {

@@ -30,7 +30,7 @@ export function addShareOptions(command: Command): Command {
 
 /** The cut by memory that the flags ask for; null where they ask for none.
  * @param flags with every other flag that cuts or gives a window, by its own name.
- * @throws {ConfigError} a second cut, a window beside it (the ladder has them), --at alone, or a value out of range. */
+ * @throws {ConfigError} a second cut, a window in addition (the ladder has them), --at alone, or a value out of range. */
 export function readShareFlags(flags: ShareFlags & CutFlags): ShareCut | null {
   if (flags.kvShare === undefined) {
     if (flags.at === undefined) return null;

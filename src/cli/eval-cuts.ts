@@ -27,7 +27,7 @@ export interface CutListFlags {
 export interface NamedCut {
   /** row of the cut: `method@0.5`, `method-windows@0.24` */
   readonly name: string;
-  /** what stands after the @ of the baselines made from it: `0.5`, `kv-0.24` */
+  /** what follows the @ in the names of the baselines made from it: `0.5`, `kv-0.24` */
   readonly budget: string;
   readonly mask: HeadMask;
   readonly origin: MaskOrigin;

@@ -111,7 +111,7 @@ export function addTaskOptions(command: Command): Command {
     .option('--concurrent <n>', 'cells of a sweep that run at once', '1')
     .option(
       '--out <folder>',
-      'keep finished cells, results.json and results.csv there; the same command goes on with them',
+      'keep finished cells, results.json and results.csv there; the same command continues with them',
     );
 }
 
@@ -206,7 +206,7 @@ export async function evaluateTasks(options: {
   }
 }
 
-/** Names of --tasks as they stand there. */
+/** Names of --tasks as given. */
 export function listTaskNames({ tasks }: Pick<TaskFlags, 'tasks'>): string[] {
   return tasks === undefined ? [] : tasks.split(',').map((name) => name.trim());
 }

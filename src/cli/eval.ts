@@ -1,4 +1,4 @@
-// duo eval: what a mask keeps, beside baselines, on any samples file, on held-out tasks and on suites.
+// duo eval: what a mask keeps, compared with baselines, on any samples file, on held-out tasks and on suites.
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { limitsOf } from '../../identify/sample-source.ts';
@@ -117,7 +117,7 @@ async function evaluate(
       try {
         await withTimeToStop(() => evaluateAll({ flags, folder, engine, masks, signal, samples, prepared, found }));
       } catch (error) {
-        // What is finished is neither unsaid nor lost, whatever ended the rest.
+        // Finished rows are printed and written, whatever ended the rest.
         if (found.rows.length > 0) {
           handOut(found, { flags, folder, engine });
           say(`duo eval: ended early; the ${found.rows.length} rows that were finished are above.`);

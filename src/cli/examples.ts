@@ -50,7 +50,7 @@ export const EXAMPLES: Readonly<Record<string, readonly Example[]>> = {
   eval: [
     [
       'duo eval --model demo --mask mask.json --samples held-out.jsonl --baselines full,streaming,random',
-      'recall beside other masks of the same size',
+      'recall compared with other masks of the same size',
     ],
     [
       'duo eval --model demo --mask mask.json --tasks niah --lengths 1k,2k --depths 5 --out runs/niah',
@@ -66,7 +66,10 @@ export const EXAMPLES: Readonly<Record<string, readonly Example[]>> = {
     ['duo score pred/my-model --suite longbench', "answers of the suite's own project"],
   ],
   bench: [
-    ['duo bench --model demo --mask mask.json --contexts 1k,4k', 'time and memory of the mask beside full attention'],
+    [
+      'duo bench --model demo --mask mask.json --contexts 1k,4k',
+      'time and memory of the mask compared with full attention',
+    ],
     [
       'duo bench --shape llama-3-8b --layers 2 --streaming-fraction 0.5 --contexts 8k',
       'two layers with random weights',

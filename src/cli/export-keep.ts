@@ -1,5 +1,5 @@
-// duo export --keep: the cut by a promise from what a finished run measured, without a model: run.json beside gates.json says what masks along
-// the path of budgets keep. Between two of them nothing is known, and what is not known is not guessed.
+// duo export --keep: the cut by a promise from what a finished run measured, without a model: the run.json next to gates.json says what masks along
+// the path of budgets keep. Nothing is known between two measured masks, and no value is guessed there.
 import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { type BudgetStep, listBudgetPath } from '../../export/budget-path.ts';

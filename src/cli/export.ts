@@ -133,7 +133,7 @@ function exportKept(
   say(`${describeKeptCut(cut, keep)} Written to ${nameOutput(flags.out)}.`);
 }
 
-/** @throws {ConfigError} a second cut beside --keep. */
+/** @throws {ConfigError} a second cut together with --keep. */
 function refuseOtherCuts(flags: ExportFlags): void {
   const { kvShare, streamingFraction, threshold, lambda, at } = flags;
   const others = { 'kv-share': kvShare, 'streaming-fraction': streamingFraction, threshold, lambda, at };
@@ -176,7 +176,7 @@ function checkOutputs({ gates, format, out, overwrite = false, json }: ExportFla
   }
 }
 
-/** @throws {ConfigError} a second cut beside --lambda, or a value that is not a number above 0. */
+/** @throws {ConfigError} a second cut together with --lambda, or a value that is not a number above 0. */
 function readLambda(flags: ExportFlags): LambdaCut {
   if (flags.streamingFraction !== undefined || flags.threshold !== undefined) {
     throw new ConfigError('Expected one cut of --lambda, --streaming-fraction and --threshold, got more.');

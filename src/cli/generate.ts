@@ -1,4 +1,4 @@
-// duo generate: write samples as JSONL, with their provenance beside them: passkeys in a haystack, windows of running text with their
+// duo generate: write samples as JSONL, with their provenance in a file next to them: passkeys in a haystack, windows of running text with their
 // long-range tokens as answers, or the two by turns.
 import { resolve } from 'node:path';
 import type { Command } from 'commander';

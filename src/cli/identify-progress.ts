@@ -1,11 +1,11 @@
-// The progress line of identify, a new one for each stage, and the time to stop that scoring asks for.
+// The progress line of identify, a new one for each stage, and the request of the scoring stage for time to stop.
 import type { IdentifyProgress } from '../../identify/options.ts';
 import { makeProgress, type Progress } from './progress.ts';
 import { takeTimeToStop } from './stopping.ts';
 
 export interface IdentificationWatch {
   readonly onProgress: (progress: IdentifyProgress) => void;
-  /** the stage is over: its line goes, and scoring gives its time to stop back */
+  /** the stage is over: its line is removed, and the scoring stage withdraws its request for time to stop */
   readonly finish: () => void;
 }
 

@@ -48,7 +48,7 @@ export function defineIdentifyCommand(command: Command, signal: AbortSignal): vo
     .option('--out <dir>', 'run folder; default: runs/<model>-<seed>')
     .option('--resume', 'continue the run in --out from its last checkpoint')
     .option('--overwrite', 'start the run in --out anew')
-    .option('--join', 'enter the run in --out beside other processes, on any machine that sees the folder, or start it')
+    .option('--join', 'join the run in --out with other processes, on any machine that sees the folder, or start it')
     .option('--json', 'print the result as JSON');
   addProgressOption(addEngineOptions(addConfigOptions(command), DEVICES)).action(
     (flags: IdentifyFlags & Record<string, unknown>) => runIdentify(flags, signal),

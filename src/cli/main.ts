@@ -66,7 +66,7 @@ export async function main(argv: readonly string[]): Promise<void> {
   const isSupervised = connectToSupervisor();
   const stop = (name: NodeJS.Signals): void => {
     if (controller.signal.aborted) {
-      // Under supervision the supervisor ends a process that is told twice.
+      // Under supervision the supervisor ends a process that gets a second signal.
       if (!isSupervised) process.exit(EXIT_SIGNAL);
       return;
     }
@@ -87,7 +87,7 @@ export async function main(argv: readonly string[]): Promise<void> {
   try {
     const program = await makeProgram(argv.slice(2), controller.signal);
     await program.parseAsync([...argv]);
-    // A signal that came when everything was done is not a failure of what was done, but whoever sent it wants to see 130.
+    // A signal that came when everything was done does not undo the result, but its sender expects to see 130.
     if (controller.signal.aborted) process.exitCode = EXIT_SIGNAL;
   } catch (error) {
     fail(error);

@@ -27,7 +27,7 @@ export type OutputKind = keyof typeof KINDS;
 
 /** Enough of a file to know its kind. */
 const HEAD_BYTES = 4096;
-/** Files that belong to a model wherever its weights lie beside them. */
+/** Files that belong to a model if its weights are in the same folder. */
 const MODEL_FILES = new Set([
   'added_tokens.json',
   'chat_template.jinja',
@@ -60,7 +60,7 @@ export function checkOutput(
   }
   if (isModelFile(path)) {
     throw new ConfigError(
-      `Expected ${flag} to be no file of a model, got \`${path}\`, which lies beside weights or is their config.json; name another file.`,
+      `Expected ${flag} to be no file of a model, got \`${path}\`, which is next to weights or is their config.json; name another file.`,
     );
   }
   if (found === undefined || found.size === 0) return;
@@ -108,7 +108,7 @@ function isSameFile(name: string, found: Stats): boolean {
   return other !== undefined && other.dev === found.dev && other.ino === found.ino;
 }
 
-/** True for weights, and for the files that lie beside them; for a config.json also where it describes a model without any. */
+/** True for weights, and for the model files next to them; for a config.json also where it describes a model without weights. */
 function isModelFile(path: string): boolean {
   const found = statSync(path, { throwIfNoEntry: false });
   if (found !== undefined && WEIGHTS.test(path)) return true;

@@ -5,7 +5,7 @@ import type { EvalRow } from '../formats/results.ts';
 import { formatTable } from './terminal.ts';
 
 /** Rows of one task as text: who, accuracy with its interval, log-probability, share of the heads that stream.
- * @param keptGain rows of the same masks, for a column of kept gain; where it could not be measured the reason stands below the table. */
+ * @param keptGain rows of the same masks, for a column of kept gain; where it could not be measured, the reason is given below the table. */
 export function formatRecallTable(rows: readonly EvalRow[], keptGain: readonly EvalRow[] | null = null): string {
   const isMeasured = keptGain?.some(({ keptGain: kept }) => typeof kept === 'number') ?? false;
   const gains = isMeasured && keptGain ? ['kept gain', '95 % interval'] : [];

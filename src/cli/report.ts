@@ -1,4 +1,4 @@
-// duo report: turn a run folder into one HTML page, with its figures as SVG and its tables as CSV beside.
+// duo report: turn a run folder into one HTML page, with its figures as SVG and its tables as CSV next to it.
 import { join, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { countKvBytes } from '../core/kv-cost.ts';
@@ -55,12 +55,12 @@ function report(folder: string, flags: ReportFlags): void {
     printJson({ page, assets, files: built.files.map(({ name }) => name), summary, missing });
     return;
   }
-  const tell = page === STDOUT_PATH ? say : printResult;
-  tell(describeSummary(summary).join('\n'));
+  const print = page === STDOUT_PATH ? say : printResult;
+  print(describeSummary(summary).join('\n'));
   for (const name of data.ofAnotherMask) {
     say(`duo: ${name} was measured with another mask than mask.json; the report labels its rows, or leaves them out.`);
   }
   for (const { title, reason, command } of missing)
     say(`Left out: ${title} (${reason})${command === null ? '' : `; ${command} produces it`}.`);
-  tell(`Written to ${nameOutput(page)}, with ${built.files.length} figures and tables in ${assets}.`);
+  print(`Written to ${nameOutput(page)}, with ${built.files.length} figures and tables in ${assets}.`);
 }

@@ -85,7 +85,7 @@ async function run(flags: RunFlags, signal: AbortSignal): Promise<void> {
     const maxNewTokens = fitNewTokens(options.maxNewTokens, { prompt, folder });
     const maxTokens = prompt.length + maxNewTokens;
     const dtype = options.session.kvDtype ?? 'f32';
-    // what fits beside is asked of a GPU alone
+    // only a GPU is asked whether this fits together with the weights
     const cache = { mask, tokens: maxTokens, dtype, device: 'cuda' };
     const besideBytes = countKvBytes({ model: folder.config.shape, ...cache });
     const tokens = Math.min(prompt.length, GPU_CHUNK_TOKENS);
@@ -113,7 +113,7 @@ async function run(flags: RunFlags, signal: AbortSignal): Promise<void> {
         const kv = options.session;
         report({ flags, kv, result, memory: session.memory(), engine, promptTokens, ropeBaseTokens });
       } catch (error) {
-        // Nobody reads on: what was asked for is done.
+        // The reader has closed its end: the work is done.
         if (!(error instanceof AbortedError && stdoutClosed.aborted && !signal.aborted)) throw error;
       } finally {
         await session.close();

@@ -1,5 +1,5 @@
 // Standard output of every command: nothing is lost in silence. A write that fails ends the command with exit code 1; a reader that
-// closed its end (`| head`) has what it wanted, so the command goes on with its files and succeeds.
+// closed its end (`| head`) has what it wanted, so the command continues with its files and succeeds.
 import { fstatSync, writeSync } from 'node:fs';
 import { fileErrorOf } from '../formats/file-errors.ts';
 
@@ -13,7 +13,7 @@ export const stdoutClosed: AbortSignal = closed.signal;
 
 /** Watch standard output and standard error from now on. */
 export function watchStreams(): void {
-  // A program may run several command lines, one after another.
+  // A program may run several command lines in turn.
   process.stdout.off('error', note).on('error', note);
   process.stderr.off('error', ignore).on('error', ignore);
 }

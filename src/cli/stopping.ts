@@ -3,7 +3,7 @@
 
 let hears: (isRunning: boolean) => void = () => {};
 
-/** Tell `listener` when such work begins and ends, from now on. */
+/** Call `listener` when such work begins and ends, from now on. */
 export function listenToWork(listener: (isRunning: boolean) => void): void {
   hears = listener;
 }

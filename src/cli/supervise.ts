@@ -1,6 +1,6 @@
 // Runs the command line in a child process and stays ready to hear signals, whatever the child waits on: a pipe without a writer, a
-// regular expression, a read from a slow disk. The child stops by itself where it can, after a checkpoint; where it cannot, or is told
-// a second time, it is killed and what it was writing is removed. Exit code 130 either way.
+// regular expression, a read from a slow disk. The child stops by itself where it can, after a checkpoint; where it cannot, or gets a
+// second signal, it is killed and what it was writing is removed. Exit code 130 either way.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { readFileSync, rmSync } from 'node:fs';
 import type { Socket } from 'node:net';
@@ -14,12 +14,12 @@ export const EXIT_SIGNAL = 130;
 
 /** How long a process that does not answer is waited for: every command stops within a second. */
 const SILENT_MS = 500;
-/** How long one may take that has work to keep: the step at hand of a large model, a checkpoint on a slow disk. */
+/** How long a process with work to save may take: the current step of a large model, a checkpoint on a slow disk. */
 const KEEPING_MS = 5000;
 /** `timeout` and npm send the same signal twice at once, to the process and to its group; a person is slower. */
 const SAME_SIGNAL_MS = 250;
 
-/** What a supervised process reports, a line each: a temporary file made, or gone; work worth keeping begun, or ended. */
+/** What a supervised process reports, one event per line: a temporary file made or removed; work worth keeping begun or ended. */
 export const REPORTS = { made: '+', gone: '-', keeping: '!', idle: '.' } as const;
 
 /** True where a command line runs under supervision: signals can be sent on, this is not the child already, and there is more to do than
@@ -137,7 +137,7 @@ function isHangupIgnored(): boolean {
   }
 }
 
-/** One sentence for a process that a signal ended which nobody asked for. @returns the exit code. */
+/** One sentence for a process that was ended by a signal that the user did not send. @returns the exit code. */
 function explainDeath(signal: NodeJS.Signals | null): number {
   const causes: Partial<Record<NodeJS.Signals, string>> = {
     SIGKILL: 'mostly the system, because memory ran out',

@@ -131,7 +131,7 @@ function checkTogether(
     refuse(`Expected either ${cuts.join(' or ')}, got ${cuts.length === 2 ? 'both' : `all ${cuts.length}`}`);
   if (config.kvShareTokens !== null && config.kvShare === null && config.keep === null) {
     refuse(
-      `Expected \`${nameOf('kvShare')}\` or \`${nameOf('keep')}\` beside \`${nameOf('kvShareTokens')}\`, which is the length they count at, got neither`,
+      `Expected \`${nameOf('kvShare')}\` or \`${nameOf('keep')}\` together with \`${nameOf('kvShareTokens')}\`, which is the length they count at, got neither`,
     );
   }
   const ordered = (low: 'minTokens' | 'depthMin', high: 'maxTokens' | 'depthMax'): void => {

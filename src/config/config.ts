@@ -51,7 +51,7 @@ export const configSchema = z.strictObject({
     'long-range',
     'both',
   ]),
-  /** How far samples are moved is measured by hidden states, by the KL divergence from full attention's next-token distributions, or by KL for
+  /** What change is measured by: hidden states, the KL divergence from full attention's next-token distributions, or KL for
    * long-range samples alone. */
   distance: choiceKey(
     'what samples are measured by: hidden states, the KL divergence of next-token distributions, or auto = KL for long-range samples; methods gates and quadratic',
@@ -63,12 +63,12 @@ export const configSchema = z.strictObject({
   sinkTokens: integerKey('first tokens that a streaming head always sees', { least: 0 }),
   /** R: nearest tokens a streaming head sees, the query's own included. */
   recentTokens: integerKey('nearest tokens that a streaming head sees, its own included', { least: 1 }),
-  /** Windows whose effects are measured on each head beside the gates; auto = powers of two from recentTokens to a quarter of the longest
+  /** Windows whose effects are measured on each head in addition to the gates; auto = powers of two from recentTokens to a quarter of the longest
    * sample; null = none. */
   windows: windowListKey('windows to measure each head at, such as 256,512,1k, or auto; method quadratic', {
     most: MAX_LADDER_WINDOWS,
   }),
-  /** Whether windows are as many tokens in every sample, or those named at the longest sample's length and in proportion in shorter ones. */
+  /** Whether windows have the same number of tokens in every sample, or the named sizes at the longest sample's length and proportionally fewer in shorter ones. */
   windowRule: choiceKey(
     "whether --windows are the same in every sample, or the longest sample's and in proportion to the length elsewhere",
     ['fixed', 'proportional'],
@@ -105,7 +105,7 @@ export const configSchema = z.strictObject({
     least: 1,
     most: 1000,
   }),
-  /** Random vectors of a sketch that stands for the probes of a measurement where it is cheaper; 0 = probe every head. */
+  /** Random vectors of a sketch that replaces the probes of a measurement where it is cheaper; 0 = probe every head. */
   quadraticVectors: integerKey(
     'estimate measurements of many heads of method quadratic by so many backward passes, 0 = probe each head',
     { least: 0, most: 4096 },
@@ -129,7 +129,7 @@ export const configSchema = z.strictObject({
     least: 1,
     most: MAX_TOKENS,
   }),
-  /** Share of what full attention does on held-out samples that the mask must keep; the least budget that does is found. */
+  /** Share of full attention's result on held-out samples that the mask must keep; the smallest budget that does is found. */
   keep: optionalNumberKey(
     'share of full attention that the mask must keep on held-out samples; finds the least budget',
     {

@@ -54,7 +54,7 @@ export function parseCount(text: string): number | null {
   return Number(match[1]) * (SUFFIXES[(match[2] as string).toLowerCase()] as number);
 }
 
-/** Kinds whose value may be a text; the check of the whole preset has the last word on them. */
+/** Kinds whose value may be a text; the check of the whole preset decides whether it is valid. */
 const TEXT_KINDS: readonly KeyKind[] = ['string', 'choice', 'window-list'];
 
 function parseFlag(entry: KeyEntry, text: string): unknown {

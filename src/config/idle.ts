@@ -1,4 +1,4 @@
-// Flags and options that were given but would change nothing beside the others: refused, so that nobody takes a result for one that they shaped.
+// Flags and options that were given but would change nothing given the others: refused, so that nobody believes that they shaped the result.
 import { ConfigError } from '../errors/errors.ts';
 
 /** What a flag or option acts on. */

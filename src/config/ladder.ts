@@ -1,4 +1,4 @@
-// The ladder of windows that an identification measures: what it asks of the other settings, and its rungs where none were named.
+// The ladder of windows that an identification measures: what it requires of the other settings, and its default rungs.
 import type { WindowRule } from '../core/window-rule.ts';
 import { ConfigError } from '../errors/errors.ts';
 import { MAX_LADDER_OPTIONS, MAX_LADDER_WINDOWS } from '../formats/ladder-effects.ts';
@@ -7,9 +7,9 @@ import type { Config } from './config.ts';
 /** A window wider than this share of a sample hides little of it, so that little is measured. */
 const LARGEST_SHARE = 1 / 4;
 
-/** The settings with what a ladder needs: method `quadratic`, which alone measures one, and for a cut by KV share or by a promise a ladder at all, of one
- * window where the person asked for a window by its size. Its samples all have the greatest length, where the person set no least one: a window that holds a
- * shorter sample whole hides nothing there and would pass for harmless. Windows in proportion to the length do not, and samples of every length serve.
+/** The settings with what a ladder needs: method `quadratic`, the only one that measures a ladder; and, for a cut by KV share or by a promise, the ladder itself,
+ * with a single window if the person gave a window by its size. Unless the person set a minimum length, all its samples have the maximum length: a window that
+ * covers a whole shorter sample hides nothing there and would look harmless. Windows proportional to the length avoid this, so samples of every length can be used.
  * @param options.given keys the person set, as `resolveConfig` takes them.  @param options.nameKey how errors name a key.
  * @throws {ConfigError} the person asked for another method, or set a key that has no ladder or promise to act on. */
 export function fitLadder(
@@ -27,7 +27,7 @@ export function fitLadder(
         : null;
   if (idle === null) return fitted;
   throw new ConfigError(
-    `Expected \`${nameKey(idle[1])}\` beside \`${nameKey(idle[0])}\`, which does nothing without it, got none.`,
+    `Expected \`${nameKey(idle[1])}\` together with \`${nameKey(idle[0])}\`, which does nothing without it, got none.`,
   );
 }
 
@@ -37,13 +37,13 @@ function chooseLadder(
 ): Config {
   const isOtherMethod = config.method !== 'quadratic' && given.has('method');
   const isOneWindow = given.has('recent') || given.has('recentTokens');
-  // A promise is kept with one window too, by any method; with windows by head where nothing speaks against them.
+  // A promise can also be kept with one window, by any method; windows differ by head unless another setting excludes that.
   if (config.keep !== null && config.windows === null && (isOtherMethod || isOneWindow)) return config;
   const asking = (['windows', 'kvShare', 'keep'] as const).find((key) => config[key] !== null);
   if (asking === undefined) return config;
   if (isOtherMethod) {
     throw new ConfigError(
-      `Expected \`${nameKey('method')}\` to be quadratic beside \`${nameKey(asking)}\`, because no other measures windows, got \`${config.method}\`.`,
+      `Expected \`${nameKey('method')}\` to be quadratic together with \`${nameKey(asking)}\`, because no other measures windows, got \`${config.method}\`.`,
     );
   }
   const windows = config.windows ?? (isOneWindow ? [config.recentTokens] : 'auto');

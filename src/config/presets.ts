@@ -29,7 +29,7 @@ function findConfigsFolder(): string {
     const configs = join(folder, 'configs');
     if (existsSync(join(configs, 'base.json'))) return configs;
     if (dirname(folder) === folder) {
-      throw new ConfigError('Expected the folder configs/ beside the package, found none; install duo-heads again.');
+      throw new ConfigError('Expected the folder configs/ in the package, found none; install duo-heads again.');
     }
   }
 }

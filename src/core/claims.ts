@@ -1,6 +1,6 @@
 // Claims of several processes on pieces of work in one folder, also on several machines: an owned file (owned-file.ts) whose time its owner
-// sets anew every few seconds. A claim is taken over when its owner is gone: at once where it ran on this machine and runs no more, else
-// when nothing of the file has changed for STALE_MS by the looker's own clock, so that clocks of machines need not agree.
+// sets anew every few seconds. A claim is taken over when its owner is gone: at once where it ran on this machine and no longer runs, else
+// when the file has not changed for STALE_MS by the reader's own clock, so that clocks of machines need not agree.
 import {
   createOwned,
   isHeldHere,
@@ -14,7 +14,7 @@ import {
 
 /** How often an owner sets the time of its claims. */
 const HEARTBEAT_MS = 5_000;
-/** How long a claim of another machine may stand without a sign of life: more than network file systems keep what they have seen (60 s). */
+/** How long a claim of another machine stays valid without a sign of life: longer than network file systems cache attributes (60 s). */
 export const STALE_MS = 90_000;
 
 /** The claims that an object of this process holds, and what it has seen of others'. `close` gives all of them back. */
@@ -59,7 +59,7 @@ export class Claims {
     for (const path of [...this.#held]) this.release(path);
   }
 
-  /** True where a process holds the claim and, for all that can be told, lives. False where there is no claim. */
+  /** True where a process holds the claim and, as far as can be seen, is alive. False where there is no claim. */
   isLive(path: string): boolean {
     const found = readOwned(path);
     return found !== null && this.#mayLive(path, found);

@@ -6,7 +6,7 @@ export type Split = 'train' | 'held-out';
 
 export interface HaystackSource {
   /** At least `tokens` token ids of text for one sample, drawn with `random` alone; train and held-out never share a document.
-   * @param options.repeats whether text may stand in it again where there is too little, default true. @throws {FormatError} false, and it would. */
+   * @param options.repeats whether text may be repeated where there is too little, default true. @throws {FormatError} false, and it would. */
   take(options: {
     readonly tokens: number;
     readonly random: Random;

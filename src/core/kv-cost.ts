@@ -82,7 +82,7 @@ export function countPairs(tokens: number, visibleTokens = tokens): number {
   return (visible * (visible + 1)) / 2 + (tokens - visible) * visible;
 }
 
-/** Text lengths at which savings are told. */
+/** Text lengths at which savings are reported. */
 export const SAVING_LENGTHS = [32_768, 131_072] as const;
 
 /** Share of the full KV cache that the mask saves at 32K and 128K tokens, or at the longest text that a model of fewer positions has.

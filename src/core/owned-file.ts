@@ -1,6 +1,6 @@
 // A file that says which process holds something: created by one process alone, with its machine, number and start in it, and taken over once
 // that process is gone; nothing has to be cleaned by hand after kill −9. The lock of a run (train/run-lock.ts) and the claims on pieces of
-// work and on transfers (claims.ts) are such files; what each does about an owner of another machine, who cannot be asked, is its own.
+// work and on transfers (claims.ts) are such files; each decides for itself how to treat an owner on another machine, which cannot be asked.
 import {
   closeSync,
   existsSync,

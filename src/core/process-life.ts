@@ -1,5 +1,5 @@
-// Which process of which machine this is, and whether another one of this machine still runs: what locks, claims and left-over files name
-// themselves by, and ask before they are taken over or removed.
+// Which process of which machine this is, and whether another one of this machine still runs: locks, claims and left-over files record
+// the first, and the second is asked before they are taken over or removed.
 import { readFileSync, readlinkSync } from 'node:fs';
 import { hostname } from 'node:os';
 
@@ -38,14 +38,14 @@ export function isRunning(pid: number): boolean {
   return !['Z', 'X'].includes(readStat(pid)?.[0] ?? '');
 }
 
-/** Field 22 of /proc/<pid>/stat, clock ticks since boot: tells a process from a later one of the same number. Null where the system has no
+/** Field 22 of /proc/<pid>/stat, clock ticks since boot: distinguishes a process from a later one of the same number. Null where the system has no
  * /proc, or the process is gone. */
 export function startTimeOf(pid: number): string | null {
   return readStat(pid)?.[19] ?? null;
 }
 
-/** True where the process of a number runs and is the one that began at `started`, by startTimeOf. Where either start is not told (null),
- * the number alone must do. */
+/** True where the process of a number runs and is the one that began at `started`, by startTimeOf. Where either start is unknown (null),
+ * only the number is compared. */
 export function isSameProcess(pid: number, started: string | null): boolean {
   return pid > 0 && isRunning(pid) && (started === null || (startTimeOf(pid) ?? started) === started);
 }

@@ -1,8 +1,8 @@
-// Windows that go by the length of the text: a rule names windows at one length and says which they are at another (w = β·N, as MoA has them,
-// arXiv 2406.14909). Without a rule windows are as many tokens at every length.
+// Windows that depend on the length of the text: a rule names windows at one length and gives those at any other (w = β·N, as in MoA,
+// arXiv 2406.14909). Without a rule windows have the same number of tokens at every length.
 import { ConfigError } from '../errors/errors.ts';
 
-/** Windows in proportion to the length. A type and no interface: it stands in JSON records. */
+/** Windows in proportion to the length. A type and no interface: it is part of JSON records. */
 export type WindowRule = {
   readonly name: 'proportional';
   /** length at which the windows are as named, tokens, ≥ 1 */
@@ -26,7 +26,7 @@ export function scaleWindows(
   );
 }
 
-/** The windows of one sample, which must leave out something of it each.
+/** The windows of one sample, each of which must leave out a part of it.
  * @throws {ConfigError} two windows are the same there, or one of them and the sinks hold the sample whole. */
 export function scaleToSample(
   windows: readonly number[],

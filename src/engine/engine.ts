@@ -64,7 +64,7 @@ export interface KlPoint {
   /** `[positions, hidden]`, full attention's hidden states as `computeHidden` gives them */
   readonly reference: Float32Array;
   /** the same of the farthest that changes lead to, such as every head streaming: divergences on the way there count, and that of the whole way is
-   * exact. Without it the divergence is that of small changes, which is next to nothing where the model is sure of a token */
+   * exact. Without it the divergence is that of small changes, which is nearly zero where the model is certain of a token */
   readonly anchor?: Float32Array | undefined;
 }
 
@@ -80,7 +80,7 @@ export interface KlMetric {
   pullBack(point: KlPoint, vectors: Float32Array, options?: { signal?: AbortSignal }): Promise<Float32Array>;
 }
 
-/** What measurements at the supervised positions may be told. */
+/** Options of measurements at the supervised positions. */
 export interface HiddenOptions {
   /** default 'predict' */
   readonly supervise?: Supervise;
@@ -146,7 +146,7 @@ export interface Engine {
   probe?(sample: Sample, request: ProbeRequest, options?: HiddenOptions): Promise<Float32Array>;
   /** Where the engine can: the inner product of each vector with the derivative of h(all full) − h(one head closed to one window) with respect
    * to how far it is closed, all others as in `base`; h as `computeHidden` gives it; 0 for heads that stream there. `[m, layers·kvHeads, windows]` fp32. One forward pass, and
-   * a backward pass a vector for all heads and windows. Deterministic. @throws as `distill`. */
+   * one backward pass per vector for all heads and windows. Deterministic. @throws as `distill`. */
   sketch?(sample: Sample, request: SketchRequest, options?: HiddenOptions): Promise<Float32Array>;
   /** where the engine can measure by KL divergence */
   readonly klMetric?: KlMetric;

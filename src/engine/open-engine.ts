@@ -44,7 +44,7 @@ export interface EngineChoice {
 export interface OpenEngineOptions extends EngineChoice {
   /** tokens of the longest distillation step to come: a GPU that nobody named must have the memory for it */
   readonly distillTokens?: number | undefined;
-  /** what a GPU must hold beside the weights, or else has them on the host; default: steps of `distillTokens` */
+  /** what a GPU must hold in addition to the weights; if both do not fit, the weights stay on the host; default: steps of `distillTokens` */
   readonly next?: NextPass | undefined;
   /** a GPU widens GGUF blocks to bfloat16: thousands of passes over them are faster so */
   readonly widensBlocks?: boolean | undefined;

@@ -1,7 +1,7 @@
 // Error classes of duo. Every message is one sentence a person can act on: what was expected, what was found, where, what to do.
 // The command line maps the class to an exit code; nothing below the command line prints or exits.
 
-/** What a program tells errors apart by; a message may be worded anew, a code stays. Each belongs to one class. */
+/** Codes by which a program tells errors apart; a message may be reworded, a code does not change. Each belongs to one class. */
 export const ERROR_CODES = {
   ERR_DUO: 'any other error that duo raises on purpose',
   ERR_CONFIG: 'an option, preset key or argument is out of range, unknown or contradictory',
@@ -9,7 +9,7 @@ export const ERROR_CODES = {
   ERR_MODEL: 'a model is missing, incomplete or unsupported',
   ERR_BUDGET: 'no mask fits the memory, or keeps the quality, that was asked for',
   ERR_FILE: 'reading or writing failed in the operating system',
-  ERR_TRANSFER: 'a fetch ended early or brought other bytes; the next one goes on where it was',
+  ERR_TRANSFER: 'a fetch ended early or brought other bytes; the next one continues where it was',
   ERR_STDOUT_CLOSED: 'the reader of standard output has closed its end',
   ERR_ENGINE: 'the engine does not load, or could not compute what was asked',
   ERR_NATIVE: 'a call of the native library failed; `status` has the name of its DUO_STATUS code',

@@ -1,4 +1,4 @@
-// Baseline masks that stand beside a given one in the same run: full, streaming, random of the same size, inverted,
+// Baseline masks that a given one is compared with in the same run: full, streaming, random of the same size, inverted,
 // layer-uniform. All use the given mask's window, or its windows (window-baselines.ts), so that only the choice of heads differs.
 
 import { findNarrowestWindow, findOneWindow, hasSeveralWindows, makeHeadMask, toMaskGrid } from '../core/head-mask.ts';

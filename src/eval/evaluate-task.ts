@@ -25,7 +25,7 @@ import type { TaskSample } from './tasks/task.ts';
 export interface RunSettings {
   /** default 'exact' */
   readonly prefill?: PrefillSemantics;
-  /** tokens a prefill chunk; default the engine's where prefill is exact, needed where it is chunked, for the result depends on it */
+  /** tokens per prefill chunk; default the engine's where prefill is exact, required where it is chunked, because the result depends on it */
   readonly chunkTokens?: number;
   /** default the engine's */
   readonly kvDtype?: KvDtype;
@@ -204,7 +204,7 @@ function makePrediction(parts: {
   };
 }
 
-/** Mean and interval of the scores, the means of those beside them, and what is to be said of them. */
+/** Mean and interval of the scores, means of the further scores, and a note on them. */
 function summarisePredictions(samples: readonly TaskSample[], predictions: readonly Prediction[]): ScoreFields {
   const { mean, interval } = summariseScores(predictions.map(({ score }) => score));
   const names = Object.keys(predictions[0]?.others ?? {});

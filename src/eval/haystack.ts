@@ -1,14 +1,14 @@
-// What an answer is hidden in: filler of any size, made of units in a fixed order, with the places where a needle may stand.
+// What an answer is hidden in: filler of any size, made of units in a fixed order, with the places where a needle may be put.
 // The first n units are the same whatever n is, so a prompt can be fitted to a length by counting units.
 import { ConfigError } from '../errors/errors.ts';
 
 /** Filler of a prompt. */
 export interface Filler {
-  /** stands between two units */
+  /** text between two units */
   readonly separator: string;
   /** unit `index` ≥ 0 */
   unit(index: number): string;
-  /** true where a needle may stand before unit `index` (the ends are always allowed) */
+  /** true where a needle may be put before unit `index` (the ends are always allowed) */
   mayInsertBefore(index: number): boolean;
 }
 
@@ -18,7 +18,7 @@ export interface PlacedNeedle {
   readonly depth: number;
 }
 
-/** Words of running text, each a unit, repeated from the start where the text ends; needles stand at ends of sentences.
+/** Words of running text, each a unit, repeated from the start where the text ends; needles are put at ends of sentences.
  * @throws {ConfigError} a text without a word. */
 export function makeProseFiller(text: string): Filler {
   const words = text.split(/\s+/).filter((word) => word !== '');

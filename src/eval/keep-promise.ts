@@ -1,5 +1,5 @@
-// The least budget that keeps a promise: bisection along a path of masks, each held against full attention on the same held-out samples.
-// It holds where the lower end of the 95 % interval does, so that a mask that was lucky on few samples is not taken.
+// The smallest budget that keeps a promise: bisection along a path of masks, each compared with full attention on the same held-out samples.
+// A promise holds where the lower end of the 95 % interval reaches it, so that a mask that was lucky on few samples is not taken.
 import type { HeadMask } from '../core/shapes.ts';
 import type { Interval } from './metrics/confidence.ts';
 
@@ -10,7 +10,7 @@ export interface PathMask {
   readonly mask: HeadMask;
 }
 
-/** What a mask keeps of full attention; `value` null where `reason` says why it cannot be told. */
+/** What a mask keeps of full attention; `value` null where `reason` says why it is not known. */
 export interface Kept {
   readonly value: number | null;
   /** 95 % */
@@ -28,7 +28,7 @@ export interface WalkedMask extends PathMask {
 }
 
 export interface KeptPromise {
-  /** the least mask found that holds; null where none does or nothing can be told */
+  /** the smallest mask found that keeps the promise; null where none does or nothing could be measured */
   readonly found: WalkedMask | null;
   /** why there is none, a clause; null where one was found */
   readonly reason: string | null;
@@ -36,10 +36,10 @@ export interface KeptPromise {
   readonly walked: readonly WalkedMask[];
 }
 
-/** Find the first mask of `path` whose lower end is at least `promise`, were what masks keep to rise along it; by bisection, so of a path of n
- * masks log₂ n + 1 are looked at, and none below the found one that was looked at holds.
+/** Find the first mask of `path` whose lower end is at least `promise`, assuming that what masks keep rises along it. By bisection, so log₂ n + 1
+ * masks of a path of n are measured, and of those none below the one found keeps the promise.
  * @param options.path budgets ascending, the full mask not among them.  @param options.promise 0..1.
- * @param options.measure what a mask keeps.  @param options.onWalked told of each mask looked at. @throws as `measure`. */
+ * @param options.measure what a mask keeps.  @param options.onWalked called with each mask measured. @throws as `measure`. */
 export async function keepPromise(options: {
   readonly path: readonly PathMask[];
   readonly promise: number;

@@ -1,4 +1,4 @@
-// What an evaluation will ask of a GPU beside the weights, counted before the engine is opened, which decides by it where weights are kept.
+// What an evaluation will need of a GPU in addition to the weights, counted before the engine is opened, which decides from it where weights are kept.
 import type { ModelShape, Sample } from '../core/shapes.ts';
 import { GPU_CHUNK_TOKENS } from '../engine/open-engine.ts';
 import type { NextPass } from '../native/model.ts';

@@ -33,7 +33,7 @@ export interface ScoreRow {
 /** Score files of predictions, or folders of them with all that lies below.
  * @param options.suite one of PREDICTION_SUITES; may be left out for duo's own files, whose tasks name theirs.
  * @throws {ConfigError} no such suite, or none named for a file that needs it; {FormatError} a malformed line, with its number,
- *   a task that no score fits, or RULER's parts of a file beside the file; {FileError}. */
+ *   a task that no score fits, or both a file of RULER and its parts; {FileError}. */
 export function scorePredictions(
   paths: string | readonly string[],
   options: LongbenchOptions & { readonly suite?: string },
@@ -66,7 +66,7 @@ export function scorePredictions(
 const OWN_FILE = 'predictions.jsonl';
 
 /** A file itself, or those of a folder and of the folders in it, by name: JSON lines, for kvpress its CSV, for LongBench v2 its JSON too.
- * A folder with predictions.jsonl is one of duo's and stands for that file. @throws {FileError}; {FormatError} a folder without any. */
+ * A folder with predictions.jsonl is one of duo's and means that file. @throws {FileError}; {FormatError} a folder without any. */
 function listFiles(path: string, suite: string | undefined): string[] {
   try {
     if (!statSync(path).isDirectory()) return [path];

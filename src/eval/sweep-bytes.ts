@@ -1,5 +1,5 @@
-// Bytes of the KV caches that an evaluation has open: of one cell, for its place among others, and of a whole sweep at most, for whoever decides
-// where a GPU keeps weights before any session is opened.
+// Bytes of the KV caches that an evaluation has open: those of one cell, to schedule it, and the maximum of a whole sweep, to decide where a GPU
+// keeps weights before any session is opened.
 import { countKvBytes } from '../core/kv-cost.ts';
 import type { HeadMask, ModelShape } from '../core/shapes.ts';
 import type { NamedMask } from './baselines.ts';

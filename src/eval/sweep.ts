@@ -52,11 +52,11 @@ export interface SweepProgress {
  * @param options.concurrent cells that run at once, default 1.  @param options.memoryBytes bound on the KV caches of cells that run
  *   at once (one alone may pass it), default unbounded.
  * @returns a row per cell: groups in order, masks in order within each, whichever ran first.
- * @param options.onUnbuilt told of each group whose prompts cannot be built, all of them before the first cell is computed.
- * @param options.onFailed told of each cell that cannot be computed, while the others go on; without it the first one ends the sweep.
- * @param options.onPredictions told of each cell's generated texts, kept ones included, in the order of the rows.
+ * @param options.onUnbuilt called with each group whose prompts cannot be built, all of them before the first cell is computed.
+ * @param options.onFailed called with each cell that cannot be computed, while the others continue; without it the first one ends the sweep.
+ * @param options.onPredictions called with each cell's generated texts, kept ones included, in the order of the rows.
  * @param options.onStopped given the rows that are finished, where the sweep ends before its last one.
- * @throws {AbortedError}, {DuoError} of the first cell that fails where nothing is told of it; finished cells stay. */
+ * @throws {AbortedError}, {DuoError} of the first cell that fails, without `onFailed`; finished cells stay. */
 export async function runSweep(options: {
   readonly engine: Engine;
   readonly model: string;
@@ -169,7 +169,8 @@ export async function runSweep(options: {
   if (failure !== null || signal?.aborted) {
     options.onStopped?.(listRows());
     throw (
-      failure ?? new AbortedError('The sweep was stopped before its last cell; the same command with --out goes on.')
+      failure ??
+      new AbortedError('The sweep was stopped before its last cell; the same command with --out continues it.')
     );
   }
   return listRows();
@@ -247,7 +248,7 @@ class PromptStore {
   }
 
   /** Build the prompts of every group once.  @returns what is wrong with those that cannot be built.
-   * @throws {DuoError} the first fault, where `onFailed` is not there to be told. */
+   * @throws {DuoError} the first fault, where there is no `onFailed`. */
   async check(options: Parameters<typeof runSweep>[0]): Promise<Map<SweepGroup, DuoError>> {
     const { signal, onFailed, onUnbuilt } = options;
     const faults = new Map<SweepGroup, DuoError>();
@@ -283,7 +284,7 @@ class PromptStore {
   }
 }
 
-/** Counts cells and tells the time left from the work done in this run. */
+/** Counts cells and estimates the time left from the work done in this run. */
 function makeMeter(options: {
   readonly missing: readonly Cell[];
   readonly reused: number;

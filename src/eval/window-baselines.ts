@@ -1,5 +1,5 @@
-// Baselines of a mask whose heads have windows of several sizes. All but `inverted` keep its windows, each as often as it has it, and
-// with them its KV entries; they differ in which head has which.
+// Baselines of a mask whose heads have windows of several sizes. All but `inverted` use its windows, each as often as the mask does, and
+// so keep as many KV entries; they differ in which head has which window.
 import { listWindows } from '../core/head-mask.ts';
 import { makeRandom } from '../core/random.ts';
 import type { GateGrid, HeadMask } from '../core/shapes.ts';

@@ -21,7 +21,7 @@ const benchSchema = z.looseObject({
   batch: finiteNumber,
   /** hash of the mask behind `masked`; absent in files of an older duo */
   maskHash: z.string().nullable().optional(),
-  // contexts where full attention did not fit have nothing to draw beside the mask
+  // contexts where full attention did not fit have nothing to compare the mask with
   contexts: z.preprocess(
     (list) => (Array.isArray(list) ? list.filter((at: { comparison?: unknown }) => at?.comparison !== null) : list),
     z.array(

@@ -5,7 +5,7 @@ import { checkJson, finiteNumber, formatFound, readJson, textUpTo, unitNumber } 
 
 /** A comparison of eleven methods at 65 budgets is 30 KB. */
 const MAX_COMPARISON_BYTES = 16 * 2 ** 20;
-/** The method that the others' recall is held against. */
+/** The method that the others' recall is compared with. */
 export const GROUND_TRUTH = 'greedy removal';
 
 const rowSchema = z.looseObject({
@@ -47,7 +47,7 @@ const comparisonSchema = z.looseObject({
   tokens: finiteNumber,
   lambda: finiteNumber,
   heldOut: finiteNumber,
-  /** hash of the run's mask beside it; absent where it was written outside a run */
+  /** hash of the mask of the run it belongs to; absent where it was written outside a run */
   maskHash: z.string().nullable().optional(),
   /** numbers of streaming heads, rising */
   budgets: z.array(finiteNumber),

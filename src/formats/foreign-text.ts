@@ -1,5 +1,5 @@
-// What stands in a file in place of what was asked for when a download went wrong: a Git LFS pointer, a web page, a notice of the server.
-// Readers ask here after they have failed, so that their sentence says the cure.
+// What a file contains instead of what was asked for when a download went wrong: a Git LFS pointer, a web page, a notice of the server.
+// Readers ask here after they have failed, so that their message names the cure.
 
 export interface ForeignText {
   /** words that follow "got" */
@@ -11,7 +11,7 @@ export interface ForeignText {
 const KINDS: readonly { readonly begins: RegExp; readonly found?: string; readonly cure: string }[] = [
   {
     begins: /^version https:\/\/git-lfs\.github\.com\/spec\//,
-    found: 'a Git LFS pointer, which stands for the file',
+    found: 'a Git LFS pointer instead of the file',
     cure: 'run `git lfs pull` in its folder, or download the file itself',
   },
   {
@@ -31,7 +31,7 @@ const KINDS: readonly { readonly begins: RegExp; readonly found?: string; readon
 ];
 const MAX_SHOWN = 60;
 
-/** What a text is that was taken for a file of a model; null where it looks like none of the known things.
+/** What a text really is that was read as a file of a model; null where it looks like none of the known cases.
  * @param text the file's text or its beginning. */
 export function describeForeignText(text: string): ForeignText | null {
   const kind = KINDS.find(({ begins }) => begins.test(text));

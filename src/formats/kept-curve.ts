@@ -1,4 +1,4 @@
-// The field `results.keptCurve` of run.json: what the masks that a promise was looked for with keep of full attention, by their place on the
+// The field `results.keptCurve` of run.json: how much of full attention the masks measured for a promise keep, by their place on the
 // path of budgets. From it `duo export --keep` cuts without a model. Making the path is the export room's work.
 import { z } from 'zod';
 import { MAX_WINDOW_TOKENS } from './ladder-effects.ts';

@@ -1,5 +1,5 @@
 // The field `ladder` of gates.json: what each head loses under each window of a ladder, and each two heads together (a quadratic form).
-// Option (layer·kvHeads + head)·windows.length + rung stands for "this head sees windows[rung]"; a head with no option sees everything.
+// Option (layer·kvHeads + head)·windows.length + rung means "this head sees windows[rung]"; a head with no option sees everything.
 // Measuring it is the train room's work, choosing windows by it the export room's.
 import { z } from 'zod';
 import type { WindowRule } from '../core/window-rule.ts';
@@ -21,7 +21,7 @@ export interface LadderEffects {
   readonly sink: number;
   /** tokens, ≥ 1, strictly ascending: the rungs */
   readonly windows: readonly number[];
-  /** how the windows go by the length of the text; absent = as many tokens at every length. With a rule each sample was measured with the windows of its length. */
+  /** how the windows depend on the length of the text; absent = the same number of tokens at every length. With a rule each sample was measured with the windows of its length. */
   readonly rule?: WindowRule | undefined;
   /** length of the longest sample they were measured on, tokens */
   readonly tokens: number;

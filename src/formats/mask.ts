@@ -183,7 +183,7 @@ export function windowOfMask(mask: MaskFile): Window {
   return { sinkTokens: mask.sink, recentTokens };
 }
 
-/** What tells the heads of a mask apart, `[layers][kvHeads]`, 0..1, higher = more in need of the context: ranks where it was cut by them, else gates. */
+/** The values that rank the heads of a mask, `[layers][kvHeads]`, 0..1, higher = more in need of the context: ranks where it was cut by them, else gates. */
 export function scoresOfMask(mask: MaskFile): GateGrid {
   return (mask.version === MASK_VERSION && mask.ranks) || mask.gates;
 }

@@ -4,9 +4,9 @@ import { checkJson, finiteNumber, integerWithin, type JsonRecord } from './read-
 
 /** How far rounding alone moves what was measured, and which heads' effects are no larger. */
 export interface Noise {
-  /** mean square distance of two runs that are equal but for rounding, in the units of the heads' effects */
+  /** mean square distance of two runs that differ only in rounding, in the units of the heads' effects */
   readonly floor: number;
-  /** heads whose effect cannot be told from rounding, `[layer, KV head]`, ascending */
+  /** heads whose effect cannot be distinguished from rounding, `[layer, KV head]`, ascending */
   readonly below: readonly (readonly [number, number])[];
 }
 

@@ -1,4 +1,4 @@
-// Where the bytes of an output go. A regular file is written beside and renamed, so that a reader never sees half of one; a link is
+// Where the bytes of an output go. A regular file is written under a temporary name next to its target and renamed, so that a reader never sees half of one; a link is
 // followed and its target replaced; a FIFO, a terminal or a character device gets the bytes in place; `-` is standard output.
 import {
   closeSync,
@@ -90,14 +90,14 @@ function openInPlace(path: string, descriptor: number, close: (descriptor: numbe
 function openBeside(path: string, options: { target: string; found: Stats | undefined }): Output {
   const { target, found } = options;
   removeAbandoned(target);
-  const beside = nameTemporary(target);
-  addTemporary(beside);
+  const temporary = nameTemporary(target);
+  addTemporary(temporary);
   let file: number | null = null;
   const giveUp = (): void => {
     if (file !== null) closeSync(file);
     file = null;
-    rmSync(beside, { force: true });
-    forgetTemporary(beside);
+    rmSync(temporary, { force: true });
+    forgetTemporary(temporary);
   };
   const attempt = (action: (file: number) => void): void => {
     try {
@@ -109,7 +109,7 @@ function openBeside(path: string, options: { target: string; found: Stats | unde
   };
   attempt(() => {
     // Exclusive: a link that somebody planted under this name would be followed.
-    file = openSync(beside, 'wx');
+    file = openSync(temporary, 'wx');
     if (found !== undefined) keepOwnership(file, found);
   });
   return {
@@ -119,8 +119,8 @@ function openBeside(path: string, options: { target: string; found: Stats | unde
         fsyncSync(open);
         closeSync(open);
         file = null;
-        renameSync(beside, target);
-        forgetTemporary(beside);
+        renameSync(temporary, target);
+        forgetTemporary(temporary);
         syncFolder(dirname(target));
       }),
     discard: () => quietly(giveUp),
@@ -158,7 +158,7 @@ function writeWhole(path: string, file: number, bytes: Uint8Array): void {
   }
 }
 
-/** Remove what processes that were killed left beside `target`. */
+/** Remove what killed processes left next to `target`. */
 function removeAbandoned(target: string): void {
   quietly(() => {
     for (const path of listAbandoned(target)) rmSync(path, { force: true });
@@ -174,7 +174,7 @@ function quietly(action: () => void): void {
   try {
     action();
   } catch {
-    // The failure before it is what the person must hear of.
+    // The failure before it is the one to report.
   }
 }
 

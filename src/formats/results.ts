@@ -58,7 +58,7 @@ export const evalRowSchema = z.looseObject({
   prefill: z.enum(['exact', 'chunked']),
   /** wall-clock seconds of the row */
   seconds: finiteNumber,
-  /** why `accuracy` cannot stand beside published values */
+  /** why `accuracy` cannot be compared with published values */
   note: z.string().optional(),
   /** task `long-range`: kept gain, null where `note` says why, with its 95 % interval, and mean losses over all tokens */
   keptGain: finiteNumber.nullable().optional(),

@@ -1,4 +1,4 @@
-// Where a file of a run is asked for, the run's folder will do.
+// Where a file of a run is asked for, the run's folder is accepted too.
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
 

@@ -1,5 +1,5 @@
 // run.json: the record of one run: command, settings, engine, device, versions, input hashes, host, times and how it ended.
-// The only file of a run folder that may name times, paths and hosts; what changes numbers stands in `identity`.
+// The only file of a run folder that may name times, paths and hosts; what changes numbers is in `identity`.
 import { z } from 'zod';
 import { stableJson, writeFileAtomic } from './atomic-file.ts';
 import { checkSchemaName } from './gates.ts';

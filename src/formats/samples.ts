@@ -1,6 +1,6 @@
 // samples.jsonl: a sample per line, `{"tokens": […], "answers": [[start, end), …], …}`; other keys are kept. From us or anybody.
 // A line whose `objective` is long-range has `gains` too, one for each answer token.
-// Read and written as a stream, so that a file may be larger than memory. Beside ours stands samples.meta.json with the provenance.
+// Read and written as a stream, so that a file may be larger than memory. Generated samples have a samples.meta.json with the provenance in the same folder.
 import { createHash } from 'node:crypto';
 import { closeSync, readSync } from 'node:fs';
 import { z } from 'zod';
@@ -292,7 +292,7 @@ export interface WriteSamplesOptions<Samples> {
   readonly onWritten?: (count: number) => void;
 }
 
-/** Write samples as they come, whole or not at all, and their provenance beside them. Same samples, same bytes.
+/** Write samples as they come, whole or not at all, and their provenance next to them. Same samples, same bytes.
  * Where `path` is `-`, a FIFO or a device the samples go there as they come, and no provenance is written.
  * @throws {FormatError} a malformed sample, or none; {FileError} disk full, read-only, no such folder; whatever `samples` throws. */
 export function writeSamples(path: string, options: WriteSamplesOptions<Iterable<Sample>>): SamplesMeta {

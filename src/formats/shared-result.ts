@@ -1,4 +1,4 @@
-// duo.shared-result: what one process found of a piece of a joined run, for the others: named double-precision values, bit for bit.
+// duo.shared-result: the result that one process of a joined run computed for a piece of its work, for the others: named doubles, bit for bit.
 import { existsSync } from 'node:fs';
 import { z } from 'zod';
 import { FormatError } from '../errors/errors.ts';

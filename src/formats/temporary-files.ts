@@ -1,4 +1,4 @@
-// The files that this process is writing beside their targets. Whoever ends the process in the middle of a write removes them:
+// The files that this process is writing next to their targets. Whoever ends the process in the middle of a write removes them:
 // the process itself where it still can, else its supervisor, which hears of each one (src/cli/supervise.ts).
 import { rmSync } from 'node:fs';
 
@@ -8,7 +8,7 @@ export type TemporaryListener = (change: { readonly path: string; readonly isMad
 const live = new Set<string>();
 let listener: TemporaryListener = () => {};
 
-/** Tell `hears` of every temporary file from now on. There is one listener; the last one given stays. */
+/** Report every temporary file to `hears` from now on. There is one listener; the last one given stays. */
 export function listenToTemporaries(hears: TemporaryListener): void {
   listener = hears;
 }
@@ -30,7 +30,7 @@ export function removeTemporaries(): void {
     try {
       rmSync(path, { force: true });
     } catch {
-      // The process is ending; there is nobody left to tell.
+      // The process is ending; nobody is left to receive an error.
     }
   }
   live.clear();

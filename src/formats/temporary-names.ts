@@ -1,5 +1,5 @@
-// Names of the files that outputs are written to beside their targets: `.<target>.<host>-<pid>-<start>-<random>.tmp`. Writers of several hosts or
-// containers may meet in a shared folder; who left such a file stands in its name, so that the next writer of the same target can clear it up.
+// Names of the files that outputs are written to, next to their targets: `.<target>.<host>-<pid>-<start>-<random>.tmp`. Writers of several hosts or
+// containers may meet in a shared folder; the name of such a file says who left it, so that the next writer of the same target can clear it up.
 import { createHash, randomBytes } from 'node:crypto';
 import { readdirSync, statSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
@@ -13,7 +13,7 @@ const MAX_STEM_BYTES = 128;
 const NO_START = '0';
 const OWNER = /^(.+)-(\d+)-(\d+)-[0-9a-f]{8}\.tmp$/;
 
-/** A new name beside `target`: of this process, and drawn, so that no other file has it. */
+/** A new name next to `target`: of this process, and with random digits, so that no other file has it. */
 export function nameTemporary(target: string): string {
   const own = `${ownMachine()}-${process.pid}-${startTimeOf(process.pid) ?? NO_START}`;
   return join(dirname(target), `${startOf(target)}${own}-${randomBytes(4).toString('hex')}.tmp`);
@@ -24,7 +24,7 @@ export function isTemporaryOf(target: string, name: string): boolean {
   return findOwner(target, name) !== null;
 }
 
-/** Files that processes which are gone left beside `target`: those of this machine that do not run any more, those of others after a day.
+/** Files that ended processes left next to `target`: at once for processes of this machine, after a day for those of others.
  * @returns absolute or relative paths, as `target` is. @throws the system's error. */
 export function listAbandoned(target: string): string[] {
   return readdirSync(dirname(target)).flatMap((name) => {

@@ -74,7 +74,7 @@ export async function listHubFiles(context: ApiContext, commit: string): Promise
 
 async function ask<T>(context: ApiContext, call: (fetch: typeof globalThis.fetch) => Promise<T>): Promise<T> {
   const { http, signal } = context;
-  // Refusals are told before the library sees them: its messages are the server's.
+  // Refusals are turned into errors before the library sees them: its messages are the server's.
   const own = async (url: string | URL | Request, init?: RequestInit): Promise<Response> => {
     const headers = { ...(init?.headers as Record<string, string> | undefined) };
     const response = await http.request(url instanceof Request ? url.url : String(url), { headers, signal });

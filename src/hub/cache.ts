@@ -1,5 +1,5 @@
-// The Python tools' cache: models--org--name/{blobs/<etag>, snapshots/<commit>/<file> → blob, refs/<revision>}. What they fetched is used, and what duo
-// fetches they find.
+// The Python tools' cache: models--org--name/{blobs/<etag>, snapshots/<commit>/<file> → blob, refs/<revision>}. duo uses what they fetched, and they
+// find what duo fetches.
 import {
   copyFileSync,
   existsSync,

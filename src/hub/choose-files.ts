@@ -45,7 +45,7 @@ export function chooseShards(
       const file = byPath.get(shard);
       if (file) return file;
       throw new ModelError(
-        `Expected ${shard}, which ${INDEX_FILE} of ${repository} names, in the repository, found none; tell its owner, or name another revision.`,
+        `Expected ${shard}, which ${INDEX_FILE} of ${repository} names, in the repository, found none; report it to its owner, or name another revision.`,
       );
     });
   }
@@ -87,7 +87,7 @@ export function chooseGguf(files: readonly HubFile[], quantisation: string, repo
     const expected = parts ? Number(parts[2]) : 1;
     if (found.length === expected) return found;
     throw new ModelError(
-      `Expected all ${expected} parts of ${quantisation} in ${repository}, found ${found.length}; tell its owner, or name another file.`,
+      `Expected all ${expected} parts of ${quantisation} in ${repository}, found ${found.length}; report it to its owner, or name another file.`,
     );
   }
   if (models.size > 1) {

@@ -23,7 +23,7 @@ export interface DownloadOptions {
   readonly refuse: (response: Response) => Promise<Error>;
 }
 
-/** A transfer that ended early or brought other bytes; the file beside stays, so that the next run goes on. */
+/** A transfer that ended early or brought other bytes; the partial file stays, so that the next run continues it. */
 export class TransferError extends FileError {
   override name = 'TransferError';
   override readonly code = 'ERR_TRANSFER';
@@ -58,13 +58,13 @@ function isWhole({ path, file }: DownloadOptions): boolean {
 
 async function fetchChecked(options: DownloadOptions): Promise<void> {
   const { file, path } = options;
-  const beside = `${path}.incomplete`;
-  // What is there may be another's, or spoilt: where the whole has the wrong hash, the file is fetched once more from its start.
+  const partialPath = `${path}.incomplete`;
+  // The partial file may be another process's, or damaged: if the complete file has the wrong hash, it is fetched once more from its start.
   for (let attempt = 0; ; attempt++) {
-    const isFresh = !existsSync(beside);
-    const found = await fetchBytes(options, beside);
+    const isFresh = !existsSync(partialPath);
+    const found = await fetchBytes(options, partialPath);
     if (found === file.etag) break;
-    rmSync(beside, { force: true });
+    rmSync(partialPath, { force: true });
     if (isFresh || attempt > 0) {
       throw new TransferError(
         `Expected ${file.path} with the hash ${file.etag}, got ${found}: the transfer spoilt it; run again, and if it comes again, check the network and HF_ENDPOINT.`,
@@ -72,46 +72,46 @@ async function fetchChecked(options: DownloadOptions): Promise<void> {
     }
   }
   try {
-    renameSync(beside, path);
+    renameSync(partialPath, path);
   } catch (cause) {
     throw fileErrorOf('write', path, cause);
   }
 }
 
 /** Bring the rest of a file. @returns the hash of all its bytes. */
-async function fetchBytes(options: DownloadOptions, beside: string): Promise<string> {
+async function fetchBytes(options: DownloadOptions, partialPath: string): Promise<string> {
   const { file, http, signal, onProgress, refuse } = options;
-  let have = statSync(beside, { throwIfNoEntry: false })?.size ?? 0;
+  let have = statSync(partialPath, { throwIfNoEntry: false })?.size ?? 0;
   if (have > file.size) {
-    truncateSync(beside, 0);
+    truncateSync(partialPath, 0);
     have = 0;
   }
   let hash = startHash(file);
-  if (have > 0) await hashFile(hash, beside, signal);
+  if (have > 0) await hashFile(hash, partialPath, signal);
   onProgress?.(have);
   let fruitless = 0;
   while (have < file.size) {
-    if (signal?.aborted) throw new AbortedError(`Stopped in ${file.path}; the next run goes on where it was.`);
+    if (signal?.aborted) throw new AbortedError(`Stopped in ${file.path}; the next run continues where it was.`);
     const before = have;
     const response = await requestRest(options, have);
     if (!response.ok) throw await refuse(response);
     if (have > 0 && !continuesAt(response, have)) {
-      // A server without ranges sends the whole again.
-      truncateSync(beside, 0);
+      // A server without range requests sends the whole file again.
+      truncateSync(partialPath, 0);
       have = 0;
       hash = startHash(file);
     }
     let reason = 'the connection ended early';
     try {
-      have = await append({ response, beside, have, hash, file, onProgress });
+      have = await append({ response, partialPath, have, hash, file, onProgress });
     } catch (cause) {
       if (cause instanceof DuoError) throw cause;
-      if (signal?.aborted) throw new AbortedError(`Stopped in ${file.path}; the next run goes on where it was.`);
-      have = statSync(beside).size;
+      if (signal?.aborted) throw new AbortedError(`Stopped in ${file.path}; the next run continues where it was.`);
+      have = statSync(partialPath).size;
       reason = describeCause(cause);
     }
     if (have >= file.size) break;
-    // A break that brought something is no reason to give up: only breaks in a row that bring nothing are.
+    // A connection that broke after bringing data is no reason to give up; several in a row that bring none are.
     fruitless = have > before ? 0 : fruitless + 1;
     const waitMs = http.waitsMs[fruitless];
     if (waitMs === undefined) {
@@ -134,7 +134,7 @@ async function requestRest({ file, url, http, signal }: DownloadOptions, have: n
 
 function endedEarly(file: HubFile, have: number, reason: string): TransferError {
   return new TransferError(
-    `Expected ${file.size} bytes of ${file.path}, got ${have}: ${reason}; run again, and it goes on from there.`,
+    `Expected ${file.size} bytes of ${file.path}, got ${have}: ${reason}; run again to continue from there.`,
   );
 }
 
@@ -145,17 +145,17 @@ function continuesAt(response: Response, have: number): boolean {
 /** Add a body to the file, hashing as it comes. @returns bytes of the file now. */
 async function append(parts: {
   response: Response;
-  beside: string;
+  partialPath: string;
   have: number;
   hash: Hash;
   file: HubFile;
   onProgress: ((bytes: number) => void) | undefined;
 }): Promise<number> {
-  const { response, beside, hash, file, onProgress } = parts;
+  const { response, partialPath, hash, file, onProgress } = parts;
   let have = parts.have;
   if (response.body === null) return have;
-  const output = await open(beside, have > 0 ? 'r+' : 'w').catch((cause) =>
-    Promise.reject(fileErrorOf('write', beside, cause)),
+  const output = await open(partialPath, have > 0 ? 'r+' : 'w').catch((cause) =>
+    Promise.reject(fileErrorOf('write', partialPath, cause)),
   );
   try {
     for await (const chunk of response.body as unknown as AsyncIterable<Uint8Array>) {
@@ -164,7 +164,7 @@ async function append(parts: {
           `Expected ${file.size} bytes of ${file.path}, got more; the server sends another file, check HF_ENDPOINT and the proxy.`,
         );
       }
-      await writeAll(output, chunk, { position: have, beside });
+      await writeAll(output, chunk, { position: have, partialPath });
       hash.update(chunk);
       have += chunk.length;
       onProgress?.(have);
@@ -182,14 +182,14 @@ async function append(parts: {
 async function writeAll(
   output: Awaited<ReturnType<typeof open>>,
   chunk: Uint8Array,
-  place: { position: number; beside: string },
+  place: { position: number; partialPath: string },
 ): Promise<void> {
   try {
     for (let done = 0; done < chunk.length; ) {
       done += (await output.write(chunk, done, chunk.length - done, place.position + done)).bytesWritten;
     }
   } catch (cause) {
-    throw fileErrorOf('write', place.beside, cause);
+    throw fileErrorOf('write', place.partialPath, cause);
   }
 }
 

@@ -35,7 +35,7 @@ export interface FetchedModel {
   readonly commit: string;
 }
 
-/** Bring a model here. Files are in the cache whole and checked by size and hash when this returns; a call that was killed goes on where it was.
+/** Bring a model here. Files are in the cache whole and checked by size and hash when this returns; after a kill, the next call continues where it was.
  * @throws {ModelError} absent, gated, offline, without weights; {FileError} disk full, broken transfer; {AbortedError}. */
 export async function fetchModel(name: HubName, options: FetchOptions = {}): Promise<FetchedModel> {
   const settings = options.settings ?? readHubSettings();
@@ -185,7 +185,7 @@ function readShards(path: string): string[] {
   const isSafe = (shard: unknown): shard is string => typeof shard === 'string' && /^[\w.-]+\.safetensors$/.test(shard);
   if (shards.length === 0 || !shards.every(isSafe)) {
     throw new FormatError(
-      `Expected \`weight_map\` of ${path} to name *.safetensors files beside it, got something else.`,
+      `Expected \`weight_map\` of ${path} to name *.safetensors files in its folder, got something else.`,
     );
   }
   return [...new Set(shards)];

@@ -23,7 +23,7 @@ export class HubUnreachable extends Error {
 const WAITS_MS = [500, 1000, 2000, 4000, 8000];
 /** No route, no name, nobody listening, a proxy that refuses. */
 const ABSENT = /ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ENETUNREACH|EHOSTUNREACH|Proxy response \(4/;
-/** A server that asks for more patience is asked later by the person. */
+/** If a server asks for a longer wait, the person has to try again later. */
 const MAX_RETRY_AFTER_MS = 30_000;
 const CONNECT_TIMEOUT_MS = 10_000;
 /** A transfer that brings nothing for so long is broken. */
@@ -66,7 +66,7 @@ export function openHubHttp(settings: HubSettings, options: { waitsMs?: readonly
           if (asked > 0) waitMs = Math.min(asked, MAX_RETRY_AFTER_MS);
         } catch (cause) {
           if (signal?.aborted) throw new AbortedError('Stopped while asking the Hub.');
-          // Without a network every start would wait; one more try tells a hiccup from that.
+          // Without a network every start would wait; one more try distinguishes that from a short interruption.
           const isAbsent = attempt > 0 && ABSENT.test(describeCause(cause));
           if (waitMs === undefined || isAbsent) throw new HubUnreachable(describeCause(cause), { cause });
         }

@@ -1,5 +1,5 @@
-// What the environment says of the Hub, by the names and rules of the Python tools (huggingface_hub, `constants.py`): where the cache lies, whose token
-// is used, which server is asked, and whether any is.
+// What the environment says about the Hub, by the names and rules of the Python tools (huggingface_hub, `constants.py`): where the cache is, which token
+// is used, which server is asked, and whether one is asked at all.
 import { readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';

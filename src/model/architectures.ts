@@ -76,7 +76,7 @@ export function findArchitecture(source: FieldSource): ArchitectureFacts {
   }
   if (classes.length > 0 && !facts.classNames.some((name) => classes.includes(name))) {
     throw new ModelError(
-      `Expected \`architectures\` of ${source.place} to name ${facts.classNames[0]} beside \`model_type\` ${facts.type}, got ${showValue(architectures)}: duo computes ${known}; use another model.`,
+      `Expected \`architectures\` of ${source.place} to name ${facts.classNames[0]} for \`model_type\` ${facts.type}, got ${showValue(architectures)}: duo computes ${known}; use another model.`,
     );
   }
   return facts;

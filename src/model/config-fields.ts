@@ -3,7 +3,7 @@
 import { jsonText } from '../core/json-text.ts';
 import { FormatError } from '../errors/errors.ts';
 
-/** Where a field stands: the JSON object, and the words that name it in an error ("/m/config.json", "`rope_scaling` of /m/config.json"). */
+/** Where a field is: the JSON object, and the words that name it in an error ("/m/config.json", "`rope_scaling` of /m/config.json"). */
 export interface FieldSource {
   readonly fields: Readonly<Record<string, unknown>>;
   readonly place: string;

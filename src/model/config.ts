@@ -17,7 +17,7 @@ import { type RopeScaling, readRopeSettings } from './rope-scaling.ts';
 import { findSlidingWindow, limitToWindow } from './sliding-window.ts';
 import { unwrapTextConfig } from './text-config.ts';
 
-/** What the transformer needs to know beside its weights. */
+/** What the transformer needs to know in addition to its weights. */
 export interface ModelConfig {
   readonly shape: ModelShape;
   readonly rmsNormEps: number;
@@ -32,8 +32,8 @@ export interface ModelConfig {
   readonly qkNorm: boolean;
   readonly bosTokenId: number | null;
   readonly eosTokenIds: readonly number[];
-  /** positions that rope reaches by `max_position_embeddings`, where a window or a stated length makes `shape.maxPositions` another; the
-   * fingerprint goes by them, so that it does not change with what duo takes for the longest text */
+  /** positions that rope reaches by `max_position_embeddings`, where a window or a stated length makes `shape.maxPositions` differ; the
+   * fingerprint uses them, so that it does not depend on what duo takes as the longest text */
   readonly fingerprintPositions?: number;
   /** what the files say and duo ignores, a sentence without full stop each; no part of the computation */
   readonly notes: readonly string[];

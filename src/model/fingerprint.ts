@@ -26,7 +26,7 @@ export function computeFingerprint(config: ModelConfig, weights: WeightStore): s
   return `sha256:${hash.digest('hex')}`;
 }
 
-/** The kind that masks of before carry, which goes by files: by shard in name order its header bytes, first and last 64 KiB of its data.
+/** The older kind, which earlier masks carry, computed from the files: for each shard in name order its header bytes, first and last 64 KiB of its data.
  * @returns null for GGUF, which never had one. @throws as computeFingerprint. */
 export function computeOlderFingerprint(config: ModelConfig, weights: WeightStore): string | null {
   if (weights.shards.length === 0) return null;

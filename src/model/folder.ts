@@ -26,7 +26,7 @@ export interface ModelFolder {
   readonly weights: WeightStore | null;
   /** `sha256:…`, null without weights */
   readonly fingerprint: string | null;
-  /** of the kind that goes by files, which older masks carry; null without safetensors weights */
+  /** the older kind, computed from the files, which older masks carry; null without safetensors weights */
   readonly olderFingerprint: string | null;
   close(): void;
 }
@@ -110,7 +110,7 @@ function readConfig(path: string, parts: { json: unknown; weights: WeightStore |
   return { ...config, eosTokenIds: [...new Set([...config.eosTokenIds, ...stops])], notes };
 }
 
-/** `model_max_length` of the tokenizer, where it is a number; 10^30 stands for none. */
+/** `model_max_length` of the tokenizer, where it is a number; 10^30 means none. */
 function readTextLength(path: string): { textLength?: number } {
   const tokenizerPath = join(path, 'tokenizer_config.json');
   if (!existsSync(tokenizerPath)) return {};

@@ -182,7 +182,7 @@ function refuseOthers(fields: GgufFields, sizes: { headDim: number }): void {
     throw fields.refuse(`${architecture}.attention.causal`, 'true');
 }
 
-/** The window of llama.cpp's converter for models whose layers all have it; 0 stands for none. */
+/** The window of llama.cpp's converter for models whose layers all have it; 0 means none. */
 function readWindow(fields: GgufFields): SlidingWindow | null {
   const key = `${fields.architecture}.attention.sliding_window`;
   const tokens = fields.own('attention.sliding_window') ?? 0;
@@ -225,11 +225,11 @@ function readScaling(fields: GgufFields, positions: number): Record<string, unkn
 function readFactors(fields: GgufFields, options: { config: ModelConfig; ropeFactors: Float32Array }): number[] {
   const { config, ropeFactors } = options;
   if (config.ropeScaling.type !== 'none') {
-    throw fields.refuse(`${fields.architecture}.rope.scaling.type`, 'none beside a tensor `rope_freqs.weight`');
+    throw fields.refuse(`${fields.architecture}.rope.scaling.type`, 'none together with a tensor `rope_freqs.weight`');
   }
   if (ropeFactors.length !== config.shape.headDim / 2 || ropeFactors.some((factor) => !(factor > 0))) {
     throw new FormatError(
-      `Expected tensor \`rope_freqs.weight\` beside ${fields.architecture}.embedding_length to hold ${config.shape.headDim / 2} numbers above 0, got ${ropeFactors.length} values; download the file again.`,
+      `Expected tensor \`rope_freqs.weight\` of a model with ${fields.architecture}.embedding_length to hold ${config.shape.headDim / 2} numbers above 0, got ${ropeFactors.length} values; download the file again.`,
     );
   }
   return [...ropeFactors];

@@ -22,7 +22,7 @@ export function listGgufFiles(path: string): string[] {
   const missing = files.filter((file) => !existsSync(file));
   if (count === 0 || missing.length > 0) {
     throw new ModelError(
-      `Expected ${count} parts beside ${path}, found no ${missing[0] ?? path} (${missing.length} missing); download the missing files.`,
+      `Expected ${count} parts next to ${path}, found no ${missing[0] ?? path} (${missing.length} missing); download the missing files.`,
     );
   }
   return files;

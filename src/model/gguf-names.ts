@@ -32,7 +32,7 @@ export function translateGgufName(name: string): string | null {
   return part === undefined ? null : `model.layers.${found![1]}.${part}.${found![3]}`;
 }
 
-/** Whether the rows of a tensor (by its Hugging Face name) stand in pairs in files of this architecture. */
+/** Whether the rows of a tensor (by its Hugging Face name) are stored in pairs in files of this architecture. */
 export function hasPairedRows(architecture: string, name: string): boolean {
   return architecture === 'llama' && /\.[qk]_proj\.(weight|bias)$/.test(name);
 }

@@ -77,7 +77,7 @@ function findSnapshot(given: string): string | null {
   );
 }
 
-/** The base model of an adapter is another one: no mask of one is of the other. */
+/** The base model of an adapter is a different model: a mask of one does not fit the other. */
 function refuseAdapter(path: string): void {
   if (!existsSync(join(path, ADAPTER_FILE))) return;
   const isAlone = !existsSync(join(path, 'config.json'));

@@ -10,13 +10,13 @@ export interface OpenModelOptions {
   readonly weights?: 'required' | 'optional';
   /** of a Hub name: what is fetched; default all with weights, the tokenizer without */
   readonly need?: HubNeed;
-  /** stops a fetch; the next one goes on where it was */
+  /** stops a fetch; the next one continues where it was */
   readonly signal?: AbortSignal;
   /** before a fetch: what is fetched, and where to */
   readonly onFetch?: (fetch: { bytes: number; repository: string; folder: string }) => void;
   /** bytes fetched and in all */
   readonly onProgress?: (done: number, total: number) => void;
-  /** what the model's files say and duo ignores, what a fetch had to do twice; a clause without a full stop */
+  /** what the model's files say and duo ignores, what a fetch had to repeat; a clause without a full stop */
   readonly onNote?: (note: string) => void;
 }
 

@@ -13,7 +13,7 @@ import {
 } from './config-fields.ts';
 
 const KNOWN_TYPES = ['default', 'linear', 'dynamic', 'llama3', 'yarn'];
-/** Keys of a rope block that are read, or that say nothing beside their type; `attn_factor` is yarn's alone. */
+/** Keys of a rope block that are read, or that add nothing to its type; `attn_factor` belongs to yarn only. */
 const KNOWN_KEYS = [
   ...['rope_type', 'type', 'rope_theta', 'partial_rotary_factor', 'factor', 'original_max_position_embeddings'],
   ...['low_freq_factor', 'high_freq_factor', 'beta_fast', 'beta_slow'],
@@ -108,7 +108,7 @@ function stretchLinear(
   return {
     maxPositions: declaredPositions,
     notes: [
-      `${source.place} declares ${declaredPositions} positions beside linear scaling by ${factor}: texts end there; if that is the length before scaling, set \`max_position_embeddings\` to ${longest}, which changes nothing else`,
+      `${source.place} declares ${declaredPositions} positions together with linear scaling by ${factor}: texts end there; if that is the length before scaling, set \`max_position_embeddings\` to ${longest}, which changes nothing else`,
     ],
   };
 }

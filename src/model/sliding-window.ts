@@ -37,7 +37,7 @@ export function findSlidingWindow(
       `Expected every \`layer_types\` of ${place} to be "full_attention", got ${showValue(other)}: ${CURE}.`,
     );
   }
-  // Llama has no windows, and Qwen only where it is told so.
+  // Llama has no windows, and Qwen only where `use_sliding_window` is set.
   if (model.architecture === 'llama' || (isQwen && !slides)) return null;
   if (isQwen && !hasSlidingLayers(source, { types, layers: model.layers })) return null;
   const isAbsent = !('sliding_window' in fields);

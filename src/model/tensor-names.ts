@@ -22,7 +22,7 @@ export function nameLayerTensor(layerIndex: number, part: string): string {
 /** What saving programs put before a name: data-parallel training, PEFT, and torch.compile anywhere in it. */
 const SAVED_PREFIXES = ['module.', 'base_model.model.'];
 const COMPILED = '_orig_mod.';
-/** Where the language model stands: in a wrapper saved by transformers 5 and 4, as the field of a trainer, bare, and saved without its output layer. */
+/** Prefixes of the language model's names: in a wrapper saved by transformers 5 and 4, as the field of a trainer, bare, and saved without its output layer. */
 const PREFIXES = ['model.language_model.', 'language_model.model.', 'language_model.', 'model.model.', 'model.', ''];
 const PARTS =
   /^(?:embed_tokens\.weight|norm\.weight|layers\.\d+\.(?:input_layernorm|post_attention_layernorm|self_attn\.[qkvo]_proj|self_attn\.[qk]_norm|mlp\.(?:gate|up|down)_proj)\.(?:weight|bias))$/;

@@ -22,7 +22,7 @@ const WRAPPERS: readonly Wrapper[] = [
   { type: 'llava_onevision', className: 'LlavaOnevisionForConditionalGeneration', text: 'qwen2' },
 ];
 
-/** Wrappers that keep the fields of their language model beside their own, by `model_type`, with what to do instead. */
+/** Wrappers that keep the fields of their language model among their own, by `model_type`, with what to do instead. */
 const FLAT_WRAPPERS: Readonly<Record<string, string>> = {
   qwen2_vl: 'use Qwen3-VL, whose language model duo computes, or a language model alone, such as Qwen2.5',
   qwen2_5_vl: 'use Qwen3-VL, whose language model duo computes, or a language model alone, such as Qwen2.5',
@@ -33,7 +33,7 @@ const OTHER_CURE = 'use the language model that it was made from, or another mod
 /** Fields that only a model which reads images has. */
 const IMAGE_FIELDS = ['vision_config', 'visual', 'vision_tower', 'mm_vision_tower', 'mm_projector_type', 'vit_config'];
 
-/** @throws {ModelError} a wrapper without `text_config`: what it computes beside its language model is not known from its fields. */
+/** @throws {ModelError} a wrapper without `text_config`: its fields do not show what it computes in addition to its language model. */
 function refuseFlatWrapper({ fields, place }: FieldSource): void {
   const type = typeof fields.model_type === 'string' ? fields.model_type : '';
   const isFlatLlava = /^llava/.test(type);
@@ -75,7 +75,7 @@ export function unwrapTextConfig(
   const outerTied = readFlag(source, 'tie_word_embeddings', wrapper.tiesUnlessStored ?? false);
   const isOverruled = wrapper.tiesUnlessStored === true && options.storesHead !== false;
   const fields = {
-    // Token ids and quantisation are said of the whole model.
+    // Token ids and quantisation are given for the whole model.
     ...pick(outer, ['bos_token_id', 'eos_token_id', 'quantization_config']),
     ...text,
     model_type: text.model_type ?? wrapper.text,

@@ -1,4 +1,4 @@
-// A config.json that ties the output layer to the embeddings, beside a stored lm_head.weight with other values: which of both was meant cannot be known.
+// A config.json that ties the output layer to the embeddings, while the weights store an lm_head.weight with other values: it cannot be known which was meant.
 import { ModelError } from '../errors/errors.ts';
 import type { ModelConfig } from './config.ts';
 import { readBytes, type Shard, type TensorInfo } from './safetensors.ts';
@@ -25,9 +25,9 @@ export function checkTiedHead(config: ModelConfig, weights: WeightStore): void {
 /** In words that follow "got", or null. */
 function findDifference(shards: readonly Shard[], tensors: { head: TensorInfo; embedding: TensorInfo }): string | null {
   const { head, embedding } = tensors;
-  if (head.dtype !== embedding.dtype) return `${head.dtype} beside ${embedding.dtype}`;
+  if (head.dtype !== embedding.dtype) return `${head.dtype} and ${embedding.dtype}`;
   const shapes = [head.shape, embedding.shape].map((shape) => `[${shape.join(', ')}]`);
-  if (shapes[0] !== shapes[1]) return `${shapes[0]} beside ${shapes[1]}`;
+  if (shapes[0] !== shapes[1]) return `shapes ${shapes[0]} and ${shapes[1]}`;
   const shardOf = (info: TensorInfo): Shard => shards.find(({ path }) => path === info.file)!;
   const headShard = shardOf(head);
   const embeddingShard = shardOf(embedding);

@@ -86,7 +86,7 @@ function makeError(status: number, text: string): NativeError | AbortedError {
   return new NativeError(text || `The native library returned status ${name} without a text`, name);
 }
 
-/** What the library says where the system gave it no memory: it does not know for what, nor how much there is. */
+/** The library's message when the system gave it no memory: it does not know what for, nor how much there is. */
 const NO_MEMORY = 'the machine has no memory left for this call';
 
 function describeNoMemory(): string {

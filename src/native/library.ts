@@ -44,10 +44,10 @@ export function loadLibrary(explicitPath?: string): Library {
 
 function listCandidates(explicitPath: string | undefined): string[] {
   const named = explicitPath ?? process.env[PATH_VARIABLE];
-  // A path someone named is meant: no other is tried in its place.
+  // If a path was named, no other is tried in its place.
   if (named) return [resolve(named)];
   const name = process.platform === 'darwin' ? 'libduo.dylib' : 'libduo.so';
-  // One that was built here is of these sources; then those that came with npm, the one with CUDA first: it serves without a GPU too.
+  // A library built here matches these sources; then those that came with npm, the one with CUDA first: it also works without a GPU.
   const built = join(findPackageFolder(), 'kernels', 'build', name);
   return [
     built,

@@ -12,19 +12,19 @@ export interface ModelOpenOptions extends TaskOptions {
   readonly compute?: 'accurate' | 'bf16' | 'int8' | undefined;
   /** how the device holds the weights; default as stored (random: bf16) */
   readonly weightDtype?: keyof typeof WEIGHT_DTYPES | undefined;
-  /** CUDA only: where the weights of the layers are; default `auto`: on the device where they fit beside `next` */
+  /** CUDA only: where the weights of the layers are; default `auto`: on the device where they fit together with what `next` needs */
   readonly weightsOn?: WeightPlace | undefined;
   /** for `auto`: the most demanding pass to come */
   readonly next?: NextPass | undefined;
 }
 
-/** What a device must hold beside weights. */
+/** What a device must hold in addition to weights. */
 export interface NextPass {
   /** `none`: sessions only; `forward`: scores; `distill`: steps of the gates; `measure`: probes and sketches */
   readonly pass: keyof typeof PASSES;
   /** of the longest one */
   readonly tokens: number;
-  /** device memory beside it, such as KV caches */
+  /** further device memory, such as KV caches */
   readonly besideBytes?: number | undefined;
 }
 
@@ -58,7 +58,7 @@ const COMPUTES = { accurate: COMPUTE.ACCURATE, bf16: COMPUTE.BF16, int8: COMPUTE
 const PASSES = { none: PASS.NONE, forward: PASS.FORWARD, distill: PASS.DISTILL, measure: PASS.MEASURE } as const;
 const DEVICE_BYTES = 256;
 
-/** An open model. Not usable after close; its sessions go on. */
+/** An open model. Not usable after close; its sessions stay usable. */
 export class NativeModel {
   readonly handle: NativeHandle<'model'>;
   readonly config: ModelConfigValues;
@@ -200,7 +200,7 @@ export class NativeModel {
   }
 
   /** Features of changes of the hidden states whose squared lengths are KL divergences of next-token distributions, to second order.
-   * @param options.anchor `[P, C]`, hidden states of which large changes are taken to be on the way.
+   * @param options.anchor `[P, C]`, hidden states towards which large changes are taken to lead.
    * @param reference `[P, C]`, hidden states of the distributions.  @param changes `[n, P, C]`.
    * @returns `[n, P, K]`, K = `numKlFeatures`. */
   async klFeatures(

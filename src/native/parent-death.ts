@@ -1,4 +1,4 @@
-// Lets a process end when its parent does, also where the parent is killed and cannot say a word (Linux, prctl(2)).
+// Lets a process end when its parent does, also where the parent is killed and cannot signal it (Linux, prctl(2)).
 import { createRequire } from 'node:module';
 
 /** From linux/prctl.h. */

@@ -2,7 +2,7 @@
 import { WEIGHTS } from './abi.ts';
 
 /** `device`: in its own memory. `host`: in pinned host memory, each layer copied while the one before it computes, with the same results.
- * `auto`: on the device where they fit beside the work to come. */
+ * `auto`: on the device where they fit together with the work to come. */
 export type WeightPlace = 'auto' | 'device' | 'host';
 
 export const WEIGHTS_ON: Readonly<Record<WeightPlace, number>> = {

@@ -53,7 +53,7 @@ export function describeRanks(file: MaskFile): string | null {
   return 'Heads were kept by rank, the order in which they close (`ranks` in mask.json), not by the size of their gates.';
 }
 
-/** How the labels or windows of a mask were decided where what was measured did not tell the heads apart; null where they did. */
+/** How the labels or windows of a mask were decided where the measurements of heads were equal; null where they differ. */
 export function describeTies(file: MaskFile): string | null {
   const { tieDecided } = file.provenance;
   if (typeof tieDecided !== 'number' || tieDecided === 0) return null;

@@ -1,5 +1,5 @@
-// Keeps figures of another mask from standing as the run's own: what `eval`, `bench` and the comparison left in a run folder names the
-// mask that it was measured with, by its hash.
+// Keeps figures of another mask from being shown as the run's own: the files that `eval`, `bench` and the comparison left in a run folder name
+// the mask that they were measured with, by its hash.
 
 import type { EvalRow, Results } from '../formats/results.ts';
 import { isCut } from '../formats/row-origin.ts';

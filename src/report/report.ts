@@ -20,7 +20,7 @@ import { resolveColours } from './theme.ts';
 export interface Report {
   readonly summary: Summary;
   readonly html: string;
-  /** files beside the page: figures as SVG in light colours, tables as CSV */
+  /** files next to the page: figures as SVG in light colours, tables as CSV */
   readonly files: readonly { readonly name: string; readonly text: string }[];
   /** sections that were left out */
   readonly missing: readonly MissingSection[];
@@ -161,13 +161,13 @@ function formatTiles({ heads, budget, savings, recall, keptGain }: Summary): Htm
 
 function formatSection({ id, title, figures, tables, more }: Section): Html {
   const panel = (inner: Html): Html => html`<div class="panel">${inner}</div>`;
-  const beside = figures.length % 2 === 1 && tables[0]?.isCompact ? tables.slice(0, 1) : [];
-  const below = tables.slice(beside.length);
+  const atSide = figures.length % 2 === 1 && tables[0]?.isCompact ? tables.slice(0, 1) : [];
+  const below = tables.slice(atSide.length);
   // a tall heat map has two lower figures at its side
   const shape = figures.length === 3 && heightOf(figures[0] as Figure) > TALL ? 'grid tall' : 'grid';
   return html`<section id="${id}">
 <h2>${title}</h2>
-${figures.length === 0 ? null : html`<div class="${shape}">${figures.map(formatFigure)}${beside.map((table) => panel(table.html))}</div>`}
+${figures.length === 0 ? null : html`<div class="${shape}">${figures.map(formatFigure)}${atSide.map((table) => panel(table.html))}</div>`}
 <div class="panels">${more ? panel(more) : null}${below.map((table) => panel(table.html))}</div>
 </section>
 `;

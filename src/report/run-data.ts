@@ -47,7 +47,7 @@ export interface RunData {
   readonly mask: MaskFile | null;
   /** one line per step, empty without metrics.jsonl */
   readonly metrics: readonly MetricsLine[];
-  /** lengths at which savings are told: those that identify told, which the model has */
+  /** lengths at which savings are reported: those that identify reported, all within the model's longest text */
   readonly savingTokens: readonly number[];
   /** what identify warned of, as sentences without a full stop */
   readonly warnings: readonly string[];
@@ -104,7 +104,7 @@ export function readRunFolder(folder: string): RunData {
     ...readClosing(run, join(path, 'run.json')),
     ...readTold(run),
     results: labelled?.results ?? null,
-    // texts under another mask would stand beside the run's own
+    // texts under another mask would be shown next to the run's own
     predictions: labelled?.isOther ? [] : (read('predictions.jsonl', readPredictions) ?? []),
     bench: isOtherBench ? null : bench,
     comparison: isOtherComparison ? null : comparison,
@@ -135,7 +135,7 @@ function describeMask(file: MaskFile): { hash: string; streamingFraction: number
   return { hash: hashMask(mask) as string, streamingFraction: streamingFractionOf(toMaskGrid(mask)) };
 }
 
-/** What identify told of its mask; records of an older duo have less. */
+/** What identify reported about its mask; records of an older duo have less. */
 function readTold(run: RunFile | null): Pick<RunData, 'savingTokens' | 'warnings'> {
   const { savings, warnings } = toldSchema.safeParse(run?.results).data ?? {};
   return { savingTokens: savings?.map(({ tokens }) => tokens) ?? SAVING_LENGTHS, warnings: warnings ?? [] };
@@ -148,7 +148,7 @@ function readClosing(run: RunFile | null, path: string): Pick<RunData, 'heldOut'
   return { heldOut, keptGain };
 }
 
-/** Figures stand side by side on one page only where they are of one model. */
+/** One page shows figures of one model only. */
 function checkAgreement({ path, gates, mask, metrics, comparison }: RunData): void {
   const model = mask?.model ?? gates?.model;
   if (!model) return;

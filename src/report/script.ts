@@ -1,4 +1,4 @@
-// The report's only script: values of figures on hover, touch and arrow keys, spoken to screen readers. Without it tables still tell all.
+// The report's only script: values of figures on hover, touch and arrow keys, spoken to screen readers. Without it the tables still show every value.
 
 export function formatScript(): string {
   return `(() => {

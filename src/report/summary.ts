@@ -55,7 +55,7 @@ export interface Summary {
   readonly training: { readonly steps: number; readonly seconds: number } | null;
 }
 
-/** Summarise a run; what its files do not say is null. */
+/** Summarise a run; what its files do not contain is null. */
 export function summariseRun(data: RunData, measures: Measures): Summary {
   const { mask, metrics } = data;
   const model = modelOfRun(data);

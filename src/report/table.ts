@@ -17,7 +17,7 @@ export interface Table {
   /** file name without ending, kebab-case */
   readonly name: string;
   readonly html: Html;
-  /** open and few columns: it fits beside a figure */
+  /** open and few columns: it fits next to a figure */
   readonly isCompact: boolean;
   /** RFC 4180, LF */
   readonly csv: string;

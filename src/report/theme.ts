@@ -100,7 +100,7 @@ export function formatColourRules(): string {
 @media (prefers-color-scheme:dark){@media screen{:root{${rules(DARK_ALL)}}}}`;
 }
 
-/** An SVG with the light colours in place of variables, for files that stand alone. */
+/** An SVG with the light colours in place of variables, for files outside the page. */
 export function resolveColours(svg: string): string {
   return svg.replace(/var\(--([a-z0-9-]+)\)/g, (_, name: string) => LIGHT_ALL[name] ?? 'currentColor');
 }

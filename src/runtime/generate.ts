@@ -90,7 +90,7 @@ export async function generateText(
       stopReason = 'stop-string';
       break;
     }
-    // The last token's logits would serve nobody.
+    // The last token's logits would not be used.
     if (tokens.length === maxNewTokens) break;
     const stepMs = performance.now();
     if (session.step && mayStop()) {

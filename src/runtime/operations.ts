@@ -1,4 +1,4 @@
-// Floating-point operations that a prefill needs: what its time is held against on a device whose matrix rate is known.
+// Floating-point operations that a prefill needs: what its time is compared with on a device whose matrix rate is known.
 import { countHeadEntries, countPairs, groupWindows } from '../core/kv-cost.ts';
 import type { HeadMask } from '../core/shapes.ts';
 import type { ModelConfig } from '../model/config.ts';

@@ -31,7 +31,7 @@ export function checkSampling(options: SamplingOptions): Required<SamplingOption
   return { temperature, topK, topP, seed };
 }
 
-/** Draw a token. Candidates stand by logit (ties by id) when topK or topP cuts, else by id; weights are exp((logit − max)/temperature);
+/** Draw a token. Candidates are ordered by logit (ties by id) when topK or topP cuts, else by id; weights are exp((logit − max)/temperature);
  * the token is the first whose running sum exceeds u times the whole, u of `drawUniform(seed, length)`.
  * @param logits `[vocab]` finite.  @param options checked.  @param length tokens the session has seen. */
 export function sampleToken(logits: Float32Array, options: Required<SamplingOptions>, length: number): number {

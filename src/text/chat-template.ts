@@ -17,7 +17,7 @@ export interface ChatOptions {
   readonly addGenerationPrompt?: boolean;
 }
 
-/** Render messages by the template of a model folder. Special tokens, BOS included, stand in the text as the template writes them.
+/** Render messages by the template of a model folder. Special tokens, BOS included, are in the text as the template writes them.
  * Deterministic, except that a template may print today's date.
  * @throws {FormatError} the folder has no template, or the template is malformed, refuses these messages or takes too
  * long or too much memory for them; {FileError} reading failed; {AbortedError}. */

@@ -1,5 +1,5 @@
 // How byte-level BPE cuts text into words, by the name that GGUF files carry in `tokenizer.ggml.pre`. The patterns are those of the models' own
-// tokenizer.json files, which llama.cpp's llama-vocab.cpp writes out anew; names that share one stand together.
+// tokenizer.json files, which llama.cpp's llama-vocab.cpp restates; names that share one are listed together.
 import { FormatError } from '../errors/errors.ts';
 
 export interface PreTokenizerRule {

@@ -29,7 +29,7 @@ export interface Tokenizer {
   decode(tokens: ArrayLike<number>, options?: { skipSpecialTokens?: boolean }): string;
   /** one more than the highest id */
   readonly vocabSize: number;
-  /** The token that stands before every text, null where the tokenizer puts none there, even if it names one (SmolLM2).
+  /** The token that precedes every text, null where the tokenizer puts none there, even if it names one (SmolLM2).
    * The rule: `add_bos_token` of tokenizer_config.json where given, else what the post-processor of tokenizer.json does. */
   readonly bosTokenId: number | null;
   /** of the tokenizer's own settings; a model's config may name more */

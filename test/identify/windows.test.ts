@@ -182,7 +182,7 @@ describeNative('a cut by promise', { timeout: 120_000 }, () => {
 describe('the settings', () => {
   it('take no length without a share or a promise', async () => {
     await expect(identify(demo({ kvShareTokens: 512 }))).rejects.toThrow(
-      'Expected `kvShare` or `keep` beside `kvShareTokens`',
+      'Expected `kvShare` or `keep` together with `kvShareTokens`',
     );
   });
 });

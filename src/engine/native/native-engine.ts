@@ -56,17 +56,17 @@ export interface NativeEngineOptions {
   /** Default `accurate`. On the CPU, `bf16` rounds activations to bf16 before products with bf16 weights, and `int8` those of sessions
    * to int8 in blocks of 32 before products with quantised weights. */
   readonly compute?: 'accurate' | 'bf16' | 'int8';
-  /** CUDA only; default as stored, GGUF blocks in 4 or 8 bits. `int8` has a scale a row, `int4` a scale and minimum for 32 elements,
+  /** CUDA only; default as stored, GGUF blocks in 4 or 8 bits. `int8` has one scale per row, `int4` one scale and minimum per 32 elements,
    * with embeddings and LM head as int8. */
   readonly weightDtype?: 'bf16' | 'int8' | 'int4';
   /** CUDA only: where the weights of the layers are. `host`: in pinned host memory, each layer copied while the one before it computes, with the
-   * same results; `auto` (default): on the device where they fit beside `next`. */
+   * same results; `auto` (default): on the device where they fit together with what `next` needs. */
   readonly weightsOn?: WeightPlace;
   /** for `auto`: the most demanding work to come; default: none */
   readonly next?: NextPass;
 }
 
-/** What an estimate assumes where it is told no more than a length: the base preset's window; and always a supervised eighth. */
+/** What an estimate assumes if only a length is given: the base preset's window; and always that an eighth of the positions is supervised. */
 const ESTIMATE_WINDOW = { sinkTokens: 128, recentTokens: 256 };
 const ESTIMATE_SUPERVISED = 1 / 8;
 
@@ -76,7 +76,7 @@ const ESTIMATE_SUPERVISED = 1 / 8;
 export async function openNativeEngine(folder: ModelFolder, options: NativeEngineOptions = {}): Promise<Engine> {
   if (folder.weights === null) {
     throw new ModelError(
-      `Expected *.safetensors files beside config.json in ${folder.path}, found none; fetch them too`,
+      `Expected *.safetensors files next to config.json in ${folder.path}, found none; fetch them too`,
     );
   }
   const model = await openModel(listModelConfigValues(folder.config), folder.weights.files, options);

@@ -28,7 +28,7 @@ export async function openBackend(name?: BackendName): Promise<Backend> {
   if (name !== undefined && !BACKEND_NAMES.includes(name)) {
     throw new ConfigError(`Expected \`backend\` to be one of ${BACKEND_NAMES.join(', ')}, got \`${name}\``);
   }
-  // tfjs prints a banner and advice on the console unless told that it runs in production.
+  // tfjs prints a banner and advice on the console unless its PROD flag is set.
   tf.env().set('PROD', true);
   const notes: string[] = [];
   for (const candidate of name === undefined ? BACKEND_NAMES : [name]) {
@@ -62,7 +62,7 @@ async function loadPeer(specifier: string, label: string): Promise<LoadedBackend
   // tfjs-node 4.22 calls a function that Node 23 removed.
   const legacy = util as { isNullOrUndefined?: (value: unknown) => boolean };
   legacy.isNullOrUndefined ??= (value) => value === null || value === undefined;
-  // libtensorflow logs to stderr unless told otherwise before it loads: 2 keeps errors only.
+  // libtensorflow logs to stderr unless this is set before it loads: 2 keeps errors only.
   process.env.TF_CPP_MIN_LOG_LEVEL ??= '2';
   await import(specifier);
   await activateBackend('tensorflow');
@@ -79,7 +79,7 @@ async function loadWasm(): Promise<LoadedBackend> {
   const events = ['uncaughtException', 'unhandledRejection'] as const;
   const before = events.map((event) => process.listeners(event as 'uncaughtException'));
   await activateBackend('wasm');
-  // The loader adds process-wide handlers that rethrow; how an error ends the process is not its business.
+  // The loader adds process-wide handlers that rethrow; how an error ends the process is not for it to decide.
   events.forEach((event, index) => {
     for (const listener of process.listeners(event as 'uncaughtException')) {
       if (!before[index]?.includes(listener)) process.removeListener(event, listener);

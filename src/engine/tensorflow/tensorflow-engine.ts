@@ -1,5 +1,5 @@
 // The `tensorflow` engine: the transformer in tfjs ops on whichever tfjs backend is installed.
-// It is the readable reference and the portable fallback; what is computed stands in src/model/transformer.
+// It is the readable reference and the portable fallback; the computation is in src/model/transformer.
 import type { Session, SessionOptions } from '../../core/session.ts';
 import {
   type GateGrid,
@@ -55,7 +55,7 @@ export async function openTensorflowEngine(
 ): Promise<Engine & { readonly notes: readonly string[] }> {
   if (folder.weights === null) {
     throw new ModelError(
-      `Expected *.safetensors files beside config.json in ${folder.path}, found none; fetch them too`,
+      `Expected *.safetensors files next to config.json in ${folder.path}, found none; fetch them too`,
     );
   }
   const backend = await openBackend(options.backend);

@@ -26,7 +26,7 @@ export function scoreRetrieval(prediction: string, reference: string): number {
 }
 
 /** Lenient, of no suite: 100 if the option letter (A to D) that the prediction states is the reference: a letter after "answer is",
- * else the first letter that stands alone. Only capitals count, so that the article "a" is no answer. */
+ * else the first letter that is a word of its own. Only capitals count, so that the article "a" is no answer. */
 export function scoreStatedOption(prediction: string, reference: string): number {
   const text = prediction.replaceAll('*', '');
   const stated =

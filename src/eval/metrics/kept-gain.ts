@@ -1,5 +1,5 @@
-// Kept gain: how much of what long context gives a mask keeps, over the tokens of running text that need it. It asks for no labels.
-// What a long-range token is, src/core/long-range.ts says.
+// Kept gain: the share that a mask keeps of what long context gains, over the tokens of running text that need it. It needs no labels.
+// src/core/long-range.ts defines long-range tokens.
 import { isLongRange } from '../../core/long-range.ts';
 import { makeRandom } from '../../core/random.ts';
 import { bootstrapRatio, type Interval } from './confidence.ts';

@@ -1,5 +1,5 @@
-// Kept recall: the answer tokens that a mask predicts right over those that full attention does, on the same samples. So too the scores
-// of a task's generated answers.
+// Kept recall: the answer tokens that a mask predicts right over those that full attention does, on the same samples; likewise for the
+// scores of a task's generated answers.
 import { makeRandom } from '../../core/random.ts';
 import { bootstrapRatio, type Interval } from './confidence.ts';
 

@@ -47,7 +47,7 @@ export function openSegmenter(): Segmenter | null {
   return opened;
 }
 
-/** Folder of the data: the package beside duo, else packages/jieba of the clone. */
+/** Folder of the data: the package installed with duo, else packages/jieba of the clone. */
 function findData(): string | null {
   try {
     return dirname(createRequire(import.meta.url).resolve(`${PACKAGE_NAME}/package.json`));

@@ -1,4 +1,4 @@
-// Whether references occur in a prediction: RULER's two scores, and lenient ones beside them.
+// Whether references occur in a prediction: RULER's two scores, and lenient ones.
 import { stripWhiteSpace } from './python-text.ts';
 
 /** A prediction as RULER's evaluate.py cleans it: outer white space and then control characters, each a line break, go. */

@@ -1,4 +1,4 @@
-// InfiniteBench's prompts. The suite keeps them in Python (src/prompt.py, a dictionary per model); where that file lies beside the
+// InfiniteBench's prompts. The suite keeps them in Python (src/prompt.py, a dictionary per model); where that file is in the folder of the
 // data or in a `src` folder near it, its templates for open models are read, else plain ones of duo's own are used.
 import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -10,7 +10,7 @@ import { type PlacedRecord, textField } from './read-records.ts';
 /** The templates that the suite's scripts for open models (YaRN-Mistral, Yi, ChatGLM) use. */
 const DICTIONARY = 'yarn_mistral_templates';
 const MAX_PROMPT_BYTES = 2 ** 20;
-const OWN_NOTE = "not comparable: duo's own prompt, without the suite's src/prompt.py beside the data";
+const OWN_NOTE = "not comparable: duo's own prompt, without the suite's src/prompt.py next to the data";
 
 const TEXT_THEN_INPUT = '{context}\n\n{input}\n';
 const OPTIONS = 'A. {OPTION_A}\nB. {OPTION_B}\nC. {OPTION_C}\nD. {OPTION_D}\n';

@@ -24,7 +24,7 @@ const accuracy =
   (isRight: (prediction: string, label: Label) => boolean): MakeScoring =>
   (label) => ({ metric: 'accuracy', score: (prediction) => all(isRight(prediction, label)) });
 
-/** Accuracy of an option letter, with the lenient reading beside it. */
+/** Accuracy of an option letter, and by the lenient reading. */
 export const choiceAccuracy =
   (isRight: (prediction: string, label: Label) => boolean): MakeScoring =>
   (label) => ({

@@ -1,4 +1,4 @@
-// InfiniteBench: one JSONL a task, {id, context, input, answer, options}, with the suite's own prompts where its src/prompt.py lies
+// InfiniteBench: one JSONL per task, {id, context, input, answer, options}, with the suite's own prompts where its src/prompt.py lies
 // near, else with plain ones of duo's.
 import { basename } from 'node:path';
 import { FormatError } from '../../errors/errors.ts';

@@ -101,7 +101,7 @@ function isRightDebug(prediction: string, label: Label): boolean {
   return after !== null && debugAnswers(label).some((part) => after.startsWith(String(part)));
 }
 
-/** The first letter that stands alone and is followed by no other such letter in its line. */
+/** The first letter that is a word of its own and is followed by no other such letter in its line. */
 function findLastLetter(text: string, letters: RegExp): string | null {
   for (const line of text.split('\n')) {
     const alone = new RegExp(`(?<![\\p{L}\\p{N}_])${letters.source}(?![\\p{L}\\p{N}_])`, 'gu');

@@ -129,7 +129,7 @@ export const usesCodeSimilarity = (task: string): boolean => CODE_SETS.has(setOf
 
 const setOf = (task: string): string => task.replace(/^.*\//, '').replace(/[-_]e$/, '');
 
-/** Few-shot sets: the model goes on with further examples, so only the first line of an answer counts. */
+/** Few-shot sets: the model continues with further examples, so only the first line of an answer counts. */
 const FIRST_LINE_ONLY: ReadonlySet<string> = new Set(['trec', 'triviaqa', 'samsum', 'lsht']);
 
 /** How the suite scores a prompt of a dataset.

@@ -1,5 +1,5 @@
 // LongBench v2: data.json, an array of questions with four options each. The suite's own prompt (`prompts/0shot.txt`) is used
-// where it lies beside the data, else a plain one of ours; a long context loses its middle.
+// where it is in the folder of the data, else a plain one of ours; a long context loses its middle.
 import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { FormatError } from '../../errors/errors.ts';
@@ -17,7 +17,7 @@ const MAX_NEW_TOKENS = 128;
 const OWN_PROMPT =
   'Read the text and answer the question on it.\n\n$DOC$\n\nQuestion: $Q$\nA. $C_A$\nB. $C_B$\nC. $C_C$\nD. $C_D$\n\n' +
   'Answer with one sentence in the form "The correct answer is (letter)".';
-const OWN_PROMPT_NOTE = "not comparable: duo's own prompt, without the suite's prompts/0shot.txt beside the data";
+const OWN_PROMPT_NOTE = "not comparable: duo's own prompt, without the suite's prompts/0shot.txt next to the data";
 
 /** Read data.json. @throws {FileError}; {FormatError} not an array, or a malformed entry, with its index. */
 export function readLongbenchV2(path: string): SuiteItem[] {

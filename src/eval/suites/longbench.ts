@@ -1,4 +1,4 @@
-// LongBench v1: one JSONL a dataset, with the suite's dataset2prompt.json and dataset2maxlen.json beside it or in `config/`.
+// LongBench v1: one JSONL per dataset, with the suite's dataset2prompt.json and dataset2maxlen.json next to it or in `config/`.
 // Long prompts lose their middle; the few-shot datasets and code go without a chat template.
 import { existsSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
@@ -60,7 +60,7 @@ function readSetting(path: string, name: string, dataset: string, type: 'string'
   const places = [folder, join(folder, 'config'), join(folder, '..', 'config'), join(folder, '..')];
   const found = places.map((place) => join(place, name)).find((file) => existsSync(file));
   if (found === undefined) {
-    throw new FormatError(`Expected LongBench's ${name} beside ${path} or in a config folder there, found none.`);
+    throw new FormatError(`Expected LongBench's ${name} next to ${path} or in a config folder there, found none.`);
   }
   const value = (readJson(found, MAX_SETTINGS_BYTES) as Record<string, unknown> | null)?.[dataset];
   if (typeof value === type) return value;

@@ -18,7 +18,7 @@ const MIN_HEAP_MIB = 512;
 const HEAP_PER_FILE = 16;
 /** Of Node itself, and of buffers that are not on JavaScript's heap. */
 const OTHER_MIB = 512;
-/** Before the length of each answer, so that one that was cut by the process's end is told from a whole one. */
+/** Before the length of each answer, so that one that was cut by the process's end is recognised. */
 const LENGTH_BYTES = 8;
 
 /** Decodes one file after another on a thread, so that the process can look after it: one that takes too much ends the process. */

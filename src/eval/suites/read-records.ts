@@ -5,7 +5,7 @@ import { readTextWithin } from '../../formats/read-json.ts';
 /** A JavaScript string ends near 512 MiB; the longest published file (InfiniteBench) has about 200 MB. */
 export const MAX_RECORDS_BYTES = 500 * 2 ** 20;
 
-/** A record and where it stands. */
+/** A record and its place in the file. */
 export interface PlacedRecord {
   readonly record: Readonly<Record<string, unknown>>;
   /** `file, line n` */

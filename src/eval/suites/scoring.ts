@@ -1,4 +1,4 @@
-// How the predictions of one prompt are scored: the suite's own measure, and others beside it under their own names.
+// How the predictions of one prompt are scored: the suite's own measure, and further ones under their own names.
 
 export interface Scoring {
   /** name of the suite's measure, for example `qa-f1` */
@@ -7,7 +7,7 @@ export interface Scoring {
   readonly score: (prediction: string) => number;
   /** further measures that no table of the suite has, by name */
   readonly others?: Readonly<Record<string, (prediction: string) => number>>;
-  /** why the value cannot stand beside the suite's published ones; absent where it can */
+  /** why the value cannot be compared with the suite's published ones; absent where it can */
   readonly note?: string;
 }
 

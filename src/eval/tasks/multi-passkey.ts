@@ -1,4 +1,4 @@
-// Several labelled word sequences in running text, all asked for in another order than they stand in: the training task with
+// Several labelled word sequences in running text, all asked for in another order than in the text: the training task with
 // other labels, other words, other sentences and another order.
 import { fillHaystack, makeProseFiller } from '../haystack.ts';
 import { scoreAllReferences } from '../metrics/string-match.ts';

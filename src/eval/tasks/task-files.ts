@@ -16,7 +16,7 @@ export interface Question {
   readonly answers: readonly string[];
   /** indices into `documents` */
   readonly gold: readonly number[];
-  /** indices of other documents on the same matter: the hardest to tell from the right one */
+  /** indices of other documents on the same matter: the hardest to distinguish from the right one */
   readonly related: readonly number[];
 }
 

@@ -31,7 +31,7 @@ export const EVAL_TASKS: readonly EvalTask[] = [
   numberString,
 ];
 
-/** The tasks of these names, in that order; `ruler` stands for all thirteen in the manner of RULER.
+/** The tasks of these names, in that order; `ruler` means all thirteen in the manner of RULER.
  * @throws {ConfigError} an unknown name; the message lists the known ones. */
 export function findTasks(names: readonly string[]): EvalTask[] {
   return names.flatMap((name) => {

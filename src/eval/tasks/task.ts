@@ -28,7 +28,7 @@ export interface BuildOptions {
   readonly index: number;
   readonly haystack: HaystackSource;
   readonly files: TaskFiles;
-  /** 0 to 1, where the (first) needle stands; default drawn from the seed */
+  /** 0 to 1, the place of the (first) needle; default drawn from the seed */
   readonly depth?: number;
   /** default 'plain' */
   readonly wording?: Wording;
@@ -40,16 +40,16 @@ export interface TaskSample {
   readonly prompt: string;
   /** each a right answer, or a part of it that counts on its own */
   readonly references: readonly string[];
-  /** how often each reference stands in the prompt */
+  /** how often each reference occurs in the prompt */
   readonly answerOccurrences: readonly number[];
   readonly maxNewTokens: number;
   /** 0 to 100 for a generated text */
   readonly score: (prediction: string) => number;
   /** name of that score; default `string-match` */
   readonly metric?: string;
-  /** further scores that are kept beside it, 0 to 100, by name */
+  /** further scores that are kept as well, 0 to 100, by name */
   readonly others?: Readonly<Record<string, (prediction: string) => number>>;
-  /** why the score cannot stand beside published ones */
+  /** why the score cannot be compared with published ones */
   readonly note?: string;
   /** ids that end the answer besides the model's own */
   readonly stopTokens?: readonly number[];
@@ -71,7 +71,7 @@ export interface EvalTask {
   readonly reads?: keyof TaskFiles;
   /** 0 to 100, of a generated text against the references of its prompt; of samples and of kept predictions */
   readonly score: (prediction: string, references: readonly string[]) => number;
-  /** True where the answer stands at a place that `depth` moves. */
+  /** True where `depth` moves the place of the answer. */
   readonly hasDepth: boolean;
   /** Same options, same sample. @throws {ConfigError} length too small, wording not offered, a file the task needs not given. */
   build(options: BuildOptions): TaskSample;

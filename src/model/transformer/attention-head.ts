@@ -20,7 +20,7 @@ export type HeadMix = {
   readonly causal: tf.Tensor2D;
   /** `[rows, keys]`; null where it equals `causal` */
   readonly streaming: tf.Tensor2D | null;
-  /** constant `[g·rows, D]` that stands for the full branch; null = the student's own */
+  /** constant `[g·rows, D]` that replaces the full branch; null = the student's own */
   readonly fullOutput: tf.Tensor2D | null;
 };
 

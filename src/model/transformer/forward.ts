@@ -1,5 +1,5 @@
 // The forward pass: embedding, layers with gated attention, final norm, logits.
-// Layers run one after the other with a pause between them, so that the event loop lives and an abort signal is heard.
+// Layers run one after the other with a pause between them, so that the event loop runs and an abort signal is noticed.
 import { setImmediate } from 'node:timers/promises';
 import * as tf from '@tensorflow/tfjs-core';
 import type { GateGrid, StreamingWindows } from '../../core/shapes.ts';
@@ -11,7 +11,7 @@ import { TensorBag } from './tensor-bag.ts';
 import type { Transformer } from './transformer.ts';
 import { listLayerWindows } from './visibility.ts';
 
-/** What a run may be told by its caller. */
+/** How the caller may stop and watch a run. */
 export interface RunControl {
   readonly signal?: AbortSignal | undefined;
   /** called after each layer */
@@ -26,7 +26,7 @@ export interface LayersOptions extends RunControl {
   readonly gates: GateGrid | null;
   /** first layer to run, default 0 */
   readonly fromLayer?: number;
-  /** constants `[g, n, D]` per layer and KV head that stand for the full branch; default the layer's own */
+  /** constants `[g, n, D]` per layer and KV head that replace the full branch; default the layer's own */
   readonly fullOutputs?: readonly tf.Tensor3D[][] | null;
   /** what to keep of each layer, default nothing */
   readonly keep?: 'states' | 'attention';

@@ -29,7 +29,7 @@ export interface LayerContext {
   readonly windows: readonly (number | null)[];
   /** one gate per KV head; null = full attention everywhere */
   readonly gates: readonly number[] | null;
-  /** constants `[g, n, D]` per KV head that stand for the full branch; null = the layer's own */
+  /** constants `[g, n, D]` per KV head that replace the full branch; null = the layer's own */
   readonly fullOutputs: readonly tf.Tensor3D[] | null;
 }
 

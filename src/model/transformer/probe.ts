@@ -25,7 +25,7 @@ export interface ProbeInput {
 
 /** h(gates) − h(gates with one head's gate from `probeGates`), for each head of [begin, end).
  * @returns `[end − begin, positions, C]` fp32, row-major. `control.onLayer` is called after each head.
- * Time: one forward pass, and for a head of layer l whose gate moves the layers l … L−1. Memory: two `[T, C]` tensors per layer beside one layer's own.
+ * Time: one forward pass, and layers l … L−1 for each head of layer l whose gate moves. Memory: two `[T, C]` tensors per layer in addition to one layer's own.
  * @throws {EngineError} a value is not a number; {AbortedError} between layers. */
 export async function computeProbe(
   transformer: Transformer,

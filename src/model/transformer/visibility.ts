@@ -36,7 +36,7 @@ export type VisibilityBlock = {
 };
 
 /** Blocks that cover the queries at `positions`.
- * @param positions ascending; row r of the query tensor stands at position positions[r].
+ * @param positions ascending; row r of the query tensor is at position positions[r].
  * @param windows null = no head streams.
  * Memory: for all T positions 2·T² bytes, and as much again for each different window. Free with `tf.dispose`. */
 export function makeVisibility(positions: readonly number[], windows: StreamingWindows | null): VisibilityBlock[] {

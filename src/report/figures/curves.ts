@@ -12,7 +12,7 @@ export interface CurvePoint {
   /** ends of a bar about it */
   readonly low?: number;
   readonly high?: number;
-  /** what the point says when it is asked; with it the point is a dot */
+  /** text shown on hover or focus; with it the point is drawn as a dot */
   readonly words?: string;
 }
 
@@ -28,7 +28,7 @@ export interface Curve {
   readonly isGround?: boolean;
 }
 
-/** An axis whose numbers are shares is told in percent. */
+/** An axis whose numbers are shares is labelled in percent. */
 export interface CurveAxis {
   readonly label: string;
   readonly domain: readonly [number, number];

@@ -1,9 +1,9 @@
-// The layers × KV heads heat map: a row per layer, a column per KV head, a shade and a few letters each. What the shades mean is the caller's.
+// The layers × KV heads heat map: a row per layer, a column per KV head, a shade and a few letters each. The caller defines what the shades mean.
 import * as Plot from '@observablehq/plot';
 import { onRampColour, rampColour } from '../theme.ts';
 import { drawFigure, drawRampLegend, type Figure, isNarrow, TIPS } from './figure.ts';
 
-/** Cells beyond it would be under a pixel; the table beside the report has every head. */
+/** Cells beyond this number would be smaller than a pixel; the CSV table next to the report has every head. */
 export const MAX_MAP_CELLS = 16_384;
 
 /** Of the page's type, pixels. */

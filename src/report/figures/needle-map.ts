@@ -1,4 +1,4 @@
-// Needle in a haystack: accuracy by length (across) and depth of the needle (down), one figure per mask, full beside masked.
+// Needle in a haystack: accuracy by length (across) and depth of the needle (down), one figure per mask, full next to masked.
 import * as Plot from '@observablehq/plot';
 import { formatShare, formatShareInterval, formatTokens } from '../../core/words.ts';
 import type { EvalRow } from '../../formats/results.ts';

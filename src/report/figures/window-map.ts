@@ -10,7 +10,7 @@ export function drawWindowMap(mask: HeadMask): Figure {
   return drawHeadMap({
     name: 'window-map',
     title: 'Windows by layer and KV head',
-    caption: `Nearest tokens that each KV head sees beside ${mask.sinkTokens} sinks. A dot marks the heads that see the whole context.`,
+    caption: `Nearest tokens that each KV head sees in addition to ${mask.sinkTokens} sinks. A dot marks the heads that see the whole context.`,
     layers: mask.windows.length,
     heads: mask.windows[0]?.length ?? 0,
     cells: mask.windows.flatMap((row, layer) =>

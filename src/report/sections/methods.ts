@@ -14,7 +14,7 @@ export function buildMethodsSection({ comparison, ofAnotherMask }: RunData): Sec
     return {
       title,
       reason: ofAnotherMask.includes('comparison.json')
-        ? 'comparison.json was made beside another mask'
+        ? 'comparison.json was made with another mask'
         : 'no comparison.json, which scripts/compare-methods.ts of the repository writes',
       command: null,
     };
@@ -32,7 +32,7 @@ export function buildMethodsSection({ comparison, ofAnotherMask }: RunData): Sec
   };
 }
 
-/** Four columns, so that it stands beside the figure, whose lines often lie on one another. */
+/** Four columns, so that it fits next to the figure, whose lines often overlap. */
 function makeLossTable({ rows, budgets }: Comparison): Table {
   const truth = findTruth(rows);
   const lossOf = ({ recall }: ComparisonRow): number =>

@@ -16,7 +16,7 @@ import { type Column, makeTable, type Table } from '../table.ts';
 import { makePredictionTable } from './predictions.ts';
 import type { SectionResult } from './section.ts';
 
-/** Tasks beyond it are told by the table alone. */
+/** Tasks beyond this number are only in the table. */
 const MAX_TASK_FIGURES = 24;
 
 export function buildClosingSection({ heldOut, keptGain, path, model }: RunData): SectionResult {

@@ -83,8 +83,8 @@ it.each([
     ['--windows', '64,32'],
     'Expected `--windows` to be a list of 1 to 32 ascending integers of at least 1, or "auto", or null',
   ],
-  [['--windows', '32,64', '--method', 'gates'], 'Expected `--method` to be quadratic beside `--windows`'],
-  [['--kv-share', '0.3', '--method', 'gates'], 'Expected `--method` to be quadratic beside `--kv-share`'],
+  [['--windows', '32,64', '--method', 'gates'], 'Expected `--method` to be quadratic together with `--windows`'],
+  [['--kv-share', '0.3', '--method', 'gates'], 'Expected `--method` to be quadratic together with `--kv-share`'],
   [['--kv-share', '0.3', '--keep', '0.9'], 'Expected either `--kv-share` or `--keep`, got both'],
   [['--keep', '1.5'], 'Expected `--keep` to be a number from 0 to 1'],
   [
@@ -96,9 +96,9 @@ it.each([
     ['--keep-of', 'Luck', '--keep', '0.9'],
     'Expected `--keep-of` to be recall, gain or the name of a task, such as "vt"',
   ],
-  [['--ladder-vectors', '8'], 'Expected `--windows` beside `--ladder-vectors`, which does nothing without it'],
-  [['--keep-of', 'recall'], 'Expected `--keep` beside `--keep-of`, which does nothing without it'],
-  [['--at', '8k'], 'beside `--at`, which is the length they count at, got neither'],
+  [['--ladder-vectors', '8'], 'Expected `--windows` together with `--ladder-vectors`, which does nothing without it'],
+  [['--keep-of', 'recall'], 'Expected `--keep` together with `--keep-of`, which does nothing without it'],
+  [['--at', '8k'], 'together with `--at`, which is the length they count at, got neither'],
 ])('%j is wrong usage', async (flags, sentence) => {
   const out = join(makeFolder(), 'run');
   const { code, stderr } = await answerOf(...demo(out, ...flags));

@@ -78,10 +78,13 @@ describeNative('identify --window-rule proportional', { timeout: 240_000 }, () =
 });
 
 it.each([
-  [['--window-rule', 'proportional'], 'Expected `--windows` beside `--window-rule`, which does nothing without it'],
+  [
+    ['--window-rule', 'proportional'],
+    'Expected `--windows` together with `--window-rule`, which does nothing without it',
+  ],
   [
     ['--window-rule', 'proportional', '--keep', '0.9', '--recent', '32'],
-    'Expected `--windows` beside `--window-rule`, which does nothing without it',
+    'Expected `--windows` together with `--window-rule`, which does nothing without it',
   ],
   [['--window-rule', 'square', '--windows', '32'], 'Expected `--window-rule` to be one of "fixed", "proportional"'],
   [

@@ -47,7 +47,7 @@ describe('--kv-share', () => {
       'Expected either `--threshold` or `--kv-share`, got both.',
     );
     expect(() => read({ kvShare: '1.1' })).toThrow('Expected `--kv-share` to be a number from 0 to 1');
-    expect(() => read({ at: '8k' })).toThrow('Expected `kvShare` or `keep` beside `--at`');
+    expect(() => read({ at: '8k' })).toThrow('Expected `kvShare` or `keep` together with `--at`');
   });
 });
 
@@ -63,9 +63,9 @@ describe('fitLadder', () => {
   it('takes the method that measures windows where none was asked for, and refuses another that was', () => {
     expect(fitted({ windows: '256,512' })).toMatchObject({ method: 'quadratic', windows: [256, 512] });
     expect(() => fitted({ windows: '256,512', method: 'gates' })).toThrow(
-      'Expected `--method` to be quadratic beside `--windows`, because no other measures windows, got `gates`.',
+      'Expected `--method` to be quadratic together with `--windows`, because no other measures windows, got `gates`.',
     );
-    expect(() => fitted({ kvShare: '0.3', method: 'gates' })).toThrow('beside `--kvShare`');
+    expect(() => fitted({ kvShare: '0.3', method: 'gates' })).toThrow('together with `--kvShare`');
   });
 
   it('gives a cut by KV share a ladder, of one window where the person named its size', () => {
@@ -88,12 +88,12 @@ describe('fitLadder', () => {
   });
 
   it('refuses keys that would do nothing', () => {
-    expect(() => fitted({ windowRule: 'proportional' })).toThrow('Expected `--windows` beside `--windowRule`');
-    expect(() => fitted({ windowRule: 'fixed', keep: '0.9', recent: '300' })).toThrow('beside `--windowRule`');
+    expect(() => fitted({ windowRule: 'proportional' })).toThrow('Expected `--windows` together with `--windowRule`');
+    expect(() => fitted({ windowRule: 'fixed', keep: '0.9', recent: '300' })).toThrow('together with `--windowRule`');
     expect(() => fitted({ ladderVectors: '8' })).toThrow(
-      'Expected `--windows` beside `--ladderVectors`, which does nothing without it, got none.',
+      'Expected `--windows` together with `--ladderVectors`, which does nothing without it, got none.',
     );
-    expect(() => fitted({ keepOf: 'recall' })).toThrow('Expected `--keep` beside `--keepOf`');
+    expect(() => fitted({ keepOf: 'recall' })).toThrow('Expected `--keep` together with `--keepOf`');
     expect(fitted({ ladderVectors: '8', kvShare: '0.3' })).toMatchObject({ windows: 'auto', ladderVectors: 8 });
     expect(fitted({ keepOf: 'gain', keep: '0.9' })).toMatchObject({ keepOf: 'gain' });
     // what the preset says of them is no request
@@ -103,7 +103,7 @@ describe('fitLadder', () => {
   it('leaves a promise to one window where the person named its size or another method', () => {
     expect(fitted({ keep: '0.9', recent: '300' })).toMatchObject({ windows: null, recentTokens: 300 });
     expect(fitted({ keep: '0.9', method: 'gates' })).toMatchObject({ windows: null, method: 'gates' });
-    expect(() => fitted({ keep: '0.9', method: 'gates', windows: '32' })).toThrow('beside `--windows`');
+    expect(() => fitted({ keep: '0.9', method: 'gates', windows: '32' })).toThrow('together with `--windows`');
   });
 });
 

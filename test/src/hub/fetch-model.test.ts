@@ -182,7 +182,7 @@ describe('transfers that break', () => {
     server.cutAfter = 1000;
     const error = await fetchError('org/model');
     expect(error.message).toMatch(
-      /^Expected 3000 bytes of tokenizer\.json, got (\d+): .*; run again, and it goes on from there\.$/,
+      /^Expected 3000 bytes of tokenizer\.json, got (\d+): .*; run again to continue from there\.$/,
     );
     server.fault = () => false;
     server.cutAfter = null;
@@ -333,7 +333,7 @@ describe('a repository that holds an adapter', () => {
     server = await serveHub({ ...FILES, 'adapter_config.json': adapter });
     expect((await fetchError('org/model@v1')).message).toBe(
       sentence.replace(' in org/model,', ' in org/model@v1,') +
-        ', or remove adapter_config.json to use the model beside it without.',
+        ', or remove adapter_config.json to use the model in the same folder without it.',
     );
   });
 });

@@ -385,7 +385,7 @@ describe('parseModelConfig', () => {
     expect(read({ rope_scaling: { type: 'linear', factor: 1 } })).toEqual([512, undefined, 0]);
     expect(read({ rope_scaling: null, max_sequence_length: 2048 }, 2048)).toEqual([512, undefined, 0]);
     expect(parse(linear).notes).toEqual([
-      '/m/config.json declares 512 positions beside linear scaling by 4: texts end there; if that is the length before scaling, set `max_position_embeddings` to 2048, which changes nothing else',
+      '/m/config.json declares 512 positions together with linear scaling by 4: texts end there; if that is the length before scaling, set `max_position_embeddings` to 2048, which changes nothing else',
     ]);
   });
 
@@ -413,7 +413,7 @@ const REFUSED: [object, typeof FormatError | typeof ModelError, string][] = [
   [
     { architectures: ['LlamaForSequenceClassification'] },
     ModelError,
-    'Expected `architectures` of /m/config.json to name LlamaForCausalLM beside `model_type` llama, got `["LlamaForSequenceClassification"]`: duo computes llama (LlamaForCausalLM), mistral (MistralForCausalLM), qwen2 (Qwen2ForCausalLM), qwen3 (Qwen3ForCausalLM); use another model.',
+    'Expected `architectures` of /m/config.json to name LlamaForCausalLM for `model_type` llama, got `["LlamaForSequenceClassification"]`: duo computes llama (LlamaForCausalLM), mistral (MistralForCausalLM), qwen2 (Qwen2ForCausalLM), qwen3 (Qwen3ForCausalLM); use another model.',
   ],
   [
     { model_type: 'gemma3', architectures: ['Gemma3ForConditionalGeneration'], text_config: {} },

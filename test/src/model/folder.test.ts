@@ -211,9 +211,9 @@ describe('a tied model that stores a head', () => {
 
   it('is refused where dtype or shape differ', () => {
     const halved = save((head) => ({ ...head, dtype: 'BF16' }));
-    expectError(halved, refusal(halved, 'BF16 beside F32'));
+    expectError(halved, refusal(halved, 'BF16 and F32'));
     const turned = save((head) => ({ ...head, shape: [6, 180_000] }));
-    expectError(turned, refusal(turned, '[6, 180000] beside [180000, 6]'));
+    expectError(turned, refusal(turned, 'shapes [6, 180000] and [180000, 6]'));
   });
 });
 
@@ -302,7 +302,10 @@ describe('openModelFolder refuses', () => {
       );
     expectError(alone, sentence(alone));
     const beside = write({ ...adapter, ...makeModelFiles() });
-    expectError(beside, sentence(beside, ', or remove adapter_config.json to use the model beside it without'));
+    expectError(
+      beside,
+      sentence(beside, ', or remove adapter_config.json to use the model in the same folder without it'),
+    );
   });
 
   it('weights that hold a LoRA adapter beside its base', () => {

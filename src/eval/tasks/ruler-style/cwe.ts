@@ -1,5 +1,5 @@
-// Common words with RULER's parameters: a numbered list in which 10 words stand 30 times and the others 3 times (6 times and
-// once below 4096 tokens); the 10 are asked for, numbered as the list is. A worked example of the same form with 40 words (10 and 3 times) stands before it.
+// Common words with RULER's parameters: a numbered list in which 10 words occur 30 times and the others 3 times (6 times and
+// once below 4096 tokens); the 10 are asked for, numbered as the list is. A worked example of the same form with 40 words (10 and 3 times) precedes it.
 import type { Random } from '../../../core/random.ts';
 import { scoreAllReferences } from '../../metrics/string-match.ts';
 import { countAnswerTokens } from '../answer-text.ts';
@@ -10,13 +10,13 @@ import { ADJECTIVES, drawDistinct, NOUNS } from '../words.ts';
 
 export const COMMON_WORDS = 10;
 const SHORT_TOKENS = 4096;
-/** Single words, drawn first; the shorter ones, of a token or two, are asked for and stand in the example. */
+/** Single words, drawn first; the shorter ones, of a token or two, are asked for and used in the example. */
 const WORDS = [...ADJECTIVES, ...NOUNS];
 const SHORT_WORDS = WORDS.filter((word) => word.length <= 6);
 /** RULER's tokens_to_generate. */
 const MAX_NEW_TOKENS = 120;
 
-/** How often common and other words stand in a list, and how many words its example has. */
+/** How often common and other words occur in a list, and how many words its example has. */
 export function chooseRepeats(lengthTokens: number): {
   readonly common: number;
   readonly other: number;
@@ -31,7 +31,7 @@ export function chooseRepeats(lengthTokens: number): {
 
 export const commonWords: EvalTask = {
   name: 'cwe',
-  describe: 'ruler-style: the 10 words that stand most often in a long numbered list; share of them found',
+  describe: 'ruler-style: the 10 words that occur most often in a long numbered list; share of them found',
   wordings: ['plain'],
   score: scoreAllReferences,
   hasDepth: false,

@@ -32,7 +32,7 @@ export interface NeedleSettings {
   readonly haystack: 'noise' | 'essays' | 'needles';
   readonly keyType: 'words' | 'uuids';
   readonly valueType: 'numbers' | 'uuids';
-  /** k, keys hidden beside a `needles` haystack */
+  /** k, keys hidden in addition to a `needles` haystack */
   readonly keys: number;
   /** v, values of a key */
   readonly values: number;
@@ -166,7 +166,7 @@ function buildNeedleSample(task: EvalTask, settings: NeedleSettings, options: Bu
   });
 }
 
-/** Running text of an essay haystack; under the small vocabulary the data room's own prose stands for it. */
+/** Running text of an essay haystack; under the small vocabulary the data room's own prose replaces it. */
 function readRunningText(settings: NeedleSettings, wording: Wording, options: BuildOptions, random: Random): string {
   if (settings.haystack !== 'essays') return '';
   if (wording === 'plain') return options.files.essays();

@@ -15,7 +15,7 @@ const MAX_NEW_TOKENS = 32;
 export function defineQaTask(name: 'qa_1' | 'qa_2', set: 'squad' | 'hotpotqa'): EvalTask {
   const task: EvalTask = {
     name,
-    describe: `ruler-style: a question whose answer stands in one document among many (your --${set}); any accepted answer found`,
+    describe: `ruler-style: a question whose answer is in one document among many (your --${set}); any accepted answer found`,
     wordings: ['plain'],
     reads: set,
     score: scoreAnyReference,

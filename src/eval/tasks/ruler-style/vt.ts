@@ -1,5 +1,5 @@
 // Variable tracking with RULER's parameters: one chain of assignments of 4 hops in noise; all 5 variables that end up with
-// the value are asked for. A short worked example stands before the text.
+// the value are asked for. A short worked example precedes the text.
 import type { Random } from '../../../core/random.ts';
 import { fillHaystack, makeNoiseFiller, type PlacedNeedle } from '../../haystack.ts';
 import { scoreAllReferences } from '../../metrics/string-match.ts';
@@ -57,7 +57,7 @@ export const variableTracking: EvalTask = {
   },
 };
 
-/** Five letters, different from all drawn before; the statements stand in order at random depths. */
+/** Five letters, different from all drawn before; the statements are placed in order at random depths. */
 function drawChain(random: Random, used: Set<string>): Chain {
   const drawName = (): string => Array.from({ length: 5 }, () => String.fromCharCode(65 + random.integer(26))).join('');
   const names = drawDistinct({ count: HOPS + 1, draw: drawName, isFree: (name) => !used.has(name) });
