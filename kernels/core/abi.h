@@ -94,7 +94,7 @@ void require_finite(const char *name, const float *values, int64_t count);
 void copy_text(const std::string &from, char *text, int64_t text_bytes);
 OpenOptions parse_device(const char *device, int32_t num_threads, int32_t weight_dtype, int32_t compute, bool *is_cuda);
 
-// Where weights are to be, into the options of a device.
+// Put the requested place of the weights into the options of a device.
 void parse_placement(int32_t weights_on, int32_t next_pass, int64_t pass_tokens, int64_t beside_bytes, bool is_cuda,
                      OpenOptions *options);
 

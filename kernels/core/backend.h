@@ -161,7 +161,7 @@ struct OpenOptions {
   Dtype weight_dtype;   // Dtype::stored, or what duo.h allows
   int32_t compute;      // DUO_COMPUTE_…
   int32_t weights_on = DUO_WEIGHTS_AUTO;
-  // What comes next, for DUO_WEIGHTS_AUTO: the longest pass of all, and device memory beside it.
+  // What comes next, for DUO_WEIGHTS_AUTO: the longest pass of all, and further device memory.
   int32_t next_pass = DUO_PASS_NONE;
   int64_t pass_tokens = 0, beside_bytes = 0;
 };

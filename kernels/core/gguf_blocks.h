@@ -1,7 +1,7 @@
-// Blocks of ggml's quantised weight types, as GGUF files store them, and their plain dequantisation: what tests hold
-// every fast product to. Layouts: ggml-common.h and ggml-quants.c of github.com/ggml-org/ggml (MIT). Fields of 16 bits
-// are IEEE float16. A matrix row is a whole number of blocks, and blocks run along the row, so that whole rows may be
-// moved without touching a block.
+// Blocks of ggml's quantised weight types, as GGUF files store them, and their plain dequantisation, which tests
+// compare every fast product with. Layouts: ggml-common.h and ggml-quants.c of github.com/ggml-org/ggml (MIT). Fields
+// of 16 bits are IEEE float16. A matrix row is a whole number of blocks, and blocks run along the row, so that whole
+// rows may be moved without touching a block.
 #pragma once
 #include <cstdint>
 

@@ -9,9 +9,9 @@ namespace duo {
 // architectures.
 std::string translate_gguf_name(const std::string &name);
 
-// Whether the rows of a tensor (its Hugging Face name) stand in pairs in files of this architecture: rows 2i and 2i + 1
-// of a head for i and i + D/2, as rotation of neighbours wants them. Only `llama` files have them so, in the weights
-// and biases of q and k.
+// Whether the rows of a tensor (its Hugging Face name) are stored in pairs in files of this architecture: rows 2i and
+// 2i + 1 of a head for i and i + D/2, as rotation of neighbours wants them. Only `llama` files have them so, in the
+// weights and biases of q and k.
 bool has_paired_rows(const std::string &architecture, const std::string &name);
 
 // Copy the rows of whole heads back to halves: row i of a head from row 2i, row i + D/2 from row 2i + 1. Rows are moved

@@ -1,10 +1,10 @@
 // The KL divergence between next-token distributions as a Euclidean distance of features: for a small change of the
 // hidden states KL(p ‖ p') = ½ Σ p_v (δz_v − Σ p δz)² + …, where δz = W δ are the changes of the logits. Each of the
 // most likely tokens gives one feature and all others together one more, so that features are linear in δ and inner
-// products of them take the place of those of hidden states. Where the model is sure of a token that curvature is next
-// to nothing, however much a large change destroys. With an anchor, hidden states that large changes lead to, p gives
-// way to its mean on the way there (weights 2(1 − t), those of the integral that KL is of its curvature), and the whole
-// is scaled so that the anchor's own divergence is exact.
+// products of features replace those of hidden states. Where the model is certain of a token that curvature is nearly
+// zero, however much a large change destroys. With an anchor (the hidden states that large changes lead to) p is
+// replaced by its mean on the way there, with weights 2(1 − t), because KL is the integral of its curvature with these
+// weights; the whole is scaled so that the anchor's own divergence is exact.
 #pragma once
 #include <algorithm>
 #include <cstdint>
@@ -13,12 +13,12 @@
 
 namespace duo {
 
-// Features of a position: one of each of the likeliest tokens, and of the others together.
+// Features of a position: one for each of the likeliest tokens, and one for all others together.
 inline int64_t count_kl_features(int64_t vocab) { return std::min<int64_t>(DUO_KL_TOKENS, vocab) + 1; }
 
-// Others that together have less have no feature: their mean row would be divided by next to nothing.
+// Below this total probability the others have no feature: their mean row would be divided by nearly zero.
 constexpr double KL_MIN_REST = 1e-6;
-// An anchor that is no farther than rounding scales nothing.
+// An anchor whose divergence is no larger than rounding does not scale anything.
 constexpr double KL_MIN_DIVERGENCE = 1e-9;
 // Shares of the way to the anchor, and their weights: the Gauss–Jacobi rule of the weight 2(1 − t), exact for
 // curvatures that are polynomials of degree 5.

@@ -1,5 +1,5 @@
 // The library carries libstdc++ inside (-static-libstdc++), and the one of a new distribution asks glibc 2.36 for
-// arc4random, for std::random_device, which duo never uses. Answered here, so that the library loads on glibc 2.35
+// arc4random, for std::random_device, which duo never uses. Defined here, so that the library loads on glibc 2.35
 // (Ubuntu 22.04). Hidden: nothing else sees it.
 #if defined(__linux__)
 #include <stdint.h>

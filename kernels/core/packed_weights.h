@@ -1,6 +1,6 @@
-// Weights in 4 and 8 bits as CUDA's products read them: codes row by row, and beside them the scales of their groups.
-// GGUF blocks are laid out anew here, on the host, without a change of value but one: products of a K-quant's two
-// scales are rounded to fp16 (2^-12, an eighth of bf16's rounding).
+// Weights in 4 and 8 bits as CUDA's products read them: codes row by row, and separately the scales of their groups.
+// GGUF blocks are laid out anew here, on the host, with a single change of value: products of a K-quant's two scales
+// are rounded to fp16 (2^-12, an eighth of bf16's rounding).
 //
 // Codes: a superblock is 64 bytes of a row, 128 elements of 4 bits or 64 of 8. It is what the four lanes c of a tensor
 // core's row take 16 bytes each of; word w of lane c lies at byte 16c + 4w and holds, of 4 bits, elements 32w + 8c … +
@@ -61,8 +61,8 @@ WeightFormat join_formats(const std::vector<Dtype> &dtypes);
 // False if a scale or minimum passes fp16's range.
 bool pack_blocks(Dtype dtype, const PackedShape &shape, const uint8_t *from, uint8_t *codes, uint32_t *scales);
 
-// out[i] = the value of element i of row `row` for all columns, exact in double but for fp32's range: what tests hold
-// every product to.
+// out[i] = the value of element i of row `row` for all columns, exact in double but for fp32's range. Tests compare
+// every product with it.
 void unpack_row(const PackedShape &shape, const uint8_t *codes, const uint32_t *scales, int64_t row, double *out);
 
 }  // namespace duo

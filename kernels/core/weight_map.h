@@ -50,7 +50,7 @@ struct ExpectedTensor {
 // All tensors the shape implies; lm_head.weight is absent when tied.
 std::vector<ExpectedTensor> list_expected_tensors(const ModelConfig &config);
 
-// Map and check safetensors shards or GGUF files (told apart by their first bytes), every value included.
+// Map and check safetensors shards or GGUF files (distinguished by their first bytes), every value included.
 // Throws FILE, FORMAT, SHAPE, NUMERIC, UNSUPPORTED, ABORTED.
 std::shared_ptr<const WeightMap> open_weight_files(const ModelConfig &config, const std::vector<std::string> &paths,
                                                    Task &task);

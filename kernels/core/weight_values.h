@@ -1,5 +1,5 @@
-// Refuses weights that are not numbers. A NaN in one query row would otherwise vanish in a softmax and leave a mask
-// that looks sound.
+// Refuses weights that are not numbers. A NaN in one query row would otherwise disappear in a softmax and give a mask
+// that looks correct.
 #pragma once
 #include <string>
 

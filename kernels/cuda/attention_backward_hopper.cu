@@ -1,8 +1,8 @@
 // The gradient of attention_backward.cu on Hopper: the same two kernels, one that owns query rows (dQ) and one that
 // owns keys (dK, dV), so that sums have a fixed order. A producer warpgroup copies tiles, two consumers compute,
 // products by wgmma. Weights and slopes go from one product to the next in registers: the key kernel makes scores
-// transposed, rows are keys, so that they are its left operands as they stand. Thread block: 384 threads; shared
-// memory: QueryStorage, KeyStorage. Barriers as in attention_forward_hopper.cu, with these differences:
+// transposed, rows are keys, so that they are its left operands without a transposition. Thread block: 384 threads;
+// shared memory: QueryStorage, KeyStorage. Barriers as in attention_forward_hopper.cu, with these differences:
 //   dQ       the keys of a step are released after dQ += dS·K, which reads them again; its values after dP = dO·Vᵀ
 //   dK, dV   one pipeline for queries, their gradients d and their numbers; each of the 256 consumer threads arrives on `empty`, because all of them read
 //            lse, deltas and positions by loads of their own

@@ -132,7 +132,7 @@ __global__ void __launch_bounds__(THREADS) attention_forward_kernel(const Attent
   OnlineSoftmax<D, ROW_TILES, KEYS, HALF> softmax;
   softmax.reset();
   constexpr bool KEEPS = FULL && STREAM;
-  float kept[KEEPS ? D / 8 : 1][4];  // outputs of the streaming branch, while the softmax goes on to the full one
+  float kept[KEEPS ? D / 8 : 1][4];  // outputs of the streaming branch, while the softmax continues with the full one
   static_assert(!KEEPS || ROW_TILES == 1);
   const float scale = LOG2_E / sqrtf(static_cast<float>(D));
 

@@ -91,8 +91,8 @@ __global__ void __launch_bounds__(THREADS, 1) attention_forward_hopper_kernel(co
         reinterpret_cast<const uint8_t *>(a.query + first_row * query_stride + static_cast<int64_t>(head) * D),
         query_stride * 2, rows_here);
     producer.commit(&shared.query_full);
-    // Values of a step beside the keys of the next: both tiles come free as a step ends, and are wanted when the next
-    // one has.
+    // Values of a step together with the keys of the next: both tiles come free as a step ends, and are needed when the
+    // next one has.
     for (int32_t step = -1; step < plan.steps(); step++) {
       if (step >= 0) {
         shared.value_pipeline.producer_acquire(step);

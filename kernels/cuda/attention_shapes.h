@@ -17,7 +17,7 @@ struct ForwardShape {
   static_assert(SHARED_BYTES <= SMALLEST_SHARED_BYTES);
 };
 
-// dQ: 64 query rows; keys and values in two buffers beside queries and gradients.
+// dQ: 64 query rows; keys and values in two buffers, and queries and gradients.
 template <int D>
 struct QueryGradientShape {
   static constexpr int ROWS = 64, KEYS = D <= 128 ? 64 : D <= 192 ? 32 : 16;

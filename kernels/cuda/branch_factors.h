@@ -1,4 +1,4 @@
-// What both backward kernels ask first: the factors of the branches in a head's gradient.
+// What both backward kernels need first: the factors of the branches in a head's gradient.
 #pragma once
 #include "cuda/attention.h"
 

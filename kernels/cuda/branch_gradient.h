@@ -1,4 +1,4 @@
-// What a layer's two attention branches leave for their gradient. With m = α·full + (1−α)·stream and e = full − stream,
+// What a layer's two attention branches keep for their gradient. With m = α·full + (1−α)·stream and e = full − stream,
 // both bf16, everything that backward needs of the outputs follows: ⟨d, full⟩ = ⟨d, m⟩ + (1−α)·⟨d, e⟩, ⟨d, stream⟩ =
 // ⟨d, m⟩ − α·⟨d, e⟩, and the gate's gradient Σ⟨d, e⟩. Keeping the difference itself, not two outputs, keeps the gate's
 // gradient exact to bf16 where the branches nearly agree.

@@ -32,7 +32,7 @@ void CachePages::reserve(int64_t length, int64_t count, const Stream &stream) {
   if (heads_ == 0 || count == 0) return;
   const int64_t first = static_cast<int64_t>(columns_.size()),
                 fresh = std::max<int64_t>(0, ceil_divide(length + count, PAGE_ENTRIES) - first);
-  // The text goes on inside this column, unless it is none of these.
+  // The text continues inside this column, unless it is none of these.
   const int64_t inside = length / PAGE_ENTRIES;
   const bool has_copy = inside < first && is_shared(inside);
   if (fresh == 0 && !has_copy) return;
@@ -55,7 +55,7 @@ void CachePages::copy_column(int64_t column, std::vector<uint8_t *> pages, const
   check(cudaMemcpyAsync(row, spare, static_cast<size_t>(heads_) * sizeof(uint8_t *), cudaMemcpyDeviceToDevice,
                         stream.get()),
         "writing the page table");
-  // Whoever else has the old column may write to it once this one has let go.
+  // Another session that has the old column may write to it once this one has released it.
   stream.wait();
   columns_[static_cast<size_t>(column)] = std::make_shared<const Column>(pool_, page_bytes_, std::move(pages));
 }

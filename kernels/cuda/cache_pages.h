@@ -1,6 +1,6 @@
 // The pages of one session's retrieval heads, and the table in device memory by which kernels find them. All heads have
 // seen as many tokens, so pages come and go by columns, one page of each head for 256 tokens. A fork shares its
-// parent's columns; who writes to a shared one copies it first.
+// parent's columns; a session that writes to a shared one copies it first.
 #pragma once
 #include <memory>
 #include <vector>

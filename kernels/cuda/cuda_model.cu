@@ -29,7 +29,7 @@ std::vector<const Tensor *> list_biases(const WeightMap &weights, const std::vec
   return biases;
 }
 
-// Rows of several tensors one under the other.
+// Rows of several tensors, one tensor after another.
 DeviceMatrix upload_matrix(Uploader &uploader, const WeightMap &weights, const std::vector<std::string> &names,
                            bool bias, Dtype asked) {
   DeviceMatrix matrix;
@@ -132,7 +132,7 @@ int64_t count_next_pass(const ModelConfig &config, const OpenOptions &options) {
   }
 }
 
-// For the device's text: what the weights are beside bf16.
+// For the device's description: the weight formats other than bf16.
 std::string describe_weights(Dtype asked, const WeightMap &weights) {
   if (asked == Dtype::int8) return " int8 weights";
   if (asked == Dtype::int4) return " int4 weights";
@@ -183,7 +183,7 @@ CudaModel::CudaModel(const ModelConfig &config, std::shared_ptr<const WeightMap>
   cudaDeviceProp properties;
   check(cudaGetDeviceProperties(&properties, device_index_), "asking for the device's properties");
   device_size_ = {properties.multiProcessorCount, static_cast<int64_t>(properties.sharedMemPerBlockOptin)};
-  // Of 4 bits the layers alone: embeddings and the LM head weigh most in a small model's loss, and least in a large
+  // Only the layers take 4 bits: embeddings and the LM head matter most for a small model's loss, and least for a large
   // one's memory.
   const Dtype asked = options.weight_dtype, asked_ends = asked == Dtype::int4 ? Dtype::int8 : asked;
   device_ = "cuda:" + std::to_string(device_index_) + " " + properties.name + " sm_" +
@@ -240,7 +240,7 @@ void CudaModel::upload_layer(Uploader &uploader, int64_t index, Dtype asked, boo
   layers_.add(std::move(layer));
 }
 
-// Weights that the card holds no more beside what comes next go to the host, unless the caller has said where.
+// Weights that do not fit on the card together with what comes next go to the host, unless the caller chose a place.
 bool CudaModel::chooses_host(const OpenOptions &options) const {
   if (options.weights_on != DUO_WEIGHTS_AUTO) return options.weights_on == DUO_WEIGHTS_HOST;
   const Dtype asked = options.weight_dtype, asked_ends = asked == Dtype::int4 ? Dtype::int8 : asked;

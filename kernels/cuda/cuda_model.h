@@ -70,8 +70,8 @@ class CudaModel : public DuoModel {
   WorkspacePool &workspace() const { return workspace_; }
   PagePool &pages() const { return pages_; }
   DecodeSteps &decode_steps() const { return *decode_steps_; }
-  // How many layers' branches a distillation pass keeps: all that fit beside the weights. The result has the same bits
-  // for any number.
+  // How many layers' branches a distillation pass keeps: all that fit in addition to the weights. The result has the
+  // same bits for any number.
   int64_t choose_kept_layers(PassSize size) const;
   int64_t beside_pass_bytes() const;
   // Bytes of weights in device memory.

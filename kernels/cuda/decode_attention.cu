@@ -303,7 +303,7 @@ __global__ void __launch_bounds__(MAX_WARPS * 32, 1) decode_attention_kernel(con
     }
     __syncthreads();
   }
-  griddepcontrol_wait();  // a block without entries must not end before the kernels that it was started beside
+  griddepcontrol_wait();  // a block without entries must not end before the kernels that it overlaps
 }
 
 // Warps of a team, at most those of a block.

@@ -5,10 +5,10 @@
 
 namespace duo::cuda {
 
-// How the kernel is cut to the device. Zeros in a request stand for the chooser's own.
+// How the kernel is cut to the device. Zeros in a request mean the chooser's own values.
 struct DecodeShape {
-  int32_t warps = 0;   // a block
-  int32_t stages = 0;  // tiles on their way or in use, a team
+  int32_t warps = 0;   // per block
+  int32_t stages = 0;  // tiles on their way or in use, per team
   int32_t blocks = 0;  // of the grid: each takes one split
   int32_t room = 0;    // bytes of shared memory where splits are combined, or more where the rings need it
   int32_t team = 0;  // warps that share pieces, each with its own queries of a group; a divisor of warps, not asked for

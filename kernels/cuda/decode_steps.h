@@ -26,7 +26,7 @@ class DecodeSteps {
   Stream stream_;  // last: its destructor waits before the memory above goes
 };
 
-// The right to run steps, for as long as it lives. Whoever holds it waits for the stream before what a step reads or
+// The right to run steps, for as long as it lives. The holder waits for the stream before what a step reads or
 // writes is used elsewhere.
 class DecodeTurn {
  public:

@@ -1,4 +1,4 @@
-// A thread a member, an angle, a logit.
+// One thread per member, angle or logit.
 #include "cuda/decode_table.h"
 
 #include "cuda/layer_ops.h"

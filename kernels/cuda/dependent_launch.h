@@ -24,8 +24,8 @@ __device__ __forceinline__ void griddepcontrol_launch_dependents() {
   asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
 #endif
 }
-// Brings the line of `from`, which no kernel of the step writes, into the multiprocessor's own cache; nobody waits for
-// it.
+// Brings the line of `from`, which no kernel of the step writes, into the multiprocessor's own cache, without waiting
+// for it.
 __device__ __forceinline__ void load_line(const void *from) {
 #if defined(__CUDA_ARCH__)
   [[maybe_unused]] uint32_t word;

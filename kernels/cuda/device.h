@@ -45,8 +45,8 @@ __device__ __forceinline__ uint32_t pack_bf16(float low, float high) {
 __device__ __forceinline__ bf16 narrow(float value) { return static_cast<bf16>(pack_bf16(value, 0.0f) & 0xffffu); }
 
 // Which of the two 16-bit floats a product's operands are. bf16 has fp32's range and 8 bits of precision: weights as
-// published, and gradients. f16 has 11 bits up to 65504: measurements, where a difference of two passes must stand
-// above their rounding.
+// published, and gradients. f16 has 11 bits up to 65504: measurements, where a difference of two passes must be
+// larger than their rounding.
 enum class Half { bf16, f16 };
 constexpr float F16_MAX = 65504.0f;
 

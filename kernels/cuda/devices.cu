@@ -27,7 +27,8 @@ __global__ void copy_kernel(const uint4 *from, uint4 *to, int64_t count) {
        i += static_cast<int64_t>(gridDim.x) * blockDim.x)
     to[i] = from[i];
 }
-// Every word is used, so that no load can be left out; the sum is written where it cannot be told apart from zero.
+// Every word is used, so that no load can be left out; the sum is written only in a case that the compiler cannot
+// exclude.
 __global__ void read_kernel(const uint4 *from, int64_t count, uint32_t *sink) {
   uint32_t all = 0;
   for (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < count;

@@ -1,4 +1,4 @@
-// Hidden states and logits of a sample under gates, in f16 as measurements take them; next-token scores, in bf16 as the
+// Hidden states and logits of a sample under gates, in f16 as in measurements; next-token scores, in bf16 as the
 // deployed model computes.
 #include <algorithm>
 #include <memory>

@@ -1,4 +1,4 @@
-// What Hopper has and older GPUs have not: matrix products of a warpgroup (four warps, 128 threads) straight from
+// What Hopper has and older GPUs lack: matrix products of a warpgroup (four warps, 128 threads) straight from
 // shared memory, barriers that count arrivals, registers moved between warpgroups. As in device.h each primitive has
 // two bodies, PTX and the emulation's. The PTX needs sm_90a; elsewhere these functions trap, and launchers ask
 // `has_hopper` first.

@@ -1,5 +1,5 @@
 // The attention kernels that are compiled, in lists: dispatch of every launch, what a model may have when it is opened
-// on CUDA, and the launch table of docs/kernels.md, which test_cuda_ops holds to these lists.
+// on CUDA, and the launch table of docs/kernels.md, which test_cuda_ops compares with these lists.
 #pragma once
 #include <string>
 #include <type_traits>

@@ -1,5 +1,5 @@
 // Kernels of the KL metric. Sums over a vocabulary are fp64 and in a fixed order. Products with the maps make a map's
-// rows as they go, from the head's f16 rows, so that no position's [K, C] stands in memory.
+// rows as they go, from the head's f16 rows, so that no position's [K, C] is held in memory.
 #include "cuda/kl_features.h"
 
 #include "core/kl_metric.h"
@@ -121,7 +121,7 @@ __global__ void __launch_bounds__(THREADS)
     }
   }
   shared.found[threadIdx.x] = found;
-  others = sum_block(others, shared.scratch);  // its barrier stands between what threads found and who reads it
+  others = sum_block(others, shared.scratch);  // its barrier separates what threads found from the reads of it
   int at = 0;
   for (unsigned i = 0; i < threadIdx.x; i++) at += shared.found[i];
   for (int64_t i = threadIdx.x; i < vocab; i += THREADS) {
@@ -168,7 +168,7 @@ __global__ void kl_means_kernel(const KlMaps maps) {
 }
 
 // Products with maps, a block for a position, TILE of its changes or vectors and TILE columns of the result: 4 × 4 sums
-// a thread. Shared memory: DEPTH of both sides, each row padded by one so that a column's are in different banks.
+// per thread. Shared memory: DEPTH of both sides, each row padded by one so that a column's are in different banks.
 constexpr int TILE = 64, DEPTH = 32, EACH = 4, SIDE = TILE / EACH;
 static_assert(SIDE * SIDE == THREADS);
 struct ProductShared {

@@ -14,7 +14,7 @@ cudaError_t launch_kl_distributions(const float *from, const float *to, int64_t 
 
 constexpr int64_t MAX_KL_TOKENS = 256;
 // The count <= MAX_KL_TOKENS likeliest tokens of each row, likeliest first, of equal ones the lower ids: tokens [P, T],
-// shares [P, K] = their probabilities and that of all others, probabilities [P, V] = 0 where they stood.
+// shares [P, K] = their probabilities and that of all others, probabilities [P, V] = 0 at these tokens.
 cudaError_t launch_kl_tokens(float *probabilities, int64_t positions, int64_t vocab, int64_t count, int32_t *tokens,
                              float *shares, cudaStream_t stream);
 

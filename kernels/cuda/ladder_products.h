@@ -1,6 +1,6 @@
-// How a gradient of the heads' outputs meets what each window of a ladder takes from them: ⟨d, full − window⟩ of every
-// KV head and window, for sketches. The differences are fp32: a wide window changes an output by less than a 16-bit
-// float rounds it.
+// Inner products of a gradient of the heads' outputs with what each window of a ladder takes from them: ⟨d, full −
+// window⟩ of every KV head and window, for sketches. The differences are fp32: a wide window changes an output by less
+// than a 16-bit float rounds it.
 #pragma once
 #include "cuda/attention.h"
 

@@ -1,6 +1,6 @@
 // Where the weights of a model's layers are: all in device memory, or in pinned host memory with two layers' worth of
 // device memory, into which a stream of its own copies the layer that comes next while the one before it computes.
-// Whoever computes asks a LayerReader for a layer and does not see the difference. Norms and biases are always on the
+// Code that computes asks a LayerReader for a layer and does not see the difference. Norms and biases are always on the
 // device.
 #pragma once
 #include <atomic>
@@ -30,7 +30,7 @@ class LayerStore {
   // The next layer, to stay on the device.
   void add(DeviceLayer layer);
   // The next layer, whose matrices go to pinned host memory. Layers whose tensors lie at the same addresses (`tensors`)
-  // share it: the layer is only its norms and biases then, and is_shared told so. Throws MEMORY.
+  // share it: the layer is only its norms and biases then, and is_shared is true. Throws MEMORY.
   void add_to_host(DeviceLayer layer, const std::vector<const uint8_t *> &tensors, const Stream &stream);
   bool is_shared(const std::vector<const uint8_t *> &tensors) const { return blocks_by_tensors_.count(tensors) > 0; }
   // After the last layer: takes the device memory. Throws MEMORY.

@@ -21,7 +21,7 @@ class LinearAlgebra {
   bool has_library() const { return library_ != nullptr; }
   // "cublasLt" or "own kernels (why)".
   const std::string &description() const { return description_; }
-  // Device memory that products of one stream take beside their operands.
+  // Device memory that products of one stream take in addition to their operands.
   int64_t workspace_bytes() const;
 
  private:

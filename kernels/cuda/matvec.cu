@@ -32,7 +32,7 @@ struct StageLayout {
   static constexpr bool HAS_GROUPS = has_groups(FORMAT);
   static constexpr int STEP = FORMAT == WeightFormat::bf16 ? 8 : FORMAT == WeightFormat::int4 ? 32 : 16;
   static constexpr int CHUNK = CHUNK_BYTES / 16 * STEP;
-  static constexpr int WORDS = HAS_GROUPS ? static_cast<int>(chunk_words(FORMAT)) : 0;  // of scales, a row
+  static constexpr int WORDS = HAS_GROUPS ? static_cast<int>(chunk_words(FORMAT)) : 0;  // of scales, per row
   static constexpr int64_t SCALE_BYTES = UNIT * WORDS * 4, STAGE_BYTES = UNIT * CHUNK_BYTES + SCALE_BYTES;
 };
 static_assert(CHUNK_BYTES == CHUNK_CODE_BYTES && UNIT == 2 * SCALE_ROWS, "a stage is a chunk of two blocks of rows");
@@ -217,8 +217,8 @@ __device__ __forceinline__ uint4 read_vector(const VectorProduct &p, int b, int6
                     pack_bf16(h1.x * s * n1.x, h1.y * s * n1.y), pack_bf16(h1.z * s * n1.z, h1.w * s * n1.w));
 }
 
-// Elements begin … begin + count of all vectors to vectors [batch, stride]. Loads of up to eight pieces are under way
-// at a time, a thread.
+// Elements begin … begin + count of all vectors to vectors [batch, stride]. Each thread has loads of up to eight pieces
+// under way at a time.
 template <int BATCH>
 __device__ __forceinline__ void fill_vectors(const VectorProduct &p, int64_t begin, int count, bf16 *vectors,
                                              int stride, const float *scales) {
@@ -362,7 +362,7 @@ __global__ void __launch_bounds__(THREADS, 1) vector_product_kernel(const Vector
       }
     }
     __syncthreads();
-    // Join the slices and store: a thread an output.
+    // Join the slices and store: one thread per output.
     for (int i = static_cast<int>(threadIdx.x); i < count; i += THREADS) {
       const Place from = place_of(i);
       const int64_t output = output_of(from);
@@ -417,7 +417,7 @@ Cut cut_of(const VectorProduct &p) {
   const int64_t teams = WARPS / cut.slices,
                 units = ceil_divide(p.outputs, p.store == VectorStore::swiglu ? UNIT / 2 : UNIT);
   // No more blocks than these rounds need: multiprocessors on which the kernel before this one ends last then get none,
-  // and nobody waits for them.
+  // so that no block waits for them.
   cut.rounds = ceil_divide(units, teams * p.blocks_a_multiprocessor * int64_t{p.device.multiprocessors});
   cut.blocks = ceil_divide(units, teams * cut.rounds);
   return cut;

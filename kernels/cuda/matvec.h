@@ -1,5 +1,5 @@
 // Products of a weight matrix with 1 to 8 vectors, bound by reading the weights once: the linear layers of decode, with
-// what stands before and after them fused in.
+// the operations before and after them fused in.
 #pragma once
 #include "core/packed_weights.h"
 #include "cuda/runtime.h"

@@ -10,7 +10,7 @@
 
 namespace duo::cuda {
 
-// What a measurement says where f16 does not hold even so: a projection or an attention output beyond its range.
+// The error of a measurement that f16 cannot hold even so: a projection or an attention output beyond its range.
 [[noreturn]] inline void fail_f16_range() {
   fail(DUO_STATUS_NUMERIC,
        "Expected this model's projections to stay within float16's range (at most 65504), in which heads are measured "

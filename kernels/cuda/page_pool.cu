@@ -24,7 +24,7 @@ void PagePool::add_slab(Shelf &shelf, int64_t page_bytes, int64_t least) {
   try {
     allocate(std::max(least, spare));
   } catch (const Error &) {
-    allocate(least);  // no room for spare pages, perhaps for those that are needed
+    allocate(least);  // no room for spare pages, but perhaps for the needed ones
   }
   for (int64_t i = slab.count - 1; i >= 0; i--) slab.free.push_back(slab.memory.data() + i * page_bytes);
   uint8_t *const at = slab.memory.data();

@@ -73,7 +73,7 @@ bool CudaModel::probe_once(const Passage &passage, const float *base_gates, cons
   for (int64_t i = choose_probe_lanes(passage); i > 0; i--)
     lanes.push_back(std::make_unique<Lane>(*this, passage, windows, base_gates, scales, task));
 
-  // The probed layer's output, from the mix inside `shared`, to where the lane goes on.
+  // The probed layer's output, from the mix inside `shared`, to where the lane continues.
   const auto start = [&](int64_t layer, Lane &lane) {
     const DeviceRows looked_at = shared.rows_of(layer);
     float *x = looked_at.is_all ? lane.current.data() : lane.last.data();

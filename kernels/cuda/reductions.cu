@@ -233,7 +233,7 @@ cudaError_t launch_compare_rows(const float *teacher, const float *student, int6
 }
 cudaError_t launch_check_finite(const float *logits, int64_t rows, int64_t vocab, int32_t *first_bad,
                                 cudaStream_t stream) {
-  // One block per row, as large as may be: it stands alone at the end of a decode step.
+  // One block per row, as large as possible: it runs alone at the end of a decode step.
   return launch({dim3(static_cast<unsigned>(rows)), 1024, 32 * sizeof(int32_t)}, stream, check_finite_kernel, logits,
                 vocab, first_bad);
 }

@@ -98,7 +98,7 @@ class PinnedBuffer {
   T *data_ = nullptr;
 };
 
-// A stream of its own. Its owner waits for it before memory that it uses goes.
+// A stream of its own. Its owner waits for it before memory that it uses is freed.
 class Stream {
  public:
   Stream() { check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "creating a stream"); }

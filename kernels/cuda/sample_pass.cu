@@ -188,7 +188,8 @@ void SamplePass::attend(int64_t index, const DeviceRows &rows, const Attend &cal
                 *both = stream + counts[1];
   if (call.wanted == Wanted::together) return launch(Branches::both, full, counts[0]);
   if (call.wanted == Wanted::kept) {
-    // The branch that is not weighed goes first: each launch writes the mix of its heads.
+    // The branch without weight is launched first: each launch writes the mix of its heads, and the last one must be
+    // right.
     launch(Branches::stream, full, counts[0]);
     launch(Branches::full, stream, counts[1]);
   }

@@ -1,6 +1,6 @@
 // One transformer layer over a whole sample on the GPU, forward and backward to its input, for distillation, evaluation
-// and probing. The residual stream and its gradient are fp32; between operations stands bf16. The last layer computes
-// only the rows that are looked at.
+// and probing. The residual stream and its gradient are fp32; values between operations are bf16. The last layer
+// computes only the rows that are looked at.
 #pragma once
 #include <vector>
 
@@ -18,7 +18,7 @@ struct DeviceRows {
 };
 
 // What a pass computes in. bf16 is the deployed model's arithmetic and the gradient's. f16 is the measurements': a
-// head's effect is the difference of two passes, which has to stand above their rounding. f16 ends at 65504, and one
+// head's effect is the difference of two passes, which has to be larger than their rounding. f16 ends at 65504, and one
 // value of a layer can pass that, the MLP's product silu(gate)·up: it is scaled by a power of two per layer, taken out
 // again after the down projection, and its peak is recorded so that the scale can follow.
 struct PassArithmetic {
@@ -142,7 +142,7 @@ class SamplePass {
   AttentionShape shape_;  // of a layer: without its windows
   PassSize size_;
   std::vector<std::vector<int32_t>> class_counts_;    // [L][3] heads that are full alone, streaming alone, both
-  std::vector<std::vector<int32_t>> teacher_counts_;  // the same of a teacher beside the student
+  std::vector<std::vector<int32_t>> teacher_counts_;  // the same of a teacher that runs with the student
   // Memory before the stream: its destructor, which runs first, waits for the work that uses it.
   DeviceBuffer<uint8_t> workspace_;
   PassMemory memory_{};

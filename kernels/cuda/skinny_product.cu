@@ -123,7 +123,7 @@ __global__ void __launch_bounds__(THREADS, 1)
   }
 }
 
-// A thread an output; blocks' second index is the vector.
+// One thread per output; blocks' second index is the vector.
 __global__ void __launch_bounds__(THREADS)
     combine_splits_kernel(const VectorProduct p, int32_t splits, const float *partial) {
   griddepcontrol_launch_dependents();

@@ -93,7 +93,7 @@ __device__ __forceinline__ void copy_weights(const VectorProduct &p, const Cut &
     cp_async(stage + place_of_code(row, part), from, is_inside);
   }
   if constexpr (Layout::HAS_GROUPS) {
-    // Part `part` of a row's scales, a superblock's where a step has two parts, lies beside those of the other rows.
+    // Part `part` of a row's scales (of a superblock, if a step has two parts) lies next to those of the other rows.
 #pragma unroll
     for (int i = 0; i < Layout::SCALE_PARTS; i++) {
       const int at_part = i * THREADS + static_cast<int>(threadIdx.x), row = at_part / Layout::SCALE_PARTS,

@@ -20,21 +20,21 @@ struct StepProduct {
   bool is_dependent = true;
 };
 
-// Room for what stands between kernels where layers are not fused: normed [batch, C], gate_up [batch, 2·I], partial
+// Room for what passes between kernels where layers are not fused: normed [batch, C], gate_up [batch, 2·I], partial
 // [step_partial_floats]. Null up to 8 rows.
 struct StepProductRoom {
   bf16 *normed, *gate_up;
   float *partial;
 };
 
-// Of partial sums, that products of up to `batch` rows with any of a model's matrices need, in whatever format.
+// Number of partial sums that products of up to `batch` rows with any of a model's matrices need, in whatever format.
 int64_t step_partial_floats(const CudaModel &model, int64_t batch);
 
 void multiply_step(const CudaModel &model, const StepProduct &product, int64_t batch, const StepProductRoom &room,
                    const Stream &stream);
 
-// What multiply_step does for more than 8 rows of bf16 weights where there is cuBLASLt: a matrix product of x, and what
-// it does not fuse after it.
+// What multiply_step does for more than 8 rows of bf16 weights where there is cuBLASLt: a matrix product of x, and then
+// the operations that the product does not fuse.
 void multiply_step_matrix(const CudaModel &model, const StepProduct &product, int64_t batch,
                           const StepProductRoom &room, const Stream &stream);
 

@@ -6,7 +6,7 @@
 
 namespace duo::cuda {
 
-constexpr int32_t FAR = 1 << 30;  // stands for any larger sink or window; positions are below it (4M at most)
+constexpr int32_t FAR = 1 << 30;  // replaces any larger sink or window; positions are below it (4M at most)
 
 // Of one row: keys j ≤ last with j < hidden_begin or j ≥ hidden_end.
 struct Visible {

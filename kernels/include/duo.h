@@ -60,14 +60,14 @@ extern "C" {
 #define DUO_COMPUTE_INT8 2     /* CPU sessions: activations rounded to int8 in blocks of 32 before a product with weights in quantised blocks, int32 sums
                                   in a block, fp32 sums over blocks; everything else as ACCURATE. CUDA: as ACCURATE */
 
-#define DUO_WEIGHTS_AUTO 0   /* CUDA: on the device, unless they do not fit beside what comes next; then those of the layers on the host */
+#define DUO_WEIGHTS_AUTO 0   /* CUDA: on the device, unless they do not fit together with what comes next; then those of the layers on the host */
 #define DUO_WEIGHTS_DEVICE 1 /* CUDA: in device memory */
 #define DUO_WEIGHTS_HOST 2   /* CUDA: those of the layers in pinned host memory, each copied while the layer before it computes; the same results */
 
 #define DUO_PASS_NONE 0    /* sessions only */
 #define DUO_PASS_FORWARD 1 /* duo_evaluate; prefill of pass_tokens in one chunk */
 #define DUO_PASS_DISTILL 2 /* duo_distill */
-#define DUO_PASS_MEASURE 3 /* duo_probe, duo_sketch, duo_hidden, duo_logits, duo_attention: f16 twins beside all weights; what duo_sketch keeps is beside_bytes */
+#define DUO_PASS_MEASURE 3 /* duo_probe, duo_sketch, duo_hidden, duo_logits, duo_attention: f16 twins in addition to all weights; what duo_sketch keeps is beside_bytes */
 
 #define DUO_DISTILL_DEFAULT 0
 #define DUO_DISTILL_TEACHER_BRANCH 1 /* the full branch of the mix is the teacher's output (docs/semantics.md, 2) */
@@ -82,7 +82,7 @@ extern "C" {
 #define DUO_MEASURE_COPY_BANDWIDTH 1 /* bytes read plus bytes written a second */
 #define DUO_MEASURE_MATMUL_F32 2     /* floating-point operations a second */
 #define DUO_MEASURE_MATMUL_BF16 3    /* floating-point operations a second, fp32 sums */
-#define DUO_MEASURE_FREE_MEMORY 4    /* bytes that a CUDA device has free now, told at once; UNSUPPORTED on the CPU */
+#define DUO_MEASURE_FREE_MEMORY 4    /* bytes that a CUDA device has free now, without measuring; UNSUPPORTED on the CPU */
 #define DUO_MEASURE_UPLOAD_BANDWIDTH 5 /* bytes a second from pinned host memory to a CUDA device; UNSUPPORTED on the CPU */
 
 /* Opaque handles. A closed or foreign handle is DUO_STATUS_HANDLE, never a crash; handles are never reused. */
@@ -168,7 +168,7 @@ DUO_API int32_t duo_task_close(duo_task_t *task);
  *   num_threads 1 … 256, 0 = one for each CPU the process may use; ignored on CUDA
  *   weight_dtype DUO_DTYPE_STORED, or on CUDA _BF16, _INT8 or _INT4      compute DUO_COMPUTE_…
  *   weights_on DUO_WEIGHTS_…, other than AUTO on CUDA only      for AUTO on CUDA, what comes next: next_pass DUO_PASS_…, the most demanding;
- *   pass_tokens ≥ 0, of the longest; beside_bytes ≥ 0, device memory beside it, such as KV caches
+ *   pass_tokens ≥ 0, of the longest; beside_bytes ≥ 0, further device memory, such as KV caches
  *   model [1], written
  * A model whose weights are streamed computes one call at a time; others wait for their turn. Its decode steps copy all layers each.
  * Returns DUO_STATUS_FILE, _FORMAT, _SHAPE (names shard, tensor, expected, found), _NUMERIC (a weight is NaN or infinite; names tensor and
@@ -313,7 +313,7 @@ DUO_API int32_t duo_session_open(duo_model_t *model, const int64_t *windows, int
                                  int32_t kv_dtype, int32_t kv_rotation, int32_t prefill, int64_t chunk_tokens, duo_task_t *task,
                                  duo_session_t **session);
 
-/* Feed tokens; afterwards logits are those after the last one. May be called again: the text goes on.
+/* Feed tokens; afterwards logits are those after the last one. May be called again: the text continues.
  *   tokens [num_tokens] int32, read, num_tokens ≥ 1, length + num_tokens ≤ max_tokens. Progress: tokens done.
  * An aborted or failed prefill leaves the session with the chunks that were finished. */
 DUO_API int32_t duo_session_prefill(duo_session_t *session, const int32_t *tokens, int64_t num_tokens, duo_task_t *task);
@@ -337,7 +337,7 @@ DUO_API int32_t duo_session_sample(duo_session_t *session, float temperature, in
 /* Sample as duo_session_sample and feed, again and again, without coming back to the caller.
  *   stop_tokens [num_stop_tokens] int32, read, may be null when 0: a drawn stop token is written, not fed, and ends the call
  *   tokens [num_tokens] int32, written      num_generated [1] int64, written, ≤ num_tokens. Progress: tokens done.
- * The last token is fed too (unless a stop token), so a further call goes on. */
+ * The last token is fed too (unless a stop token), so a further call continues the text. */
 DUO_API int32_t duo_session_generate(duo_session_t *session, int64_t num_tokens, float temperature, int32_t top_k, float top_p,
                                      uint64_t seed, const int32_t *stop_tokens, int32_t num_stop_tokens, duo_task_t *task, int32_t *tokens,
                                      int64_t *num_generated);
