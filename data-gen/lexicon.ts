@@ -73,7 +73,7 @@ export interface NamePreference {
 
 const FAVOURITES = 3;
 
-// Part of the language, not of a text: the same whatever seed a text has, so that a model can learn them.
+// Part of the language, not of a text: the same for every seed, so that a model can learn them.
 const fixed = makeRandom(7, 'lexicon');
 const favouritesOf = (pool: readonly string[]): string[] =>
   fixed.distinct(FAVOURITES, pool.length).map((index) => pool[index] as string);

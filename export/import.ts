@@ -1,4 +1,4 @@
-// Turns a published pattern folder (full_attention_heads.tsv and config.json) into gates of our form, held to a model's shape.
+// Turns a published pattern folder (full_attention_heads.tsv and config.json) into gates in duo's form, checked against a model's shape.
 import { join } from 'node:path';
 import type { ModelShape, Window } from '../src/core/shapes.ts';
 import { FormatError } from '../src/errors/errors.ts';

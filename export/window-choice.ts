@@ -8,7 +8,7 @@ export interface ChoiceProblem {
   readonly rungs: number;
   /** `[n][n]`, n = heads · rungs, symmetric */
   readonly matrix: Float64Array;
-  /** sum of the sizes of all its entries, what rounding errors are held against */
+  /** sum of the sizes of all its entries, which rounding errors are compared with */
   readonly magnitude: number;
   /** entries that a head keeps on each rung, the whole context last; ascending, equal where a window reaches past the length */
   readonly entries: Float64Array;

@@ -98,7 +98,7 @@ interface Opened {
   readonly options: IdentifyOptions;
   readonly folder: ModelFolder;
   readonly settings: Settings;
-  /** samples of one's own */
+  /** samples that the user gives */
   readonly given: GivenSource | null;
   readonly engine: Engine;
   /** of other devices */

@@ -17,7 +17,7 @@ import { findDocuments } from './documents.ts';
 import { readHeldOut, takeHeldOutTexts } from './held-out.ts';
 import type { Parts } from './parts.ts';
 
-/** Texts that a promise of kept gain is held against, and prompts of one of a task. */
+/** Texts that a promise of kept gain is measured on, and prompts that one of a task is. */
 const PROMISE_SAMPLES = 16;
 /** Prompts are numbered from here, so that none is one of `duo eval`. */
 const FIRST_PROMPT = 1_000_000;

@@ -108,7 +108,7 @@ export interface IdentifyResult extends FoundHeads {
   readonly least: readonly LeastBudget[];
   /** share of the full KV cache that the mask saves */
   readonly savings: readonly { readonly tokens: number; readonly saved: number }[];
-  /** settings in force */
+  /** the resulting settings */
   readonly config: Config;
   /** what fitting changed of the preset, as clauses */
   readonly fitted: readonly string[];

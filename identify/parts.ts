@@ -18,7 +18,7 @@ export interface Parts {
   readonly cut: MaskCut;
   /** rungs of the ladder that is measured, ascending; none without one */
   readonly windows: readonly number[];
-  /** how they go by the length of a sample; null = the same in every one */
+  /** how they depend on the length of a sample; null = the same in every one */
   readonly windowRule: WindowRule | null;
   /** of the samples that the heads are scored by */
   readonly longestTokens: number;

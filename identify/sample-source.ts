@@ -42,7 +42,7 @@ export function limitsOf(folder: ModelFolder): SampleLimits {
   return { vocab: folder.config.shape.vocab, maxTokens: folder.config.shape.maxPositions };
 }
 
-/** Samples of one's own, with how many there are and the tokens of the longest. */
+/** Samples that the user gives, with their number and the tokens of the longest. */
 export type GivenSource = SampleSource & { readonly count: number; readonly longest: number };
 
 /** Samples from us or anybody, a file or a list; neither tokenizer nor haystack is read. @throws {FormatError}; {FileError}. */

@@ -5,7 +5,7 @@ import { requireKl } from '../train/distance.ts';
 import type { HeadMethod } from '../train/methods/method.ts';
 import type { IdentifyOptions } from './options.ts';
 
-/** The distance in force: as asked, except that `auto` becomes `hidden` with an engine that has no KL divergences; a message says so where
+/** The resulting distance: as asked, except that `auto` becomes `hidden` with an engine that has no KL divergences; a message says so where
  * long-range samples would have been measured by them.
  * @throws {ConfigError} `kl` was asked of an engine that does not have it. */
 export function settleDistance(

@@ -1,5 +1,5 @@
-// What an identification costs in operations, by which settings that nobody gave are fitted to a device: never by seconds, so that a resumed run and
-// another machine of its kind get the same settings.
+// What an identification costs in operations. Settings that the user did not give are fitted to a device by it, never by seconds, so that a resumed run
+// and another machine of its kind get the same settings.
 import type { Config } from '../src/config/config.ts';
 import { resolveWindowRule, resolveWindows } from '../src/config/ladder.ts';
 import type { ModelConfig } from '../src/model/config.ts';

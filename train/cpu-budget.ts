@@ -1,4 +1,4 @@
-// Fits an identification that nobody gave settings for to a CPU: fewer and shorter samples, so that two cores need minutes and not days.
+// Fits an identification without settings of the user's to a CPU: fewer and shorter samples, so that two cores need minutes and not days.
 // The budget counts operations, never seconds, so that a resumed run and another machine without a GPU get the same settings.
 import type { Config } from '../src/config/config.ts';
 import type { ModelConfig } from '../src/model/config.ts';

@@ -1,5 +1,5 @@
-// By what distance a sample is measured: how far hidden states move, or the KL divergence of next-token distributions. Which of the two a sample
-// asks for may depend on its objective, as may how much it counts: samples of both objectives are brought to one scale before they are summed.
+// The distance that a sample is measured by: how far hidden states move, or the KL divergence of next-token distributions. The distance and the weight
+// of a sample may depend on its objective: samples of both objectives are brought to one scale before they are summed.
 import type { Sample } from '../src/core/shapes.ts';
 import type { Distance, Engine } from '../src/engine/engine.ts';
 import { ConfigError } from '../src/errors/errors.ts';

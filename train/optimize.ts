@@ -88,7 +88,7 @@ export async function optimizeGates(options: OptimizeOptions): Promise<OptimizeR
   const scales = await measureLossScales({ ...options, ...settings, rule });
   const metrics = openMetrics(files.metrics, firstStep);
   const state = checkpoint ? { state: checkpoint.state } : {};
-  // TensorFlow.js is loaded where gates are optimised, and not by whoever imports this module.
+  // TensorFlow.js is loaded when gates are optimised, not when this module is imported.
   const { GateOptimizer } = await import('./gate-optimizer.ts');
   const optimizer = new GateOptimizer({ layers, kvHeads, lambda: settings.lambda, ...state });
   try {

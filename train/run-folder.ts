@@ -119,7 +119,7 @@ function findSetting(before: JsonRecord, settings: JsonRecord): IdentityDifferen
   return difference && { ...difference, key: nameAsFlag(difference.key) };
 }
 
-/** Temporary files left by a killed process; whoever holds the folder's lock is its only writer. */
+/** Temporary files left by a killed process; the holder of the folder's lock is its only writer. */
 function removeTornFiles(path: string): void {
   for (const name of readdirSync(path)) {
     if (RUN_FILES.some((file) => isTemporaryOf(file, name))) rmSync(join(path, name), { force: true });

@@ -1,5 +1,5 @@
-// Fits the number of samples of the quadratic method, where nobody gave it, to a device and to samples whose lengths are settled: all that some minutes
-// allow. On a CPU samples of ours are shortened too (cpu-budget.ts).
+// Fits the number of samples of the quadratic method, unless the user gave it, to a device and to samples whose lengths are settled: as many as some
+// minutes allow. On a CPU generated samples are shortened too (cpu-budget.ts).
 import type { Config } from '../src/config/config.ts';
 import type { ModelConfig } from '../src/model/config.ts';
 import { countQuadratic, halveSamples } from './budget.ts';
@@ -18,7 +18,7 @@ export function fitToGpu(config: Config, options: { model: ModelConfig; given: R
   return fitCount(config, { ...options, tokens, mostOperations: MAX_GPU_OPERATIONS });
 }
 
-/** Settings for samples of one's own: each counts once at most, and they are as many as the device's budget allows, at least two of them.
+/** Settings for samples that the user gives: each is used at most once, and as many are used as the device's budget allows, at least two.
  * @param options.samples how many there are, and the tokens of the longest. */
 export function fitToSamples(
   config: Config,

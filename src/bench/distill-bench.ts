@@ -13,7 +13,7 @@ export interface DistillFigures {
   readonly operations: number;
   /** by the engine's own count, weights included */
   readonly memoryBytes: number;
-  /** of weights from host memory in the last step; 0 where the device has them all */
+  /** bytes of weights copied from host memory in the last step; 0 where the device has them all */
   readonly copiedBytes: number;
   readonly loss: number;
 }

@@ -31,7 +31,7 @@ export interface ContextReport {
   readonly comparisons: ByMask<Comparison>;
 }
 
-/** Of the device, measured in this run: bytes a second, floating-point operations a second. Null where they were not. */
+/** Rates of the device, measured in this run: bytes per second, floating-point operations per second. Null where not measured. */
 export interface DeviceRates {
   readonly readBandwidth: number | null;
   readonly copyBandwidth: number | null;

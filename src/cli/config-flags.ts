@@ -59,7 +59,7 @@ export function pickConfigFlags(
   return { preset: (flags.config as string | undefined) ?? byModel, overrides: Object.fromEntries(given) };
 }
 
-/** The settings in force. @param model as `pickConfigFlags`.
+/** The resulting settings. @param model as `pickConfigFlags`.
  * @throws {ConfigError} a flag or key out of range, both cuts at once, a length by flag that the model forbids. */
 export function readConfigFlags(flags: Record<string, unknown>, model: { name: string; shape: ModelShape }): Settings {
   return resolveSettings({ ...pickConfigFlags(flags, model), shape: model.shape, nameKey: nameAsFlag });

@@ -33,7 +33,7 @@ const FREE_FLAGS = [
 
 const schema = z.strictObject({ schema: exactly('duo.joined-eval'), version: exactly(1), identity: jsonRecord });
 
-/** Enter the evaluation of `out`, or start it: its identity is written by whoever comes first.
+/** Enter the evaluation of `out`, or start it: the first process writes its identity.
  * @throws {ConfigError} another evaluation is there; {FileError}. */
 export function joinEvaluation(
   out: string,

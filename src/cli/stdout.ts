@@ -8,7 +8,7 @@ let failure: Error | null = null;
 let isFile: boolean | null = null;
 const closed = new AbortController();
 
-/** Aborted when the reader of standard output has closed its end: whoever only prints may stop. */
+/** Aborted when the reader of standard output has closed its end: a command that only prints may stop. */
 export const stdoutClosed: AbortSignal = closed.signal;
 
 /** Watch standard output and standard error from now on. */

@@ -12,7 +12,7 @@ export const CONTROL_VARIABLE = 'DUO_CONTROL_FD';
 export const STOP_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 export const EXIT_SIGNAL = 130;
 
-/** How long a process that does not answer is waited for: every command stops within a second. */
+/** How long to wait for a process that does not answer: every command stops within a second. */
 const SILENT_MS = 500;
 /** How long a process with work to save may take: the current step of a large model, a checkpoint on a slow disk. */
 const KEEPING_MS = 5000;

@@ -51,7 +51,7 @@ export const configSchema = z.strictObject({
     'long-range',
     'both',
   ]),
-  /** What change is measured by: hidden states, the KL divergence from full attention's next-token distributions, or KL for
+  /** The measure of how far a sample's outputs change: hidden states, the KL divergence from full attention's next-token distributions, or KL for
    * long-range samples alone. */
   distance: choiceKey(
     'what samples are measured by: hidden states, the KL divergence of next-token distributions, or auto = KL for long-range samples; methods gates and quadratic',

@@ -1,4 +1,4 @@
-// Flags and options that were given but would change nothing given the others: refused, so that nobody believes that they shaped the result.
+// Flags and options that a person set but that have no effect with the other settings: refused, so that nobody believes that they shaped the result.
 import { ConfigError } from '../errors/errors.ts';
 
 /** What a flag or option acts on. */

@@ -1,4 +1,4 @@
-// The settings in force for a model: a preset with what a person asks for laid over it, fitted to the model's length.
+// The settings that apply to a model: a preset, overridden by what a person asks for and fitted to the model's length.
 import type { ModelShape } from '../core/shapes.ts';
 import type { Config } from './config.ts';
 import { fitConfig } from './fit.ts';
@@ -6,7 +6,7 @@ import { resolveConfig } from './flags.ts';
 import { fitLadder } from './ladder.ts';
 import { loadPreset } from './presets.ts';
 
-/** Settings in force, and how they came about. */
+/** The resulting settings, and how they came about. */
 export interface Settings {
   readonly config: Config;
   /** as asked for, before anything was fitted */

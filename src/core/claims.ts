@@ -46,7 +46,7 @@ export class Claims {
     return true;
   }
 
-  /** Give up a claim of this object; another's stays. */
+  /** Give up a claim of this object; the claim of another owner stays. */
   release(path: string): void {
     if (!this.#held.delete(path)) return;
     removeOwned(path);

@@ -2,7 +2,7 @@
 import type { Random } from './random.ts';
 import type { HeadMask } from './shapes.ts';
 
-/** @param like whose sinks and windows are taken, in their shares; remainders go to the windows that lack most of a head, of equals the narrower.
+/** @param like mask whose sinks and windows are used, each with its share of the heads; remaining heads go to the windows with the largest fraction left, of equals the narrower.
  * @param options.random its state decides which head has which window. */
 export function drawWindowsLike(
   like: HeadMask,

@@ -28,7 +28,7 @@ export interface Owner {
 export interface OwnedFile {
   readonly text: string;
   readonly mtimeMs: number;
-  /** null where the text names nobody: a crash cut it short, or another program wrote it */
+  /** null where the text names no owner: a crash cut it short, or another program wrote it */
   readonly owner: Owner | null;
 }
 
@@ -66,14 +66,14 @@ export function createOwned(path: string): boolean {
   return true;
 }
 
-/** Give up what this process holds; a file that is another's by now stays, and so does one that was never ours. */
+/** Give up what this process holds; a file that has another owner by now stays, and so does one that this process never held. */
 export function removeOwned(path: string): void {
   const own = heldHere.get(resolve(path));
   heldHere.delete(resolve(path));
   if (own !== undefined && readOwned(path)?.text === own) rmSync(path, { force: true });
 }
 
-/** Show that the owner of a file lives: set its time. Nothing happens to one that is another's by now. @throws the system's error. */
+/** Show that the owner of a file is alive: set its time. Nothing happens to a file that has another owner by now. @throws the system's error. */
 export function touchOwned(path: string): void {
   const own = heldHere.get(resolve(path));
   const now = new Date();

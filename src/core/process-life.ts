@@ -27,8 +27,8 @@ export function processName(): string {
   return `${machineName()}-${process.pid}`;
 }
 
-/** False for a process that is gone, or was killed and not yet collected by its parent: a container whose first process collects nobody
- * keeps such entries for ever. True for one that may not be asked (another user's). */
+/** False for a process that is gone, or was killed and not yet collected by its parent: a container whose first process collects no children
+ * keeps such entries for ever. True for a process that may not be queried (of another user). */
 export function isRunning(pid: number): boolean {
   try {
     process.kill(pid, 0);

@@ -42,7 +42,7 @@ export interface EngineChoice {
 }
 
 export interface OpenEngineOptions extends EngineChoice {
-  /** tokens of the longest distillation step to come: a GPU that nobody named must have the memory for it */
+  /** tokens of the longest distillation step to come: a GPU chosen by default must have the memory for it */
   readonly distillTokens?: number | undefined;
   /** what a GPU must hold in addition to the weights; if both do not fit, the weights stay on the host; default: steps of `distillTokens` */
   readonly next?: NextPass | undefined;

@@ -68,7 +68,7 @@ export function claimCell(folder: string, name: string, claims: Claims): boolean
   }
 }
 
-/** Give up this process's claim; another's stays. */
+/** Give up this process's claim; the claim of another process stays. */
 export function releaseCell(folder: string, name: string, claims: Claims): void {
   claims.release(claimPath(folder, name));
 }

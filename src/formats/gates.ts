@@ -89,10 +89,10 @@ const positiveNumber = checked<number>(
   'a finite number above 0',
 );
 
-/** Leaf schema of an array of rows; their lengths are held to the model by `checkGrid`. */
+/** Leaf schema of an array of rows; `checkGrid` checks their lengths against the model. */
 export const gateRows = z.array(z.array(unitNumber).max(MAX_HEADS)).max(MAX_LAYERS);
 
-/** Leaf schema of a path; `checkGates` holds it to the model. */
+/** Leaf schema of a path; `checkGates` checks it against the model. */
 export const pathSchema: z.ZodType<LambdaPath> = z.strictObject({
   lambdas: z.array(positiveNumber).min(1).max(MAX_PATH_POINTS),
   gates: z.array(gateRows).min(1).max(MAX_PATH_POINTS),
@@ -109,7 +109,7 @@ const schema: z.ZodType<GatesFile> = z.strictObject({
   provenance: jsonRecord,
 });
 
-/** Hold a grid to `[layers][kvHeads]` of its model. @throws {FormatError} number of rows, or the first row of another length. */
+/** Check a grid against `[layers][kvHeads]` of its model. @throws {FormatError} number of rows, or the first row of another length. */
 export function checkGrid(
   grid: readonly (readonly unknown[])[],
   options: { name: string; model: ModelTag; path: string },

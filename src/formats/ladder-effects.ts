@@ -38,7 +38,7 @@ export const ladderSchema: z.ZodType<LadderEffects> = z.strictObject({
   effects: checked<number[][]>((value) => Array.isArray(value) && value.every(Array.isArray), 'an array of rows'),
 });
 
-/** Hold a ladder to its model. @param heads layers × KV heads.
+/** Check a ladder against its model. @param heads layers × KV heads.
  * @throws {FormatError} windows not ascending, another number of rows, a row that is not the triangle's, an entry that is no finite number. */
 export function checkLadder(ladder: LadderEffects, { heads, path }: { heads: number; path: string }): void {
   const { windows, effects } = ladder;

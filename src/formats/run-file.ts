@@ -7,6 +7,6 @@ export function findRunFile(path: string, name: 'gates.json' | 'mask.json'): str
   try {
     return statSync(path, { throwIfNoEntry: false })?.isDirectory() ? join(path, name) : path;
   } catch {
-    return path; // a part of it is a file: whoever reads it says so
+    return path; // a part of it is a file: the reader's error says so
   }
 }

@@ -32,7 +32,7 @@ export interface RunFile {
   readonly status: RunStatus;
   /** the command line's arguments, program name first */
   readonly command: readonly string[];
-  /** every setting in force, flags applied */
+  /** all resulting settings, flags applied */
   readonly config: JsonRecord;
   /** what decides the numbers: settings, inputs by hash, engine, device with instruction set; a resume must agree with it */
   readonly identity: JsonRecord;

@@ -1,8 +1,8 @@
-// The files that this process is writing next to their targets. Whoever ends the process in the middle of a write removes them:
-// the process itself where it still can, else its supervisor, which hears of each one (src/cli/supervise.ts).
+// The files that this process is writing next to their targets. If the process ends in the middle of a write they are removed
+// by the process itself where it still can, else by its supervisor, which is notified of each one (src/cli/supervise.ts).
 import { rmSync } from 'node:fs';
 
-/** Hears of each temporary file when it is made, and when it is gone: renamed or removed. */
+/** Called with each temporary file when it is made, and when it is renamed or removed. */
 export type TemporaryListener = (change: { readonly path: string; readonly isMade: boolean }) => void;
 
 const live = new Set<string>();

@@ -34,7 +34,7 @@ export function nameGgufModel(path: string): string {
   return SPLIT.exec(name)?.groups?.stem ?? name.replace(/\.gguf$/i, '');
 }
 
-/** Open a GGUF model; tensors' values are not read yet, but for `rope_freqs.weight`.
+/** Open a GGUF model; tensors' values are not read yet, except `rope_freqs.weight`.
  * @throws {ModelError} a part is missing, an architecture, tensor or type that duo does not compute; {FormatError} a malformed file; {FileError}. */
 export function openGgufModel(path: string): { config: ModelConfig; weights: WeightStore } {
   const files = listGgufFiles(path);

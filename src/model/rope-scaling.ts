@@ -1,5 +1,5 @@
 // Reads the rotary settings of a config.json: `rope_theta` with `rope_scaling` (transformers 4) or `rope_parameters` (5).
-// Rules and defaults are those of transformers' modeling_rope_utils, but for yarn's `attn_factor`; the frequencies are computed in rope.ts.
+// Rules and defaults are those of transformers' modeling_rope_utils, except for yarn's `attn_factor`; the frequencies are computed in rope.ts.
 import { ModelError } from '../errors/errors.ts';
 import {
   type FieldSource,
@@ -124,7 +124,7 @@ function noteUnknownKeys(rope: FieldSource, scaling: RopeScaling): string[] {
   ];
 }
 
-/** The one block in force: that of `rope_parameters` and `rope_scaling` which scales, with the theta of `rope_parameters`.
+/** The block that applies: of `rope_parameters` and `rope_scaling` the one that scales, with the theta of `rope_parameters`.
  * @throws {ModelError} both scale; a block that duo does not compute. */
 function findRope(source: FieldSource): FieldSource {
   const five = readBlock(source, 'rope_parameters');

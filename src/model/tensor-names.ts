@@ -1,6 +1,6 @@
 // The tensors a Hugging Face checkpoint of Llama, Mistral, Qwen2 or Qwen3 must hold, with their shapes.
 // Checkpoints may name them with another prefix; the rule here is that of kernels/core/tensor_names.cpp.
-// Linear weights are [out, in] row-major: y = x·Wᵀ. Other tensors in the files (stored rotary tables, a tied lm_head but for tied-head.ts) are not read.
+// Linear weights are [out, in] row-major: y = x·Wᵀ. Other tensors in the files (stored rotary tables, a tied lm_head except in tied-head.ts) are not read.
 import type { ModelConfig } from './config.ts';
 
 /** Name and shape of one tensor. */

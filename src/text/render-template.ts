@@ -48,7 +48,7 @@ const renderings = JSON.parse(readFileSync(0, 'utf8')).map(({ template, variable
 writeFileSync(1, JSON.stringify(renderings));
 `;
 
-/** Render: a published template at once, any other within a second of the processor and 512 MiB and about 0.06 s later (on an idle machine), to the same text.
+/** Render a template. A published one is rendered at once, any other in its own process, within a second of processor time and 512 MiB, about 0.06 s later (on an idle machine); the text is the same.
  * @throws {AbortedError} a signal to stop reached the other process. */
 export function renderTemplate(template: string, variables: TemplateVariables): Rendering {
   return isPublishedTemplate(template) ? renderHere(template, variables) : renderApart([{ template, variables }])[0]!;

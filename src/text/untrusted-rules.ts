@@ -1,4 +1,4 @@
-// What the rules of an untrusted tokenizer.json could do beyond cutting a text into pieces: go on for ever, make it many times longer, or
+// What the rules of an untrusted tokenizer.json could do beyond cutting a text into pieces: never end, make it many times longer, or
 // search it by a regular expression that never ends. The first two are refused here; the third is reported to the caller, which limits its time.
 import { jsonText } from '../core/json-text.ts';
 import { FormatError } from '../errors/errors.ts';

@@ -24,7 +24,7 @@ export interface QuadraticMethodSettings {
   readonly distance?: DistanceRule;
   /** windows whose effects are measured in addition to the gates, ascending tokens; absent = none */
   readonly windows?: readonly number[];
-  /** how `windows` go by the length of a sample; absent = the same in every sample */
+  /** how `windows` depend on the length of a sample; absent = the same in every sample */
   readonly windowRule?: WindowRule;
   /** random vectors of a sketch that estimates their effects; absent or 0 = probe each window */
   readonly ladderVectors?: number;

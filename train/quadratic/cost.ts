@@ -84,7 +84,7 @@ export function countLadderForwards(options: {
   return windows * countMeasureForwards({ ...options, isFirst: true });
 }
 
-/** Forward passes of a sketch of one sample, whatever its windows: one, and a backward pass a vector, which computes layers again. */
+/** Forward passes of a sketch of one sample, whatever its windows: one, and one backward pass per vector, which computes layers again. */
 export function countSketchForwards(vectors: number): number {
   return 1 + FORWARDS_PER_VECTOR * vectors;
 }

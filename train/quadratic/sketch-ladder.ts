@@ -1,6 +1,6 @@
 // One sample's share of the ladder from a sketch: random ±1 vectors over what the sample's distance measures, and how each head at each window would move
 // along them. Their mean product is the inner product of the moves in expectation, with an error of 1/√m of the moves' own lengths.
-// The cost is a backward pass a vector, whatever the number of heads and windows; moves are derivatives, so whole closings bend away from them.
+// The cost is one backward pass per vector, whatever the number of heads and windows; moves are derivatives, from which whole closings deviate.
 import { makeRandom } from '../../src/core/random.ts';
 import type { Sample } from '../../src/core/shapes.ts';
 import type { Engine } from '../../src/engine/engine.ts';

@@ -1,4 +1,4 @@
-// One sample's share of the quadratic from a sketch, around a mask: random ±1 vectors carried back once for all heads instead of a forward pass a head.
+// One sample's share of the quadratic from a sketch, around a mask: random ±1 vectors carried back once for all heads instead of one forward pass per head.
 // Inner products of heads are estimates; those with the residual are exact, for the residual is carried back as a vector of its own. Moves are
 // derivatives, whatever `step` probes would take.
 import { makeRandom } from '../../src/core/random.ts';

@@ -1,5 +1,5 @@
-// The device of a native engine that nobody named: the first CUDA device that can serve, else the CPU. A GPU that cannot is passed over
-// with a sentence: too old, too little free memory, no driver for the library.
+// The default device of a native engine: the first usable CUDA device, else the CPU. A GPU that cannot be used is passed over
+// with a message: too old, too little free memory, no driver for the library.
 import { NativeError } from '../../errors/errors.ts';
 import { hasNvidiaGpu, listDevices, measureDevice, type NativeDevice } from '../../native/devices.ts';
 import type { Engine } from '../engine.ts';
@@ -33,7 +33,7 @@ export async function openOnDefaultDevice(options: DefaultDeviceOptions): Promis
 }
 
 /** GPUs that may serve, in order, and a clause for each that certainly cannot.
- * @param options.hasGpu the machine has a card; without one nobody needs to hear that none can be used. */
+ * @param options.hasGpu the machine has a card; without one there is no message that none can be used. */
 export function sortGpus(
   devices: readonly NativeDevice[],
   options: { readonly hasGpu: boolean },

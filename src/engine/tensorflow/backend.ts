@@ -1,5 +1,5 @@
 // Which tfjs backend computes: tfjs-node-gpu, tfjs-node, wasm, plain JS, best first.
-// tfjs has one engine and one current backend for the whole process; whoever computes activates the one it needs first.
+// tfjs has one engine and one current backend for the whole process; code that computes first activates the one it needs.
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import util from 'node:util';

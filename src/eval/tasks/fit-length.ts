@@ -10,7 +10,7 @@ export interface FittedPrompt {
 }
 
 /** The largest number of units whose prompt has at most `budgetTokens` tokens.
- * @param options.write the prompt with a number of units; tokens must grow with it but for merges at seams.
+ * @param options.write the prompt with a number of units; tokens must grow with it, except for merges at seams.
  * @param options.minUnits fewest units the task allows, default 0.  @param options.maxUnits most there are, default unbounded.
  * @param options.reservedTokens tokens kept for the answer, only for the message.
  * @throws {ConfigError} the prompt with minUnits is longer already, or maxUnits are too few; the message names the least or most length. */
