@@ -1,4 +1,4 @@
-// Argument checks, handle tables and the functions of duo.h that belong to no handle but the task's.
+// Argument checks, handle tables and the functions of duo.h that take no handle other than a task's.
 #include "core/abi.h"
 
 #include <algorithm>

@@ -102,7 +102,7 @@ class DuoSession {
                            int64_t num_stop_tokens, Task &task, int32_t *tokens) = 0;
   virtual std::unique_ptr<DuoSession> fork(Task &task) = 0;
   virtual SessionMemory memory() const = 0;
-  // Where a cache is allocated as the session opens, all of it is held.
+  // A cache that is allocated when the session opens is held as a whole.
   virtual SessionHeld held() const { return {memory().kv_bytes, 0, max_tokens() - length()}; }
   virtual void fill(int64_t length, uint64_t seed, Task &task) = 0;
 };

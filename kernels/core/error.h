@@ -1,5 +1,5 @@
-// The one exception type of the library: a DUO_STATUS code and a sentence. Thrown anywhere below the ABI, caught at it
-// (core/abi.h).
+// The one exception type of the library: a DUO_STATUS code and a sentence. Thrown anywhere below the ABI, caught
+// there (core/abi.h).
 #pragma once
 #include <cstdint>
 #include <exception>

@@ -1,5 +1,5 @@
-// Names: gguf-py's tensor_mapping.py. Row order: `LlamaModel.permute` of llama.cpp's convert_hf_to_gguf.py, turned
-// round.
+// Names: gguf-py's tensor_mapping.py. Row order: `LlamaModel.permute` of llama.cpp's convert_hf_to_gguf.py,
+// reversed.
 #include "core/gguf_names.h"
 
 #include <cstring>

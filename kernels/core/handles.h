@@ -1,5 +1,5 @@
-// Opaque handles of the ABI: a handle is a number that is never reused and never dereferenced, so a closed one is seen,
-// not followed.
+// Opaque handles of the ABI: a handle is a number that is never reused and never dereferenced, so a closed one is
+// detected, not followed.
 #pragma once
 #include <cstdint>
 #include <memory>

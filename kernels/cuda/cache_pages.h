@@ -28,7 +28,7 @@ class CachePages {
   void reserve(int64_t length, int64_t count, const Stream &stream);
   // Give back the columns that a text of `length` tokens does not reach.
   void trim(int64_t length);
-  // Have the columns of `other`, a session of the same heads, as far as `length` tokens reach.
+  // Share the columns of `other`, a session of the same heads, as far as `length` tokens reach.
   void share(const CachePages &other, int64_t length, const Stream &stream);
 
   int64_t held_bytes() const { return static_cast<int64_t>(columns_.size()) * heads_ * page_bytes_; }

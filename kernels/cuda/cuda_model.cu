@@ -103,7 +103,7 @@ std::vector<std::vector<std::string>> name_products(const std::string &at) {
           {at + "mlp.down_proj"}};
 }
 
-// Bytes of upload_matrix's, without its bias.
+// Bytes of the matrix that upload_matrix makes, without its bias.
 int64_t count_matrix(const WeightMap &weights, const std::vector<std::string> &names, Dtype asked) {
   std::vector<const Tensor *> parts;
   PackedShape shape{};
@@ -119,7 +119,7 @@ int64_t count_matrix(const WeightMap &weights, const std::vector<std::string> &n
   return shape.code_bytes() + shape.scale_words() * static_cast<int64_t>(sizeof(uint32_t));
 }
 
-// Device memory of the longest pass to come. What only saves time is left out.
+// Device memory of the longest pass to come, without memory that only saves time.
 int64_t count_next_pass(const ModelConfig &config, const OpenOptions &options) {
   const int64_t tokens = options.pass_tokens, positions = std::max<int64_t>(1, tokens / 8);
   if (tokens == 0) return 0;

@@ -341,9 +341,10 @@ int64_t decode_shared_bytes(Dtype dtype, int head_dim, int group, const DecodeSh
 }
 
 // One block per multiprocessor: where two fit, blocks that start early (dependent_launch.h) gather on the multiprocessors
-// that come free first, and the rest wait for those. Rings of 64 KiB are enough, of more were slower by 2 to 5 % at head
-// size 128 in 4 and 8 bits (bench/results/2026-11-27-nvidia-h100/kv-storage/decode-shapes.txt); a combine of splits may
-// use more. A quarter is left for the blocks of the kernel before, or this one's would have to wait for their end.
+// that come free first, and the rest wait for those. Rings of 64 KiB are enough, larger ones were slower by 2 to 5 % at
+// head size 128 in 4 and 8 bits (bench/results/2026-11-27-nvidia-h100/kv-storage/decode-shapes.txt); a combine of
+// splits may use more. A quarter is left for the blocks of the kernel before, or this one's would have to wait for
+// their end.
 DecodeShape choose_decode_shape(Dtype dtype, int head_dim, int group, int multiprocessors, int64_t shared_bytes,
                                 DecodeShape request) {
   DecodeShape shape = request;

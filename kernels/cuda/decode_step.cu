@@ -78,7 +78,7 @@ void DecodeStep::run(const std::vector<DecodeMember> &members, const int32_t *to
   for (size_t i = 0; i < members.size(); i++)
     inputs.members[i] = members[i], inputs.tokens[i] = tokens != nullptr ? tokens[i] : 0;
   check(launch_begin_step(inputs, stream.get()), "beginning a step");
-  // Layers that are streamed lie elsewhere from step to step.
+  // The addresses of streamed layers change from step to step.
   if (!has_run_ || model_.layers().streams()) {
     has_run_ = true;
     return queue(stream);
@@ -119,8 +119,8 @@ void DecodeStep::queue(const Stream &stream) {
   for (int64_t index = 0; index < config_.layers; index++) {
     const DeviceLayer &layer = layers.use(index);
     StepProduct qkv{layer.qkv, VectorStore::bf16, nullptr, b.hidden.data(), layer.input_norm.data(), b.qkv.data()};
-    // The first waits for the tables and the plan in the ordinary way: later kernels read those before they wait.
-    // And a streamed layer's waits for its weights so.
+    // The first product is an ordinary launch, because later kernels read the tables and the plan before they wait.
+    // That of a streamed layer is one too, because it has to wait for its weights.
     qkv.is_dependent = index > 0 && !model_.layers().streams();
     multiply(qkv);
     DecodeAttention a{};

@@ -3,7 +3,7 @@
 namespace duo::cuda {
 namespace {
 
-// Rows that memory is taken for: few sizes, so that a growing batch does not take its memory anew with each session.
+// Rows that memory is taken for: few sizes, so that a growing batch does not allocate again with each session.
 int64_t rows_for(int64_t batch) {
   return batch == 1 ? 1 : batch <= MAX_VECTOR_ROWS ? MAX_VECTOR_ROWS : MAX_STEP_SESSIONS;
 }

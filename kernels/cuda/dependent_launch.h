@@ -11,14 +11,14 @@
 
 namespace duo::cuda {
 
-// Until all kernels before this one have ended and their writes are seen. Nothing in a kernel that was launched the
-// ordinary way.
+// Wait until all kernels before this one have ended and their writes are visible. Does nothing in a kernel that was
+// launched the ordinary way.
 __device__ __forceinline__ void griddepcontrol_wait() {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.wait;" ::: "memory");
 #endif
 }
-// The next kernel's blocks may start where there is room; once all of this grid's have said so or ended.
+// Let the next kernel's blocks start where there is room, once all blocks of this grid have called this or ended.
 __device__ __forceinline__ void griddepcontrol_launch_dependents() {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.launch_dependents;" ::: "memory");

@@ -55,7 +55,7 @@ double measure_kl(const CudaModel &model, SamplePass &pass, const float *teacher
         launch_compare_rows(memory.teacher.data(), memory.student.data(), count, vocab, 1.0f / static_cast<float>(rows),
                             memory.gradient.data(), memory.divergences.data() + first, pass.stream().get()),
         "comparing distributions");
-    // Of an odd vocabulary the last tokens go in a product of their own.
+    // If the vocabulary is odd, the last tokens are in a product of their own.
     const LogitColumns &columns = memory.columns;
     const auto back = [&](int64_t first_token, int64_t num_tokens, const bf16 *gradient, Store store) {
       multiply_linear_transposed(model, model.lm_head(), first_token, num_tokens, gradient, columns.stride, count,

@@ -81,7 +81,7 @@ __device__ __forceinline__ void wgmma_commit_group() {
   asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
 #endif
 }
-// Until at most GROUPS_LEFT committed groups are under way.
+// Wait until at most GROUPS_LEFT committed groups are under way.
 template <int GROUPS_LEFT>
 __device__ __forceinline__ void wgmma_wait_group() {
 #if defined(DUO_EMULATION)
@@ -204,8 +204,8 @@ __device__ __forceinline__ void wgmma_rs(float (&sum)[64], const uint32_t (&left
 #undef DUO_NAMES_32
 #undef DUO_NAMES_64
 
-// Ordinary stores and cp.async to shared memory by this thread, made visible to the tensor cores; before the barrier
-// that hands them over.
+// Make this thread's ordinary stores and cp.async to shared memory visible to the tensor cores; call it before the
+// barrier that hands them over.
 __device__ __forceinline__ void fence_proxy_async() {
 #if defined(DUO_EMULATION)
 #elif DUO_HOPPER_CODE
@@ -231,7 +231,8 @@ __device__ __forceinline__ void mbarrier_arrive(Mbarrier *barrier) {
   asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(barrier)) : "memory");
 #endif
 }
-// Until the barrier's round of this parity (0, 1, 0, …) is complete; parity 1 of a fresh barrier counts as complete.
+// Wait until the barrier's round of this parity (0, 1, 0, …) is complete; parity 1 of a fresh barrier counts as
+// complete.
 __device__ __forceinline__ void mbarrier_wait(Mbarrier *barrier, uint32_t parity) {
 #if defined(DUO_EMULATION)
   emulation::wait_for_counting_barrier(barrier, parity);

@@ -84,8 +84,8 @@ CudaKlMetric::CudaKlMetric(const CudaModel &model, const float *reference, const
     product.left = low.data(), product.store = Store::add_f32, product.factor /= SPLIT_LOW;
     model.algebra().multiply(product, stream_);
   };
-  // out [count, C] = Σ over tokens of what high and low hold; of an odd vocabulary the last tokens go in a product of
-  // their own.
+  // out [count, C] = Σ over tokens of what high and low hold; if the vocabulary is odd, the last tokens are in a
+  // product of their own.
   const auto sum_rows = [&](int64_t count, float *out) {
     const float unit = head.unit / PROBABILITY_FACTOR;
     const auto add = [&](int64_t column, int64_t first_token, int64_t num) {

@@ -13,7 +13,7 @@ namespace {
 
 constexpr auto TURN_POLL = std::chrono::milliseconds(20);  // an abort is seen within 100 ms
 
-// visit(buffer of `from`, the same of `to`) for what of a matrix is copied.
+// visit(buffer of `from`, the same of `to`) for each buffer of a matrix that is copied.
 template <typename Visit>
 void visit_parts(const DeviceMatrix &from, DeviceMatrix &to, const Visit &visit) {
   visit(from.values, to.values);
@@ -27,7 +27,7 @@ DeviceBuffer<T> take_view(Layout &layout, int64_t count) {
   return DeviceBuffer<T>::view(layout.take<T>(count), count);
 }
 
-// What of a layer is copied, laid out one part after the other.
+// The parts of a layer that are copied, laid out one after another.
 void lay_out(Layout &layout, const DeviceLayer &from, DeviceLayer &to) {
   for (size_t i = 0; i < from.matrices().size(); i++) {
     const DeviceMatrix &matrix = *from.matrices()[i];
@@ -128,7 +128,7 @@ void LayerStore::add_to_host(DeviceLayer layer, const std::vector<const uint8_t 
     }
   }
   blocks_.push_back(shared);
-  // Of the matrices the sizes stay.
+  // The matrices keep their sizes.
   for (DeviceMatrix *matrix : layer.matrices()) {
     visit_parts(*matrix, *matrix, [](const auto &part, auto &there) {
       const int64_t count = part.count();

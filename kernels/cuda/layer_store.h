@@ -14,7 +14,7 @@
 
 namespace duo::cuda {
 
-// Which layer a pass takes after the one that it is at.
+// The layer that a pass takes after its current one.
 struct LayerOrder {
   int64_t step;  // 1 or -1
   int64_t then;  // after the first or last layer; -1: not known
@@ -45,9 +45,9 @@ class LayerStore {
   int64_t streamed_bytes() const;  // what a pass through all layers copies
   int64_t copied_bytes() const { return copied_bytes_; }  // so far
 
-  // f16 twins (f16_weights.cu) of each layer in turn, in the order of its matrices(), then finish_f16. Of a streamed
-  // layer those that are derived from what the device holds are made again with every copy, the others are copied too.
-  // Throws MEMORY.
+  // Keep the f16 twins (f16_weights.cu) of each layer in turn, in the order of its matrices(); then call finish_f16.
+  // For a streamed layer, twins derived from what the device holds are made again with every copy; the others are
+  // copied too. Throws MEMORY.
   void keep_f16(std::vector<F16Matrix> twins, const std::vector<bool> &is_derived, const Stream &stream);
   void finish_f16();
   int64_t num_f16() const { return num_f16_; }  // layers whose twins are kept

@@ -59,8 +59,8 @@ void multiply_linear(const CudaModel &model, const DeviceMatrix &matrix, int64_t
     return add_bias(matrix, first, count, m, out, out_stride, store, half, stream);
   }
   const bool is_widened = matrix.format != WeightFormat::bf16;
-  // One row, as the LM head's of a prefill: its weights are read as they are. Not more, or the bits would depend on how
-  // a text is cut into chunks.
+  // For one row, such as the LM head's in a prefill, the weights are read as they are. Not for more rows, or the bits
+  // would depend on how a text is cut into chunks.
   if (is_widened && m == 1 && factor == 1.0f) {
     VectorProduct product{};
     set_weights(product, matrix, first);

@@ -36,8 +36,8 @@ struct StageLayout {
   static constexpr int64_t SCALE_BYTES = UNIT * WORDS * 4, STAGE_BYTES = UNIT * CHUNK_BYTES + SCALE_BYTES;
 };
 static_assert(CHUNK_BYTES == CHUNK_CODE_BYTES && UNIT == 2 * SCALE_ROWS, "a stage is a chunk of two blocks of rows");
-// More than half of a multiprocessor's shared memory, so that one block is there: where two fit, those that start early
-// (dependent_launch.h) gather on the multiprocessors that come free first.
+// More than half of a multiprocessor's shared memory, so that it runs only one block: where two fit, blocks that start
+// early (dependent_launch.h) gather on the multiprocessors that come free first.
 constexpr int64_t RING_BYTES = 192 << 10;
 // Elements of a piece, so that 8 vectors of it and two stages fit a block.
 int64_t most_of_a_piece(const DeviceSize &device) {

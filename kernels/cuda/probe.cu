@@ -117,7 +117,7 @@ bool CudaModel::probe_once(const Passage &passage, const float *base_gates, cons
 
   shared.embed(input.data());
   for (int64_t layer = 0; layer <= last_layer; layer++) {
-    // From a probed layer heads go to the end, and the next ones begin at it again.
+    // Heads run from the probed layer to the end, and the next ones begin at that layer again.
     layers_.expect({1, layer < first_layer ? -1 : layer});
     const float *layer_gates = base_gates + layer * kv_heads;
     if (layer < first_layer) {

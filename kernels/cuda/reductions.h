@@ -1,5 +1,5 @@
-// What ends a pass: the distillation loss, scores of next tokens, the choice of a token. Sums in a fixed order, in fp64
-// where they are long.
+// The operations that end a pass: the distillation loss, scores of next tokens, the choice of a token. Sums in a fixed
+// order, in fp64 where they are long.
 #pragma once
 #include "cuda/device.h"
 
@@ -13,8 +13,9 @@ constexpr int LOSS_BLOCKS = 256;
 cudaError_t launch_distill_loss(float *student, const float *teacher, int64_t count, double *partial, double *loss,
                                 cudaStream_t stream);
 
-// Products take depths of multiples of 8: gradients of logits [rows, V] lie in rows of V where V is one, else in rows
-// of `even` + 8, where the last 8 are tokens V−8 … V−1, zeros for those that the first `even` hold already.
+// Products need a depth that is a multiple of 8. Gradients of logits [rows, V] have rows of V elements if V is one;
+// otherwise rows of `even` + 8, where the last 8 belong to tokens V−8 … V−1 and are zero for tokens that are among the
+// first `even`.
 struct LogitColumns {
   int64_t even, stride;
   explicit LogitColumns(int64_t vocab) : even(vocab / 8 * 8), stride(even == vocab ? vocab : even + 8) {}

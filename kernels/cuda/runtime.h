@@ -59,7 +59,7 @@ class DeviceBuffer {
   int64_t bytes() const { return count_ * static_cast<int64_t>(sizeof(T)); }
 
  private:
-  // Nothing is freed where nothing is held: even of null, cudaFree ends a capture of this thread.
+  // Calls cudaFree only if memory is held: even with null it ends a capture of this thread.
   void release() {
     if (!is_view_ && data_ != nullptr) cudaFree(data_);
     data_ = nullptr, count_ = 0, is_view_ = false;
@@ -79,7 +79,7 @@ class PinnedBuffer {
   }
   PinnedBuffer(const PinnedBuffer &) = delete;
   PinnedBuffer &operator=(const PinnedBuffer &) = delete;
-  // Of `count` elements, not initialised. The first call counts.
+  // Allocate `count` elements, not initialised. Later calls do nothing.
   void resize(int64_t count) {
     if (data_ != nullptr) return;
     void *memory = nullptr;

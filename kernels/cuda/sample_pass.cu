@@ -37,7 +37,7 @@ SamplePass::SamplePass(const CudaModel &model, const Passage &passage, const Hea
   if (windows.recent != nullptr) copy_to_device(memory_.recent, windows.recent, config_.num_gates(), stream_);
   check(launch_count_up(0, size_.tokens, memory_.all_positions, stream_.get()), "numbering positions");
   const RopeFrequencies rope =
-      compute_rope_frequencies(config_, passage.num_tokens);  // dynamic scaling goes by the whole sample
+      compute_rope_frequencies(config_, passage.num_tokens);  // dynamic scaling depends on the whole sample's length
   DeviceBuffer<float> inverse(half);
   copy_to_device(inverse.data(), rope.inverse.data(), half, stream_);
   check(launch_rope_tables(inverse.data(), rope.attention_scale, 0, size_.tokens, static_cast<int32_t>(half),
@@ -45,7 +45,7 @@ SamplePass::SamplePass(const CudaModel &model, const Passage &passage, const Hea
         "making rotary tables");
   check(cudaMemsetAsync(memory_.mlp_peaks, 0, static_cast<size_t>(2 * config_.layers) * sizeof(float), stream_.get()),
         "clearing peaks");
-  stream_.wait();  // `inverse` goes here
+  stream_.wait();  // `inverse` is freed here
 }
 
 SamplePass::~SamplePass() {
@@ -230,7 +230,7 @@ void SamplePass::mix_again(int64_t layer, const float *gates, int64_t rows) {
         "mixing heads");
 }
 
-// Both branches of every head, and of them what the gradient needs.
+// Both branches of every head, and what the gradient needs of them.
 void SamplePass::attend_for_gradient(int64_t layer, const DeviceRows &rows, const BranchOutputs &to) {
   const float *teacher_full = size_.teacher_branch ? memory_.teacher_full[static_cast<size_t>(layer)] : nullptr;
   attend(layer, rows, {Wanted::kept, teacher_full, memory_.full, memory_.stream, to});

@@ -141,7 +141,7 @@ void CudaSession::reserve(int64_t num_tokens, const Stream &stream) {
       pages_.reserve(length_, num_tokens, stream);
     } catch (const Error &error) {
       if (error.status() != DUO_STATUS_MEMORY || model_.workspace().bytes() == 0) throw;
-      model_.workspace().release();  // what was kept for a next prefill
+      model_.workspace().release();  // memory kept for the next prefill
       pages_.reserve(length_, num_tokens, stream);
     }
   } catch (const Error &error) {

@@ -1,5 +1,5 @@
-// A linear layer of a decode step, by the product that suits the number of rows, which reads the weights once in every
-// case: up to 8 rows by matvec.h's; more by skinny_product.h's, but bf16 weights by cuBLASLt where that was opened.
+// A linear layer of a decode step, by the product that suits the number of rows; each reads the weights once. Up to 8
+// rows use matvec.h's product; more rows use skinny_product.h's or, with bf16 weights, cuBLASLt where it was opened.
 #pragma once
 #include "cuda/cuda_model.h"
 #include "cuda/matvec.h"

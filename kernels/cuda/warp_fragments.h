@@ -23,13 +23,13 @@ constexpr int MAX_STAGES = 9;  // so that all but two are 7 groups left
 
 // ---- Between blocks of a grid ----
 
-// What this thread wrote before is seen by whoever sees what it writes after.
+// A thread that sees a write of this thread after this call also sees its writes before it.
 __device__ __forceinline__ void publish_writes() {
 #ifndef DUO_EMULATION
   __threadfence();
 #endif
 }
-// One more; how many there were.
+// Add one arrival; returns how many there were before.
 __device__ __forceinline__ int32_t count_arrival(int32_t *count) {
 #ifdef DUO_EMULATION
   return (*count)++;
@@ -45,7 +45,7 @@ __device__ __forceinline__ void lower(int32_t *at, int32_t value) {
   atomicMin(at, value);
 #endif
 }
-// A load that no stale line of a multiprocessor's own cache can answer.
+// A load past the multiprocessor's own cache, which may hold a stale line.
 template <typename T>
 __device__ __forceinline__ T load_fresh(const T *from) {
 #ifdef DUO_EMULATION
