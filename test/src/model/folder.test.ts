@@ -358,8 +358,7 @@ describe('openModelFolder refuses', () => {
   });
 
   const POINTER = 'version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 2200119864\n';
-  const LFS =
-    'a Git LFS pointer instead of the file; run `git lfs pull` in its folder, or download the file itself';
+  const LFS = 'a Git LFS pointer instead of the file; run `git lfs pull` in its folder, or download the file itself';
   const PAGE =
     'a web page; download the file itself instead of a page about it (on the Hub: /resolve/ in its address, not /blob/), logged in where the model asks for it';
   const TERMS = 'accept the terms on the page of the model, log in (`hf auth login`) and download the file again';
