@@ -12,7 +12,7 @@ import type { KeptPromise } from '../src/eval/keep-promise.ts';
 import type { GatesFile } from '../src/formats/gates.ts';
 import { type MaskFile, toHeadMask } from '../src/formats/mask.ts';
 
-/** The least budget that keeps so much of full attention. */
+/** The smallest budget that keeps so much of full attention. */
 export interface PromiseCut {
   /** 0..1 */
   readonly keep: number;

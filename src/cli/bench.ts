@@ -46,14 +46,17 @@ export function defineBenchCommand(command: Command, signal: AbortSignal): void 
       '--weights <storage>',
       'with --shape: bf16 (default), f32, or on a GPU int8 or int4; with --model on a GPU: stored (default), bf16, int8, int4',
     )
-    .option('--mask <file>', 'mask.json of the model, or with --shape of one with as many layers and heads')
+    .option(
+      '--mask <file>',
+      'mask.json of the model, or, with --shape, of a model with the same number of layers and heads',
+    )
     .option(
       '--streaming-fraction <f,g>',
       'instead of a mask: these shares of KV heads stream, drawn by --seed; default 0.5',
     )
     .option(
       '--windows-like <file>',
-      'instead of a mask: sinks and windows of a mask of any model, each in its share of the heads, dealt by --seed; again for more',
+      'instead of a mask: sinks and windows of a mask of any model, each for its share of the heads, assigned by --seed; repeat for more',
       (value: string, before: string[] | undefined): string[] => [...(before ?? []), value],
     )
     .option('--sink <n>', 'with --streaming-fraction: first tokens always seen', '128')
@@ -65,7 +68,7 @@ export function defineBenchCommand(command: Command, signal: AbortSignal): void 
     .option('--steps <n>', 'timed decode steps of each', '16')
     .option(
       '--batch <a,b>',
-      'texts decoded together, such as 1,8,32; most: each mask as many as the device holds, up to 64',
+      'texts decoded together, such as 1,8,32; most: for each mask as many as fit on the device, up to 64',
       '1',
     )
     .option('--seed <n>', 'decides random weights, mask and text', '42')

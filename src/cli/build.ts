@@ -15,7 +15,7 @@ interface BuildFlags {
 
 export function defineBuildCommand(command: Command, signal: AbortSignal): void {
   command
-    .option('--cuda', 'with the CUDA part, also where no GPU is; default: where nvcc and a GPU are')
+    .option('--cuda', 'with the CUDA part, even without a GPU; default: if nvcc and a GPU are found')
     .option('--no-cuda', 'without the CUDA part')
     .option('--force', 'build although the sources are unchanged')
     .action((flags: BuildFlags, command: Command) => build(flags, { command, signal }));

@@ -58,8 +58,8 @@ export function addCutOptions(command: Command, fractionDefault = ''): Command {
       `share of KV heads that stream, the lowest gates of the whole model${fractionDefault}`,
     )
     .option('--threshold <t>', 'retrieval heads are those with a gate of at least this')
-    .option('--sink <n>', 'first tokens a streaming head always sees; default: as the gates say')
-    .option('--recent <n>', 'nearest tokens a streaming head sees, its own included; default: as the gates say');
+    .option('--sink <n>', 'first tokens a streaming head always sees; default: as in the gates file')
+    .option('--recent <n>', 'nearest tokens a streaming head sees, its own included; default: as in the gates file');
 }
 
 /** The cut the flags ask for, or the default of the model where none is.

@@ -70,7 +70,7 @@ export function addTaskOptions(command: Command): Command {
       `tasks run through sessions: ${names}; or ruler for the thirteen in its manner; long-range: kept gain on documents`,
     )
     .option('--lengths <1k,4k>', 'tokens of prompt and answer together', '1k')
-    .option('--depths <n>', 'needles at n depths from start to end, a row each; default: drawn')
+    .option('--depths <n>', 'needles at n depths from start to end, one row per depth; default: drawn')
     .option('--task-samples <n>', 'prompts per task, length and depth; default 10, of a suite all')
     .addOption(
       new Option('--measure <how>', 'score generated text, or answer tokens fed one by one')
@@ -83,7 +83,7 @@ export function addTaskOptions(command: Command): Command {
         'small-vocabulary',
       ]),
     )
-    .option('--suite <kind:path>', `file of a suite, again for more; kinds: ${SUITE_KINDS.join(', ')}`, collect)
+    .option('--suite <kind:path>', `file of a suite, repeat for more; kinds: ${SUITE_KINDS.join(', ')}`, collect)
     .option(
       '--max-length <n>',
       "most tokens of a suite's prompt, where the suite cuts its middle; else of prompt and answer; default: what the model allows",

@@ -54,12 +54,12 @@ export function defineEvalCommand(command: Command, signal: AbortSignal): void {
     .option('--mask <file>', 'mask.json to measure, or a run folder that has one; its row is called given')
     .option(
       '--other-mask <file>',
-      'another mask.json or run folder, again for more; its row has the name of the file or folder',
+      'another mask.json or run folder, repeat for more; its row has the name of the file or folder',
       collect,
     )
     .option(
       '--gates <file>',
-      'gates.json, or a run folder, to cut at each of --fractions and --kv-shares, again for more; rows are method@fraction and method-windows@share',
+      'gates.json, or a run folder, to cut at each of --fractions and --kv-shares, repeat for more; rows are method@fraction and method-windows@share',
       collect,
     )
     .option('--fractions <0.5,0.75>', 'shares of KV heads that stream, for --gates')
@@ -68,8 +68,8 @@ export function defineEvalCommand(command: Command, signal: AbortSignal): void {
       'shares of a full KV cache, each head with the window it needs, for --gates with a ladder',
     )
     .option('--at <n>', 'context length at which --kv-shares count; default: the longest sample that was measured')
-    .option('--sink <n>', 'window of --gates: first tokens always seen; default: as the gates say')
-    .option('--recent <n>', 'window of --gates: nearest tokens seen; default: as the gates say')
+    .option('--sink <n>', 'window of --gates: first tokens always seen; default: as in the gates file')
+    .option('--recent <n>', 'window of --gates: nearest tokens seen; default: as in the gates file')
     .option(
       '--samples <file>',
       'samples.jsonl, - for standard input: answer accuracy and log-probability, a row per mask',

@@ -80,7 +80,7 @@ export function describeKeptCut({ curve, point, below, skipped }: KeptCut, keep:
   const which =
     below === null ? 'smaller masks' : `masks between it and the next smaller one, of which ${kept(below)},`;
   const gap = skipped === 0 ? '' : ` ${skipped} ${which} were not measured.`;
-  return `The least budget measured that keeps ${keep}: ${kept(point)}.${gap}`;
+  return `The smallest budget measured that keeps ${keep}: ${kept(point)}.${gap}`;
 }
 
 /** @throws {FormatError} masks of other budgets than those measured: gates.json is of another run, or was cut with another window. */

@@ -41,7 +41,7 @@ export function defineExportCommand(command: Command): void {
     .requiredOption('--gates <file>', 'gates.json of a run, or its folder')
     .option('--format <name>', 'json: mask.json; tsv: a folder with full_attention_heads.tsv and config.json', 'json')
     .requiredOption('--out <path>', 'file (json; - for standard output) or folder (tsv) to write')
-    .option('--lambda <x>', 'cut where the gates of this λ do; needs gates with a λ path, as --method quadratic makes')
+    .option('--lambda <x>', 'cut at the gates of this λ; needs gates with a λ path, as --method quadratic makes')
     .option(
       '--keep <f>',
       'keep this share of full attention, by what the run of --gates measured of its masks (identify --keep)',

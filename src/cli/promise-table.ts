@@ -26,20 +26,20 @@ export function formatWalkedTable({ walked }: Pick<KeptPromise, 'walked'>, keepO
 /** One sentence: the share of the cache that the mask saves at 8K, 32K and 128K tokens, as far as the model takes such lengths. */
 export function describePromiseSavings(mask: HeadMask, maxPositions: number): string | null {
   const saved = listPromiseSavings(mask, maxPositions);
-  return saved === null ? null : `The least budget found saves ${saved} tokens.`;
+  return saved === null ? null : `The smallest budget found saves ${saved} tokens.`;
 }
 
-/** One sentence: the least budget that keeps 0.99 by what an identification measured anyway, or that none of it does. */
+/** One sentence: the smallest budget that keeps 0.99 by what an identification measured anyway, or that none of it does. */
 export function describeLeastBudget({ keepOf, atTokens, found }: LeastBudget, maxPositions: number): string {
   const of = `of full attention's ${keepOf === 'recall' || keepOf === 'gain' ? keepOf : `score of ${keepOf}`}`;
   const look = keepOf === 'recall' ? '' : ` --keep-of ${keepOf}`;
   if (found === null) {
-    return `No mask that was measured keeps ${MIN_KEPT} ${of}; --keep ${MIN_KEPT}${look} looks for the least budget.`;
+    return `No mask that was measured keeps ${MIN_KEPT} ${of}; --keep ${MIN_KEPT}${look} looks for the smallest budget.`;
   }
   const [low, high] = found.interval;
   const saved = listPromiseSavings(found.mask, maxPositions);
   const saves = saved === null ? '' : `; saves ${saved} tokens`;
-  return `Least budget measured that keeps ${MIN_KEPT} ${of}: ${formatShare(found.kvShare)} of the cache at ${atTokens} tokens, ${found.kept.toFixed(3)} kept (${low.toFixed(3)} to ${high.toFixed(3)})${saves}.`;
+  return `Smallest budget measured that keeps ${MIN_KEPT} ${of}: ${formatShare(found.kvShare)} of the cache at ${atTokens} tokens, ${found.kept.toFixed(3)} kept (${low.toFixed(3)} to ${high.toFixed(3)})${saves}.`;
 }
 
 function listPromiseSavings(mask: HeadMask, maxPositions: number): string | null {

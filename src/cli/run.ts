@@ -58,7 +58,7 @@ export function defineRunCommand(command: Command, signal: AbortSignal): void {
     .option('--prompt-file <file>', 'read it from a file, - for stdin')
     .option('--chat', "wrap the prompt as a user's message in the model's chat template")
     .option('--system <text>', 'with --chat: the system message')
-    .option('--max-new-tokens <n>', 'most tokens to add', '256')
+    .option('--max-new-tokens <n>', 'maximum number of tokens to add', '256')
     .option('--temperature <t>', '0 takes the likeliest token, 1 draws as the model says', '0')
     .option('--top-k <k>', 'draw from the k likeliest tokens, 0 = all', '0')
     .option('--top-p <p>', 'draw from the likeliest tokens that hold this probability together', '1')

@@ -74,7 +74,7 @@ export const configSchema = z.strictObject({
     ['fixed', 'proportional'],
   ),
   /** Random vectors of a sketch that estimates the ladder's effects at a cost that does not grow with the windows; 0 = probe every window. */
-  ladderVectors: integerKey('estimate the effects of --windows by so many backward passes, 0 = probe each window', {
+  ladderVectors: integerKey('estimate the effects of --windows by this many backward passes, 0 = probe each window', {
     least: 0,
     most: 4096,
   }),
@@ -101,13 +101,13 @@ export const configSchema = z.strictObject({
   /** Samples of each measurement of method quadratic. */
   quadraticSamples: integerKey('samples of each measurement of method quadratic', { least: 1, most: 1_000_000 }),
   /** Most rounds of method quadratic; each but the first measures anew at the gates the last one found. */
-  quadraticRounds: integerKey('most rounds of method quadratic, each measured at the gates of the last', {
+  quadraticRounds: integerKey('maximum rounds of method quadratic, each measured at the gates of the last', {
     least: 1,
     most: 1000,
   }),
   /** Random vectors of a sketch that replaces the probes of a measurement where it is cheaper; 0 = probe every head. */
   quadraticVectors: integerKey(
-    'estimate measurements of many heads of method quadratic by so many backward passes, 0 = probe each head',
+    'estimate measurements of many heads of method quadratic by this many backward passes, 0 = probe each head',
     { least: 0, most: 4096 },
   ),
   /** How far method quadratic moves a gate while it probes it. */
@@ -131,7 +131,7 @@ export const configSchema = z.strictObject({
   }),
   /** Share of full attention's result on held-out samples that the mask must keep; the smallest budget that does is found. */
   keep: optionalNumberKey(
-    'share of full attention that the mask must keep on held-out samples; finds the least budget',
+    'share of full attention that the mask must keep on held-out samples; finds the smallest budget',
     {
       least: 0,
       most: 1,

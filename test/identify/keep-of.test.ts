@@ -41,7 +41,7 @@ describeNative('a promise of 0.99 on the demo', { timeout: 180_000 }, () => {
 });
 
 describeNative("a promise of a task's score", { timeout: 180_000 }, () => {
-  it('finds the least budget by answers to prompts, and says by what', async () => {
+  it('finds the smallest budget by answers to prompts, and says by what', async () => {
     const { mask, promise, least } = await demo({ keep: 0.8, keepOf: 'niah_single_2', heldOutSamples: 0 });
     const { found, walked } = promise ?? {};
     expect(found?.interval[0]).toBeGreaterThanOrEqual(0.8);

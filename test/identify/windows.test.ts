@@ -1,5 +1,5 @@
 // Windows by head, from the measurement to the mask: the cut by memory is never worse than the best single window of equal entries, a promise
-// is kept by the least budget found, and what no mask meets leaves the gates.
+// is kept by the smallest budget found, and what no mask meets leaves the gates.
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -116,7 +116,7 @@ describeNative('a cut by KV share', { timeout: 120_000 }, () => {
 });
 
 describeNative('a cut by promise', { timeout: 120_000 }, () => {
-  it('finds the least budget that keeps it, writes the mask and tells the curve', async () => {
+  it('finds the smallest budget that keeps it, writes the mask and tells the curve', async () => {
     const out = join(makeFolder(), 'run');
     const curves: KeptPromise[] = [];
     const { mask, promise, gates } = await identify(

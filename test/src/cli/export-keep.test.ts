@@ -57,7 +57,7 @@ describe('duo export --keep', () => {
       ...{ keep: 0.9, keepOf: 'recall', kept: 0.91, interval: [0.9, 1], samples: 16 },
     });
     expect(stderr).toMatch(
-      /^The least budget measured that keeps 0\.9: [\d.]+ % of the cache at 500 tokens keeps 0\.9100 of full attention's recall \(0\.9000 to 1\.0000\)\. Written to /,
+      /^The smallest budget measured that keeps 0\.9: [\d.]+ % of the cache at 500 tokens keeps 0\.9100 of full attention's recall \(0\.9000 to 1\.0000\)\. Written to /,
     );
   });
 

@@ -54,13 +54,13 @@ describeNative('identify with windows by head', { timeout: 120_000 }, () => {
     expect(refused.stderr).toContain('`quadraticVectors` to be 0 with engine `tensorflow`');
   });
 
-  it('prints the curve of a promise and what the least budget saves', async () => {
+  it('prints the curve of a promise and what the smallest budget saves', async () => {
     const out = join(makeFolder(), 'run');
     const { code, stderr } = await runDuo(demo(out, '--keep', '0.95'));
     expect(code).toBe(0);
     expect(stderr).toMatch(/^KV share +recall kept +95 % interval +holds$/m);
     expect(stderr).toMatch(/^ +\d+\.\d % +1\.0000 +1\.0000 to 1\.0000 +yes$/m);
-    expect(stderr).toMatch(/^The least budget found saves \d+\.\d % at 8K tokens\.$/m);
+    expect(stderr).toMatch(/^The smallest budget found saves \d+\.\d % at 8K tokens\.$/m);
   });
 
   it('exits with 1 and the reason where no mask fits or none keeps the promise; the gates are there', async () => {
