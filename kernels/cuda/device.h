@@ -245,35 +245,9 @@ __device__ __forceinline__ void ldmatrix_x4_trans(uint32_t out[4], const void *r
 template <Half HALF = Half::bf16>
 __device__ __forceinline__ void mma_m16n8k16(float sum[4], const uint32_t a[4], uint32_t b0, uint32_t b1) {
 #ifdef DUO_EMULATION
-  struct Operand {
-    float *sum;
-    const uint32_t *a;
-    uint32_t b[2];
-  } operand{sum, a, {b0, b1}};
-  emulation::run_warp_collective("mma.m16n8k16", &operand, [](void **operands) {
-    float left[16][16], right[16][8];
-    for (int lane = 0; lane < 32; lane++) {
-      const auto *one = static_cast<Operand *>(operands[lane]);
-      const int r = lane / 4, c = lane % 4 * 2;
-      for (int i = 0; i < 4; i++) {
-        left[r + i % 2 * 8][c + i / 2 * 8] = widen_low_as<HALF>(one->a[i]);
-        left[r + i % 2 * 8][c + i / 2 * 8 + 1] = widen_high_as<HALF>(one->a[i]);
-      }
-      for (int i = 0; i < 2; i++) {
-        right[c + i * 8][r] = widen_low_as<HALF>(one->b[i]);
-        right[c + i * 8 + 1][r] = widen_high_as<HALF>(one->b[i]);
-      }
-    }
-    for (int lane = 0; lane < 32; lane++) {
-      auto *one = static_cast<Operand *>(operands[lane]);
-      for (int i = 0; i < 4; i++) {
-        const int r = lane / 4 + i / 2 * 8, c = lane % 4 * 2 + i % 2;
-        float sum = one->sum[i];
-        for (int k = 0; k < 16; k++) sum += left[r][k] * right[k][c];
-        one->sum[i] = sum;
-      }
-    }
-  });
+  emulation::WarpProduct operand{sum, a, {b0, b1}};
+  emulation::run_warp_collective("mma.m16n8k16", &operand,
+                                 HALF == Half::bf16 ? emulation::multiply_bf16 : emulation::multiply_f16);
 #else
   if constexpr (HALF == Half::bf16) {
     asm volatile(

@@ -55,7 +55,17 @@ extern ThreadState *current;
 void run_warp_collective(const char *operation, void *operand, void (*execute)(void **operands));
 void run_block_barrier(const char *operation);
 
-// The same for the 128 threads of a warpgroup.
+// What a lane brings to a warp's matrix product (mma_m16n8k16 in cuda/device.h), and what the collective then executes:
+// `lanes` are 32 of them.
+struct WarpProduct {
+  float *sum;
+  const uint32_t *a;
+  uint32_t b[2];
+};
+void multiply_bf16(void **lanes);
+void multiply_f16(void **lanes);
+
+// As run_warp_collective, for the 128 threads of a warpgroup.
 void run_warpgroup_collective(const char *operation, void *operand, void (*execute)(void **operands));
 
 // A warpgroup's matrix product [64, 2·num_sums] of depth 16 (cuda/hopper.h), made only when its group is waited for:

@@ -4,7 +4,9 @@ file(GLOB DUO_EMULATION_SOURCES CONFIGURE_DEPENDS emulation/*.cpp)
 set_source_files_properties(${DUO_CUDA_SOURCES} PROPERTIES LANGUAGE CXX COMPILE_OPTIONS "-xc++")
 add_library(duo_cuda OBJECT ${DUO_CUDA_SOURCES} ${DUO_EMULATION_SOURCES})
 target_include_directories(duo_cuda PUBLIC include ${CMAKE_CURRENT_SOURCE_DIR})
-# -O1: fibers switch far more often than kernels compute, and the large unrolled bodies compile in seconds.
+# -O1 for kernels: fibers switch far more often than those compute, and the large unrolled bodies compile in seconds. -O3 for what they spend their time
+# in: turns of threads and the products of tensor cores.
 target_compile_options(duo_cuda PRIVATE -O1 -Wno-unknown-pragmas)
+set_source_files_properties(${DUO_EMULATION_SOURCES} PROPERTIES COMPILE_OPTIONS -O3)
 target_compile_definitions(duo_cuda PUBLIC DUO_WITH_CUDA DUO_EMULATION)
 target_compile_definitions(duo_objects PUBLIC DUO_WITH_CUDA)

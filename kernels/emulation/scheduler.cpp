@@ -19,6 +19,8 @@ ThreadState *current = nullptr;
 namespace {
 
 constexpr size_t STACK_BYTES = 256 << 10;
+// Stacks lie whole pages apart, so that without a step between them their ends would share a few lines of the cache.
+constexpr size_t STACK_STEP = 448, STACK_STEPS = 32;
 constexpr size_t GUARD_BYTES = 64;
 constexpr unsigned char GUARD = 0xA5, POISON = 0xFF;  // POISON reads as NaN in fp32 and bf16
 constexpr unsigned MAX_THREADS = 1024;
@@ -124,12 +126,13 @@ void fiber_main() {
 }
 
 void prepare(Fiber &fiber) {
-  if (!fiber.stack) fiber.stack.reset(new unsigned char[STACK_BYTES]);
+  if (!fiber.stack) fiber.stack.reset(new unsigned char[STACK_BYTES + STACK_STEP * STACK_STEPS]);
   fiber.wait = Wait::none;
   fiber.open_copies.clear();
   fiber.groups.clear();
 #if defined(__x86_64__)
-  auto top = reinterpret_cast<uintptr_t>(fiber.stack.get() + STACK_BYTES) & ~uintptr_t{15};
+  const size_t step = static_cast<size_t>(&fiber - fibers.data()) % STACK_STEPS * STACK_STEP;
+  auto top = reinterpret_cast<uintptr_t>(fiber.stack.get() + STACK_BYTES + step) & ~uintptr_t{15};
   auto *frame = reinterpret_cast<void **>(top);
   *--frame = nullptr;  // the return address of fiber_main, which keeps the stack aligned as after a call
   *--frame = reinterpret_cast<void *>(&fiber_main);
@@ -250,18 +253,34 @@ const std::string &last_fault() { return fault; }
 int64_t count_launches() { return launches; }
 void set_schedule(Schedule schedule) { order_of_turns = schedule; }
 
+namespace {
+
+// Whether `count` fibers from `first` on wait alike. Asked at every arrival, so the ends come first: one of them is the
+// last to arrive where threads take turns in order.
+bool all_wait(unsigned first, unsigned count, Wait wait) {
+  if (fibers[first + count - 1].wait != wait) return false;
+  for (unsigned i = first; i < first + count; i++) {
+    if (fibers[i].wait != wait) return false;
+  }
+  return true;
+}
+
+bool is_same(const char *a, const char *b) { return a == b || std::strcmp(a, b) == 0; }
+
+}  // namespace
+
 void run_warp_collective(const char *operation, void *operand, void (*execute)(void **operands)) {
   Fiber *self = running;
   self->operation = operation;
   self->operand = operand;
   self->wait = Wait::warp;
   const unsigned first = static_cast<unsigned>(self - fibers.data()) / 32 * 32;
+  if (!all_wait(first, 32, Wait::warp)) {
+    switch_to_main();
+    return;
+  }
   for (unsigned i = first; i < first + 32; i++) {
-    if (fibers[i].wait != Wait::warp) {
-      switch_to_main();
-      return;
-    }
-    if (std::strcmp(fibers[i].operation, operation) != 0)
+    if (!is_same(fibers[i].operation, operation))
       stop_with("Expected one collective in a warp: " + describe(*self) + ", " + describe(fibers[i]));
   }
   void *operands[32];
@@ -280,11 +299,12 @@ void run_warpgroup_collective(const char *operation, void *operand, void (*execu
   self->wait = Wait::warp;
   const unsigned first = static_cast<unsigned>(self - fibers.data()) / SIZE * SIZE;
   if (first + SIZE > num_threads) stop_with("Expected whole warpgroups of 128 threads: " + describe(*self));
-  for (unsigned i = first; i < first + SIZE; i++) {
-    if (fibers[i].wait != Wait::warp || std::strcmp(fibers[i].operation, operation) != 0) {
-      switch_to_main();
-      return;
-    }
+  bool have_all_come = all_wait(first, SIZE, Wait::warp);
+  for (unsigned i = first; have_all_come && i < first + SIZE; i++)
+    have_all_come = is_same(fibers[i].operation, operation);
+  if (!have_all_come) {
+    switch_to_main();
+    return;
   }
   void *operands[SIZE];
   for (unsigned i = 0; i < SIZE; i++) operands[i] = fibers[first + i].operand;
@@ -319,11 +339,9 @@ void run_block_barrier(const char *operation) {
   Fiber *self = running;
   self->operation = operation;
   self->wait = Wait::block;
-  for (unsigned i = 0; i < num_threads; i++) {
-    if (fibers[i].wait != Wait::block) {
-      switch_to_main();
-      return;
-    }
+  if (!all_wait(0, num_threads, Wait::block)) {
+    switch_to_main();
+    return;
   }
   for (unsigned i = 0; i < num_threads; i++) fibers[i].wait = Wait::none;
   released = true;

@@ -62,18 +62,29 @@ void make(const Product &p) {
   }
   for (int column = 0; column < columns; column++) {
     for (int k = 0; k < 16; k++)
-      right[static_cast<size_t>(column * 16 + k)] =
+      right[static_cast<size_t>(k * columns + column)] =
           read(p.shape.right_tile, column, k, p.shape.is_deep, p.shape.is_f16);
   }
-  for (unsigned thread = 0; thread < SIZE; thread++) {
-    const int lane = static_cast<int>(thread % 32);
-    for (int i = 0; i < p.shape.num_sums; i++) {
-      const int row = static_cast<int>(thread / 32) * 16 + lane / 4 + i % 4 / 2 * 8,
-                column = i / 4 * 8 + lane % 4 * 2 + i % 2;
-      float sum = p.shape.adds ? p.sums[thread][i] : 0.0f;
-      for (int k = 0; k < 16; k++) sum += left[row][k] * right[static_cast<size_t>(column * 16 + k)];
-      p.sums[thread][i] = sum;
+  // Where thread `thread` has its sum i.
+  const auto place = [&](unsigned thread, int i) {
+    const int lane = static_cast<int>(thread % 32), row = static_cast<int>(thread / 32) * 16 + lane / 4 + i % 4 / 2 * 8;
+    return static_cast<size_t>(row * columns + i / 4 * 8 + lane % 4 * 2 + i % 2);
+  };
+  std::vector<float> sums(static_cast<size_t>(64 * columns));
+  for (unsigned thread = 0; p.shape.adds && thread < SIZE; thread++) {
+    for (int i = 0; i < p.shape.num_sums; i++) sums[place(thread, i)] = p.sums[thread][i];
+  }
+  // Columns innermost, so that the compiler takes several at once; the terms of each sum come in the order of the depth.
+  for (int row = 0; row < 64; row++) {
+    for (int k = 0; k < 16; k++) {
+      for (int column = 0; column < columns; column++) {
+        sums[static_cast<size_t>(row * columns + column)] +=
+            left[row][k] * right[static_cast<size_t>(k * columns + column)];
+      }
     }
+  }
+  for (unsigned thread = 0; thread < SIZE; thread++) {
+    for (int i = 0; i < p.shape.num_sums; i++) p.sums[thread][i] = sums[place(thread, i)];
   }
 }
 
