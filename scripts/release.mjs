@@ -1,6 +1,7 @@
 // Makes what is published: the platform packages with the native library compiled, so that nobody needs a compiler, and the package itself,
 // which names them as optional dependencies. Nothing is uploaded.
 // Usage: node scripts/release.mjs [--out <folder, default release>] [--packages linux-x64,linux-x64-cuda,linux-arm64; default: all]
+//   [--build <folder>]: where the one package of --packages is compiled, going on from what is there (default kernels/build-release-<package>)
 // Needs CMake, a C++17 compiler and objdump; for linux-x64-cuda nvcc (SASS for sm_80, 86, 89, 90a, 100 and 120, PTX of compute_80 behind
 // them; no GPU needed), for linux-arm64 on another processor aarch64-linux-gnu-g++.
 import { spawnSync } from 'node:child_process';
@@ -37,11 +38,14 @@ const PACKAGES = {
   'linux-arm64': { cpu: 'arm64', cmake: ['-DDUO_CUDA=OFF', ...(isArm ? [] : CROSS_ARM)], about: 'CPU' },
 };
 
-const { values: flags } = parseArgs({ options: { out: { type: 'string' }, packages: { type: 'string' } } });
+const { values: flags } = parseArgs({
+  options: { out: { type: 'string' }, packages: { type: 'string' }, build: { type: 'string' } },
+});
 const out = resolve(flags.out ?? join(ROOT, 'release'));
 const names = flags.packages?.split(',') ?? Object.keys(PACKAGES);
 const unknown = names.find((name) => !(name in PACKAGES));
 if (unknown !== undefined) fail(`Expected --packages among ${Object.keys(PACKAGES).join(', ')}, got \`${unknown}\`.`);
+if (flags.build !== undefined && names.length !== 1) fail('Expected one package in --packages beside --build.');
 const manifest = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'));
 
 mkdirSync(out, { recursive: true });
@@ -60,7 +64,7 @@ function versionOf(program, ...values) {
 
 function makePlatformPackage(name) {
   const { cpu, cmake, about } = PACKAGES[name];
-  const build = join(ROOT, 'kernels', `build-release-${name}`);
+  const build = resolve(flags.build ?? join(ROOT, 'kernels', `build-release-${name}`));
   console.log(`${name}: compiling`);
   run('cmake', ['-S', join(ROOT, 'kernels'), '-B', build, '-DCMAKE_BUILD_TYPE=Release', '-DDUO_TESTS=OFF', ...cmake]);
   run('cmake', ['--build', build, '--target', 'duo', '--parallel', String(availableParallelism())]);

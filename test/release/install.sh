@@ -8,7 +8,12 @@ work=$(mktemp -d)
 trap '/bin/rm -rf "$work"' EXIT
 case "$(uname -m)" in x86_64) platform=linux-x64 ;; aarch64) platform=linux-arm64 ;; *) echo "skipped: no package for $(uname -m)"; exit 0 ;; esac
 tarballs=${1:-$work/tarballs}
-[ $# -gt 0 ] || node scripts/release.mjs --out "$tarballs" --packages "$platform"
+if [ $# -eq 0 ]; then
+  # What `npm ci` compiled without CUDA has a release's flags: CMake finds it up to date.
+  built=(--build kernels/build)
+  [ "$(sed -n 2p kernels/build/sources.sha256 2>/dev/null)" = cpu ] || built=()
+  node scripts/release.mjs --out "$tarballs" --packages "$platform" ${built[@]+"${built[@]}"}
+fi
 own=$(ls "$tarballs"/duo-heads-"$platform"*.tgz | tail -n 1)
 main=$(ls "$tarballs"/duo-heads-[0-9]*.tgz)
 
