@@ -105,7 +105,8 @@ describe('runInputs', () => {
     ]);
     // well above the limit: where memory is short the system takes other pages of the process away meanwhile
     const large = await run(() => void Buffer.alloc(8e8, 1));
-    expect(large.findings[0]?.what).toMatch(/^took \d+ MiB of memory$/);
+    // some machines need more than a second to hand out so much, which is a finding of its own
+    expect(large.findings.map(({ what }) => what)).toContainEqual(expect.stringMatching(/^took \d+ MiB of memory$/));
   });
 });
 
