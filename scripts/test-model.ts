@@ -135,6 +135,8 @@ for (const method of METHODS) {
         '16',
         '--held-out-samples',
         '3',
+        '--held-out-length-factor',
+        '1',
       ]
     : [];
   const few = flags.short ? (method === 'gates' ? ['--steps', '3'] : ['--quadratic-samples', '1']) : [];
