@@ -12,6 +12,7 @@ import { parseCount } from '../dist/src/config/flags.js';
 import { makeHeadMask } from '../dist/src/core/head-mask.js';
 import { openEngine } from '../dist/src/engine/open-engine.js';
 import { openModel } from '../dist/src/model/open-model.js';
+import { toGrid } from '../dist/train/quadratic/quadratic-model.js';
 import { openScores, takeTexts } from './held-out-scores.mjs';
 import { drawSamples } from './ladders.mjs';
 import { cutFraction } from './order-variants/cut-fraction.mjs';
@@ -68,49 +69,31 @@ tell('measured around all heads full');
 const standard = await orderByStages(both, { shrink: 1 / 2 });
 
 /** Each gives the heads that stream at a number of them. */
-const stages = (measurements, shrink) => async () => {
-  const order = await orderByStages(measurements, { shrink });
-  return (size) => order.slice(0, size);
-};
+const cutOrder = (order) => (size) => order.slice(0, size);
+const stages = (measurements, shrink) => async () => cutOrder(await orderByStages(measurements, { shrink }));
+const measureFull = (settings) => both.with(settings).measure(new Float64Array(heads).fill(1));
 const variants = {
-  'default: stages of a half': async () => (size) => standard.slice(0, size),
-  'one measurement': async () => {
-    const order = findOrder(full);
-    return (size) => order.slice(0, size);
-  },
+  'default: stages of a half': async () => cutOrder(standard),
+  'one measurement': async () => cutOrder(findOrder(full)),
   'stages of a quarter': stages(both, 1 / 4),
-  'path of λ': async () => {
-    const order = orderByPath(full, kvHeads);
-    return (size) => order.slice(0, size);
-  },
+  'path of λ': async () => cutOrder(orderByPath(full, kvHeads)),
   'exchanges, one measurement': async () => {
     const order = findOrder(full);
     return (size) => exchange(full, order.slice(0, size));
   },
   'exchanges around the mask': async () => (size) => exchangeAround(both, standard.slice(0, size), 1),
   'exchanges around the mask, three rounds': async () => (size) => exchangeAround(both, standard.slice(0, size), 3),
-  tangents: async () => {
-    const model = await both.with({ step: 'tangent' }).measure(new Float64Array(heads).fill(1));
-    const order = findOrder(model);
-    return (size) => order.slice(0, size);
-  },
-  'tangents, path of λ': async () => {
-    const model = await both.with({ step: 'tangent' }).measure(new Float64Array(heads).fill(1));
-    const order = orderByPath(model, kvHeads);
-    return (size) => order.slice(0, size);
-  },
-  'KL for all samples': async () => stages(both.with({ distance: 'kl' }), 1 / 2)(),
-  'KL for all samples, stages of a quarter': async () => stages(both.with({ distance: 'kl' }), 1 / 4)(),
-  'KL for all samples, path of λ': async () => {
-    const order = orderByPath(await both.with({ distance: 'kl' }).measure(new Float64Array(heads).fill(1)), kvHeads);
-    return (size) => order.slice(0, size);
-  },
+  tangents: async () => cutOrder(findOrder(await measureFull({ step: 'tangent' }))),
+  'tangents, path of λ': async () => cutOrder(orderByPath(await measureFull({ step: 'tangent' }), kvHeads)),
+  'KL for all samples': stages(both.with({ distance: 'kl' }), 1 / 2),
+  'KL for all samples, stages of a quarter': stages(both.with({ distance: 'kl' }), 1 / 4),
+  'KL for all samples, path of λ': async () => cutOrder(orderByPath(await measureFull({ distance: 'kl' }), kvHeads)),
   'KL for all samples, exchanges around the mask': async () => {
     const measurements = both.with({ distance: 'kl' });
     const order = await orderByStages(measurements, { shrink: 1 / 2 });
     return (size) => exchangeAround(measurements, order.slice(0, size), 2);
   },
-  'long-range weighs 4 times': async () => stages(both.with({ longWeight: 4 }), 1 / 2)(),
+  'long-range weighs 4 times': stages(both.with({ longWeight: 4 }), 1 / 2),
   'long-range alone': async () =>
     stages(new Measurements(engine, await draw('long-range', count), { window }), 1 / 2)(),
   'long-range alone, later half': async () => {
@@ -124,7 +107,8 @@ const variants = {
 };
 const files = flags.gates === '' ? [] : flags.gates.split(',');
 for (const file of files)
-  variants[`from ${file.split('/').slice(-2).join('/')}`] = async () => (size) => cutFraction(file, size / heads);
+  variants[`from ${file.split('/').slice(-2).join('/')}`] = async () => (size) =>
+    cutFraction(file, { fraction: size / heads, window });
 
 mkdirSync(flags.out, { recursive: true });
 const wanted = flags.only.split(',');
@@ -165,11 +149,8 @@ function toGates(streaming) {
 async function addRow(name, { fraction, streaming, size, beginMs }) {
   const gates = toGates(streaming);
   if (gates.filter((gate) => gate === 0).length !== size) throw new Error(`${name}: expected ${size} different heads`);
-  const grid = Array.from({ length: layers }, (_, layer) => [
-    ...gates.subarray(layer * kvHeads, (layer + 1) * kvHeads),
-  ]);
   const loss = await both.measureLoss(gates);
-  const { kept, interval } = await scores.score(makeHeadMask(grid, window));
+  const { kept, interval } = await scores.score(makeHeadMask(toGrid(gates, kvHeads), window));
   const alike = streaming.filter((head) => standard.slice(0, size).includes(head)).length;
   const numbers = [kept, ...(interval ?? [null, null])].map((value) => value?.toFixed(4) ?? '');
   const seconds = ((performance.now() - beginMs) / 1000).toFixed(1);

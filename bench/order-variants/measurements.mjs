@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { addValues, findBalance, startSums, toMeans } from '../../dist/train/quadratic/balanced-sums.js';
 import { measureLoss, measureSample } from '../../dist/train/quadratic/measure-sample.js';
+import { readModel, toGrid } from '../../dist/train/quadratic/quadratic-model.js';
 import { computeFull, computeStreaming } from '../../dist/train/quadratic/sample-metric.js';
 import { distanceOf } from '../ladders.mjs';
 
@@ -34,7 +35,11 @@ export class Measurements {
     let sums = startSums((size + 1) ** 2);
     for (const sample of this.samples) {
       const options = { ...(await this.#optionsOf(sample)), heads };
-      sums = addValues(sums, await measureSample(sample, this.#toGrid(gates), options), sample.isLongRange);
+      sums = addValues(
+        sums,
+        await measureSample(sample, toGrid(gates, this.engine.model.kvHeads), options),
+        sample.isLongRange,
+      );
     }
     // by the first measurement, around all heads full, as identify finds it
     this.#balance ??=
@@ -43,27 +48,17 @@ export class Measurements {
         sums,
         Array.from(gates, (_, head) => head * (size + 2)),
       );
-    const means = toMeans(sums, this.#balance);
-    const gram = new Float64Array(size * size);
-    for (let row = 0; row < size; row++)
-      gram.set(means.subarray(row * (size + 1), row * (size + 1) + size), row * size);
-    const last = means.subarray(size * (size + 1));
-    return { center: gates.map((gate) => 1 - gate), loss: last[size], slope: last.slice(0, size), gram };
+    return readModel(toMeans(sums, this.#balance), gates);
   }
 
   /** True loss at gates `[heads]`, in the units of `measure`, which is asked first. */
   async measureLoss(gates) {
     let sums = startSums(1);
     for (const sample of this.samples) {
-      const loss = await measureLoss(sample, this.#toGrid(gates), await this.#optionsOf(sample));
+      const loss = await measureLoss(sample, toGrid(gates, this.engine.model.kvHeads), await this.#optionsOf(sample));
       sums = addValues(sums, Float64Array.of(loss), sample.isLongRange);
     }
     return toMeans(sums, this.#balance)[0];
-  }
-
-  #toGrid(gates) {
-    const { layers, kvHeads } = this.engine.model;
-    return Array.from({ length: layers }, (_, layer) => [...gates.subarray(layer * kvHeads, (layer + 1) * kvHeads)]);
   }
 
   async #optionsOf(sample) {

@@ -14,7 +14,7 @@ import { countClosing, eliminateHeads, listStages, rankClosing } from './elimina
 import { startLadder, toEffects } from './ladder.ts';
 import { isFull, type MeasureOptions, measureLoss, measureSample, type ProbingEngine } from './measure-sample.ts';
 import { measureOverEngines } from './over-engines.ts';
-import { type QuadraticModel, solveGates, solvePath, toGrid } from './quadratic-model.ts';
+import { type QuadraticModel, readModel, solveGates, solvePath, toGrid } from './quadratic-model.ts';
 import { checkQuadraticSettings, isFirstSpared } from './quadratic-settings.ts';
 import { countWork, enginesOf, type QuadraticOptions, type Run, scratchOf, sharedBy } from './run.ts';
 import { computeFull, computeStreaming } from './sample-metric.ts';
@@ -255,22 +255,9 @@ function chooseVectors(
 
 /** @param draws random vectors of all samples where they were sketched, 0 = they were probed. */
 function toModel({ measured, balance, gates }: QuadraticState, draws: number): QuadraticModel {
-  const size = gates.length;
-  const means = toMeans(measured, balance ?? 1);
-  const gram = new Float64Array(size * size);
-  for (let row = 0; row < size; row++) {
-    for (let column = 0; column < size; column++) {
-      gram[row * size + column] = means[row * (size + 1) + column] as number;
-    }
-  }
-  if (draws > 0) shrinkSketch(gram, { headOf: (head) => head, draws });
-  const last = means.subarray(size * (size + 1));
-  return {
-    center: gates.map((gate) => 1 - gate),
-    loss: last[size] as number,
-    slope: last.slice(0, size),
-    gram,
-  };
+  const model = readModel(toMeans(measured, balance ?? 1), gates);
+  if (draws > 0) shrinkSketch(model.gram, { headOf: (head) => head, draws });
+  return model;
 }
 
 /** True iff a whole step left every head on its side of one half. */

@@ -24,6 +24,19 @@ export interface QuadraticModel {
   readonly gram: Float64Array;
 }
 
+/** The quadratic that measured inner products make. @param means `[N+1, N+1]`, as `measureSample` gives them.  @param gates `[N]` they were measured at. */
+export function readModel(means: Float64Array, gates: Float64Array): QuadraticModel {
+  const size = gates.length;
+  const gram = new Float64Array(size * size);
+  for (let row = 0; row < size; row++) {
+    for (let column = 0; column < size; column++) {
+      gram[row * size + column] = means[row * (size + 1) + column] as number;
+    }
+  }
+  const last = means.subarray(size * (size + 1));
+  return { center: gates.map((gate) => 1 - gate), loss: last[size] as number, slope: last.slice(0, size), gram };
+}
+
 /** Gates of one λ: argmin over b in [0,1] of loss(b) + λ·mean(1 − b), as 1 − b.
  * @param lambda > 0.  @param start b to start from, for a quicker answer.  @returns `[N]`, 0..1. */
 export function solveGates(model: QuadraticModel, lambda: number, start?: Float64Array): Float64Array {
