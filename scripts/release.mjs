@@ -45,7 +45,7 @@ const out = resolve(flags.out ?? join(ROOT, 'release'));
 const names = flags.packages?.split(',') ?? Object.keys(PACKAGES);
 const unknown = names.find((name) => !(name in PACKAGES));
 if (unknown !== undefined) fail(`Expected --packages among ${Object.keys(PACKAGES).join(', ')}, got \`${unknown}\`.`);
-if (flags.build !== undefined && names.length !== 1) fail('Expected one package in --packages beside --build.');
+if (flags.build !== undefined && names.length !== 1) fail('Expected one package in --packages together with --build.');
 const manifest = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'));
 
 mkdirSync(out, { recursive: true });
